@@ -1,0 +1,320 @@
+"""The nouns. Frozen, slotted, keyword-only; no I/O and no JSON.
+
+Paths are `bytes`: absolute, inside the image's root file system, exactly as the kernel knows them.
+Sizes are bytes, times are nanoseconds since the epoch unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class How(enum.IntFlag):
+    """What was done with a path. A path that was only looked up was never read."""
+
+    LOOKED_UP = 1  # stat, access, readlink, chdir, rename, …
+    OPENED = 2
+    EXECUTED = 4
+    LISTED = 8  # opened as a directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """One path that the traced processes asked for; `found` tells whether the image had it."""
+
+    path: bytes
+    how: How
+    steps: tuple[int, ...]
+    found: bool
+
+
+class Outcome(str, enum.Enum):
+    """How a check, or one item of it, ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that a check looks at by itself: an import, a page, a cell."""
+
+    name: str
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """A check that was run. `status` is the exit status where the check is a command."""
+
+    name: str
+    kind: str
+    outcome: Outcome
+    seconds: float
+    detail: str = ""
+    status: int | None = None
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Something the backend could not see: its kind (a slug), how often, and one example."""
+
+    kind: str
+    count: int
+    example: str
+
+
+class ChangeKind(str, enum.Enum):
+    """What the traced run did to a path of the image."""
+
+    CREATED = "created"
+    MODIFIED = "modified"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A path that the run changed; `mtime_ns` is what it was before (0 if it was not there)."""
+
+    path: bytes
+    kind: ChangeKind
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Evidence: which paths the steps needed, what the run changed, and what could not be seen.
+
+    `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`).
+    """
+
+    tool: str
+    backend: str
+    blind_spots: tuple[str, ...]
+    architecture: str
+    kernel: str
+    user: str
+    no_new_privileges: bool
+    scopes: tuple[bytes, ...]
+    before: str
+    after: str
+    steps: tuple[CheckResult, ...]
+    accesses: tuple[Access, ...]
+    changes: tuple[Change, ...]
+    losses: tuple[Loss, ...]
+
+
+class Verdict(str, enum.Enum):
+    """What happens to a path."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a path has its verdict. `source` is the kept path that drags this one in, if one does.
+
+    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`.
+    """
+
+    verdict: Verdict
+    kind: str
+    detail: str = ""
+    source: bytes | None = None
+    steps: tuple[int, ...] = ()
+
+
+class Entry(NamedTuple):
+    """One path of the image and the index of its reason; a plan has one per path of the inventory."""
+
+    path: bytes
+    reason: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
+
+    `excluded` are the agent's own folders and its output: never part of the image. `entries` are sorted as
+    the inventory is. `unresolved` are names that a kept file asks for and that the image does not have.
+    """
+
+    tool: str
+    level: str
+    root: bytes
+    scopes: tuple[bytes, ...]
+    excluded: tuple[bytes, ...]
+    fingerprints: tuple[str, ...]
+    traces: tuple[str, ...]
+    accepted: tuple[str, ...]
+    steps: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    entries: tuple[Entry, ...]
+    changes: tuple[Change, ...]
+    unresolved: tuple[tuple[bytes, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The deed: what apply did with a plan (named by the SHA-256 of its bytes).
+
+    `sha256` and `written` describe an export's file. `left_alone` are paths that the plan would drop and
+    apply did not, with the reason.
+    """
+
+    tool: str
+    plan: str
+    target: str
+    kept: int
+    dropped: int
+    bytes_kept: int
+    bytes_dropped: int
+    written: int
+    sha256: str
+    left_alone: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A file that the verified run looked for, that the original has and the slim image lacks."""
+
+    path: bytes
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
+
+    name: str
+    before: Outcome
+    after: Outcome
+    detail: str = ""
+
+    @property
+    def worse(self) -> bool:
+        return self.before is Outcome.PASSED and self.after is not Outcome.PASSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone)."""
+
+    tool: str
+    plan: str
+    how: str
+    passed: bool
+    steps: tuple[CheckResult, ...]
+    comparisons: tuple[Comparison, ...]
+    missed: tuple[Missed, ...]
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRule:
+    """Paths that stay whatever the trace says (`paths.Pattern` syntax), and why."""
+
+    pattern: str
+    why: str
+
+
+Parameter = str | int | float | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec:
+    """A check that a profile asks for: its kind, a name, a limit in seconds, and what the kind needs."""
+
+    kind: str
+    name: str
+    seconds: float = 600.0
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a kind of image is exercised with, and what stays in it by rule."""
+
+    name: str
+    description: str
+    checks: tuple[CheckSpec, ...] = ()
+    keep: tuple[KeepRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who a command runs as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a file drags in when it is loaded or executed, as its own bytes say it.
+
+    `interpreter` is an ELF file's PT_INTERP or a script's `#!` program, `via_env` the program that
+    `#!/usr/bin/env NAME` looks up, `libraries` the DT_NEEDED names, `search` the folders of DT_RPATH and
+    DT_RUNPATH with `$ORIGIN` and its kin still in them.
+    """
+
+    interpreter: bytes = b""
+    via_env: bytes = b""
+    libraries: tuple[bytes, ...] = ()
+    search: tuple[bytes, ...] = ()
+    machine: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Inventory:
+    """Every path of the image in columns: entry `i` is `paths[i]`, `modes[i]`, and so on.
+
+    Paths are sorted by their components, a folder before what it holds. Columns and not objects: an image
+    has hundreds of thousands of paths. `targets` holds the links' targets by entry; `mount_points` are
+    folders of the image that another file system hides; `unreadable` are folders that could not be listed
+    and files that could not be read by this process.
+    """
+
+    root: bytes
+    scopes: tuple[bytes, ...]
+    paths: list[bytes] = field(default_factory=list)
+    modes: array[int] = field(default_factory=lambda: array("I"))
+    uids: array[int] = field(default_factory=lambda: array("I"))
+    gids: array[int] = field(default_factory=lambda: array("I"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    mtimes: array[int] = field(default_factory=lambda: array("q"))
+    ctimes: array[int] = field(default_factory=lambda: array("q"))
+    devices: array[int] = field(default_factory=lambda: array("Q"))
+    inodes: array[int] = field(default_factory=lambda: array("Q"))
+    links: array[int] = field(default_factory=lambda: array("I"))
+    targets: dict[int, bytes] = field(default_factory=dict)
+    index: dict[bytes, int] = field(default_factory=dict)
+    mount_points: set[bytes] = field(default_factory=set)
+    unreadable: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.index
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.paths)
+
+    def link(self, path: bytes) -> bytes | None:
+        """The target of the symbolic link at `path`, or None if no link is there."""
+        at = self.index.get(path)
+        return None if at is None else self.targets.get(at)

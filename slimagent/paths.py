@@ -1,0 +1,172 @@
+"""Path algebra over bytes: normalise, follow links, match patterns, write any name as text. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+MAXIMUM_LINKS = 40  # path_resolution(7): a lookup that follows more links than this ends in ELOOP
+
+
+def normalise(path: bytes) -> bytes:
+    """Collapse `//` and `/./` of an absolute path, and drop a trailing slash; `..` stays (it may follow a link).
+
+    >>> normalise(b"/usr//lib/./x/../y/")
+    b'/usr/lib/x/../y'
+    """
+    if b"//" not in path and b"/." not in path and path[-1:] != b"/":
+        return path
+    return b"/" + b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
+
+
+def join(folder: bytes, path: bytes) -> bytes:
+    """`path` as seen from `folder`, normalised."""
+    return normalise(path if path[:1] == b"/" else folder + b"/" + path)
+
+
+def parent(path: bytes) -> bytes:
+    """The folder that holds `path`; the root holds itself."""
+    return path[: path.rindex(b"/")] or b"/"
+
+
+def name(path: bytes) -> bytes:
+    """The last component."""
+    return path[path.rindex(b"/") + 1 :]
+
+
+def within(path: bytes, folder: bytes) -> bool:
+    """Whether `path` is `folder` or lies below it."""
+    return folder == b"/" or path == folder or path.startswith(folder + b"/")
+
+
+def within_any(path: bytes, folders: Iterable[bytes]) -> bool:
+    """Whether `path` is one of `folders` or lies below one."""
+    return any(within(path, folder) for folder in folders)
+
+
+def sort_key(path: bytes) -> tuple[bytes, ...]:
+    """Order by components: a folder right before what it holds."""
+    return tuple(path.split(b"/"))
+
+
+class Resolution(NamedTuple):
+    """Where a path leads: the symbolic links on the way, in order, and the end (None for a loop)."""
+
+    hops: tuple[bytes, ...]
+    end: bytes | None
+
+
+class Resolver:
+    """Follow symbolic links as the kernel does (path_resolution(7)), over a link table instead of a disk.
+
+    `link` gives a path's target, or None where no link is. Folders are resolved once and remembered, so
+    that the cost of many paths is one look-up each for their last component.
+    """
+
+    def __init__(self, link: Callable[[bytes], bytes | None]) -> None:
+        self._link = link
+        self._folders: dict[bytes, Resolution] = {b"/": Resolution((), b"/")}
+
+    def resolve(self, path: bytes, *, follow: bool = True) -> Resolution:
+        """The links passed and the path reached. With `follow=False` a link at the very end stays unfollowed."""
+        return self._walk(normalise(path), follow, 0)
+
+    def _walk(self, path: bytes, follow: bool, depth: int) -> Resolution:
+        if path == b"/":
+            return Resolution((), b"/")
+        folder, last = parent(path), name(path)
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._walk(folder, True, depth)
+            if depth == 0:  # deeper in a chain the limit cuts earlier: remember only what was seen whole
+                self._folders[folder] = known
+        if known.end is None:
+            return known
+        if last == b"..":
+            return Resolution(known.hops, parent(known.end))
+        here = (known.end if known.end != b"/" else b"") + b"/" + last
+        target = self._link(here)
+        if target is None or not follow:
+            return Resolution(known.hops, here)
+        hops = (*known.hops, here)
+        if depth >= MAXIMUM_LINKS:
+            return Resolution(hops, None)
+        onward = self._walk(join(known.end, target), True, depth + 1)
+        return Resolution(hops + onward.hops, onward.end)
+
+
+def to_text(path: bytes) -> str:
+    r"""Any file name as printable, unambiguous text: what is not UTF-8 or is a control becomes `\xNN`, `\` doubles.
+
+    >>> to_text(b"latin1-\xe9")
+    'latin1-\\xe9'
+    """
+    try:
+        text = path.decode("utf-8")
+    except UnicodeDecodeError:
+        text = path.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(_escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+
+
+def from_text(text: str) -> bytes:
+    """The inverse of `to_text`. Raises ValueError on an escape that `to_text` does not write, and on NUL."""
+    data = text.encode("utf-8")
+    if b"\\" in data:
+        if b"\\" in _ESCAPED.sub(b"", data):
+            raise ValueError(f"not an escaped path: {text!r}")
+        data = _ESCAPED.sub(lambda match: _unescape(match[1]), data)
+    if b"\0" in data:
+        raise ValueError(f"a path cannot hold a NUL byte: {text!r}")
+    return data
+
+
+def _unescape(code: bytes) -> bytes:
+    return b"\\" if code == b"\\" else bytes([int(code[1:], 16)])
+
+
+def pattern(text: str) -> re.Pattern[bytes]:
+    """A rule's path pattern: `*` and `?` stay inside one component, `**` spans any number of them.
+
+    `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` at any depth below `/usr`.
+    """
+    out, data, at = b"", from_text(text), 0
+    while at < len(data):
+        if data[at : at + 4] == b"/**/":
+            out, at = out + b"/(?:.*/)?", at + 4
+        elif data[at : at + 2] == b"**":
+            out, at = out + b".*", at + 2
+        elif data[at : at + 1] == b"*":
+            out, at = out + b"[^/]*", at + 1
+        elif data[at : at + 1] == b"?":
+            out, at = out + b"[^/]", at + 1
+        else:
+            out, at = out + re.escape(data[at : at + 1]), at + 1
+    return re.compile(out, re.DOTALL)
+
+
+def matcher(texts: Iterable[str]) -> Callable[[bytes], int | None]:
+    """One test for many patterns: the index of the first that matches the whole path, or None."""
+    patterns = [pattern(text).pattern for text in texts]
+    if not patterns:
+        return lambda path: None
+    union = re.compile(b"|".join(b"(" + text + b")" for text in patterns), re.DOTALL)
+
+    def match(path: bytes) -> int | None:
+        found = union.fullmatch(path)
+        return None if found is None or found.lastindex is None else found.lastindex - 1
+
+    return match

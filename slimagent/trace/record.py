@@ -1,0 +1,50 @@
+"""What one supervisor has seen so far: a few machine words per path and step, whatever the number of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slimagent.model import How, Loss
+from slimagent.paths import normalise
+from slimagent.trace.watcher import Observed
+
+
+class Record:
+    """Paths by step, and losses by kind. Written by one thread alone."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, dict[bytes, int]] = {}
+        self.losses: dict[str, tuple[int, str]] = {}
+
+    def add(self, step: int, path: bytes, how: int) -> None:
+        """Remember that `path` was used in `step`."""
+        seen = self.steps.get(step)
+        if seen is None:
+            seen = self.steps[step] = {}
+        seen[path] = seen.get(path, 0) | how
+
+    def lose(self, kind: str, example: str) -> None:
+        """Count something that could not be seen; the first example of its kind is kept."""
+        count, first = self.losses.get(kind, (0, example))
+        self.losses[kind] = (count + 1, first)
+
+
+def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observed:
+    """The records of all supervisors as one. Equal paths that were spelled differently become one."""
+    hows: dict[bytes, int] = {}
+    steps: dict[bytes, set[int]] = {}
+    losses: dict[str, tuple[int, str]] = {}
+    for record in records:
+        for step, seen in list(record.steps.items()):
+            for spelled, how in list(seen.items()):
+                path = normalise(spelled)
+                hows[path] = hows.get(path, 0) | how
+                steps.setdefault(path, set()).add(step)
+        for kind, (count, example) in record.losses.items():
+            before, first = losses.get(kind, (0, example))
+            losses[kind] = (before + count, first)
+    return Observed(
+        accesses={path: (How(hows[path]), tuple(sorted(steps[path]))) for path in hows},
+        losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in sorted(losses.items())),
+        stopped=stopped,
+    )

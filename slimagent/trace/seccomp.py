@@ -1,0 +1,227 @@
+"""The default backend: seccomp user notification (seccomp_unotify(2)). Needs no privilege and no capability.
+
+It sees every file system call of the processes it starts and of their descendants, found or not, as any user, in a
+default container and in a build step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from slimagent.errors import UnavailableError
+from slimagent.model import User
+from slimagent.trace import kernel
+from slimagent.trace.filter import build
+from slimagent.trace.record import combine
+from slimagent.trace.supervise import Supervisor, unblock_all_signals
+from slimagent.trace.watcher import Mask, Observed
+
+_GRACE = 3.0  # seconds between SIGTERM and SIGKILL for what a step left behind
+
+
+class Seccomp:
+    """Watch by seccomp user notification. `mask` tells which paths are to look as if they did not exist."""
+
+    name = "seccomp"
+    blind_spots = (
+        "processes that the agent did not start",
+        "interpreters of programs and scripts, which the kernel opens itself",
+    )
+
+    def __init__(self, mask: Mask | None = None) -> None:
+        self._mask = mask
+        self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._step = -1
+        self._observed: Observed | None = None
+        self._before: set[int] = set()
+        self._was_subreaper = False
+        self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why seccomp user notification cannot be used here, found out by using it in a child process."""
+        machine = kernel.machine()
+        if machine is None:
+            return f"no table of system calls for {os.uname().machine}"
+        process = os.fork()
+        if process == 0:
+            try:
+                kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)
+                kernel.install_filter(machine.seccomp, build(machine))
+                os._exit(0)
+            except OSError as error:
+                os._exit(error.errno or 255)
+            except BaseException:
+                os._exit(255)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        reasons = {
+            errno.EBUSY: "another supervisor already watches this process (one listener is all the kernel allows)",
+            errno.ENOSYS: "this kernel has no seccomp filters",
+            errno.EINVAL: "this kernel has no seccomp user notification (Linux 5.0 and later have it)",
+            errno.EPERM: "the container's own seccomp profile forbids it",
+        }
+        return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
+
+    def __enter__(self) -> Seccomp:
+        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
+        # Daemons must stay descendants: Yama lets a process read only those (ptrace_scope 1).
+        self._was_subreaper = kernel.is_subreaper()
+        kernel.prctl(kernel.SET_SUBREAPER, 1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+        kernel.prctl(kernel.SET_SUBREAPER, int(self._was_subreaper))
+
+    def step(self, name: str) -> int:
+        """Begin a step. What an earlier step left running is attributed to the present one."""
+        self._step += 1
+        for supervisor, _ in self._supervisors:
+            supervisor.step = self._step
+        return self._step
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        user: User | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        new_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
+        machine = kernel.machine()
+        if machine is None:
+            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
+        ours, theirs = socket.socketpair()
+        supervisor = Supervisor(machine, self._mask)
+        supervisor.step = max(self._step, 0)
+        thread = threading.Thread(target=_receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True)
+        program = build(machine)
+
+        def enter() -> None:
+            _enter(theirs, machine.seccomp, program, self.no_new_privileges, user)
+
+        thread.start()
+        self._supervisors.append((supervisor, thread))
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of any fork beside threads; the child only makes system calls until it executes.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process = subprocess.Popen(
+                    list(argv), env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
+                    start_new_session=new_session, preexec_fn=enter,
+                )  # fmt: skip
+            self._processes[process.pid] = process
+            return process
+        except subprocess.SubprocessError as error:
+            raise UnavailableError(
+                f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
+                "run `slimagent trace` once more, or choose another --backend",
+            ) from None
+        finally:
+            theirs.close()
+
+    def finish(self) -> Observed:
+        """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""
+        if self._observed is None:
+            stopped = self._stop_leftovers()
+            for _, thread in self._supervisors:
+                thread.join()
+            self.reap()
+            self._observed = combine((supervisor.record for supervisor, _ in self._supervisors), stopped)
+        return self._observed
+
+    def _leftovers(self) -> list[psutil.Process]:
+        return [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.pid not in self._before and _lives(child)
+        ]
+
+    def _stop_leftovers(self) -> tuple[str, ...]:
+        stopped: dict[int, str] = {}
+        deadline = time.monotonic() + _GRACE
+        asked: set[int] = set()
+        while any(thread.is_alive() for _, thread in self._supervisors):
+            leftovers = self._leftovers()
+            for process in leftovers:
+                with contextlib.suppress(psutil.Error):
+                    stopped.setdefault(process.pid, " ".join(process.cmdline()) or process.name())
+                    if time.monotonic() > deadline:
+                        process.kill()
+                    elif process.pid not in asked:
+                        asked.add(process.pid)
+                        process.terminate()
+            self.reap()
+            time.sleep(0.02)
+        return tuple(stopped.values())
+
+    def reap(self) -> None:
+        """Collect orphans that became our children, so that a long run does not fill the table of processes."""
+        for child in psutil.Process().children():
+            if child.pid in self._before or _lives(child):
+                continue
+            if child.pid in self._processes:
+                self._processes[child.pid].poll()
+            else:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child.pid, os.WNOHANG)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool, user: User | None) -> None:
+    """In the child, between fork and exec: take the filter, hand its listener to the parent, become the user."""
+    unblock_all_signals()
+    try:
+        if no_new_privileges:
+            kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)
+        listener = kernel.install_filter(number, program)
+    except OSError as error:
+        theirs.send(b"%d" % (error.errno or 0))
+        raise
+    socket.send_fds(theirs, [b"0"], [listener])
+    os.close(listener)
+    if user is not None:
+        os.setgroups(user.groups)
+        os.setgid(user.gid)
+        os.setuid(user.uid)
+        # A process that changed its user is unreadable until it executes; its execution is to be seen.
+        kernel.prctl(kernel.SET_DUMPABLE, 1)
+
+
+def _receive_and_serve(supervisor: Supervisor, ours: socket.socket) -> None:
+    with ours:
+        word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
+    if listeners:
+        supervisor.serve(listeners[0])
+    elif word:
+        supervisor.record.lose("not-watched", os.strerror(int(word)))
+
+
+def _refusal(supervisor: Supervisor) -> str:
+    return supervisor.record.losses.get("not-watched", (0, ""))[1]

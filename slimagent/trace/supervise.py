@@ -1,0 +1,165 @@
+"""Answer the notifications of one listener: read the path, let the call go on, remember it.
+
+The loop is the hot path of tracing, some ten microseconds a call. The path is read before the answer (after it the
+memory may change), and written down after it, while the watched process already runs again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import signal
+
+from slimagent.model import How
+from slimagent.trace import kernel
+from slimagent.trace.filter import X32_BIT
+from slimagent.trace.record import Record
+from slimagent.trace.syscalls import O_CREAT, Call, Deed, Machine
+from slimagent.trace.tasks import Tasks
+from slimagent.trace.watcher import Mask
+
+_SLASH = ord("/")
+_LOOKED_UP, _OPENED, _EXECUTED, _LISTED = map(int, (How.LOOKED_UP, How.OPENED, How.EXECUTED, How.LISTED))
+
+
+class Supervisor:
+    """One listener and its record. `serve` returns when the last watched process is gone."""
+
+    def __init__(self, machine: Machine, mask: Mask | None) -> None:
+        self.record = Record()
+        self.step = 0
+        self._machine = machine
+        self._mask = mask
+        self._calls = machine.calls
+        self._roots_change = False
+        self._unseen_executions: dict[int, int] = {}
+
+    def serve(self, listener: int) -> None:
+        """Answer until no process uses the filter any more (poll(2) says POLLHUP), then close the listener."""
+        with contextlib.suppress(OSError):  # before Linux 6.6 there is no such flag
+            fcntl.ioctl(listener, kernel.SET_FLAGS, kernel.SYNC_WAKE_UP)
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        tasks = Tasks(listener)
+        try:
+            while True:
+                (_, events) = poll.poll()[0]
+                if events & select.POLLIN:
+                    self._serve_one(listener, tasks)
+                elif events & (select.POLLHUP | select.POLLERR):
+                    return
+        finally:
+            tasks.close()
+            os.close(listener)
+            self._close_record(tasks)
+
+    def _serve_one(self, listener: int, tasks: Tasks) -> None:
+        try:
+            data = fcntl.ioctl(listener, kernel.RECEIVE, kernel.EMPTY_NOTIFICATION)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
+                return
+            raise
+        identity, task, _, number, architecture, _, *arguments = kernel.NOTIFICATION.unpack(data)
+        paths: list[bytes] = []
+        how = refusal = 0
+        call = None
+        try:
+            if architecture == self._machine.audit_architecture and number < X32_BIT and task:
+                call = self._calls[number]
+                if self._unseen_executions:
+                    self._see_execution(tasks, task)
+                paths, how, creates = self._look(tasks, task, call, arguments)
+                if self._mask is not None and not creates and any(map(self._mask, paths)):
+                    refusal = -errno.ENOENT
+            else:
+                self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+        except PermissionError:
+            self._unreadable(task, call)
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
+        except Exception as error:
+            self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+        finally:
+            # Whatever happened: an unanswered call would hang the watched process for ever.
+            answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
+            with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
+                fcntl.ioctl(listener, kernel.SEND, answer)
+        for path in paths:
+            self.record.add(self.step, path, how)
+        if how == _EXECUTED:
+            tasks.forget(task)
+
+    def _look(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[list[bytes], int, bool]:
+        """The absolute paths of a call, how it uses them, and whether it may create them."""
+        paths = []
+        for argument in call.paths:
+            path = tasks.path(task, arguments[argument.path])
+            if not path:
+                if call.deed is Deed.EXECUTE and argument.descriptor is not None:  # fexecve(3)
+                    path = tasks.link(task, f"fd/{arguments[argument.descriptor] & 0xFFFFFFFF}")
+                else:
+                    continue
+            if path[0] != _SLASH:
+                descriptor = None if argument.descriptor is None else arguments[argument.descriptor]
+                path = tasks.absolute(task, path, descriptor)
+            elif self._roots_change:
+                path = self._from_our_root(tasks, task, path)
+            if path.startswith(b"/proc/"):
+                path = tasks.through_proc(task, path)
+            if path:
+                paths.append(path)
+        how, creates = self._deed(tasks, task, call, arguments)
+        return paths, how, creates
+
+    def _deed(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool]:
+        deed = call.deed
+        if deed is Deed.LOOK_UP:
+            return _LOOKED_UP, False
+        if deed is Deed.OPEN or deed is Deed.OPEN_HOW:
+            flags = arguments[call.flags]
+            if deed is Deed.OPEN_HOW:  # struct open_how { u64 flags; … } of openat2(2)
+                flags = tasks.number(task, flags)
+            return _LISTED if flags & self._machine.o_directory else _OPENED, bool(flags & O_CREAT)
+        if deed is Deed.EXECUTE:
+            return _EXECUTED, False
+        if deed is Deed.CHANGE_ROOT:
+            self._roots_change = True
+            return _LOOKED_UP, False
+        return _LOOKED_UP, True
+
+    @staticmethod
+    def _from_our_root(tasks: Tasks, task: int, path: bytes) -> bytes:
+        root = tasks.link(task, "root")
+        return path if root == b"/" else root + path
+
+    def _unreadable(self, task: int, call: Call | None) -> None:
+        """A process between setuid and exec cannot be read. Its exec shows in /proc/TASK/exe at its next call."""
+        if call is not None and call.deed is Deed.EXECUTE:
+            self._unseen_executions[task] = self.step
+        else:
+            name = "a call" if call is None else call.name
+            self.record.lose("unreadable-path", f"{name} of process {task}")
+
+    def _see_execution(self, tasks: Tasks, task: int) -> None:
+        step = self._unseen_executions.get(task)
+        if step is None:
+            return
+        with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
+            path = tasks.link(task, "exe")
+            del self._unseen_executions[task]
+            self.record.add(step, path, _EXECUTED)
+
+    def _close_record(self, tasks: Tasks) -> None:
+        for task in self._unseen_executions:
+            self.record.lose("unreadable-path", f"execution by process {task}")
+        if tasks.foreign_namespace:
+            self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
+
+
+def unblock_all_signals() -> None:
+    """For a child about to execute: the agent's blocked signals are none of its business."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,129 @@
+"""Read another task's memory and links through /proc (proc_pid_mem(5)), also those of another user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+
+from slimagent.trace import kernel
+
+AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
+PATH_MAX = 4096  # <linux/limits.h>, with the NUL
+_FIRST_READ = 256
+_MOST_OPEN = 200
+# A task number can only come back after all others were used: far more than a second's worth of forks.
+_SECONDS_TRUSTED = 1.0
+_PROC_LINK = re.compile(rb"/proc/(self|thread-self|\d+)/(root|cwd|exe|fd/\d+)(/.*)?", re.DOTALL)
+
+
+class Tasks:
+    """The tasks behind one listener.
+
+    A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
+    that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
+    system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
+    """
+
+    def __init__(self, listener: int) -> None:
+        self._listener = listener
+        self._memories: dict[int, int] = {}
+        self._opened = time.monotonic()
+        self._own_namespace = os.stat("/proc/self/ns/mnt").st_ino
+        self.foreign_namespace = ""
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        for memory in self._memories.values():
+            os.close(memory)
+        self._memories.clear()
+
+    def forget(self, task: int) -> None:
+        """`task` is about to execute something: its memory will be another. So will that of its process's leader."""
+        leader = task
+        with contextlib.suppress(OSError):
+            leader = kernel.status(task).process
+        for each in {task, leader}:
+            memory = self._memories.pop(each, None)
+            if memory is not None:
+                os.close(memory)
+
+    def path(self, task: int, address: int) -> bytes:
+        """The NUL-terminated path at `address`, b"" for none. Raises PermissionError or ProcessLookupError."""
+        if address == 0 or address >> 63:
+            return b""
+        data = self._read(task, address, _FIRST_READ)
+        end = data.find(0)
+        while end < 0 and len(data) < PATH_MAX:
+            more = self._read(task, address + len(data), PATH_MAX - len(data))
+            if not more:
+                return b""  # runs into unmapped memory: the call fails with EFAULT
+            data += more
+            end = data.find(0)
+        return data[:end] if end >= 0 else b""
+
+    def number(self, task: int, address: int) -> int:
+        """The unsigned 64-bit number at `address`, 0 if there is none."""
+        return int.from_bytes(self._read(task, address, 8), "little") if 0 < address < 1 << 63 else 0
+
+    def _read(self, task: int, address: int, size: int) -> bytes:
+        now = time.monotonic()
+        if now - self._opened > _SECONDS_TRUSTED or len(self._memories) > _MOST_OPEN:
+            self.close()
+            self._opened = now
+        memory = self._memories.get(task)
+        if memory is not None:
+            try:
+                data = os.pread(memory, size, address)
+            except OSError:
+                data = b""
+            if data:
+                return data
+            os.close(self._memories.pop(task))  # nothing, or memory of before an execve: look again
+        memory = self._open(task)
+        try:
+            return os.pread(memory, size, address)
+        except OSError:
+            return b""
+
+    def _open(self, task: int) -> int:
+        memory: int = self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+        self._memories[task] = memory
+        with contextlib.suppress(OSError):
+            namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
+            if namespace != self._own_namespace and not self.foreign_namespace:
+                self.foreign_namespace = f"process {task}"
+        return memory
+
+    def link(self, task: int, what: str) -> bytes:
+        """The target of /proc/TASK/`what`. Raises PermissionError, or FileNotFoundError for a closed descriptor."""
+        place = os.fsencode(f"/proc/{task}/{what}")
+        target: bytes = self._as_its_user(task, lambda: os.readlink(place))
+        return target
+
+    @staticmethod
+    def _as_its_user(task: int, act):  # type: ignore[no-untyped-def]
+        try:
+            return act()
+        except PermissionError:
+            status = kernel.status(task)
+            kernel.set_file_system_user(status.uids[1], status.gids[1])
+            return act()
+
+    def absolute(self, task: int, path: bytes, descriptor: int | None) -> bytes:
+        """A relative path as it is seen from the root, b"" if it starts from something that is no folder."""
+        if descriptor is None or descriptor & 0xFFFFFFFF == AT_FDCWD:
+            base = self.link(task, "cwd")
+        else:
+            base = self.link(task, f"fd/{descriptor & 0xFFFFFFFF}")
+        return base + b"/" + path if base[:1] == b"/" else b""
+
+    def through_proc(self, task: int, path: bytes) -> bytes:
+        """Where a path below /proc that leads through a task's link ends, b"" for any other path below /proc."""
+        match = _PROC_LINK.fullmatch(path)
+        if match is None:
+            return b""
+        whose = task if match[1] in (b"self", b"thread-self") else int(match[1])
+        target = self.link(whose, match[2].decode())
+        return target + (match[3] or b"") if target[:1] == b"/" else b""

@@ -1,0 +1,63 @@
+"""What every tracing backend promises, and what it hands over at the end."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from slimagent.model import How, Loss, User
+
+Mask = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a watcher saw: for each path how it was used and in which steps, and what escaped it.
+
+    Paths are absolute and normalised but for `..`, which only a resolver may take away (it can follow a link).
+    `stopped` are the command lines of processes that had to be stopped at the end.
+    """
+
+    accesses: dict[bytes, tuple[How, tuple[int, ...]]]
+    losses: tuple[Loss, ...]
+    stopped: tuple[str, ...] = ()
+
+
+class Watcher(Protocol):
+    """A backend: ready on entry, `spawn` as often as wanted, `finish` tells all. Nothing is left behind after exit."""
+
+    name: str
+    blind_spots: tuple[str, ...]
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why this backend cannot be used here, or None."""
+
+    def __enter__(self) -> Watcher: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def step(self, name: str) -> int:
+        """Begin a step; accesses from now on belong to it. Returns its index, from 0."""
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        user: User | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        new_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a watched process; arguments as in `subprocess.Popen`. Raises OSError as Popen does."""
+
+    def finish(self) -> Observed:
+        """Stop what still runs, and hand over what was seen. Later calls return the same."""
