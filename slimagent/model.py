@@ -226,6 +226,7 @@ class KeepRule:
 
     pattern: str
     why: str
+    follow: bool = False  # what a matched symbolic link leads to stays as well
 
 
 Parameter = str | int | float | bool | tuple[str, ...]
@@ -276,6 +277,14 @@ class Needs:
     libraries: tuple[bytes, ...] = ()
     search: tuple[bytes, ...] = ()
     machine: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """Where the dynamic loader looks: the paths of each name in its cache, and its folders in order."""
+
+    cache: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    folders: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

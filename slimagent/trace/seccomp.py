@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -182,9 +183,16 @@ class Seccomp:
                 continue
             if child.pid in self._processes:
                 self._processes[child.pid].poll()
-            else:
+            elif _watched(child.pid):
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child.pid, os.WNOHANG)
+
+
+def _watched(process: int) -> bool:
+    """Whether it has a filter more than we have; what else this process started is not ours to collect."""
+    with contextlib.suppress(OSError):
+        return kernel.status(process).filters > kernel.status().filters
+    return False
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -215,6 +223,7 @@ def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges
 
 
 def _receive_and_serve(supervisor: Supervisor, ours: socket.socket) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
     with ours:
         word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
     if listeners:

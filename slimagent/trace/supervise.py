@@ -17,7 +17,7 @@ from slimagent.model import How
 from slimagent.trace import kernel
 from slimagent.trace.filter import X32_BIT
 from slimagent.trace.record import Record
-from slimagent.trace.syscalls import O_CREAT, Call, Deed, Machine
+from slimagent.trace.syscalls import O_CREAT, O_PATH, Call, Deed, Machine
 from slimagent.trace.tasks import Tasks
 from slimagent.trace.watcher import Mask
 
@@ -123,7 +123,11 @@ class Supervisor:
             flags = arguments[call.flags]
             if deed is Deed.OPEN_HOW:  # struct open_how { u64 flags; … } of openat2(2)
                 flags = tasks.number(task, flags)
+            if flags & O_PATH:
+                return _LOOKED_UP, False
             return _LISTED if flags & self._machine.o_directory else _OPENED, bool(flags & O_CREAT)
+        if deed is Deed.OPEN_NEW:
+            return _OPENED, True
         if deed is Deed.EXECUTE:
             return _EXECUTED, False
         if deed is Deed.CHANGE_ROOT:

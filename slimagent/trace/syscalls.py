@@ -18,6 +18,7 @@ class Deed(enum.Enum):
     OPEN = enum.auto()  # flags in an argument
     OPEN_HOW = enum.auto()  # flags in a struct open_how
     EXECUTE = enum.auto()
+    OPEN_NEW = enum.auto()  # creat(2): opens what it makes or empties
     CREATE = enum.auto()  # makes its last path: whether that exists before says nothing
     CHANGE_ROOT = enum.auto()
 
@@ -49,7 +50,7 @@ class Machine(NamedTuple):
     calls: dict[int, Call]
 
 
-O_CREAT = 0o100
+O_CREAT, O_PATH = 0o100, 0o10000000  # <asm-generic/fcntl.h>; the same on both machines
 
 _AT = (PathArgument(1, 0),)
 _FIRST = (PathArgument(0),)
@@ -59,7 +60,7 @@ _BOTH_AT = (PathArgument(1, 0), PathArgument(3, 2))
 
 _CALLS: tuple[Call, ...] = (
     Call("open", _FIRST, Deed.OPEN, 1),
-    Call("creat", _FIRST, Deed.CREATE),
+    Call("creat", _FIRST, Deed.OPEN_NEW),
     Call("openat", _AT, Deed.OPEN, 2),
     Call("openat2", _AT, Deed.OPEN_HOW, 2),
     Call("execve", _FIRST, Deed.EXECUTE),

@@ -11,6 +11,7 @@ from slimagent.trace import kernel
 
 AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
 PATH_MAX = 4096  # <linux/limits.h>, with the NUL
+_REMOVED = b" (deleted)"  # what proc_pid_cwd(5) and proc_pid_fd(5) add to the name of something removed
 _FIRST_READ = 256
 _MOST_OPEN = 200
 # A task number can only come back after all others were used: far more than a second's worth of forks.
@@ -112,12 +113,14 @@ class Tasks:
             return act()
 
     def absolute(self, task: int, path: bytes, descriptor: int | None) -> bytes:
-        """A relative path as it is seen from the root, b"" if it starts from something that is no folder."""
+        """A relative path as it is seen from the root, b"" if it starts from something that is no folder (any more)."""
         if descriptor is None or descriptor & 0xFFFFFFFF == AT_FDCWD:
             base = self.link(task, "cwd")
         else:
             base = self.link(task, f"fd/{descriptor & 0xFFFFFFFF}")
-        return base + b"/" + path if base[:1] == b"/" else b""
+        if base[:1] != b"/" or (base.endswith(_REMOVED) and not os.path.lexists(base)):
+            return b""
+        return base + b"/" + path
 
     def through_proc(self, task: int, path: bytes) -> bytes:
         """Where a path below /proc that leads through a task's link ends, b"" for any other path below /proc."""

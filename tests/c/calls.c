@@ -231,7 +231,8 @@ static void move_around(void)
     expect_below("opened", "moved/after-chdir-by-link");
 
     int at = open(below("at"), O_PATH | O_DIRECTORY), moved = open(below("moved"), O_RDONLY | O_DIRECTORY);
-    if (fchdir(moved) < 0)
+    expect_below("listed", "moved");
+    if (at < 0 || fchdir(moved) < 0)
         fail("fchdir");
     syscall(SYS_openat, AT_FDCWD, "after-fchdir", O_RDONLY);
     expect_below("opened", "moved/after-fchdir");
@@ -276,6 +277,7 @@ static void execute(void)
     }
     wait_for(child);
     expect_below("executed", "program-empty");
+    expect_below("opened", "program-empty");
     child = fork();
     if (child == 0) {
         char *arguments[] = {script, "leaf", "after-script", NULL};
@@ -284,6 +286,7 @@ static void execute(void)
     }
     wait_for(child);
     expect("executed", script);
+    expect("opened", script); /* by its interpreter */
     expect_below("opened", "after-script"); /* by the shell itself */
 }
 
@@ -295,6 +298,7 @@ static int mode_calls(char **arguments)
     fanotify = (int)syscall(SYS_fanotify_init, 0x200 /* FAN_REPORT_FID: allowed to all since 5.13 */, O_RDONLY);
     if (at < 0 || file < 0 || chdir(below("cwd")) < 0)
         fail("run `prepare` first, without the tracer");
+    expect_below("looked-up", "at");
     expect_below("opened", "file");
     expect_below("looked-up", "cwd");
     for (const struct call *call = calls; call->name; call++)

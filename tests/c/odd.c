@@ -145,6 +145,7 @@ static int mode_wait(char **arguments)
     result("ready", 1);
     for (;;)
         pause();
+    return 0;
 }
 
 const struct mode odd_modes[] = {

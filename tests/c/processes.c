@@ -105,6 +105,7 @@ static void *change_folder(void *number)
     (void)number;
     if (chdir(below("own-0")) < 0)
         fail("chdir");
+    expect_below("looked-up", "own-0");
     return NULL;
 }
 
@@ -141,6 +142,7 @@ static int mode_exec_thread(char **arguments)
     start_thread(&thread, execute_leaf, 0);
     for (;;)
         pause();
+    return 0;
 }
 
 static void grow(int node, int count)
@@ -351,6 +353,7 @@ static int mode_forever(char **arguments)
             result("ready", i);
         sleep_ms(1);
     }
+    return 0;
 }
 
 void prepare_processes(void)

@@ -1,0 +1,138 @@
+"""Read an image's files as the inventory says they are, or say which one is not so any more."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from types import TracebackType
+
+from slimagent.apply.decide import Decision
+from slimagent.apply.folders import Folders, changed, unreadable
+from slimagent.errors import UnavailableError
+from slimagent.model import Inventory
+from slimagent.paths import to_text
+
+# NONBLOCK: should a FIFO have taken the file's place, opening must not wait for its writer
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Attributes = tuple[tuple[bytes, bytes], ...]
+
+
+class Source:
+    """The image's root, read component by component. Use as a context manager.
+
+    Every method raises RefusedError for a path that has changed or vanished since the inventory was made, and
+    UnavailableError for one that cannot be read.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        try:
+            self._folders = Folders(inventory.root)
+        except OSError as error:
+            raise unreadable(inventory.root, error) from None
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folders.__exit__(kind, error, trace)
+
+    def open(self, at: int) -> int:
+        """A descriptor of a regular file that still is as the inventory has it; the caller closes it."""
+        path = self._inventory.paths[at]
+        try:
+            folder, name = self._folders.holding(path)
+            descriptor = os.open(name, _FLAGS, dir_fd=folder)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        try:
+            self.check(at, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def check(self, at: int, descriptor: int) -> None:
+        """Raise RefusedError if an open regular file is not as the inventory has it."""
+        status = os.fstat(descriptor)
+        inventory = self._inventory
+        if not stat.S_ISREG(status.st_mode):
+            raise changed(inventory.paths[at], "changed its kind")
+        if status.st_size != inventory.sizes[at] or status.st_mtime_ns != inventory.mtimes[at]:
+            raise changed(inventory.paths[at], "changed")
+
+    def device(self, at: int) -> tuple[int, int]:
+        """Major and minor number of a device file."""
+        path = self._inventory.paths[at]
+        try:
+            folder, name = self._folders.holding(path)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(self._inventory.modes[at]):
+            raise changed(path, "changed its kind")
+        return os.major(status.st_rdev), os.minor(status.st_rdev)
+
+    def folder_attributes(self, at: int) -> Attributes:
+        """The extended attributes of a folder."""
+        path = self._inventory.paths[at]
+        try:
+            descriptor = self._folders.folder(path)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        return self.attributes(at, descriptor)
+
+    def special_attributes(self, at: int) -> Attributes:
+        """The extended attributes (access lists) of a FIFO, socket or device, which cannot be opened to ask."""
+        path = self._inventory.paths[at]
+        try:
+            folder, name = self._folders.holding(path)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        if not os.path.isdir(b"/proc/self/fd/%d" % folder):
+            return ()
+        return self.attributes(at, b"/proc/self/fd/%d/%b" % (folder, name))
+
+    def attributes(self, at: int, of: int | bytes) -> Attributes:
+        """The extended attributes that an image carries, of a descriptor or a path (xattr(7)).
+
+        `trusted.*` is the stacked file system's own; `security.selinux`, `ima` and `evm` are the host's.
+        """
+        follow = isinstance(of, int)
+        try:
+            names = os.listxattr(of, follow_symlinks=follow)
+            return tuple(
+                (os.fsencode(name), os.getxattr(of, name, follow_symlinks=follow))
+                for name in names
+                if name.startswith(("user.", "system.posix_acl_")) or name == "security.capability"
+            )
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return ()
+            raise unreadable(self._inventory.paths[at], error) from None
+
+
+def require_readable(inventory: Inventory, decision: Decision) -> None:
+    """Raise UnavailableError if something that stays could not be read when the inventory was made.
+
+    A folder that could not be listed counts even if the plan drops it: what it holds is not known.
+    """
+    lacking = list(_lacking(inventory, decision))
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise UnavailableError(f"cannot read {to_text(lacking[0])}{more}", "run as root")
+
+
+def _lacking(inventory: Inventory, decision: Decision) -> Iterator[bytes]:
+    if not inventory.unreadable:
+        return
+    kept = set(decision.kept)
+    for path in inventory.unreadable:
+        at = inventory.index.get(path)
+        if at is None or at in kept or stat.S_ISDIR(inventory.modes[at]):
+            yield path

@@ -1,0 +1,256 @@
+"""Export what stays as a folder: a copy of the root file system that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+
+import slimagent
+from slimagent.apply.decide import Decision, decide
+from slimagent.apply.folders import Folders, changed
+from slimagent.apply.progress import Pace, Progress
+from slimagent.apply.source import Attributes, Source, require_readable
+from slimagent.errors import RefusedError, UnavailableError
+from slimagent.files import explained
+from slimagent.model import Inventory, Plan, Receipt
+from slimagent.paths import parent, to_text, within, within_any
+
+_CHUNK = 1 << 20  # bytes
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def copy(
+    plan: Plan, plan_digest: str, inventory: Inventory, folder: bytes, progress: Progress | None = None
+) -> Receipt:
+    """Copy everything that stays to `folder`, which is absent or empty; `progress` gets bytes copied.
+
+    Raises RefusedError for a target that is not empty or lies in what is exported and for a file that changes
+    meanwhile; UnavailableError for one that cannot be read, for an owner, attribute or device that this
+    process may not set, and when the target cannot be written.
+    """
+    target = os.path.realpath(folder)
+    _require_free(target)
+    _require_outside(plan, inventory, target)
+    decision = decide(plan, inventory)
+    require_readable(inventory, decision)
+    pace = Pace(progress)
+    with Source(inventory) as source, _replacing_folder(target) as temporary, Folders(temporary) as made:
+        tree = Tree(inventory, decision, source, made, pace)
+        tree.build()
+    pace.finish()
+    return Receipt(
+        tool=f"slimagent {slimagent.__version__}",
+        plan=plan_digest,
+        target=f"to:{to_text(folder)}",
+        kept=len(decision.kept),
+        dropped=len(decision.dropped),
+        bytes_kept=decision.bytes_kept,
+        bytes_dropped=decision.bytes_dropped,
+        written=pace.done,
+        sha256="",
+        left_alone=decision.left_alone,
+    )
+
+
+def _require_free(target: bytes) -> None:
+    try:
+        filled = bool(os.listdir(target))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explained(error, target) from None
+    if filled:
+        raise RefusedError(f"the target folder {to_text(target)} is not empty", "choose a new or an empty folder")
+    if os.path.ismount(target):
+        raise UnavailableError(
+            f"the target folder {to_text(target)} is a mount point and cannot be replaced", "choose a folder in it"
+        )
+
+
+def _require_outside(plan: Plan, inventory: Inventory, target: bytes) -> None:
+    """Refuse a target that would become part of the image it is made from."""
+    root = os.path.realpath(inventory.root)
+    if not within(target, root):
+        return
+    inside = target if root == b"/" else target[len(root) :] or b"/"
+    if not within_any(inside, inventory.scopes):
+        return
+    if within_any(inside, (*plan.excluded, *inventory.mount_points)):
+        return
+    raise RefusedError(
+        f"the target folder {to_text(target)} lies in the image that is exported",
+        "choose a folder on another file system, or exclude it when planning",
+    )
+
+
+@contextlib.contextmanager
+def _replacing_folder(target: bytes) -> Iterator[bytes]:
+    """A new folder beside `target`, private until it takes the target's place; removed if the block fails."""
+    holder, base = os.path.split(target)
+    try:
+        temporary = tempfile.mkdtemp(prefix=b".%b." % base[:200], suffix=b".partial", dir=holder)
+    except OSError as error:
+        raise explained(error, target) from None
+    try:
+        yield temporary
+        os.rename(temporary, target)
+    except OSError as error:
+        _discard(temporary)
+        raise explained(error, target) from None
+    except BaseException:
+        _discard(temporary)
+        raise
+
+
+def _discard(folder: bytes) -> None:
+    """Remove a tree, its read-only folders too: without root, those have to be made writable first."""
+    for holder, names, _ in os.walk(folder):
+        for name in names:
+            path = os.path.join(holder, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder)
+
+
+class Tree:
+    """Builds the copy: everything in inventory order, then the folders' own properties from the bottom up.
+
+    A folder is the builder's own (mode 0700) until all it holds is there: its time would change, it may be
+    read-only, and nobody else may reach in meanwhile.
+    """
+
+    def __init__(self, inventory: Inventory, decision: Decision, source: Source, made: Folders, pace: Pace) -> None:
+        self._inventory = inventory
+        self._decision = decision
+        self._source = source
+        self._made = made
+        self._pace = pace
+
+    def build(self) -> None:
+        ancestors = self._make_ancestors()
+        for at in self._decision.kept:
+            try:
+                self._make(at)
+            except OSError as error:
+                raise self._failed(at, error) from None
+        for at in reversed(self._decision.kept):
+            if stat.S_ISDIR(self._inventory.modes[at]):
+                try:
+                    self._finish_folder(at)
+                except OSError as error:
+                    raise self._failed(at, error) from None
+        for path in reversed(ancestors):
+            os.fchmod(self._made.folder(path), 0o755)
+
+    def _failed(self, at: int, error: OSError) -> Exception:
+        return explained(OSError(error.errno, error.strerror), self._inventory.paths[at])
+
+    def _make_ancestors(self) -> list[bytes]:
+        """The folders above a scope where the inventory does not have them, made plain ones."""
+        lacking = {b"/"} - self._inventory.index.keys()
+        for scope in self._inventory.scopes:
+            while scope != b"/" and parent(scope) not in self._inventory.index:
+                scope = parent(scope)
+                lacking.add(scope)
+        for path in sorted(lacking - {b"/"}):
+            folder, name = self._made.holding(path)
+            os.mkdir(name, 0o700, dir_fd=folder)
+        return sorted(lacking)
+
+    def _make(self, at: int) -> None:
+        inventory, path = self._inventory, self._inventory.paths[at]
+        mode = inventory.modes[at]
+        if path == b"/":
+            return
+        folder, name = self._made.holding(path)
+        first = self._decision.first.get(at)
+        if first is not None:
+            known = inventory.paths[first][1:]
+            os.link(known, name, src_dir_fd=self._made.root, dst_dir_fd=folder, follow_symlinks=False)
+        elif stat.S_ISDIR(mode):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        elif stat.S_ISLNK(mode):
+            os.symlink(inventory.targets[at], name, dir_fd=folder)
+            self._own(at, name, folder)
+            self._date(at, name, folder)
+        elif stat.S_ISREG(mode):
+            self._make_file(at, name, folder)
+        else:
+            self._make_special(at, name, folder)
+
+    def _make_file(self, at: int, name: bytes, folder: int) -> None:
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
+        try:
+            self._finish(at, descriptor, self._fill(at, descriptor))
+        finally:
+            os.close(descriptor)
+
+    def _fill(self, at: int, descriptor: int) -> Attributes:
+        """Copy a file's contents, inside the kernel; its extended attributes are left to set."""
+        original = self._source.open(at)
+        try:
+            left = self._inventory.sizes[at]
+            while left:
+                count = os.sendfile(descriptor, original, None, min(left, _CHUNK))
+                if not count:
+                    raise changed(self._inventory.paths[at], "shrank")
+                left -= count
+                self._pace.add(count)
+            attributes = self._source.attributes(at, original)
+            self._source.check(at, original)
+        finally:
+            os.close(original)
+        return attributes
+
+    def _make_special(self, at: int, name: bytes, folder: int) -> None:
+        mode = self._inventory.modes[at]
+        is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+        device = os.makedev(*self._source.device(at)) if is_device else 0
+        os.mknod(name, stat.S_IFMT(mode) | 0o600, device, dir_fd=folder)
+        self._own(at, name, folder)
+        os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
+        attributes = self._source.special_attributes(at)
+        if attributes:
+            self._attribute(at, b"/proc/self/fd/%d/%b" % (folder, name), attributes)
+        self._date(at, name, folder)
+
+    def _finish_folder(self, at: int) -> None:
+        hidden = self._inventory.paths[at] in self._inventory.mount_points
+        attributes = () if hidden else self._source.folder_attributes(at)
+        self._finish(at, self._made.folder(self._inventory.paths[at]), attributes)
+
+    def _finish(self, at: int, descriptor: int, attributes: Attributes) -> None:
+        """Owner before mode and attributes: a change of owner takes set-user-ID bits and capabilities off."""
+        status = os.fstat(descriptor)
+        owner = self._inventory.uids[at], self._inventory.gids[at]
+        if (status.st_uid, status.st_gid) != owner:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, stat.S_IMODE(self._inventory.modes[at]))
+        self._attribute(at, descriptor, attributes)
+        mtime_ns = self._decision.mtimes[at]
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+    def _own(self, at: int, name: bytes, folder: int) -> None:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        owner = self._inventory.uids[at], self._inventory.gids[at]
+        if (status.st_uid, status.st_gid) != owner:
+            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+
+    def _date(self, at: int, name: bytes, folder: int) -> None:
+        mtime_ns = self._decision.mtimes[at]
+        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+    def _attribute(self, at: int, of: int | bytes, attributes: Attributes) -> None:
+        for name, value in attributes:
+            try:
+                os.setxattr(of, name, value, follow_symlinks=isinstance(of, int))
+            except OSError as error:
+                path, shown = to_text(self._inventory.paths[at]), to_text(name)
+                raise UnavailableError(
+                    f"cannot give {path} its attribute {shown}: {error.strerror}",
+                    "run as root, and choose a target whose file system has extended attributes",
+                ) from None

@@ -1,0 +1,72 @@
+"""The `slimagent` command, and the one place where errors become lines and exit statuses."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from slimagent import __version__
+from slimagent.cli import apply, check, explain, plan, profiles, run, trace, verify
+from slimagent.errors import SlimagentError
+
+INTERRUPTED = 128
+
+
+class Ended(BaseException):
+    """A signal asked us to end. Not an Exception: only clean-up code may see it pass."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="slimagent")
+def group() -> None:
+    """Make a container image small, keep it working, and prove it.
+
+    Runs inside the container while smoke tests exercise the image. Begin with `slimagent run -- YOUR-TEST`.
+    """
+
+
+for module in (run, trace, plan, explain, apply, verify, check, profiles):
+    for each in module.COMMANDS:
+        group.add_command(each)
+
+
+def main() -> None:
+    """Parse the arguments, run, and exit: 0 done, 1 no, 2 usage, 3 refused, 4 unavailable."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    try:
+        result: Any = group.main(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except SlimagentError as error:
+        _say(error.message, error.hint)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted", "")
+        sys.exit(INTERRUPTED + signal.SIGINT)
+    except Ended as ended:
+        sys.exit(INTERRUPTED + ended.number)
+    except BrokenPipeError:
+        sys.exit(INTERRUPTED + signal.SIGPIPE)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Ended(number)
+
+
+def _say(message: str, hint: str) -> None:
+    click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(message, err=True)
+    if hint:
+        click.secho("  hint: ", fg="cyan", nl=False, err=True)
+        click.echo(hint, err=True)

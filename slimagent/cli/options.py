@@ -1,0 +1,146 @@
+"""Options that several commands share, and how they become a Session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from slimagent import profiles
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.model import KeepRule, Profile
+from slimagent.paths import from_text, pattern
+from slimagent.pipeline import Steps
+from slimagent.session import Session, canonical, environment, own_files, user_named
+from slimagent.trace.select import NAMES
+
+LEVELS = ("file",)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
+scope = click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="DIR",
+    help="Look at this folder only; may be given again. [default: all]",
+)
+profile = click.option("--profile", metavar="NAME|FILE", help="The checks and rules to use; see `slimagent profiles`.")
+user = click.option("--user", metavar="NAME", help="Run commands and checks as this user (we must be root).")
+backend = click.option(
+    "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="How to watch the processes."
+)
+level = click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="file",
+    show_default=True,
+    help="How much may go (see docs/levels.md).",
+)
+keep = click.option(
+    "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
+)
+accept = click.option(
+    "--accept-loss", "accepted", multiple=True, metavar="KIND", help="Plan in spite of this kind of loss in the trace."
+)
+quiet = click.option("--quiet", is_flag=True, help="No progress, only errors.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+command = click.argument("command", nargs=-1, type=click.UNPROCESSED)
+
+
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def session(
+    *,
+    root: str = "/",
+    scopes: tuple[str, ...] = (),
+    user: str | None = None,
+    backend: str = "auto",
+    profile: Profile | None = None,
+    keep: tuple[str, ...] = (),
+    outputs: tuple[bytes, ...] = (),
+) -> Session:
+    """A Session from what was said on the command line. `outputs` are ours: never part of the image."""
+    base = canonical(root)
+    whom = user_named(user)
+    chosen = profile if profile is not None else profiles.load("base")
+    rules = tuple(KeepRule(pattern=_checked(text), why="asked for with --keep", follow=True) for text in keep)
+    return Session(
+        root=base,
+        scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
+        excluded=tuple(dict.fromkeys((*own_files(), *_inside(base, outputs)))),
+        user=whom,
+        env=environment(whom),
+        cwd=os.getcwd(),
+        backend=backend,
+        profile=Profile(
+            name=chosen.name, description=chosen.description, checks=chosen.checks, keep=(*chosen.keep, *rules)
+        ),
+    )
+
+
+def steps(profile: Profile, command: tuple[str, ...]) -> Steps:
+    """What to exercise the image with. Raises UsageError for nothing at all."""
+    if not profile.checks and not command:
+        raise UsageError(
+            "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
+        )
+    return Steps(checks=profile.checks, command=command)
+
+
+def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None) -> Profile:
+    """The profile asked for; without a name only the base rules beside a command, and `auto` with no command."""
+    if name is None:
+        name = "base" if command else "auto"
+    if name == "auto":
+        whom = user_named(user)
+        return profiles.detect(environment(whom), whom)
+    return profiles.load(name)
+
+
+def require_writable(path: str) -> None:
+    """Say at once, and not after an hour of tracing, that a document cannot be written. Raises UnavailableError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        problem = "Permission denied" if os.path.isdir(folder) else "No such folder"
+        raise UnavailableError(f"cannot write {path}: {problem}", "choose another place with -o")
+
+
+def _scope(base: bytes, folder: str) -> bytes:
+    whole = canonical(os.path.join(os.fsdecode(base), folder.lstrip("/")) if base != b"/" else folder)
+    return whole if base == b"/" else whole[len(base) :] or b"/"
+
+
+def _inside(base: bytes, outputs: tuple[bytes, ...]) -> list[bytes]:
+    """The outputs as paths of the image at `base`, where they lie in it."""
+    found = []
+    for output in outputs:
+        path = os.path.realpath(output)
+        if base == b"/":
+            found.append(path)
+        elif path.startswith(base + b"/"):
+            found.append(path[len(base) :])
+    return found
+
+
+def _checked(text: str) -> str:
+    try:
+        from_text(text)
+        pattern(text)
+    except ValueError as error:
+        raise UsageError(f"--keep {text}: {error}", "patterns are paths with *, ** and ?") from None
+    if not text.startswith("/"):
+        raise UsageError(f"--keep {text}: not an absolute path", "patterns start with /, as /opt/x/**")
+    return text

@@ -1,0 +1,48 @@
+"""`slimagent plan`: decide what can go."""
+
+from __future__ import annotations
+
+import click
+
+from slimagent import documents, pipeline
+from slimagent.cli import options
+from slimagent.cli.console import Console
+from slimagent.files import digest, read, write
+from slimagent.report.text import plan_summary
+
+
+@click.command()
+@click.argument("trace", metavar="TRACE")
+@options.together(options.root, options.scope, options.level, options.profile, options.keep, options.accept)
+@click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
+@options.quiet
+def plan(
+    trace: str,
+    root: str,
+    scopes: tuple[str, ...],
+    level: str,
+    profile: str | None,
+    keep: tuple[str, ...],
+    accepted: tuple[str, ...],
+    output: str,
+    quiet: bool,
+) -> int:
+    """Decide from TRACE what the image can lose, with a reason for every path."""
+    options.require_writable(output)
+    data = read(trace)
+    evidence = documents.decode_trace(data, trace)
+    session = options.session(
+        root=root,
+        scopes=scopes or tuple(scope.decode("utf-8", "surrogateescape") for scope in evidence.scopes if scope != b"/"),
+        profile=None if profile is None else options.chosen_profile(profile, ("-",), None),
+        keep=keep,
+        outputs=tuple(each.encode("utf-8", "surrogateescape") for each in (output, trace)),
+    )
+    made = pipeline.plan(session, evidence, digest(data), level, frozenset(accepted), Console(quiet=quiet))
+    write(output, documents.encode_plan(made))
+    if not quiet:
+        click.echo("\n".join(plan_summary(made)))
+    return 0
+
+
+COMMANDS = (plan,)

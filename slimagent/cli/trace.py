@@ -1,0 +1,42 @@
+"""`slimagent trace`: run and record."""
+
+from __future__ import annotations
+
+import click
+
+from slimagent import pipeline
+from slimagent.cli import options
+from slimagent.cli.console import Console
+from slimagent.files import write
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@options.together(options.profile, options.user, options.scope, options.backend)
+@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
+@options.quiet
+@options.command
+def trace(
+    profile: str | None,
+    user: str | None,
+    scopes: tuple[str, ...],
+    backend: str,
+    output: str,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND (and a profile's checks) and record every file it asks for.
+
+    Returns COMMAND's exit status; the trace is written all the same.
+    """
+    options.require_writable(output)
+    chosen = options.chosen_profile(profile, command, user)
+    steps = options.steps(chosen, command)
+    session = options.session(
+        scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(output.encode("utf-8", "surrogateescape"),)
+    )
+    traced = pipeline.trace(session, steps, Console(quiet=quiet))
+    write(output, traced.data)
+    return traced.status or int(any(map(pipeline.useless, traced.trace.steps)))
+
+
+COMMANDS = (trace,)

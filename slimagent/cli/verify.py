@@ -1,0 +1,55 @@
+"""`slimagent verify`: run the tests again on the slim image."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from slimagent import documents, pipeline
+from slimagent.cli import options
+from slimagent.cli.console import Console
+from slimagent.files import digest, read, write
+from slimagent.report.text import verification_summary
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN")
+@click.argument("trace", metavar="TRACE")
+@options.together(options.profile, options.user, options.backend)
+@click.option(
+    "-o", "--output", default="verification.json", show_default=True, metavar="FILE", help="The verification to write."
+)
+@options.quiet
+@options.command
+def verify(
+    plan: str,
+    trace: str,
+    profile: str | None,
+    user: str | None,
+    backend: str,
+    output: str,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND (and a profile's checks) again, compare with TRACE, and name every file it looked for in vain.
+
+    On the slim image the dropped files are gone. On the full image they are made to look gone (a rehearsal).
+    """
+    options.require_writable(output)
+    data = read(plan)
+    made = documents.decode_plan(data, plan)
+    baseline = documents.decode_trace(read(trace), trace)
+    chosen = options.chosen_profile(profile, command, user)
+    session = options.session(
+        user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
+    )
+    steps = options.steps(chosen, command)
+    result = pipeline.verify(session, steps, made, digest(data), baseline.steps, Console(quiet=quiet))
+    write(output, documents.encode_verification(result))
+    if not quiet:
+        click.echo("\n".join(verification_summary(result)))
+    return 0 if result.passed else 1
+
+
+COMMANDS = (verify,)

@@ -1,0 +1,63 @@
+"""Know an image again: one digest over what every user can see of it and what does not change by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+
+from slimagent.model import Inventory
+from slimagent.paths import within, within_any
+
+# Places that a running container fills and empties as it goes.
+VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")  # noqa: S108
+_CACHES = (b"/__pycache__", b"/.cache")
+_SEEN_BY_ALL = stat.S_IROTH | stat.S_IXOTH
+
+
+def fingerprint(inventory: Inventory) -> str:
+    """SHA-256, in hexadecimal, over the kind, size and path (a link: its target) of the image's lasting entries.
+
+    It is the same for every user, so that a trace made as an ordinary user fits a plan made as root: a folder that not
+    everybody can list counts as such, and what it holds does not. Times and owners do not count: two builds of one
+    Dockerfile may be the same image.
+    """
+    digest = hashlib.sha256()
+    lines: list[bytes] = []
+    for at in _lasting(inventory):
+        path, mode = inventory.paths[at], inventory.modes[at]
+        kind = stat.S_IFMT(mode)
+        if kind == stat.S_IFLNK:
+            what = inventory.targets[at]
+        else:
+            what = b"%d" % inventory.sizes[at] if kind == stat.S_IFREG else b""
+        lines.append(b"%o\0%b\0%b\0" % (kind, path, what))
+        if len(lines) >= 10_000:
+            digest.update(b"".join(lines))
+            lines.clear()
+    digest.update(b"".join(lines))
+    return digest.hexdigest()
+
+
+def _lasting(inventory: Inventory) -> Iterator[int]:
+    whole = inventory.scopes == (b"/",)
+    volatile = tuple(path for path in VOLATILE if not within_any_scope(inventory.scopes, path))
+    skipped = b""
+    for at, path in enumerate(inventory.paths):
+        if skipped and within(path, skipped):
+            continue
+        mode = inventory.modes[at]
+        if stat.S_ISDIR(mode):
+            if path in volatile or path in inventory.mount_points or path.endswith(_CACHES):
+                skipped = path
+                continue
+            if whole and mode & _SEEN_BY_ALL != _SEEN_BY_ALL:
+                skipped = path
+        elif path in inventory.mount_points:
+            continue
+        yield at
+
+
+def within_any_scope(scopes: tuple[bytes, ...], folder: bytes) -> bool:
+    """Whether somebody asked for (a part of) `folder` by name; then it counts."""
+    return any(scope != b"/" and (within(scope, folder) or within_any(folder, (scope,))) for scope in scopes)

@@ -1,0 +1,377 @@
+"""Composition: one function per use case. Decides nothing that a room could decide, prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from slimagent import __version__, apply, checks, documents
+from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
+from slimagent.files import digest, explained
+from slimagent.inventory.changes import changes
+from slimagent.inventory.contents import Contents
+from slimagent.inventory.fingerprint import fingerprint
+from slimagent.inventory.loader import loader
+from slimagent.inventory.scan import scan
+from slimagent.model import (
+    Access,
+    CheckResult,
+    CheckSpec,
+    Inventory,
+    Outcome,
+    Plan,
+    Receipt,
+    Trace,
+    Verification,
+)
+from slimagent.paths import Resolver, within_any
+from slimagent.plan.decide import FAILED_STEP, Evidence, decide, fit, useless
+from slimagent.session import Session, require_readable, user_name
+from slimagent.trace.foreground import foreground
+from slimagent.trace.seccomp import Seccomp
+from slimagent.trace.select import select
+from slimagent.trace.watcher import Mask, Observed
+from slimagent.verify.compare import compare, dropped_paths, mask, missed
+
+TOOL = f"slimagent {__version__}"
+COMMAND_STEP = "command"
+
+
+class Reporter(Protocol):
+    """Told how a long use case goes on."""
+
+    def phase(self, name: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        """A phase begins; the value takes how much is done (entries, or bytes where bytes are written)."""
+
+    def result(self, result: CheckResult) -> None:
+        """A check has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What a session exercises the image with: its profile's checks, then a command of the user's."""
+
+    checks: tuple[CheckSpec, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end."""
+
+    results: tuple[CheckResult, ...]
+    observed: Observed
+    backend: str
+    blind_spots: tuple[str, ...]
+    no_new_privileges: bool
+    status: int
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A trace, its bytes, and the inventory as the run left it. `status` is the command's, `interrupted` as above."""
+
+    trace: Trace
+    data: bytes
+    inventory: Inventory
+    status: int
+    interrupted: bool
+
+
+def watch(session: Session, steps: Steps, reporter: Reporter, masked: Mask | None = None) -> Watched:
+    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
+    watcher = select(session.backend, masked)
+    results: list[CheckResult] = []
+    status, interrupted = 0, False
+    with watcher:
+        context = checks.Context(spawn=watcher.spawn, env=session.env, user=session.user, cwd=session.cwd)
+        for spec in steps.checks:
+            watcher.step(spec.name)
+            results.append(checks.run(spec, context))
+            reporter.result(results[-1])
+        if steps.command:
+            watcher.step(COMMAND_STEP)
+            result, interrupted = _run_command(watcher, session, steps.command)
+            results.append(result)
+            status = result.status or 0
+        observed = watcher.finish()
+    return Watched(
+        results=tuple(results),
+        observed=observed,
+        backend=watcher.name,
+        blind_spots=watcher.blind_spots,
+        no_new_privileges=watcher.no_new_privileges,
+        status=status,
+        interrupted=interrupted,
+    )
+
+
+def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
+    started = time.monotonic()
+    with foreground() as front:
+        try:
+            process = watcher.spawn(command, env=session.env, cwd=session.cwd, user=session.user)
+        except OSError as error:
+            raise UsageError(
+                f"cannot run {command[0]}: {error.strerror}",
+                "the command is looked up in PATH and run as it is, by no shell",
+            ) from None
+        status = front.wait(process, watcher.reap)
+    outcome = Outcome.PASSED if status == 0 else Outcome.FAILED
+    result = CheckResult(
+        name=COMMAND_STEP,
+        kind="command",
+        outcome=outcome,
+        seconds=time.monotonic() - started,
+        status=status,
+        detail=" ".join(command) if status == 0 else f"{' '.join(command)}: exit status {status}",
+    )
+    return result, front.asked_to_end
+
+
+def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
+    """The image's inventory as it is now."""
+    with reporter.phase(what) as progress:
+        return scan(session.root, session.scopes, session.excluded, progress)
+
+
+def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
+    """Run the steps watched, and put down what they needed and what they did to the image."""
+    select(session.backend)  # say at once if nothing can be watched here
+    if before is None:
+        before = inspect(session, reporter)
+    with reporter.phase("run under trace"):
+        watched = watch(session, steps, reporter)
+    after = inspect(session, reporter, "scan again")
+    with reporter.phase("write down the trace"):
+        result = Trace(
+            tool=TOOL,
+            backend=watched.backend,
+            blind_spots=watched.blind_spots,
+            architecture=platform.machine(),
+            kernel=platform.release(),
+            user=user_name(session.user),
+            no_new_privileges=watched.no_new_privileges,
+            scopes=session.scopes,
+            before=fingerprint(before),
+            after=fingerprint(after),
+            steps=watched.results,
+            accesses=tuple(_accesses(watched.observed, before, session)),
+            changes=changes(before, after),
+            losses=watched.observed.losses,
+        )
+        data = documents.encode_trace(result)
+    return Traced(trace=result, data=data, inventory=after, status=watched.status, interrupted=watched.interrupted)
+
+
+def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
+    """Accesses to the image itself, sorted: other file systems, the agent and places out of scope are left out."""
+    outside = (*sorted(before.mount_points), *session.excluded)
+    resolver = Resolver(_link_reader(before))
+    for path, (how, steps) in sorted(observed.accesses.items()):
+        end = resolver.resolve(path).end
+        if end is None or within_any(end, outside):
+            continue
+        if not within_any(path, session.scopes):
+            if not within_any(end, session.scopes):
+                continue
+            path = end
+        yield Access(path=path, how=how, steps=steps, found=end in before.index)
+
+
+def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
+    """Links as the inventory knows them, and from the disk for what lies outside its scopes."""
+    if inventory.scopes == (b"/",):
+        return inventory.link
+    return lambda path: inventory.link(path) if within_any(path, inventory.scopes) else read_link(path)
+
+
+def read_link(path: bytes) -> bytes | None:
+    """The target of the symbolic link at `path` on this disk, or None."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def plan(
+    session: Session,
+    traced: Trace,
+    trace_digest: str,
+    level: str,
+    accepted: frozenset[str],
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+) -> Plan:
+    """Decide what of the image at the session's root can go, from a trace of it."""
+    if inventory is None:
+        inventory = inspect(session, reporter)
+    require_readable(inventory, "plan")
+    contents = Contents(session.root)
+    with reporter.phase("plan") as progress:
+        made = decide(
+            Evidence(
+                trace=traced,
+                trace_digest=trace_digest,
+                inventory=inventory,
+                fingerprint=fingerprint(inventory),
+                contents=contents,
+                loader=loader(inventory),
+                rules=session.profile.keep,
+                excluded=session.excluded,
+                accepted=accepted,
+            ),
+            level,
+            progress,
+        )
+    if contents.unreadable:
+        raise UnavailableError(
+            f"cannot plan: {len(contents.unreadable)} kept files cannot be read, so what they need is unknown",
+            "run as root, or mend the files",
+        )
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the deed goes: a tar file, a folder, or the image itself (`in_place`)."""
+
+    tar: bytes | None = None
+    folder: bytes | None = None
+    in_place: bool = False
+
+
+def carry_out(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+) -> Receipt:
+    """Do what a plan says, to the image at the session's root or to an export of it."""
+    if inventory is None:
+        inventory = inspect(session, reporter)
+    require_readable(inventory, "apply")
+    fit(fingerprint(inventory), made.fingerprints, "the plan was made")
+    try:
+        if target.tar is not None:
+            with reporter.phase("export") as progress:
+                return apply.write_tar(made, plan_digest, inventory, target.tar, progress)
+        if target.folder is not None:
+            with reporter.phase("export") as progress:
+                return apply.copy(made, plan_digest, inventory, target.folder, progress)
+        with reporter.phase("remove") as progress:
+            return apply.remove(made, plan_digest, inventory, progress)
+    except OSError as error:
+        raise explained(error, session.root) from None
+
+
+def verify(
+    session: Session,
+    steps: Steps,
+    made: Plan,
+    plan_digest: str,
+    baseline: Sequence[CheckResult],
+    reporter: Reporter,
+) -> Verification:
+    """Run the steps again on the slim image, and name every file that they looked for in vain.
+
+    Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
+    watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
+    slim image; only a folder's listing still shows them.
+    """
+    dropped = dropped_paths(made)
+    is_dropped = mask(dropped, read_link)
+    prefix = b"" if session.root == b"/" else session.root
+    there = sum(os.path.lexists(prefix + path) for path in dropped)
+    if there and there != len(dropped):
+        raise RefusedError(
+            f"{there} of {len(dropped)} dropped files are still there: the image is neither whole nor slim",
+            "run `slimagent apply --in-place` again to finish it, or verify in a new container of the image",
+        )
+    with reporter.phase("run again on the slim image"):
+        watched = watch(session, steps, reporter, is_dropped if there else None)
+    comparisons = compare(baseline, watched.results)
+    accesses = ((path, at) for path, (_, at) in watched.observed.accesses.items())
+    return Verification(
+        tool=TOOL,
+        plan=plan_digest,
+        how="masked" if there else "in-place",
+        passed=not any(each.worse for each in comparisons) and not watched.interrupted,
+        steps=watched.results,
+        comparisons=comparisons,
+        missed=missed(is_dropped, accesses, [result.name for result in watched.results]),
+        losses=watched.observed.losses,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Whole:
+    """Everything that a whole run made; documents as bytes by file name, in the order in which they came."""
+
+    documents: dict[str, bytes] = field(default_factory=dict)
+    trace: Trace | None = None
+    plan: Plan | None = None
+    receipt: Receipt | None = None
+    verification: Verification | None = None
+
+
+def run(
+    session: Session,
+    steps: Steps,
+    level: str,
+    accepted: frozenset[str],
+    target: Target,
+    reporter: Reporter,
+    save: Callable[[str, bytes], None],
+    *,
+    proof: str,
+) -> Whole:
+    """Trace, plan, apply, verify. `save` is given each document as soon as it is made; `proof` is masked or in-place.
+
+    Raises UnavailableError before anything is run if the image cannot be read whole, CheckFailedError if a traced
+    step failed or was interrupted.
+    """
+    whole = Whole()
+    select(session.backend)
+    before = inspect(session, reporter)
+    require_readable(before, "run")
+    traced = trace(session, steps, reporter, before)
+    del before
+    whole.trace = traced.trace
+    save("trace.json", traced.data)
+    _admit_run(traced, accepted)
+    made = plan(session, traced.trace, digest(traced.data), level, accepted, reporter, traced.inventory)
+    whole.plan = made
+    data = documents.encode_plan(made)
+    plan_digest = digest(data)
+    save("plan.json", data)
+    del data
+    whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
+    save("receipt.json", documents.encode_receipt(whole.receipt))
+    if proof == "in-place" and not target.in_place:
+        carry_out(session, made, plan_digest, Target(in_place=True), reporter, traced.inventory)
+    if proof != "none":
+        whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
+        save("verification.json", documents.encode_verification(whole.verification))
+    return whole
+
+
+def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
+    if traced.interrupted:
+        raise CheckFailedError(
+            "the traced run was interrupted", "the trace is written, but nothing was planned from it"
+        )
+    failed = [step for step in traced.trace.steps if useless(step)]
+    if failed and FAILED_STEP not in accepted:
+        raise CheckFailedError(
+            f"a traced step failed on the full image: {failed[0].name} ({failed[0].detail})",
+            "a slim image can only be proved by steps that pass before; mend the step, then run again",
+        )

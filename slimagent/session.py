@@ -1,0 +1,101 @@
+"""Where and as whom we run: the image's root and scopes, the command's user and environment, the agent's own files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from dataclasses import dataclass, field
+
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.model import Inventory, Profile, User
+from slimagent.paths import to_text
+
+# What a container engine puts into a container and no image holds.
+_ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
+_AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image."""
+
+    root: bytes = b"/"
+    scopes: tuple[bytes, ...] = (b"/",)
+    excluded: tuple[bytes, ...] = ()
+    user: User | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+    backend: str = "auto"
+    profile: Profile = field(default_factory=lambda: Profile(name="base", description=""))
+
+
+def canonical(folder: str | bytes) -> bytes:
+    """An existing folder, absolute and without links. Raises UsageError."""
+    path = os.path.realpath(os.fsencode(folder))
+    if not os.path.isdir(path):
+        raise UsageError(f"{to_text(os.fsencode(folder))} is not a folder", "name an existing folder")
+    return path
+
+
+def user_named(name: str | None) -> User | None:
+    """The user of that name or number, None for none. Raises UsageError for an unknown one.
+
+    Raises UnavailableError if this process may not become that user.
+    """
+    if name is None:
+        return None
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except KeyError:
+        raise UsageError(f"there is no user {name!r} here", "name a user of /etc/passwd") from None
+    if os.geteuid() not in (0, entry.pw_uid):
+        raise UnavailableError(f"cannot become {entry.pw_name}: we run as user {os.geteuid()}", "run slimagent as root")
+    if os.geteuid() == entry.pw_uid:
+        return None
+    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
+
+
+def user_name(user: User | None) -> str:
+    """The name of the user that commands run as, its number if it has none."""
+    if user is not None:
+        return user.name
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def environment(user: User | None) -> dict[str, str]:
+    """The environment of the image: ours, less what entrypoint.sh set for the agent, with the user's own names."""
+    env = {name: value for name, value in os.environ.items() if not _AGENT_VARIABLES.fullmatch(name)}
+    if user is not None:
+        env |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+    return env
+
+
+def own_files() -> tuple[bytes, ...]:
+    """The agent's own files, and what the container engine added: never evidence, never part of the image.
+
+    That is the folder of entrypoint.sh if it started us (SLIMAGENT_HOME), else the package and its metadata.
+    """
+    home = os.environ.get("SLIMAGENT_HOME")
+    if home:
+        return (os.path.realpath(os.fsencode(home)), *_ENGINE_FILES)
+    package = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
+    beside = os.path.dirname(package)
+    metadata = sorted(each for each in os.listdir(beside) if re.fullmatch(rb"slimagent-[^/]*\.dist-info", each))
+    return (package, *(os.path.join(beside, each) for each in metadata), *_ENGINE_FILES)
+
+
+def require_readable(inventory: Inventory, doing: str) -> None:
+    """Refuse to go on with an image that this process can only read in parts. Raises UnavailableError."""
+    if inventory.unreadable:
+        some = ", ".join(map(to_text, inventory.unreadable[:3]))
+        raise UnavailableError(
+            f"cannot {doing}: {len(inventory.unreadable)} files and folders of the image cannot be read "
+            f"as {user_name(None)}, as {some}",
+            "run as root (in a container: `docker run --user root`, and --user for the traced command), "
+            "or name a folder that is readable whole with --scope",
+        )

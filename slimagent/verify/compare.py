@@ -1,0 +1,67 @@
+"""Compare two runs of the same checks, and find what the second looked for in vain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from slimagent.model import CheckResult, Comparison, Missed, Outcome, Plan, Verdict
+from slimagent.paths import Resolver
+
+
+def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
+    """Every check, and every item of one, in both runs. What is absent from a run counts as skipped there."""
+    first, second = dict(_outcomes(before)), dict(_outcomes(after))
+    absent = (Outcome.SKIPPED, "it did not take place")
+    return tuple(
+        Comparison(
+            name=name,
+            before=first.get(name, absent)[0],
+            after=second.get(name, absent)[0],
+            detail=second.get(name, absent)[1],
+        )
+        for name in dict.fromkeys((*first, *second))
+    )
+
+
+def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outcome, str]]]:
+    for result in results:
+        yield result.name, (result.outcome, result.detail)
+        for item in result.items:
+            yield f"{result.name}: {item.name}", (item.outcome, item.detail)
+
+
+def dropped_paths(plan: Plan) -> frozenset[bytes]:
+    """What the plan takes out of the image, without what the traced run had made (that was never in it)."""
+    gone = frozenset(
+        number
+        for number, reason in enumerate(plan.reasons)
+        if reason.verdict is Verdict.DROP and reason.kind != "created"
+    )
+    return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
+
+
+def mask(dropped: frozenset[bytes], link: Callable[[bytes], bytes | None]) -> Callable[[bytes], bool]:
+    """A test whether a path, through whatever links (`link` reads one), leads to something dropped."""
+    resolver = Resolver(link)
+    known: dict[bytes, bool] = {}
+
+    def is_dropped(path: bytes) -> bool:
+        answer = known.get(path)
+        if answer is None:
+            answer = known[path] = resolver.resolve(path).end in dropped
+        return answer
+
+    return is_dropped
+
+
+def missed(
+    is_dropped: Callable[[bytes], bool],
+    accesses: Iterable[tuple[bytes, tuple[int, ...]]],
+    steps: Sequence[str],
+) -> tuple[Missed, ...]:
+    """The accesses that lead to something dropped, sorted by path; steps are indices into `steps`."""
+    return tuple(
+        Missed(path=path, steps=tuple(steps[at] for at in at_steps if at < len(steps)))
+        for path, at_steps in sorted(accesses)
+        if is_dropped(path)
+    )

@@ -1,0 +1,77 @@
+"""Each tracing backend, the C program that they watch, and a limit on every test."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from file_calls import FileCalls
+
+BACKENDS = [("seccomp", "Seccomp")]
+SOURCES = Path(__file__).parent.parent / "c"
+LIMIT = 150  # seconds: a watcher that does not answer hangs what it watches
+
+
+def lacking(reason: str) -> None:
+    """Skip on a machine that lacks something; fail where all must be there (SLIMAGENT_TEST_STRICT=1)."""
+    if os.environ.get("SLIMAGENT_TEST_STRICT") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend[0])
+def watcher_class(request: pytest.FixtureRequest) -> Any:
+    """A backend, if it can be used here."""
+    module, name = request.param
+    backend = getattr(importlib.import_module(f"slimagent.trace.{module}"), name)
+    reason = backend.unavailable()
+    if reason is not None:
+        lacking(f"{module}: {reason}")
+    return backend
+
+
+@pytest.fixture(scope="session")
+def program() -> Iterator[str]:
+    """The C program, compiled, where every user can execute it."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        lacking("no C compiler: install gcc and the C library's headers")
+    folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="file-calls-", dir="/tmp")))
+    folder.chmod(0o755)
+    target = folder / "file_calls"
+    sources = sorted(map(str, SOURCES.glob("*.c")))
+    options = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-pthread"]
+    subprocess.run([str(compiler), *options, "-o", str(target), *sources], check=True)
+    yield str(target)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def calls(program: str) -> Iterator[FileCalls]:
+    """The program with a prepared folder that every user can reach and write."""
+    folder = os.fsencode(os.path.realpath(tempfile.mkdtemp(prefix="watched-", dir="/tmp")))
+    os.chmod(folder, 0o777)  # noqa: S103 other users' processes work in it
+    file_calls = FileCalls(program, folder)
+    file_calls.prepare()
+    yield file_calls
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _limit() -> Iterator[None]:
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError(f"no end after {LIMIT} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
