@@ -292,9 +292,9 @@ class Inventory:
     """Every path of the image in columns: entry `i` is `paths[i]`, `modes[i]`, and so on.
 
     Paths are sorted by their components, a folder before what it holds. Columns and not objects: an image
-    has hundreds of thousands of paths. `targets` holds the links' targets by entry; `mount_points` are
-    folders of the image that another file system hides; `unreadable` are folders that could not be listed
-    and files that could not be read by this process.
+    has hundreds of thousands of paths. `targets` holds the links' targets by entry; `mount_points` are paths on
+    which another file system is mounted (folders among them are entries, files are not); `unreadable` are folders
+    that could not be listed and files that could not be read by this process.
     """
 
     root: bytes

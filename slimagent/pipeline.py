@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from slimagent import __version__, apply, checks, documents
@@ -45,8 +45,8 @@ COMMAND_STEP = "command"
 class Reporter(Protocol):
     """Told how a long use case goes on."""
 
-    def phase(self, name: str) -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        """A phase begins; the value takes how much is done (entries, or bytes where bytes are written)."""
+    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
 
     def result(self, result: CheckResult) -> None:
         """A check has ended."""
@@ -137,7 +137,7 @@ def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -
 
 def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
     """The image's inventory as it is now."""
-    with reporter.phase(what) as progress:
+    with reporter.phase(what, "paths") as progress:
         return scan(session.root, session.scopes, session.excluded, progress)
 
 
@@ -214,7 +214,7 @@ def plan(
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
     contents = Contents(session.root)
-    with reporter.phase("plan") as progress:
+    with reporter.phase("plan", "files") as progress:
         made = decide(
             Evidence(
                 trace=traced,
@@ -236,6 +236,11 @@ def plan(
             "run as root, or mend the files",
         )
     return made
+
+
+def also_excluded(session: Session, excluded: tuple[bytes, ...]) -> Session:
+    """The session with what a plan left out of the image left out as well."""
+    return replace(session, excluded=tuple(dict.fromkeys((*session.excluded, *excluded))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,12 +267,12 @@ def carry_out(
     fit(fingerprint(inventory), made.fingerprints, "the plan was made")
     try:
         if target.tar is not None:
-            with reporter.phase("export") as progress:
+            with reporter.phase("export", "bytes") as progress:
                 return apply.write_tar(made, plan_digest, inventory, target.tar, progress)
         if target.folder is not None:
-            with reporter.phase("export") as progress:
+            with reporter.phase("export", "bytes") as progress:
                 return apply.copy(made, plan_digest, inventory, target.folder, progress)
-        with reporter.phase("remove") as progress:
+        with reporter.phase("remove", "files") as progress:
             return apply.remove(made, plan_digest, inventory, progress)
     except OSError as error:
         raise explained(error, session.root) from None

@@ -13,6 +13,8 @@ from slimagent.paths import to_text
 
 # What a container engine puts into a container and no image holds.
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
+_MTAB = b"/etc/mtab"
+_SAME_MOMENT = 5  # seconds
 _AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
 
 
@@ -82,11 +84,44 @@ def own_files() -> tuple[bytes, ...]:
     """
     home = os.environ.get("SLIMAGENT_HOME")
     if home:
-        return (os.path.realpath(os.fsencode(home)), *_ENGINE_FILES)
+        return (os.path.realpath(os.fsencode(home)), *engine_files())
     package = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
     beside = os.path.dirname(package)
     metadata = sorted(each for each in os.listdir(beside) if re.fullmatch(rb"slimagent-[^/]*\.dist-info", each))
-    return (package, *(os.path.join(beside, each) for each in metadata), *_ENGINE_FILES)
+    return (package, *(os.path.join(beside, each) for each in metadata), *engine_files())
+
+
+def engine_files() -> tuple[bytes, ...]:
+    """What the container engine made when it made the container: no image holds it.
+
+    Docker adds the link /etc/mtab where an image has none; it is then as old as the container.
+    """
+    try:
+        age = os.lstat(_MTAB).st_mtime - os.lstat(_ENGINE_FILES[0]).st_mtime
+    except OSError:
+        return _ENGINE_FILES
+    return (*_ENGINE_FILES, _MTAB) if abs(age) < _SAME_MOMENT else _ENGINE_FILES
+
+
+def with_mount_points(outputs: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Our outputs, and the mount points that they lie on: who started the container made those for us."""
+    found = list(outputs)
+    for output in outputs:
+        folder = os.path.realpath(output)
+        while folder != b"/":
+            if os.path.ismount(folder):
+                found.append(folder)
+            folder = os.path.dirname(folder)
+    return tuple(dict.fromkeys(found))
+
+
+def in_container() -> bool:
+    """Whether this is a container, or a build step of one: an engine's marks, or a root that is an overlay."""
+    if any(os.path.exists(mark) for mark in _ENGINE_FILES) or os.environ.get("container"):
+        return True
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        roots = [line.split(" - ")[1].split()[0] for line in file if line.split()[4] == "/"]
+    return roots[-1:] == ["overlay"]
 
 
 def require_readable(inventory: Inventory, doing: str) -> None:

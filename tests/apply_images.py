@@ -6,8 +6,14 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Collection, Iterable
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from slimagent.inventory.scan import scan
 from slimagent.model import Entry, Inventory, Plan, Reason, Verdict
@@ -25,7 +31,9 @@ LONG = b"/".join([b"d" * 60] * 5)  # 304 bytes
 ODD_NAMES = (b"sp ace", b"new\nline", b"latin1-\xe9", "é-日本".encode(), b"-dash", b"x" * 255, b"back\\slash")
 # a capability as the kernel stores it: version 2, effective, CAP_NET_RAW (<linux/capability.h>)
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")[:20]
-ACCESS_LIST = bytes.fromhex("02000000 01000600ffffffff 02000400e8030000 04000400ffffffff 10000400ffffffff 20000000ffffffff")
+ACCESS_LIST = bytes.fromhex(
+    "02000000 01000600ffffffff 02000400e8030000 04000400ffffffff 10000400ffffffff 20000000ffffffff"
+)
 
 
 def write(root: bytes, path: bytes, data: bytes = b"data", mode: int = 0o644) -> None:
@@ -53,7 +61,7 @@ def fill(root: bytes) -> None:
     write(root, b"/bin/secret", b"", 0o600)
     os.makedirs(root + b"/empty")
     os.makedirs(root + b"/sticky")
-    os.chmod(root + b"/sticky", 0o1777)
+    os.chmod(root + b"/sticky", 0o1777)  # noqa: S103
     os.mkfifo(root + b"/fifo", 0o640)
     _extend(root)
     _date(root)
@@ -74,7 +82,7 @@ def _extend(root: bytes) -> None:
     os.link(root + b"/bin/ping", root + b"/bin/ping-too")
     os.setxattr(root + b"/bin/ping", b"security.capability", CAPABILITY)
     os.mknod(root + b"/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.chmod(root + b"/null", 0o666)
+    os.chmod(root + b"/null", 0o666)  # noqa: S103
     os.mknod(root + b"/disk", stat.S_IFBLK | 0o600, os.makedev(259, 70000))
 
 
@@ -156,3 +164,43 @@ def state(root: bytes, without: Iterable[bytes] = ()) -> dict[bytes, tuple[objec
             known,
         )
     return out
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[bytes]:
+    """A file system of two megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if not IS_ROOT or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root and CAP_SYS_ADMIN")
+    yield os.fsencode(folder)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[bytes]:
+    """A folder that every user can reach and write; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # noqa: S103
+        yield os.fsencode(Path(folder).resolve())
+
+
+def as_ordinary_user(deed: Callable[[], None]) -> bool:
+    """Whether `deed` ends well in a child process without any right."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    status = 1
+    try:
+        if IS_ROOT:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        os.chdir("/")
+        deed()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)

@@ -29,9 +29,7 @@ def read(data: bytes) -> tarfile.TarInfo:
     TIMES,
     st.integers(0, 0o7777),
     st.integers(0, 2**32 - 2),
-    st.dictionaries(
-        st.text("abc=%.é", min_size=1, max_size=9).map(str.encode), st.binary(max_size=200), max_size=3
-    ),
+    st.dictionaries(st.text("abc=%.é", min_size=1, max_size=9).map(str.encode), st.binary(max_size=200), max_size=3),
 )
 def test_what_goes_in_comes_out(
     name: bytes, link: bytes, mtime_ns: int, mode: int, owner: int, attributes: dict[bytes, bytes]
@@ -107,8 +105,6 @@ def test_a_file_of_more_than_eight_gibibytes_has_its_size_in_a_record() -> None:
 
 def test_device_numbers_are_those_of_the_device() -> None:
     """Major and minor number are read back, the largest that Linux has too."""
-    device = pax.Member(
-        name=b"d", kind=pax.BLOCK_DEVICE, mode=0o600, uid=0, gid=0, mtime_ns=0, device=(4095, 1048575)
-    )
+    device = pax.Member(name=b"d", kind=pax.BLOCK_DEVICE, mode=0o600, uid=0, gid=0, mtime_ns=0, device=(4095, 1048575))
     member = read(pax.header(device))
     assert (member.devmajor, member.devminor) == (4095, 1048575)

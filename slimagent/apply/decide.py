@@ -22,7 +22,8 @@ class Decision:
 
     `left_alone` are paths that the plan drops and that stay, with the reason. `mtimes` has a modification time
     (nanoseconds) for every entry of the inventory. `first` leads from each further name of a hard-linked file
-    to the first name that stays. The two sums are over regular files, each inode once.
+    to the first name that stays. What the traced run had made goes and is in `dropped`, but it was never part of
+    the image: `made` are those paths, and `lost` and the two sums (over regular files, each inode once) leave them out.
     """
 
     kept: list[int]
@@ -30,6 +31,8 @@ class Decision:
     left_alone: tuple[tuple[bytes, str], ...]
     mtimes: array[int]
     first: dict[int, int]
+    made: frozenset[bytes]
+    lost: int
     bytes_kept: int
     bytes_dropped: int
 
@@ -41,13 +44,17 @@ def decide(plan: Plan, inventory: Inventory) -> Decision:
     _date_mount_points(inventory, mtimes)
     kept = [at for at in range(len(inventory)) if not goes[at]]
     dropped = [at for at in range(len(inventory)) if goes[at]]
-    bytes_kept, bytes_dropped = sums(inventory, kept, dropped)
+    made = _made_by_the_run(plan)
+    lost = [at for at in dropped if inventory.paths[at] not in made]
+    bytes_kept, bytes_dropped = sums(inventory, kept, lost)
     return Decision(
         kept=kept,
         dropped=dropped,
         left_alone=tuple(left_alone),
         mtimes=mtimes,
         first=_first_names(inventory, kept),
+        made=made,
+        lost=len(lost),
         bytes_kept=bytes_kept,
         bytes_dropped=bytes_dropped,
     )
@@ -73,6 +80,11 @@ def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[byte
         else:
             goes[at] = 1
     return goes, left_alone, mtimes
+
+
+def _made_by_the_run(plan: Plan) -> frozenset[bytes]:
+    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == CREATED}
+    return frozenset(entry.path for entry in plan.entries if entry.reason in numbers)
 
 
 def _drops(reason: Reason) -> bool:

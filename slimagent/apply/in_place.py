@@ -38,13 +38,14 @@ def remove(plan: Plan, plan_digest: str, inventory: Inventory, progress: Progres
         removal.restore_times()
     pace.finish()
     gone = set(removal.gone)
-    bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], removal.gone)
+    lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
+    bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], lost)
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,
         target=f"in-place:{to_text(inventory.root)}",
         kept=len(inventory) - len(gone),
-        dropped=len(gone),
+        dropped=len(lost),
         bytes_kept=bytes_kept,
         bytes_dropped=bytes_dropped,
         written=0,

@@ -56,7 +56,7 @@ def write_tar(
         plan=plan_digest,
         target=f"tar:{to_text(path)}",
         kept=len(decision.kept) - len(archive.left_out),
-        dropped=len(decision.dropped),
+        dropped=decision.lost,
         bytes_kept=decision.bytes_kept,
         bytes_dropped=decision.bytes_dropped,
         written=output.written,

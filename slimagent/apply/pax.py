@@ -32,7 +32,7 @@ class Member:
     mtime_ns: int
     size: int = 0
     link: bytes = b""
-    device: tuple[int, int] = (0, 0)
+    device: tuple[int, int] | None = None
     attributes: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -111,7 +111,7 @@ def _seconds(nanoseconds: int) -> bytes:
 def _ustar(member: Member) -> bytes:
     seconds = member.mtime_ns // _SECOND
     name, link = member.name, member.link
-    block = b"%-100b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%-100b%b%07o\0%07o\0" % (
+    block = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%b%b%b" % (
         (name if name.isascii() else _plain(name))[:100].ljust(100, b"\0"),
         member.mode & 0o7777,
         member.uid if member.uid < _SMALL else 0,
@@ -121,10 +121,14 @@ def _ustar(member: Member) -> bytes:
         member.kind,
         (link if link.isascii() else _plain(link))[:100].ljust(100, b"\0"),
         _MAGIC,
-        *member.device,
+        _device(member.device),
     )
     # the checksum is of the block with blanks in its place, and the blocks' rest is zeros
     return (block[:148] + b"%06o\0 " % sum(block) + block[156:]).ljust(BLOCK, b"\0")
+
+
+def _device(numbers: tuple[int, int] | None) -> bytes:
+    return b"" if numbers is None else b"%07o\0%07o\0" % numbers
 
 
 _MAGIC = b"ustar\0" + b"00" + bytes(64)  # the version, and empty names of owner and group
@@ -132,4 +136,4 @@ _MAGIC = b"ustar\0" + b"00" + bytes(64)  # the version, and empty names of owner
 
 def _plain(name: bytes) -> bytes:
     """A stand-in for readers that do not know extended headers."""
-    return name.decode("ascii", "replace").replace("\ufffd", "?").encode("ascii")
+    return name.decode("utf-8", "replace").encode("ascii", "replace")

@@ -47,7 +47,7 @@ def copy(
         plan=plan_digest,
         target=f"to:{to_text(folder)}",
         kept=len(decision.kept),
-        dropped=len(decision.dropped),
+        dropped=decision.lost,
         bytes_kept=decision.bytes_kept,
         bytes_dropped=decision.bytes_dropped,
         written=pace.done,

@@ -13,7 +13,7 @@ from slimagent.errors import UnavailableError, UsageError
 from slimagent.model import KeepRule, Profile
 from slimagent.paths import from_text, pattern
 from slimagent.pipeline import Steps
-from slimagent.session import Session, canonical, environment, own_files, user_named
+from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
 
 LEVELS = ("file",)
@@ -80,7 +80,7 @@ def session(
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
-        excluded=tuple(dict.fromkeys((*own_files(), *_inside(base, outputs)))),
+        excluded=tuple(dict.fromkeys((*own_files(), *_inside(base, with_mount_points(outputs))))),
         user=whom,
         env=environment(whom),
         cwd=os.getcwd(),
@@ -106,7 +106,7 @@ def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None)
         name = "base" if command else "auto"
     if name == "auto":
         whom = user_named(user)
-        return profiles.detect(environment(whom), whom)
+        return profiles.detect(environment(whom))
     return profiles.load(name)
 
 

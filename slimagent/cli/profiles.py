@@ -26,7 +26,7 @@ def profiles() -> int:
 def detect(user: str | None) -> int:
     """Say what is installed here, and which checks that brings."""
     whom = user_named(user)
-    _show(shipped.detect(environment(whom), whom))
+    _show(shipped.detect(environment(whom)))
     return 0
 
 

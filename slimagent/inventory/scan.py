@@ -71,9 +71,9 @@ class _Walk:
             path, status = found
             is_folder = stat.S_ISDIR(status.st_mode)
             if path in self._mounts:
+                self.inventory.mount_points.add(path)
                 if is_folder:
                     self._add(path, status)
-                    self.inventory.mount_points.add(path)
                 continue
             self._add(path, status)
             if is_folder:

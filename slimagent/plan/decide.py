@@ -10,7 +10,6 @@ from slimagent import __version__
 from slimagent.errors import RefusedError
 from slimagent.model import (
     Access,
-    Change,
     ChangeKind,
     CheckResult,
     Entry,
@@ -27,6 +26,7 @@ from slimagent.model import (
 from slimagent.paths import matcher, to_text
 from slimagent.plan.closure import Closure, ContentReader
 from slimagent.plan.keeper import Keeper
+from slimagent.plan.times import folder_times
 
 FAILED_STEP = "failed-step"
 _KEEP, _DROP = Verdict.KEEP, Verdict.DROP
@@ -75,7 +75,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         accepted=tuple(sorted(evidence.accepted)),
         steps=tuple(step.name for step in evidence.trace.steps),
         reasons=tuple(keeper.reasons),
-        entries=tuple(_entries(keeper, evidence.trace.changes)),
+        entries=tuple(_entries(keeper, evidence)),
         changes=evidence.trace.changes,
         unresolved=tuple(closure.unresolved),
     )
@@ -181,13 +181,10 @@ def _drop_rest(keeper: Keeper) -> None:
     keeper.queue.clear()
 
 
-def _entries(keeper: Keeper, changes: Iterable[Change]) -> Iterable[Entry]:
-    """One entry per path. A folder that the run touched has the time of before: the image is to have it so."""
+def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:
+    """One entry per path; a folder has the time that the image is to have it with."""
     inventory = keeper.inventory
-    before = {each.path: each.mtime_ns for each in changes if each.kind is ChangeKind.MODIFIED}
+    times = folder_times(inventory, evidence.trace.changes, evidence.excluded)
     for at, path in enumerate(inventory.paths):
-        mtime = inventory.mtimes[at]
-        if path in before and stat.S_ISDIR(inventory.modes[at]):
-            mtime = before[path]
         size = inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0
-        yield Entry(path, keeper.reason(at), size, mtime)
+        yield Entry(path, keeper.reason(at), size, times.get(path, inventory.mtimes[at]))

@@ -1,0 +1,34 @@
+# The two commands of the README are `make demo` and `make test`; each does all its own set-up.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3.10 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: test demo agent lint types clean
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python of 3.10 or later with its venv module; try: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(VENV)/.ready lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+demo: $(VENV)/.ready
+	$(BIN)/python tools/demo.py
+
+# A folder that runs in any glibc container with a Python of 3.10 to 3.14: build/agent/entrypoint.sh
+agent: $(VENV)/.ready
+	$(BIN)/python tools/make_agent.py build/agent
+
+clean:
+	rm -rf build dist .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

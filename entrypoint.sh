@@ -1,0 +1,40 @@
+#!/bin/sh
+# Starts slimagent in any container, for a Dockerfile's RUN or `docker run --entrypoint`.
+#
+# Finds a Python of 3.10 or later, the agent's own before the image's, and keeps the agent out of the image: nothing of the
+# image's site-packages is imported (-I -S), no byte code is written (-B), and the folder that holds this file is known to
+# slimagent as its own, so that it is neither evidence nor part of the result.
+set -eu
+
+home=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+lib=$home/lib
+[ -d "$lib/slimagent" ] || lib=$home
+
+usable() { # is it a Python that is new enough and has what the agent needs?
+  [ -x "$1" ] && "$1" -I -S -B -c 'import sys; sys.path.insert(0, sys.argv[1]); assert sys.version_info >= (3, 10)
+import ctypes, click, orjson, psutil, rich' "$lib" 2>/dev/null
+}
+
+found() { # the usable Python that comes first
+  for candidate in "$home/python/bin/python3" "$home/.venv/bin/python3" "$home/venv/bin/python3"; do
+    if usable "$candidate"; then echo "$candidate"; return; fi
+  done
+  for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+    candidate=$(command -v "$name" || :)
+    if [ -n "$candidate" ] && usable "$candidate"; then echo "$candidate"; return; fi
+  done
+  for folder in /opt/venv/bin /opt/conda/bin /usr/local/bin /usr/bin; do
+    if usable "$folder/python3"; then echo "$folder/python3"; return; fi
+  done
+}
+
+python=$(found)
+if [ -z "$python" ]; then
+  echo "slimagent: no Python of 3.10 or later here that can load the agent from $lib" >&2
+  echo "  hint: make the agent with \`make agent\` (it serves Python 3.10 to 3.14), or add a Python to the image" >&2
+  exit 4
+fi
+SLIMAGENT_HOME=$home
+export SLIMAGENT_HOME
+exec "$python" -I -S -B -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv[0] = "slimagent"
+from slimagent.__main__ import main; main()' "$lib" "$@"

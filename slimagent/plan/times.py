@@ -1,0 +1,46 @@
+"""The modification times that folders of the slim image are to have: those of the image, not of this container."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+
+from slimagent.model import Change, ChangeKind, Inventory
+from slimagent.paths import parent
+
+
+def folder_times(
+    inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes]
+) -> dict[bytes, int]:
+    """Times (ns) by path, for the folders whose own time says nothing about the image.
+
+    A folder that the run touched has the time of before. A folder in which the container engine or we put something
+    (a mount point, a file of the engine's, the agent) was touched when the container was made, so what it had before
+    cannot be known: it takes the time of the newest thing in it, which is the same in every container of the image.
+    """
+    changes = tuple(changes)
+    times = {
+        each.path: each.mtime_ns
+        for each in changes
+        if each.kind is ChangeKind.MODIFIED and _is_folder(inventory, each.path)
+    }
+    created = {each.path for each in changes if each.kind is ChangeKind.CREATED}
+    touched = {parent(path) for path in (*inventory.mount_points, *excluded)}
+    touched = {path for path in touched if _is_folder(inventory, path)}
+    newest: dict[bytes, int] = {}
+    for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
+        path = inventory.paths[at]
+        if path in touched:
+            times[path] = newest.get(path, 0)
+        holder = parent(path)
+        if holder in touched and path not in inventory.mount_points and path not in created and path != b"/":
+            newest[holder] = max(newest.get(holder, 0), times.get(path, inventory.mtimes[at]))
+    for path in inventory.mount_points:  # what is seen there is the other file system's
+        if path in inventory.index:
+            times[path] = times.get(parent(path), 0)
+    return times
+
+
+def _is_folder(inventory: Inventory, path: bytes) -> bool:
+    at = inventory.index.get(path)
+    return at is not None and stat.S_ISDIR(inventory.modes[at])

@@ -1,0 +1,57 @@
+"""The profiles that ship with slimagent, profiles in files, and `auto`: the one that fits what is installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from slimagent import profile
+from slimagent.checks import detect as detecting
+from slimagent.errors import UsageError
+from slimagent.files import read
+from slimagent.model import Profile
+
+BASE = "base"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+# In a wheel the profiles lie inside the package, in a checkout beside it.
+_FOLDERS = (os.path.join(_HERE, "profiles"), os.path.join(os.path.dirname(_HERE), "profiles"))
+_SUFFIX = ".toml"
+
+
+def _folder() -> str:
+    return next((folder for folder in _FOLDERS if os.path.isfile(os.path.join(folder, BASE + _SUFFIX))), _FOLDERS[0])
+
+
+def known() -> tuple[str, ...]:
+    """The names of the shipped profiles."""
+    names = (name for name in os.listdir(_folder()) if name.endswith(_SUFFIX))
+    return tuple(sorted(name[: -len(_SUFFIX)] for name in names))
+
+
+def load(name: str) -> Profile:
+    """A profile by its name, or by the path of its file (a name with a slash or `.toml`). The base rules are in each.
+
+    Raises UsageError for an unknown name, DocumentError for a file that cannot be read.
+    """
+    found = profile.load(name, _text)
+    return profile.combine(name, found.description, (profile.load(BASE, _text), found))
+
+
+def _text(name: str) -> str:
+    if "/" in name or name.endswith(_SUFFIX):
+        data = read(name)
+    elif name in known():
+        data = read(os.path.join(_folder(), name + _SUFFIX))
+    else:
+        raise UsageError(f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"profile {name}: not UTF-8 text: {error.reason} at byte {error.start}", "save it as UTF-8") from None
+
+
+def detect(env: Mapping[str, str]) -> Profile:
+    """What fits the image that we are in: the profiles of what is found there, as one, with the reasons."""
+    found = detecting.installed(env)
+    whys = "; ".join(f"{name}: {why}" for name, why in found) or "nothing known is installed here"
+    return profile.combine("auto", whys, (load(BASE), *(load(name) for name, _ in found)))

@@ -1,0 +1,141 @@
+"""Lines for people: sizes with units, tables that line up. Pure; colour is the caller's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from slimagent.model import CheckResult, Outcome, Plan, Receipt, Verdict, Verification
+from slimagent.paths import to_text
+from slimagent.report.kinds import kind
+
+_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "–"}
+_SHOWN = 10
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as image registries and `docker images` give them.
+
+    >>> size(4937125081)
+    '4.94 GB'
+    """
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:.{2 if unit == 'GB' else 1}f} {unit}"
+    return f"{count} B"
+
+
+def amount(count: int, unit: str) -> str:
+    """A number of things, or a size if the unit is bytes."""
+    return size(count) if unit == "bytes" else f"{count:,} {unit}"
+
+
+def share(part: int, whole: int) -> str:
+    """A part as a percentage of the whole."""
+    return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
+    """Rows as lines with columns that line up; columns in `right` are aligned to the right."""
+    if not rows:
+        return []
+    to_the_right = frozenset(right)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in to_the_right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def check_line(result: CheckResult) -> list[str]:
+    """A check as a line of a checklist, then its failed items and the reason of a failure."""
+    passed = sum(item.outcome is Outcome.PASSED for item in result.items)
+    items = f"  {passed} of {len(result.items)}" if result.items else ""
+    lines = [f"{_MARKS[result.outcome]} {result.name}{items}  {result.seconds:.1f} s"]
+    if result.outcome is not Outcome.PASSED and result.detail:
+        lines += [f"    {line}" for line in result.detail.splitlines()[-_SHOWN:]]
+    failed = [item for item in result.items if item.outcome is Outcome.FAILED]
+    lines += [f"    ✗ {item.name}: {item.detail}" for item in failed[:_SHOWN]]
+    if len(failed) > _SHOWN:
+        lines.append(f"    … and {len(failed) - _SHOWN} more")
+    return lines
+
+
+def dropped_by_kind(plan: Plan) -> list[str]:
+    """A table of what goes, by sort of file, the largest first."""
+    gone = {at for at, reason in enumerate(plan.reasons) if reason.verdict is Verdict.DROP and reason.kind != "created"}
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for path, reason, length, _ in plan.entries:
+        if reason in gone:
+            sort = kind(path)
+            counts[sort] += 1
+            sizes[sort] += length
+    rows = [[name, f"{counts[name]:,}", size(sizes[name])] for name, _ in sizes.most_common()]
+    return table([["dropped", "files", "size"], *rows], right=(1, 2))
+
+
+def plan_summary(plan: Plan) -> list[str]:
+    """What a plan says, in a few lines."""
+    sizes, counts = _by_verdict(plan)
+    whole = sum(sizes.values())
+    lines = [
+        f"level {plan.level}: {size(sizes[Verdict.KEEP])} of {size(whole)} stays, "
+        f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
+        *dropped_by_kind(plan),
+    ]
+    if plan.unresolved:
+        lines.append(f"{len(plan.unresolved):,} needs that nothing in the image fulfils (in the plan: unresolved)")
+    changed = Counter(change.kind.value for change in plan.changes)
+    if changed:
+        lines.append("the traced run " + ", ".join(f"{word} {count:,}" for word, count in sorted(changed.items())) + " paths")
+    return lines
+
+
+def _by_verdict(plan: Plan) -> tuple[Counter[Verdict], Counter[Verdict]]:
+    sizes: Counter[Verdict] = Counter()
+    counts: Counter[Verdict] = Counter()
+    for _, reason, length, _ in plan.entries:
+        why = plan.reasons[reason]
+        if why.kind != "created":
+            sizes[why.verdict] += length
+            counts[why.verdict] += 1
+    return sizes, counts
+
+
+def receipt_summary(receipt: Receipt) -> list[str]:
+    """What was done, in a few lines."""
+    whole = receipt.bytes_kept + receipt.bytes_dropped
+    lines = [
+        f"{receipt.target}: {size(receipt.bytes_kept)} of {size(whole)} stays, "
+        f"{share(receipt.bytes_dropped, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
+    ]
+    if receipt.sha256:
+        lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}")
+    lines += [f"left alone: {to_text(path)}: {why}" for path, why in receipt.left_alone[:_SHOWN]]
+    if len(receipt.left_alone) > _SHOWN:
+        lines.append(f"… and {len(receipt.left_alone) - _SHOWN} more left alone (in the receipt)")
+    return lines
+
+
+def verification_summary(verification: Verification) -> list[str]:
+    """What was proved, in a few lines."""
+    how = {
+        "in-place": "with the dropped files gone",
+        "masked": "with the dropped files made to look gone",
+    }.get(verification.how, verification.how)
+    worse = [each for each in verification.comparisons if each.worse]
+    passed = sum(step.outcome is Outcome.PASSED for step in verification.steps)
+    lines = [
+        f"verified {how}: {passed} of {len(verification.steps)} steps passed, "
+        f"{len(worse)} worse than before, {len(verification.missed)} files looked for in vain"
+    ]
+    lines += [f"  worse: {each.name}  {each.detail}" for each in worse[:_SHOWN]]
+    lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
+    if len(verification.missed) > _SHOWN:
+        lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
+    lines += [f"  loss: {loss.kind}, {loss.count} times, as {loss.example}" for loss in verification.losses]
+    return lines
