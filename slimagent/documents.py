@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -35,6 +36,7 @@ from slimagent.model import (
 from slimagent.paths import from_text, to_text
 
 VERSION = 1
+_BATCH = 1000  # rows
 TRACE, PLAN, RECEIPT = "slimagent/trace", "slimagent/plan", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
 
@@ -48,9 +50,15 @@ def _dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] |
     parts = [head[:-2]]
     for name, rows in (records or {}).items():
         parts.append(b',\n  "%b": [\n' % name.encode())
-        parts.append(b",\n".join(map(orjson.dumps, rows)))
+        parts.append(b",\n".join(_batches(rows)))
         parts.append(b"\n  ]")
     return b"".join(parts) + b"\n}\n"
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[bytes]:
+    """Rows in joined batches: orjson reserves a kilobyte for each until it is joined, which adds up."""
+    while batch := b",\n".join(map(orjson.dumps, islice(rows, _BATCH))):
+        yield batch
 
 
 class _Place:

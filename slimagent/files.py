@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 
 from slimagent.errors import DocumentError, SlimagentError, UnavailableError
@@ -17,10 +18,9 @@ def read(path: str | bytes) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise DocumentError(
-            f"cannot read {_shown(path)}: {error.strerror}", "check the path and its permissions"
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise DocumentError(f"cannot read {_shown(path)}: {problem}", "check the path and its permissions") from None
 
 
 def digest(data: bytes) -> str:
@@ -29,24 +29,50 @@ def digest(data: bytes) -> str:
 
 
 def write(path: str | bytes, data: bytes) -> None:
-    """Write a document whole: into a temporary file beside it, then renamed over it."""
-    with replacing(path) as descriptor:
+    """Write a document whole: into a temporary file beside it, then renamed over it.
+
+    A device or a FIFO, as /dev/stdout or /dev/null, is written to and stays. Raises as `replacing` does.
+    """
+    with _passing(path) if _is_special(path) else replacing(path) as descriptor:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+
+
+def _is_special(path: str | bytes) -> bool:
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except OSError:
+        return False
+    return kind not in (stat.S_IFREG, stat.S_IFDIR)
+
+
+@contextlib.contextmanager
+def _passing(path: str | bytes) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise explained(error, path) from None
 
 
 @contextlib.contextmanager
 def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     """A descriptor whose file takes the place of `path` when the block ends well, and vanishes when it does not.
 
-    Raises UnavailableError when the disk is full or the folder cannot be written.
+    Raises UnavailableError when the disk is full, the folder cannot be written, or a device or a FIFO is there.
     """
     target = os.fsencode(path)
+    if _is_special(target):
+        raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
     folder, base = os.path.split(target)
     temporary = os.path.join(folder, b".%s.%d.partial" % (base[:200], os.getpid()))
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        _discard(temporary)  # of a killed run; exclusively, so that nobody's link of that name is written through
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except OSError as error:
         raise explained(error, target) from None
     try:
@@ -73,14 +99,16 @@ def explained(error: OSError, path: str | bytes) -> SlimagentError:
     hints = {
         errno.ENOSPC: "free some space or choose another target",
         errno.EDQUOT: "raise the quota or choose another target",
+        errno.EFBIG: "raise the limit on a file's size (ulimit -f), or choose a target on another file system",
         errno.EACCES: "run as a user who may write there, or choose another target",
         errno.EPERM: "run as root, or choose another target",
         errno.EROFS: "choose a target on a writable file system",
         errno.ENOENT: "create the folder first",
         errno.ENOTDIR: "a folder is expected there",
+        errno.EISDIR: "a folder is there: name a file",
     }
     where = error.filename if error.filename is not None else path
-    hint = hints.get(error.errno or 0, "see the error of the operating system above")
+    hint = hints.get(error.errno or 0, "choose another target")
     return UnavailableError(f"cannot write {_shown(where)}: {error.strerror}", hint)
 
 

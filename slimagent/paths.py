@@ -61,7 +61,8 @@ class Resolver:
     """Follow symbolic links as the kernel does (path_resolution(7)), over a link table instead of a disk.
 
     `link` gives a path's target, or None where no link is. Folders are resolved once and remembered, so
-    that the cost of many paths is one look-up each for their last component.
+    that the cost of many paths is one look-up each for their last component. As in the kernel, all links of a
+    lookup count against the limit, not only those of one chain: two dozen links can otherwise mean millions of steps.
     """
 
     def __init__(self, link: Callable[[bytes], bytes | None]) -> None:
@@ -69,31 +70,41 @@ class Resolver:
         self._folders: dict[bytes, Resolution] = {b"/": Resolution((), b"/")}
 
     def resolve(self, path: bytes, *, follow: bool = True) -> Resolution:
-        """The links passed and the path reached. With `follow=False` a link at the very end stays unfollowed."""
-        return self._walk(normalise(path), follow, 0)
+        """The links passed and the path reached. With `follow=False` a link at the very end stays unfollowed.
 
-    def _walk(self, path: bytes, follow: bool, depth: int) -> Resolution:
+        A name that is no link passes for a folder, there or not: a path that the kernel refuses has an end here too.
+        """
+        path = normalise(path)
         if path == b"/":
-            return Resolution((), b"/")
-        folder, last = parent(path), name(path)
+            return self._folders[path]
+        folder = parent(path)
         known = self._folders.get(folder)
         if known is None:
-            known = self._walk(folder, True, depth)
-            if depth == 0:  # deeper in a chain the limit cuts earlier: remember only what was seen whole
-                self._folders[folder] = known
-        if known.end is None:
-            return known
-        if last == b"..":
-            return Resolution(known.hops, parent(known.end))
-        here = (known.end if known.end != b"/" else b"") + b"/" + last
-        target = self._link(here)
-        if target is None or not follow:
-            return Resolution(known.hops, here)
-        hops = (*known.hops, here)
-        if depth >= MAXIMUM_LINKS:
-            return Resolution(hops, None)
-        onward = self._walk(join(known.end, target), True, depth + 1)
-        return Resolution(hops + onward.hops, onward.end)
+            known = self._folders[folder] = self._walk(self._folders[b"/"], folder, True)
+        return known if known.end is None else self._walk(known, name(path), follow)
+
+    def _walk(self, start: Resolution, path: bytes, follow: bool) -> Resolution:
+        """Go on from `start` by `path`. A loop over components: no chain of links can exhaust the stack, or our time."""
+        here, hops = start.end or b"/", list(start.hops)
+        ahead = path.split(b"/")[::-1]
+        while ahead:
+            part = ahead.pop()
+            if part == b"..":
+                here = parent(here)
+            if part in (b"", b".", b".."):
+                continue
+            there = (here if here != b"/" else b"") + b"/" + part
+            target = self._link(there)
+            if target is None or not (follow or ahead):
+                here = there
+                continue
+            hops.append(there)
+            if len(hops) > MAXIMUM_LINKS:
+                return Resolution(tuple(hops), None)
+            if target[:1] == b"/":
+                here = b"/"
+            ahead += target.split(b"/")[::-1]
+        return Resolution(tuple(hops), here)
 
 
 def to_text(path: bytes) -> str:
@@ -119,7 +130,8 @@ def _escape(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+# Controls and what is not ASCII. Which of the latter are printable depends on Python's version of Unicode: all may come.
+_ESCAPED = re.compile(rb"\\(\\|x(?:[01][0-9a-f]|7f|[89a-f][0-9a-f]))")
 
 
 def from_text(text: str) -> bytes:
@@ -139,7 +151,7 @@ def _unescape(code: bytes) -> bytes:
 
 
 def pattern(text: str) -> re.Pattern[bytes]:
-    """A rule's path pattern: `*` and `?` stay inside one component, `**` spans any number of them.
+    """A rule's path pattern: `*` and `?` (one byte) stay inside one component, `**` spans any number of them.
 
     `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` at any depth below `/usr`.
     """

@@ -1,16 +1,16 @@
 """A TOML profile to a Profile. Pure; every error names the place, as `check[2].seconds`.
 
-    name = "jupyter"
-    description = "JupyterLab starts, answers and runs a cell"
-    extends = ["python"]
+name = "jupyter"
+description = "JupyterLab starts, answers and runs a cell"
+extends = ["python"]
 
-    [[check]]
-    kind = "jupyterlab"
+[[check]]
+kind = "jupyterlab"
 
-    [[keep]]
-    path = "/opt/share/**"
-    why = "configuration that the image carries outside the home folder"
-    follow = true            # what a matched symbolic link leads to stays as well
+[[keep]]
+path = "/opt/share/**"
+why = "configuration that the image carries outside the home folder"
+follow = true            # what a matched symbolic link leads to stays as well
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from slimagent.paths import pattern
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 _T = TypeVar("_T")
 _SECONDS = 600.0
@@ -77,9 +77,10 @@ def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profi
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"profile {name}: not TOML: {error}", _HINT) from None
+    return table
 
 
 class _Table:

@@ -43,11 +43,15 @@ def _text(name: str) -> str:
     elif name in known():
         data = read(os.path.join(_folder(), name + _SUFFIX))
     else:
-        raise UsageError(f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml")
+        raise UsageError(
+            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"profile {name}: not UTF-8 text: {error.reason} at byte {error.start}", "save it as UTF-8") from None
+        raise UsageError(
+            f"profile {name}: not UTF-8 text: {error.reason} at byte {error.start}", "save it as UTF-8"
+        ) from None
 
 
 def detect(env: Mapping[str, str]) -> Profile:

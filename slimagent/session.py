@@ -117,7 +117,7 @@ def with_mount_points(outputs: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 def in_container() -> bool:
     """Whether this is a container, or a build step of one: an engine's marks, or a root that is an overlay."""
-    if any(os.path.exists(mark) for mark in _ENGINE_FILES) or os.environ.get("container"):
+    if any(os.path.exists(mark) for mark in _ENGINE_FILES) or "container" in os.environ:
         return True
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         roots = [line.split(" - ")[1].split()[0] for line in file if line.split()[4] == "/"]

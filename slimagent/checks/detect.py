@@ -1,56 +1,59 @@
-"""What is installed in the image that we are in, as far as a profile fits it."""
+"""What is installed here that a shipped profile can exercise. Looks at names alone: nothing is started or read."""
 
 from __future__ import annotations
 
+import glob
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 
+from slimagent.paths import MAXIMUM_LINKS
+
+# Where an interpreter at PREFIX/bin finds distributions: its own scheme, and Debian's besides.
+_SITE_FOLDERS = ("lib*/python3*/site-packages", "lib/python3*/dist-packages", "local/lib/python3*/dist-packages")
 _METADATA = (".dist-info", ".egg-info")
-# Debian's own packages are in /usr/lib/python3/dist-packages, those of pip in /usr/local/lib/python3.X/dist-packages.
-_SITE = re.compile(r"python3(\.\d+t?)?")
 
 
 def installed(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The names of the profiles that fit, each with the reason; programs are looked up in the PATH of `env`."""
-    search = env.get("PATH", os.defpath)
-    found = (("python", _python(search)), ("jupyter", _jupyter(search)))
-    return tuple((name, why) for name, why in found if why)
+    """The names of the profiles that fit what is found on `env`'s PATH, each with the reason."""
+    path = env.get("PATH", os.defpath)
+    return tuple((name, why) for name, why in (("python", _python(path)), ("jupyter", _jupyter(path))) if why)
 
 
-def _python(search: str) -> str:
-    program = shutil.which("python3", path=search) or shutil.which("python", path=search)
-    if program is None:
+def _jupyter(path: str) -> str:
+    found = shutil.which("jupyter-lab", path=path)
+    return f"jupyter-lab is {found}" if found else ""
+
+
+def _python(path: str) -> str:
+    found = shutil.which("python3", path=path) or shutil.which("python", path=path)
+    if found is None:
         return ""
-    distributions = {each for folder in _site_folders(program) for each in _metadata(folder)}
-    return f"{program} has {len(distributions)} distributions" if distributions else ""
+    folders = _site_folders(found)
+    count = len({name for folder in folders for name in _names(folder) if name.endswith(_METADATA)})
+    if folders and not count:
+        return ""
+    # No folder: a launcher script, behind which the interpreter lies elsewhere. The check itself will find out.
+    return f"{found} has {count} distributions" if folders else f"python is {found}"
 
 
-def _jupyter(search: str) -> str:
-    """`jupyter lab` needs `jupyter-lab` in PATH or beside `jupyter`; `jupyter` alone does not serve JupyterLab."""
-    lab = shutil.which("jupyter-lab", path=search)
-    jupyter = shutil.which("jupyter", path=search)
-    if lab is None and jupyter is not None:
-        lab = shutil.which(os.path.join(os.path.dirname(os.path.realpath(jupyter)), "jupyter-lab"))
-    return f"jupyter-lab is {lab}" if lab else ""
+def _site_folders(interpreter: str) -> list[str]:
+    """The site folders of the first prefix that has one, along the chain of links that lead to an interpreter."""
+    for hop in _hops(interpreter):
+        prefix = glob.escape(os.path.dirname(os.path.dirname(hop)))
+        folders = [each for pattern in _SITE_FOLDERS for each in glob.glob(os.path.join(prefix, pattern))]
+        if folders:
+            return folders
+    return []
 
 
-def _site_folders(program: str) -> Iterator[str]:
-    prefixes = {os.path.dirname(os.path.dirname(path)) for path in (program, os.path.realpath(program))}
-    if os.path.isfile(os.path.join(os.path.dirname(os.path.dirname(program)), "pyvenv.cfg")):
-        prefixes = {os.path.dirname(os.path.dirname(program))}  # what the base interpreter has is not the venv's
-    elif "/usr" in prefixes:
-        prefixes.add("/usr/local")
-    for prefix in sorted(prefixes):
-        library = os.path.join(prefix, "lib")
-        for name in filter(_SITE.fullmatch, _names(library)):
-            yield os.path.join(library, name, "site-packages")
-            yield os.path.join(library, name, "dist-packages")
-
-
-def _metadata(folder: str) -> Iterator[str]:
-    return (os.path.join(folder, name) for name in _names(folder) if name.endswith(_METADATA))
+def _hops(path: str) -> Iterator[str]:
+    for _ in range(MAXIMUM_LINKS):
+        yield path
+        try:
+            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        except OSError:
+            return
 
 
 def _names(folder: str) -> list[str]:

@@ -1,190 +1,158 @@
-"""A process of the image and everything that it starts: wait for it, and leave nothing of it behind."""
+"""Processes that a check starts, with all that comes of them: nothing of it outlives the check."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from typing import Any
 
 import psutil
 
 from slimagent.checks.context import Context
-from slimagent.errors import CheckFailedError
 
-GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-_LAST_RESORT = 10.0  # seconds to wait for killed processes: one in an uninterruptible call dies late
-_POLL = 0.05
-_REMEMBER = 0.5  # seconds between two looks at who belongs to us
-_TAIL_LINES, _TAIL_BYTES = 12, 4096
+MARK = "SLIMAGENT_CHECK"  # in the environment of all that a check starts: tells a daemon's origin
+_GRACE = 5.0  # seconds from SIGTERM to SIGKILL
+_PATIENCE = 10.0  # seconds to wait for killed processes to be gone; one in an uninterruptible sleep stays
+_LOOK_EVERY = 1.0  # seconds
 
 
 class Family:
-    """A process in a session of its own, with all its descendants.
+    """A process in a session of its own, and its descendants, wherever they went."""
 
-    Descendants are found by their session, by their parents, and, where they left both, as orphans that were handed
-    to this process (as it happens to a subreaper and to a container's first process, prctl(2)).
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], before: frozenset[int]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], mark: str, before: frozenset[int]) -> None:
         self.process = process
-        self._before = before
-        self._seen: set[psutil.Process] = set()
-        self._looked = 0.0
+        self._mark, self._before = mark, before
+        self._born = time.time()
+        self._members = {process.pid: psutil.Process(process.pid)}
+        self._next_look = 0.0
 
-    def wait(self, deadline: float) -> int | None:
-        """The exit status of the first process as a shell gives it, None if it still runs at `deadline` (monotonic)."""
-        while self.alive():
+    def wait(self, seconds: float) -> int | None:
+        """The return code, or None if the process did not end in that time. Watches what it starts meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if time.monotonic() >= self._next_look:
+                self._look()
+                self._next_look = time.monotonic() + _LOOK_EVERY
             left = deadline - time.monotonic()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(max(0.0, min(left, _LOOK_EVERY)))
             if left <= 0:
                 return None
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(min(left, _REMEMBER))
-        return self.status
 
-    def alive(self) -> bool:
-        """Whether the first process still runs."""
-        if time.monotonic() - self._looked > _REMEMBER:
-            self._members()
-        return self.process.poll() is None
-
-    @property
-    def status(self) -> int | None:
-        """The exit status as a shell gives it: 128 and the signal's number if one ended it; None while it runs."""
-        code = self.process.returncode
-        return code if code is None or code >= 0 else 128 - code
-
-    def stop(self) -> None:
-        """End everything: SIGTERM to the session, then to who is left, and SIGKILL after a grace."""
+    def stop(self, grace: float = _GRACE) -> None:
+        """End every process of the family: SIGTERM, `grace` seconds, SIGKILL. Returns when they are gone."""
         try:
-            self._ask()
-        finally:  # also when Ctrl-C comes a second time
-            self._kill()
+            self._look(thoroughly=True)
+            if self.process.poll() is None:
+                with contextlib.suppress(OSError):  # a server ends its own children: ask it alone first
+                    os.killpg(self.process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(grace)
+            self._look(thoroughly=True)
+            if self._send(signal.SIGTERM):
+                self._wait_for_all(grace)
+        finally:
+            self._kill_all()
 
-    def _ask(self) -> None:
-        deadline = time.monotonic() + GRACE
-        asked: set[psutil.Process] = set()
-        while members := self._members():
-            # A server is asked first and may stop its own processes in good order; daemons that it leaves come next.
-            leader_lives = self.process.poll() is None
-            for member in members - asked:
-                if not leader_lives or _session(member.pid) == self.process.pid:
-                    asked.add(member)
-                    _send(member, signal.SIGTERM)
-            if time.monotonic() > deadline:
-                return
-            time.sleep(_POLL)
+    def _kill_all(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            self._look(thoroughly=True)  # every time: one that forks faster than we kill has new children
+            if not self._send(signal.SIGKILL) or time.monotonic() > deadline:
+                break
+            self._wait_for_all(1.0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1.0)
 
-    def _kill(self) -> None:
-        deadline = time.monotonic() + _LAST_RESORT
-        while (members := self._members()) and time.monotonic() < deadline:
-            for member in members:
-                _send(member, signal.SIGKILL)
-            time.sleep(_POLL)
-        self.process.poll()
+    def _send(self, number: signal.Signals) -> int:
+        """Send a signal to every living member. Returns how many there are."""
+        living = [member for member in self._members.values() if lives(member)]
+        for member in living:
+            with contextlib.suppress(psutil.Error):  # gone meanwhile
+                member.send_signal(number)
+        return len(living)
 
-    def _members(self) -> set[psutil.Process]:
-        """Who lives of the family now; zombies that are ours to collect are collected."""
-        self._looked = time.monotonic()
-        children = psutil.Process().children()
-        found = set(self._seen)
-        found.update(child for child in children if child.pid == self.process.pid)
-        found.update(child for child in children if self._is_orphan(child.pid))
-        found.update(_processes_of_session(self.process.pid))
-        for member in tuple(found):
-            with contextlib.suppress(psutil.Error):
-                found.update(member.children(recursive=True))
-        self._seen = {member for member in found if self._lives(member)}
-        return set(self._seen)
+    def _wait_for_all(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while any(lives(member) for member in self._members.values()) and time.monotonic() < deadline:
+            self.process.poll()
+            time.sleep(0.02)
 
-    def _is_orphan(self, pid: int) -> bool:
-        return pid not in self._before and pid != self.process.pid and _session(pid) not in (None, os.getsid(0))
+    def _look(self, *, thoroughly: bool = False) -> None:
+        """Take in what descends from a member, is in its session, fell to us, or (thoroughly) bears its mark."""
+        grown = True
+        processes = [each for each in psutil.process_iter() if each.pid not in self._members]
+        while grown:
+            grown = False
+            for each in processes:
+                if each.pid not in self._members and self._ours(each, thoroughly):
+                    self._members[each.pid] = each
+                    grown = True
 
-    def _lives(self, member: psutil.Process) -> bool:
-        if member.pid == self.process.pid:
-            return self.process.poll() is None
+    def _ours(self, process: psutil.Process, thoroughly: bool) -> bool:
         try:
-            if not member.is_running():
+            if process.create_time() < self._born - 1:  # its clock ticks are coarse
                 return False
-            if member.status() != psutil.STATUS_ZOMBIE:
+            parent, session = process.ppid(), os.getsid(process.pid)
+            if parent in self._members or session == self.process.pid:
                 return True
-            if member.ppid() == os.getpid():
-                os.waitpid(member.pid, os.WNOHANG)
-        except (psutil.Error, ChildProcessError):
-            pass
+            if parent == os.getpid() and process.pid not in self._before and session != os.getsid(0):
+                return True  # an orphan that fell to us, the subreaper or the first process of a container
+            return thoroughly and process.environ().get(MARK) == self._mark
+        except (psutil.Error, OSError):  # gone meanwhile, or a stranger whose environment we may not read
+            return False
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still runs: neither gone nor a zombie that waits for its parent."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
 
 
 @contextlib.contextmanager
 def started(
-    context: Context, argv: Sequence[str], output: IO[bytes], *, env: Mapping[str, str] | None = None, cwd: str = ""
+    context: Context, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdout: Any, stderr: Any
 ) -> Iterator[Family]:
-    """Start `argv` as the image's user, its output into a file; when the block ends, so does all that it started.
+    """Start a program of the image in a session of its own, as the context's user. Raises OSError as Popen does.
 
-    Raises CheckFailedError if it cannot be started.
+    However the block is left, nothing of what was started is left running.
     """
+    mark = secrets.token_hex(8)
     before = frozenset(child.pid for child in psutil.Process().children())
-    try:
-        process = context.spawn(
-            argv,
-            env=context.env if env is None else env,
-            cwd=cwd or context.cwd,
-            user=context.user,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            new_session=True,
-        )
-    except OSError as error:
-        named = error.filename if error.filename is not None else argv[0]
-        raise CheckFailedError(f"cannot run {argv[0]}: {error.strerror}: {named}") from None
-    family = Family(process, before)
+    process = context.spawn(
+        list(argv),
+        env={**env, MARK: mark},
+        cwd=cwd,
+        user=context.user,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        new_session=True,
+    )
+    family = Family(process, mark, before)
     try:
         yield family
     finally:
         family.stop()
 
 
-def captured() -> IO[bytes]:
-    """A file for a process's output that has no name: it is gone when it is closed, however we end."""
-    return tempfile.TemporaryFile()
+def shell_status(returncode: int) -> int:
+    """A Popen's return code as a shell's `$?`: 128 and the signal's number if one ended it."""
+    return returncode if returncode >= 0 else 128 - returncode
 
 
-def last_lines(output: IO[bytes]) -> str:
-    """The end of a captured output as text, without control characters and blank lines."""
-    end = output.seek(0, os.SEEK_END)
-    output.seek(max(0, end - _TAIL_BYTES))
-    return readable(output.read())
-
-
-def readable(data: bytes) -> str:
-    """The last lines of any bytes as printable text."""
-    lines = ("".join(filter(_is_shown, line)).rstrip() for line in data.decode("utf-8", "replace").splitlines())
-    return "\n".join([line for line in lines if line][-_TAIL_LINES:])
-
-
-def _is_shown(character: str) -> bool:
-    return character.isprintable() or character == "\t"
-
-
-def _processes_of_session(session: int) -> Iterator[psutil.Process]:
-    for pid in psutil.pids():
-        if _session(pid) == session:
-            with contextlib.suppress(psutil.Error):
-                yield psutil.Process(pid)
-
-
-def _session(pid: int) -> int | None:
+def ending(returncode: int) -> str:
+    """How a process ended, in words."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
     try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
-def _send(member: psutil.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(psutil.Error):
-        member.send_signal(number)
+        return f"ended by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"ended by signal {-returncode}"

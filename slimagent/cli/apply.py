@@ -42,9 +42,9 @@ def apply(
             "--in-place on / outside a container would remove files of this machine",
             "run it in a container of the image, name the image's folder with --root, or insist with --force",
         )
-    for target in (tar, output):
-        if target is not None:
-            options.require_writable(target)
+    for file in (tar, output):
+        if file is not None:
+            options.require_writable(file)
     data = read(plan)
     made = documents.decode_plan(data, plan)
     outputs = tuple(os.fsencode(each) for each in (plan, tar, folder, output) if each is not None)

@@ -21,7 +21,9 @@ PROOFS = ("masked", "in-place", "none")
 
 @click.command()
 @options.together(options.scope, options.profile, options.level, options.user, options.keep, options.backend)
-@click.option("--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go.")
+@click.option(
+    "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go."
+)
 @click.option(
     "--verify",
     "proof",
@@ -54,9 +56,7 @@ def run(
     chosen = options.chosen_profile(profile, command, user)
     steps = options.steps(chosen, command)
     folder = os.fsencode(os.path.abspath(out))
-    session = options.session(
-        scopes=scopes, user=user, backend=backend, profile=chosen, keep=keep, outputs=(folder,)
-    )
+    session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, keep=keep, outputs=(folder,))
     if proof == "in-place" and session.scopes == (b"/",) and not force and not in_container():
         raise RefusedError(
             "--verify in-place on / outside a container would remove files of this machine",

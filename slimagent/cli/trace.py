@@ -8,6 +8,7 @@ from slimagent import pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.files import write
+from slimagent.model import Outcome
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -36,7 +37,7 @@ def trace(
     )
     traced = pipeline.trace(session, steps, Console(quiet=quiet))
     write(output, traced.data)
-    return traced.status or int(any(map(pipeline.useless, traced.trace.steps)))
+    return traced.status or int(any(step.outcome is Outcome.FAILED for step in traced.trace.steps))
 
 
 COMMANDS = (trace,)

@@ -10,7 +10,7 @@ from slimagent.model import Inventory
 from slimagent.paths import within, within_any
 
 # Places that a running container fills and empties as it goes.
-VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")  # noqa: S108
+VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")
 _CACHES = (b"/__pycache__", b"/.cache")
 _SEEN_BY_ALL = stat.S_IROTH | stat.S_IXOTH
 

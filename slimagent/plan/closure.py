@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from slimagent.model import Inventory, Loader, Needs, Reason, Verdict
-from slimagent.paths import join, name, parent
+from slimagent.paths import join, name, parent, within_any
 from slimagent.plan.keeper import Keeper
 
 EXECUTABLE = 0o111
 # What env(1) searches for a script's interpreter when nothing else is known: the usual PATH of an image.
 _PATH = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
-_LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")  # what $LIB becomes, ld.so(8)
+# What the loader puts in place of its tokens (ld.so(8)), wherever the image may run.
+_LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
+_PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
+_TOKEN = re.compile(rb"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
 _HWCAPS = b"/glibc-hwcaps/"
-_CACHE = b"/__pycache__/"
+# PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc; a NAME can hold dots, and so can the tag of a test runner.
+_TAGGED = re.compile(rb"(.+)\.(?!opt-)[a-z]+-?\d[^/]*\.pyc", re.DOTALL)
 # R's lazy-load data bases (R Internals, "Lazy loading"): an index and the data, neither of use without the other.
 _R_HALVES = {b".rdb": b".rdx", b".rdx": b".rdb"}
 
@@ -38,6 +43,8 @@ class Closure:
         self._compiled = _compiled(self._inventory)
         self._variants = _variants(self._inventory)
         self._by_name: dict[bytes, list[bytes]] | None = None
+        # Of a part of a file system, what is not in it may well be beside it.
+        self._whole = self._inventory.scopes == (b"/",)
         self.unresolved: list[tuple[bytes, str]] = []
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
@@ -55,11 +62,15 @@ class Closure:
         needs = self._contents.needs(path, bool(self._inventory.modes[at] & EXECUTABLE))
         if needs is None:
             return
-        if needs.interpreter and not self._drag(path, needs.interpreter, "interpreter"):
-            self.unresolved.append((path, needs.interpreter.decode("utf-8", "backslashreplace")))
+        if needs.interpreter:
+            self._settle(path, needs.interpreter, [self._reached(path, needs.interpreter, "interpreter")])
         if needs.via_env:
-            for folder in dict.fromkeys((*_PATH, parent(path))):
-                self._drag(path, join(folder, needs.via_env), "interpreter")
+            folders = dict.fromkeys((*_PATH, parent(path)))
+            self._settle(
+                path,
+                needs.via_env,
+                [self._drag(path, join(folder, needs.via_env), "interpreter") for folder in folders],
+            )
         for library in needs.libraries:
             self._library(path, library, needs.search)
         for variant in self._variants.get(path, ()):
@@ -69,6 +80,17 @@ class Closure:
         reason = Reason(verdict=Verdict.KEEP, kind=kind, detail=detail, source=source)
         way = Reason(verdict=Verdict.KEEP, kind="link-on-the-way", detail=kind, source=source)
         return self._keeper.keep(path, reason, way) is not None
+
+    def _reached(self, source: bytes, path: bytes, kind: str, detail: str = "") -> bool:
+        """As `_drag`; what lies outside the scopes is not ours to keep, and counts as there."""
+        if self._drag(source, path, kind, detail):
+            return True
+        end = self._keeper.resolver.resolve(path).end
+        return end is not None and not within_any(end, self._inventory.scopes)
+
+    def _settle(self, path: bytes, needed: bytes, found: list[bool]) -> None:
+        if self._whole and not any(found):
+            self.unresolved.append((path, needed.decode("utf-8", "backslashreplace")))
 
     def _pairs(self, at: int, path: bytes) -> None:
         if self._inventory.links[at] > 1:
@@ -85,19 +107,19 @@ class Closure:
 
     def _library(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> None:
         text = library.decode("utf-8", "backslashreplace")
+        found: list[bool] = []
         if b"/" in library:
-            candidates = [library] if library[:1] == b"/" else []
-            found = [self._drag(path, each, "library", text) for each in candidates]
+            found = [self._reached(path, each, "library", text) for each in expand(library, path)]
         else:
-            found = []
             for candidates in self._places(path, library, search):
                 found = [self._drag(path, each, "library", text) for each in candidates]
                 if any(found):
                     break
-        if not any(found):
-            self.unresolved.append((path, text))
+            else:
+                found = [self._reached(path, each, "library", text) for each in self._loader.cache.get(library, ())]
+        self._settle(path, library, found)
 
-    def _places(self, path: bytes, library: bytes, search: tuple[bytes, ...]):  # type: ignore[no-untyped-def]
+    def _places(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> Iterator[list[bytes]]:
         """Where the loader looks, in its order (ld.so(8)); at last anywhere: the search path may be inherited.
 
         A program's DT_RPATH also serves the libraries it loads, LD_LIBRARY_PATH can name any folder, and a library that
@@ -118,16 +140,20 @@ def source_of(compiled: bytes) -> bytes:
     """The source of a byte code file: PEP 3147's `__pycache__/NAME.TAG.pyc`, or the old `NAME.pyc` beside it."""
     folder, last = parent(compiled), name(compiled)
     if folder.endswith(b"/__pycache__"):
-        return parent(folder) + b"/" + last.split(b".", 1)[0] + b".py"
+        tagged = _TAGGED.fullmatch(last)
+        return join(parent(folder), (last[: -len(b".pyc")] if tagged is None else tagged[1]) + b".py")
     return compiled[:-1]
 
 
 def expand(entry: bytes, path: bytes) -> list[bytes]:
     """The absolute folders that an entry of DT_RPATH or DT_RUNPATH of the file at `path` can mean (ld.so(8))."""
-    entry = entry.replace(b"${ORIGIN}", b"$ORIGIN").replace(b"${LIB}", b"$LIB")
-    entry = entry.replace(b"$ORIGIN", parent(path))
-    entries = [entry.replace(b"$LIB", each) for each in _LIB] if b"$LIB" in entry else [entry]
-    return [each for each in entries if each[:1] == b"/" and b"$" not in each]
+    values = {b"ORIGIN": (parent(path),), b"LIB": _LIB, b"PLATFORM": _PLATFORM}
+    entries, at = [b""], 0
+    for token in _TOKEN.finditer(entry):
+        before = entry[at : token.start()]
+        entries = [each + before + value for each in entries for value in values[token[1] or token[2]]]
+        at = token.end()
+    return [whole for each in entries if (whole := each + entry[at:])[:1] == b"/"]
 
 
 def _twins(inventory: Inventory) -> dict[tuple[int, int], list[bytes]]:
@@ -147,10 +173,14 @@ def _compiled(inventory: Inventory) -> dict[bytes, list[bytes]]:
 
 
 def _variants(inventory: Inventory) -> dict[bytes, list[bytes]]:
-    """Libraries built for newer processors, by the plain one: `DIR/glibc-hwcaps/LEVEL/NAME` (ld.so(8))."""
+    """Libraries built for newer processors, by the plain one: `DIR/glibc-hwcaps/LEVEL/NAME` (ld.so(8)).
+
+    And the plain one by each of these: only this machine's was seen in use, and the image may go to another.
+    """
     found: dict[bytes, list[bytes]] = {}
     for path in inventory.paths:
         if _HWCAPS in path:
-            folder = path[: path.index(_HWCAPS)]
-            found.setdefault(folder + b"/" + name(path), []).append(path)
+            plain = path[: path.index(_HWCAPS)] + b"/" + name(path)
+            found.setdefault(plain, []).append(path)
+            found.setdefault(path, []).append(plain)
     return found

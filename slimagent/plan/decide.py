@@ -30,6 +30,7 @@ from slimagent.plan.times import folder_times
 
 FAILED_STEP = "failed-step"
 _KEEP, _DROP = Verdict.KEEP, Verdict.DROP
+# The strongest first: of several accesses that lead to one file, that one is its reason.
 _HOWS = ((How.EXECUTED, "executed"), (How.OPENED, "opened"), (How.LISTED, "listed"), (How.LOOKED_UP, "looked-up"))
 
 
@@ -125,8 +126,8 @@ def _drop_created(keeper: Keeper, created: frozenset[bytes]) -> None:
 
 def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
     numbers: dict[tuple[str, tuple[int, ...]], Reason] = {}
-    for access in accesses:
-        kind = next(kind for how, kind in _HOWS if access.how & how)
+    for access in sorted(accesses, key=_rank):
+        kind = _HOWS[_strength(access)][1]
         reason = numbers.get((kind, access.steps))
         if reason is None:
             reason = numbers[kind, access.steps] = Reason(verdict=_KEEP, kind=kind, steps=access.steps)
@@ -138,6 +139,14 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
         at = None if end is None else keeper.inventory.index.get(end)
         if at is not None:
             keeper.settle(at, reason)
+
+
+def _strength(access: Access) -> int:
+    return next(at for at, (how, _) in enumerate(_HOWS) if access.how & how)
+
+
+def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
+    return _strength(access), access.path, access.steps
 
 
 def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> None:

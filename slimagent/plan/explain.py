@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slimagent.model import Entry, Plan, Reason, Verdict
@@ -62,7 +63,7 @@ class Explainer:
             chain=tuple(self._chain(entry)),
         )
 
-    def _chain(self, entry: Entry):  # type: ignore[no-untyped-def]
+    def _chain(self, entry: Entry) -> Iterator[tuple[bytes, str]]:
         seen: set[bytes] = set()
         here: Entry | None = entry
         while here is not None and here.path not in seen:
@@ -74,7 +75,7 @@ class Explainer:
 
 def sentence(reason: Reason, steps: tuple[str, ...]) -> str:
     """One reason in words; a kind that a later version wrote is named as it is."""
-    names = [steps[step] for step in reason.steps if step < len(steps)]
+    names = [steps[step] for step in reason.steps if 0 <= step < len(steps)]
     shown = (
         "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     )
@@ -82,7 +83,10 @@ def sentence(reason: Reason, steps: tuple[str, ...]) -> str:
         link = f" by {to_text(reason.source)}"
     else:
         link = f" as {reason.detail}" if reason.detail else ""
-    return _SENTENCES.get(reason.kind, reason.kind).format(
+    known = _SENTENCES.get(reason.kind)
+    if known is None:
+        return reason.kind
+    return known.format(
         steps=shown,
         detail=reason.detail,
         source=to_text(reason.source) if reason.source is not None else "",

@@ -43,7 +43,7 @@ class Keeper:
         return True
 
     def keep(self, path: bytes, reason: Reason, way: Reason, *, follow: bool = True) -> int | None:
-        """Keep what `path` leads to for `reason`, each symbolic link on the way for `way`; the entry reached, or None."""
+        """Keep what `path` leads to for `reason`, each link on the way for `way`. Returns what is reached."""
         hops, end = self.resolver.resolve(path, follow=follow)
         for hop in hops:
             self.settle(self.inventory.index[hop], way)

@@ -9,9 +9,7 @@ from slimagent.model import Change, ChangeKind, Inventory
 from slimagent.paths import parent
 
 
-def folder_times(
-    inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes]
-) -> dict[bytes, int]:
+def folder_times(inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes]) -> dict[bytes, int]:
     """Times (ns) by path, for the folders whose own time says nothing about the image.
 
     A folder that the run touched has the time of before. A folder in which the container engine or we put something

@@ -9,7 +9,7 @@ from slimagent.model import CheckResult, Outcome, Plan, Receipt, Verdict, Verifi
 from slimagent.paths import to_text
 from slimagent.report.kinds import kind
 
-_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "–"}
+_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "-"}
 _SHOWN = 10
 
 
@@ -80,7 +80,7 @@ def dropped_by_kind(plan: Plan) -> list[str]:
 
 def plan_summary(plan: Plan) -> list[str]:
     """What a plan says, in a few lines."""
-    sizes, counts = _by_verdict(plan)
+    sizes = _by_verdict(plan)
     whole = sum(sizes.values())
     lines = [
         f"level {plan.level}: {size(sizes[Verdict.KEEP])} of {size(whole)} stays, "
@@ -91,19 +91,19 @@ def plan_summary(plan: Plan) -> list[str]:
         lines.append(f"{len(plan.unresolved):,} needs that nothing in the image fulfils (in the plan: unresolved)")
     changed = Counter(change.kind.value for change in plan.changes)
     if changed:
-        lines.append("the traced run " + ", ".join(f"{word} {count:,}" for word, count in sorted(changed.items())) + " paths")
+        lines.append(
+            "the traced run " + ", ".join(f"{word} {count:,}" for word, count in sorted(changed.items())) + " paths"
+        )
     return lines
 
 
-def _by_verdict(plan: Plan) -> tuple[Counter[Verdict], Counter[Verdict]]:
+def _by_verdict(plan: Plan) -> Counter[Verdict]:
     sizes: Counter[Verdict] = Counter()
-    counts: Counter[Verdict] = Counter()
     for _, reason, length, _ in plan.entries:
         why = plan.reasons[reason]
         if why.kind != "created":
             sizes[why.verdict] += length
-            counts[why.verdict] += 1
-    return sizes, counts
+    return sizes
 
 
 def receipt_summary(receipt: Receipt) -> list[str]:

@@ -81,7 +81,7 @@ def set_file_system_user(uid: int, gid: int) -> None:
 
 
 class Status(NamedTuple):
-    """What /proc/PID/status says: real, effective, saved and file system ids, the capabilities in effect, the process."""
+    """Of /proc/PID/status: real, effective, saved, file system ids; effective capabilities; the process; filters."""
 
     uids: tuple[int, ...]
     gids: tuple[int, ...]

@@ -131,8 +131,6 @@ class Seccomp:
                     list(argv), env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
                     start_new_session=new_session, preexec_fn=enter,
                 )  # fmt: skip
-            self._processes[process.pid] = process
-            return process
         except subprocess.SubprocessError as error:
             raise UnavailableError(
                 f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
@@ -140,6 +138,8 @@ class Seccomp:
             ) from None
         finally:
             theirs.close()
+        self._processes[process.pid] = process
+        return process
 
     def finish(self) -> Observed:
         """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""

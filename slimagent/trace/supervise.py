@@ -64,34 +64,43 @@ class Supervisor:
                 return
             raise
         identity, task, _, number, architecture, _, *arguments = kernel.NOTIFICATION.unpack(data)
-        paths: list[bytes] = []
-        how = refusal = 0
         call = None
+        if architecture == self._machine.audit_architecture and number < X32_BIT and task:
+            call = self._calls.get(number)
+        paths, how, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
+            answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
+            fcntl.ioctl(listener, kernel.SEND, answer)
+        for path in paths:
+            self.record.add(self.step, path, how)
+        if how == _EXECUTED:
+            tasks.forget(task)
+
+    def _judge(
+        self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
+    ) -> tuple[list[bytes], int, int]:
+        """The paths of a call, how it uses them, and the error that it is to fail with (0: let it go on).
+
+        Never raises: an unanswered call would hang the watched process for ever.
+        """
         try:
-            if architecture == self._machine.audit_architecture and number < X32_BIT and task:
-                call = self._calls[number]
-                if self._unseen_executions:
-                    self._see_execution(tasks, task)
-                paths, how, creates = self._look(tasks, task, call, arguments)
-                if self._mask is not None and not creates and any(map(self._mask, paths)):
-                    refusal = -errno.ENOENT
-            else:
+            if call is None:
+                number, architecture = unknown
                 self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+                return [], 0, 0
+            if self._unseen_executions:
+                self._see_execution(tasks, task)
+            paths, how, creates = self._look(tasks, task, call, arguments)
         except PermissionError:
             self._unreadable(task, call)
         except (ProcessLookupError, FileNotFoundError):
             pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
         except Exception as error:
             self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
-        finally:
-            # Whatever happened: an unanswered call would hang the watched process for ever.
-            answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
-            with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
-                fcntl.ioctl(listener, kernel.SEND, answer)
-        for path in paths:
-            self.record.add(self.step, path, how)
-        if how == _EXECUTED:
-            tasks.forget(task)
+        else:
+            hidden = self._mask is not None and not creates and any(map(self._mask, paths))
+            return paths, how, -errno.ENOENT if hidden else 0
+        return [], 0, 0
 
     def _look(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[list[bytes], int, bool]:
         """The absolute paths of a call, how it uses them, and whether it may create them."""

@@ -1,0 +1,85 @@
+"""Exercise the image: one file per kind of check. Processes are started by the Spawn that a check is given."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from slimagent.checks import command, jupyter, python
+from slimagent.checks.context import Context, Spawn, spawn_plainly
+from slimagent.checks.finding import Finding, failed
+from slimagent.errors import SlimagentError, UsageError
+from slimagent.model import CheckResult, CheckSpec
+
+__all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "spawn_plainly", "validate"]
+
+
+class Kind(NamedTuple):
+    """A kind of check: what runs it, and the types of the parameters that a profile may give it."""
+
+    run: Callable[[CheckSpec, Context], Finding]
+    parameters: Mapping[str, type]
+
+
+KINDS: dict[str, Kind] = {
+    "command": Kind(command.run, command.PARAMETERS),
+    "python-imports": Kind(python.run, python.PARAMETERS),
+    "jupyterlab": Kind(jupyter.run, jupyter.PARAMETERS),
+}
+_TYPES = {tuple: "a list of strings", str: "a string", float: "a number", int: "a whole number", bool: "true or false"}
+
+
+def validate(spec: CheckSpec) -> Kind:
+    """The kind of a check. Raises UsageError for an unknown kind, or a parameter that is unknown or of a wrong type."""
+    kind = KINDS.get(spec.kind)
+    if kind is None:
+        raise UsageError(f"check {spec.name}: there is no kind {spec.kind!r}", f"known are {', '.join(sorted(KINDS))}")
+    if not spec.seconds > 0:
+        raise UsageError(f"check {spec.name}: seconds is {spec.seconds:g}", "give a check more than 0 seconds")
+    for name, value in spec.parameters.items():
+        expected = kind.parameters.get(name)
+        if expected is None:
+            raise UsageError(
+                f"check {spec.name}: kind {spec.kind} has no parameter {name!r}",
+                f"known are {', '.join(sorted(kind.parameters))}",
+            )
+        if not _fits(value, expected):
+            raise UsageError(f"check {spec.name}: {name} is {value!r}", f"give {_TYPES[expected]}")
+    return kind
+
+
+def _fits(value: object, expected: type) -> bool:
+    if isinstance(value, bool):
+        return expected is bool
+    return isinstance(value, (int, float) if expected is float else expected)
+
+
+def run(spec: CheckSpec, context: Context) -> CheckResult:
+    """Run one check; whatever goes wrong in it is its result. Nothing that it started is left running.
+
+    Raises UsageError as `validate` does, and lets pass what only concerns us: that a process cannot be watched.
+    """
+    kind = validate(spec)
+    began = time.monotonic()
+    try:
+        finding = kind.run(spec, context)
+    except SlimagentError:
+        raise
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        finding = failed(f"{where}{error.strerror or error}")
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        finding = failed(f"the check itself failed: {type(error).__name__}: {error} ({at.filename}:{at.lineno})")
+    return CheckResult(
+        name=spec.name,
+        kind=spec.kind,
+        outcome=finding.outcome,
+        seconds=time.monotonic() - began,
+        detail=finding.detail,
+        status=finding.status,
+        items=finding.items,
+    )

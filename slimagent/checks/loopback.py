@@ -1,0 +1,117 @@
+"""HTTP to a server on this machine: no proxy, no other host, nothing endless."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
+
+HOST = "127.0.0.1"
+_LARGEST = 64 << 20
+
+
+class RequestError(Exception):
+    """A request that had no good answer: what was asked, and what came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The body of a good answer, and its media type without parameters."""
+
+    url: str
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A server at `http://127.0.0.1:PORT`, and the headers that each request bears."""
+
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """The URL of the server."""
+        return f"http://{HOST}:{self.port}/"
+
+    def get(self, path: str, seconds: float) -> Answer:
+        """GET. Raises RequestError for anything but 2xx within `seconds`."""
+        return self.ask("GET", path, seconds)
+
+    def ask(self, method: str, path: str, seconds: float, body: Any = None) -> Answer:
+        """One request, with a JSON body if one is given. Raises RequestError for anything but 2xx within `seconds`."""
+        url = urljoin(self.root, path)
+        if not self.serves(url):
+            raise RequestError(f"{method} {path}: not on this server")
+        data = None if body is None else json.dumps(body).encode()
+        headers = {**self.headers, "Content-Type": "application/json"} if data else dict(self.headers)
+        request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - see serves()
+        try:
+            with _opener(self).open(request, timeout=max(seconds, 0.1)) as answer:
+                return Answer(
+                    url=answer.url,
+                    media_type=answer.headers.get_content_type(),
+                    body=answer.read(_LARGEST),
+                )
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RequestError(f"{method} {path}: {error.code} {error.reason}") from None
+        except urllib.error.URLError as error:
+            raise RequestError(f"{method} {path}: {_why(error.reason)}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise RequestError(f"{method} {path}: {_why(error)}") from None
+
+    def json(self, method: str, path: str, seconds: float, body: Any = None) -> Any:
+        """As `ask`, for an answer in JSON. Raises RequestError if it is none."""
+        answer = self.ask(method, path, seconds, body)
+        try:
+            return json.loads(answer.body)
+        except ValueError:
+            raise RequestError(f"{method} {path}: the answer is no JSON") from None
+
+    def serves(self, url: str) -> bool:
+        """Whether a URL is one of this very server."""
+        parts = urlsplit(url)
+        return parts.scheme == "http" and parts.netloc == f"{HOST}:{self.port}"
+
+
+class _SameServer(urllib.request.HTTPRedirectHandler):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if not self._client.serves(newurl):
+            raise RequestError(f"{req.get_method()} {req.selector}: sent to another server, {newurl[:200]}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(client: Client) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _SameServer(client))
+
+
+def _why(reason: object) -> str:
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    return str(getattr(reason, "strerror", None) or reason)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,60 @@
+"""What a started program writes: into a file without a name, of which the last lines are wanted if it fails."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from types import TracebackType
+
+_LARGEST = 16 << 20  # a program that writes without end must not fill the disk
+_TAIL = 16 << 10
+_LINES = 10
+_WIDTH = 400
+# Control sequences of terminals (ECMA-48: CSI … final byte; OSC … BEL or ST), then any other control character.
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Output:
+    """A nameless temporary file for a program's standard output and error; gone when the block ends."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by our own __exit__
+        self._before = b""
+        # Programs open /dev/stderr anew, as another user too; appending, so that nobody writes over what is there.
+        os.fchmod(self.fileno(), 0o666)
+        fcntl.fcntl(self.fileno(), fcntl.F_SETFL, os.O_APPEND)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def fileno(self) -> int:
+        """The descriptor, to be given to the program."""
+        return self._file.fileno()
+
+    def limit(self) -> None:
+        """Throw away what was written, but for its end, if it became too much."""
+        if os.fstat(self.fileno()).st_size > _LARGEST:
+            self._before = self._tail()
+            os.ftruncate(self.fileno(), 0)
+
+    def last_lines(self, count: int = _LINES) -> str:
+        """The last lines that hold anything, as printable text."""
+        return last_lines(self._before + self._tail(), count)
+
+    def _tail(self) -> bytes:
+        # pread: the program shares our position in the file.
+        return os.pread(self.fileno(), _TAIL, max(0, os.fstat(self.fileno()).st_size - _TAIL))
+
+
+def last_lines(data: bytes, count: int = _LINES) -> str:
+    """The last `count` lines of a program's output that hold anything, as printable text without colours."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    lines = [_CONTROLS.sub("", line).rstrip() for line in text.split("\n")]
+    return "\n".join(line[:_WIDTH] for line in [line for line in lines if line][-count:])

@@ -1,0 +1,78 @@
+"""Real containers of a real image: named in SLIMAGENT_TEST_IMAGE, with SLIMAGENT_TEST_COMMAND as its smoke test.
+
+The image needs SLIMAGENT_TEST_USER (jovyan if unset) as an ordinary user, and `make agent` is to have been run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AGENT = ROOT / "build" / "agent"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image under test; every container of it is a default one, without network or added capabilities."""
+
+    name: str
+    command: str
+    user: str
+
+    def run(
+        self, *arguments: str, user: str = "root", mounts: Sequence[str] = (), entrypoint: str = "", image: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end."""
+        volumes = [part for mount in mounts for part in ("-v", mount)]
+        start = ["--entrypoint", entrypoint] if entrypoint else []
+        command = ["docker", "run", "--rm", "--network=none", "--user", user, *volumes, *start, image or self.name]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", check=False)
+
+    def agent(self, out: Path, *arguments: str, user: str = "root") -> subprocess.CompletedProcess[str]:
+        """Run the agent in a container, its output folder mounted at /out."""
+        mounts = (f"{AGENT}:/agent:ro", f"{out}:/out")
+        return self.run(*arguments, user=user, mounts=mounts, entrypoint="/agent/entrypoint.sh")
+
+    def load(self, tar: Path, tag: str) -> None:
+        """Import an exported root file system as an image with this image's environment, user and working folder."""
+        form = "{{range .Config.Env}}ENV {{println .}}{{end}}USER {{.Config.User}}\nWORKDIR {{.Config.WorkingDir}}"
+        inspect = ["docker", "image", "inspect", "-f", form, self.name]
+        lines = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.splitlines()
+        changes = [part for line in lines if line.strip() for part in ("-c", line)]
+        subprocess.run(["docker", "import", *changes, str(tar), tag], check=True, capture_output=True)
+
+    def remove(self, tag: str) -> None:
+        """Remove a tag that a test made."""
+        subprocess.run(["docker", "image", "rm", "-f", tag], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The image to test on, or a skip that says what is missing (under SLIMAGENT_TEST_STRICT a failure)."""
+    missing = _missing()
+    if missing:
+        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(missing)
+    return Image(
+        name=os.environ["SLIMAGENT_TEST_IMAGE"],
+        command=os.environ["SLIMAGENT_TEST_COMMAND"],
+        user=os.environ.get("SLIMAGENT_TEST_USER", "jovyan"),
+    )
+
+
+def _missing() -> str:
+    for variable in ("SLIMAGENT_TEST_IMAGE", "SLIMAGENT_TEST_COMMAND"):
+        if not os.environ.get(variable):
+            return f"{variable} is not set"
+    if not (AGENT / "entrypoint.sh").exists():
+        return "there is no build/agent; run `make agent`"
+    try:
+        docker = subprocess.run(["docker", "image", "inspect", os.environ["SLIMAGENT_TEST_IMAGE"]], capture_output=True)
+    except FileNotFoundError:
+        return "there is no docker"
+    return "" if docker.returncode == 0 else docker.stderr.decode().strip()
