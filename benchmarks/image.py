@@ -3,8 +3,8 @@
     make agent && python benchmarks/image.py IMAGE --user jovyan --pairs 3 -- /opt/lab/smoke
 
 Needs a Docker engine and nothing else: every container is a default one, without network or added capabilities. The
+Needs a Docker engine and nothing else: every container is a default one, without network or added capabilities. The
 command runs untraced and traced in turn (`--pairs` times, each in a new container); the ratio is taken pair by pair, on the
-command's own wall time, and the median is what counts. Machines differ: quote the ratio, not the seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,17 @@ def traced(options: argparse.Namespace, out: Path) -> float:
 def whole(options: argparse.Namespace, out: Path) -> dict[str, object]:
     """One `slimagent run`: its summary."""
     text = agent(
-        options, out, "run", "--json", "--level", options.level, "--out", "/out", *as_user(options), "--", *options.command
+        options,
+        out,
+        "run",
+        "--json",
+        "--level",
+        options.level,
+        "--out",
+        "/out",
+        *as_user(options),
+        "--",
+        *options.command,
     )
     summary: dict[str, object] = json.loads(text[text.index("{\n") :])
     return summary

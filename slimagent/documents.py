@@ -6,14 +6,10 @@ as the byte it was. Decoding refuses what it does not understand, and never gues
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import orjson
-
-from slimagent.errors import DocumentError
+from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
 from slimagent.model import (
     Access,
     Change,
@@ -33,145 +29,10 @@ from slimagent.model import (
     Verdict,
     Verification,
 )
-from slimagent.paths import from_text, to_text
+from slimagent.paths import to_text
 
-VERSION = 1
-_BATCH = 1000  # rows
 TRACE, PLAN, RECEIPT = "slimagent/trace", "slimagent/plan", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
-
-_T = TypeVar("_T")
-_E = TypeVar("_E", bound=Enum)
-
-
-def _dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | None = None) -> bytes:
-    """One JSON object; each long list is written a record a line, so that two documents can be compared with diff."""
-    head = orjson.dumps({"schema": schema, "version": VERSION, **body}, option=orjson.OPT_INDENT_2)
-    parts = [head[:-2]]
-    for name, rows in (records or {}).items():
-        parts.append(b',\n  "%b": [\n' % name.encode())
-        parts.append(b",\n".join(_batches(rows)))
-        parts.append(b"\n  ]")
-    return b"".join(parts) + b"\n}\n"
-
-
-def _batches(rows: Iterator[Any]) -> Iterator[bytes]:
-    """Rows in joined batches: orjson reserves a kilobyte for each until it is joined, which adds up."""
-    while batch := b",\n".join(map(orjson.dumps, islice(rows, _BATCH))):
-        yield batch
-
-
-class _Place:
-    """A value of a document and where it stands, as `steps[3].outcome`."""
-
-    __slots__ = ("document", "value", "where")
-
-    def __init__(self, value: Any, where: str, document: str) -> None:
-        self.value, self.where, self.document = value, where, document
-
-    def fail(self, problem: str) -> DocumentError:
-        where = f" at {self.where}" if self.where else ""
-        return DocumentError(
-            f"{self.document}{where}: {problem}", "the document is damaged or was edited; make it again"
-        )
-
-    def __getitem__(self, key: str) -> _Place:
-        if not isinstance(self.value, dict):
-            raise self.fail("expected an object")
-        where = f"{self.where}.{key}" if self.where else key
-        if key not in self.value:
-            raise self.fail(f"{key!r} is missing")
-        return _Place(self.value[key], where, self.document)
-
-    def items(self) -> list[_Place]:
-        if not isinstance(self.value, list):
-            raise self.fail("expected a list")
-        return [_Place(value, f"{self.where}[{at}]", self.document) for at, value in enumerate(self.value)]
-
-    def each(self, build: Callable[[_Place], _T]) -> tuple[_T, ...]:
-        return tuple(build(item) for item in self.items())
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self.fail("expected a string")
-        return self.value
-
-    def path(self) -> bytes:
-        try:
-            path = from_text(self.text())
-        except ValueError as error:
-            raise self.fail(str(error)) from None
-        if path[:1] != b"/":
-            raise self.fail("expected an absolute path")
-        return path
-
-    def integer(self) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool):
-            raise self.fail("expected a whole number")
-        return self.value
-
-    def number(self) -> float:
-        if not isinstance(self.value, (int, float)) or isinstance(self.value, bool):
-            raise self.fail("expected a number")
-        return float(self.value)
-
-    def boolean(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self.fail("expected true or false")
-        return self.value
-
-    def member(self, of: type[_E]) -> _E:
-        try:
-            return of(self.value)
-        except ValueError:
-            known = ", ".join(str(member.value) for member in of)
-            raise self.fail(f"{self.value!r} is none of {known}") from None
-
-    def rows(self, build: Callable[[Any], _T]) -> tuple[_T, ...]:
-        """A long list, built row by row with no object per value; the first bad row is named."""
-        if not isinstance(self.value, list):
-            raise self.fail("expected a list")
-        at = 0
-        out = []
-        try:
-            for at, row in enumerate(self.value):  # noqa: B007 `at` names the bad row below
-                out.append(build(row))
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise _Place(None, f"{self.where}[{at}]", self.document).fail(f"cannot be understood ({error})") from None
-        return tuple(out)
-
-
-def _load(data: bytes, schema: str, document: str) -> _Place:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise DocumentError(
-            f"{document}: not a whole JSON document ({error})", "was its writing cut off? make it again"
-        ) from None
-    if not isinstance(value, dict) or not str(value.get("schema", "")).startswith("slimagent/"):
-        raise DocumentError(f"{document}: not a document of slimagent", f"a {schema} is expected")
-    if value["schema"] != schema:
-        raise DocumentError(f"{document}: this is a {value['schema']}", f"a {schema} is expected")
-    version = value.get("version")
-    if version != VERSION:
-        raise DocumentError(
-            f"{document}: version {version!r} of {schema} is not known (this slimagent knows {VERSION})",
-            "use the slimagent that wrote it, or a newer one",
-        )
-    return _Place(value, "", document)
-
-
-def _absolute(text: str) -> bytes:
-    path = from_text(text)
-    if path[:1] != b"/":
-        raise ValueError(f"{text!r} is not an absolute path")
-    return path
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
 
 
 # Parts that several documents have
@@ -189,7 +50,7 @@ def _put_result(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def _get_result(place: _Place) -> CheckResult:
+def _get_result(place: Place) -> CheckResult:
     status = place["status"]
     return CheckResult(
         name=place["name"].text(),
@@ -198,15 +59,20 @@ def _get_result(place: _Place) -> CheckResult:
         seconds=place["seconds"].number(),
         detail=place["detail"].text(),
         status=None if status.value is None else status.integer(),
-        items=place["items"].rows(lambda row: Item(name=str(row[0]), outcome=Outcome(row[1]), detail=str(row[2]))),
+        items=place["items"].rows(_get_item),
     )
+
+
+def _get_item(row: Any) -> Item:
+    name, outcome, detail = cells(row, 3)
+    return Item(name=string(name), outcome=Outcome(outcome), detail=string(detail))
 
 
 def _put_loss(loss: Loss) -> dict[str, Any]:
     return {"kind": loss.kind, "count": loss.count, "example": loss.example}
 
 
-def _get_loss(place: _Place) -> Loss:
+def _get_loss(place: Place) -> Loss:
     return Loss(kind=place["kind"].text(), count=place["count"].integer(), example=place["example"].text())
 
 
@@ -215,11 +81,17 @@ def _put_change(change: Change) -> list[Any]:
 
 
 def _get_change(row: Any) -> Change:
-    return Change(path=_absolute(row[0]), kind=ChangeKind(row[1]), mtime_ns=_whole(row[2]))
+    path, kind, mtime_ns = cells(row, 3)
+    return Change(path=absolute(path), kind=ChangeKind(kind), mtime_ns=whole(mtime_ns))
 
 
-def _texts(place: _Place) -> tuple[str, ...]:
-    return place.each(_Place.text)
+def _get_noted(row: Any) -> tuple[bytes, str]:
+    path, note = cells(row, 2)
+    return absolute(path), string(note)
+
+
+def _texts(place: Place) -> tuple[str, ...]:
+    return place.each(Place.text)
 
 
 def _paths(paths: Sequence[bytes]) -> list[str]:
@@ -250,12 +122,12 @@ def encode_trace(trace: Trace) -> bytes:
         "steps": [_put_result(step) for step in trace.steps],
     }
     rows = ([to_text(each.path), words[each.how], list(each.steps), each.found] for each in trace.accesses)
-    return _dump(TRACE, body, {"changes": map(_put_change, trace.changes), "accesses": rows})
+    return dump(TRACE, body, {"changes": map(_put_change, trace.changes), "accesses": rows})
 
 
 def decode_trace(data: bytes, document: str = "trace") -> Trace:
     """Bytes as a trace. Raises DocumentError."""
-    place = _load(data, TRACE, document)
+    place = load(data, TRACE, document)
     return Trace(
         tool=place["tool"].text(),
         backend=place["backend"].text(),
@@ -264,7 +136,7 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
         kernel=place["kernel"].text(),
         user=place["user"].text(),
         no_new_privileges=place["no_new_privileges"].boolean(),
-        scopes=place["scopes"].each(_Place.path),
+        scopes=place["scopes"].each(Place.path),
         before=place["before"].text(),
         after=place["after"].text(),
         steps=place["steps"].each(_get_result),
@@ -275,13 +147,13 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
 
 
 def _get_access(row: Any) -> Access:
-    path, words, steps, found = row
+    path, words, steps, found = cells(row, 4)
     how = How(0)
     for word in words:
-        how |= _WORD_HOWS[word]
+        how |= _WORD_HOWS[string(word)]
     if not how or not isinstance(found, bool):
         raise ValueError("an access needs what was done, and whether it was found")
-    return Access(path=_absolute(path), how=how, steps=tuple(map(_whole, steps)), found=found)
+    return Access(path=absolute(path), how=how, steps=indices(steps), found=found)
 
 
 # Plan
@@ -300,7 +172,7 @@ def encode_plan(plan: Plan) -> bytes:
         "accepted": list(plan.accepted),
         "steps": list(plan.steps),
     }
-    return _dump(
+    return dump(
         PLAN,
         body,
         {
@@ -324,32 +196,34 @@ def _put_reason(reason: Reason) -> dict[str, Any]:
 
 
 def _get_reason(row: Any) -> Reason:
+    if not isinstance(row, dict):
+        raise TypeError("expected an object")
     return Reason(
         verdict=Verdict(row["verdict"]),
-        kind=str(row["kind"]),
-        detail=str(row.get("detail", "")),
-        source=_absolute(row["source"]) if "source" in row else None,
-        steps=tuple(map(_whole, row.get("steps", ()))),
+        kind=string(row["kind"]),
+        detail=string(row.get("detail", "")),
+        source=absolute(row["source"]) if "source" in row else None,
+        steps=indices(row.get("steps", [])),
     )
 
 
 def decode_plan(data: bytes, document: str = "plan") -> Plan:
     """Bytes as a plan. Raises DocumentError."""
-    place = _load(data, PLAN, document)
+    place = load(data, PLAN, document)
     reasons = place["reasons"].rows(_get_reason)
 
     def entry(row: Any) -> Entry:
-        path, reason, size, mtime = row
-        if not 0 <= _whole(reason) < len(reasons):
+        path, reason, size, mtime = cells(row, 4)
+        if not 0 <= whole(reason) < len(reasons):
             raise ValueError(f"there is no reason {reason}")
-        return Entry(_absolute(path), reason, _whole(size), _whole(mtime))
+        return Entry(absolute(path), reason, whole(size), whole(mtime))
 
     return Plan(
         tool=place["tool"].text(),
         level=place["level"].text(),
         root=place["root"].path(),
-        scopes=place["scopes"].each(_Place.path),
-        excluded=place["excluded"].each(_Place.path),
+        scopes=place["scopes"].each(Place.path),
+        excluded=place["excluded"].each(Place.path),
         fingerprints=_texts(place["fingerprints"]),
         traces=_texts(place["traces"]),
         accepted=_texts(place["accepted"]),
@@ -357,7 +231,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         reasons=reasons,
         entries=place["entries"].rows(entry),
         changes=place["changes"].rows(_get_change),
-        unresolved=place["unresolved"].rows(lambda row: (_absolute(row[0]), str(row[1]))),
+        unresolved=place["unresolved"].rows(_get_noted),
     )
 
 
@@ -367,12 +241,12 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
 def encode_receipt(receipt: Receipt) -> bytes:
     """A receipt as bytes."""
     body = {name: getattr(receipt, name) for name in Receipt.__slots__ if name != "left_alone"}
-    return _dump(RECEIPT, body, {"left_alone": ([to_text(path), why] for path, why in receipt.left_alone)})
+    return dump(RECEIPT, body, {"left_alone": ([to_text(path), why] for path, why in receipt.left_alone)})
 
 
 def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
     """Bytes as a receipt. Raises DocumentError."""
-    place = _load(data, RECEIPT, document)
+    place = load(data, RECEIPT, document)
     return Receipt(
         tool=place["tool"].text(),
         plan=place["plan"].text(),
@@ -383,7 +257,7 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         bytes_dropped=place["bytes_dropped"].integer(),
         written=place["written"].integer(),
         sha256=place["sha256"].text(),
-        left_alone=place["left_alone"].rows(lambda row: (_absolute(row[0]), str(row[1]))),
+        left_alone=place["left_alone"].rows(_get_noted),
     )
 
 
@@ -402,12 +276,12 @@ def encode_verification(verification: Verification) -> bytes:
         ],
         "steps": [_put_result(step) for step in verification.steps],
     }
-    return _dump(VERIFICATION, body)
+    return dump(VERIFICATION, body)
 
 
 def decode_verification(data: bytes, document: str = "verification") -> Verification:
     """Bytes as a verification. Raises DocumentError."""
-    place = _load(data, VERIFICATION, document)
+    place = load(data, VERIFICATION, document)
     return Verification(
         tool=place["tool"].text(),
         plan=place["plan"].text(),
@@ -429,9 +303,9 @@ def decode_verification(data: bytes, document: str = "verification") -> Verifica
 
 def encode_checks(results: Sequence[CheckResult]) -> bytes:
     """The results of a checklist as bytes."""
-    return _dump(CHECKS, {"results": [_put_result(result) for result in results]})
+    return dump(CHECKS, {"results": [_put_result(result) for result in results]})
 
 
 def decode_checks(data: bytes, document: str = "checks") -> tuple[CheckResult, ...]:
     """Bytes as the results of a checklist. Raises DocumentError."""
-    return _load(data, CHECKS, document)["results"].each(_get_result)
+    return load(data, CHECKS, document)["results"].each(_get_result)

@@ -304,7 +304,7 @@ class Inventory:
     uids: array[int] = field(default_factory=lambda: array("I"))
     gids: array[int] = field(default_factory=lambda: array("I"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
-    mtimes: array[int] = field(default_factory=lambda: array("q"))
+    mtimes: list[int] = field(default_factory=list)  # file systems go beyond 2262, where 64 bits end
     ctimes: array[int] = field(default_factory=lambda: array("q"))
     devices: array[int] = field(default_factory=lambda: array("Q"))
     inodes: array[int] = field(default_factory=lambda: array("Q"))

@@ -84,7 +84,7 @@ class Resolver:
         return known if known.end is None else self._walk(known, name(path), follow)
 
     def _walk(self, start: Resolution, path: bytes, follow: bool) -> Resolution:
-        """Go on from `start` by `path`. A loop over components: no chain of links can exhaust the stack, or our time."""
+        """Go on from `start` by `path`. A loop: no chain of links can exhaust the stack, or our time."""
         here, hops = start.end or b"/", list(start.hops)
         ahead = path.split(b"/")[::-1]
         while ahead:
@@ -130,7 +130,7 @@ def _escape(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-# Controls and what is not ASCII. Which of the latter are printable depends on Python's version of Unicode: all may come.
+# Controls, and what is not ASCII: which of that is printable depends on the Unicode of the Python that wrote it.
 _ESCAPED = re.compile(rb"\\(\\|x(?:[01][0-9a-f]|7f|[89a-f][0-9a-f]))")
 
 

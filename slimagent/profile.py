@@ -29,7 +29,7 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 _T = TypeVar("_T")
-_SECONDS = 600.0
+_SECONDS, _LONGEST = 600.0, 604_800.0  # unless a check says otherwise, and at most: a week
 _HINT = "see docs/profiles.md"
 
 
@@ -49,14 +49,14 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
             raise UsageError(f"profile {name}: extends itself: {' -> '.join((*above, each))}", _HINT)
         table = _Table(_parse(text_of(each), each), f"profile {each}")
         description = table.take("description", str, "")
-        own_checks = [_check(entry) for entry in table.tables("check")]
+        own_checks = _checks(table)
         own_rules = [_rule(entry) for entry in table.tables("keep")]
         table.take("name", str, each)
-        extends = table.take("extends", list, [])
+        extends = _names(table)
         table.done()
         own = description
         for base in extends:
-            visit(str(base), (*above, each))
+            visit(base, (*above, each))
         description = own
         checks.update((check.name, check) for check in own_checks)
         keep.update((rule.pattern, rule) for rule in own_rules)
@@ -78,7 +78,7 @@ def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profi
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
         table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # its own error is a ValueError; so is a number of 5,000 digits
         raise UsageError(f"profile {name}: not TOML: {error}", _HINT) from None
     return table
 
@@ -90,12 +90,13 @@ class _Table:
         self._values, self.where = dict(values), where
 
     def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
+        """The value of a key, removed from the table. Without a default the key has to be there."""
         if key not in self._values:
             if default is None:
                 raise UsageError(f"{self.where}: {key} is missing", _HINT)
             return default
         value = self._values.pop(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        if not isinstance(value, kind):
             raise UsageError(f"{self.where}.{key}: expected {kind.__name__}, found {type(value).__name__}", _HINT)
         return value
 
@@ -113,15 +114,41 @@ class _Table:
 
     def done(self) -> None:
         if self._values:
-            raise UsageError(f"{self.where}: unknown key {', '.join(sorted(self._values))}", _HINT)
+            raise UsageError(f"{self.where}: unknown key {', '.join(map(repr, sorted(self._values)))}", _HINT)
+
+
+def _names(table: _Table) -> list[str]:
+    names = table.take("extends", list, [])
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{table.where}.extends: expected a list of strings", _HINT)
+    return names
+
+
+def _checks(table: _Table) -> list[CheckSpec]:
+    checks: dict[str, CheckSpec] = {}
+    for entry in table.tables("check"):
+        check = _check(entry)
+        if check.name in checks:
+            raise UsageError(f"{entry.where}: a second check named {check.name!r}", "give each check a name of its own")
+        checks[check.name] = check
+    return list(checks.values())
 
 
 def _check(table: _Table) -> CheckSpec:
     kind = table.take("kind", str)
     name = table.take("name", str, kind)
-    seconds = table.take("seconds", (int, float), _SECONDS)  # type: ignore[arg-type]
+    seconds = _seconds(table)
     parameters = {key: _parameter(value, f"{table.where}.{key}") for key, value in table.rest().items()}
-    return CheckSpec(kind=kind, name=name, seconds=float(seconds), parameters=parameters)
+    return CheckSpec(kind=kind, name=name, seconds=seconds, parameters=parameters)
+
+
+def _seconds(table: _Table) -> float:
+    seconds = table.take("seconds", object, _SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST:
+        raise UsageError(
+            f"{table.where}.seconds: expected more than 0 and at most {_LONGEST:.0f}, found {seconds!r}", _HINT
+        )
+    return float(seconds)
 
 
 def _parameter(value: Any, where: str) -> Parameter:

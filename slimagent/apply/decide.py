@@ -7,7 +7,6 @@ plan saw, goes; everything else in the fresh inventory stays, known to the plan 
 from __future__ import annotations
 
 import stat
-from array import array
 from dataclasses import dataclass
 
 from slimagent.model import Inventory, Plan, Reason, Verdict
@@ -29,7 +28,7 @@ class Decision:
     kept: list[int]
     dropped: list[int]
     left_alone: tuple[tuple[bytes, str], ...]
-    mtimes: array[int]
+    mtimes: list[int]
     first: dict[int, int]
     made: frozenset[bytes]
     lost: int
@@ -60,7 +59,7 @@ def decide(plan: Plan, inventory: Inventory) -> Decision:
     )
 
 
-def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[bytes, str]], array[int]]:
+def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[bytes, str]], list[int]]:
     """Which entries go, which the plan would drop but are not what it saw, and every entry's time."""
     goes, left_alone = bytearray(len(inventory)), []
     mtimes = inventory.mtimes[:]
@@ -129,7 +128,7 @@ def _keep_folders_in_use(inventory: Inventory, goes: bytearray) -> None:
                 goes[holder] = 0
 
 
-def _date_mount_points(inventory: Inventory, mtimes: array[int]) -> None:
+def _date_mount_points(inventory: Inventory, mtimes: list[int]) -> None:
     """What is seen of a mount point is the other file system's: its time there would differ at each start."""
     for path in inventory.mount_points:
         at, holder = inventory.index.get(path), inventory.index.get(parent(path))

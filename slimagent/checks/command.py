@@ -13,7 +13,7 @@ from slimagent.errors import UsageError
 from slimagent.model import CheckSpec
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
-_PIECE = 0.5  # seconds between two looks at how much was written
+_PIECE = 0.1  # seconds between two looks at how much was written
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:

@@ -79,6 +79,8 @@ def _options(port: int, token: str, folder: str, context: Context) -> list[str]:
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         "--ServerApp.base_url=/",
+        "--ServerApp.certfile=",
+        "--ServerApp.sock=",
         f"--ServerApp.root_dir={folder}",
         f"--IdentityProvider.token={token}",  # jupyter_server 2
         f"--ServerApp.token={token}",  # jupyter_server 1
@@ -163,15 +165,17 @@ class _Lab:
         if name is None:
             raise _UnexercisedError("there is no Python kernel")
         end = time.monotonic() + self._left(self.cell_seconds)
-        kernel = self.client.json("POST", "/api/kernels", self._left(self.cell_seconds), {"name": name})
-        path = f"/api/kernels/{quote(str(kernel['id']), safe='')}"
-        with connected(self.client, str(kernel["id"]), end) as connection:
+        made = self.client.json("POST", "/api/kernels", self._left(self.cell_seconds), {"name": name})
+        if not isinstance(made, dict) or not made.get("id"):
+            raise RequestError("POST /api/kernels: the answer names no kernel")
+        kernel = str(made["id"])
+        with connected(self.client, kernel, end) as connection:
             result = connection.execute("6*7")
             if result != "42":
                 raise KernelError(f"6*7 is {result!r} in kernel {name}")
             if "import" not in connection.complete("impor"):
                 raise KernelError(f"kernel {name} does not complete impor to import")
-        self.client.ask("DELETE", path, self._left())
+        self.client.ask("DELETE", f"/api/kernels/{quote(kernel, safe='')}", self._left())
         return f"6*7 is 42 in kernel {name}"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPMessage, IncompleteRead
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -55,17 +55,16 @@ class Client:
         request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - see serves()
         try:
             with _opener(self).open(request, timeout=max(seconds, 0.1)) as answer:
-                return Answer(
-                    url=answer.url,
-                    media_type=answer.headers.get_content_type(),
-                    body=answer.read(_LARGEST),
-                )
+                content = answer.read(_LARGEST)
+                if answer.length:  # read() with a limit takes a body that ends early for a whole one
+                    raise IncompleteRead(content, answer.length)
+                return Answer(url=answer.url, media_type=answer.headers.get_content_type(), body=content)
         except urllib.error.HTTPError as error:
             with error:
                 raise RequestError(f"{method} {path}: {error.code} {error.reason}") from None
         except urllib.error.URLError as error:
             raise RequestError(f"{method} {path}: {_why(error.reason)}") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             raise RequestError(f"{method} {path}: {_why(error)}") from None
 
     def json(self, method: str, path: str, seconds: float, body: Any = None) -> Any:
@@ -92,7 +91,7 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
         fp: IO[bytes],
         code: int,
         msg: str,
-        headers: http.client.HTTPMessage,
+        headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
         if not self._client.serves(newurl):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import time
@@ -14,19 +13,23 @@ from typing import Any
 import psutil
 
 from slimagent.checks.context import Context
+from slimagent.checks.subreaper import adopting_orphans
 
-MARK = "SLIMAGENT_CHECK"  # in the environment of all that a check starts: tells a daemon's origin
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 _PATIENCE = 10.0  # seconds to wait for killed processes to be gone; one in an uninterruptible sleep stays
 _LOOK_EVERY = 1.0  # seconds
 
 
 class Family:
-    """A process in a session of its own, and its descendants, wherever they went."""
+    """A process in a session of its own, and its descendants, wherever they went.
 
-    def __init__(self, process: subprocess.Popen[bytes], mark: str, before: frozenset[int]) -> None:
+    They are found by their session, by their parents, and, where they left both, as orphans that fell to this
+    process: a child that is not of our session and was not there `before`.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], before: frozenset[int]) -> None:
         self.process = process
-        self._mark, self._before = mark, before
+        self._before = before
         self._born = time.time()
         self._members = {process.pid: psutil.Process(process.pid)}
         self._next_look = 0.0
@@ -46,28 +49,30 @@ class Family:
 
     def stop(self, grace: float = _GRACE) -> None:
         """End every process of the family: SIGTERM, `grace` seconds, SIGKILL. Returns when they are gone."""
+        deadline = time.monotonic() + grace
         try:
-            self._look(thoroughly=True)
+            self._look()
             if self.process.poll() is None:
                 with contextlib.suppress(OSError):  # a server ends its own children: ask it alone first
                     os.killpg(self.process.pid, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(grace)
-            self._look(thoroughly=True)
+            self._look()
             if self._send(signal.SIGTERM):
-                self._wait_for_all(grace)
+                self._wait_for_all(max(1.0, deadline - time.monotonic()))
         finally:
             self._kill_all()
 
     def _kill_all(self) -> None:
         deadline = time.monotonic() + _PATIENCE
         while True:
-            self._look(thoroughly=True)  # every time: one that forks faster than we kill has new children
+            self._look()  # every time: one that forks faster than we kill has new children
             if not self._send(signal.SIGKILL) or time.monotonic() > deadline:
                 break
             self._wait_for_all(1.0)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
+        self._collect()
 
     def _send(self, number: signal.Signals) -> int:
         """Send a signal to every living member. Returns how many there are."""
@@ -83,29 +88,34 @@ class Family:
             self.process.poll()
             time.sleep(0.02)
 
-    def _look(self, *, thoroughly: bool = False) -> None:
-        """Take in what descends from a member, is in its session, fell to us, or (thoroughly) bears its mark."""
-        grown = True
+    def _look(self) -> None:
+        """Take in who descends from a member, is in its session, or fell to us."""
         processes = [each for each in psutil.process_iter() if each.pid not in self._members]
+        grown = True
         while grown:
             grown = False
             for each in processes:
-                if each.pid not in self._members and self._ours(each, thoroughly):
+                if each.pid not in self._members and self._ours(each):
                     self._members[each.pid] = each
                     grown = True
 
-    def _ours(self, process: psutil.Process, thoroughly: bool) -> bool:
+    def _ours(self, process: psutil.Process) -> bool:
         try:
             if process.create_time() < self._born - 1:  # its clock ticks are coarse
                 return False
             parent, session = process.ppid(), os.getsid(process.pid)
-            if parent in self._members or session == self.process.pid:
-                return True
-            if parent == os.getpid() and process.pid not in self._before and session != os.getsid(0):
-                return True  # an orphan that fell to us, the subreaper or the first process of a container
-            return thoroughly and process.environ().get(MARK) == self._mark
-        except (psutil.Error, OSError):  # gone meanwhile, or a stranger whose environment we may not read
+        except (psutil.Error, OSError):  # gone meanwhile
             return False
+        if parent in self._members or session == self.process.pid:
+            return True
+        return parent == os.getpid() and process.pid not in self._before and session != os.getsid(0)
+
+    def _collect(self) -> None:
+        """Take the exit status of orphans that fell to us, so that none stays a zombie."""
+        for pid in self._members:
+            if pid != self.process.pid:
+                with contextlib.suppress(OSError):  # not ours to collect, or collected
+                    os.waitpid(pid, os.WNOHANG)
 
 
 def lives(process: psutil.Process) -> bool:
@@ -124,23 +134,23 @@ def started(
 
     However the block is left, nothing of what was started is left running.
     """
-    mark = secrets.token_hex(8)
     before = frozenset(child.pid for child in psutil.Process().children())
-    process = context.spawn(
-        list(argv),
-        env={**env, MARK: mark},
-        cwd=cwd,
-        user=context.user,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        new_session=True,
-    )
-    family = Family(process, mark, before)
-    try:
-        yield family
-    finally:
-        family.stop()
+    with adopting_orphans():
+        process = context.spawn(
+            list(argv),
+            env=env,
+            cwd=cwd,
+            user=context.user,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            new_session=True,
+        )
+        family = Family(process, before)
+        try:
+            yield family
+        finally:
+            family.stop()
 
 
 def shell_status(returncode: int) -> int:

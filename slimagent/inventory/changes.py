@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 
 from slimagent.model import Change, ChangeKind, Inventory
+from slimagent.paths import sort_key
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
@@ -20,7 +21,7 @@ def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:
             found.append(Change(path=path, kind=ChangeKind.REMOVED, mtime_ns=before.mtimes[at]))
         elif path not in after.mount_points and _differs(before, at, after, now):
             found.append(Change(path=path, kind=ChangeKind.MODIFIED, mtime_ns=before.mtimes[at]))
-    return tuple(sorted(found, key=lambda change: change.path))
+    return tuple(sorted(found, key=lambda change: sort_key(change.path)))
 
 
 def _differs(before: Inventory, at: int, after: Inventory, now: int) -> bool:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 
 from slimagent.inventory import elf
 from slimagent.model import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
-_ENV_OPTIONS_WITH_WORD = (b"-u", b"-C")
+# Options of env(1) that take the next word, and those whose own rest is a command line to split.
+_ENV_OPTIONS_WITH_WORD = (b"-u", b"-C", b"-a", b"--unset", b"--chdir", b"--argv0")
+_ENV_SPLIT = re.compile(rb"(?:-[0iv]*S|--split-string=)(.+)", re.DOTALL)
+_BLANKS = b" \t"  # a carriage return is none: the kernel takes it for a part of the name
+_BLANK = re.compile(rb"[ \t]+")
 # Names whose files no loader maps and no kernel executes by their first bytes; they are not even opened.
 _PLAIN = (
     b".py", b".pyc", b".pyi", b".js", b".mjs", b".map", b".ts", b".css", b".html", b".json", b".md", b".txt", b".rds",
@@ -54,16 +60,27 @@ def script_needs(start: bytes) -> Needs | None:
     >>> script_needs(b"#!/usr/bin/env -S python3 -u\\n").via_env
     b'python3'
     """
-    words = start[2:].split(b"\n", 1)[0].split()
-    if not words or words[0][:1] != b"/":
+    line, newline, _ = start[2:_SHEBANG_LIMIT].partition(b"\n")
+    cut = not newline and len(start) >= _SHEBANG_LIMIT
+    if cut:
+        line = line[:-1]  # the kernel ends its buffer with a NUL
+    line = line.split(b"\0", 1)[0].lstrip(_BLANKS)
+    interpreter, *rest = _BLANK.split(line, maxsplit=1)
+    if interpreter[:1] != b"/" or (cut and not rest):
         return None
     via_env = b""
-    if words[0].rsplit(b"/", 1)[1] == b"env":
-        arguments = iter(words[1:])
-        for word in arguments:
-            if word in _ENV_OPTIONS_WITH_WORD:
-                next(arguments, None)
-            elif not word.startswith(b"-") and b"=" not in word:
-                via_env = word
-                break
-    return Needs(interpreter=words[0], via_env=via_env)
+    if interpreter.rsplit(b"/", 1)[1] == b"env":
+        via_env = _looked_up(iter(b"".join(rest).split()))
+    return Needs(interpreter=interpreter, via_env=via_env)
+
+
+def _looked_up(words: Iterator[bytes]) -> bytes:
+    for word in words:
+        if word in _ENV_OPTIONS_WITH_WORD:
+            next(words, None)
+            continue
+        split = _ENV_SPLIT.fullmatch(word)
+        program = split[1] if split else word
+        if not program.startswith(b"-") and b"=" not in program:
+            return program
+    return b""

@@ -18,6 +18,7 @@ MAGIC = b"\x7fELF"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 15, 29
 _DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
+_FARTHEST = 1 << 62  # pread(2) refuses offsets near the end of its range: those are no error of the disk
 _LIMIT = 1 << 24  # bytes: no table that a loader reads is larger; a hostile header must not make us read gigabytes
 
 
@@ -49,7 +50,7 @@ def needs(read: Read) -> Needs | None:
 
 def _needs(read: Read) -> Needs | None:
     start = read(0, 64)
-    if start[:4] != MAGIC or start[4] not in _CLASSES or start[5] not in (1, 2):
+    if len(start) < 16 or start[:4] != MAGIC or start[4] not in _CLASSES or start[5] not in (1, 2):
         return None
     order, layout = "<" if start[5] == 1 else ">", _CLASSES[start[4]]
     fields = struct.unpack_from(order + layout.header, start, 16)
@@ -122,6 +123,6 @@ def _string(table: bytes, offset: int) -> bytes:
 
 
 def _bounded(read: Read, offset: int, size: int) -> bytes:
-    if size > _LIMIT:
-        raise ValueError("a table is larger than any loader reads")
+    if size > _LIMIT or offset > _FARTHEST:
+        raise ValueError("a table is larger, or lies farther, than any loader reads")
     return read(offset, size)

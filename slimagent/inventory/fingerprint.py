@@ -51,7 +51,7 @@ def _lasting(inventory: Inventory) -> Iterator[int]:
             if path in volatile or path in inventory.mount_points or path.endswith(_CACHES):
                 skipped = path
                 continue
-            if whole and mode & _SEEN_BY_ALL != _SEEN_BY_ALL:
+            if whole and path != b"/" and mode & _SEEN_BY_ALL != _SEEN_BY_ALL:
                 skipped = path
         elif path in inventory.mount_points:
             continue

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from slimagent.errors import UsageError
 from slimagent.model import Inventory
-from slimagent.paths import to_text, within
+from slimagent.paths import sort_key, to_text, within
 
 CAN_READ_ALL = frozenset({1, 2})  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>
 _REPORT_EVERY = 4096
@@ -28,7 +28,7 @@ def scan(
     Raises UsageError if a scope is not there.
     """
     walk = _Walk(root, scopes, frozenset(excluded), progress)
-    for scope in sorted(set(scopes)):
+    for scope in sorted(set(scopes), key=sort_key):
         if scope in walk.inventory.index:
             continue  # inside an earlier scope
         walk.start(scope)
@@ -92,6 +92,8 @@ class _Walk:
                         found.append((path, entry.stat(follow_symlinks=False)))
                     except FileNotFoundError:
                         continue  # gone between the two calls: not part of a resting image
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # gone as well; nothing says that it could not be read
         except OSError:
             self.inventory.unreadable.append(folder)
         found.sort()
@@ -100,6 +102,12 @@ class _Walk:
     def _add(self, path: bytes, status: os.stat_result) -> None:
         inventory = self.inventory
         at = len(inventory.paths)
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFLNK:
+            try:
+                inventory.targets[at] = os.readlink(self._prefix + path)
+            except OSError:
+                return  # gone, or another kind of file, since its folder was listed
         inventory.index[path] = at
         inventory.paths.append(path)
         inventory.modes.append(status.st_mode)
@@ -111,10 +119,7 @@ class _Walk:
         inventory.devices.append(status.st_dev)
         inventory.inodes.append(status.st_ino)
         inventory.links.append(status.st_nlink)
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFLNK:
-            inventory.targets[at] = os.readlink(self._prefix + path)
-        elif kind == stat.S_IFREG and not self._may_read(status):
+        if kind == stat.S_IFREG and not self._may_read(status):
             inventory.unreadable.append(path)
         if self._progress is not None and at % _REPORT_EVERY == 0:
             self._progress(at)
@@ -154,7 +159,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 def parse_mountinfo(text: bytes) -> list[bytes]:
     """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, octal escapes undone."""
     points = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         fields = line.split(b" ")
         if len(fields) > 4:
             points.append(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), fields[4]))

@@ -150,15 +150,19 @@ def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
 
 
 def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> None:
-    match = matcher(rule.pattern for rule in rules)
+    following = [rule for rule in rules if rule.follow]
+    match, match_following = matcher(rule.pattern for rule in rules), matcher(rule.pattern for rule in following)
     for at, path in enumerate(keeper.inventory.paths):
         which = match(path)
         if which is None:
             continue
-        reason = Reason(verdict=_KEEP, kind="rule", detail=rules[which].why)
-        if rules[which].follow:
+        also = match_following(path)  # an earlier rule must not hide that a later one follows
+        if also is None:
+            keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=rules[which].why))
+        else:
+            reason = Reason(verdict=_KEEP, kind="rule", detail=following[also].why)
             keeper.keep(path, reason, reason)
-        keeper.settle(at, reason)
+            keeper.settle(at, reason)
 
 
 def _keep_free(keeper: Keeper) -> None:

@@ -227,7 +227,10 @@ def _receive_and_serve(supervisor: Supervisor, ours: socket.socket) -> None:
     with ours:
         word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
     if listeners:
-        supervisor.serve(listeners[0])
+        try:
+            supervisor.serve(listeners[0])
+        except Exception as error:  # from now on the watched calls fail: the trace must not look whole
+            supervisor.record.lose("supervisor-error", f"it ended early: {type(error).__name__}: {error}")
     elif word:
         supervisor.record.lose("not-watched", os.strerror(int(word)))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slimagent.model import How, Loss, User
+
+if TYPE_CHECKING:
+    import subprocess
 
 Mask = Callable[[bytes], bool]
 

@@ -29,7 +29,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ran(image: Image, out: Path) -> dict[str, Any]:
     """A whole run as root with the command as an ordinary user; its summary."""
-    done = image.agent(out, "run", "--json", "--level", "file", "--user", image.user, "--out", "/out", "--", image.command)
+    done = image.agent(
+        out, "run", "--json", "--level", "file", "--user", image.user, "--out", "/out", "--", image.command
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     summary: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{\n") :])
     return summary
@@ -75,9 +77,7 @@ def test_the_imported_image_passes_the_smoke_test(image: Image, ran: dict[str, A
         image.remove(tag)
 
 
-def test_the_same_trace_gives_the_same_bytes(
-    image: Image, ran: dict[str, Any], out: Path, tmp_path: Path
-) -> None:
+def test_the_same_trace_gives_the_same_bytes(image: Image, ran: dict[str, Any], out: Path, tmp_path: Path) -> None:
     """Planned and exported again from the same trace, in a new container, the tar is the same byte for byte."""
     (tmp_path / "trace.json").write_bytes((out / "trace.json").read_bytes())
     plan = image.agent(tmp_path, "plan", "/out/trace.json", "--quiet", "-o", "/out/plan.json")
@@ -144,7 +144,13 @@ def test_a_build_step_is_traced(image: Image, tmp_path: Path) -> None:
     tag = "slimagent-test:build"
     build = ["docker", "build", "--network=none", "-t", tag, str(tmp_path)]
     try:
-        done = subprocess.run(build, capture_output=True, text=True, env={"DOCKER_BUILDKIT": "0", "PATH": "/usr/local/bin:/usr/bin:/bin"}, check=False)
+        done = subprocess.run(
+            build,
+            capture_output=True,
+            text=True,
+            env={"DOCKER_BUILDKIT": "0", "PATH": "/usr/local/bin:/usr/bin:/bin"},
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         read = image.run("-c", "cat /trace.json", entrypoint="sh", image=tag)
         recorded = documents.decode_trace(read.stdout.encode())

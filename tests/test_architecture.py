@@ -1,0 +1,207 @@
+"""The rooms of the house, and who may know whom: the imports are read, and every edge stands in a table here."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import slimagent
+
+PACKAGE = Path(slimagent.__file__).parent
+BASE = {"errors", "model", "paths", "files"}
+STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image")
+VERSION = "__version__"  # not a room: a number that documents carry
+
+# What each module at the top, and the command line as a whole, imports today. A new edge is a decision: write it here.
+EDGES = {
+    "__init__": set(),
+    "__main__": {"cli.main"},
+    "errors": set(),
+    "model": set(),
+    "paths": set(),
+    "files": {"errors", "paths"},
+    "envelope": {"errors", "paths"},
+    "documents": {"envelope", "model", "paths"},
+    "profile": {"errors", "model", "paths"},
+    "profiles": {"errors", "model", "files", "profile", "checks.detect"},
+    "session": {"errors", "model", "paths"},
+    "pipeline": {
+        *BASE,
+        VERSION,
+        "apply",
+        "checks",
+        "documents",
+        "inventory.changes",
+        "inventory.contents",
+        "inventory.fingerprint",
+        "inventory.loader",
+        "inventory.scan",
+        "plan.decide",
+        "session",
+        "trace.foreground",
+        "trace.seccomp",
+        "trace.select",
+        "trace.watcher",
+        "verify.compare",
+    },
+    "cli": {
+        *BASE,
+        VERSION,
+        "checks",
+        "documents",
+        "pipeline",
+        "plan.explain",
+        "profiles",
+        "report.text",
+        "session",
+        "trace.select",
+        "verify.compare",
+    },
+}
+
+PURE = (
+    *("errors.py", "model.py", "paths.py", "envelope.py", "documents.py", "profile.py"),
+    *("plan/*.py", "verify/*.py", "report/*.py"),
+    *("trace/filter.py", "trace/syscalls.py", "trace/record.py", "trace/watcher.py"),
+    *("apply/decide.py", "apply/pax.py"),
+    *("inventory/elf.py", "inventory/fingerprint.py", "inventory/changes.py"),
+)
+EFFECTS = {"os", "subprocess", "ctypes", "click", "socket", "time"}
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def without_type_checking(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs: what stands under `if TYPE_CHECKING:` is read by type checkers alone."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield from without_type_checking(child)
+
+
+def is_module(dotted: str) -> bool:
+    at = PACKAGE.joinpath(*dotted.split("."))
+    return at.is_dir() or at.with_suffix(".py").is_file()
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of slimagent that a module imports, as `paths` or `plan.explain`; relative imports are refused."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "slimagent":
+                    assert alias.name == "slimagent", f"{shown(path)}: write from slimagent.x import y"
+                    found |= attributes_of_package(path)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{shown(path)}: a relative import"
+            whole = f"{node.module}."
+            if whole.startswith("slimagent."):
+                base = whole[len("slimagent.") :]
+                for alias in node.names:
+                    dotted = base + alias.name
+                    found.add(dotted if not base or is_module(dotted) else base.rstrip("."))
+    return found
+
+
+def attributes_of_package(path: Path) -> set[str]:
+    """What a module that says `import slimagent` takes from it."""
+    return {
+        node.attr
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "slimagent"
+    }
+
+
+def outside_imports(path: Path) -> set[str]:
+    """The first names of the modules from elsewhere that a module imports when it runs."""
+    found: set[str] = set()
+    for node in without_type_checking(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def room(dotted: str) -> str:
+    return dotted.split(".")[0]
+
+
+def test_every_room_is_known() -> None:
+    """A folder is a stage or the command line, a module at the top stands in the table: nothing else is in the house."""
+    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in MODULES if path.parent != PACKAGE}
+    assert folders <= {*STAGES, "cli"}
+    assert {path.stem for path in MODULES if path.parent == PACKAGE} == EDGES.keys() - {"cli"}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if (PACKAGE / stage).is_dir()])
+def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
+    """No stage imports another one: data goes from one to the next through the pipeline alone."""
+    for path in sorted((PACKAGE / stage).rglob("*.py")):
+        foreign = {name for name in own_imports(path) if room(name) not in {*BASE, stage, VERSION}}
+        assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
+
+
+@pytest.mark.parametrize("module", [name for name in EDGES if name != "cli"])
+def test_a_module_at_the_top_imports_what_the_table_says(module: str) -> None:
+    """The edges of a module at the top are those of the table: none more, and none that is not needed any longer."""
+    assert own_imports(PACKAGE / f"{module}.py") == EDGES[module]
+
+
+def test_the_command_line_imports_what_the_table_says() -> None:
+    """The edges of the commands, taken together, are those of the table."""
+    found = set().union(*(own_imports(path) for path in sorted((PACKAGE / "cli").glob("*.py"))))
+    assert {name for name in found if room(name) != "cli"} == EDGES["cli"]
+
+
+def test_only_the_program_imports_the_command_line() -> None:
+    """The library can be used without its command line: nothing but `__main__` imports it."""
+    for path in MODULES:
+        if path.parent.name != "cli" and path.name != "__main__.py":
+            assert "cli" not in map(room, own_imports(path)), shown(path)
+
+
+@pytest.mark.parametrize("pattern", PURE)
+def test_a_pure_room_has_no_effects(pattern: str) -> None:
+    """A pure room imports no module by which it could touch the disk, a process, the clock or the terminal."""
+    paths = sorted(PACKAGE.glob(pattern))
+    assert paths, f"no module is {pattern}"
+    for path in paths:
+        assert not outside_imports(path) & EFFECTS, shown(path)
+        assert "files" not in map(room, own_imports(path)), shown(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_the_library_never_prints_and_never_exits(path: Path) -> None:
+    """Only the command line prints, exits or knows click."""
+    if path.parent.name == "cli" or path.name == "__main__.py":
+        return
+    calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    assert not {"print", "exit", "quit", "sys.exit", "SystemExit"} & set(calls)
+    assert "click" not in outside_imports(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    """No module is longer than 400 lines and no function longer than 60."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{shown(path)}: {node.name}"
