@@ -2,9 +2,9 @@
 
     make agent && python benchmarks/image.py IMAGE --user jovyan --pairs 3 -- /opt/lab/smoke
 
-Needs a Docker engine and nothing else: every container is a default one, without network or added capabilities. The
-Needs a Docker engine and nothing else: every container is a default one, without network or added capabilities. The
-command runs untraced and traced in turn (`--pairs` times, each in a new container); the ratio is taken pair by pair, on the
+Needs a Docker engine and nothing else: every container is a default one, without network or added capabilities.
+The command runs untraced and traced in turn (`--pairs` times, each in a new container); the ratio is taken pair by
+pair, on the command's own wall time, and the median is what counts. Machines differ: quote the ratio, not the seconds.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ EMPTY_NOTIFICATION = bytes(80)
 NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 # struct seccomp_notif_resp { u64 id; s64 val; s32 error; u32 flags; }
 RESPONSE = struct.Struct("=QqiI")
+IDENTITY = struct.Struct("=Q")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

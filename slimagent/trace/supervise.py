@@ -64,6 +64,7 @@ class Supervisor:
                 return
             raise
         identity, task, _, number, architecture, _, *arguments = kernel.NOTIFICATION.unpack(data)
+        tasks.notification = identity
         call = None
         if architecture == self._machine.audit_architecture and number < X32_BIT and task:
             call = self._calls.get(number)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from slimagent.trace import kernel
+
+_T = TypeVar("_T")
 
 AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
 PATH_MAX = 4096  # <linux/limits.h>, with the NUL
@@ -25,10 +30,13 @@ class Tasks:
     A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
     that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
     system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
+
+    `notification` is the id of the call that is being looked at: as long as it is valid, its task has not been replaced.
     """
 
     def __init__(self, listener: int) -> None:
         self._listener = listener
+        self.notification = 0
         self._memories: dict[int, int] = {}
         self._opened = time.monotonic()
         self._own_namespace = os.stat("/proc/self/ns/mnt").st_ino
@@ -89,7 +97,12 @@ class Tasks:
             return b""
 
     def _open(self, task: int) -> int:
-        memory: int = self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+        memory = self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
+        except OSError:
+            os.close(memory)  # the caller was killed meanwhile, and this may be another task of the same number
+            raise ProcessLookupError(task) from None
         self._memories[task] = memory
         with contextlib.suppress(OSError):
             namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
@@ -100,11 +113,10 @@ class Tasks:
     def link(self, task: int, what: str) -> bytes:
         """The target of /proc/TASK/`what`. Raises PermissionError, or FileNotFoundError for a closed descriptor."""
         place = os.fsencode(f"/proc/{task}/{what}")
-        target: bytes = self._as_its_user(task, lambda: os.readlink(place))
-        return target
+        return self._as_its_user(task, lambda: os.readlink(place))
 
     @staticmethod
-    def _as_its_user(task: int, act):  # type: ignore[no-untyped-def]
+    def _as_its_user(task: int, act: Callable[[], _T]) -> _T:
         try:
             return act()
         except PermissionError:
