@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import platform
 import time
@@ -40,6 +41,7 @@ from slimagent.verify.compare import compare, dropped_paths, mask, missed
 
 TOOL = f"slimagent {__version__}"
 COMMAND_STEP = "command"
+_LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
 class Reporter(Protocol):
@@ -130,7 +132,7 @@ def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -
         outcome=outcome,
         seconds=time.monotonic() - started,
         status=status,
-        detail=" ".join(command) if status == 0 else f"{' '.join(command)}: exit status {status}",
+        detail=f"exit status {status}: {' '.join(command)}",
     )
     return result, front.asked_to_end
 
@@ -174,7 +176,8 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
     """Accesses to the image itself, sorted: other file systems, the agent and places out of scope are left out."""
     outside = (*sorted(before.mount_points), *session.excluded)
     resolver = Resolver(_link_reader(before))
-    for path, (how, steps) in sorted(observed.accesses.items()):
+    found: dict[bytes, Access] = {}
+    for path, (how, steps) in observed.accesses.items():
         end = resolver.resolve(path).end
         if end is None or within_any(end, outside):
             continue
@@ -182,7 +185,11 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
             if not within_any(end, session.scopes):
                 continue
             path = end
-        yield Access(path=path, how=how, steps=steps, found=end in before.index)
+        known = found.get(path)  # by its own name, and over links from outside
+        if known is not None:
+            how, steps = how | known.how, tuple(sorted({*steps, *known.steps}))
+        found[path] = Access(path=path, how=how, steps=steps, found=end in before.index)
+    yield from (found[path] for path in sorted(found))
 
 
 def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
@@ -362,11 +369,19 @@ def run(
     whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
+        _import_now()
         carry_out(session, made, plan_digest, Target(in_place=True), reporter, traced.inventory)
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))
     return whole
+
+
+def _import_now() -> None:
+    """Load what Python would load only when something goes wrong: soon its files may be gone, if it is the image's."""
+    for name in _LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
@@ -377,6 +392,6 @@ def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
     failed = [step for step in traced.trace.steps if useless(step)]
     if failed and FAILED_STEP not in accepted:
         raise CheckFailedError(
-            f"a traced step failed on the full image: {failed[0].name} ({failed[0].detail})",
+            f"a traced step failed on the full image: {failed[0].name} ({(failed[0].detail.splitlines() or [''])[0]})",
             "a slim image can only be proved by steps that pass before; mend the step, then run again",
         )

@@ -48,7 +48,7 @@ def user_named(name: str | None) -> User | None:
     if name is None:
         return None
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
         raise UsageError(f"there is no user {name!r} here", "name a user of /etc/passwd") from None
     if os.geteuid() not in (0, entry.pw_uid):

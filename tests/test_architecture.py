@@ -144,7 +144,7 @@ def room(dotted: str) -> str:
 
 
 def test_every_room_is_known() -> None:
-    """A folder is a stage or the command line, a module at the top stands in the table: nothing else is in the house."""
+    """A folder is a stage or the command line, a module at the top stands in the table: the house has nothing else."""
     folders = {path.parent.relative_to(PACKAGE).parts[0] for path in MODULES if path.parent != PACKAGE}
     assert folders <= {*STAGES, "cli"}
     assert {path.stem for path in MODULES if path.parent == PACKAGE} == EDGES.keys() - {"cli"}

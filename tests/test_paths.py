@@ -168,7 +168,7 @@ def build(root: bytes, entries: list[tuple[bytes, Any]]) -> dict[bytes, bytes]:
 @example(entries=[(b"a", b"../../b"), (b"b/c", "file")], lookups=[b"/a/c"])
 @example(entries=[(b"a", b"/b/.."), (b"b", b"c/d"), (b"c/d", "folder")], lookups=[b"/a", b"/b/.."])
 def test_links_lead_where_the_kernel_goes(base: bytes, entries: list[tuple[bytes, Any]], lookups: list[bytes]) -> None:
-    """Every path that the kernel reaches, through whatever links, is the one that the resolver names; loops have no end."""
+    """Every path that the kernel reaches, by whatever links, is the one that the resolver names; loops have no end."""
     root = b"%b/%d" % (base, next(_numbers))
     try:
         links = build(root, entries)

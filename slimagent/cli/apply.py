@@ -45,6 +45,8 @@ def apply(
     for file in (tar, output):
         if file is not None:
             options.require_writable(file)
+    if folder is not None:
+        options.require_folder_for(folder)
     data = read(plan)
     made = documents.decode_plan(data, plan)
     outputs = tuple(os.fsencode(each) for each in (plan, tar, folder, output) if each is not None)

@@ -23,14 +23,24 @@ _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
 @options.as_json
 def explain(plan: str, paths: tuple[str, ...], as_json: bool) -> int:
     """Say why each PATH is kept or dropped, back to an access or a rule."""
-    explainer = Explainer(documents.decode_plan(read(plan), plan))
-    explanations = [explainer.explain(os.path.abspath(os.fsencode(path))) for path in paths]
+    made = documents.decode_plan(read(plan), plan)
+    explainer = Explainer(made)
+    explanations = [_explain(explainer, os.path.abspath(os.fsencode(path)), here=made.root == b"/") for path in paths]
     if as_json:
         click.echo(orjson.dumps([_row(each) for each in explanations], option=orjson.OPT_INDENT_2).decode())
     else:
         for each in explanations:
             _show(each)
     return 0
+
+
+def _explain(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:
+    """A path of the plan; if the image is the one that we are in, also one that leads over links to a folder."""
+    found = explainer.explain(path)
+    if found.verdict is None and here:
+        real = explainer.explain(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
+        return found if real.verdict is None else real
+    return found
 
 
 def _row(each: Explanation) -> dict[str, object]:

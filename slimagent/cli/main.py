@@ -66,7 +66,12 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _say(message: str, hint: str) -> None:
     click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(message, err=True)
+    click.echo(_one_line(message), err=True)
     if hint:
         click.secho("  hint: ", fg="cyan", nl=False, err=True)
-        click.echo(hint, err=True)
+        click.echo(_one_line(hint), err=True)
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and terminal controls: what a document or an argument brought along is only shown."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

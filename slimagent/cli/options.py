@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from slimagent import profiles
+from slimagent import checks, profiles
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.model import KeepRule, Profile
-from slimagent.paths import from_text, pattern
+from slimagent.paths import from_text, pattern, within
 from slimagent.pipeline import Steps
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
@@ -92,11 +92,13 @@ def session(
 
 
 def steps(profile: Profile, command: tuple[str, ...]) -> Steps:
-    """What to exercise the image with. Raises UsageError for nothing at all."""
+    """What to exercise the image with. Raises UsageError for nothing at all, and for a check that cannot be run."""
     if not profile.checks and not command:
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
+    for spec in profile.checks:
+        checks.validate(spec)
     return Steps(checks=profile.checks, command=command)
 
 
@@ -112,15 +114,29 @@ def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None)
 
 def require_writable(path: str) -> None:
     """Say at once, and not after an hour of tracing, that a document cannot be written. Raises UnavailableError."""
+    if os.path.isdir(path):
+        raise UnavailableError(f"cannot write {path}: it is a folder", "name a file")
+    require_folder_for(path)
+
+
+def require_folder_for(path: str) -> None:
+    """Say at once if nothing can be made at `path`, a file or a folder. Raises UnavailableError."""
     folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise UnavailableError(f"cannot write {path}: there is no folder {folder}", "create the folder first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        problem = "Permission denied" if os.path.isdir(folder) else "No such folder"
-        raise UnavailableError(f"cannot write {path}: {problem}", "choose another place with -o")
+        raise UnavailableError(f"cannot write {path}: Permission denied", "choose another place")
 
 
 def _scope(base: bytes, folder: str) -> bytes:
-    whole = canonical(os.path.join(os.fsdecode(base), folder.lstrip("/")) if base != b"/" else folder)
-    return whole if base == b"/" else whole[len(base) :] or b"/"
+    if base == b"/":
+        return canonical(folder)
+    whole = canonical(os.path.join(os.fsdecode(base), folder.lstrip("/")))
+    if not within(whole, base):
+        raise UsageError(
+            f"--scope {folder}: leads out of the image's root", "name a folder of the image, without links"
+        )
+    return whole[len(base) :] or b"/"
 
 
 def _inside(base: bytes, outputs: tuple[bytes, ...]) -> list[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from slimagent import documents, pipeline
@@ -33,10 +35,10 @@ def plan(
     evidence = documents.decode_trace(data, trace)
     session = options.session(
         root=root,
-        scopes=scopes or tuple(scope.decode("utf-8", "surrogateescape") for scope in evidence.scopes if scope != b"/"),
+        scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
         profile=None if profile is None else options.chosen_profile(profile, ("-",), None),
         keep=keep,
-        outputs=tuple(each.encode("utf-8", "surrogateescape") for each in (output, trace)),
+        outputs=tuple(map(os.fsencode, (output, trace))),
     )
     made = pipeline.plan(session, evidence, digest(data), level, frozenset(accepted), Console(quiet=quiet))
     write(output, documents.encode_plan(made))

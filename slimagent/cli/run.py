@@ -13,7 +13,14 @@ from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.errors import RefusedError
 from slimagent.files import make_folder, write
-from slimagent.report.text import plan_summary, receipt_summary, size, table, verification_summary
+from slimagent.report.text import (
+    before_and_after,
+    dropped_by_kind,
+    exported,
+    size,
+    table,
+    verification_summary,
+)
 from slimagent.session import in_container
 
 PROOFS = ("masked", "in-place", "none")
@@ -84,12 +91,15 @@ def _show(whole: pipeline.Whole, console: Console, *, as_json: bool, quiet: bool
     if as_json:
         click.echo(orjson.dumps(_summary(whole, console, peak), option=orjson.OPT_INDENT_2).decode())
     elif not quiet:
-        lines = [*plan_summary(whole.plan), ""] if whole.plan is not None else []
-        lines += receipt_summary(whole.receipt) if whole.receipt is not None else []
-        lines += verification_summary(whole.verification) if whole.verification is not None else ["not verified"]
-        lines += ["", *table([[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()], right=(1,))]
-        lines.append(f"peak memory {size(peak)}")
-        click.echo("\n".join(lines))
+        phases = [[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()]
+        parts = [
+            before_and_after(whole.receipt) if whole.receipt is not None else [],
+            dropped_by_kind(whole.plan) if whole.plan is not None else [],
+            exported(whole.receipt) if whole.receipt is not None else [],
+            verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
+            table([*phases, ["peak memory", size(peak)]], right=(1,)),
+        ]
+        click.echo("\n\n".join("\n".join(part) for part in parts if part))
 
 
 def _summary(whole: pipeline.Whole, console: Console, peak: int) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from slimagent import pipeline
@@ -32,9 +34,7 @@ def trace(
     options.require_writable(output)
     chosen = options.chosen_profile(profile, command, user)
     steps = options.steps(chosen, command)
-    session = options.session(
-        scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(output.encode("utf-8", "surrogateescape"),)
-    )
+    session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(os.fsencode(output),))
     traced = pipeline.trace(session, steps, Console(quiet=quiet))
     write(output, traced.data)
     return traced.status or int(any(step.outcome is Outcome.FAILED for step in traced.trace.steps))

@@ -19,10 +19,12 @@ def size(count: int) -> str:
     >>> size(4937125081)
     '4.94 GB'
     """
-    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
-        if count >= 10**power:
-            return f"{count / 10**power:.{2 if unit == 'GB' else 1}f} {unit}"
-    return f"{count} B"
+    if count < 1000:
+        return f"{count} B"
+    for unit, power in (("kB", 3), ("MB", 6)):
+        if round(count / 10**power, 1) < 1000:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count / 10**9:.2f} GB"
 
 
 def amount(count: int, unit: str) -> str:
@@ -113,12 +115,32 @@ def receipt_summary(receipt: Receipt) -> list[str]:
         f"{receipt.target}: {size(receipt.bytes_kept)} of {size(whole)} stays, "
         f"{share(receipt.bytes_dropped, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
     ]
+    return lines + exported(receipt)[1:]
+
+
+def exported(receipt: Receipt) -> list[str]:
+    """What came of an export: where, its digest, and what was left alone."""
+    lines = [receipt.target]
     if receipt.sha256:
         lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}")
     lines += [f"left alone: {to_text(path)}: {why}" for path, why in receipt.left_alone[:_SHOWN]]
     if len(receipt.left_alone) > _SHOWN:
         lines.append(f"… and {len(receipt.left_alone) - _SHOWN} more left alone (in the receipt)")
     return lines
+
+
+def before_and_after(receipt: Receipt) -> list[str]:
+    """The sizes of the image and of what stays of it, as a table."""
+    before = receipt.bytes_kept + receipt.bytes_dropped
+    return table(
+        [
+            ["", "size", "paths"],
+            ["before", size(before), f"{receipt.kept + receipt.dropped:,}"],
+            ["after", size(receipt.bytes_kept), f"{receipt.kept:,}"],
+            ["smaller by", share(receipt.bytes_dropped, before), f"{receipt.dropped:,}"],
+        ],
+        right=(1, 2),
+    )
 
 
 def verification_summary(verification: Verification) -> list[str]:
@@ -128,11 +150,17 @@ def verification_summary(verification: Verification) -> list[str]:
         "masked": "with the dropped files made to look gone",
     }.get(verification.how, verification.how)
     worse = [each for each in verification.comparisons if each.worse]
-    passed = sum(step.outcome is Outcome.PASSED for step in verification.steps)
+    # What a step consists of, and a step by itself where it is one thing.
+    single = {step.name for step in verification.steps if not step.items}
+    things = [each for each in verification.comparisons if ": " in each.name or each.name in single]
+    passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
-        f"verified {how}: {passed} of {len(verification.steps)} steps passed, "
-        f"{len(worse)} worse than before, {len(verification.missed)} files looked for in vain"
+        f"verified {how}: {passed} of {len(things)} checks pass, {len(worse)} worse than before, "
+        f"{len(verification.missed)} files looked for in vain"
     ]
+    already = [each.name for each in things if each.before is Outcome.FAILED is each.after]
+    if already:
+        lines.append(f"  failed before too: {', '.join(already[:_SHOWN])}{' …' if len(already) > _SHOWN else ''}")
     lines += [f"  worse: {each.name}  {each.detail}" for each in worse[:_SHOWN]]
     lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
     if len(verification.missed) > _SHOWN:

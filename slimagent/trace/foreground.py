@@ -33,6 +33,9 @@ class Foreground:
             self.asked_to_end |= received.si_signo in _ENDING
             if received.si_code <= 0:
                 process.send_signal(received.si_signo)
+        # What ended the command may have come to us as well, while we were busy: it must not end us in turn.
+        while (received := signal.sigtimedwait(_RELAYED, 0)) is not None:
+            self.asked_to_end |= received.si_signo in _ENDING
         return shell_status(process.returncode)
 
 

@@ -31,7 +31,7 @@ class Tasks:
     that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
     system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
 
-    `notification` is the id of the call that is being looked at: as long as it is valid, its task has not been replaced.
+    `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
     """
 
     def __init__(self, listener: int) -> None:

@@ -1,0 +1,448 @@
+"""Documents: what is written is read back, and what is damaged is refused with its place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slimagent import documents, model
+from slimagent.errors import DocumentError
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+COUNTS = st.integers(0, 2**63 - 1)
+TEXTS = st.text(max_size=12)
+PATHS = st.binary(max_size=16).map(lambda name: b"/" + name.replace(b"\0", b"\xff"))
+SECONDS = st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
+STEPS = st.lists(st.integers(0, 40), max_size=3).map(tuple)
+
+
+def tuples(of: st.SearchStrategy[Any], size: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, max_size=size).map(tuple)
+
+
+def members(of: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(list(of))
+
+
+ITEMS = st.builds(model.Item, name=TEXTS, outcome=members(model.Outcome), detail=TEXTS)
+RESULTS = st.builds(
+    model.CheckResult,
+    name=TEXTS,
+    kind=TEXTS,
+    outcome=members(model.Outcome),
+    seconds=SECONDS,
+    detail=TEXTS,
+    status=st.none() | INTEGERS,
+    items=tuples(ITEMS),
+)
+LOSSES = st.builds(model.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
+CHANGES = st.builds(model.Change, path=PATHS, kind=members(model.ChangeKind), mtime_ns=INTEGERS)
+ACCESSES = st.builds(model.Access, path=PATHS, how=st.integers(1, 15).map(model.How), steps=STEPS, found=st.booleans())
+TRACES = st.builds(
+    model.Trace,
+    tool=TEXTS,
+    backend=TEXTS,
+    blind_spots=tuples(TEXTS),
+    architecture=TEXTS,
+    kernel=TEXTS,
+    user=TEXTS,
+    no_new_privileges=st.booleans(),
+    scopes=tuples(PATHS),
+    before=TEXTS,
+    after=TEXTS,
+    steps=tuples(RESULTS),
+    accesses=tuples(ACCESSES),
+    changes=tuples(CHANGES),
+    losses=tuples(LOSSES),
+)
+REASONS = st.builds(
+    model.Reason,
+    verdict=members(model.Verdict),
+    kind=TEXTS,
+    detail=TEXTS,
+    source=st.none() | PATHS,
+    steps=STEPS,
+)
+RECEIPTS = st.builds(
+    model.Receipt,
+    tool=TEXTS,
+    plan=TEXTS,
+    target=TEXTS,
+    kept=COUNTS,
+    dropped=COUNTS,
+    bytes_kept=COUNTS,
+    bytes_dropped=COUNTS,
+    written=COUNTS,
+    sha256=TEXTS,
+    left_alone=tuples(st.tuples(PATHS, TEXTS)),
+)
+VERIFICATIONS = st.builds(
+    model.Verification,
+    tool=TEXTS,
+    plan=TEXTS,
+    how=TEXTS,
+    passed=st.booleans(),
+    steps=tuples(RESULTS),
+    comparisons=tuples(
+        st.builds(
+            model.Comparison,
+            name=TEXTS,
+            before=members(model.Outcome),
+            after=members(model.Outcome),
+            detail=TEXTS,
+        )
+    ),
+    missed=tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
+    losses=tuples(LOSSES),
+)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> model.Plan:
+    """A plan whose entries have reasons that it has."""
+    reasons = draw(st.lists(REASONS, min_size=1, max_size=3))
+    entries = st.builds(
+        model.Entry,
+        path=PATHS,
+        reason=st.integers(0, len(reasons) - 1),
+        size=COUNTS,
+        mtime_ns=st.integers(-(2**63), 2**64 - 1),  # ext4 has times up to 2446, and 63 bits end in 2262
+    )
+    return model.Plan(
+        tool=draw(TEXTS),
+        level=draw(TEXTS),
+        root=draw(PATHS),
+        scopes=draw(tuples(PATHS)),
+        excluded=draw(tuples(PATHS)),
+        fingerprints=draw(tuples(TEXTS)),
+        traces=draw(tuples(TEXTS)),
+        accepted=draw(tuples(TEXTS)),
+        steps=draw(tuples(TEXTS)),
+        reasons=tuple(reasons),
+        entries=draw(tuples(entries)),
+        changes=draw(tuples(CHANGES)),
+        unresolved=draw(tuples(st.tuples(PATHS, TEXTS))),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of document: values of it, and its way to bytes and back."""
+
+    name: str
+    values: st.SearchStrategy[Any]
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+KINDS = (
+    Kind("trace", TRACES, documents.encode_trace, documents.decode_trace),
+    Kind("plan", plans(), documents.encode_plan, documents.decode_plan),
+    Kind("receipt", RECEIPTS, documents.encode_receipt, documents.decode_receipt),
+    Kind("verification", VERIFICATIONS, documents.encode_verification, documents.decode_verification),
+    Kind("checks", tuples(RESULTS), documents.encode_checks, documents.decode_checks),
+)
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+
+RESULT = model.CheckResult(
+    name="imports",
+    kind="python-imports",
+    outcome=model.Outcome.FAILED,
+    seconds=1.5,
+    detail="one of two",
+    status=1,
+    items=(model.Item(name="numpy", outcome=model.Outcome.PASSED), model.Item(name="x", outcome=model.Outcome.FAILED)),
+)
+ACCESS = model.Access(path=b"/usr/lib/latin1-\xe9", how=model.How.OPENED, steps=(0,), found=True)
+LOSS = model.Loss(kind="overflow", count=3, example="/x")
+CHANGE = model.Change(path=b"/new", kind=model.ChangeKind.CREATED, mtime_ns=0)
+TRACE = model.Trace(
+    tool="slimagent 0",
+    backend="seccomp",
+    blind_spots=("the kernel's own",),
+    architecture="x86_64",
+    kernel="6.18",
+    user="jovyan",
+    no_new_privileges=False,
+    scopes=(b"/",),
+    before="aa",
+    after="bb",
+    steps=(RESULT,) * 4,
+    accesses=(ACCESS,) * 18,
+    changes=(CHANGE,),
+    losses=(LOSS,),
+)
+REASON = model.Reason(verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2))
+PLAN = model.Plan(
+    tool="slimagent 0",
+    level="file",
+    root=b"/",
+    scopes=(b"/",),
+    excluded=(b"/out",),
+    fingerprints=("aa", "bb"),
+    traces=("cc",),
+    accepted=("overflow",),
+    steps=("imports",),
+    reasons=(REASON, dataclasses.replace(REASON, verdict=model.Verdict.DROP)),
+    entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2)),
+    changes=(CHANGE,),
+    unresolved=((b"/bin/x", "libgone.so"),),
+)
+RECEIPT = model.Receipt(
+    tool="slimagent 0",
+    plan="dd",
+    target="tar:/out/x.tar",
+    kept=1,
+    dropped=2,
+    bytes_kept=3,
+    bytes_dropped=4,
+    written=5,
+    sha256="ee",
+    left_alone=((b"/y", "it changed"),),
+)
+VERIFICATION = model.Verification(
+    tool="slimagent 0",
+    plan="dd",
+    how="masked",
+    passed=False,
+    steps=(RESULT,),
+    comparisons=(
+        model.Comparison(name="imports", before=model.Outcome.PASSED, after=model.Outcome.FAILED, detail="gone"),
+    ),
+    missed=(model.Missed(path=b"/usr/lib/z", steps=("imports",)),),
+    losses=(LOSS,),
+)
+SAMPLES = {"trace": TRACE, "plan": PLAN, "receipt": RECEIPT, "verification": VERIFICATION, "checks": (RESULT,)}
+
+
+def one_line(error: DocumentError) -> bool:
+    return error.message.isprintable() and error.hint.isprintable() and bool(error.hint)
+
+
+def read_or_refuse(kind: Kind, data: bytes) -> Any:
+    """The value, or None if it is refused as it should be."""
+    try:
+        return kind.decode(data)
+    except DocumentError as error:
+        assert one_line(error), error.message
+        return None
+
+
+@each_kind
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(data=st.data())
+def test_what_is_written_is_read_back(kind: Kind, data: st.DataObject) -> None:
+    """Any value, with any bytes as file names, comes back equal, and is written as the same bytes each time."""
+    value = data.draw(kind.values)
+    encoded = kind.encode(value)
+    assert kind.decode(encoded) == value
+    assert kind.encode(kind.decode(encoded)) == encoded
+    assert encoded.endswith(b"\n")
+
+
+@each_kind
+def test_a_document_that_was_cut_off_is_refused(kind: Kind) -> None:
+    """Cut off at any byte, a document is refused; only the line break at its end may be missing."""
+    value = SAMPLES[kind.name]
+    encoded = kind.encode(value)
+    for length in range(len(encoded) - 1):
+        with pytest.raises(DocumentError) as caught:
+            kind.decode(encoded[:length])
+        assert one_line(caught.value)
+    assert kind.decode(encoded[:-1]) == value
+
+
+@each_kind
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_flipped_bytes_are_refused_or_harmless(kind: Kind, data: st.DataObject) -> None:
+    """With some bytes changed, a document is a whole document of its kind or is refused in one line."""
+    encoded = bytearray(kind.encode(SAMPLES[kind.name]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    value = read_or_refuse(kind, bytes(encoded))
+    assert value is None or kind.decode(kind.encode(value)) == value
+
+
+@each_kind
+@given(noise=st.binary(max_size=60))
+def test_noise_is_refused(kind: Kind, noise: bytes) -> None:
+    """Bytes that are no document are refused."""
+    assert read_or_refuse(kind, noise) is None
+
+
+FOREIGN = (None, True, 7, 7.5, "word", "/a", [], ["/a", "word"], [1, 2, 3], {}, {"opened": 1}, {"/a": "b", "c": 1})
+FOREIGN_BYTES = (b"123456789012345678901234567890", b"-1", b'"\\\\x41"', b'"\\u0000"', b'"a\\nb"')
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of every value in a JSON value, as keys and indices."""
+    inside: list[tuple[Any, ...]] = []
+    if isinstance(value, dict):
+        inside = [place for key, each in value.items() for place in places(each, (*at, key))]
+    elif isinstance(value, list):
+        inside = [place for index, each in enumerate(value) for place in places(each, (*at, index))]
+    return [at, *inside]
+
+
+def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
+    if not place:
+        return by
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place[0]] = replaced(value[place[0]], place[1:], by)
+    return copy
+
+
+def without(value: Any, place: tuple[Any, ...]) -> Any:
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if len(place) == 1:
+        del copy[place[0]]
+    else:
+        copy[place[0]] = without(value[place[0]], place[1:])
+    return copy
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal with equal types: 1 is not True."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@each_kind
+def test_a_wrong_value_at_any_place_is_refused_or_kept_as_it_is(kind: Kind) -> None:
+    """Wherever a value of another kind stands, the document is refused, or it is understood as exactly what it says."""
+    whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
+    foreign = [*FOREIGN, *(orjson.Fragment(each) for each in FOREIGN_BYTES)]
+    for place in places(whole):
+        for wrong in foreign:
+            data = orjson.dumps(replaced(whole, place, wrong))
+            value = read_or_refuse(kind, data)
+            if value is None:
+                continue
+            said, understood = orjson.loads(data), orjson.loads(kind.encode(value))
+            for key in said.keys() - {"seconds"}:
+                assert understands(said[key], understood[key]), (place, wrong)
+
+
+def understands(said: Any, understood: Any) -> bool:
+    """The same but for what may be spelled in two ways: 7 and 7.0, a reason's empty members, the order of words."""
+    if isinstance(said, dict) and isinstance(understood, dict):
+        left_out = said.keys() - understood.keys()
+        return all(not said[key] for key in left_out) and all(
+            key in said and understands(said[key], understood[key]) for key in understood
+        )
+    if isinstance(said, list) and isinstance(understood, list):
+        return len(said) == len(understood) and all(map(understands, said, understood))
+    if isinstance(said, int) and isinstance(understood, float):
+        return not isinstance(said, bool) and said == understood
+    return same(said, understood)
+
+
+@each_kind
+def test_a_missing_member_is_refused(kind: Kind) -> None:
+    """Without any one of its members or cells, a document is refused, but for lists that may be shorter."""
+    whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
+    for place in places(whole)[1:]:
+        value = read_or_refuse(kind, orjson.dumps(without(whole, place)))
+        assert value is None or isinstance(place[-1], int) or place[-1] in ("detail", "source", "steps"), place
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "wrong", "named"),
+    [
+        ("trace", ("steps", 3, "outcome"), "perfect", "steps[3].outcome"),
+        ("trace", ("steps", 0, "items", 1), ["x", "odd", ""], "steps[0].items[1]"),
+        ("trace", ("accesses", 17), ["relative", ["opened"], [0], True], "accesses[17]"),
+        ("trace", ("accesses", 2), ["/a", ["touched"], [0], True], "accesses[2]"),
+        ("trace", ("accesses", 3), ["/a", [], [0], True], "accesses[3]"),
+        ("trace", ("accesses", 4), ["/a", ["opened"], [-1], True], "accesses[4]"),
+        ("trace", ("changes", 0), ["/a", "created"], "changes[0]"),
+        ("trace", ("losses", 0, "count"), 1.5, "losses[0].count"),
+        ("trace", ("scopes", 0), "usr", "scopes[0]"),
+        ("trace", ("no_new_privileges",), 0, "no_new_privileges"),
+        ("plan", ("reasons", 1, "verdict"), "perhaps", "reasons[1]"),
+        ("plan", ("entries", 1), ["/x", 2, 0, 0], "entries[1]"),
+        ("plan", ("entries", 1), ["/x", -1, 0, 0], "entries[1]"),
+        ("plan", ("unresolved", 0), "/a", "unresolved[0]"),
+        ("plan", ("root",), "\\x2fetc", "root"),
+        ("receipt", ("left_alone", 0), "/a", "left_alone[0]"),
+        ("receipt", ("kept",), True, "kept"),
+        ("verification", ("missed", 0, "path"), "", "missed[0].path"),
+        ("verification", ("comparisons", 0, "after"), None, "comparisons[0].after"),
+        ("checks", ("results", 0, "seconds"), "long", "results[0].seconds"),
+    ],
+)
+def test_the_place_of_a_mistake_is_named(kind: str, place: tuple[Any, ...], wrong: Any, named: str) -> None:
+    """The message says which document and where in it: `mine.json at steps[3].outcome`."""
+    whole = orjson.loads(getattr(documents, f"encode_{kind}")(SAMPLES[kind]))
+    with pytest.raises(DocumentError) as caught:
+        getattr(documents, f"decode_{kind}")(orjson.dumps(replaced(whole, place, wrong)), "mine.json")
+    assert caught.value.message.startswith(f"mine.json at {named}: ")
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{}", b"7", b'{"schema": "other/trace", "version": 1}', b'{"schema": 7}'])
+@each_kind
+def test_foreign_json_is_refused(kind: Kind, data: bytes) -> None:
+    """JSON that is not ours is called that, and the hint says what is expected."""
+    with pytest.raises(DocumentError, match="not a document of slimagent") as caught:
+        kind.decode(data)
+    assert f"slimagent/{kind.name}" in caught.value.hint
+
+
+@each_kind
+def test_another_kind_of_document_is_refused(kind: Kind) -> None:
+    """A document of ours in the place of another is called by its name."""
+    for other in KINDS:
+        if other is not kind:
+            with pytest.raises(DocumentError, match=f"this is a slimagent/{other.name}") as caught:
+                kind.decode(other.encode(SAMPLES[other.name]))
+            assert f"slimagent/{kind.name}" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None, True, 1.5, [1]])
+@each_kind
+def test_another_version_is_refused(kind: Kind, version: Any) -> None:
+    """A document of a version that we do not know is refused, with what to do."""
+    whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
+    with pytest.raises(DocumentError, match="is not known") as caught:
+        kind.decode(orjson.dumps({**whole, "version": version}))
+    assert one_line(caught.value)
+    assert "newer" in caught.value.hint
+
+
+def test_text_that_is_not_unicode_is_written_as_its_bytes() -> None:
+    """An argument of the traced command that is not UTF-8 costs no trace: it is shown as bytes."""
+    step = dataclasses.replace(
+        RESULT, detail="ls caf\udce9", items=(dataclasses.replace(RESULT.items[0], name="\udcff"),)
+    )
+    trace = documents.decode_trace(documents.encode_trace(dataclasses.replace(TRACE, steps=(step,))))
+    assert trace.steps[0].detail == "ls caf\\xe9"
+    assert trace.steps[0].items[0].name == "\\xff"
+    receipt = dataclasses.replace(RECEIPT, left_alone=((b"/y", "caf\udce9"),))
+    assert documents.decode_receipt(documents.encode_receipt(receipt)).left_alone == ((b"/y", "caf\\xe9"),)
+
+
+def test_long_lists_are_written_a_record_a_line() -> None:
+    """Two traces can be compared with diff: each access, and each change, has a line of its own."""
+    lines = documents.encode_trace(TRACE).decode().splitlines()
+    assert sum('"/usr/lib/latin1-\\\\xe9"' in line for line in lines) == len(TRACE.accesses)
+    assert sum('"/new"' in line for line in lines) == len(TRACE.changes)
+
+
+def test_more_rows_than_are_written_at_once() -> None:
+    """A list of any length is written whole."""
+    for count in (999, 1000, 1001, 2000):
+        trace = dataclasses.replace(TRACE, accesses=(ACCESS,) * count)
+        assert documents.decode_trace(documents.encode_trace(trace)) == trace
