@@ -116,6 +116,7 @@ def encode_trace(trace: Trace) -> bytes:
         "user": trace.user,
         "no_new_privileges": trace.no_new_privileges,
         "scopes": _paths(trace.scopes),
+        "excluded": _paths(trace.excluded),
         "before": trace.before,
         "after": trace.after,
         "losses": [_put_loss(loss) for loss in trace.losses],
@@ -137,6 +138,7 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
         user=place["user"].text(),
         no_new_privileges=place["no_new_privileges"].boolean(),
         scopes=place["scopes"].each(Place.path),
+        excluded=place["excluded"].each(Place.path),
         before=place["before"].text(),
         after=place["after"].text(),
         steps=place["steps"].each(_get_result),
@@ -148,6 +150,8 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
 
 def _get_access(row: Any) -> Access:
     path, words, steps, found = cells(row, 4)
+    if not isinstance(words, list):
+        raise TypeError(f"{words!r} is not a list of words")
     how = How(0)
     for word in words:
         how |= _WORD_HOWS[string(word)]

@@ -92,7 +92,8 @@ class Change:
 class Trace:
     """Evidence: which paths the steps needed, what the run changed, and what could not be seen.
 
-    `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`).
+    `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`), which was seen
+    without `excluded`: the agent's own files and its output.
     """
 
     tool: str
@@ -103,6 +104,7 @@ class Trace:
     user: str
     no_new_privileges: bool
     scopes: tuple[bytes, ...]
+    excluded: tuple[bytes, ...]
     before: str
     after: str
     steps: tuple[CheckResult, ...]

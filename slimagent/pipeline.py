@@ -161,6 +161,7 @@ def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory 
             user=user_name(session.user),
             no_new_privileges=watched.no_new_privileges,
             scopes=session.scopes,
+            excluded=session.excluded,
             before=fingerprint(before),
             after=fingerprint(after),
             steps=watched.results,
@@ -370,7 +371,8 @@ def run(
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
         _import_now()
-        carry_out(session, made, plan_digest, Target(in_place=True), reporter, traced.inventory)
+        removed = carry_out(session, made, plan_digest, Target(in_place=True), reporter, traced.inventory)
+        save("in-place.json", documents.encode_receipt(removed))
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))

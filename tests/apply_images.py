@@ -61,7 +61,7 @@ def fill(root: bytes) -> None:
     write(root, b"/bin/secret", b"", 0o600)
     os.makedirs(root + b"/empty")
     os.makedirs(root + b"/sticky")
-    os.chmod(root + b"/sticky", 0o1777)  # noqa: S103
+    os.chmod(root + b"/sticky", 0o1777)
     os.mkfifo(root + b"/fifo", 0o640)
     _extend(root)
     _date(root)
@@ -82,7 +82,7 @@ def _extend(root: bytes) -> None:
     os.link(root + b"/bin/ping", root + b"/bin/ping-too")
     os.setxattr(root + b"/bin/ping", b"security.capability", CAPABILITY)
     os.mknod(root + b"/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.chmod(root + b"/null", 0o666)  # noqa: S103
+    os.chmod(root + b"/null", 0o666)
     os.mknod(root + b"/disk", stat.S_IFBLK | 0o600, os.makedev(259, 70000))
 
 
@@ -182,7 +182,7 @@ def small_disk(tmp_path: Path) -> Iterator[bytes]:
 def open_folder() -> Iterator[bytes]:
     """A folder that every user can reach and write; pytest's own are private."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)  # noqa: S103
+        os.chmod(folder, 0o777)
         yield os.fsencode(Path(folder).resolve())
 
 

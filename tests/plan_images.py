@@ -102,6 +102,7 @@ def trace_for(inventory: Inventory, accesses: Iterable[Access], changes: tuple[C
         user="root",
         no_new_privileges=True,
         scopes=inventory.scopes,
+        excluded=(),
         before=mark,
         after=mark,
         steps=(STEP,),

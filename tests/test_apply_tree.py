@@ -117,7 +117,7 @@ def test_a_scope_is_copied_with_plain_folders_above_it(root: bytes, target: byte
 def test_a_file_that_changes_refuses_the_export(root: bytes, target: bytes, change: str) -> None:
     """The file is named, and nothing is left of the copy, read-only folders neither."""
     write(root, b"/a/file")
-    os.chmod(root + b"/a", 0o555)  # noqa: S103
+    os.chmod(root + b"/a", 0o555)
     write(root, b"/log", b"12345")
     inventory = scan(root)
     if change == "shrinks":
@@ -166,7 +166,7 @@ def test_without_root_an_owner_that_cannot_be_given_is_said(open_folder: bytes) 
     """A copy with other owners is no copy: the export fails and leaves nothing."""
     root, target = open_folder + b"/root", open_folder + b"/slim"
     write(root, b"/a/file")
-    os.chmod(root + b"/a", 0o555)  # noqa: S103
+    os.chmod(root + b"/a", 0o555)
     inventory = scan(root)
 
     def export() -> None:
@@ -184,12 +184,12 @@ def test_an_ordinary_user_copies_what_is_theirs(open_folder: bytes) -> None:
 
     def export() -> None:
         write(root, b"/a/b/file")
-        os.chmod(root + b"/a/b", 0o555)  # noqa: S103
+        os.chmod(root + b"/a/b", 0o555)
         inventory = scan(root)
         tree.copy(plan_for(inventory), "digest", inventory, target)
         assert state(target) == state(root)
         with pytest.raises(RefusedError, match="vanished"):
-            os.chmod(root + b"/a/b", 0o755)  # noqa: S103
+            os.chmod(root + b"/a/b", 0o755)
             os.unlink(root + b"/a/b/file")
             tree.copy(plan_for(inventory), "digest", inventory, target + b"-2")
 

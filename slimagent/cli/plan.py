@@ -40,6 +40,7 @@ def plan(
         keep=keep,
         outputs=tuple(map(os.fsencode, (output, trace))),
     )
+    session = pipeline.also_excluded(session, evidence.excluded)
     made = pipeline.plan(session, evidence, digest(data), level, frozenset(accepted), Console(quiet=quiet))
     write(output, documents.encode_plan(made))
     if not quiet:

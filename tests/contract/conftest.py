@@ -58,7 +58,7 @@ def program() -> Iterator[str]:
 def calls(program: str) -> Iterator[FileCalls]:
     """The program with a prepared folder that every user can reach and write."""
     folder = os.fsencode(os.path.realpath(tempfile.mkdtemp(prefix="watched-", dir="/tmp")))
-    os.chmod(folder, 0o777)  # noqa: S103 other users' processes work in it
+    os.chmod(folder, 0o777)
     file_calls = FileCalls(program, folder)
     file_calls.prepare()
     yield file_calls

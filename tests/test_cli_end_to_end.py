@@ -1,0 +1,230 @@
+"""The whole way on a real small environment: trace, plan, export, verify; and what the slim one still does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import environment, slimagent, wait_until
+
+from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
+from slimagent.files import digest
+from slimagent.trace.seccomp import Seccomp
+
+DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "trace.json", "verification.json"]
+MODULES = {
+    "__init__.py": "from pkg import used\n",
+    "used.py": "WORD = 'works'\n",
+    "unused.py": "WORD = 'unused'\n" * 500,
+    "py.typed": "",
+}
+
+pytestmark = pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"seccomp: {Seccomp.unavailable()}")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with one package, and where the documents of a run over it go."""
+
+    tree: Path
+    out: Path
+
+    @property
+    def python(self) -> Path:
+        return self.tree / "bin/python"
+
+    @property
+    def package(self) -> Path:
+        (found,) = self.tree.glob("lib/python*/site-packages/pkg")
+        return found
+
+    def code(self, text: str) -> tuple[str, ...]:
+        return "--", str(self.python), "-c", text
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`slimagent run` over the environment, of a command that uses the package."""
+        arguments = ("run", "--scope", str(self.tree), "--out", str(self.out), *arguments)
+        return slimagent(*arguments, *self.code("import pkg; print(pkg.used.WORD)"), cwd=self.out.parent)
+
+    def verify(self, text: str) -> subprocess.CompletedProcess[str]:
+        """`slimagent verify` with another command."""
+        arguments = ("verify", self.out / "plan.json", self.out / "trace.json", "-o", self.out / "again.json")
+        return slimagent(*arguments, *self.code(text), cwd=self.out.parent)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Environment:
+    """The environment, full."""
+    base = tmp_path.resolve()
+    found = Environment(tree=base / "tree", out=base / "out")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(found.tree)], check=True)
+    (site,) = found.tree.glob("lib/python*/site-packages")
+    (site / "pkg").mkdir()
+    for name, text in MODULES.items():
+        (site / "pkg" / name).write_text(text)
+    subprocess.run([str(found.python), "-m", "compileall", "-q", str(site)], check=True)
+    return found
+
+
+def python_of(tree: Path, text: str) -> subprocess.CompletedProcess[str]:
+    command = [str(tree / "bin/python"), "-c", text]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+
+
+def unpacked(tar: Path, target: Path) -> Path:
+    target.mkdir()
+    subprocess.run(["tar", "-xf", str(tar), "-C", str(target)], check=True)
+    return target
+
+
+def test_a_whole_run_masked(made: Environment) -> None:
+    """Status 0; five files; the unused module goes with its byte code, and nothing is removed from the full tree."""
+    done = made.run()
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(made.out)) == DOCUMENTS
+    assert done.stdout.startswith("works\nworks\n")
+    data = {name: (made.out / name).read_bytes() for name in DOCUMENTS}
+    plan, receipt = decode_plan(data["plan.json"]), decode_receipt(data["receipt.json"])
+    verification = decode_verification(data["verification.json"])
+    assert plan.traces == (digest(data["trace.json"]),)
+    assert receipt.plan == verification.plan == digest(data["plan.json"])
+    assert receipt.sha256 == digest(data["rootfs.tar"])
+    assert (verification.how, verification.passed, verification.missed) == ("masked", True, ())
+    assert decode_trace(data["trace.json"]).steps[0].status == 0
+    package = os.fsencode(made.package)
+    verdicts = {entry.path: plan.reasons[entry.reason].verdict.value for entry in plan.entries}
+    assert verdicts[package + b"/used.py"] == verdicts[package + b"/py.typed"] == "keep"
+    assert verdicts[package + b"/unused.py"] == "drop"
+    compiled = {path: verdict for path, verdict in verdicts.items() if path.endswith(b".pyc") and b"used" in path}
+    assert sorted(compiled.values()) == ["drop", "keep"]
+    assert python_of(made.tree, "import pkg.unused").returncode == 0
+
+
+def test_the_export_unpacks_to_an_environment_that_runs(made: Environment, tmp_path: Path) -> None:
+    """What was tested works in the unpacked tree, what was dropped is gone, modes and times are those of the image."""
+    assert made.run("--quiet", "--verify", "none").returncode == 0
+    root = unpacked(made.out / "rootfs.tar", tmp_path / "root")
+    slim = root / made.tree.relative_to("/")
+    assert python_of(slim, "import pkg; print(pkg.used.WORD)").stdout == "works\n"
+    assert "unused" in python_of(slim, "import pkg.unused").stderr
+    assert (slim / "bin/activate").exists() is False
+    for path in slim.rglob("*"):
+        full = (made.tree / path.relative_to(slim)).lstat()
+        assert (path.lstat().st_mode, path.lstat().st_mtime_ns) == (full.st_mode, full.st_mtime_ns)
+
+
+def test_a_whole_run_in_place(made: Environment) -> None:
+    """The tree itself is slim afterwards, and the command was proved in it."""
+    done = made.run("--verify", "in-place")
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(made.out)) == sorted([*DOCUMENTS, "in-place.json"])
+    verification = decode_verification((made.out / "verification.json").read_bytes())
+    assert (verification.how, verification.passed) == ("in-place", True)
+    assert not (made.package / "unused.py").exists()
+    assert (made.package / "used.py").exists()
+    assert python_of(made.tree, "import pkg; print(pkg.used.WORD)").stdout == "works\n"
+
+
+def test_the_same_trace_gives_the_same_bytes_again(made: Environment) -> None:
+    """A second plan and a second export from one trace are those of the first run."""
+    assert made.run("--quiet").returncode == 0
+    plan, tar = made.out / "again.json", made.out / "again.tar"
+    assert slimagent("plan", "--quiet", made.out / "trace.json", "-o", plan).returncode == 0
+    assert slimagent("apply", "--quiet", plan, "--tar", tar, "-o", made.out / "receipt2.json").returncode == 0
+    assert tar.read_bytes() == (made.out / "rootfs.tar").read_bytes()
+    first, second = (decode_plan((made.out / name).read_bytes()) for name in ("plan.json", "again.json"))
+    assert (first.entries, first.reasons) == (second.entries, second.reasons)
+
+
+def test_explain_says_why(made: Environment) -> None:
+    """A kept and a dropped path with their chains, for people and for programs; links on the way are followed."""
+    assert made.run("--quiet").returncode == 0
+    used, unused = made.package / "used.py", made.package / "unused.py"
+    shown = slimagent("explain", made.out / "plan.json", used, unused).stdout
+    assert f"{used}  keep" in shown
+    assert "opened in command" in shown or "looked up in command" in shown
+    assert f"{unused}  drop\n  - nothing that was traced asked for it" in shown
+    over_link = made.tree.parent / "link"
+    over_link.symlink_to(made.tree)
+    asked = slimagent("explain", "--json", made.out / "plan.json", over_link / "pyvenv.cfg", "/no/such")
+    found, unknown = json.loads(asked.stdout)
+    assert (found["path"], found["verdict"]) == (str(made.tree / "pyvenv.cfg"), "keep")
+    assert unknown["verdict"] is None
+
+
+def test_a_command_that_needs_a_dropped_file_is_a_regression(made: Environment) -> None:
+    """It fails, the file is named as missed with its step, and the status is 1."""
+    assert made.run("--quiet").returncode == 0
+    done = made.verify("import pkg.unused")
+    assert done.returncode == 1
+    assert f"missed: {made.package / 'unused.py'}  (command)" in done.stdout
+    again = decode_verification((made.out / "again.json").read_bytes())
+    assert not again.passed
+    assert [each.name for each in again.comparisons if each.worse] == ["command"]
+    assert os.fsencode(made.package / "unused.py") in {each.path for each in again.missed}
+
+
+@pytest.mark.parametrize("proof", ["masked", "in-place"])
+def test_a_file_looked_for_in_vain_is_reported_although_the_test_passes(made: Environment, proof: str) -> None:
+    """Status 0, and the file is named: the next test may need it. Masked and gone look the same."""
+    assert made.run("--quiet", "--verify", proof).returncode == 0
+    file = made.package / "unused.py"
+    done = made.verify(f"import os, sys; sys.exit(os.path.exists({str(file)!r}))")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = decode_verification((made.out / "again.json").read_bytes())
+    assert (again.passed, [each.path for each in again.missed]) == (True, [os.fsencode(file)])
+    assert "1 files looked for in vain" in done.stdout
+
+
+def test_the_run_s_own_files_are_no_part_of_the_image(made: Environment) -> None:
+    """What the command creates in the image is not exported, and folders have the time that they had before."""
+    before = made.package.stat().st_mtime_ns
+    text = f"import pkg; open({str(made.package / 'new')!r}, 'w').write('x')"
+    arguments = ("run", "--quiet", "--scope", made.tree, "--out", made.out, *made.code(text))
+    assert slimagent(*arguments).returncode == 0
+    assert (made.package / "new").exists()
+    root = unpacked(made.out / "rootfs.tar", made.out.parent / "root")
+    slim = root / made.package.relative_to("/")
+    assert not (slim / "new").exists()
+    assert slim.stat().st_mtime_ns == before
+
+
+def test_an_output_folder_in_the_image_is_no_part_of_it(made: Environment) -> None:
+    """The documents may lie in the tree that is looked at."""
+    inside = Environment(tree=made.tree, out=made.tree / "slimagent-out")
+    assert inside.run("--quiet").returncode == 0
+    plan = decode_plan((inside.out / "plan.json").read_bytes())
+    assert not [entry for entry in plan.entries if entry.path.startswith(os.fsencode(inside.out))]
+
+
+def test_a_summary_for_programs(made: Environment) -> None:
+    """`--json` after the command's own output: sizes, digest, what was verified, seconds of each phase."""
+    done = made.run("--json")
+    summary = json.loads(done.stdout[done.stdout.index("{") :])
+    receipt = decode_receipt((made.out / "receipt.json").read_bytes())
+    assert summary["bytes_after"] == receipt.bytes_kept < summary["bytes_before"]
+    assert summary["tar"] == {"sha256": receipt.sha256, "bytes": (made.out / "rootfs.tar").stat().st_size}
+    assert (summary["verified"], summary["passed"], summary["worse"], summary["missed"]) == ("masked", True, [], 0)
+    assert set(summary["seconds"]) >= {"scan the image", "run under trace", "plan", "export"}
+
+
+def test_a_run_that_is_interrupted_plans_nothing(made: Environment) -> None:
+    """SIGTERM to the agent ends the command; the trace is kept, no plan is made of it, and the status is not 0."""
+    ready = made.out.parent / "ready"
+    text = f"import pkg, signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); open({str(ready)!r}, 'w'); "
+    arguments = ("run", "--quiet", "--scope", str(made.tree), "--out", str(made.out))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slimagent", *arguments, *made.code(text + "time.sleep(60)")],
+        stderr=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    wait_until(ready.exists, "the command runs")
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"the traced run was interrupted" in error
+    assert os.listdir(made.out) == ["trace.json"]

@@ -1,0 +1,142 @@
+"""The fast ELF reader against pyelftools, on real files of this machine, made ones, and damaged ones."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slimagent.inventory import elf
+from slimagent.model import Needs
+
+PLACES = ("/usr/lib/*/lib*.so*", "/usr/bin/*", "/usr/lib*/ld-*.so*", "/lib64/*", "/usr/lib/python3*/lib-dynload/*.so")
+MOST = 300
+
+
+def real_files() -> list[str]:
+    """Some hundred ELF files of this machine, each once."""
+    found = {}
+    for place in PLACES:
+        for path in sorted(glob.glob(place)):
+            real = os.path.realpath(path)
+            if os.path.isfile(real) and os.access(real, os.R_OK):
+                with open(real, "rb") as file:
+                    if file.read(4) == elf.MAGIC:
+                        found[real] = None
+    paths = list(found)
+    return paths[:: max(1, len(paths) // MOST)]
+
+
+def fast(path: str | Path) -> Needs | None:
+    data = Path(path).read_bytes()
+    return elf.needs(lambda offset, size: data[offset : offset + size])
+
+
+def slow(path: str | Path) -> tuple[bytes, list[bytes], list[bytes]]:
+    """Interpreter, needed libraries and search folders, as pyelftools reads them."""
+    interpreter, needed, search = b"", [], []
+    with open(path, "rb") as file:
+        for segment in ELFFile(file).iter_segments():
+            if segment.header.p_type == "PT_INTERP":
+                interpreter = segment.get_interp_name().encode()
+            if isinstance(segment, DynamicSegment):
+                for tag in segment.iter_tags():
+                    if tag.entry.d_tag == "DT_NEEDED":
+                        needed.append(tag.needed.encode())
+                    elif tag.entry.d_tag == "DT_RPATH":
+                        search += tag.rpath.encode().split(b":")
+                    elif tag.entry.d_tag == "DT_RUNPATH":
+                        search += tag.runpath.encode().split(b":")
+    return interpreter, needed, search
+
+
+def test_it_reads_what_pyelftools_reads() -> None:
+    """On hundreds of programs and libraries of this machine, both readers agree."""
+    paths = real_files()
+    assert len(paths) > 20
+    for path in paths:
+        found = fast(path)
+        assert found is not None, path
+        assert (found.interpreter, list(found.libraries), list(found.search)) == slow(path), path
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    found = shutil.which("cc")
+    if found is None:
+        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)("there is no C compiler")
+    return found
+
+
+@pytest.mark.parametrize("dtags", ["--enable-new-dtags", "--disable-new-dtags"])
+def test_search_folders_keep_their_tokens(compiler: str, tmp_path: Path, dtags: str) -> None:
+    """DT_RPATH and DT_RUNPATH come as they stand in the file, `$ORIGIN` included, and the needed library with them."""
+    (tmp_path / "part.c").write_text("int part(void) { return 7; }\n")
+    (tmp_path / "main.c").write_text("int part(void);\nint main(void) { return part(); }\n")
+    library, program = tmp_path / "libpart.so", tmp_path / "main"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "part.c"], check=True)
+    link = [f"-Wl,{dtags}", "-Wl,-rpath,$ORIGIN/x:/opt/${LIB}", f"-L{tmp_path}", "-lpart"]
+    subprocess.run([compiler, "-o", program, tmp_path / "main.c", *link], check=True)
+    found = fast(program)
+    assert found is not None
+    assert found.search == (b"$ORIGIN/x", b"/opt/${LIB}")
+    assert b"libpart.so" in found.libraries
+    assert found.interpreter.startswith(b"/lib")
+    shared = fast(library)
+    assert shared is not None
+    assert shared.interpreter == b""
+
+
+def test_a_static_program_needs_nothing(compiler: str, tmp_path: Path) -> None:
+    """A program without dynamic section is an ELF file that needs nothing."""
+    (tmp_path / "s.c").write_text("void _start(void) { for (;;) {} }\n")
+    subprocess.run([compiler, "-static", "-nostdlib", "-o", tmp_path / "s", tmp_path / "s.c"], check=True)
+    found = fast(tmp_path / "s")
+    assert found is not None
+    assert (found.interpreter, found.libraries, found.search) == (b"", (), ())
+
+
+SAMPLE = Path(os.path.realpath("/bin/sh")).read_bytes()
+
+
+@given(st.integers(0, len(SAMPLE)))
+@settings(max_examples=300, deadline=None)
+def test_a_truncated_file_never_raises(length: int) -> None:
+    """A file cut off anywhere gives needs or None."""
+    data = SAMPLE[:length]
+    found = elf.needs(lambda offset, size: data[offset : offset + size])
+    assert found is None or isinstance(found, Needs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4096), st.integers(0, 255)), min_size=1, max_size=8))
+@settings(max_examples=500, deadline=None)
+def test_a_damaged_header_never_raises_nor_reads_wildly(changes: list[tuple[int, int]]) -> None:
+    """Whatever the header says, no read is larger than any loader's table, and nothing is raised."""
+    data = bytearray(SAMPLE)
+    for at, value in changes:
+        data[at] = value
+    asked: list[int] = []
+
+    def read(offset: int, size: int) -> bytes:
+        asked.append(size)
+        return bytes(data[offset : offset + size])
+
+    found = elf.needs(read)
+    assert found is None or isinstance(found, Needs)
+    assert max(asked) <= 1 << 24
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_never_raise(data: bytes) -> None:
+    """What is no ELF file is None; what begins like one does no harm."""
+    for each in (data, elf.MAGIC + data):
+        found = elf.needs(lambda offset, size, each=each: each[offset : offset + size])  # type: ignore[misc]
+        assert found is None or isinstance(found, Needs)

@@ -1,0 +1,275 @@
+"""Profiles: TOML that says what to check and what to keep, and why; a mistake in one is named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from slimagent import checks, profile, profiles
+from slimagent.errors import DocumentError, UsageError
+from slimagent.model import CheckSpec, KeepRule, Profile
+from slimagent.paths import matcher
+
+CHECK = '[[check]]\nkind = "command"\n'
+RULE = '[[keep]]\npath = "/opt/**"\nwhy = "asked for"\n'
+
+
+def load(text: str, **others: str) -> Profile:
+    """The profile `top` of that text; `others` are those that it can extend."""
+    return profile.load("top", {"top": text, **others}.__getitem__)
+
+
+def refusal(text: str, **others: str) -> str:
+    """The message with which a text is refused: one line, with a hint."""
+    with pytest.raises(UsageError) as caught:
+        load(text, **others)
+    assert caught.value.message.isprintable()
+    assert caught.value.hint
+    return caught.value.message
+
+
+def test_a_profile_is_read_whole() -> None:
+    """Every key has its place: checks with a limit and parameters of all kinds, rules with their reasons."""
+    found = load(
+        """
+        name = "anything"
+        description = "what it is for"
+        [[check]]
+        kind = "command"
+        name = "smoke"
+        seconds = 2.5
+        command = ["/opt/smoke", "-v"]
+        shell = false
+        retries = 3
+        note = "x"
+        [[check]]
+        kind = "jupyterlab"
+        [[keep]]
+        path = "/opt/**"
+        why = "asked for"
+        follow = true
+        """
+    )
+    assert found == Profile(
+        name="top",
+        description="what it is for",
+        checks=(
+            CheckSpec(
+                kind="command",
+                name="smoke",
+                seconds=2.5,
+                parameters={"command": ("/opt/smoke", "-v"), "shell": False, "retries": 3, "note": "x"},
+            ),
+            CheckSpec(kind="jupyterlab", name="jupyterlab", seconds=600.0),
+        ),
+        keep=(KeepRule(pattern="/opt/**", why="asked for", follow=True),),
+    )
+
+
+def test_an_empty_profile_is_one() -> None:
+    """A profile may say nothing."""
+    assert load("") == Profile(name="top", description="")
+
+
+def test_what_is_extended_comes_first() -> None:
+    """Checks and rules of an extended profile come before one's own, the description is one's own."""
+    found = load(
+        'extends = ["one", "two"]\ndescription = "mine"\n[[check]]\nkind = "c"',
+        one='description = "one"\n[[check]]\nkind = "a"\n[[keep]]\npath = "/a"\nwhy = "a"',
+        two='description = "two"\n[[check]]\nkind = "b"\n[[keep]]\npath = "/b"\nwhy = "b"',
+    )
+    assert [check.kind for check in found.checks] == ["a", "b", "c"]
+    assert [rule.pattern for rule in found.keep] == ["/a", "/b"]
+    assert found.description == "mine"
+
+
+def test_a_check_of_the_same_name_replaces_the_extended_one() -> None:
+    """A check of a name, and a rule for a path, that the extended profile has takes their place."""
+    found = load(
+        'extends = ["base"]\n[[check]]\nkind = "b"\nname = "same"\n[[keep]]\npath = "/x"\nwhy = "mine"\nfollow = true',
+        base='[[check]]\nkind = "a"\nname = "same"\nseconds = 5\n[[keep]]\npath = "/x"\nwhy = "theirs"',
+    )
+    assert found.checks == (CheckSpec(kind="b", name="same"),)
+    assert found.keep == (KeepRule(pattern="/x", why="mine", follow=True),)
+
+
+def test_a_profile_that_is_extended_twice_counts_once() -> None:
+    """Two extended profiles may extend the same third one."""
+    found = load(
+        'extends = ["left", "right"]', left='extends = ["base"]', right='extends = ["base"]', base=CHECK + RULE
+    )
+    assert len(found.checks) == len(found.keep) == 1
+
+
+def test_a_circle_is_named() -> None:
+    """A profile that extends itself, through others or not, is refused with the way round."""
+    assert "top -> top" in refusal('extends = ["top"]')
+    assert "top -> one -> two -> one" in refusal('extends = ["one"]', one='extends = ["two"]', two='extends = ["one"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("name = ", "profile top: not TOML"),
+        ("a" * 20 + "\n= = =", "not TOML"),
+        ("x = " + "[" * 5000, "not TOML"),
+        ("x = 1" + "0" * 5000, "not TOML"),
+        ("descripton = 'x'", "profile top: unknown key 'descripton'"),
+        ("'a\\nb' = 1\n\"c\\nd\" = 2", "unknown key"),
+        ("description = 7", "profile top.description: expected str, found int"),
+        ("extends = 'python'", "profile top.extends: expected list, found str"),
+        ("extends = ['one', 7]", "profile top.extends: expected a list of strings"),
+        ("check = 7", "profile top.check: expected list"),
+        ("check = ['command']", "profile top: check[0] is no table"),
+        ("[check]\nkind = 'command'", "profile top.check: expected list, found dict"),
+        ("[[check]]\nname = 'x'", "profile top: check[0]: kind is missing"),
+        ("[[check]]\nkind = 7", "profile top: check[0].kind: expected str"),
+        (CHECK + "name = []", "profile top: check[0].name: expected str"),
+        (CHECK + "seconds = 'long'", "profile top: check[0].seconds: "),
+        (CHECK + "seconds = true", "profile top: check[0].seconds: "),
+        (CHECK + "seconds = 0", "profile top: check[0].seconds: "),
+        (CHECK + "seconds = -1.5", "profile top: check[0].seconds: "),
+        (CHECK + "seconds = nan", "profile top: check[0].seconds: "),
+        (CHECK + "seconds = inf", "profile top: check[0].seconds: "),
+        (CHECK + "command = [1, 2]", "profile top: check[0].command: a parameter is"),
+        (CHECK + "when = 1979-05-27", "profile top: check[0].when: a parameter is"),
+        (CHECK + "env = {A = 'b'}", "profile top: check[0].env: a parameter is"),
+        (CHECK + CHECK, "profile top: check[1]: a second check named 'command'"),
+        (RULE + "[[keep]]\npath = '/x'", "profile top: keep[1]: why is missing"),
+        ("[[keep]]\nwhy = 'x'", "profile top: keep[0]: path is missing"),
+        ("[[keep]]\npath = '/x'\nwhy = ' '", "profile top: keep[0].why: every rule says why"),
+        ("[[keep]]\npath = 'etc/**'\nwhy = 'x'", "profile top: keep[0].path: 'etc/**' is not an absolute path"),
+        ("[[keep]]\npath = '/a\\x41'\nwhy = 'x'", "profile top: keep[0].path: not an escaped path"),
+        ("[[keep]]\npath = \"/a\\u0000\"\nwhy = 'x'", "profile top: keep[0].path: a path cannot hold a NUL"),
+        (RULE + "follow = 1", "profile top: keep[0].follow: expected bool, found int"),
+        (RULE + "folow = true", "profile top: keep[0]: unknown key 'folow'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, named: str) -> None:
+    """Whatever is wrong in a profile, the message says which profile, where in it, and what."""
+    assert named in refusal(text)
+
+
+def test_a_mistake_in_an_extended_profile_is_its_own() -> None:
+    """The profile that is named is the one that holds the mistake."""
+    assert refusal('extends = ["one"]', one="x = 1").startswith("profile one: ")
+
+
+_WORDS = ("[[check]]", "[[keep]]", "[check]", "kind = 'a'", "kind = 1", "name = 'n'", "seconds = 5", "seconds = 1e400")
+_MORE = ("path = '/x/**'", "path = '\\'", "why = 'w'", "follow = false", "extends = []", "extends = {}", "x = [[1]]")
+_LINES = st.lists(st.sampled_from((*_WORDS, *_MORE)), max_size=8).map("\n".join)
+
+
+@given(_LINES | st.text(max_size=40))
+@example("[[check]]\nkind='a'\nseconds=[]")
+@example('"\\u2028" = 1')
+def test_any_text_is_a_profile_or_a_refusal(text: str) -> None:
+    """No text makes anything but a profile or a UsageError of one line."""
+    try:
+        found = load(text)
+    except UsageError as error:
+        assert error.message.isprintable(), error.message
+        assert error.hint
+        return
+    assert isinstance(found, Profile)
+    assert all(rule.why.strip() for rule in found.keep)
+
+
+def test_profiles_combine_with_the_later_one_first_in_rank() -> None:
+    """Of two checks of a name, and of two rules for a path, the later profile's counts."""
+    one = Profile(
+        name="one", description="", checks=(CheckSpec(kind="a", name="x"),), keep=(KeepRule(pattern="/p", why="one"),)
+    )
+    two = Profile(
+        name="two", description="", checks=(CheckSpec(kind="b", name="x"),), keep=(KeepRule(pattern="/p", why="two"),)
+    )
+    both = profile.combine("both", "", (one, two))
+    assert (both.checks, both.keep) == (two.checks, two.keep)
+    assert profile.combine("both", "", (both, both)) == both
+
+
+# The profiles that ship
+
+
+@pytest.mark.parametrize("name", profiles.known())
+def test_a_shipped_profile_loads(name: str) -> None:
+    """Every shipped profile can be read, is described, knows its checks, and has a reason for each rule."""
+    found = profiles.load(name)
+    assert found.name == name
+    assert found.description
+    assert len({rule.pattern for rule in found.keep}) == len(found.keep)
+    for rule in found.keep:
+        assert len(rule.why.split()) > 2, rule.pattern
+    for check in found.checks:
+        checks.validate(check)
+
+
+def test_the_shipped_profiles() -> None:
+    """Shipped are the base rules, and a profile for Python and for Jupyter, which includes Python's."""
+    assert {"base", "python", "jupyter"} <= set(profiles.known())
+    assert profiles.load("base").checks == ()
+    assert all(check in profiles.load("jupyter").checks for check in profiles.load("python").checks)
+
+
+@pytest.mark.parametrize("name", profiles.known())
+def test_the_base_rules_are_in_every_profile(name: str) -> None:
+    """What no image can do without stays by rule, whatever the profile."""
+    rules = profiles.load(name).keep
+    match = matcher(rule.pattern for rule in rules)
+    for path in (
+        b"/etc/passwd",
+        b"/etc/ssl/certs/ca-certificates.crt",
+        b"/usr/lib/x86_64-linux-gnu/libnss_files.so.2",
+        b"/usr/lib64/libnss_dns.so.2",
+        b"/lib/x86_64-linux-gnu/libgcc_s.so.1",
+        b"/usr/lib/aarch64-linux-gnu/libresolv.so.2",
+        b"/usr/bin/sh",
+        b"/usr/bin/env",
+    ):
+        assert match(path) is not None, path
+
+
+def test_a_profile_in_a_file(tmp_path: Path) -> None:
+    """A profile can be a file of one's own, which extends a shipped one; the base rules are in it too."""
+    file = tmp_path / "mine.toml"
+    file.write_text('extends = ["python"]\n' + RULE)
+    found = profiles.load(str(file))
+    assert {rule.pattern for rule in profiles.load("base").keep} | {"/opt/**"} == {rule.pattern for rule in found.keep}
+    assert found.checks == profiles.load("python").checks
+
+
+def test_a_file_that_is_no_profile(tmp_path: Path) -> None:
+    """A file that is not UTF-8, is not there, or cannot be one is refused in one line with a hint."""
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"description = 'caf\xe9'")
+    with pytest.raises(UsageError, match=r"not UTF-8 text: .* at byte 18") as caught:
+        profiles.load(str(latin))
+    assert caught.value.hint == "save it as UTF-8"
+    with pytest.raises(DocumentError, match="No such file"):
+        profiles.load(str(tmp_path / "none.toml"))
+    with pytest.raises(DocumentError, match="Is a directory"):
+        profiles.load(str(tmp_path) + "/")
+    odd = tmp_path / "odd.toml"
+    odd.write_text('extends = ["./a\\u0000b"]')
+    with pytest.raises(DocumentError, match="null"):
+        profiles.load(str(odd))
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    """An unknown profile is named, and the hint names those that there are."""
+    with pytest.raises(UsageError, match="there is no profile 'jupiter'") as caught:
+        profiles.load("jupiter")
+    assert all(name in caught.value.hint for name in profiles.known())
+
+
+def test_where_nothing_is_installed_the_base_rules_remain(tmp_path: Path) -> None:
+    """With nothing in PATH, `auto` has no checks, all base rules, and says that it found nothing."""
+    for search in (str(tmp_path), str(tmp_path / "none"), ""):
+        found = profiles.detect({"PATH": search})
+        assert found.name == "auto"
+        assert found.checks == ()
+        assert found.keep == profiles.load("base").keep
+        assert "nothing" in found.description
