@@ -37,7 +37,7 @@ from slimagent.trace.foreground import foreground
 from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import select
 from slimagent.trace.watcher import Mask, Observed
-from slimagent.verify.compare import compare, dropped_paths, mask, missed
+from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 TOOL = f"slimagent {__version__}"
 COMMAND_STEP = "command"
@@ -317,7 +317,9 @@ def verify(
         tool=TOOL,
         plan=plan_digest,
         how="masked" if there else "in-place",
-        passed=not any(each.worse for each in comparisons) and not watched.interrupted,
+        passed=not watched.interrupted
+        and not any(each.worse for each in comparisons)
+        and not unproved(baseline, watched.results),
         steps=watched.results,
         comparisons=comparisons,
         missed=missed(is_dropped, accesses, [result.name for result in watched.results]),

@@ -12,7 +12,7 @@ from plan_images import plan_for, write
 
 from slimagent.model import Change, ChangeKind, CheckResult, Comparison, Item, Missed, Outcome
 from slimagent.pipeline import read_link
-from slimagent.verify.compare import compare, dropped_paths, mask, missed
+from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 
@@ -46,6 +46,13 @@ def test_only_what_passed_before_can_be_worse(before: Outcome, after: Outcome) -
     """Worse is what passed and does not any more; what failed or was skipped before is no regression."""
     (found,) = compare([check("x", before)], [check("x", after)])
     assert found.worse == (before is PASSED and after is not PASSED)
+
+
+def test_a_failure_that_nobody_saw_pass_proves_nothing() -> None:
+    """A check that the first run did not have is no proof if it fails; one that failed before too is no news."""
+    before = [check("old", FAILED)]
+    assert unproved(before, [check("old", FAILED), check("new", PASSED)]) == ()
+    assert unproved(before, [check("new", FAILED)]) == ("new",)
 
 
 def test_what_is_absent_counts_as_skipped() -> None:

@@ -23,6 +23,12 @@ def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tupl
     )
 
 
+def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[str, ...]:
+    """Checks that fail and that the first run did not have: nobody knows whether they ever passed."""
+    known = {result.name for result in before}
+    return tuple(each.name for each in after if each.outcome is Outcome.FAILED and each.name not in known)
+
+
 def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outcome, str]]]:
     for result in results:
         yield result.name, (result.outcome, result.detail)
