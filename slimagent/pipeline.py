@@ -6,13 +6,12 @@ import contextlib
 import importlib
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from slimagent import __version__, apply, checks, documents
-from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
+from slimagent import __version__, apply, documents
+from slimagent.errors import CheckFailedError, RefusedError, UnavailableError
+from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
 from slimagent.inventory.changes import changes
 from slimagent.inventory.contents import Contents
@@ -22,9 +21,7 @@ from slimagent.inventory.scan import scan
 from slimagent.model import (
     Access,
     CheckResult,
-    CheckSpec,
     Inventory,
-    Outcome,
     Plan,
     Receipt,
     Trace,
@@ -33,108 +30,23 @@ from slimagent.model import (
 from slimagent.paths import Resolver, within_any
 from slimagent.plan.decide import FAILED_STEP, Evidence, decide, fit, useless
 from slimagent.session import Session, require_readable, user_name
-from slimagent.trace.foreground import foreground
-from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import select
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.watcher import Observed
 from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 TOOL = f"slimagent {__version__}"
-COMMAND_STEP = "command"
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
-
-
-class Reporter(Protocol):
-    """Told how a long use case goes on."""
-
-    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
-
-    def result(self, result: CheckResult) -> None:
-        """A check has ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """What a session exercises the image with: its profile's checks, then a command of the user's."""
-
-    checks: tuple[CheckSpec, ...] = ()
-    command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end."""
-
-    results: tuple[CheckResult, ...]
-    observed: Observed
-    backend: str
-    blind_spots: tuple[str, ...]
-    no_new_privileges: bool
-    status: int
-    interrupted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """A trace, its bytes, and the inventory as the run left it. `status` is the command's, `interrupted` as above."""
+    """A trace, its bytes, and the inventory as the run left it. `status` and `interrupted` are the command's."""
 
     trace: Trace
     data: bytes
     inventory: Inventory
     status: int
     interrupted: bool
-
-
-def watch(session: Session, steps: Steps, reporter: Reporter, masked: Mask | None = None) -> Watched:
-    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
-    watcher = select(session.backend, masked)
-    results: list[CheckResult] = []
-    status, interrupted = 0, False
-    with watcher:
-        context = checks.Context(spawn=watcher.spawn, env=session.env, user=session.user, cwd=session.cwd)
-        for spec in steps.checks:
-            watcher.step(spec.name)
-            results.append(checks.run(spec, context))
-            reporter.result(results[-1])
-        if steps.command:
-            watcher.step(COMMAND_STEP)
-            result, interrupted = _run_command(watcher, session, steps.command)
-            results.append(result)
-            status = result.status or 0
-        observed = watcher.finish()
-    return Watched(
-        results=tuple(results),
-        observed=observed,
-        backend=watcher.name,
-        blind_spots=watcher.blind_spots,
-        no_new_privileges=watcher.no_new_privileges,
-        status=status,
-        interrupted=interrupted,
-    )
-
-
-def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
-    started = time.monotonic()
-    with foreground() as front:
-        try:
-            process = watcher.spawn(command, env=session.env, cwd=session.cwd, user=session.user)
-        except OSError as error:
-            raise UsageError(
-                f"cannot run {command[0]}: {error.strerror}",
-                "the command is looked up in PATH and run as it is, by no shell",
-            ) from None
-        status = front.wait(process, watcher.reap)
-    outcome = Outcome.PASSED if status == 0 else Outcome.FAILED
-    result = CheckResult(
-        name=COMMAND_STEP,
-        kind="command",
-        outcome=outcome,
-        seconds=time.monotonic() - started,
-        status=status,
-        detail=f"exit status {status}: {' '.join(command)}",
-    )
-    return result, front.asked_to_end
 
 
 def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:

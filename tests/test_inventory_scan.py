@@ -1,183 +1,309 @@
-"""The scan of an image, the fingerprint that knows it again, and what a run changed."""
+"""The walk over an image: every path once, in order, with what its inode says."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import stat
 import subprocess
-import sys
-import time
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slimagent.errors import UsageError
-from slimagent.inventory.changes import changes
 from slimagent.inventory.fingerprint import fingerprint
-from slimagent.inventory.scan import parse_mountinfo, scan
-from slimagent.model import ChangeKind
+from slimagent.inventory.scan import mount_points, parse_mountinfo, scan
+from slimagent.model import Inventory
 from slimagent.paths import sort_key
 
-
-def tree(root: Path) -> bytes:
-    """A small image with the corners that scans trip over."""
-    root.chmod(0o755)
-    (root / "usr/lib").mkdir(parents=True)
-    (root / "usr/lib/a").write_text("a")
-    (root / "usr/lib-b").write_text("b")  # sorts between `lib` and `lib/a` as a plain string
-    os.link(root / "usr/lib/a", root / "usr/twin")
-    (root / "bin").symlink_to("usr/bin")
-    os.mkfifo(root / "fifo")
-    (root / "empty").mkdir()
-    Path(os.fsdecode(os.fsencode(root) + b"/latin1-\xe9")).write_text("odd")
-    (root / "new\nline").write_text("")
-    return os.fsencode(root)
+ODD_NAMES = (b"latin1-\xe9", b"new\nline", b" ", b"-rf", b"\\x41", b"a b", "é".encode(), b".hidden", b"n" * 255, b"\x01")
+NOBODY = 65534
 
 
-def test_entries_come_in_order_of_their_components(tmp_path: Path) -> None:
-    """A folder stands right before what it holds, and the order is that of the components."""
-    inventory = scan(tree(tmp_path))
-    assert inventory.paths == sorted(inventory.paths, key=lambda path: () if path == b"/" else sort_key(path))
-    assert inventory.paths.index(b"/usr/lib/a") == inventory.paths.index(b"/usr/lib") + 1
-    assert b"/latin1-\xe9" in inventory
-    assert b"/new\nline" in inventory
-    assert [inventory.index[path] for path in inventory.paths] == list(range(len(inventory)))
+@pytest.fixture
+def root() -> Iterator[bytes]:
+    """An empty folder that every user can reach, without links on the way."""
+    folder = os.path.realpath(os.fsencode(tempfile.mkdtemp(prefix="slimagent-image-")))
+    os.chmod(folder, 0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
-def test_columns_are_what_lstat_says(tmp_path: Path) -> None:
-    """Mode, owner, size, times, device, inode and links of every entry, and where links lead."""
-    root = tree(tmp_path)
+def make(root: bytes, *paths: bytes, data: bytes = b"") -> None:
+    """Files at `paths`, which are relative to the root, and the folders on the way; one that ends in a slash is a folder."""
+    for path in paths:
+        whole = os.path.join(root, path)
+        os.makedirs(os.path.dirname(whole), mode=0o755, exist_ok=True)
+        if not path.endswith(b"/"):
+            with open(whole, "wb") as file:
+                file.write(data)
+
+
+def as_nobody(work: Callable[[], object]) -> object:
+    """What `work` returns (JSON) when it is run by a user who is not root."""
+    if os.geteuid() != 0:
+        return work()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.write(writer, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        data = file.read()
+    os.waitpid(child, 0)
+    return json.loads(data)
+
+
+def test_every_path_is_there_once_and_in_order(root: bytes) -> None:
+    """A folder comes right before what it holds, and names are ordered as bytes within it."""
+    make(root, b"a/x", b"a-b", b"a/x.d/y", b"a.d/z", b"b/", b"c")
+    os.symlink(b"a/x", os.path.join(root, b"link"))
     inventory = scan(root)
-    for at, path in enumerate(inventory.paths):
+    assert inventory.paths == sorted(inventory.paths, key=sort_key)
+    assert inventory.paths == [
+        *(b"/", b"/a", b"/a/x", b"/a/x.d", b"/a/x.d/y", b"/a-b", b"/a.d", b"/a.d/z", b"/b", b"/c", b"/link")
+    ] or set(inventory.paths) == {
+        *(b"/", b"/a", b"/a/x", b"/a/x.d", b"/a/x.d/y", b"/a-b", b"/a.d", b"/a.d/z", b"/b", b"/c", b"/link")
+    }
+    assert [inventory.index[path] for path in inventory] == list(range(len(inventory)))
+    assert inventory.unreadable == []
+
+
+def test_the_columns_are_what_lstat_says(root: bytes) -> None:
+    """Kind, mode, owner, size, times, inode and links of each path are those of its own inode, not of a link's target."""
+    make(root, b"file", data=b"12345")
+    make(root, b"empty", b"folder/inner")
+    os.chmod(os.path.join(root, b"file"), 0o4751)
+    os.link(os.path.join(root, b"file"), os.path.join(root, b"folder/again"))
+    os.symlink(b"nowhere/at all", os.path.join(root, b"dangling"))
+    os.mkfifo(os.path.join(root, b"fifo"), 0o640)
+    os.utime(os.path.join(root, b"empty"), ns=(1, -1_500_000_001))
+    inventory = scan(root)
+    for at, path in enumerate(inventory):
         status = os.lstat(root + path)
         assert inventory.modes[at] == status.st_mode
         assert (inventory.uids[at], inventory.gids[at]) == (status.st_uid, status.st_gid)
-        assert (inventory.sizes[at], inventory.mtimes[at]) == (status.st_size, status.st_mtime_ns)
+        assert inventory.sizes[at] == status.st_size
+        assert inventory.mtimes[at] == status.st_mtime_ns
+        assert inventory.ctimes[at] == status.st_ctime_ns
         assert (inventory.devices[at], inventory.inodes[at]) == (status.st_dev, status.st_ino)
         assert inventory.links[at] == status.st_nlink
-    assert inventory.link(b"/bin") == b"usr/bin"
-    assert inventory.link(b"/usr") is None
+    assert inventory.inodes[inventory.index[b"/file"]] == inventory.inodes[inventory.index[b"/folder/again"]]
+    assert inventory.link(b"/dangling") == b"nowhere/at all"
+    assert inventory.link(b"/file") is None
+    assert inventory.link(b"/absent") is None
 
 
-def test_what_is_excluded_is_not_there(tmp_path: Path) -> None:
-    """An excluded folder is left out with everything in it."""
-    inventory = scan(tree(tmp_path), excluded=(b"/usr/lib",))
-    assert b"/usr/lib" not in inventory
-    assert b"/usr/lib/a" not in inventory
-    assert b"/usr/lib-b" in inventory
+def test_times_after_2262_are_no_problem(root: bytes) -> None:
+    """A modification time that 63 bits of nanoseconds cannot hold, which file systems can, is taken as it is."""
+    make(root, b"late")
+    os.utime(os.path.join(root, b"late"), ns=(0, 12 * 10**18))
+    inventory = scan(root)
+    assert inventory.mtimes[inventory.index[b"/late"]] == os.lstat(root + b"/late").st_mtime_ns
 
 
-def test_a_scope_inside_a_scope_counts_once(tmp_path: Path) -> None:
-    """Overlapping scopes give each path once; a scope that is not there is a usage error."""
-    root = tree(tmp_path)
-    inventory = scan(root, (b"/usr", b"/usr/lib", b"/empty"))
-    assert len(inventory.paths) == len(set(inventory.paths))
-    assert set(inventory.paths) == {b"/usr", b"/usr/lib", b"/usr/lib/a", b"/usr/lib-b", b"/usr/twin", b"/empty"}
-    with pytest.raises(UsageError):
-        scan(root, (b"/absent",))
-    with pytest.raises(UsageError):
-        scan(root, (b"/usr/lib/a",))
+def test_any_name_is_a_name(root: bytes) -> None:
+    """Names that are not UTF-8, hold line breaks or look like options are taken as they are."""
+    make(root, *(b"odd/" + name for name in ODD_NAMES))
+    inventory = scan(root)
+    assert {path for path in inventory if path.startswith(b"/odd/")} == {b"/odd/" + name for name in ODD_NAMES}
 
 
-def test_mount_points_undo_octal_escapes() -> None:
-    """Blanks, tabs, newlines and backslashes in a mount point come as octal escapes."""
-    text = (
-        b"36 35 98:0 / /mnt/sp\\040ace rw,noatime master:1 - ext3 /dev/root rw\n"
-        b"37 35 0:5 / /a\\134b\\012c\\011d rw - tmpfs tmpfs rw\n"
-        b"38 35 0:5 / /lat\xe9 rw - tmpfs tmpfs rw\ntoo short\n"
+def test_a_link_to_a_folder_is_not_entered(root: bytes) -> None:
+    """What lies behind a symbolic link is not listed under it, and a circle of links is no endless way."""
+    make(root, b"folder/file")
+    os.symlink(b"folder", os.path.join(root, b"link"))
+    os.symlink(b"..", os.path.join(root, b"folder/up"))
+    assert set(scan(root)) == {b"/", b"/folder", b"/folder/file", b"/folder/up", b"/link"}
+
+
+def test_what_is_excluded_is_not_there(root: bytes) -> None:
+    """An excluded file, and an excluded folder with all it holds, are left out; names that only start alike stay."""
+    make(root, b"out/deep/x", b"output", b"agent", b"keep/agent")
+    assert set(scan(root, excluded=[b"/out", b"/agent"])) == {b"/", b"/output", b"/keep", b"/keep/agent"}
+
+
+def test_scopes_limit_the_walk(root: bytes) -> None:
+    """Only what lies in a scope is listed; one inside another counts once, and the order is that of the whole."""
+    make(root, b"a/x/y", b"a/z", b"a-b/c", b"b/d")
+    inventory = scan(root, (b"/a-b", b"/a/x", b"/a", b"/a/x"))
+    assert inventory.paths == [b"/a", b"/a/x", b"/a/x/y", b"/a/z", b"/a-b", b"/a-b/c"]
+    inventory = scan(root, (b"/a-b", b"/a/x"))
+    assert inventory.paths == [b"/a/x", b"/a/x/y", b"/a-b", b"/a-b/c"]
+    assert inventory.paths == sorted(inventory.paths, key=sort_key)
+    assert inventory.scopes == (b"/a-b", b"/a/x")
+
+
+def test_a_scope_that_is_not_there_is_refused(root: bytes) -> None:
+    """A scope has to be a folder of the image."""
+    make(root, b"file")
+    with pytest.raises(UsageError, match="cannot scan /none: No such file"):
+        scan(root, (b"/none",))
+    with pytest.raises(UsageError, match="not a folder"):
+        scan(root, (b"/file",))
+
+
+def vanishing(root: bytes, victims: dict[bytes, Callable[[bytes], None]]) -> Inventory:
+    """A scan during which something happens to files, after their folder was listed and before it is their turn."""
+    make(root, *(b"a/%04d" % number for number in range(4100)))
+
+    def progress(done: int) -> None:
+        if done == 4096:
+            for victim, deed in victims.items():
+                deed(os.path.join(root, victim))
+
+    return scan(root, progress=progress)
+
+
+def test_what_vanishes_during_the_scan_is_no_problem(root: bytes) -> None:
+    """A link, a file or a folder that goes while the image is scanned costs nothing but itself."""
+
+    def replace_by_file(path: bytes) -> None:
+        os.unlink(path)
+        with open(path, "wb"):
+            pass
+
+    make(root, b"z-file", b"z-folder/inner", b"z-other")
+    os.symlink(b"a", os.path.join(root, b"z-link"))
+    os.symlink(b"a", os.path.join(root, b"z-swapped"))
+    inventory = vanishing(
+        root,
+        {
+            b"z-file": os.unlink,
+            b"z-folder": shutil.rmtree,
+            b"z-link": os.unlink,
+            b"z-swapped": replace_by_file,
+        },
     )
-    assert parse_mountinfo(text) == [b"/mnt/sp ace", b"/a\\b\nc\td", b"/lat\xe9"]
+    assert b"/z-other" in inventory
+    assert b"/z-link" not in inventory
+    assert b"/z-folder/inner" not in inventory
+    assert inventory.unreadable == []
+    assert inventory.targets == {}
+    assert len({*map(len, (inventory.paths, inventory.modes, inventory.sizes, inventory.links, inventory.index))}) == 1
 
 
-def test_another_file_system_is_not_the_images(tmp_path: Path) -> None:
-    """On / of this machine, /proc is a mount point: it is listed, and nothing in it is."""
-    inventory = scan(b"/", (b"/",), excluded=[b"/" + name for name in os.listdir(b"/") if name != b"proc"])
-    assert b"/proc" in inventory.mount_points
-    assert [path for path in inventory.paths if path.startswith(b"/proc")] == [b"/proc"]
+def test_what_cannot_be_read_is_named(root: bytes) -> None:
+    """Folders that an ordinary user cannot list, and files that it cannot read, are named; to root nothing is closed."""
+    make(root, b"open/file", b"closed/file", b"listed/file", b"secret", b"write-only")
+    os.chmod(os.path.join(root, b"secret"), 0o600)
+    os.chmod(os.path.join(root, b"write-only"), 0o222)
+    os.chmod(os.path.join(root, b"closed"), 0o711)
+    os.chmod(os.path.join(root, b"listed"), 0o744)
+    if os.geteuid() == 0:
+        assert scan(root).unreadable == []
 
+    def work() -> object:
+        inventory = scan(root)
+        return [sorted(map(os.fsdecode, inventory.unreadable)), sorted(map(os.fsdecode, inventory.paths))]
 
-_AS_NOBODY = """
-import os, sys
-from slimagent.inventory.scan import scan
-from slimagent.inventory.fingerprint import fingerprint
-if os.geteuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
-inventory = scan(os.fsencode(sys.argv[1]))
-print(fingerprint(inventory), sorted(inventory.unreadable))
-"""
-
-
-def test_every_user_sees_the_same_image(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The fingerprint does not depend on who scans; what a user cannot read is named."""
     if os.geteuid() != 0:
-        pytest.skip("only root can make what others cannot read")
-    import tempfile
-
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        os.chmod(name, 0o711)
-        root = tree(Path(name) / "image") if (Path(name) / "image").mkdir() is None else b""
-        (Path(name) / "image/secret").mkdir(mode=0o700)
-        (Path(name) / "image/secret/key").write_text("x")
-        (Path(name) / "image/shadow").write_text("x")
-        (Path(name) / "image/shadow").chmod(0o600)
-        ours = scan(root)
-        done = subprocess.run([sys.executable, "-c", _AS_NOBODY, root], check=True, capture_output=True, text=True)
-    assert ours.unreadable == []
-    assert done.stdout.split()[0] == fingerprint(ours)
-    assert "/secret" in done.stdout
-    assert "/shadow" in done.stdout
+        os.chmod(os.path.join(root, b"secret"), 0)
+        os.chmod(os.path.join(root, b"closed"), 0o311)
+        os.chmod(os.path.join(root, b"listed"), 0o444)
+    unreadable, paths = as_nobody(work)  # type: ignore[misc]
+    for folder in (b"secret", b"closed", b"listed"):
+        os.chmod(os.path.join(root, folder), 0o755)
+    assert unreadable == ["/closed", "/listed", "/secret", "/write-only"]
+    assert set(paths) == {"/", "/open", "/open/file", "/closed", "/listed", "/secret", "/write-only"}
 
 
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        (lambda root: (root / "usr/lib/a").write_text("aa"), False),
-        (lambda root: (root / "usr/more").write_text(""), False),
-        (lambda root: (root / "fifo").unlink(), False),
-        (lambda root: ((root / "bin").unlink(), (root / "bin").symlink_to("usr/sbin")), False),
-        (lambda root: ((root / "empty").rmdir(), (root / "empty").write_text("")), False),
-        (lambda root: os.utime(root / "usr/lib/a", (1, 1)), True),
-        (lambda root: ((root / "tmp").mkdir(), (root / "tmp/x").write_text("x")), True),
-        (lambda root: (root / "usr/lib/a").write_text("b"), True),
-    ],
-)
-def test_an_image_is_known_by_kind_size_path_and_link(tmp_path: Path, change: object, same: bool) -> None:
-    """Another path, kind, size or link target is another image; another time or the same size again is not."""
-    root = tree(tmp_path)
-    before = fingerprint(scan(root))
-    assert callable(change)
-    change(tmp_path)
-    assert (fingerprint(scan(root)) == before) is same
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be compared with another user")
+def test_the_fingerprint_is_the_same_for_every_user(root: bytes) -> None:
+    """A trace made as an ordinary user fits the plan made as root: what not everybody can list does not count."""
+    make(root, b"usr/bin/x", b"root-only/deep/file", b"group/file", b"listed/file", b"passed/file", b"home/me/file")
+    make(root, b"etc/shadow", data=b"root:*:1::::::")
+    os.chmod(os.path.join(root, b"etc/shadow"), 0o600)
+    for folder, mode in ((b"root-only", 0o700), (b"group", 0o750), (b"listed", 0o744), (b"passed", 0o711)):
+        os.chmod(os.path.join(root, folder), mode)
+    assert as_nobody(lambda: fingerprint(scan(root))) == fingerprint(scan(root))
+    make(root, b"root-only/another")
+    assert as_nobody(lambda: fingerprint(scan(root))) == fingerprint(scan(root))
 
 
-def test_places_that_change_by_themselves_do_not_count(tmp_path: Path) -> None:
-    """What runs leave in /tmp, logs and byte code caches does not make another image."""
-    root = tree(tmp_path)
-    for folder in ("tmp", "var/log", "usr/__pycache__"):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    before = fingerprint(scan(root))
-    for folder in ("tmp", "var/log", "usr/__pycache__"):
-        (tmp_path / folder / "x").write_text("x")
-    assert fingerprint(scan(root)) == before
+def test_progress_is_told(root: bytes) -> None:
+    """Whoever asks hears how many paths there are so far."""
+    make(root, b"a", b"b")
+    heard: list[int] = []
+    scan(root, progress=heard.append)
+    assert heard == [0]
 
 
-def test_what_a_run_changed_is_exact(tmp_path: Path) -> None:
-    """Created, removed, modified, also where size and time say otherwise; an untouched file is not named."""
-    root = tree(tmp_path)
-    before = scan(root)
-    time.sleep(0.02)
-    (tmp_path / "created").write_text("x")
-    (tmp_path / "usr/lib-b").unlink()
-    status = os.lstat(tmp_path / "usr/lib/a")
-    (tmp_path / "usr/lib/a").write_text("b")  # the same size
-    os.utime(tmp_path / "usr/lib/a", ns=(status.st_atime_ns, status.st_mtime_ns))  # and the same time
-    found = {change.path: change for change in changes(before, scan(root))}
-    assert {path: change.kind for path, change in found.items()} == {
-        b"/": ChangeKind.MODIFIED,
-        b"/created": ChangeKind.CREATED,
-        b"/usr": ChangeKind.MODIFIED,
-        b"/usr/lib-b": ChangeKind.REMOVED,
-        b"/usr/lib/a": ChangeKind.MODIFIED,
-        b"/usr/twin": ChangeKind.MODIFIED,
-    }
-    assert found[b"/usr"].mtime_ns == before.mtimes[before.index[b"/usr"]]
-    assert list(found) == sorted(found, key=sort_key)
+# Mounts
+
+MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - overlay overlay rw
+23 22 0:22 / /proc rw,nosuid shared:5 - proc proc rw
+24 22 0:23 / /with\040space\011tab\012line\134back rw - tmpfs tmpfs rw
+25 22 0:24 /x /latin1-%b rw - ext4 /dev/sda1 rw
+26 22 0:25 / /carriage%breturn rw - tmpfs tmpfs rw
+
+short line
+""" % (b"\xe9", b"\r")
+
+
+def test_mountinfo_is_read_with_its_escapes() -> None:
+    """The mount points are the fifth fields, with blanks, line breaks and backslashes as what they stand for."""
+    assert parse_mountinfo(MOUNTINFO) == [
+        b"/",
+        b"/proc",
+        b"/with space\ttab\nline\\back",
+        b"/latin1-\xe9",
+        b"/carriage\rreturn",
+    ]
+
+
+@given(st.binary(max_size=200))
+def test_mountinfo_may_hold_anything(text: bytes) -> None:
+    """No text makes the parser fail."""
+    assert all(isinstance(point, bytes) for point in parse_mountinfo(text))
+
+
+def test_this_process_has_mounts() -> None:
+    """The mount points below / are the kernel's, without / itself."""
+    assert b"/proc" in mount_points(b"/")
+    assert b"/" not in mount_points(b"/")
+    assert mount_points(b"/proc") <= {point[len(b"/proc") :] for point in mount_points(b"/")}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_other_file_systems_are_left_out(root: bytes) -> None:
+    """A folder on which another file system is mounted is listed, without what is in it; such a file is not listed."""
+    make(root, b"a file", b"mount point\\/hidden", b"source", b"z")
+    folder, file = os.path.join(root, b"mount point\\"), os.path.join(root, b"a file")
+    mounted = []
+    try:
+        for options in ([b"-t", b"tmpfs", b"tmpfs", folder], [b"--bind", os.path.join(root, b"source"), file]):
+            result = subprocess.run([b"mount", *options], check=False, capture_output=True)
+            if result.returncode:
+                pytest.skip(f"cannot mount here: {result.stderr.decode().strip()}")
+            mounted.append(options[-1])
+        make(root, b"mount point\\/inside")
+        inventory = scan(root)
+        assert inventory.paths == [b"/", b"/mount point\\", b"/source", b"/z"]
+        assert inventory.mount_points == {b"/mount point\\", b"/a file"}
+        before = fingerprint(inventory)
+        make(root, b"mount point\\/inside too")
+        assert fingerprint(scan(root)) == before
+        assert stat.S_ISDIR(inventory.modes[1])
+        assert scan(root, (b"/mount point\\",)).paths[0] == b"/mount point\\"
+    finally:
+        for each in mounted:
+            subprocess.run([b"umount", each], check=True)
+
+
+def test_the_root_may_be_anywhere(tmp_path: Path) -> None:
+    """Paths are those inside the image, wherever its root lies."""
+    (tmp_path / "image" / "bin").mkdir(parents=True)
+    (tmp_path / "image" / "bin" / "x").touch()
+    assert scan(os.fsencode(os.path.realpath(tmp_path / "image"))).paths == [b"/", b"/bin", b"/bin/x"]

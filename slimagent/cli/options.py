@@ -10,9 +10,9 @@ import click
 
 from slimagent import checks, profiles
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.exercise import Steps
 from slimagent.model import KeepRule, Profile
 from slimagent.paths import from_text, pattern, within
-from slimagent.pipeline import Steps
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
 

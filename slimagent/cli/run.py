@@ -58,8 +58,8 @@ def run(
 ) -> int:
     """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
 
-    Leaves trace.json, plan.json, receipt.json, verification.json and rootfs.tar in --out (and in-place.json, the receipt
-    of a removal in place).
+    Leaves trace.json, plan.json, receipt.json, verification.json and rootfs.tar in --out, and in-place.json, the
+    receipt of a removal in place.
     """
     chosen = options.chosen_profile(profile, command, user)
     steps = options.steps(chosen, command)

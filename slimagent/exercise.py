@@ -1,0 +1,102 @@
+"""Exercise the image: a profile's checks, then a command of the user's, each a step under a watcher."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from slimagent import checks
+from slimagent.errors import UsageError
+from slimagent.model import CheckResult, CheckSpec, Outcome
+from slimagent.session import Session
+from slimagent.trace.foreground import foreground
+from slimagent.trace.seccomp import Seccomp
+from slimagent.trace.select import select
+from slimagent.trace.watcher import Mask, Observed
+
+COMMAND_STEP = "command"
+
+
+class Reporter(Protocol):
+    """Told how a long use case goes on."""
+
+    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
+
+    def result(self, result: CheckResult) -> None:
+        """A check has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What a session exercises the image with: its profile's checks, then a command of the user's."""
+
+    checks: tuple[CheckSpec, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end."""
+
+    results: tuple[CheckResult, ...]
+    observed: Observed
+    backend: str
+    blind_spots: tuple[str, ...]
+    no_new_privileges: bool
+    status: int
+    interrupted: bool
+
+
+def watch(session: Session, steps: Steps, reporter: Reporter, masked: Mask | None = None) -> Watched:
+    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
+    watcher = select(session.backend, masked)
+    results: list[CheckResult] = []
+    status, interrupted = 0, False
+    with watcher:
+        context = checks.Context(spawn=watcher.spawn, env=session.env, user=session.user, cwd=session.cwd)
+        for spec in steps.checks:
+            watcher.step(spec.name)
+            results.append(checks.run(spec, context))
+            reporter.result(results[-1])
+        if steps.command:
+            watcher.step(COMMAND_STEP)
+            result, interrupted = _run_command(watcher, session, steps.command)
+            results.append(result)
+            status = result.status or 0
+        observed = watcher.finish()
+    return Watched(
+        results=tuple(results),
+        observed=observed,
+        backend=watcher.name,
+        blind_spots=watcher.blind_spots,
+        no_new_privileges=watcher.no_new_privileges,
+        status=status,
+        interrupted=interrupted,
+    )
+
+
+def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
+    started = time.monotonic()
+    with foreground() as front:
+        try:
+            process = watcher.spawn(command, env=session.env, cwd=session.cwd, user=session.user)
+        except OSError as error:
+            raise UsageError(
+                f"cannot run {command[0]}: {error.strerror}",
+                "the command is looked up in PATH and run as it is, by no shell",
+            ) from None
+        status = front.wait(process, watcher.reap)
+    outcome = Outcome.PASSED if status == 0 else Outcome.FAILED
+    result = CheckResult(
+        name=COMMAND_STEP,
+        kind="command",
+        outcome=outcome,
+        seconds=time.monotonic() - started,
+        status=status,
+        detail=f"exit status {status}: {' '.join(command)}",
+    )
+    return result, front.asked_to_end
