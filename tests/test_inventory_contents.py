@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from slimagent.inventory.contents import Contents, script_needs
 from slimagent.inventory.loader import loader, parse_cache
@@ -26,6 +29,21 @@ from slimagent.model import Needs
         (b"#!/usr/bin/env -S A=1 B=2 node --flag\n", b"/usr/bin/env", b"node"),
         (b"#!/usr/bin/env -u HOME Rscript\n", b"/usr/bin/env", b"Rscript"),
         (b"#!/bin/sh", b"/bin/sh", b""),
+        (b"#!/bin/sh\0garbage\n", b"/bin/sh", b""),
+        (b"#!/bin/sh\r\n", b"/bin/sh\r", b""),
+        (b"#!/usr/bin/env bash\r\n", b"/usr/bin/env", b"bash"),
+        (b"#!/usr/bin/env\n", b"/usr/bin/env", b""),
+        (b"#!/usr/bin/env -S\n", b"/usr/bin/env", b""),
+        (b"#!/usr/bin/env -Spython3 -u\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env -iS A=1 python3\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env -vSA=1 python3\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env --split-string=python3 -u\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env -S --unset HOME -C /tmp -a name python3\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env -S --unset=HOME --chdir=/tmp python3\n", b"/usr/bin/env", b"python3"),
+        (b"#!/usr/bin/env -i\n", b"/usr/bin/env", b""),
+        (b"#!/opt/bin/environment x\n", b"/opt/bin/environment", b""),
+        (b"#!" + b"/x" * 126 + b" \n", b"/x" * 126, b""),
+        (b"#!/usr/bin/env " + b"p" * 300, b"/usr/bin/env", b"p" * 240),
     ],
 )
 def test_a_script_names_its_interpreter(line: bytes, interpreter: bytes, via_env: bytes) -> None:
@@ -33,10 +51,38 @@ def test_a_script_names_its_interpreter(line: bytes, interpreter: bytes, via_env
     assert script_needs(line) == Needs(interpreter=interpreter, via_env=via_env)
 
 
-@pytest.mark.parametrize("line", [b"#!\n", b"#!   \n", b"#!relative\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"#!", b"#!\n", b"#!   \n", b"#!relative\n", b"#!\n/bin/sh\n", b"#!\0", b"#!" + b"/x" * 200, b"#!" + b" " * 300],
+)
 def test_a_line_that_names_no_program_needs_nothing(line: bytes) -> None:
     """An empty or relative interpreter is none that closure could find."""
     assert script_needs(line) is None
+
+
+def test_the_kernel_cuts_the_first_line_off_there_too(tmp_path: Path) -> None:
+    """The longest interpreter that the kernel runs is the longest that is found; one byte more is none."""
+    folder = os.fsencode(os.path.realpath(tmp_path))
+    for length, runs in ((253, True), (254, False)):
+        program = folder + b"/" + b"i" * (length - len(folder) - 1)
+        shutil.copy(shutil.which("true") or "/bin/true", program)
+        padded = tmp_path / f"padded-{length}"
+        padded.write_bytes(b"#!" + program + b" " * 300)
+        padded.chmod(0o755)
+        try:
+            ran = subprocess.run([padded], check=False).returncode == 0
+        except OSError:
+            ran = False
+        assert ran is runs
+        found = Contents(folder).needs(os.fsencode(f"/padded-{length}"), True)
+        assert found == (Needs(interpreter=program) if runs else None)
+
+
+@given(st.binary(max_size=300))
+def test_any_first_line_is_needs_or_none(line: bytes) -> None:
+    """No bytes make the reader fail, and no name that it finds holds a NUL, a line break or, unasked, a blank."""
+    found = script_needs(b"#!" + line)
+    assert found is None or (found.interpreter[:1] == b"/" and not set(found.interpreter) & set(b"\0\n\t "))
 
 
 def test_files_are_read_without_following_links(tmp_path: Path) -> None:
@@ -99,3 +145,105 @@ def test_configuration_names_folders_and_includes_more(tmp_path: Path) -> None:
     assert folders[:3] == (b"/opt/first", b"/opt/a", b"/opt/b")
     assert b"/opt/c" not in folders
     assert b"/usr/lib" in folders
+
+
+def image(root: Path, **files: str) -> bytes:
+    """An image with these files in /etc/ld.so.conf.d, and a configuration that includes those that end in .conf."""
+    folder = root / "etc/ld.so.conf.d"
+    folder.mkdir(parents=True)
+    (root / "etc/ld.so.conf").write_text("include /etc/ld.so.conf.d/*.conf\n")
+    for name, text in files.items():
+        (folder / f"{name}.conf").write_text(text)
+    return os.fsencode(os.path.realpath(root))
+
+
+def test_configuration_behind_links_is_read_inside_the_image(tmp_path: Path) -> None:
+    """Alternatives make configuration a link: it is followed as the image sees it, and never out of the image."""
+    root = image(tmp_path / "image")
+    outside, inside = tmp_path / "outside.conf", tmp_path / "image/etc/alternatives"
+    outside.write_text("/opt/outside\n")
+    inside.mkdir()
+    (inside / "gl").write_text("/opt/inside\n")
+    folder = tmp_path / "image/etc/ld.so.conf.d"
+    (folder / "a.conf").symlink_to("/etc/alternatives/gl")
+    (folder / "b.conf").symlink_to("../alternatives/gl")
+    (folder / "c.conf").symlink_to(outside)
+    (folder / "d.conf").symlink_to("../" * 40 + str(outside).lstrip("/"))
+    (folder / "e.conf").symlink_to("e.conf")
+    folders = loader(scan(root)).folders
+    assert folders[0] == b"/opt/inside"
+    assert b"/opt/outside" not in folders
+
+
+def test_a_folder_of_configuration_may_be_a_link(tmp_path: Path) -> None:
+    """A link on the way leads where it does in the image, not where it would on this machine."""
+    root = image(tmp_path / "image", a="/opt/a")
+    (tmp_path / "image/etc").rename(tmp_path / "image/real-etc")
+    (tmp_path / "image/etc").symlink_to("/real-etc")
+    assert loader(scan(root)).folders[0] == b"/opt/a"
+
+
+def test_each_line_is_a_folder(tmp_path: Path) -> None:
+    """A folder's name may hold blanks and bytes that are no UTF-8; relative names and hidden files do not count."""
+    root = image(tmp_path, a="  /opt/my libs  # a comment\nrelative\nhwcap 0 nosegneg\n\n/opt/x")
+    (tmp_path / "etc/ld.so.conf.d/.hidden.conf").write_text("/opt/hidden\n")
+    (tmp_path / "etc/ld.so.conf.d/b.conf").write_bytes(b"/opt/latin1-\xe9\n")
+    (tmp_path / "etc/ld.so.conf.d/folder.conf").mkdir()
+    os.mkfifo(tmp_path / "etc/ld.so.conf.d/fifo.conf")
+    folders = loader(scan(root)).folders
+    assert folders[:3] == (b"/opt/my libs", b"/opt/x", b"/opt/latin1-\xe9")
+    assert b"/opt/hidden" not in folders
+
+
+def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
+    """Twenty files that include all twenty cost twenty reads, not twenty to the power of a depth."""
+    root = image(tmp_path, **{f"f{number:02}": f"include *.conf\n/opt/{number:02}\n" for number in range(20)})
+    folders = loader(scan(root)).folders
+    assert {b"/opt/%02d" % number for number in range(20)} <= set(folders)
+    assert len(set(folders)) == len(folders)
+
+
+def test_an_image_without_configuration_has_the_default_folders(tmp_path: Path) -> None:
+    """Where there is no configuration and no cache, the loader's built-in folders remain."""
+    found = loader(scan(os.fsencode(os.path.realpath(tmp_path))))
+    assert found.cache == {}
+    assert {b"/lib", b"/usr/lib", b"/lib64", b"/usr/lib64"} <= set(found.folders)
+
+
+def test_musl_has_its_own_list(tmp_path: Path) -> None:
+    """musl's search path is read too: folders by line break or colon."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ld-musl-x86_64.path").write_text("/opt/one:/opt/two\n/opt/three\n")
+    found = loader(scan(os.fsencode(os.path.realpath(tmp_path))))
+    assert found.folders[:3] == (b"/opt/one", b"/opt/two", b"/opt/three")
+
+
+CACHE = struct.pack("=20sII4x4x12x", b"glibc-ld.so.cache1.1", 2, 16) + b"".join(
+    struct.pack("=iIIIQ", 3, 96, 101, 0, 0) for _ in range(2)
+)
+
+
+@given(st.binary(max_size=120))
+@example(b"")
+@example(b"a.so\0/lib/a.so\0")
+@example(b"\xff" * 48)
+def test_any_cache_is_read_or_empty(data: bytes) -> None:
+    """No bytes after a cache's header make its reader fail."""
+    for each in (data, CACHE + data, CACHE[:48] + data, b"ld.so-1.7.0\0" + data + CACHE):
+        assert all(isinstance(path, bytes) for paths in parse_cache(each).values() for path in paths)
+
+
+def test_a_cache_names_its_libraries() -> None:
+    """A library's paths are those of its entries, in their order, wherever in an older cache the newer one begins."""
+    whole = CACHE + b"a.so\0/lib/a.so\0"
+    assert parse_cache(whole) == {b"a.so": (b"/lib/a.so", b"/lib/a.so")}
+    assert parse_cache(b"ld.so-1.7.0\0\0\0\0\0" + whole) == parse_cache(whole)
+
+
+def test_a_cache_that_says_a_lot_with_little_costs_little() -> None:
+    """Entries that share one endless name are damage: no gigabytes are made of a megabyte."""
+    entries = 20_000
+    head = struct.pack("=20sII4x4x12x", b"glibc-ld.so.cache1.1", entries, 0)
+    at = len(head) + entries * 24
+    data = head + struct.pack("=iIIIQ", 3, at, at, 0, 0) * entries + b"/" * 1_000_000 + b"\0"
+    assert parse_cache(data) == {}

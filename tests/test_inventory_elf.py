@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimagent.inventory import elf
+from slimagent.inventory.contents import Contents
 from slimagent.model import Needs
 
 PLACES = ("/usr/lib/*/lib*.so*", "/usr/bin/*", "/usr/lib*/ld-*.so*", "/lib64/*", "/usr/lib/python3*/lib-dynload/*.so")
@@ -107,7 +108,7 @@ def test_a_static_program_needs_nothing(compiler: str, tmp_path: Path) -> None:
 SAMPLE = Path(os.path.realpath("/bin/sh")).read_bytes()
 
 
-@given(st.integers(0, len(SAMPLE)))
+@given(st.integers(0, len(SAMPLE)) | st.integers(0, 128))
 @settings(max_examples=300, deadline=None)
 def test_a_truncated_file_never_raises(length: int) -> None:
     """A file cut off anywhere gives needs or None."""
@@ -132,6 +133,37 @@ def test_a_damaged_header_never_raises_nor_reads_wildly(changes: list[tuple[int,
     found = elf.needs(read)
     assert found is None or isinstance(found, Needs)
     assert max(asked) <= 1 << 24
+
+
+@pytest.mark.parametrize("length", range(65))
+def test_a_file_that_ends_in_its_header_is_none(length: int) -> None:
+    """A file that is cut off within its header is no ELF file; not even its class can be told from its first bytes."""
+    data = SAMPLE[: min(length, 63)]
+    assert elf.needs(lambda offset, size: data[offset : offset + size]) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, len(SAMPLE) * 8 - 1)), min_size=1, max_size=4), st.data())
+@settings(max_examples=200, deadline=None)
+def test_flipped_bits_never_raise(flips: list[tuple[int]], data: st.DataObject) -> None:
+    """Single bits that flip in the header, or where it says that tables are, give needs or None."""
+    damaged = bytearray(SAMPLE)
+    for (bit,) in flips:
+        bit = data.draw(st.sampled_from((bit, bit % (1024 * 8))))
+        damaged[bit // 8] ^= 1 << bit % 8
+    found = elf.needs(lambda offset, size: bytes(damaged[offset : offset + size]))
+    assert found is None or isinstance(found, Needs)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**62 + 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_table_beyond_any_file_is_damage_and_no_error_of_the_disk(tmp_path: Path, offset: int) -> None:
+    """A header that points where pread(2) answers with an error is damaged; the file is not taken for unreadable."""
+    if SAMPLE[4] != 2:
+        pytest.skip("a header of 64 bits is needed")
+    (tmp_path / "damaged").write_bytes(SAMPLE[:32] + offset.to_bytes(8, "little") + SAMPLE[40:])
+    contents = Contents(os.fsencode(tmp_path))
+    found = contents.needs(b"/damaged", True)
+    assert found is None or found.libraries == ()
+    assert contents.unreadable == []
 
 
 @given(st.binary(max_size=200))

@@ -10,7 +10,7 @@ import click
 
 from slimagent import checks, profiles
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.exercise import Steps
+from slimagent.exercise import COMMAND_STEP, Steps
 from slimagent.model import KeepRule, Profile
 from slimagent.paths import from_text, pattern, within
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
@@ -99,6 +99,10 @@ def steps(profile: Profile, command: tuple[str, ...]) -> Steps:
         )
     for spec in profile.checks:
         checks.validate(spec)
+        if command and spec.name == COMMAND_STEP:
+            raise UsageError(
+                f"a check of profile {profile.name} is named {spec.name!r}, as the command is", "rename it"
+            )
     return Steps(checks=profile.checks, command=command)
 
 

@@ -61,12 +61,13 @@ def script_needs(start: bytes) -> Needs | None:
     b'python3'
     """
     line, newline, _ = start[2:_SHEBANG_LIMIT].partition(b"\n")
-    cut = not newline and len(start) >= _SHEBANG_LIMIT
-    if cut:
-        line = line[:-1]  # the kernel ends its buffer with a NUL
-    line = line.split(b"\0", 1)[0].lstrip(_BLANKS)
-    interpreter, *rest = _BLANK.split(line, maxsplit=1)
-    if interpreter[:1] != b"/" or (cut and not rest):
+    line, nul, _ = line.partition(b"\0")
+    interpreter, *rest = _BLANK.split(line.lstrip(_BLANKS), maxsplit=1)
+    if not (newline or nul) and len(start) >= _SHEBANG_LIMIT:  # cut off: the last byte can end a name, and no more
+        if not rest:
+            return None
+        rest = [rest[0][:-1]]
+    if interpreter[:1] != b"/":
         return None
     via_env = b""
     if interpreter.rsplit(b"/", 1)[1] == b"env":

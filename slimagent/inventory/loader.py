@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import struct
 
 from slimagent.model import Inventory, Loader
@@ -23,7 +24,9 @@ def loader(inventory: Inventory) -> Loader:
     image = _Image(inventory.root)
     folders = _configured(image, b"/etc/ld.so.conf", set())
     for machine in (b"x86_64", b"aarch64"):
-        folders += [each for each in image.read(b"/etc/ld-musl-%b.path" % machine).split() if each[:1] == b"/"]
+        folders += [
+            each for each in re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine)) if each[:1] == b"/"
+        ]
     folders += [base + b"/" + triplet for base in (b"/lib", b"/usr/lib") for triplet in _MULTIARCH]
     folders += _DEFAULTS
     return Loader(cache=parse_cache(image.read(b"/etc/ld.so.cache")), folders=tuple(dict.fromkeys(folders)))
