@@ -33,7 +33,13 @@ class Supervisor:
         self.step = 0
         self._machine = machine
         self._mask = mask
+        self._architecture = machine.audit_architecture
         self._calls = machine.calls
+        self._simple = {
+            number: (call.paths[0].path, call.flags if call.deed is Deed.OPEN else -1)
+            for number, call in machine.calls.items()
+            if len(call.paths) == 1 and call.deed in (Deed.LOOK_UP, Deed.OPEN)
+        }
         self._roots_change = False
         self._unseen_executions: dict[int, int] = {}
 
@@ -63,14 +69,40 @@ class Supervisor:
             if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
                 return
             raise
-        identity, task, _, number, architecture, _, *arguments = kernel.NOTIFICATION.unpack(data)
-        tasks.notification = identity
+        fields = kernel.NOTIFICATION.unpack(data)
+        tasks.notification = fields[0]
+        if fields[4] == self._architecture and fields[1]:
+            simple = self._simple.get(fields[3])
+            if simple is not None and self._serve_simple(listener, tasks, fields, *simple):
+                return
+        self._serve_any(listener, tasks, fields)
+
+    def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], path_at: int, flags_at: int) -> bool:
+        """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
+        if self._mask is not None or self._roots_change or self._unseen_executions:
+            return False
+        try:
+            path = tasks.path(fields[1], fields[6 + path_at])
+        except OSError:
+            return False
+        if path and (path[0] != _SLASH or path.startswith(b"/proc/")):
+            return False
+        try:
+            fcntl.ioctl(listener, kernel.SEND, kernel.RESPONSE.pack(fields[0], 0, 0, kernel.CONTINUE))
+        except OSError:
+            return True  # killed meanwhile
+        if path:
+            self.record.add(self.step, path, self._use(fields[6 + flags_at]) if flags_at >= 0 else _LOOKED_UP)
+        return True
+
+    def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
+        identity, task, _, number, architecture, _, *arguments = fields
         call = None
-        if architecture == self._machine.audit_architecture and number < X32_BIT and task:
+        if architecture == self._architecture and number < X32_BIT and task:
             call = self._calls.get(number)
         paths, how, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
-            answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
             fcntl.ioctl(listener, kernel.SEND, answer)
         for path in paths:
             self.record.add(self.step, path, how)
@@ -133,9 +165,7 @@ class Supervisor:
             flags = arguments[call.flags]
             if deed is Deed.OPEN_HOW:  # struct open_how { u64 flags; … } of openat2(2)
                 flags = tasks.number(task, flags)
-            if flags & O_PATH:
-                return _LOOKED_UP, False
-            return _LISTED if flags & self._machine.o_directory else _OPENED, bool(flags & O_CREAT)
+            return self._use(flags), bool(flags & O_CREAT and not flags & O_PATH)
         if deed is Deed.OPEN_NEW:
             return _OPENED, True
         if deed is Deed.EXECUTE:
@@ -144,6 +174,12 @@ class Supervisor:
             self._roots_change = True
             return _LOOKED_UP, False
         return _LOOKED_UP, True
+
+    def _use(self, flags: int) -> int:
+        """What opening with these flags does to a path: O_PATH reads nothing."""
+        if flags & O_PATH:
+            return _LOOKED_UP
+        return _LISTED if flags & self._machine.o_directory else _OPENED
 
     @staticmethod
     def _from_our_root(tasks: Tasks, task: int, path: bytes) -> bytes:
