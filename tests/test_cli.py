@@ -19,6 +19,7 @@ from command_line import SLIMAGENT, assert_error, environment, slimagent
 from slimagent.trace import kernel
 
 IS_ROOT = os.geteuid() == 0
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -350,9 +351,11 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# The interpreter of these tests may lie where other users cannot go: become one when everything is imported.
+# The interpreter of these tests may lie where other users cannot go: become one when everything is imported. So may
+# slimagent, which reads its profiles later: it is a copy.
 _AS_NOBODY = """
 import os, sys
+sys.path.insert(0, sys.argv.pop(1))
 import difflib, slimagent.cli.main, rich.console
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -362,8 +365,12 @@ slimagent.cli.main.main()
 
 
 def as_ordinary_user(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    copy = cwd / "agent"
+    for name in ("slimagent", "profiles"):
+        if not (copy / name).exists():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     return subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, *map(str, arguments)],
+        [sys.executable, "-c", _AS_NOBODY, copy, *map(str, arguments)],
         capture_output=True, text=True, cwd=cwd, env=environment(), timeout=60, check=False,
     )  # fmt: skip
 

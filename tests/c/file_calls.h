@@ -2,7 +2,9 @@
  *
  * One line on standard output for each path that a tracer must report: HOW, a tab, the absolute path, where HOW is
  * looked-up, opened, executed or listed and the path is written as slimagent.paths.to_text does for bytes (`\xNN`
- * for every byte that is not printable ASCII, `\\` for a backslash). Other lines are results: a word, a tab, a value.
+ * for every byte that is not printable ASCII, `\\` for a backslash). HOW is `refused` for a path whose call failed with
+ * EPERM or ENOSYS: a container's own seccomp profile may have answered before anybody could see the call.
+ * Other lines are results: a word, a tab, a value.
  */
 #ifndef FILE_CALLS_H
 #define FILE_CALLS_H

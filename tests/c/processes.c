@@ -73,8 +73,10 @@ static int mode_churn(char **arguments)
 static void *open_in_own_folder(void *number)
 {
     int own = (int)(intptr_t)number;
-    if (unshare(CLONE_FS) < 0)
-        fail("unshare(CLONE_FS)");
+    if (unshare(CLONE_FS) < 0) { /* Docker's default seccomp profile forbids it */
+        result("own-folders-refused", errno);
+        return NULL;
+    }
     if (chdir(below("own-%d", own)) < 0)
         fail("chdir");
     expect_below("looked-up", "own-%d", own);

@@ -39,6 +39,8 @@ def test_threads_and_forks_are_seen(watcher_class: Any, calls: FileCalls, mode: 
         watcher.step("processes")
         said = calls.run(watcher, *mode)
     observed = watcher.finish()
+    if "own-folders-refused" in said.results:
+        pytest.skip("this container forbids a thread a working folder of its own")
     assert said.expected
     assert missed(said, observed) == []
     assert set(below(observed, calls.folder)) == said.paths()
