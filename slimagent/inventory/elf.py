@@ -1,6 +1,6 @@
 """What an ELF file asks the loader for. Structures as in elf(5) and <elf.h>; a pure function over a reader.
 
-Not pyelftools: it builds an object for every field and takes milliseconds for what takes tens of microseconds here,
+Not pyelftools: it builds an object for every field and takes some ten times as long (docs/architecture.md),
 and an image has thousands of libraries. The tests hold the two against each other.
 """
 
