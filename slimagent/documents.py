@@ -10,19 +10,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
+from slimagent.errors import DocumentError
 from slimagent.model import (
     Access,
     Change,
     ChangeKind,
     CheckResult,
     Comparison,
+    Edit,
     Entry,
     How,
     Item,
     Loss,
     Missed,
     Outcome,
+    Package,
     Plan,
+    PlannedPackage,
     Reason,
     Receipt,
     Trace,
@@ -164,7 +168,10 @@ def _get_access(row: Any) -> Access:
 
 
 def encode_plan(plan: Plan) -> bytes:
-    """A plan as bytes. Rows of `entries` are [path, index into reasons, size, modification time in ns]."""
+    """A plan as bytes.
+
+    Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
+    """
     body = {
         "tool": plan.tool,
         "level": plan.level,
@@ -182,7 +189,11 @@ def encode_plan(plan: Plan) -> bytes:
         {
             "unresolved": ([to_text(path), needed] for path, needed in plan.unresolved),
             "changes": map(_put_change, plan.changes),
+            "problems": ([to_text(path), why] for path, why in plan.problems),
+            "edits": ([to_text(edit.path), edit.kind, list(edit.keys)] for edit in plan.edits),
             "reasons": map(_put_reason, plan.reasons),
+            "packages": map(_put_package, plan.packages),
+            "further": ([at, list(owners)] for at, owners in plan.further),
             "entries": ([to_text(path), *rest] for path, *rest in plan.entries),
         },
     )
@@ -196,6 +207,8 @@ def _put_reason(reason: Reason) -> dict[str, Any]:
         row["source"] = to_text(reason.source)
     if reason.steps:
         row["steps"] = list(reason.steps)
+    if reason.package is not None:
+        row["package"] = reason.package
     return row
 
 
@@ -208,7 +221,64 @@ def _get_reason(row: Any) -> Reason:
         detail=string(row.get("detail", "")),
         source=absolute(row["source"]) if "source" in row else None,
         steps=indices(row.get("steps", [])),
+        package=whole(row["package"]) if "package" in row else None,
     )
+
+
+def _put_package(each: PlannedPackage) -> list[Any]:
+    package = each.package
+    named = [package.kind, package.name, package.version, to_text(package.place), package.section, package.essential]
+    return [*named, each.reason, each.files, each.size, each.kept, list(each.requires)]
+
+
+def _get_package(row: Any) -> PlannedPackage:
+    kind, name, version, place, section, essential, reason, files, size, kept, requires = cells(row, 11)
+    if not isinstance(essential, bool):
+        raise TypeError(f"{essential!r} is neither true nor false")
+    package = Package(
+        kind=string(kind),
+        name=string(name),
+        version=string(version),
+        place=absolute(place),
+        section=string(section),
+        essential=essential,
+    )
+    return PlannedPackage(
+        package=package,
+        reason=whole(reason),
+        files=whole(files),
+        size=whole(size),
+        kept=whole(kept),
+        requires=indices(requires),
+    )
+
+
+def _get_edit(row: Any) -> Edit:
+    path, kind, keys = cells(row, 3)
+    if not isinstance(keys, list):
+        raise TypeError(f"{keys!r} is not a list of keys")
+    return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
+
+
+def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
+    at, owners = cells(row, 2)
+    return whole(at), indices(owners)
+
+
+def _sound(plan: Plan, document: str) -> Plan:
+    """The plan, if every index in it leads somewhere. Raises DocumentError."""
+    count, reasons = len(plan.packages), len(plan.reasons)
+    wrong = [
+        *(each.reason for each in plan.packages if not 0 <= each.reason < reasons),
+        *(at for each in plan.packages for at in each.requires if at >= count),
+        *(each.package for each in plan.reasons if each.package is not None and not 0 <= each.package < count),
+        *(each.owner for each in plan.entries if not -1 <= each.owner < count),
+        *(entry for entry, _ in plan.further if not 0 <= entry < len(plan.entries)),
+        *(at for _, owners in plan.further for at in owners if at >= count),
+    ]
+    if wrong:
+        raise DocumentError(f"{document}: index {wrong[0]} leads nowhere", "the document is damaged; make it again")
+    return plan
 
 
 def decode_plan(data: bytes, document: str = "plan") -> Plan:
@@ -217,12 +287,12 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
     reasons = place["reasons"].rows(_get_reason)
 
     def entry(row: Any) -> Entry:
-        path, reason, size, mtime = cells(row, 4)
+        path, reason, size, mtime, owner = cells(row, 5)
         if not 0 <= whole(reason) < len(reasons):
             raise ValueError(f"there is no reason {reason}")
-        return Entry(absolute(path), reason, whole(size), whole(mtime))
+        return Entry(absolute(path), reason, whole(size), whole(mtime), whole(owner))
 
-    return Plan(
+    made = Plan(
         tool=place["tool"].text(),
         level=place["level"].text(),
         root=place["root"].path(),
@@ -236,7 +306,12 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         entries=place["entries"].rows(entry),
         changes=place["changes"].rows(_get_change),
         unresolved=place["unresolved"].rows(_get_noted),
+        packages=place["packages"].rows(_get_package),
+        further=place["further"].rows(_get_further),
+        edits=place["edits"].rows(_get_edit),
+        problems=place["problems"].rows(_get_noted),
     )
+    return _sound(made, document)
 
 
 # Receipt, verification, checks
@@ -261,6 +336,7 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         bytes_dropped=place["bytes_dropped"].integer(),
         written=place["written"].integer(),
         sha256=place["sha256"].text(),
+        edited=place["edited"].integer(),
         left_alone=place["left_alone"].rows(_get_noted),
     )
 

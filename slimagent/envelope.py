@@ -13,7 +13,8 @@ import orjson
 from slimagent.errors import DocumentError
 from slimagent.paths import from_text
 
-VERSION = 1
+# The version of each schema that is not at its first.
+VERSIONS = {"slimagent/plan": 2, "slimagent/receipt": 2}
 _BATCH = 1000  # rows
 _SURROGATE = re.compile("[\ud800-\udfff]")  # PEP 383: how Python holds a byte that is not UTF-8
 
@@ -23,7 +24,7 @@ _E = TypeVar("_E", bound=Enum)
 
 def dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | None = None) -> bytes:
     """One JSON object; each long list is written a record a line, so that two documents can be compared with diff."""
-    head = _json({"schema": schema, "version": VERSION, **body}, orjson.OPT_INDENT_2)
+    head = _json({"schema": schema, "version": VERSIONS.get(schema, 1), **body}, orjson.OPT_INDENT_2)
     parts = [head[:-2]]
     for name, rows in (records or {}).items():
         parts.append(b',\n  "%b": [\n' % name.encode())
@@ -162,9 +163,10 @@ def load(data: bytes, schema: str, document: str) -> Place:
     if found != schema:
         raise DocumentError(f"{document}: this is a {found}", f"a {schema} is expected")
     version = value.get("version")
-    if version != VERSION or isinstance(version, bool):
+    known = VERSIONS.get(schema, 1)
+    if version != known or isinstance(version, bool):
         raise DocumentError(
-            f"{document}: version {version!r} of {schema} is not known (this slimagent knows {VERSION})",
+            f"{document}: version {version!r} of {schema} is not known (this slimagent knows {known})",
             "use the slimagent that wrote it, or a newer one",
         )
     return Place(value, "", document)

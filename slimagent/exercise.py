@@ -10,7 +10,8 @@ from typing import Protocol
 
 from slimagent import checks
 from slimagent.errors import UsageError
-from slimagent.model import CheckResult, CheckSpec, Outcome
+from slimagent.model import CheckResult, Outcome
+from slimagent.rules import CheckSpec
 from slimagent.session import Session
 from slimagent.trace.foreground import foreground
 from slimagent.trace.seccomp import Seccomp

@@ -1,7 +1,6 @@
-"""The nouns. Frozen, slotted, keyword-only; no I/O and no JSON.
+"""The nouns. Frozen, slotted, keyword-only; no I/O and no JSON. Those of profiles are in `rules`.
 
-Paths are `bytes`: absolute, inside the image's root file system, exactly as the kernel knows them.
-Sizes are bytes, times are nanoseconds since the epoch unless a name says otherwise.
+Paths are `bytes`: absolute, inside the image's root, as the kernel knows them. Sizes are bytes, times nanoseconds.
 """
 
 from __future__ import annotations
@@ -113,6 +112,66 @@ class Trace:
     losses: tuple[Loss, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What a package manager (or a person, by hand) installed as one thing.
+
+    `kind` names the manager: dpkg, conda, python, r, vscode, npm, component. `place` tells packages of one kind and
+    name apart: the folder of the environment, library or extensions they lie in, `/` for the system's own. `section` is
+    the manager's own classification (dpkg's `libdevel`). `essential`: the system does not work without it.
+    """
+
+    kind: str
+    name: str
+    version: str = ""
+    place: bytes = b"/"
+    section: str = ""
+    essential: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """A package as its owner's reader found it; entries are indices into the inventory.
+
+    `files` is what it owns: files, links, and the folders that are its own alone. `identity` is the part of `files`
+    that says who it is and lets it be found (dist-info, DESCRIPTION, dpkg's info files): it goes when the package goes,
+    and to read it is not to use the package. `requires` are its hard dependencies that are installed, as indices into
+    the reader's own list with the requirement's text; `missing` are the texts of those that are not. `records` are its
+    places in files that it shares with others: (path, kind of file, its key in it), see `Edit`.
+    """
+
+    package: Package
+    files: list[int] = field(default_factory=list)
+    identity: list[int] = field(default_factory=list)
+    requires: list[tuple[int, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    records: list[tuple[bytes, str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Owners:
+    """Whose the inventory's entries are. Package `p` is `packages[p]`, owns the entries `files[p]`, and so on.
+
+    `of` has each entry's first owner, or -1; `more` its further ones (a file of a Debian package can be a file of an R
+    package too). `weak` marks entries that are a package's identity: to read one is not to use the package.
+    """
+
+    packages: list[Package] = field(default_factory=list)
+    files: list[array[int]] = field(default_factory=list)
+    requires: list[tuple[tuple[int, str], ...]] = field(default_factory=list)
+    missing: list[tuple[str, ...]] = field(default_factory=list)
+    records: list[tuple[tuple[bytes, str, str], ...]] = field(default_factory=list)
+    of: array[int] = field(default_factory=lambda: array("i"))
+    more: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    weak: bytearray = field(default_factory=bytearray)
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def owners(self, at: int) -> tuple[int, ...]:
+        """Every owner of an entry, the first one first."""
+        first = self.of[at] if self.of else -1
+        return () if first < 0 else (first, *self.more.get(at, ()))
+
+
 class Verdict(str, enum.Enum):
     """What happens to a path."""
 
@@ -124,7 +183,9 @@ class Verdict(str, enum.Enum):
 class Reason:
     """Why a path has its verdict. `source` is the kept path that drags this one in, if one does.
 
-    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`.
+    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`. `package` is
+    the index in `Plan.packages` of the package that this rests on: the one that a file stays or goes with, or the one
+    that requires a package.
     """
 
     verdict: Verdict
@@ -132,15 +193,49 @@ class Reason:
     detail: str = ""
     source: bytes | None = None
     steps: tuple[int, ...] = ()
+    package: int | None = None
 
 
 class Entry(NamedTuple):
-    """One path of the image and the index of its reason; a plan has one per path of the inventory."""
+    """One path of the image, the index of its reason, and the index of its first owner (-1 for none).
+
+    A plan has one per path of the inventory.
+    """
 
     path: bytes
     reason: int
     size: int
     mtime_ns: int
+    owner: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPackage:
+    """A package and its verdict; `requires` are the packages it cannot do without, as indices into `Plan.packages`.
+
+    `size` is the sum of its regular files' sizes, `kept` of those that stay.
+    """
+
+    package: Package
+    reason: int
+    files: int
+    size: int
+    kept: int
+    requires: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A change to a file that packages share, so that it speaks only of what is there.
+
+    By `kind`, `keys` are: `dpkg-status` the packages whose paragraphs go, `dpkg-alternatives` the programs that are no
+    longer a choice, `vscode-extensions` the identifiers and `npm-lock` the locations that go, `dpkg-exclude`
+    the patterns that dpkg is to leave out from now on (the file is made).
+    """
+
+    path: bytes
+    kind: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +243,9 @@ class Plan:
     """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
 
     `excluded` are the agent's own folders and its output: never part of the image. `entries` are sorted as
-    the inventory is. `unresolved` are names that a kept file asks for and that the image does not have.
+    the inventory is. `unresolved` are names that a kept file asks for and that the image does not have. `packages` are
+    the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
+    `problems` are package records that could not be understood: what they speak of has no owner.
     """
 
     tool: str
@@ -164,14 +261,18 @@ class Plan:
     entries: tuple[Entry, ...]
     changes: tuple[Change, ...]
     unresolved: tuple[tuple[bytes, str], ...] = ()
+    packages: tuple[PlannedPackage, ...] = ()
+    further: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    edits: tuple[Edit, ...] = ()
+    problems: tuple[tuple[bytes, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """The deed: what apply did with a plan (named by the SHA-256 of its bytes).
 
-    `sha256` and `written` describe an export's file. `left_alone` are paths that the plan would drop and
-    apply did not, with the reason.
+    `sha256` and `written` describe an export's file. `left_alone` are paths that the plan would drop or edit and
+    apply did not, with the reason. `edited` counts files and links that the plan's edits changed, made or removed.
     """
 
     tool: str
@@ -184,6 +285,7 @@ class Receipt:
     written: int
     sha256: str
     left_alone: tuple[tuple[bytes, str], ...]
+    edited: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,38 +325,6 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepRule:
-    """Paths that stay whatever the trace says (`paths.Pattern` syntax), and why."""
-
-    pattern: str
-    why: str
-    follow: bool = False  # what a matched symbolic link leads to stays as well
-
-
-Parameter = str | int | float | bool | tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSpec:
-    """A check that a profile asks for: its kind, a name, a limit in seconds, and what the kind needs."""
-
-    kind: str
-    name: str
-    seconds: float = 600.0
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What a kind of image is exercised with, and what stays in it by rule."""
-
-    name: str
-    description: str
-    checks: tuple[CheckSpec, ...] = ()
-    keep: tuple[KeepRule, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """Who a command runs as."""
 
@@ -269,9 +339,8 @@ class User:
 class Needs:
     """What a file drags in when it is loaded or executed, as its own bytes say it.
 
-    `interpreter` is an ELF file's PT_INTERP or a script's `#!` program, `via_env` the program that
-    `#!/usr/bin/env NAME` looks up, `libraries` the DT_NEEDED names, `search` the folders of DT_RPATH and
-    DT_RUNPATH with `$ORIGIN` and its kin still in them.
+    `interpreter` is an ELF file's PT_INTERP or a script's `#!` program, `via_env` what `#!/usr/bin/env NAME` looks up,
+    `libraries` the DT_NEEDED names, `search` the folders of DT_RPATH and DT_RUNPATH with `$ORIGIN` still in them.
     """
 
     interpreter: bytes = b""

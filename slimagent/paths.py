@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+# Where programs are searched when nothing else is known: the usual PATH of an image.
+USUAL_PATH = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 MAXIMUM_LINKS = 40  # path_resolution(7): a lookup that follows more links than this ends in ELOOP
 
 
@@ -48,6 +50,19 @@ def within_any(path: bytes, folders: Iterable[bytes]) -> bool:
 def sort_key(path: bytes) -> tuple[bytes, ...]:
     """Order by components: a folder right before what it holds."""
     return tuple(path.split(b"/"))
+
+
+# PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc; a NAME can hold dots, and so can the tag of a test runner.
+_TAGGED = re.compile(rb"(.+)\.(?!opt-)[a-z]+-?\d[^/]*\.pyc", re.DOTALL)
+
+
+def source_of(compiled: bytes) -> bytes:
+    """The source of a byte code file: PEP 3147's `__pycache__/NAME.TAG.pyc`, or the old `NAME.pyc` beside it."""
+    folder, last = parent(compiled), name(compiled)
+    if folder.endswith(b"/__pycache__"):
+        tagged = _TAGGED.fullmatch(last)
+        return join(parent(folder), (last[: -len(b".pyc")] if tagged is None else tagged[1]) + b".py")
+    return compiled[:-1]
 
 
 class Resolution(NamedTuple):
@@ -153,9 +168,15 @@ def _unescape(code: bytes) -> bytes:
 def pattern(text: str) -> re.Pattern[bytes]:
     """A rule's path pattern: `*` and `?` (one byte) stay inside one component, `**` spans any number of them.
 
-    `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` at any depth below `/usr`.
+    `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` at any depth below `/usr`. Raises ValueError as
+    `from_text` does.
     """
-    out, data, at = b"", from_text(text), 0
+    return re.compile(expression(from_text(text)), re.DOTALL)
+
+
+def expression(data: bytes) -> bytes:
+    """The regular expression of a pattern, or of one component of it, given as bytes; for DOTALL and fullmatch."""
+    out, at = b"", 0
     while at < len(data):
         if data[at : at + 4] == b"/**/":
             out, at = out + b"/(?:.*/)?", at + 4
@@ -167,7 +188,7 @@ def pattern(text: str) -> re.Pattern[bytes]:
             out, at = out + b"[^/]", at + 1
         else:
             out, at = out + re.escape(data[at : at + 1]), at + 1
-    return re.compile(out, re.DOTALL)
+    return out
 
 
 def matcher(texts: Iterable[str]) -> Callable[[bytes], int | None]:

@@ -6,17 +6,19 @@ import contextlib
 import importlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from slimagent import __version__, apply, documents
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
+from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.changes import changes
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
+from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
 from slimagent.model import (
     Access,
@@ -27,14 +29,18 @@ from slimagent.model import (
     Trace,
     Verification,
 )
-from slimagent.paths import Resolver, within_any
-from slimagent.plan.decide import FAILED_STEP, Evidence, decide, fit, useless
+from slimagent.paths import USUAL_PATH, Resolver, normalise, within_any
+from slimagent.plan.admit import FAILED_STEP, fit, useless
+from slimagent.plan.decide import decide
+from slimagent.plan.evidence import Evidence
 from slimagent.session import Session, require_readable, user_name
 from slimagent.trace.select import select
 from slimagent.trace.watcher import Observed
 from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 TOOL = f"slimagent {__version__}"
+FORESEEN = frozenset({"only-looked-up"})  # kinds of reasons: what the plan drops although it was looked up
+STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
@@ -134,6 +140,8 @@ def plan(
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
     contents = Contents(session.root)
+    with reporter.phase("find the owners of files"):
+        owned = owners(inventory)
     with reporter.phase("plan", "files") as progress:
         made = decide(
             Evidence(
@@ -143,7 +151,10 @@ def plan(
                 fingerprint=fingerprint(inventory),
                 contents=contents,
                 loader=loader(inventory),
-                rules=session.profile.keep,
+                rules=session.profile.rules,
+                owners=owned,
+                shells=login_shells(inventory),
+                search=search_path(session.env),
                 excluded=session.excluded,
                 accepted=accepted,
             ),
@@ -156,6 +167,12 @@ def plan(
             "run as root, or mend the files",
         )
     return made
+
+
+def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The absolute folders of an environment's PATH, then those that an image usually has."""
+    folders = [os.fsencode(folder) for folder in env.get("PATH", "").split(":") if folder.startswith("/")]
+    return tuple(dict.fromkeys((*map(normalise, folders), *USUAL_PATH)))
 
 
 def also_excluded(session: Session, excluded: tuple[bytes, ...]) -> Session:
@@ -210,10 +227,10 @@ def verify(
 
     Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
     watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
-    slim image; only a folder's listing still shows them.
+    slim image; only a folder's listing still shows them. So the records of packages that went are not masked: a
+    listing that names a record which then is not there is a state that no image is ever in.
     """
     dropped = dropped_paths(made)
-    is_dropped = mask(dropped, read_link)
     prefix = b"" if session.root == b"/" else session.root
     there = sum(os.path.lexists(prefix + path) for path in dropped)
     if there and there != len(dropped):
@@ -221,6 +238,9 @@ def verify(
             f"{there} of {len(dropped)} dropped files are still there: the image is neither whole nor slim",
             "run `slimagent apply --in-place` again to finish it, or verify in a new container of the image",
         )
+    listed = STILL_LISTED if there else frozenset()
+    is_dropped = mask(dropped_paths(made, listed), read_link)
+    is_missed = mask(dropped_paths(made, listed | FORESEEN), read_link)
     with reporter.phase("run again on the slim image"):
         watched = watch(session, steps, reporter, is_dropped if there else None)
     comparisons = compare(baseline, watched.results)
@@ -234,7 +254,7 @@ def verify(
         and not unproved(baseline, watched.results),
         steps=watched.results,
         comparisons=comparisons,
-        missed=missed(is_dropped, accesses, [result.name for result in watched.results]),
+        missed=missed(is_missed, accesses, [result.name for result in watched.results]),
         losses=watched.observed.losses,
     )
 

@@ -9,7 +9,7 @@ from slimagent import profile
 from slimagent.checks import detect as detecting
 from slimagent.errors import UsageError
 from slimagent.files import read
-from slimagent.model import Profile
+from slimagent.rules import Profile
 
 BASE = "base"
 _HERE = os.path.dirname(os.path.abspath(__file__))

@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass, field
 
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.model import Inventory, Profile, User
+from slimagent.model import Inventory, User
 from slimagent.paths import to_text
+from slimagent.rules import Profile
 
 # What a container engine puts into a container and no image holds.
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")

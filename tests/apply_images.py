@@ -115,7 +115,7 @@ def plan_for(
         Entry(
             path,
             DROP if path in drop else CREATED if path in created else KEEP,
-            inventory.sizes[at],
+            inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0,
             inventory.mtimes[at],
         )
         for at, path in enumerate(inventory.paths)

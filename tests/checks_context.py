@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from slimagent.checks import Context, run, spawn_plainly
-from slimagent.model import CheckResult, CheckSpec, Item, Parameter, User
+from slimagent.model import CheckResult, Item, User
+from slimagent.rules import CheckSpec, Parameter
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/nonexistent")

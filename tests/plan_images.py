@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,22 +14,27 @@ import pytest
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
+from slimagent.inventory.owners import owners
+from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
 from slimagent.model import (
     Access,
     Change,
     CheckResult,
+    Found,
     How,
     Inventory,
-    KeepRule,
     Outcome,
+    Package,
     Plan,
     Reason,
     Trace,
     Verdict,
 )
-from slimagent.plan.decide import Evidence, decide
+from slimagent.plan.decide import decide
+from slimagent.plan.evidence import Evidence
 from slimagent.plan.explain import Explainer
+from slimagent.rules import CruftRule, KeepRule, Rules
 
 STEP = CheckResult(name="smoke", kind="command", outcome=Outcome.PASSED, seconds=1.0, status=0)
 
@@ -129,7 +134,7 @@ def evidence_for(
         fingerprint=trace.after,
         contents=Contents(inventory.root),
         loader=loader(inventory),
-        rules=rules,
+        rules=Rules(keep=rules, budget=0),
     )
 
 
@@ -168,4 +173,85 @@ def _is_folder(path: Path) -> bool:
 
 def chain(plan: Plan, path: str) -> list[str]:
     """The paths that a verdict rests on, the last one first asked for."""
-    return [os.fsdecode(each) for each, _ in Explainer(plan).explain(os.fsencode(path)).chain]
+    return [each for each, _ in Explainer(plan).explain(os.fsencode(path)).chain]
+
+
+# Packages
+
+SEARCH = (b"/opt/env/bin", b"/usr/bin")
+
+
+@dataclass
+class Installed:
+    """A package as a data base records it; `files` and `identity` are paths of the image."""
+
+    name: str  # KIND:NAME
+    files: Iterable[str] = ()
+    identity: Iterable[str] = ()
+    requires: Iterable[str] = ()
+    records: Iterable[tuple[bytes, str, str]] = ()
+    essential: bool = False
+    section: str = ""
+
+
+def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
+    """What a reader finds whose data base says this."""
+    at = {each.name: number for number, each in enumerate(packages)}
+
+    def find(image: Image) -> list[Found]:
+        index = image.inventory.index
+        return [
+            Found(
+                package=Package(
+                    kind=each.name.partition(":")[0],
+                    name=each.name.partition(":")[2],
+                    version="1",
+                    essential=each.essential,
+                    section=each.section,
+                ),
+                files=[index[path.encode()] for path in each.files],
+                identity=[index[path.encode()] for path in each.identity],
+                requires=[(at[name], f"{name} (>= 1)") for name in each.requires],
+                records=list(each.records),
+            )
+            for each in packages
+        ]
+
+    return find
+
+
+def plan_of(
+    root: Path,
+    packages: Sequence[Installed] = (),
+    accesses: Iterable[Access | str] = (),
+    rules: Rules | None = None,
+    level: str = "package",
+    steps: tuple[CheckResult, ...] = (STEP,),
+    shells: tuple[bytes, ...] = (),
+    changes: tuple[Change, ...] = (),
+) -> Plan:
+    """The plan for the image at `root` in which these packages are installed."""
+    evidence = evidence_for(root, accesses, changes=changes)
+    made = replace(
+        evidence,
+        owners=owners(evidence.inventory, (reader(packages),)),
+        trace=replace(evidence.trace, steps=steps),
+        rules=rules if rules is not None else Rules(),
+        search=SEARCH,
+        shells=shells,
+    )
+    return decide(made, level)
+
+
+def staying(plan: Plan) -> dict[str, Reason]:
+    """The packages that stay, with why."""
+    found = {f"{each.package.kind}:{each.package.name}": plan.reasons[each.reason] for each in plan.packages}
+    return {name: why for name, why in found.items() if why.verdict is Verdict.KEEP}
+
+
+def kinds(plan: Plan, *paths: str) -> list[str]:
+    return [reason(plan, path).kind for path in paths]
+
+
+def cruft(*patterns: str, **more: object) -> CruftRule:
+    return CruftRule(name="some", patterns=patterns, why="of no use", risk="none", **more)  # type: ignore[arg-type]

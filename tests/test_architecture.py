@@ -12,7 +12,7 @@ import pytest
 import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
-BASE = {"errors", "model", "paths", "files"}
+BASE = {"errors", "model", "rules", "paths", "files"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -22,16 +22,21 @@ EDGES = {
     "__main__": {"cli.main"},
     "errors": set(),
     "model": set(),
+    "rules": set(),
     "paths": set(),
     "files": {"errors", "paths"},
     "envelope": {"errors", "paths"},
-    "documents": {"envelope", "model", "paths"},
-    "profile": {"errors", "model", "paths"},
-    "profiles": {"errors", "model", "files", "profile", "checks.detect"},
-    "session": {"errors", "model", "paths"},
+    "documents": {"envelope", "errors", "model", "paths"},
+    "path_rules": {"paths"},
+    "profile": {"errors", "profile_rules", "profile_table", "rules"},
+    "profile_rules": {"errors", "profile_table", "rules"},
+    "profile_table": {"errors", "paths"},
+    "profiles": {"errors", "files", "profile", "checks.detect", "rules"},
+    "session": {"errors", "model", "paths", "rules"},
     "exercise": {
         "errors",
         "model",
+        "rules",
         "checks",
         "session",
         "trace.foreground",
@@ -40,17 +45,21 @@ EDGES = {
         "trace.watcher",
     },
     "pipeline": {
-        *BASE,
+        *(BASE - {"rules"}),
         VERSION,
         "apply",
         "documents",
         "exercise",
+        "inventory.accounts",
         "inventory.changes",
         "inventory.contents",
         "inventory.fingerprint",
         "inventory.loader",
+        "inventory.owners",
         "inventory.scan",
+        "plan.admit",
         "plan.decide",
+        "plan.evidence",
         "session",
         "trace.select",
         "trace.watcher",
@@ -73,10 +82,12 @@ EDGES = {
 }
 
 PURE = (
-    *("errors.py", "model.py", "paths.py", "envelope.py", "documents.py", "profile.py"),
+    *("errors.py", "model.py", "rules.py", "paths.py", "envelope.py", "documents.py", "path_rules.py"),
+    *("profile.py", "profile_rules.py", "profile_table.py"),
     *("plan/*.py", "verify/*.py", "report/*.py"),
     *("trace/filter.py", "trace/syscalls.py", "trace/record.py", "trace/watcher.py"),
-    *("apply/decide.py", "apply/pax.py"),
+    *("apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
+    *("apply/alternative_links.py", "apply/draft.py", "apply/edits.py"),
     *("inventory/elf.py", "inventory/fingerprint.py", "inventory/changes.py"),
 )
 EFFECTS = {"os", "subprocess", "ctypes", "click", "socket", "time"}
@@ -163,7 +174,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        foreign = {name for name in own_imports(path) if room(name) not in {*BASE, stage, VERSION}}
+        foreign = {name for name in own_imports(path) if room(name) not in {*BASE, "path_rules", stage, VERSION}}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 
 

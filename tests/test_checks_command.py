@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from slimagent import checks
 from slimagent.checks.output import Output, last_lines
 from slimagent.errors import UsageError
-from slimagent.model import CheckSpec, Outcome
+from slimagent.model import Outcome
+from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.checks.jupyter import python_kernel, references
-from slimagent.model import CheckResult, CheckSpec, Outcome
+from slimagent.model import CheckResult, Outcome
+from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp
 
 __all__ = ["place"]  # a fixture

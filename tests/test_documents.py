@@ -62,14 +62,16 @@ TRACES = st.builds(
     changes=tuples(CHANGES),
     losses=tuples(LOSSES),
 )
-REASONS = st.builds(
-    model.Reason,
-    verdict=members(model.Verdict),
+PACKAGES = st.builds(
+    model.Package,
     kind=TEXTS,
-    detail=TEXTS,
-    source=st.none() | PATHS,
-    steps=STEPS,
+    name=TEXTS,
+    version=TEXTS,
+    place=PATHS,
+    section=TEXTS,
+    essential=st.booleans(),
 )
+EDITS = st.builds(model.Edit, path=PATHS, kind=TEXTS, keys=tuples(TEXTS))
 RECEIPTS = st.builds(
     model.Receipt,
     tool=TEXTS,
@@ -82,6 +84,7 @@ RECEIPTS = st.builds(
     written=COUNTS,
     sha256=TEXTS,
     left_alone=tuples(st.tuples(PATHS, TEXTS)),
+    edited=COUNTS,
 )
 VERIFICATIONS = st.builds(
     model.Verification,
@@ -106,15 +109,50 @@ VERIFICATIONS = st.builds(
 
 @st.composite
 def plans(draw: st.DrawFn) -> model.Plan:
-    """A plan whose entries have reasons that it has."""
-    reasons = draw(st.lists(REASONS, min_size=1, max_size=3))
-    entries = st.builds(
-        model.Entry,
-        path=PATHS,
-        reason=st.integers(0, len(reasons) - 1),
-        size=COUNTS,
-        mtime_ns=st.integers(-(2**63), 2**64 - 1),  # ext4 has times up to 2446, and 63 bits end in 2262
+    """A plan whose entries and packages have reasons that it has, and packages that it has."""
+    owners = draw(st.lists(PACKAGES, max_size=3))
+    numbers = tuples(st.integers(0, len(owners) - 1)) if owners else st.just(())
+    reasons = draw(
+        st.lists(
+            st.builds(
+                model.Reason,
+                verdict=members(model.Verdict),
+                kind=TEXTS,
+                detail=TEXTS,
+                source=st.none() | PATHS,
+                steps=STEPS,
+                package=st.none() | st.integers(0, len(owners) - 1) if owners else st.none(),
+            ),
+            min_size=1,
+            max_size=3,
+        )
     )
+    some_reason = st.integers(0, len(reasons) - 1)
+    entries = draw(
+        tuples(
+            st.builds(
+                model.Entry,
+                path=PATHS,
+                reason=some_reason,
+                size=COUNTS,
+                mtime_ns=st.integers(-(2**63), 2**64 - 1),  # ext4 has times up to 2446, and 63 bits end in 2262
+                owner=st.integers(-1, len(owners) - 1),
+            )
+        )
+    )
+    planned = [
+        st.builds(
+            model.PlannedPackage,
+            package=st.just(each),
+            reason=some_reason,
+            files=COUNTS,
+            size=COUNTS,
+            kept=COUNTS,
+            requires=numbers,
+        )
+        for each in owners
+    ]
+    further = tuples(st.tuples(st.integers(0, len(entries) - 1), numbers)) if entries else st.just(())
     return model.Plan(
         tool=draw(TEXTS),
         level=draw(TEXTS),
@@ -126,9 +164,13 @@ def plans(draw: st.DrawFn) -> model.Plan:
         accepted=draw(tuples(TEXTS)),
         steps=draw(tuples(TEXTS)),
         reasons=tuple(reasons),
-        entries=draw(tuples(entries)),
+        entries=entries,
         changes=draw(tuples(CHANGES)),
         unresolved=draw(tuples(st.tuples(PATHS, TEXTS))),
+        packages=draw(st.tuples(*planned)),
+        further=draw(further),
+        edits=draw(tuples(EDITS)),
+        problems=draw(tuples(st.tuples(PATHS, TEXTS))),
     )
 
 
@@ -180,7 +222,10 @@ TRACE = model.Trace(
     changes=(CHANGE,),
     losses=(LOSS,),
 )
-REASON = model.Reason(verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2))
+REASON = model.Reason(
+    verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
+)
+VIM = model.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
 PLAN = model.Plan(
     tool="slimagent 0",
     level="file",
@@ -192,9 +237,16 @@ PLAN = model.Plan(
     accepted=("overflow",),
     steps=("imports",),
     reasons=(REASON, dataclasses.replace(REASON, verdict=model.Verdict.DROP)),
-    entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2)),
+    entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2, 0)),
     changes=(CHANGE,),
     unresolved=((b"/bin/x", "libgone.so"),),
+    packages=(
+        model.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,)),
+        model.PlannedPackage(package=model.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
+    ),
+    further=((1, (1,)),),
+    edits=(model.Edit(path=b"/status", kind="dpkg-status", keys=("vim:amd64",)),),
+    problems=((b"/lib/\xe9", "cut short"),),
 )
 RECEIPT = model.Receipt(
     tool="slimagent 0",
@@ -207,6 +259,7 @@ RECEIPT = model.Receipt(
     written=5,
     sha256="ee",
     left_alone=((b"/y", "it changed"),),
+    edited=6,
 )
 VERIFICATION = model.Verification(
     tool="slimagent 0",
@@ -351,13 +404,16 @@ def understands(said: Any, understood: Any) -> bool:
     return same(said, understood)
 
 
+OPTIONAL = ("detail", "source", "steps", "package")  # of a reason
+
+
 @each_kind
 def test_a_missing_member_is_refused(kind: Kind) -> None:
     """Without any one of its members or cells, a document is refused, but for lists that may be shorter."""
     whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
     for place in places(whole)[1:]:
         value = read_or_refuse(kind, orjson.dumps(without(whole, place)))
-        assert value is None or isinstance(place[-1], int) or place[-1] in ("detail", "source", "steps"), place
+        assert value is None or isinstance(place[-1], int) or place[-1] in OPTIONAL, place
 
 
 @pytest.mark.parametrize(
@@ -374,8 +430,16 @@ def test_a_missing_member_is_refused(kind: Kind) -> None:
         ("trace", ("scopes", 0), "usr", "scopes[0]"),
         ("trace", ("no_new_privileges",), 0, "no_new_privileges"),
         ("plan", ("reasons", 1, "verdict"), "perhaps", "reasons[1]"),
-        ("plan", ("entries", 1), ["/x", 2, 0, 0], "entries[1]"),
-        ("plan", ("entries", 1), ["/x", -1, 0, 0], "entries[1]"),
+        ("plan", ("entries", 1), ["/x", 2, 0, 0, -1], "entries[1]"),
+        ("plan", ("entries", 1), ["/x", -1, 0, 0, -1], "entries[1]"),
+        ("plan", ("entries", 1), ["/x", 0, 0, 0], "entries[1]"),
+        ("plan", ("packages", 0), ["dpkg", "vim"], "packages[0]"),
+        ("plan", ("packages", 1, 5), 0, "packages[1]"),
+        ("plan", ("packages", 1, 3), "usr", "packages[1]"),
+        ("plan", ("packages", 1, 10), [-1], "packages[1]"),
+        ("plan", ("further", 0), [1, "x"], "further[0]"),
+        ("plan", ("edits", 0), ["/status", "dpkg-status", "vim"], "edits[0]"),
+        ("plan", ("problems", 0), ["/status"], "problems[0]"),
         ("plan", ("unresolved", 0), "/a", "unresolved[0]"),
         ("plan", ("root",), "\\x2fetc", "root"),
         ("receipt", ("left_alone", 0), "/a", "left_alone[0]"),
@@ -413,11 +477,36 @@ def test_another_kind_of_document_is_refused(kind: Kind) -> None:
             assert f"slimagent/{kind.name}" in caught.value.hint
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None, True, 1.5, [1]])
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (("packages", 0, 6), 2),
+        (("packages", 0, 6), -1),
+        (("packages", 0, 10), [0, 2]),
+        (("reasons", 0, "package"), 2),
+        (("reasons", 0, "package"), -1),
+        (("entries", 0, 4), 2),
+        (("entries", 0, 4), -2),
+        (("further", 0, 0), 2),
+        (("further", 0, 0), -1),
+        (("further", 0, 1), [0, 2]),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(place: tuple[Any, ...], wrong: Any) -> None:
+    """Neither beyond the last package, reason or entry, nor counted from the end."""
+    whole = orjson.loads(documents.encode_plan(PLAN))
+    with pytest.raises(DocumentError, match="leads nowhere") as caught:
+        documents.decode_plan(orjson.dumps(replaced(whole, place, wrong)), "mine.json")
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("version", [3, 0, "1", None, True, 1.5, [1], "the other"])
 @each_kind
 def test_another_version_is_refused(kind: Kind, version: Any) -> None:
-    """A document of a version that we do not know is refused, with what to do."""
+    """A document of a version that we do not know is refused, with what to do: a plan of the first one, too."""
     whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
+    if version == "the other":
+        version = {1: 2, 2: 1}[whole["version"]]
     with pytest.raises(DocumentError, match="is not known") as caught:
         kind.decode(orjson.dumps({**whole, "version": version}))
     assert one_line(caught.value)

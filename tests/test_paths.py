@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from slimagent import paths
+from slimagent.path_rules import PathRules
 from slimagent.paths import MAXIMUM_LINKS, Resolver, from_text, matcher, normalise, pattern, to_text
 
 PARTS = st.sampled_from([b"", b".", b"..", b"a", b"b", b".c", b"..d", b"e."])
@@ -322,3 +323,75 @@ def test_a_name_written_as_text_is_a_pattern_for_itself(name: bytes) -> None:
     compiled = pattern(to_text(path))
     assert compiled.fullmatch(path)
     assert not compiled.fullmatch(path + b"x")
+
+
+# Many patterns over many paths
+
+_PIECES = [
+    "/",
+    "/",
+    "/a",
+    "/b",
+    "/ab",
+    "*",
+    "**",
+    "?",
+    "/*",
+    "/**/",
+    "/**",
+    ".",
+    ".a",
+    "a*",
+    "*b",
+    "/a*b",
+    "/?b",
+    "/*.a",
+    "*~",
+]
+_TEXTS = st.lists(st.lists(st.sampled_from(_PIECES), max_size=6).map("".join), max_size=8)
+_PARTS = st.sampled_from(
+    [b"a", b"b", b"ab", b"aab", b".", b"", b"x.a", b".a", b"\n", b"~", b"a~", b"*", b"**", b"\xff"]
+)
+_TREES = st.lists(st.lists(_PARTS, max_size=6).map(lambda parts: b"/" + b"/".join(parts)), max_size=12)
+
+
+@settings(max_examples=400)
+@given(_TEXTS, _TREES)
+@example(["/**/a", "/**/**/a", "/**/**", "**", "a", "", "/", "/**/"], [b"/a", b"/b/a", b"a", b"", b"/", b"//", b"/a/"])
+@example(["/*~", "/a*~", "/*?~", "/*"], [b"/~", b"/a~", b"/b~", b"/aa~", b"/"])
+def test_many_patterns_match_as_each_alone(texts: list[str], tree: list[bytes]) -> None:
+    """All patterns at once say of every path what each says alone, in whatever order the paths come."""
+    alone = [pattern(text) for text in texts]
+    expected = {
+        at: tuple(which for which, each in enumerate(alone) if each.fullmatch(path)) for at, path in enumerate(tree)
+    }
+    expected = {at: found for at, found in expected.items() if found}
+    rules = PathRules(texts)
+    assert dict(rules.scan(tree)) == expected
+    assert dict(rules.scan(tree)) == expected  # what is remembered changes nothing
+    backwards = PathRules(texts)
+    for at, path in reversed(list(enumerate(tree))):
+        assert backwards.matches(path) == expected.get(at, ())
+        assert backwards.first(path) == next(iter(expected.get(at, ())), None)
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    """An escape that cannot be read is refused as `pattern` refuses it."""
+    with pytest.raises(ValueError, match="path"):
+        PathRules(["/a", "/\\x41"])
+
+
+def test_patterns_cost_little_where_they_say_nothing() -> None:
+    """The time grows with the paths, not with the patterns times the paths: 300 patterns, 50,000 paths."""
+    texts = [f"/**/none{at}/**/*.x{at}" for at in range(300)]
+    tree = [b"/usr/share/%d/%d/file%d.py" % (at % 50, at % 5000, at) for at in range(50_000)]
+    started = time.process_time()
+    assert list(PathRules(texts).scan(tree)) == []
+    assert time.process_time() - started < 2.0
+
+
+def test_the_deepest_path_is_no_problem() -> None:
+    """A path of 2,047 components, and patterns that all go on at each of them."""
+    rules = PathRules(["/**/a/**/a/**/a/**", "/**/b"])
+    assert rules.matches(b"/a" * 2047) == (0,)
+    assert rules.matches(b"/a" * 2046 + b"/b") == (0, 1)

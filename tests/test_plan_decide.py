@@ -11,18 +11,10 @@ import pytest
 from plan_images import STEP, access, evidence_for, files_kept, link, paths_with, plan_for, reason, write
 
 from slimagent.errors import RefusedError
-from slimagent.model import (
-    Change,
-    ChangeKind,
-    CheckResult,
-    How,
-    Item,
-    KeepRule,
-    Loss,
-    Outcome,
-    Verdict,
-)
-from slimagent.plan.decide import FAILED_STEP, admit, decide, fit, useless
+from slimagent.model import Change, ChangeKind, CheckResult, How, Item, Loss, Outcome, Verdict
+from slimagent.plan.admit import FAILED_STEP, admit, fit, useless
+from slimagent.plan.decide import decide
+from slimagent.rules import KeepRule
 
 
 def test_what_was_asked_for_stays_and_the_rest_goes(tmp_path: Path) -> None:

@@ -10,10 +10,21 @@ from hypothesis import strategies as st
 
 from slimagent import checks, profile, profiles
 from slimagent.errors import DocumentError, UsageError
-from slimagent.model import CheckSpec, KeepRule, Profile
 from slimagent.paths import matcher
+from slimagent.rules import (
+    CheckSpec,
+    CruftRule,
+    KeepRule,
+    LevelRule,
+    PackageRule,
+    Profile,
+    ProtectRule,
+    Rules,
+    StartRule,
+)
 
 CHECK = '[[check]]\nkind = "command"\n'
+CRUFT = "[[cruft]]\nname = 'docs'\npaths = ['/d']\n"
 RULE = '[[keep]]\npath = "/opt/**"\nwhy = "asked for"\n'
 
 
@@ -65,13 +76,132 @@ def test_a_profile_is_read_whole() -> None:
             ),
             CheckSpec(kind="jupyterlab", name="jupyterlab", seconds=600.0),
         ),
-        keep=(KeepRule(pattern="/opt/**", why="asked for", follow=True),),
+        rules=Rules(keep=(KeepRule(pattern="/opt/**", why="asked for", follow=True),)),
     )
 
 
 def test_an_empty_profile_is_one() -> None:
     """A profile may say nothing."""
     assert load("") == Profile(name="top", description="")
+
+
+def test_every_kind_of_rule_is_read() -> None:
+    """Each table and key of the rules ends where the model has it."""
+    found = load(
+        """
+        compiling = false
+        budget = 0
+        keep_cruft = ["docs", "docs"]
+        [[keep]]
+        path = "/p/**"
+        why = "plugins"
+        of_kept = true
+        [[keep-package]]
+        package = "python:jupyter*"
+        why = "the front end"
+        [[cruft]]
+        name = "docs"
+        paths = ["/d/**", "/e"]
+        except = ["/d/copyright"]
+        why = "nobody reads them"
+        risk = "nobody can read them"
+        unless = "compiling"
+        when = "of-package"
+        keep_out = true
+        [[protect]]
+        check = "gpu"
+        packages = ["dpkg:cuda-*", "*:libcu?"]
+        paths = ["/usr/local/cuda*/**"]
+        why = "none here"
+        [[start]]
+        command = ["/init", "-x", ""]
+        why = "the entry point"
+        [[level]]
+        path = "/opt/**"
+        level = "cruft"
+        why = "not a package"
+        """
+    )
+    assert found.rules == Rules(
+        keep=(KeepRule(pattern="/p/**", why="plugins", of_kept=True),),
+        packages=(PackageRule(pattern="python:jupyter*", why="the front end"),),
+        cruft=(
+            CruftRule(
+                name="docs",
+                patterns=("/d/**", "/e"),
+                excepted=("/d/copyright",),
+                why="nobody reads them",
+                risk="nobody can read them",
+                unless="compiling",
+                when="of-package",
+                keep_out=True,
+            ),
+        ),
+        kept_cruft=("docs",),
+        protect=(
+            ProtectRule(
+                check="gpu", packages=("dpkg:cuda-*", "*:libcu?"), paths=("/usr/local/cuda*/**",), why="none here"
+            ),
+        ),
+        start=(StartRule(command=("/init", "-x", ""), why="the entry point"),),
+        levels=(LevelRule(pattern="/opt/**", level="cruft", why="not a package"),),
+        compiling=False,
+        budget=0,
+    )
+
+
+def test_what_is_not_said_is_left_to_the_evidence() -> None:
+    """A profile that says nothing of compiling or of a budget leaves both open; false and 0 are said."""
+    assert (load("").rules.compiling, load("").rules.budget) == (None, None)
+    base = "compiling = true\nbudget = 7\n"
+    found = load('extends = ["base"]', base=base).rules
+    assert (found.compiling, found.budget) == (True, 7)
+    found = load('extends = ["base"]\ncompiling = false\nbudget = 0', base=base).rules
+    assert (found.compiling, found.budget) == (False, 0)
+
+
+def test_rules_of_an_extended_profile_are_replaced_by_their_key() -> None:
+    """A rule for the same package, name, check or paths takes the place of the earlier; what stays is collected."""
+
+    def text(why: str, *more: str) -> str:
+        tables = (
+            f"[[keep-package]]\npackage = 'r:x'\nwhy = '{why}'",
+            f"[[cruft]]\nname = 'c'\npaths = ['/c']\nrisk = 'r'\nwhy = '{why}'",
+            f"[[protect]]\ncheck = 'gpu'\npaths = ['/g']\nwhy = '{why}'",
+            f"[[start]]\ncommand = ['/{why}']\nwhy = '{why}'",
+            f"[[start]]\ncommand = ['/same']\nwhy = '{why}'",
+            f"[[level]]\npath = '/l'\nlevel = 'file'\nwhy = '{why}'",
+        )
+        return "\n".join((*more, *tables))
+
+    found = load(
+        text("mine", "extends = ['base']", "keep_cruft = ['b', 'a']"), base=text("theirs", "keep_cruft = ['a']")
+    ).rules
+    for rules in (found.packages, found.cruft, found.protect, found.levels):
+        assert [rule.why for rule in rules] == ["mine"]
+    assert [rule.command for rule in found.start] == [("/theirs",), ("/same",), ("/mine",)]
+    assert found.kept_cruft == ("a", "b")
+
+
+def test_a_base_that_two_extend_does_not_take_back_what_one_replaced() -> None:
+    """A profile that is extended by several is read once, before all of them."""
+    found = load(
+        'extends = ["left", "right"]',
+        left='extends = ["base"]\n[[keep]]\npath = "/x"\nwhy = "left"',
+        right='extends = ["base"]',
+        base='[[keep]]\npath = "/x"\nwhy = "base"',
+    )
+    assert [rule.why for rule in found.rules.keep] == ["left"]
+
+
+def test_cruft_is_kept_by_a_name_that_a_rule_has() -> None:
+    """To keep cruft that no rule names is refused once the rules are complete: it would be dropped all the same."""
+    one = load(CRUFT + "why = 'w'\nrisk = 'r'")
+    mine = load('keep_cruft = ["docs"]')
+    assert profile.combine("both", "", (one, mine)).rules.kept_cruft == ("docs",)
+    with pytest.raises(UsageError, match=r"profile mine\.keep_cruft: no cruft rule is named 'docs'") as caught:
+        profile.combine("mine", "", (mine,))
+    assert caught.value.hint == "known are none"
 
 
 def test_what_is_extended_comes_first() -> None:
@@ -82,7 +212,7 @@ def test_what_is_extended_comes_first() -> None:
         two='description = "two"\n[[check]]\nkind = "b"\n[[keep]]\npath = "/b"\nwhy = "b"',
     )
     assert [check.kind for check in found.checks] == ["a", "b", "c"]
-    assert [rule.pattern for rule in found.keep] == ["/a", "/b"]
+    assert [rule.pattern for rule in found.rules.keep] == ["/a", "/b"]
     assert found.description == "mine"
 
 
@@ -93,7 +223,7 @@ def test_a_check_of_the_same_name_replaces_the_extended_one() -> None:
         base='[[check]]\nkind = "a"\nname = "same"\nseconds = 5\n[[keep]]\npath = "/x"\nwhy = "theirs"',
     )
     assert found.checks == (CheckSpec(kind="b", name="same"),)
-    assert found.keep == (KeepRule(pattern="/x", why="mine", follow=True),)
+    assert found.rules.keep == (KeepRule(pattern="/x", why="mine", follow=True),)
 
 
 def test_a_profile_that_is_extended_twice_counts_once() -> None:
@@ -101,7 +231,7 @@ def test_a_profile_that_is_extended_twice_counts_once() -> None:
     found = load(
         'extends = ["left", "right"]', left='extends = ["base"]', right='extends = ["base"]', base=CHECK + RULE
     )
-    assert len(found.checks) == len(found.keep) == 1
+    assert len(found.checks) == len(found.rules.keep) == 1
 
 
 def test_a_circle_is_named() -> None:
@@ -146,6 +276,45 @@ def test_a_circle_is_named() -> None:
         ("[[keep]]\npath = \"/a\\u0000\"\nwhy = 'x'", "profile top: keep[0].path: a path cannot hold a NUL"),
         (RULE + "follow = 1", "profile top: keep[0].follow: expected bool, found int"),
         (RULE + "folow = true", "profile top: keep[0]: unknown key 'folow'"),
+        (RULE + "of_kept = 'x'", "profile top: keep[0].of_kept: expected bool, found str"),
+        ("budget = true", "profile top.budget: expected int, found bool"),
+        ("budget = 1.5", "profile top.budget: expected int, found float"),
+        ("budget = -1", "profile top.budget: expected a number of bytes"),
+        ("budget = 9223372036854775808", "profile top.budget: expected a number of bytes"),
+        ("compiling = 1", "profile top.compiling: expected bool, found int"),
+        ("keep_cruft = 'docs'", "profile top.keep_cruft: expected list, found str"),
+        ("keep_cruft = [1]", "profile top.keep_cruft: expected a list of strings"),
+        ("[[keep-package]]\nwhy = 'w'", "profile top: keep-package[0]: package is missing"),
+        ("[[keep-package]]\npackage = 'numpy'\nwhy = 'w'", "keep-package[0].package: 'numpy' is not KIND:NAME"),
+        ("[[keep-package]]\npackage = 'pip:numpy'\nwhy = 'w'", "'pip:numpy' is not KIND:NAME"),
+        ("[[keep-package]]\npackage = 'dpkg:'\nwhy = 'w'", "'dpkg:' is not KIND:NAME"),
+        ("[[keep-package]]\npackage = 'dpkg:a b'\nwhy = 'w'", "'dpkg:a b' is not KIND:NAME"),
+        ("[[keep-package]]\npackage = 'dpkg:a'", "keep-package[0]: why is missing"),
+        (CRUFT + "why = 'w'", "profile top: cruft[0]: risk is missing"),
+        (CRUFT + "risk = 'r'", "profile top: cruft[0]: why is missing"),
+        (CRUFT + "why = 'w'\nrisk = ''", "profile top: cruft[0].risk: every rule says risk"),
+        (
+            CRUFT + "why = 'w'\nrisk = 'r'\nunless = 'never'",
+            "cruft[0].unless: expected '' or 'compiling', found 'never'",
+        ),
+        (CRUFT + "why = 'w'\nrisk = 'r'\nwhen = 'now'", "profile top: cruft[0].when: expected"),
+        (CRUFT + "why = 'w'\nrisk = 'r'\nexcept = ['x']", "cruft[0].except[0]: 'x' is not an absolute path"),
+        (CRUFT + "why = 'w'\nrisk = 'r'\n" + CRUFT + "why = 'w'\nrisk = 'r'", "cruft[1]: a second rule named 'docs'"),
+        ("[[cruft]]\nname = 'd'\nwhy = 'w'\nrisk = 'r'", "profile top: cruft[0].paths: a cruft rule names paths"),
+        (
+            "[[cruft]]\nname = 'My Docs'\npaths = ['/d']\nwhy = 'w'\nrisk = 'r'",
+            "cruft[0].name: 'My Docs' is not made of",
+        ),
+        (
+            "[[cruft]]\nname = 'd'\npaths = ['/d', 7]\nwhy = 'w'\nrisk = 'r'",
+            "cruft[0].paths: expected a list of strings",
+        ),
+        ("[[protect]]\ncheck = 'gpu'\nwhy = 'w'", "profile top: protect[0]: neither packages nor paths"),
+        ("[[protect]]\ncheck = ''\nwhy = 'w'\npaths = ['/x']", "profile top: protect[0].check: expected some text"),
+        ("[[protect]]\ncheck = 'g'\nwhy = 'w'\npackages = ['x']", "protect[0].packages[0]: 'x' is not KIND:NAME"),
+        ("[[start]]\ncommand = []\nwhy = 'w'", "profile top: start[0].command: expected a program"),
+        ("[[start]]\ncommand = '/init'\nwhy = 'w'", "profile top: start[0].command: expected list, found str"),
+        ("[[level]]\npath = '/x'\nlevel = 'all'\nwhy = 'w'", "level[0].level: expected 'cruft' or 'package' or 'file'"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, named: str) -> None:
@@ -160,7 +329,17 @@ def test_a_mistake_in_an_extended_profile_is_its_own() -> None:
 
 _WORDS = ("[[check]]", "[[keep]]", "[check]", "kind = 'a'", "kind = 1", "name = 'n'", "seconds = 5", "seconds = 1e400")
 _MORE = ("path = '/x/**'", "path = '\\'", "why = 'w'", "follow = false", "extends = []", "extends = {}", "x = [[1]]")
-_LINES = st.lists(st.sampled_from((*_WORDS, *_MORE)), max_size=8).map("\n".join)
+_RULES = ("[[cruft]]", "[[protect]]", "[[start]]", "[[level]]", "[[keep-package]]", "check = 'a'", "package = 'r:a'")
+_VALUES = (
+    "paths = ['/x']",
+    "risk = 'r'",
+    "level = 'file'",
+    "command = ['a']",
+    "budget = 1",
+    "budget = -1",
+    "paths = [{}]",
+)
+_LINES = st.lists(st.sampled_from((*_WORDS, *_MORE, *_RULES, *_VALUES)), max_size=8).map("\n".join)
 
 
 @given(_LINES | st.text(max_size=40))
@@ -175,19 +354,22 @@ def test_any_text_is_a_profile_or_a_refusal(text: str) -> None:
         assert error.hint
         return
     assert isinstance(found, Profile)
-    assert all(rule.why.strip() for rule in found.keep)
+    assert all(rule.why.strip() for rule in found.rules.keep)
 
 
 def test_profiles_combine_with_the_later_one_first_in_rank() -> None:
     """Of two checks of a name, and of two rules for a path, the later profile's counts."""
-    one = Profile(
-        name="one", description="", checks=(CheckSpec(kind="a", name="x"),), keep=(KeepRule(pattern="/p", why="one"),)
-    )
-    two = Profile(
-        name="two", description="", checks=(CheckSpec(kind="b", name="x"),), keep=(KeepRule(pattern="/p", why="two"),)
+    one, two = (
+        Profile(
+            name=why,
+            description="",
+            checks=(CheckSpec(kind=why, name="x"),),
+            rules=Rules(keep=(KeepRule(pattern="/p", why=why),)),
+        )
+        for why in ("one", "two")
     )
     both = profile.combine("both", "", (one, two))
-    assert (both.checks, both.keep) == (two.checks, two.keep)
+    assert (both.checks, both.rules) == (two.checks, two.rules)
     assert profile.combine("both", "", (both, both)) == both
 
 
@@ -200,8 +382,8 @@ def test_a_shipped_profile_loads(name: str) -> None:
     found = profiles.load(name)
     assert found.name == name
     assert found.description
-    assert len({rule.pattern for rule in found.keep}) == len(found.keep)
-    for rule in found.keep:
+    assert len({rule.pattern for rule in found.rules.keep}) == len(found.rules.keep)
+    for rule in found.rules.keep:
         assert len(rule.why.split()) > 2, rule.pattern
     for check in found.checks:
         checks.validate(check)
@@ -217,7 +399,7 @@ def test_the_shipped_profiles() -> None:
 @pytest.mark.parametrize("name", profiles.known())
 def test_the_base_rules_are_in_every_profile(name: str) -> None:
     """What no image can do without stays by rule, whatever the profile."""
-    rules = profiles.load(name).keep
+    rules = profiles.load(name).rules.keep
     match = matcher(rule.pattern for rule in rules)
     for path in (
         b"/etc/passwd",
@@ -237,7 +419,9 @@ def test_a_profile_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('extends = ["python"]\n' + RULE)
     found = profiles.load(str(file))
-    assert {rule.pattern for rule in profiles.load("base").keep} | {"/opt/**"} == {rule.pattern for rule in found.keep}
+    assert {rule.pattern for rule in profiles.load("base").rules.keep} | {"/opt/**"} == {
+        rule.pattern for rule in found.rules.keep
+    }
     assert found.checks == profiles.load("python").checks
 
 
@@ -271,5 +455,5 @@ def test_where_nothing_is_installed_the_base_rules_remain(tmp_path: Path) -> Non
         found = profiles.detect({"PATH": search})
         assert found.name == "auto"
         assert found.checks == ()
-        assert found.keep == profiles.load("base").keep
+        assert found.rules.keep == profiles.load("base").rules.keep
         assert "nothing" in found.description

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_images import plan_for, write
+from plan_images import Installed, plan_for, plan_of, write
 
 from slimagent.model import (
     Change,
@@ -30,6 +30,7 @@ from slimagent.model import (
 from slimagent.report.kinds import OTHER, kind
 from slimagent.report.text import (
     amount,
+    by_owner,
     check_line,
     dropped_by_kind,
     plan_summary,
@@ -118,6 +119,7 @@ def test_the_sort_of_a_file(path: bytes, expected: str) -> None:
     assert kind(path) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=30).map(lambda name: b"/" + name.replace(b"\0", b"/")), max_size=30))
 def test_any_name_has_a_sort_and_the_kinds_add_up(paths: list[bytes]) -> None:
     """The table's counts and sizes are those of what the plan drops, whatever the names are."""
@@ -145,15 +147,50 @@ def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
         "dropped           files    size",
         "shared libraries      1  2.0 kB",
         "Python sources        1   500 B",
+        "owner   packages  stay    size   stays",
+        "nobody                  3.5 kB  1.0 kB",
         "1 needs that nothing in the image fulfils (in the plan: unresolved)",
         "the traced run created 1 paths",
     ]
 
 
 def test_a_plan_that_drops_nothing_has_no_rows(tmp_path: Path) -> None:
-    """The table is its header."""
+    """The tables are their headers and the unowned."""
     plan: Plan = plan_for(tmp_path)
-    assert plan_summary(plan) == ["level file: 0 B of 0 B stays, 0 B goes (0.0 %)", "dropped  files  size"]
+    assert plan_summary(plan) == [
+        "level file: 0 B of 0 B stays, 0 B goes (0.0 %)",
+        "dropped  files  size",
+        "owner   packages  stay  size  stays",
+        "nobody                   0 B    0 B",
+    ]
+
+
+def test_packages_by_kind(tmp_path: Path) -> None:
+    """How many there are and stay, and the bytes of both; a file of several counts once, what the run made nowhere."""
+    for path, length in (("/a", 1000), ("/both", 2000), ("/c", 4000), ("/d/x", 500), ("/free", 30), ("/made", 9000)):
+        write(tmp_path, path, b"1" * length)
+    packages = [
+        Installed("dpkg:a", ["/a", "/both"]),
+        Installed("dpkg:c", ["/c", "/made"]),
+        Installed("r:d", ["/d", "/d/x", "/both"]),
+    ]
+    changes = (Change(path=b"/made", kind=ChangeKind.CREATED, mtime_ns=0),)
+    plan = plan_of(tmp_path, packages, ["/a"], changes=changes)
+    assert by_owner(plan) == [
+        "owner   packages  stay    size   stays",
+        "dpkg           2     1  7.0 kB  3.0 kB",
+        "r              1     0   500 B     0 B",
+        "nobody                    30 B    30 B",
+    ]
+    assert dropped_by_kind(plan)[1:] == ["other        2  4.5 kB"]  # the folder /d is no file
+
+
+def test_records_that_were_not_understood_are_told(tmp_path: Path) -> None:
+    """The first ten by path and reason, then how many more."""
+    problems = tuple((b"/db/\xe9%d" % at, "cut short") for at in range(12))
+    lines = plan_summary(replace(plan_for(tmp_path), problems=problems))
+    assert lines[-11] == "not understood: /db/\\xe90: cut short"
+    assert lines[-1] == "… and 2 more package records not understood (in the plan: problems)"
 
 
 def test_a_receipt_in_a_few_lines() -> None:

@@ -7,7 +7,7 @@ plan saw, goes; everything else in the fresh inventory stays, known to the plan 
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slimagent.model import Inventory, Plan, Reason, Verdict
 from slimagent.paths import parent
@@ -16,13 +16,32 @@ CREATED = "created"  # the reason of what the traced run itself made: never part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What an edit does to one path: it gets `data` as its contents or, if it is a link, as its target; None: it goes.
+
+    `at` is its entry in the inventory, None for a path that is made. `mode` (with the kind), owner and time
+    (nanoseconds) are those that the path has afterwards.
+    """
+
+    path: bytes
+    at: int | None
+    data: bytes | None
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Indices into the inventory, ascending: a folder before what it holds.
 
-    `left_alone` are paths that the plan drops and that stay, with the reason. `mtimes` has a modification time
-    (nanoseconds) for every entry of the inventory. `first` leads from each further name of a hard-linked file
-    to the first name that stays. What the traced run had made goes and is in `dropped`, but it was never part of
-    the image: `made` are those paths, and `lost` and the two sums (over regular files, each inode once) leave them out.
+    `left_alone` are paths that the plan drops or edits and that stay as they are, with the reason. `mtimes` has a
+    modification time (nanoseconds) for every entry of the inventory. `first` leads from each further name of a
+    hard-linked file to the first name that stays. What the traced run had made goes and is in `dropped`, but it was
+    never part of the image: `made` are those paths, and `lost` and the two sums (over regular files, each inode once)
+    leave them out. `deeds` are the plan's edits, in the order in which an interrupted go can be taken up again, and
+    `edited` has the new contents, or the new target, of each entry that is edited and stays (see `apply/edits.py`).
     """
 
     kept: list[int]
@@ -34,6 +53,13 @@ class Decision:
     lost: int
     bytes_kept: int
     bytes_dropped: int
+    deeds: tuple[Deed, ...] = ()
+    edited: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def standing(self) -> int:
+        """How many paths there are afterwards."""
+        return len(self.kept) + sum(deed.at is None for deed in self.deeds)
 
 
 def decide(plan: Plan, inventory: Inventory) -> Decision:
@@ -63,15 +89,15 @@ def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[byte
     """Which entries go, which the plan would drop but are not what it saw, and every entry's time."""
     goes, left_alone = bytearray(len(inventory)), []
     mtimes = inventory.mtimes[:]
-    drops = [_drops(reason) for reason in plan.reasons]
+    going = [drops(reason) for reason in plan.reasons]
     index, modes = inventory.index, inventory.modes
-    for number, (path, reason, size, mtime_ns) in enumerate(plan.entries):
+    for number, (path, reason, size, mtime_ns, _) in enumerate(plan.entries):
         at = index.get(path)
         if at is None:
             continue
         if stat.S_ISDIR(modes[at]):
             mtimes[at] = mtime_ns  # the traced run's own temporary files touched it
-        if not drops[reason]:
+        if not going[reason]:
             continue
         why = _why_not(inventory, at, size, mtime_ns, _holds_its_successor(plan, number))
         if why:
@@ -86,7 +112,8 @@ def _made_by_the_run(plan: Plan) -> frozenset[bytes]:
     return frozenset(entry.path for entry in plan.entries if entry.reason in numbers)
 
 
-def _drops(reason: Reason) -> bool:
+def drops(reason: Reason) -> bool:
+    """Whether what has this reason goes."""
     return reason.verdict is Verdict.DROP or reason.kind == CREATED
 
 
@@ -111,8 +138,9 @@ def _why_not(inventory: Inventory, at: int, size: int, mtime_ns: int, was_filled
         return ""
     if was_filled_folder:
         return "it was a folder when the plan was made"
-    if not is_folder and inventory.sizes[at] != size:
-        return f"its size is {inventory.sizes[at]} bytes, not {size} as in the plan"
+    found = inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0  # a plan has the sizes of regular files
+    if not is_folder and found != size:
+        return f"its size is {found} bytes, not {size} as in the plan"
     if inventory.mtimes[at] != mtime_ns:
         return "it was modified after the plan was made"
     return ""

@@ -1,29 +1,38 @@
-"""Remove from the image itself what the plan drops. Can be interrupted and run again, and ends the same."""
+"""Remove from the image itself what the plan drops, and edit what it edits.
+
+Can be interrupted and run again, and ends the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import stat
 from collections.abc import Callable
 
 import slimagent
-from slimagent.apply.decide import Decision, decide, sums
+from slimagent.apply.decide import Decision, Deed, decide, sums
+from slimagent.apply.draft import growth
+from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders
 from slimagent.apply.progress import Pace, Progress
-from slimagent.errors import SlimagentError, UnavailableError
+from slimagent.apply.rewrite import discard, partial, replace
+from slimagent.apply.source import Attributes, Source
+from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.model import Inventory, Plan, Receipt
-from slimagent.paths import parent, to_text
+from slimagent.paths import join, name, parent, to_text
 
 _OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or mounted on
 _KEPT = "it was modified while the image was being slimmed"
 
 
 def remove(plan: Plan, plan_digest: str, inventory: Inventory, progress: Progress | None = None) -> Receipt:
-    """Remove the dropped files, then the dropped folders that are empty; `progress` gets the paths done.
+    """Remove the dropped files, carry out the edits, then remove the dropped folders that are empty.
 
-    Folders that lose something keep the modification time that the plan has for them. Raises
-    UnavailableError for what this process may not remove: run it again, with the right, to end the work.
+    `progress` gets the paths done. Folders in which something changes keep the modification time that the plan has for
+    them. Raises UnavailableError for what this process may not change: run it again, with the right, to end the work.
     """
     decision = decide(plan, inventory)
     try:
@@ -31,39 +40,60 @@ def remove(plan: Plan, plan_digest: str, inventory: Inventory, progress: Progres
     except OSError as error:
         raise _failed(inventory.root, error) from None
     pace = Pace(progress)
-    with folders:
-        removal = Removal(inventory, decision, folders, pace)
+    with folders, Source(inventory) as source:
+        decision = edit(plan, inventory, decision, lambda at: _contents(source, at))
+        removal = Removal(inventory, decision, folders, source, pace)
         removal.remove_files()
+        removal.carry_out_edits()
         removal.remove_folders()
         removal.restore_times()
     pace.finish()
-    gone = set(removal.gone)
+    return _receipt(plan_digest, inventory, decision, removal)
+
+
+def _contents(source: Source, at: int) -> bytes | None:
+    try:
+        return source.read(at)
+    except RefusedError:  # it changed or went since the inventory was made
+        return None
+
+
+def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal) -> Receipt:
+    beside = [join(parent(deed.path), partial(name(deed.path))) for deed in removal.done]  # of a killed go: gone now
+    gone = {*removal.gone, *(inventory.index[path] for path in beside if path in inventory.index)}
     lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
     bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], lost)
+    made = sum(deed.at is None for deed in removal.done) - sum(deed.data is None for deed in removal.done)
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,
         target=f"in-place:{to_text(inventory.root)}",
-        kept=len(inventory) - len(gone),
+        kept=len(inventory) - len(gone) + made,
         dropped=len(lost),
-        bytes_kept=bytes_kept,
+        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done),
         bytes_dropped=bytes_dropped,
         written=0,
         sha256="",
         left_alone=decision.left_alone + tuple(removal.left_alone),
+        edited=len(removal.done),
     )
 
 
 class Removal:
-    """One go at a decision. `gone` are the entries it removed, `left_alone` are paths that resisted, and why."""
+    """One go at a decision.
 
-    def __init__(self, inventory: Inventory, decision: Decision, folders: Folders, pace: Pace) -> None:
+    `gone` are the entries it removed, `done` the edits it carried out, `left_alone` are paths that resisted, and why.
+    """
+
+    def __init__(self, inventory: Inventory, decision: Decision, folders: Folders, source: Source, pace: Pace) -> None:
         self._inventory = inventory
         self._decision = decision
         self._folders = folders
+        self._source = source
         self._pace = pace
         self._touched: set[bytes] = set()
         self.gone: list[int] = []
+        self.done: list[Deed] = []
         self.left_alone: list[tuple[bytes, str]] = []
 
     def remove_files(self) -> None:
@@ -71,6 +101,43 @@ class Removal:
         for at in self._decision.dropped:
             if not stat.S_ISDIR(self._inventory.modes[at]):
                 self._attempt(at, self._unlink)
+
+    def carry_out_edits(self) -> None:
+        """Each edit at once or not at all, in the decision's order."""
+        for deed in self._decision.deeds:
+            if self._try(deed.path, functools.partial(self._edit, deed)):
+                self.done.append(deed)
+
+    def _edit(self, deed: Deed, folder: int, name: bytes) -> str:
+        if deed.at is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(name, dir_fd=folder, follow_symlinks=False)
+                return _KEPT
+            replace(deed, folder, name, ())
+            return ""
+        attributes = self._attributes(deed.at)
+        folder, name = self._folders.holding(deed.path)
+        if attributes is None or not self._is_unchanged(deed.at, folder, name):
+            return _KEPT
+        if deed.data is None:
+            discard(folder, partial(name))
+            os.unlink(name, dir_fd=folder)
+        else:
+            replace(deed, folder, name, attributes)
+        return ""
+
+    def _attributes(self, at: int) -> Attributes | None:
+        """The extended attributes of a file that is to be replaced; None if it is not what it was."""
+        if not stat.S_ISREG(self._inventory.modes[at]):
+            return ()
+        try:
+            descriptor = self._source.open(at)
+        except RefusedError:
+            return None
+        try:
+            return self._source.attributes(at, descriptor)
+        finally:
+            os.close(descriptor)
 
     def remove_folders(self) -> None:
         """Remove folders from the bottom up; one that got something new in the meantime stays."""
@@ -96,31 +163,39 @@ class Removal:
                         raise _failed(path, error) from None
 
     def _attempt(self, at: int, deed: Callable[[int, int, bytes], str]) -> None:
-        path = self._inventory.paths[at]
+        if self._try(self._inventory.paths[at], functools.partial(deed, at)):
+            self.gone.append(at)
+
+    def _try(self, path: bytes, deed: Callable[[int, bytes], str]) -> bool:
+        """Do something to `path` in the open folder that holds it; whether that was done."""
         try:
             folder, name = self._folders.holding(path)
-            why = deed(at, folder, name)
+            why = deed(folder, name)
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             if error.errno not in _OTHER:
                 raise _failed(path, error) from None
             why = _KEPT
         if why:
             self.left_alone.append((path, why))
-            return
+            return False
         self._touched.add(parent(path))
-        self.gone.append(at)
         self._pace.add(1)
+        return True
 
     def _unlink(self, at: int, folder: int, name: bytes) -> str:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        inventory = self._inventory
-        seen = stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
-        if seen != (stat.S_IFMT(inventory.modes[at]), inventory.sizes[at], inventory.mtimes[at]):
+        if not self._is_unchanged(at, folder, name):
             return _KEPT
         os.unlink(name, dir_fd=folder)
         return ""
+
+    def _is_unchanged(self, at: int, folder: int, name: bytes) -> bool:
+        """A last look: whether this still is what the inventory has."""
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        inventory = self._inventory
+        seen = stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
+        return seen == (stat.S_IFMT(inventory.modes[at]), inventory.sizes[at], inventory.mtimes[at])
 
     def _rmdir(self, at: int, folder: int, name: bytes) -> str:
         try:

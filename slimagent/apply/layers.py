@@ -9,18 +9,20 @@ import hashlib
 import os
 import stat
 import threading
+from bisect import bisect_left
 from queue import SimpleQueue
 from types import TracebackType
 
 import slimagent
 from slimagent.apply import pax
-from slimagent.apply.decide import Decision, decide
+from slimagent.apply.decide import Decision, Deed, decide
+from slimagent.apply.edits import edit
 from slimagent.apply.folders import changed, unreadable
 from slimagent.apply.progress import Pace, Progress
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.files import replacing
 from slimagent.model import Inventory, Plan, Receipt
-from slimagent.paths import to_text
+from slimagent.paths import sort_key, to_text
 
 _KINDS = {
     stat.S_IFREG: pax.FILE,
@@ -45,23 +47,25 @@ def write_tar(
     """
     decision = decide(plan, inventory)
     require_readable(inventory, decision)
-    with Source(inventory) as source, replacing(path) as descriptor, Output(descriptor, progress) as output:
-        archive = Archive(inventory, decision, source, output)
-        for at in decision.kept:
-            archive.add(at)
-        output.put(pax.END)
-        sha256 = output.finish()
+    with Source(inventory) as source:
+        decision = edit(plan, inventory, decision, source.read)
+        with replacing(path) as descriptor, Output(descriptor, progress) as output:
+            archive = Archive(inventory, decision, source, output)
+            archive.add_all()
+            output.put(pax.END)
+            sha256 = output.finish()
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,
         target=f"tar:{to_text(path)}",
-        kept=len(decision.kept) - len(archive.left_out),
+        kept=decision.standing - len(archive.left_out),
         dropped=decision.lost,
         bytes_kept=decision.bytes_kept,
         bytes_dropped=decision.bytes_dropped,
         written=output.written,
         sha256=sha256,
         left_alone=decision.left_alone + tuple(archive.left_out),
+        edited=len(decision.deeds),
     )
 
 
@@ -76,6 +80,22 @@ class Archive:
         self._linked: dict[int, Attributes] = {}
         self.left_out: list[tuple[bytes, str]] = []
 
+    def add_all(self) -> None:
+        """Append everything that stays or is made, in the order of an inventory.
+
+        What unpacks an archive gives a folder its time when the next member lies elsewhere: a late one spoils it.
+        """
+        kept, paths, begin = self._decision.kept, self._inventory.paths, 0
+        made = [deed for deed in self._decision.deeds if deed.at is None]
+        for deed in sorted(made, key=lambda deed: sort_key(deed.path)):
+            end = bisect_left(kept, sort_key(deed.path), key=lambda at: sort_key(paths[at]))
+            for at in kept[begin:end]:
+                self.add(at)
+            self.add_made(deed)
+            begin = end
+        for at in kept[begin:] if begin else kept:
+            self.add(at)
+
     def add(self, at: int) -> None:
         """Append one entry: its headers, and a regular file's contents."""
         kind = _KINDS.get(stat.S_IFMT(self._inventory.modes[at]))
@@ -89,7 +109,7 @@ class Archive:
             # Docker gives each name its owner again, and the kernel takes the file's capabilities off then
             member.attributes = self._linked.get(first, ())
         elif kind == pax.SYMBOLIC_LINK:
-            member.link = self._inventory.targets[at]
+            member.link = self._decision.edited.get(at) or self._inventory.targets[at]
         elif self._inventory.paths[at] in self._inventory.mount_points:
             pass  # its attributes belong to another file system: an empty folder takes its place
         elif kind == pax.FILE:
@@ -98,6 +118,24 @@ class Archive:
         else:
             self._describe(at, member)
         self._output.put(pax.header(member))
+
+    def add_made(self, deed: Deed) -> None:
+        """Append what an edit makes: a file or a symbolic link."""
+        data, is_link = deed.data or b"", stat.S_ISLNK(deed.mode)
+        member = pax.Member(
+            name=_relative(deed.path),
+            kind=pax.SYMBOLIC_LINK if is_link else pax.FILE,
+            mode=deed.mode,
+            uid=deed.uid,
+            gid=deed.gid,
+            mtime_ns=deed.mtime_ns,
+            size=0 if is_link else len(data),
+            link=data if is_link else b"",
+        )
+        self._output.put(pax.header(member))
+        if not is_link:
+            self._output.put(data)
+            self._output.put(bytes(pax.padding(len(data))))
 
     def _member(self, at: int, kind: bytes) -> pax.Member:
         inventory = self._inventory
@@ -122,12 +160,17 @@ class Archive:
     def _add_file(self, at: int, member: pax.Member) -> None:
         descriptor = self._source.open(at)
         try:
-            member.size = self._inventory.sizes[at]
+            edited = self._decision.edited.get(at)
+            member.size = self._inventory.sizes[at] if edited is None else len(edited)
             member.attributes = self._source.attributes(at, descriptor)
             if member.attributes and self._inventory.links[at] > 1:
                 self._linked[at] = member.attributes
             self._output.put(pax.header(member))
-            self._copy(at, descriptor, member.size)
+            if edited is None:
+                self._copy(at, descriptor, member.size)
+            else:
+                self._output.put(edited)
+                self._output.put(bytes(pax.padding(member.size)))
             self._source.check(at, descriptor)
         finally:
             os.close(descriptor)

@@ -16,6 +16,7 @@ from slimagent.paths import to_text
 
 # NONBLOCK: should a FIFO have taken the file's place, opening must not wait for its writer
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CHUNK = 1 << 20  # bytes
 
 Attributes = tuple[tuple[bytes, bytes], ...]
 
@@ -56,6 +57,22 @@ class Source:
             os.close(descriptor)
             raise
         return descriptor
+
+    def read(self, at: int) -> bytes:
+        """The contents of a regular file."""
+        descriptor, parts = self.open(at), []
+        try:
+            while part := os.read(descriptor, _CHUNK):
+                parts.append(part)
+            self.check(at, descriptor)
+        except OSError as error:
+            raise unreadable(self._inventory.paths[at], error) from None
+        finally:
+            os.close(descriptor)
+        data = b"".join(parts)
+        if len(data) != self._inventory.sizes[at]:
+            raise changed(self._inventory.paths[at], "changed")
+        return data
 
     def check(self, at: int, descriptor: int) -> None:
         """Raise RefusedError if an open regular file is not as the inventory has it."""

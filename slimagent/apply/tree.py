@@ -10,9 +10,11 @@ import tempfile
 from collections.abc import Iterator
 
 import slimagent
-from slimagent.apply.decide import Decision, decide
+from slimagent.apply.decide import Decision, Deed, decide
+from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders, changed
 from slimagent.apply.progress import Pace, Progress
+from slimagent.apply.rewrite import place, write_all
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.files import explained
@@ -38,21 +40,23 @@ def copy(
     decision = decide(plan, inventory)
     require_readable(inventory, decision)
     pace = Pace(progress)
-    with Source(inventory) as source, _replacing_folder(target) as temporary, Folders(temporary) as made:
-        tree = Tree(inventory, decision, source, made, pace)
-        tree.build()
+    with Source(inventory) as source:
+        decision = edit(plan, inventory, decision, source.read)
+        with _replacing_folder(target) as temporary, Folders(temporary) as made:
+            Tree(inventory, decision, source, made, pace).build()
     pace.finish()
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,
         target=f"to:{to_text(folder)}",
-        kept=len(decision.kept),
+        kept=decision.standing,
         dropped=decision.lost,
         bytes_kept=decision.bytes_kept,
         bytes_dropped=decision.bytes_dropped,
         written=pace.done,
         sha256="",
         left_alone=decision.left_alone,
+        edited=len(decision.deeds),
     )
 
 
@@ -136,18 +140,24 @@ class Tree:
             try:
                 self._make(at)
             except OSError as error:
-                raise self._failed(at, error) from None
+                raise self._failed(self._inventory.paths[at], error) from None
+        for deed in self._decision.deeds:
+            if deed.at is None:
+                try:
+                    self._make_new(deed)
+                except OSError as error:
+                    raise self._failed(deed.path, error) from None
         for at in reversed(self._decision.kept):
             if stat.S_ISDIR(self._inventory.modes[at]):
                 try:
                     self._finish_folder(at)
                 except OSError as error:
-                    raise self._failed(at, error) from None
+                    raise self._failed(self._inventory.paths[at], error) from None
         for path in reversed(ancestors):
             os.fchmod(self._made.folder(path), 0o755)
 
-    def _failed(self, at: int, error: OSError) -> Exception:
-        return explained(OSError(error.errno, error.strerror), self._inventory.paths[at])
+    def _failed(self, path: bytes, error: OSError) -> Exception:
+        return explained(OSError(error.errno, error.strerror), path)
 
     def _make_ancestors(self) -> list[bytes]:
         """The folders above a scope where the inventory does not have them, made plain ones."""
@@ -174,7 +184,7 @@ class Tree:
         elif stat.S_ISDIR(mode):
             os.mkdir(name, 0o700, dir_fd=folder)
         elif stat.S_ISLNK(mode):
-            os.symlink(inventory.targets[at], name, dir_fd=folder)
+            os.symlink(self._decision.edited.get(at) or inventory.targets[at], name, dir_fd=folder)
             self._own(at, name, folder)
             self._date(at, name, folder)
         elif stat.S_ISREG(mode):
@@ -190,10 +200,14 @@ class Tree:
             os.close(descriptor)
 
     def _fill(self, at: int, descriptor: int) -> Attributes:
-        """Copy a file's contents, inside the kernel; its extended attributes are left to set."""
-        original = self._source.open(at)
+        """Copy a file's contents, inside the kernel, or write its new ones; its extended attributes are left to set."""
+        original, edited = self._source.open(at), self._decision.edited.get(at)
         try:
             left = self._inventory.sizes[at]
+            if edited is not None:
+                left = 0
+                write_all(descriptor, edited)
+                self._pace.add(len(edited))
             while left:
                 count = os.sendfile(descriptor, original, None, min(left, _CHUNK))
                 if not count:
@@ -205,6 +219,13 @@ class Tree:
         finally:
             os.close(original)
         return attributes
+
+    def _make_new(self, deed: Deed) -> None:
+        """What an edit makes: a file or a symbolic link."""
+        folder, name = self._made.holding(deed.path)
+        place(deed, folder, name, ())
+        if stat.S_ISREG(deed.mode):
+            self._pace.add(len(deed.data or b""))
 
     def _make_special(self, at: int, name: bytes, folder: int) -> None:
         mode = self._inventory.modes[at]

@@ -12,7 +12,8 @@ from slimagent.checks import command, jupyter, python
 from slimagent.checks.context import Context, Spawn, spawn_plainly
 from slimagent.checks.finding import Finding, failed
 from slimagent.errors import SlimagentError, UsageError
-from slimagent.model import CheckResult, CheckSpec
+from slimagent.model import CheckResult
+from slimagent.rules import CheckSpec
 
 __all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "spawn_plainly", "validate"]
 

@@ -10,7 +10,7 @@ from slimagent.checks.finding import Finding, failed, passed
 from slimagent.checks.output import Output
 from slimagent.checks.processes import ending, shell_status, started
 from slimagent.errors import UsageError
-from slimagent.model import CheckSpec
+from slimagent.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 _PIECE = 0.1  # seconds between two looks at how much was written

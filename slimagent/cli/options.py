@@ -9,16 +9,13 @@ from typing import Any
 import click
 
 from slimagent import checks, profiles
+from slimagent.cli.wishes import Decorator, with_wishes
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.exercise import COMMAND_STEP, Steps
-from slimagent.model import KeepRule, Profile
-from slimagent.paths import from_text, pattern, within
+from slimagent.paths import within
+from slimagent.rules import LEVELS, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
-
-LEVELS = ("file",)
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
 scope = click.option(
@@ -36,12 +33,9 @@ backend = click.option(
 level = click.option(
     "--level",
     type=click.Choice(LEVELS),
-    default="file",
+    default="package",
     show_default=True,
     help="How much may go (see docs/levels.md).",
-)
-keep = click.option(
-    "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
 )
 accept = click.option(
     "--accept-loss", "accepted", multiple=True, metavar="KIND", help="Plan in spite of this kind of loss in the trace."
@@ -69,14 +63,13 @@ def session(
     user: str | None = None,
     backend: str = "auto",
     profile: Profile | None = None,
-    keep: tuple[str, ...] = (),
+    wished: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
 ) -> Session:
     """A Session from what was said on the command line. `outputs` are ours: never part of the image."""
     base = canonical(root)
     whom = user_named(user)
     chosen = profile if profile is not None else profiles.load("base")
-    rules = tuple(KeepRule(pattern=_checked(text), why="asked for with --keep", follow=True) for text in keep)
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
@@ -85,9 +78,7 @@ def session(
         env=environment(whom),
         cwd=os.getcwd(),
         backend=backend,
-        profile=Profile(
-            name=chosen.name, description=chosen.description, checks=chosen.checks, keep=(*chosen.keep, *rules)
-        ),
+        profile=chosen if wished is None else with_wishes(chosen, wished),
     )
 
 
@@ -153,14 +144,3 @@ def _inside(base: bytes, outputs: tuple[bytes, ...]) -> list[bytes]:
         elif path.startswith(base + b"/"):
             found.append(path[len(base) :])
     return found
-
-
-def _checked(text: str) -> str:
-    try:
-        from_text(text)
-        pattern(text)
-    except ValueError as error:
-        raise UsageError(f"--keep {text}: {error}", "patterns are paths with *, ** and ?") from None
-    if not text.startswith("/"):
-        raise UsageError(f"--keep {text}: not an absolute path", "patterns start with /, as /opt/x/**")
-    return text

@@ -9,13 +9,15 @@ import click
 from slimagent import documents, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.wishes import wishes
 from slimagent.files import digest, read, write
 from slimagent.report.text import plan_summary
+from slimagent.rules import Rules
 
 
 @click.command()
 @click.argument("trace", metavar="TRACE")
-@options.together(options.root, options.scope, options.level, options.profile, options.keep, options.accept)
+@options.together(options.root, options.scope, options.level, options.profile, wishes, options.accept)
 @click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
 @options.quiet
 def plan(
@@ -24,7 +26,7 @@ def plan(
     scopes: tuple[str, ...],
     level: str,
     profile: str | None,
-    keep: tuple[str, ...],
+    wished: Rules,
     accepted: tuple[str, ...],
     output: str,
     quiet: bool,
@@ -37,7 +39,7 @@ def plan(
         root=root,
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
         profile=None if profile is None else options.chosen_profile(profile, ("-",), None),
-        keep=keep,
+        wished=wished,
         outputs=tuple(map(os.fsencode, (output, trace))),
     )
     session = pipeline.also_excluded(session, evidence.excluded)

@@ -6,7 +6,7 @@ import click
 
 from slimagent import profiles as shipped
 from slimagent.cli import options
-from slimagent.model import Profile
+from slimagent.rules import Profile
 from slimagent.session import environment, user_named
 
 

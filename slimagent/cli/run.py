@@ -11,6 +11,7 @@ import orjson
 from slimagent import pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.wishes import wishes
 from slimagent.errors import RefusedError
 from slimagent.files import make_folder, write
 from slimagent.report.text import (
@@ -21,13 +22,14 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
+from slimagent.rules import Rules
 from slimagent.session import in_container
 
 PROOFS = ("masked", "in-place", "none")
 
 
 @click.command()
-@options.together(options.scope, options.profile, options.level, options.user, options.keep, options.backend)
+@options.together(options.scope, options.profile, options.level, options.user, wishes, options.backend)
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go."
 )
@@ -46,7 +48,7 @@ def run(
     profile: str | None,
     level: str,
     user: str | None,
-    keep: tuple[str, ...],
+    wished: Rules,
     backend: str,
     out: str,
     proof: str,
@@ -64,7 +66,9 @@ def run(
     chosen = options.chosen_profile(profile, command, user)
     steps = options.steps(chosen, command)
     folder = os.fsencode(os.path.abspath(out))
-    session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, keep=keep, outputs=(folder,))
+    session = options.session(
+        scopes=scopes, user=user, backend=backend, profile=chosen, wished=wished, outputs=(folder,)
+    )
     if proof == "in-place" and session.scopes == (b"/",) and not force and not in_container():
         raise RefusedError(
             "--verify in-place on / outside a container would remove files of this machine",

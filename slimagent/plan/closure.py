@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from slimagent.model import Inventory, Loader, Needs, Reason, Verdict
-from slimagent.paths import join, name, parent, within_any
-from slimagent.plan.keeper import Keeper
+from slimagent.paths import USUAL_PATH, join, name, parent, source_of
+from slimagent.plan.keeper import Grade, Keeper
 
 EXECUTABLE = 0o111
-# What env(1) searches for a script's interpreter when nothing else is known: the usual PATH of an image.
-_PATH = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 # What the loader puts in place of its tokens (ld.so(8)), wherever the image may run.
 _LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
 _PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
 _TOKEN = re.compile(rb"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
 _HWCAPS = b"/glibc-hwcaps/"
-# PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc; a NAME can hold dots, and so can the tag of a test runner.
-_TAGGED = re.compile(rb"(.+)\.(?!opt-)[a-z]+-?\d[^/]*\.pyc", re.DOTALL)
 # R's lazy-load data bases (R Internals, "Lazy loading"): an index and the data, neither of use without the other.
 _R_HALVES = {b".rdb": b".rdx", b".rdx": b".rdb"}
 
@@ -34,13 +30,15 @@ class ContentReader(Protocol):
 class Closure:
     """Works off a keeper's queue. `unresolved` are needs that nothing in the image fulfils."""
 
-    def __init__(self, keeper: Keeper, contents: ContentReader, loader: Loader) -> None:
+    def __init__(
+        self, keeper: Keeper, contents: ContentReader, loader: Loader, cruft: Sequence[int] | None = None
+    ) -> None:
         self._keeper = keeper
+        self._cruft = cruft
         self._inventory = keeper.inventory
         self._contents = contents
         self._loader = loader
         self._twins = _twins(self._inventory)
-        self._compiled = _compiled(self._inventory)
         self._variants = _variants(self._inventory)
         self._by_name: dict[bytes, list[bytes]] | None = None
         # Of a part of a file system, what is not in it may well be beside it.
@@ -63,9 +61,9 @@ class Closure:
         if needs is None:
             return
         if needs.interpreter:
-            self._settle(path, needs.interpreter, [self._reached(path, needs.interpreter, "interpreter")])
+            self._settle(path, needs.interpreter, [self._drag(path, needs.interpreter, "interpreter")])
         if needs.via_env:
-            folders = dict.fromkeys((*_PATH, parent(path)))
+            folders = dict.fromkeys((*USUAL_PATH, parent(path)))
             self._settle(
                 path,
                 needs.via_env,
@@ -79,14 +77,7 @@ class Closure:
     def _drag(self, source: bytes, path: bytes, kind: str, detail: str = "") -> bool:
         reason = Reason(verdict=Verdict.KEEP, kind=kind, detail=detail, source=source)
         way = Reason(verdict=Verdict.KEEP, kind="link-on-the-way", detail=kind, source=source)
-        return self._keeper.keep(path, reason, way) is not None
-
-    def _reached(self, source: bytes, path: bytes, kind: str, detail: str = "") -> bool:
-        """As `_drag`; what lies outside the scopes is not ours to keep, and counts as there."""
-        if self._drag(source, path, kind, detail):
-            return True
-        end = self._keeper.resolver.resolve(path).end
-        return end is not None and not within_any(end, self._inventory.scopes)
+        return self._keeper.keep(path, reason, way, grade=Grade.REQUIRED) is not None
 
     def _settle(self, path: bytes, needed: bytes, found: list[bool]) -> None:
         if self._whole and not any(found):
@@ -95,29 +86,53 @@ class Closure:
     def _pairs(self, at: int, path: bytes) -> None:
         if self._inventory.links[at] > 1:
             for twin in self._twins.get((self._inventory.devices[at], self._inventory.inodes[at]), ()):
-                self._drag(path, twin, "hard-link")
+                self._twin(path, twin)
         if path.endswith(b".pyc"):
             self._drag(path, source_of(path), "source-of-byte-code")
-        elif path.endswith(b".py"):
-            for compiled in self._compiled.get(path, ()):
-                self._drag(path, compiled, "byte-code")
         other = _R_HALVES.get(path[-4:])
         if other is not None:
             self._drag(path, path[:-4] + other, "lazy-load-half")
+
+    def _twin(self, path: bytes, twin: int) -> None:
+        """Keep another name of the same bytes; its package is not needed for that, and a cache's name is cruft."""
+        if self._cruft is None or self._cruft[twin] < 0:
+            self._keeper.settle(twin, Reason(verdict=Verdict.KEEP, kind="hard-link", source=path))
 
     def _library(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> None:
         text = library.decode("utf-8", "backslashreplace")
         found: list[bool] = []
         if b"/" in library:
-            found = [self._reached(path, each, "library", text) for each in expand(library, path)]
+            found = [self._drag(path, each, "library", text) for each in expand(library, path)]
         else:
             for candidates in self._places(path, library, search):
                 found = [self._drag(path, each, "library", text) for each in candidates]
                 if any(found):
                     break
-            else:
-                found = [self._reached(path, each, "library", text) for each in self._loader.cache.get(library, ())]
         self._settle(path, library, found)
+
+    def weight(self, at: int, limit: int) -> int:
+        """The bytes that keeping an entry would add, with all libraries that it needs; above `limit` only roughly."""
+        seen, pending, total = {at}, [at], self._inventory.sizes[at]
+        while pending and total <= limit:
+            path, mode = self._inventory.paths[pending[-1]], self._inventory.modes[pending.pop()]
+            needs = self._contents.needs(path, bool(mode & EXECUTABLE))
+            for library in needs.libraries if needs is not None else ():
+                for each in self._ends(path, library, needs.search if needs is not None else ()) - seen:
+                    seen.add(each)
+                    if self._keeper.reason(each) < 0:
+                        total += self._inventory.sizes[each]
+                        pending.append(each)
+        return total
+
+    def _ends(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> set[int]:
+        """The entries that `_library` would keep."""
+        groups = [expand(library, path)] if b"/" in library else self._places(path, library, search)
+        for group in groups:
+            ends = (self._keeper.resolver.resolve(each).end for each in group)
+            found = {self._inventory.index[end] for end in ends if end in self._inventory.index}
+            if found:
+                return found
+        return set()
 
     def _places(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> Iterator[list[bytes]]:
         """Where the loader looks, in its order (ld.so(8)); at last anywhere: the search path may be inherited.
@@ -136,15 +151,6 @@ class Closure:
         yield self._by_name.get(library, [])
 
 
-def source_of(compiled: bytes) -> bytes:
-    """The source of a byte code file: PEP 3147's `__pycache__/NAME.TAG.pyc`, or the old `NAME.pyc` beside it."""
-    folder, last = parent(compiled), name(compiled)
-    if folder.endswith(b"/__pycache__"):
-        tagged = _TAGGED.fullmatch(last)
-        return join(parent(folder), (last[: -len(b".pyc")] if tagged is None else tagged[1]) + b".py")
-    return compiled[:-1]
-
-
 def expand(entry: bytes, path: bytes) -> list[bytes]:
     """The absolute folders that an entry of DT_RPATH or DT_RUNPATH of the file at `path` can mean (ld.so(8))."""
     values = {b"ORIGIN": (parent(path),), b"LIB": _LIB, b"PLATFORM": _PLATFORM}
@@ -156,19 +162,11 @@ def expand(entry: bytes, path: bytes) -> list[bytes]:
     return [whole for each in entries if (whole := each + entry[at:])[:1] == b"/"]
 
 
-def _twins(inventory: Inventory) -> dict[tuple[int, int], list[bytes]]:
-    found: dict[tuple[int, int], list[bytes]] = {}
+def _twins(inventory: Inventory) -> dict[tuple[int, int], list[int]]:
+    found: dict[tuple[int, int], list[int]] = {}
     for at, links in enumerate(inventory.links):
         if links > 1 and inventory.modes[at] & 0o170000 == 0o100000:
-            found.setdefault((inventory.devices[at], inventory.inodes[at]), []).append(inventory.paths[at])
-    return found
-
-
-def _compiled(inventory: Inventory) -> dict[bytes, list[bytes]]:
-    found: dict[bytes, list[bytes]] = {}
-    for path in inventory.paths:
-        if path.endswith(b".pyc"):
-            found.setdefault(source_of(path), []).append(path)
+            found.setdefault((inventory.devices[at], inventory.inodes[at]), []).append(at)
     return found
 
 

@@ -1,52 +1,33 @@
-"""From evidence to a plan. Pure: the same trace, inventory, contents and rules give the same plan."""
+"""From evidence to a plan. Pure: the same trace, inventory, owners, contents and rules give the same plan."""
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.errors import RefusedError
-from slimagent.model import (
-    Access,
-    ChangeKind,
-    CheckResult,
-    Entry,
-    How,
-    Inventory,
-    KeepRule,
-    Loader,
-    Outcome,
-    Plan,
-    Reason,
-    Trace,
-    Verdict,
+from slimagent.model import Entry, Inventory, Owners, Plan, Reason, Verdict
+from slimagent.paths import parent
+from slimagent.plan.admit import admit, fit
+from slimagent.plan.closure import Closure
+from slimagent.plan.evidence import (
+    Evidence,
+    created,
+    is_compiling,
+    keep_accessed,
+    keep_packages,
+    keep_ruled,
+    keep_start,
 )
-from slimagent.paths import matcher, to_text
-from slimagent.plan.closure import Closure, ContentReader
 from slimagent.plan.keeper import Keeper
+from slimagent.plan.levels import Levels
+from slimagent.plan.packages import edits, further, keep_requirements, planned_packages
 from slimagent.plan.times import folder_times
 
-FAILED_STEP = "failed-step"
 _KEEP, _DROP = Verdict.KEEP, Verdict.DROP
-# The strongest first: of several accesses that lead to one file, that one is its reason.
-_HOWS = ((How.EXECUTED, "executed"), (How.OPENED, "opened"), (How.LISTED, "listed"), (How.LOOKED_UP, "looked-up"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything a plan is made from. `trace_digest` names the trace's bytes, `accepted` the losses to live with."""
-
-    trace: Trace
-    trace_digest: str
-    inventory: Inventory
-    fingerprint: str
-    contents: ContentReader
-    loader: Loader
-    rules: tuple[KeepRule, ...]
-    excluded: tuple[bytes, ...] = ()
-    accepted: frozenset[str] = frozenset()
+_IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
 
 
 def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | None = None) -> Plan:
@@ -56,15 +37,32 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     """
     admit(evidence.trace, evidence.accepted)
     fit(evidence.fingerprint, (evidence.trace.before, evidence.trace.after), "the trace was made")
-    keeper = Keeper(evidence.inventory)
-    created = frozenset(each.path for each in evidence.trace.changes if each.kind is ChangeKind.CREATED)
-    _drop_created(keeper, created)
-    _keep_accessed(keeper, evidence.trace.accesses)
-    _keep_ruled(keeper, evidence.rules)
-    closure = Closure(keeper, evidence.contents, evidence.loader)
-    closure.run(progress)
-    _keep_free(keeper)
-    _drop_rest(keeper)
+    owners = evidence.owners if evidence.owners is not None else _nobody(evidence.inventory)
+    keeper = Keeper(evidence.inventory, owners)
+    compiling = is_compiling(evidence)
+    levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
+    _drop_created(keeper, created(evidence.trace))
+    looked_up = keep_accessed(keeper, evidence.trace.accesses, levels.is_too_large)
+    bound = keep_ruled(keeper, evidence.rules.keep)
+    keep_start(keeper, evidence)
+    keep_packages(keeper, evidence, compiling=compiling)
+    levels.need_packages(keeper)
+    levels.keep_rest(keeper)
+    closure = Closure(keeper, evidence.contents, evidence.loader, levels.cruft)
+
+    def settle() -> None:
+        while keeper.queue or keeper.expand:
+            while keeper.expand:
+                package = keeper.expand.popleft()
+                levels.keep_package(keeper, package, bound)
+                keep_requirements(keeper, package)
+            closure.run(progress)
+
+    settle()
+    for _ in levels.keep_optional(keeper, closure.weight):
+        settle()
+    _keep_free(keeper, levels)
+    _drop_rest(keeper, levels, looked_up)
     return Plan(
         tool=f"slimagent {__version__}",
         level=level,
@@ -75,99 +73,33 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         traces=(evidence.trace_digest,),
         accepted=tuple(sorted(evidence.accepted)),
         steps=tuple(step.name for step in evidence.trace.steps),
-        reasons=tuple(keeper.reasons),
         entries=tuple(_entries(keeper, evidence)),
         changes=evidence.trace.changes,
         unresolved=tuple(closure.unresolved),
+        packages=planned_packages(keeper),
+        reasons=tuple(keeper.reasons),
+        further=further(owners),
+        edits=edits(keeper, levels),
+        problems=tuple(owners.problems),
     )
 
 
-def admit(trace: Trace, accepted: frozenset[str]) -> None:
-    """Refuse evidence with a hole in it. Raises RefusedError that names the losses nobody accepted."""
-    losses = [
-        f"{loss.kind} ({loss.count} times, as {loss.example})" for loss in trace.losses if loss.kind not in accepted
-    ]
-    if losses:
-        kinds = " ".join(f"--accept-loss {loss.kind}" for loss in trace.losses if loss.kind not in accepted)
-        raise RefusedError(
-            f"the trace has losses: {'; '.join(losses)}", f"trace again, or plan all the same with {kinds}"
-        )
-    failed = [step.name for step in trace.steps if useless(step)]
-    if failed and FAILED_STEP not in accepted:
-        raise RefusedError(
-            f"a traced step failed, so that its evidence is not whole: {', '.join(failed)}",
-            f"mend the step, or plan all the same with --accept-loss {FAILED_STEP}",
-        )
+def _nobody(inventory: Inventory) -> Owners:
+    return Owners(of=array("i", [-1]) * len(inventory), weak=bytearray(len(inventory)))
 
 
-def useless(step: CheckResult) -> bool:
-    """Whether a step failed as a whole. One whose items partly passed was exercised: those items count one by one."""
-    return step.outcome is Outcome.FAILED and not any(item.outcome is Outcome.PASSED for item in step.items)
-
-
-def fit(fingerprint: str, known: Sequence[str], what: str) -> None:
-    """Refuse another image than the one that `what` says. Raises RefusedError."""
-    if fingerprint not in known:
-        raise RefusedError(
-            f"this is not the image that {what} for: its fingerprint is {fingerprint[:12]}, "
-            f"expected {' or '.join(dict.fromkeys(each[:12] for each in known))}",
-            "trace and plan this image, in a new container of it",
-        )
-
-
-def _drop_created(keeper: Keeper, created: frozenset[bytes]) -> None:
+def _drop_created(keeper: Keeper, paths: Iterable[bytes]) -> None:
     reason = Reason(verdict=_DROP, kind="created")
-    for path in created:
+    for path in paths:
         at = keeper.inventory.index.get(path)
         if at is not None:
             keeper.settle(at, reason)
     keeper.queue.clear()
 
 
-def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
-    numbers: dict[tuple[str, tuple[int, ...]], Reason] = {}
-    for access in sorted(accesses, key=_rank):
-        kind = _HOWS[_strength(access)][1]
-        reason = numbers.get((kind, access.steps))
-        if reason is None:
-            reason = numbers[kind, access.steps] = Reason(verdict=_KEEP, kind=kind, steps=access.steps)
-        hops, end = keeper.resolver.resolve(access.path)
-        if hops:
-            way = Reason(verdict=_KEEP, kind="link-on-the-way", detail=to_text(access.path), steps=access.steps)
-            for hop in hops:
-                keeper.settle(keeper.inventory.index[hop], way)
-        at = None if end is None else keeper.inventory.index.get(end)
-        if at is not None:
-            keeper.settle(at, reason)
-
-
-def _strength(access: Access) -> int:
-    return next(at for at, (how, _) in enumerate(_HOWS) if access.how & how)
-
-
-def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
-    return _strength(access), access.path, access.steps
-
-
-def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> None:
-    following = [rule for rule in rules if rule.follow]
-    match, match_following = matcher(rule.pattern for rule in rules), matcher(rule.pattern for rule in following)
-    for at, path in enumerate(keeper.inventory.paths):
-        which = match(path)
-        if which is None:
-            continue
-        also = match_following(path)  # an earlier rule must not hide that a later one follows
-        if also is None:
-            keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=rules[which].why))
-        else:
-            reason = Reason(verdict=_KEEP, kind="rule", detail=following[also].why)
-            keeper.keep(path, reason, reason)
-            keeper.settle(at, reason)
-
-
-def _keep_free(keeper: Keeper) -> None:
-    """Keep what costs no bytes, and may be looked for by its mere presence."""
-    inventory = keeper.inventory
+def _keep_free(keeper: Keeper, levels: Levels) -> None:
+    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft."""
+    inventory, owners = keeper.inventory, keeper.owners
     for at, path in enumerate(inventory.paths):
         if keeper.reason(at) >= 0:
             continue
@@ -176,28 +108,88 @@ def _keep_free(keeper: Keeper) -> None:
         if path in inventory.mount_points:
             kind = "mount-point"
         elif stat.S_ISDIR(mode):
-            kind = "folder"
-        elif stat.S_ISLNK(mode):
-            kind = "symbolic-link"
-        elif not stat.S_ISREG(mode):
-            kind = "special-file"
-        elif inventory.sizes[at] == 0:
-            kind = "empty-file"
+            continue
+        elif levels.stays_free(at) or (levels.cruft[at] < 0 and not _is_gone(keeper, owners, at)):
+            if stat.S_ISLNK(mode):
+                kind = "symbolic-link"
+            elif not stat.S_ISREG(mode):
+                kind = "special-file"
+            elif inventory.sizes[at] == 0:
+                kind = "empty-file"
         if kind is not None:
             keeper.settle(at, Reason(verdict=_KEEP, kind=kind))
 
 
-def _drop_rest(keeper: Keeper) -> None:
-    reason = Reason(verdict=_DROP, kind="unused")
-    for at in range(len(keeper.inventory)):
-        keeper.settle(at, reason)
+def _is_gone(keeper: Keeper, owners: Owners, at: int) -> bool:
+    """Whether an entry has owners, and all of them go."""
+    found = owners.owners(at)
+    return bool(found) and not any(keeper.grades[each] for each in found)
+
+
+def _drop_rest(keeper: Keeper, levels: Levels, looked_up: set[int]) -> None:
+    """Drop what nothing keeps, each for the narrowest reason; then settle the folders."""
+    inventory, owners = keeper.inventory, keeper.owners
+    unused = keeper.number(Reason(verdict=_DROP, kind="unused"))
+    too_large = keeper.number(Reason(verdict=_DROP, kind="only-looked-up"))
+    cruft = [
+        keeper.number(Reason(verdict=_DROP, kind="cruft", detail=f"{rule.name}: {rule.why}")) for rule in levels.rules
+    ]
+    gone: dict[tuple[str, int], int] = {}
+    for at in range(len(inventory)):
+        if keeper.reason(at) >= 0 or stat.S_ISDIR(inventory.modes[at]):
+            continue
+        if _is_gone(keeper, owners, at):
+            what = ("record-gone" if owners.weak[at] else "package-gone", owners.of[at])
+            if what not in gone:
+                gone[what] = keeper.number(Reason(verdict=_DROP, kind=what[0], package=what[1]))
+            number = gone[what]
+        else:
+            number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else too_large if at in looked_up else unused
+        keeper.settle_number(at, number)
     keeper.queue.clear()
+    _settle_folders(keeper)
+
+
+def _settle_folders(keeper: Keeper) -> None:
+    """A folder stays, unless all that it held went with its packages and it is a gone package's, or Python's.
+
+    To Python any folder left empty is a package that can be imported (PEP 420): the import of what is gone would work.
+    A folder that is nobody's stays though it is empty: a library that R installs into, /usr/local/bin.
+    """
+    inventory, owners = keeper.inventory, keeper.owners
+    held, lost = array("I", [0]) * len(inventory), array("I", [0]) * len(inventory)
+    keep = keeper.number(Reason(verdict=_KEEP, kind="folder"))
+    drop = keeper.number(Reason(verdict=_DROP, kind="folder-gone"))
+    kinds = [reason.kind for reason in keeper.reasons]
+    for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
+        path = inventory.paths[at]
+        number = keeper.reason(at)
+        if number < 0:
+            number = keep
+            if (
+                held[at]
+                and held[at] == lost[at]
+                and (_is_gone(keeper, owners, at) or _is_of_python(owners, at) or _IN_SITE.search(path))
+            ):
+                number = drop
+            keeper.settle_number(at, number)
+        holder = inventory.index.get(parent(path))
+        if holder is None or holder == at:
+            continue
+        held[holder] += 1
+        kind = kinds[number]
+        if kind in ("package-gone", "record-gone", "folder-gone") or (kind == "cruft" and _is_of_python(owners, at)):
+            lost[holder] += 1
+
+
+def _is_of_python(owners: Owners, at: int) -> bool:
+    return any(owners.packages[each].kind == "python" for each in owners.owners(at))
 
 
 def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:
     """One entry per path; a folder has the time that the image is to have it with."""
-    inventory = keeper.inventory
+    inventory, of = keeper.inventory, keeper.owners.of
     times = folder_times(inventory, evidence.trace.changes, evidence.excluded)
     for at, path in enumerate(inventory.paths):
         size = inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0
-        yield Entry(path, keeper.reason(at), size, times.get(path, inventory.mtimes[at]))
+        yield Entry(path, keeper.reason(at), size, times.get(path, inventory.mtimes[at]), of[at])

@@ -1,23 +1,43 @@
-"""Which entries stay so far, and why: the first reason found for an entry is the one that it keeps."""
+"""Which entries and packages stay so far, and why: the first reason found is the one that is kept."""
 
 from __future__ import annotations
 
+import enum
 import stat
 from array import array
 from collections import deque
 
-from slimagent.model import Inventory, Reason
+from slimagent.model import Inventory, Owners, Reason, Verdict
 from slimagent.paths import Resolver
 
 
-class Keeper:
-    """Reasons by entry of an inventory. `queue` holds regular files whose closure is still to be looked at."""
+class Grade(enum.IntEnum):
+    """How much a package is needed."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    GONE = 0
+    REQUIRED = 1  # something that stays cannot do without it
+    USED = 2  # the evidence touched it, or somebody asked for it
+
+
+class Keeper:
+    """Reasons by entry of an inventory, and by package of its owners.
+
+    `queue` holds regular files whose closure is still to be looked at, `expand` packages whose files are still to be
+    kept, `whole` marks those that stay whole at every level. A package's grade only ever rises, so that more evidence
+    never keeps less.
+    """
+
+    def __init__(self, inventory: Inventory, owners: Owners | None = None) -> None:
         self.inventory = inventory
+        self.owners = owners if owners is not None else Owners(weak=bytearray(len(inventory)))
         self.resolver = Resolver(inventory.link)
         self.reasons: list[Reason] = []
         self.queue: deque[int] = deque()
+        self.expand: deque[int] = deque()
+        self.grades = bytearray(len(self.owners.packages))
+        self.whole = bytearray(len(self.owners.packages))
+        self.essentials_kept: set[str] = set()
+        self.package_reasons = array("i", [-1]) * len(self.owners.packages)
         self._numbers: dict[Reason, int] = {}
         self._of = array("i", [-1]) * len(inventory)
 
@@ -35,19 +55,65 @@ class Keeper:
 
     def settle(self, at: int, reason: Reason) -> bool:
         """Give an entry its reason unless it has one. Returns whether it had none."""
+        return self.settle_number(at, self.number(reason)) if self._of[at] < 0 else False
+
+    def settle_number(self, at: int, number: int) -> bool:
+        """As `settle`, with a reason's number."""
         if self._of[at] >= 0:
             return False
-        self._of[at] = self.number(reason)
+        self._of[at] = number
         if stat.S_ISREG(self.inventory.modes[at]):
             self.queue.append(at)
         return True
 
-    def keep(self, path: bytes, reason: Reason, way: Reason, *, follow: bool = True) -> int | None:
-        """Keep what `path` leads to for `reason`, each link on the way for `way`. Returns what is reached."""
+    def keep(
+        self, path: bytes, reason: Reason, way: Reason, *, follow: bool = True, grade: Grade = Grade.GONE
+    ) -> int | None:
+        """Keep what `path` leads to for `reason`, each link on the way for `way`. Returns what is reached.
+
+        The packages that own them are needed as `grade` says, too.
+        """
         hops, end = self.resolver.resolve(path, follow=follow)
         for hop in hops:
-            self.settle(self.inventory.index[hop], way)
-        at = None if end is None else self.inventory.index.get(end)
-        if at is not None:
-            self.settle(at, reason)
-        return at
+            at = self.inventory.index[hop]
+            self.settle(at, way)
+            if grade:
+                self.need_owners(at, grade, way)
+        at_end = None if end is None else self.inventory.index.get(end)
+        if at_end is not None:
+            self.settle(at_end, reason)
+            if grade:
+                self.need_owners(at_end, grade, reason)
+        return at_end
+
+    def need_owners(self, at: int, grade: Grade, because: Reason) -> None:
+        """The packages that own an entry are needed, because this entry is; what the run itself made needs none."""
+        if self.reasons[self._of[at]].verdict is Verdict.DROP:
+            return
+        for package in self.owners.owners(at):
+            if self.grades[package] < grade:
+                kind = "used" if grade is Grade.USED else "reached"
+                self.need(
+                    package,
+                    grade,
+                    Reason(verdict=Verdict.KEEP, kind=kind, source=self.inventory.paths[at], steps=because.steps),
+                )
+
+    def is_folder(self, at: int) -> bool:
+        """Whether an entry is a folder."""
+        return stat.S_ISDIR(self.inventory.modes[at])
+
+    def need_whole(self, package: int, reason: Reason) -> None:
+        """The package stays whole at every level."""
+        self.need(package, Grade.USED, reason)
+        if not self.whole[package]:
+            self.whole[package] = 1
+            self.expand.append(package)
+
+    def need(self, package: int, grade: Grade, reason: Reason) -> None:
+        """Raise a package's grade, unless it is as high already."""
+        if self.grades[package] >= grade:
+            return
+        self.grades[package] = grade
+        self.package_reasons[package] = self.number(reason)
+        self.expand.append(package)

@@ -68,10 +68,14 @@ def check_line(result: CheckResult) -> list[str]:
 
 def dropped_by_kind(plan: Plan) -> list[str]:
     """A table of what goes, by sort of file, the largest first."""
-    gone = {at for at, reason in enumerate(plan.reasons) if reason.verdict is Verdict.DROP and reason.kind != "created"}
+    gone = {
+        at
+        for at, reason in enumerate(plan.reasons)
+        if reason.verdict is Verdict.DROP and reason.kind not in ("created", "folder-gone")
+    }
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for path, reason, length, _ in plan.entries:
+    for path, reason, length, _, _ in plan.entries:
         if reason in gone:
             sort = kind(path)
             counts[sort] += 1
@@ -88,7 +92,11 @@ def plan_summary(plan: Plan) -> list[str]:
         f"level {plan.level}: {size(sizes[Verdict.KEEP])} of {size(whole)} stays, "
         f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
         *dropped_by_kind(plan),
+        *by_owner(plan),
     ]
+    lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
+    if len(plan.problems) > _SHOWN:
+        lines.append(f"… and {len(plan.problems) - _SHOWN} more package records not understood (in the plan: problems)")
     if plan.unresolved:
         lines.append(f"{len(plan.unresolved):,} needs that nothing in the image fulfils (in the plan: unresolved)")
     changed = Counter(change.kind.value for change in plan.changes)
@@ -99,9 +107,33 @@ def plan_summary(plan: Plan) -> list[str]:
     return lines
 
 
+def by_owner(plan: Plan) -> list[str]:
+    """A table of the packages by kind: how many there are and stay, what they weigh, what stays; then the unowned.
+
+    A file of several packages counts with the first of them.
+    """
+    counts: Counter[tuple[str, bool]] = Counter()
+    for each in plan.packages:
+        counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1
+    whole: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for _, reason, length, _, owner in plan.entries:
+        why = plan.reasons[reason]
+        if why.kind != "created":
+            kind_of_owner = plan.packages[owner].package.kind if owner >= 0 else ""
+            whole[kind_of_owner] += length
+            kept[kind_of_owner] += length if why.verdict is Verdict.KEEP else 0
+    rows = [["owner", "packages", "stay", "size", "stays"]]
+    for name in sorted({each.package.kind for each in plan.packages}):
+        stay, go = counts[name, True], counts[name, False]
+        rows.append([name, f"{stay + go:,}", f"{stay:,}", size(whole[name]), size(kept[name])])
+    rows.append(["nobody", "", "", size(whole[""]), size(kept[""])])
+    return table(rows, right=(1, 2, 3, 4))
+
+
 def _by_verdict(plan: Plan) -> Counter[Verdict]:
     sizes: Counter[Verdict] = Counter()
-    for _, reason, length, _ in plan.entries:
+    for _, reason, length, _, _ in plan.entries:
         why = plan.reasons[reason]
         if why.kind != "created":
             sizes[why.verdict] += length

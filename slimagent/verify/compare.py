@@ -36,12 +36,15 @@ def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outco
             yield f"{result.name}: {item.name}", (item.outcome, item.detail)
 
 
-def dropped_paths(plan: Plan) -> frozenset[bytes]:
-    """What the plan takes out of the image, without what the traced run had made (that was never in it)."""
+def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozenset[bytes]:
+    """What the plan takes out of the image, without what the traced run had made (that was never in it).
+
+    `without` are kinds of reasons whose paths are left out as well.
+    """
     gone = frozenset(
         number
         for number, reason in enumerate(plan.reasons)
-        if reason.verdict is Verdict.DROP and reason.kind != "created"
+        if reason.verdict is Verdict.DROP and reason.kind != "created" and reason.kind not in without
     )
     return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
 
@@ -54,7 +57,8 @@ def mask(dropped: frozenset[bytes], link: Callable[[bytes], bytes | None]) -> Ca
     def is_dropped(path: bytes) -> bool:
         answer = known.get(path)
         if answer is None:
-            answer = known[path] = resolver.resolve(path).end in dropped
+            hops, end = resolver.resolve(path)
+            answer = known[path] = end in dropped or not dropped.isdisjoint(hops)
         return answer
 
     return is_dropped

@@ -80,7 +80,7 @@ def test_the_imported_image_passes_the_smoke_test(image: Image, ran: dict[str, A
 def test_the_same_trace_gives_the_same_bytes(image: Image, ran: dict[str, Any], out: Path, tmp_path: Path) -> None:
     """Planned and exported again from the same trace, in a new container, the tar is the same byte for byte."""
     (tmp_path / "trace.json").write_bytes((out / "trace.json").read_bytes())
-    plan = image.agent(tmp_path, "plan", "/out/trace.json", "--quiet", "-o", "/out/plan.json")
+    plan = image.agent(tmp_path, "plan", "/out/trace.json", "--level", "file", "-o", "/out/plan.json", "--quiet")
     assert plan.returncode == 0, plan.stderr
     export = image.agent(tmp_path, "apply", "/out/plan.json", "--tar", "/out/again.tar", "-o", "/out/receipt.json")
     assert export.returncode == 0, export.stderr
@@ -100,7 +100,7 @@ def test_as_an_ordinary_user_the_trace_is_the_same_and_root_plans_from_it(
     assert theirs.no_new_privileges
     assert (theirs.before, theirs.losses) == (trace.before, ())
     assert {each.path for each in theirs.accesses if each.found} == {each.path for each in trace.accesses if each.found}
-    plan = image.agent(tmp_path, "plan", "/out/trace.json", "--quiet", "-o", "/out/plan.json")
+    plan = image.agent(tmp_path, "plan", "/out/trace.json", "--level", "file", "-o", "/out/plan.json", "--quiet")
     assert plan.returncode == 0, plan.stderr
     export = image.agent(tmp_path, "apply", "/out/plan.json", "--tar", "/out/rootfs.tar")
     assert export.returncode == 0, export.stderr

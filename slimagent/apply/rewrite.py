@@ -1,0 +1,69 @@
+"""Carry out one edit in an open folder: a file or link is made beside its place and renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from slimagent.apply.decide import Deed
+from slimagent.apply.source import Attributes
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def partial(name: bytes) -> bytes:
+    """The name under which a path's successor is made: always the same, so that the next go finds a killed one's."""
+    return b".%b.slimagent-partial" % name[:200]
+
+
+def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
+    """Put what the deed says at `name` in the open folder, at once: it is the old or the new, and never between.
+
+    Raises OSError; then the old one is still there and nothing beside it.
+    """
+    temporary = partial(name)
+    discard(folder, temporary)
+    try:
+        place(deed, folder, temporary, attributes)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        discard(folder, temporary)
+        raise
+
+
+def discard(folder: int, name: bytes) -> None:
+    """Unlink what may be there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
+    """Make the deed's file or symbolic link as `name`, which must be free, with owner, mode, attributes and time."""
+    data, times = deed.data or b"", (deed.mtime_ns, deed.mtime_ns)
+    if stat.S_ISLNK(deed.mode):
+        os.symlink(data, name, dir_fd=folder)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if (status.st_uid, status.st_gid) != (deed.uid, deed.gid):
+            os.chown(name, deed.uid, deed.gid, dir_fd=folder, follow_symlinks=False)
+        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+        return
+    descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
+    try:
+        write_all(descriptor, data)
+        status = os.fstat(descriptor)
+        if (status.st_uid, status.st_gid) != (deed.uid, deed.gid):
+            os.fchown(descriptor, deed.uid, deed.gid)  # before mode and attributes: it takes some of them off
+        os.fchmod(descriptor, stat.S_IMODE(deed.mode))
+        for key, value in attributes:
+            os.setxattr(descriptor, key, value)
+        os.utime(descriptor, ns=times)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write bytes, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

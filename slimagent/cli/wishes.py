@@ -1,0 +1,132 @@
+"""What the command line adds to a profile's rules: options that end up in one `Rules`."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from slimagent.errors import UsageError
+from slimagent.paths import from_text, pattern
+from slimagent.rules import KeepRule, PackageRule, Profile, Rules, StartRule
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
+    ),
+    click.option(
+        "--keep-package",
+        "keep_packages",
+        multiple=True,
+        metavar="KIND:NAME",
+        help="Keep these packages whole, as dpkg:git-lfs or 'python:nvidia-*'.",
+    ),
+    click.option(
+        "--keep-cruft", multiple=True, metavar="RULE", help="Do not apply this cruft rule (see docs/levels.md)."
+    ),
+    click.option(
+        "--start",
+        "starts",
+        multiple=True,
+        metavar="COMMAND",
+        help="The image's ENTRYPOINT and CMD, or its health check: what this command line names stays.",
+    ),
+    click.option(
+        "--compiling/--no-compiling",
+        default=None,
+        help="Whether software is compiled in the image. [default: if the trace saw a compiler]",
+    ),
+    click.option(
+        "--budget",
+        type=click.IntRange(min=0),
+        metavar="BYTES",
+        help="At level file: unread files of a used package that are no code stay up to this size.",
+    ),
+)
+
+
+def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; it gets what they say as the argument `wished`, a Rules."""
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any,
+        keep: tuple[str, ...],
+        keep_packages: tuple[str, ...],
+        keep_cruft: tuple[str, ...],
+        starts: tuple[str, ...],
+        compiling: bool | None,
+        budget: int | None,
+        **others: Any,
+    ) -> Any:
+        wished = Rules(
+            keep=tuple(KeepRule(pattern=_path(text), why="asked for with --keep", follow=True) for text in keep),
+            packages=tuple(
+                PackageRule(pattern=_package(text), why="asked for with --keep-package") for text in keep_packages
+            ),
+            kept_cruft=keep_cruft,
+            start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
+            compiling=compiling,
+            budget=budget,
+        )
+        return function(*arguments, wished=wished, **others)
+
+    command: Callable[..., Any] = gather
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def with_wishes(profile: Profile, wished: Rules) -> Profile:
+    """The profile with what the command line adds. Raises UsageError for a cruft rule that is not in the profile."""
+    rules = profile.rules
+    known = {rule.name for rule in rules.cruft}
+    unknown = [name for name in wished.kept_cruft if name not in known]
+    if unknown:
+        raise UsageError(f"--keep-cruft {unknown[0]}: there is no such rule", f"known are {', '.join(sorted(known))}")
+    return replace(
+        profile,
+        rules=replace(
+            rules,
+            keep=(*rules.keep, *wished.keep),
+            packages=(*rules.packages, *wished.packages),
+            kept_cruft=(*rules.kept_cruft, *wished.kept_cruft),
+            start=(*rules.start, *wished.start),
+            compiling=rules.compiling if wished.compiling is None else wished.compiling,
+            budget=rules.budget if wished.budget is None else wished.budget,
+        ),
+    )
+
+
+def _path(text: str) -> str:
+    try:
+        from_text(text)
+        pattern(text)
+    except ValueError as error:
+        raise UsageError(f"--keep {text}: {error}", "patterns are paths with *, ** and ?") from None
+    if not text.startswith("/"):
+        raise UsageError(f"--keep {text}: not an absolute path", "patterns start with /, as /opt/x/**")
+    return text
+
+
+def _package(text: str) -> str:
+    kind, colon, name = text.partition(":")
+    if not (kind and colon and name):
+        raise UsageError(f"--keep-package {text}: not KIND:NAME", "name the kind too, as dpkg:vim or python:torch")
+    return text
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--start {text}: {error}", "write it as in a shell") from None
+    if not words:
+        raise UsageError("--start needs a command line", "as --start 'tini -g -- jupyter lab'")
+    return tuple(words)

@@ -1,0 +1,203 @@
+"""Components: what no package manager knows of. RStudio Server with what it bundles, and what was unpacked by hand.
+
+Sources: RStudio Server's packages for Debian (the layout of /usr/lib/rstudio-server); the Filesystem Hierarchy Standard
+3.0, sections 3.13 (/opt) and 4.9 (/usr/local); the GNU Coding Standards, section 7.2.5 (the folders of an
+installation). By rule: one thing in /opt is one component, and in /usr/local what has one name is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from slimagent.inventory.reader import Image
+from slimagent.inventory.rows import innermost
+from slimagent.model import Found, Package
+from slimagent.paths import name, parent, to_text, within
+
+_RSTUDIO = b"/usr/lib/rstudio-server"
+_PARTS = ("quarto", "pandoc", "node", "copilot")  # how the names of what it bundles begin, in bin/
+_NEEDS = {"rstudio-server": ("quarto", "pandoc"), "quarto": ("pandoc",), "copilot": ("node",)}
+_TOOLS = re.compile(rb"/usr/lib/rstudio-server/bin/quarto/bin/tools/(?:.*/)?pandoc", re.DOTALL)
+_PROGRAMS = (b"/usr/local/bin", b"/usr/local/sbin", b"/usr/bin", b"/usr/sbin")
+
+_LOCAL = b"/usr/local"
+_MULTIARCH = rb"(?:/[a-z0-9_]+-linux-gnu[a-z0-9]*)?"
+# The folders of /usr/local that all components share, and what their files' names have beside the component's. None
+# has a bottomless pattern: how deep `_local` descends must not be the image's choice.
+_SHARED = tuple(
+    (re.compile(folder), re.compile(extra, re.DOTALL))
+    for folder, extra in (
+        (rb"/(?:bin|sbin|libexec|src|games|share)", rb"(.+)"),
+        (rb"/share/(?:doc|licenses|metainfo)", rb"(.+)"),
+        (rb"/share/(?:icons(?:/[^/]+){0,3}|pixmaps|applications)", rb"(.+?)(?:\.(?:png|svg|xpm|desktop))?"),
+        (rb"/share/(?:bash-completion(?:/completions)?|zsh(?:/site-functions)?)", rb"_?(.+)"),
+        (rb"/share/fish(?:/vendor_(?:completions|functions|conf)\.d)?", rb"(.+?)(?:\.fish)?"),
+        (rb"/lib(?:32|64)?" + _MULTIARCH, rb"(?:lib(?!\.))?(.+?)(?:\.so(?:\.[0-9.]+)?|\.l?a)?"),
+        (rb"/(?:lib(?:32|64)?" + _MULTIARCH + rb"|share)/(?:pkgconfig|cmake|aclocal)", rb"(?:lib)?(.+?)(?:\.pc|\.m4)?"),
+        (rb"/include" + _MULTIARCH, rb"(.+?)(?:\.h|\.hh|\.hpp|\.hxx)?"),
+        (rb"/etc(?:/[^/]+\.d)?", rb"(.+?)(?:\.conf|\.cfg|\.ini|\.ya?ml|\.toml|\.json|\.sh|\.d)?"),
+        (rb"/(?:share/)?man(?:/[^/]+){0,2}", rb"(.+?)(?:\.[0-9ln][a-z]*)?(?:\.gz|\.bz2|\.xz|\.zst)?"),
+        (rb"/share/info", rb"(.+?)(?:\.info(?:-[0-9]+)?)?(?:\.gz|\.bz2|\.xz|\.zst)?"),
+        (rb"/share/locale(?:/[^/]+){0,2}", rb"(.+?)(?:\.mo)?"),
+    )
+)
+# Folders that managers put things into, and that are there before them.
+_STANDING = re.compile(rb"/usr/local/lib/(?:python3[^/]*/(?:dist|site)-packages|R/(?:site-)?library)")
+
+
+@dataclass(slots=True)
+class _Part:
+    """A component while it is put together: the rows of entries (from, to) that it may have a claim to."""
+
+    package: Package
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    links: list[int] = field(default_factory=list)
+
+
+def _nobody(at: int) -> bool:
+    return False
+
+
+def find(image: Image, claimed: Callable[[int], bool] = _nobody) -> list[Found]:
+    """Every component, RStudio Server's first, the others by name.
+
+    Of what was unpacked by hand a component owns only the entries that nobody else has `claimed`, and there is none
+    where that leaves no regular file. Folders that hold others' files, and folders that are there for all, are no
+    component's. RStudio Server may be a Debian package, too: its entries have two owners then.
+    """
+    rstudio = _rstudio(image)
+    by_hand = _by_hand(image)
+    _link(image, [*rstudio, *by_hand], claimed)
+    found = [_own(image, each, _nobody) for each in rstudio]
+    _require(found)
+    for each in by_hand:
+        component = _own(image, each, claimed)
+        if any(image.is_file(at) for at in component.files):
+            found.append(component)
+    return found
+
+
+def _rstudio(image: Image) -> list[_Part]:
+    """RStudio Server, if it is there, and the components it bundles, each as rows of entries."""
+    if _RSTUDIO + b"/bin/rserver" not in image.inventory.index:
+        return []
+    below = image.below(_RSTUDIO)
+    rows = [(below.start - 1, below.stop, "rstudio-server")]
+    for at in below:
+        inner = _bundled(image.inventory.paths[at])
+        if inner:
+            rows.append((at, max(image.below(image.inventory.paths[at]).stop, at + 1), inner))
+    parts = {"rstudio-server": _Part(Package(kind="component", name="rstudio-server"))}
+    for start, stop, title in innermost(rows):
+        package = Package(kind="component", name=title, place=_RSTUDIO)
+        parts.setdefault(title, _Part(package)).rows.append((start, stop))
+    return list(parts.values())
+
+
+def _bundled(path: bytes) -> str | None:
+    """The name of the bundled component that begins at a path below RStudio Server, or None. Quarto bundles pandoc."""
+    if _TOOLS.fullmatch(path):
+        return "pandoc"
+    if parent(path) != _RSTUDIO + b"/bin":
+        return None
+    return next((part for part in _PARTS if name(path).startswith(part.encode())), None)
+
+
+def _require(found: list[Found]) -> None:
+    """RStudio Server does not work without its quarto and pandoc, nor quarto without pandoc."""
+    at = {each.package.name: number for number, each in enumerate(found)}
+    for each in found:
+        for wanted in _NEEDS.get(each.package.name, ()):
+            if wanted in at:
+                each.requires.append((at[wanted], wanted))
+
+
+def _by_hand(image: Image) -> list[_Part]:
+    """What lies in /opt and /usr/local, by the name that it has there."""
+    parts: dict[str, _Part] = {}
+    for key, start, stop in (*_opt(image), *_local(image, _LOCAL)):
+        title = to_text(key)
+        part = parts.setdefault(title, _Part(Package(kind="component", name=title)))
+        part.rows.append((start, stop))
+    return [parts[title] for title in sorted(parts)]
+
+
+def _opt(image: Image) -> Iterator[tuple[bytes, int, int]]:
+    for start, stop in _children(image, b"/opt"):
+        yield name(image.inventory.paths[start]), start, stop
+
+
+def _local(image: Image, folder: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """What lies below a folder that all share, as name and row; the depth is that of the shared folders."""
+    shape = _shape(folder)
+    for start, stop in _children(image, folder):
+        path = image.inventory.paths[start]
+        if image.is_folder(start) and _shape(path) is not None:
+            yield from _local(image, path)
+        elif start not in image.inventory.targets or _shape(path) is None:  # /usr/local/man is a link on Debian
+            stem = shape.fullmatch(name(path)) if shape is not None else None
+            yield stem[1] if stem else name(path), start, stop
+
+
+def _shape(folder: bytes) -> re.Pattern[bytes] | None:
+    """How the names in a shared folder of /usr/local are made of the components' names; None if it is not shared."""
+    rest = folder[len(_LOCAL) :]
+    return next((extra for shared, extra in _SHARED if shared.fullmatch(rest)), None)
+
+
+def _children(image: Image, folder: bytes) -> Iterator[tuple[int, int]]:
+    """The rows of entries in a folder: each thing in it with all that is below."""
+    below = image.below(folder)
+    here = below.start
+    while here < below.stop:
+        stop = max(image.below(image.inventory.paths[here]).stop, here + 1) if image.is_folder(here) else here + 1
+        yield here, stop
+        here = stop
+
+
+def _link(image: Image, parts: list[_Part], claimed: Callable[[int], bool]) -> None:
+    """Give links to a component's files to it: programs are unpacked to one place and linked to from another."""
+    homes: dict[bytes, _Part] = {}
+    rows: dict[int, _Part] = {}
+    for part in parts:
+        for start, stop in part.rows:
+            homes[image.inventory.paths[start]] = part
+            if stop == start + 1 and start in image.inventory.targets:
+                rows[start] = part
+    linked = {start: start + 1 for folder in _PROGRAMS for start, _ in _children(image, folder)}
+    for at in sorted({*linked, *rows} & image.inventory.targets.keys()):
+        end = image.end(image.inventory.paths[at])
+        if end is None or claimed(at):
+            continue
+        home = _home(homes, image.inventory.paths[end])
+        if home is None or home is rows.get(at):
+            continue
+        if at in rows:
+            rows[at].rows.remove((at, at + 1))
+        home.links.append(at)
+
+
+def _home(homes: dict[bytes, _Part], path: bytes) -> _Part | None:
+    """The innermost component that `path` lies in."""
+    while path != b"/":
+        if path in homes:
+            return homes[path]
+        path = parent(path)
+    return None
+
+
+def _own(image: Image, part: _Part, claimed: Callable[[int], bool]) -> Found:
+    """The component with the entries that are its own: what is unclaimed, and folders that hold nothing else."""
+    files = list(part.links)
+    shared: set[bytes] = set()
+    paths = image.inventory.paths
+    for start, stop in part.rows:
+        for at in range(stop - 1, start - 1, -1):  # what a folder holds comes before the folder
+            path = paths[at]
+            if claimed(at) or path in shared or (within(path, _LOCAL) and _STANDING.fullmatch(path)):
+                shared.add(parent(path))
+            else:
+                files.append(at)
+    return Found(package=part.package, files=sorted(files))

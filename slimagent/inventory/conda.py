@@ -1,0 +1,142 @@
+"""Conda packages: `conda-meta/NAME-VERSION-BUILD.json` in each prefix, as conda and mamba write it.
+
+The format is conda's PrefixRecord (conda.models.records); dependencies are MatchSpecs (conda.models.match_spec), of
+which the name is what counts here. Hard links in the package cache are left to others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import orjson
+
+from slimagent.inventory.own_folders import sole_holders, whole_folders
+from slimagent.inventory.reader import Image
+from slimagent.model import Found, Package
+from slimagent.paths import parent, to_text, within
+
+KIND = "conda"
+# [channel[/subdir]:[namespace]:]name, then a version, a build, or brackets
+_SPEC = re.compile(r"(?:[^\s\[]*::?)?([a-z0-9_][a-z0-9_.\-]*)(?=$|[\s=<>!~\[;])", re.IGNORECASE | re.ASCII)
+_VIRTUAL = "__"  # what the system offers: __glibc, __cuda
+
+
+class _Record(NamedTuple):
+    """What is needed of a record; `files` are relative to the prefix."""
+
+    name: str
+    version: str
+    files: list[str]
+    depends: list[str]
+
+
+def find(image: Image) -> list[Found]:
+    """Every conda package of the image, prefix by prefix; `place` is the prefix.
+
+    A record that is not JSON, or tells no name, is a problem noted, and its files are left without owner.
+    """
+    found: list[Found] = []
+    for path in image.inventory.paths:
+        if path.endswith(b"/conda-meta") and image.is_folder(image.inventory.index[path]):
+            found += _packages(image, path, len(found))
+    return found
+
+
+def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
+    """The packages of one prefix; `first` is the index of the first of them."""
+    prefix = parent(meta)
+    found: list[Found] = []
+    claims: list[set[int]] = []
+    depends: list[list[str]] = []
+    for each in image.names(meta):
+        path = meta + b"/" + each
+        data = image.read(path) if each.endswith(b".json") else None
+        record = None if data is None else _record(image, path, data)
+        if record is None:
+            continue
+        at = image.inventory.index[path]
+        claims.append(_claims(image, path, prefix, record.files))
+        depends.append(record.depends)
+        package = Package(kind=KIND, name=record.name, version=record.version, place=prefix)
+        found.append(Found(package=package, identity=[at]))
+    for number, folders in _own_folders(image, prefix, claims).items():
+        claims[number].update(whole_folders(image, folders, claims[number]))
+    names: dict[str, int] = {}
+    for number, each_found in enumerate(found):
+        each_found.files = sorted(claims[number].union(each_found.identity))
+        names.setdefault(each_found.package.name, first + number)
+    for each_found, specs in zip(found, depends, strict=True):
+        _require(each_found, specs, names)
+    return found
+
+
+def _own_folders(image: Image, prefix: bytes, claims: list[set[int]]) -> dict[int, list[bytes]]:
+    found: dict[int, list[bytes]] = {}
+    for folder, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
+        if owner is not None:
+            found.setdefault(owner, []).append(folder)
+    return found
+
+
+def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
+    """The fields that matter, one of a wrong type empty and a problem; None, and a problem, if there is no name."""
+    try:
+        document = orjson.loads(data)
+    except ValueError:
+        image.problem(path, "not JSON")
+        return None
+    name = document.get("name") if isinstance(document, dict) else None
+    if not isinstance(name, str) or not name:
+        image.problem(path, "not a record of a conda package: it tells no name")
+        return None
+    version = document.get("version")
+    if not isinstance(version, str):
+        image.problem(path, "no version, or not a text")
+        version = ""
+    return _Record(name, version, _texts(image, path, document, "files"), _texts(image, path, document, "depends"))
+
+
+def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> list[str]:
+    values = document.get(key, [])
+    texts = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+    if not isinstance(values, list) or len(texts) < len(values):
+        image.problem(path, f"{key} is not a list of texts")
+    return texts
+
+
+def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) -> set[int]:
+    """The entries of a package's files: none of them folders, all of them in the prefix."""
+    start = prefix.rstrip(b"/") + b"/"
+    index, paths, found, outside = image.inventory.index, image.inventory.paths, set(), []
+    for text in files:
+        path = start + text.encode()
+        at = index.get(path)
+        if at is None and b"\0" not in path:
+            at = image.entry(path)
+            if at is not None and not within(paths[at], prefix):
+                outside.append(paths[at])
+                continue
+        if at is not None and not image.is_folder(at):
+            found.add(at)
+    if outside:
+        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+        image.problem(record, f"claims {to_text(outside[0])}{more}, outside of {to_text(prefix)}")
+    return found
+
+
+def _require(found: Found, specs: Iterable[str], names: dict[str, int]) -> None:
+    """Look the dependencies up in the prefix. A spec with a condition counts where it is met by what is installed."""
+    required: dict[int, str] = {}
+    for spec in dict.fromkeys(specs):
+        match = _SPEC.match(spec.strip())
+        name = match[1].lower() if match else ""
+        if name.startswith(_VIRTUAL):
+            continue
+        target = names.get(name)
+        if target is not None:
+            required.setdefault(target, spec)
+        elif "; if " not in spec:
+            found.missing.append(spec)
+    found.requires = list(required.items())

@@ -1,0 +1,49 @@
+"""JSON documents that JavaScript programs keep beside their code: package.json and its kin.
+
+Sources: npm's manual page package.json(5), RFC 8259.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from slimagent.inventory.reader import Image
+
+LIMIT = 1 << 22  # bytes of a package.json: the longest real ones have some 100 kB
+_MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over
+
+
+def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
+    """The document at `path`; None if there is none, and None and a problem if it cannot be understood.
+
+    The parser itself refuses documents that are nested deeper than 1,024 levels.
+    """
+    at = image.end(path)
+    if at is not None and image.inventory.sizes[at] > limit:
+        image.problem(path, "too large for a document of this kind")
+        return None
+    data = image.read(path)
+    if data is None:
+        return None
+    try:
+        return orjson.loads(data[len(_MARK) :] if data.startswith(_MARK) else data)
+    except orjson.JSONDecodeError as error:
+        image.problem(path, f"not JSON: {error}")
+        return None
+
+
+def manifest(image: Image, path: bytes) -> dict[str, Any] | None:
+    """The object at `path`; None if there is none, and None and a problem if it is not understood or no object."""
+    value = read(image, path)
+    if isinstance(value, dict):
+        return value
+    if value is not None:
+        image.problem(path, "not an object")
+    return None
+
+
+def text(value: object) -> str:
+    """A field that has to be text; anything else counts as not given."""
+    return value if isinstance(value, str) else ""

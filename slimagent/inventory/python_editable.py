@@ -1,0 +1,93 @@
+"""Source trees that belong to a distribution which was installed from them in place ("editable").
+
+Four ways lead to them: direct_url.json (PEP 610 and 660), .pth lines, the finders of setuptools, and .egg-link files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from slimagent.inventory.python_metadata import editable_root, finder_mapping, path_lines
+from slimagent.inventory.python_sites import Site
+from slimagent.inventory.reader import Image
+from slimagent.paths import join, name, parent, to_text, within
+
+# What a project's folder may hold and what is none of its own: version control, and another manager's packages.
+_FOREIGN = frozenset({b".git", b".hg", b".svn", b".bzr", b"node_modules"})
+# hier(7): folders in which a project's folder lies, and that are none themselves.
+_COMMON = frozenset(
+    f"/{each}".encode()
+    for each in (
+        *("", "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc"),
+        *("root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/bin", "usr/include", "usr/lib", "usr/lib64"),
+        *("usr/local", "usr/local/bin", "usr/local/lib", "usr/local/share", "usr/local/src", "usr/sbin", "usr/share"),
+        *("usr/src", "var", "var/lib", "var/cache", "var/tmp"),
+    )
+)
+
+
+class Sources:
+    """Finds the source trees of editable distributions, and what in them is theirs."""
+
+    def __init__(self, image: Image, sites: Collection[Site]) -> None:
+        self._image = image
+        self._sites = {site.folder for site in sites}
+        self._prefixes = {site.prefix for site in sites}
+
+    def trees(self, site: Site, info: bytes, own: Iterable[bytes], link: bytes | None) -> list[bytes]:
+        """The trees of one distribution, free of links; none of them lies in its site folder.
+
+        `own` are its files right in the site folder, `link` is where its .egg-link leads. A folder that is too wide to
+        be a project's is a problem noted, and no tree.
+        """
+        found: dict[bytes, None] = {}
+        for target in self._targets(site, info, own, link):
+            at = self._image.end(target)
+            tree = target if at is None else self._image.inventory.paths[at]
+            if at is None or tree in self._sites or within(tree, site.folder):
+                continue
+            if tree in _COMMON or parent(tree) == b"/home" or tree in self._prefixes:
+                self._image.problem(info, f"its source, {to_text(tree)}, is too wide to be one project's")
+                continue
+            found[tree] = None
+        return list(found)
+
+    def _targets(self, site: Site, info: bytes, own: Iterable[bytes], link: bytes | None) -> list[bytes]:
+        found = [link] if link is not None else []
+        data = self._image.read(info + b"/direct_url.json")
+        try:
+            root = editable_root(data) if data is not None else None
+        except ValueError:
+            self._image.problem(info + b"/direct_url.json", "not a direct_url.json")
+            root = None
+        if root is not None and root.startswith(b"/"):
+            found.append(root)
+        for path in own:
+            if path.endswith(b".pth"):
+                found += path_lines(self._image.read(path) or b"")
+            elif name(path).startswith(b"__editable__") and path.endswith(b"_finder.py"):
+                found += finder_mapping(self._image.read(path) or b"")
+        return [join(site.folder, each) for each in found if b"\0" not in each]
+
+    def entries(self, tree: bytes, others: Collection[bytes]) -> list[int]:
+        """What is a tree's own: all of it but version control, environments, and `others`, the trees of others in it.
+
+        Folders count where nothing of somebody else's lies below them.
+        """
+        image, paths = self._image, self._image.inventory.paths
+        at = image.inventory.index[tree]
+        if not image.is_folder(at):
+            return [at]
+        found, shared = {at}, set()
+        end, at = image.below(tree).stop, at + 1
+        while at < end:
+            path = paths[at]
+            if name(path) not in _FOREIGN and path not in self._prefixes and path not in others:
+                found.add(at)
+                at += 1
+                continue
+            at = image.below(path).stop
+            while len(path) > len(tree) and path not in shared:
+                path = parent(path)
+                shared.add(path)
+        return sorted(found.difference(image.inventory.index[path] for path in shared))

@@ -1,0 +1,206 @@
+"""What is kept for its own sake: what the trace saw, what a rule names, what the image is started with. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from slimagent.model import (
+    Access,
+    ChangeKind,
+    CheckResult,
+    How,
+    Inventory,
+    Loader,
+    Outcome,
+    Owners,
+    Reason,
+    Trace,
+    Verdict,
+)
+from slimagent.path_rules import PathRules
+from slimagent.paths import join, name, to_text
+from slimagent.plan.closure import ContentReader
+from slimagent.plan.keeper import Grade, Keeper
+from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
+
+_KEEP = Verdict.KEEP
+# The strongest first: of several accesses that lead to one file, that one is its reason.
+_HOWS = ((How.EXECUTED, "executed"), (How.OPENED, "opened"), (How.LISTED, "listed"), (How.LOOKED_UP, "looked-up"))
+# The place in `_HOWS` of each combination of the four, by its value: `IntFlag` is slow, and there are many accesses.
+_STRENGTHS = [next((at for at, (how, _) in enumerate(_HOWS) if how.value & value), len(_HOWS)) for value in range(16)]
+# Compilers proper, as drivers execute them: nobody starts one of these but to compile.
+_COMPILER = re.compile(rb"cc1(?:plus|obj|objplus)?|f951|gnat1|clang(?:-\d+)?|rustc|cicc|nvcc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything a plan is made from. `trace_digest` names the trace's bytes, `accepted` the losses to live with.
+
+    `shells` are the login shells of the image's accounts, `search` the folders of its PATH.
+    """
+
+    trace: Trace
+    trace_digest: str
+    inventory: Inventory
+    fingerprint: str
+    contents: ContentReader
+    loader: Loader
+    rules: Rules = field(default_factory=Rules)
+    owners: Owners | None = None
+    shells: tuple[bytes, ...] = ()
+    search: tuple[bytes, ...] = ()
+    excluded: tuple[bytes, ...] = ()
+    accepted: frozenset[str] = frozenset()
+
+
+def created(trace: Trace) -> frozenset[bytes]:
+    """The paths that the traced run itself made."""
+    return frozenset(each.path for each in trace.changes if each.kind is ChangeKind.CREATED)
+
+
+def is_compiling(evidence: Evidence) -> bool:
+    """Whether everything that compiling needs is to stay: as the profile says, or else if the trace saw a compiler."""
+    if evidence.rules.compiling is not None:
+        return evidence.rules.compiling
+    return any(
+        access.how & How.EXECUTED and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses
+    )
+
+
+def keep_accessed(
+    keeper: Keeper, accesses: Iterable[Access], is_too_large: Callable[[int], bool] = lambda at: False
+) -> set[int]:
+    """Keep what the trace saw, links on the way included, and the packages that it belongs to.
+
+    What only says who a package is does not stay for having been read: it stays if the package does. A folder that was
+    listed or looked up stays; that is no use of a package. Returns the entries that were only looked up and are too
+    large to stay for that, which are left to their packages.
+    """
+    weak = keeper.owners.weak
+    passed_over: set[int] = set()
+    numbers: dict[tuple[str, tuple[int, ...]], Reason] = {}
+    for access in sorted(accesses, key=_rank):
+        kind = _HOWS[_strength(access)][1]
+        reason = numbers.get((kind, access.steps))
+        if reason is None:
+            reason = numbers[kind, access.steps] = Reason(verdict=_KEEP, kind=kind, steps=access.steps)
+        hops, end = keeper.resolver.resolve(access.path)
+        at_end = None if end is None else keeper.inventory.index.get(end)
+        if at_end is not None and weak[at_end]:
+            continue
+        if hops:
+            way = Reason(verdict=_KEEP, kind="link-on-the-way", detail=to_text(access.path), steps=access.steps)
+            for hop in hops:
+                at = keeper.inventory.index[hop]
+                keeper.settle(at, way)
+                keeper.need_owners(at, Grade.USED, way)
+        if at_end is None:
+            continue
+        if kind == "looked-up" and keeper.reason(at_end) < 0 and is_too_large(at_end):
+            passed_over.add(at_end)
+        else:
+            keeper.settle(at_end, reason)
+        if not keeper.is_folder(at_end):
+            keeper.need_owners(at_end, Grade.USED, reason)
+    return passed_over
+
+
+def _strength(access: Access) -> int:
+    return _STRENGTHS[access.how.value]
+
+
+def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
+    return _strength(access), access.path, access.steps
+
+
+def keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
+    """Keep what a rule names. Returns the entries that one names only where their package stays, with its `why`."""
+    always = [rule for rule in rules if not rule.of_kept]
+    following = [rule for rule in always if rule.follow]
+    paths = keeper.inventory.paths
+    for at, which in PathRules([rule.pattern for rule in following]).scan(paths):
+        reason = Reason(verdict=_KEEP, kind="rule", detail=following[which[0]].why)
+        keeper.keep(paths[at], reason, reason)
+        keeper.settle(at, reason)
+    for at, which in PathRules([rule.pattern for rule in always]).scan(paths):
+        keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=always[which[0]].why))
+    bound = [rule for rule in rules if rule.of_kept]
+    return {at: bound[which[0]].why for at, which in PathRules([rule.pattern for rule in bound]).scan(paths)}
+
+
+def keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
+    """Keep the packages that the system cannot do without, that a rule names, or that were not exercised."""
+    for number, package in enumerate(keeper.owners.packages):
+        if package.essential and package.kind == "dpkg":
+            keeper.need(number, Grade.REQUIRED, Reason(verdict=_KEEP, kind="essential"))
+    for rule in evidence.rules.packages:
+        if compiling or rule.when != "compiling":
+            kind = "compiling" if rule.when == "compiling" else "package-rule"
+            _keep_fitting(keeper, rule, Reason(verdict=_KEEP, kind=kind, detail=rule.why))
+    for protect in evidence.rules.protect:
+        if not _passed(evidence.trace.steps, protect.check):
+            _protect(keeper, protect)
+
+
+def _protect(keeper: Keeper, rule: ProtectRule) -> None:
+    reason = Reason(verdict=_KEEP, kind="protected", detail=rule.why)
+    for pattern in rule.packages:
+        _keep_fitting(keeper, PackageRule(pattern=pattern, why=rule.why), reason)
+    for at, _ in PathRules(rule.paths).scan(keeper.inventory.paths):
+        keeper.settle(at, reason)
+        for number in keeper.owners.owners(at):
+            keeper.need_whole(number, reason)
+
+
+def _keep_fitting(keeper: Keeper, rule: PackageRule, reason: Reason) -> None:
+    kind, _, pattern = rule.pattern.partition(":")
+    fits = re.compile(fnmatch.translate(pattern)).match
+    for number, package in enumerate(keeper.owners.packages):
+        if kind in ("*", package.kind) and rule.section in ("", package.section) and fits(package.name):
+            keeper.need_whole(number, reason)
+
+
+def _passed(steps: Iterable[CheckResult], check: str) -> bool:
+    return any(check in (step.kind, step.name) and step.outcome is Outcome.PASSED for step in steps)
+
+
+def keep_start(keeper: Keeper, evidence: Evidence) -> None:
+    """Keep what the image is started with, and its accounts' login shells."""
+    for rule in evidence.rules.start:
+        reason = Reason(verdict=_KEEP, kind="start", detail=rule.why)
+        for word in _words(rule.command):
+            for path in _places(word, evidence.search):
+                if keeper.keep(path, reason, reason, grade=Grade.USED) is not None:
+                    break
+    for shell in evidence.shells:
+        reason = Reason(verdict=_KEEP, kind="login-shell")
+        keeper.keep(shell, reason, reason, grade=Grade.USED)
+
+
+def _words(command: Sequence[str]) -> Iterator[str]:
+    for word in command:
+        yield word
+        parts = _split(word)
+        if len(parts) > 1:  # `sh -c "cd /srv; exec jupyter lab"`
+            yield from _words(parts)
+
+
+def _split(word: str) -> list[str]:
+    lexer = shlex.shlex(word, posix=True, punctuation_chars=True)  # `a;b` is two words, and what is between
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return list(lexer)
+    except ValueError:
+        return word.split()
+
+
+def _places(word: str, search: Sequence[bytes]) -> list[bytes]:
+    """Where a word of a command line can be a file: an absolute path, or a program on PATH."""
+    path = word.encode("utf-8", "surrogateescape")
+    if path.startswith(b"/"):
+        return [join(b"/", path)]
+    return [] if not path or path[:1] in b"-." or b"/" in path else [join(folder, path) for folder in search]

@@ -1,0 +1,186 @@
+"""What stays of a package that stays, and of what nobody owns, at each level. Pure."""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+from slimagent.model import Inventory, Owners, Reason, Verdict
+from slimagent.path_rules import PathRules
+from slimagent.paths import name, source_of
+from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.parts import EXECUTABLE, Part, part
+from slimagent.rules import LEVELS, CruftRule, LevelRule, Rules
+
+_FILE, _PACKAGE, _CRUFT = range(3)
+BUDGET = 8_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
+# Up to how many budgets an unread file of a package that is needed stays, by what it is to its package.
+_BUDGETS = {Part.BINARY: 1000, Part.CODE: 128, Part.DATA: 1, Part.EXTRA: 0}
+# Data that was looked up, and never opened, says by its presence what a program can do; up to so many budgets it stays.
+_LOOKED_UP_BUDGETS = 8
+# Of a package that is only required nothing was seen in use. Its programs and code stay all the same if it is one of
+# these kinds: what requires it imports it by name, sooner or later.
+_OF_INTERPRETERS = ("conda", "python", "r")
+_KEEP = Verdict.KEEP
+
+
+class Levels:
+    """Which files of the image stay beyond what is needed for its own sake, by the level that holds at each path.
+
+    `cruft` has for each entry the index of the rule by which it is cruft, or -1; `rules` are those that apply.
+    """
+
+    def __init__(self, inventory: Inventory, owners: Owners, rules: Rules, level: str, *, compiling: bool) -> None:
+        self._inventory, self._owners = inventory, owners
+        self._budget = BUDGET if rules.budget is None else rules.budget
+        self.optional: dict[int, int] = {}  # entries that stay if they bring little with them, with their reasons
+        self._limits = {part: self._budget * share for part, share in _BUDGETS.items()}
+        self.rules = [each for each in rules.cruft if each.name not in rules.kept_cruft]
+        self.rules = [each for each in self.rules if not (compiling and each.unless == "compiling")]
+        self.cruft = _cruft(inventory, owners, self.rules)
+        self._default = LEVELS.index(level)
+        self._at = _levels(inventory, rules.levels, self._default)
+
+    def is_too_large(self, at: int) -> bool:
+        """Whether a file is a package's data, too large at level `file` to stay for having been looked up alone."""
+        owner = self._owners.of[at]
+        if owner < 0 or self._at[at] != _FILE or not stat.S_ISREG(self._inventory.modes[at]):
+            return False
+        what = part(self._inventory.paths[at], self._inventory.modes[at], self._owners.packages[owner].kind)
+        return what in (Part.DATA, Part.EXTRA) and self._inventory.sizes[at] > self._budget * _LOOKED_UP_BUDGETS
+
+    def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
+        """Keep what the level keeps of a package that stays; `bound` entries stay with it by rule, with their why."""
+        numbers: dict[str, int] = {}
+        weak, owner = self._owners.weak, self._owners.packages[package]
+        known = keeper.grades[package] >= Grade.USED or owner.essential or owner.kind in _OF_INTERPRETERS
+        for at in self._owners.files[package]:
+            if keeper.reason(at) >= 0:
+                continue
+            if at in bound:
+                keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=bound[at], package=package))
+                continue
+            if self.cruft[at] >= 0 or self._is_python_folder(at):
+                continue
+            part = "package"
+            if self._at[at] == _FILE and not keeper.whole[package]:
+                part = "identity" if weak[at] else self._part(at, owner.kind, known=known)
+            if part and part not in numbers:
+                numbers[part] = keeper.number(Reason(verdict=_KEEP, kind=part, package=package))
+            if part == "binary":
+                self.optional[at] = numbers[part]
+            elif part:
+                keeper.settle_number(at, numbers[part])
+                if self._at[at] != _FILE and at in self._inventory.targets:
+                    self._keep_target(keeper, package, at)
+
+    def _keep_target(self, keeper: Keeper, package: int, at: int) -> None:
+        """Keep what a package's link leads to, where that does not stay with it: another's file, or in a cache."""
+        path = self._inventory.paths[at]
+        end = keeper.resolver.resolve(path).end
+        target = None if end is None else self._inventory.index.get(end)
+        if target is not None and (self.cruft[target] >= 0 or package not in self._owners.owners(target)):
+            reason = Reason(verdict=_KEEP, kind="link-target", source=path)
+            keeper.keep(path, reason, reason)
+
+    def keep_optional(self, keeper: Keeper, weight: Callable[[int, int], int]) -> Iterator[None]:
+        """Keep unread programs and libraries of used packages that bring no more bytes with them than code may have.
+
+        An optional plugin is small and needs a library that nothing else does. `weight` tells the bytes that an entry
+        would add. Yields after each that is kept, for its closure: the next one may weigh less then.
+        """
+        limit = self._limits[Part.BINARY]
+        for at in sorted(self.optional):
+            if keeper.reason(at) < 0 and weight(at, limit) <= limit:
+                keeper.settle_number(at, self.optional[at])
+                yield
+
+    def _is_python_folder(self, at: int) -> bool:
+        """Whether an entry is a folder of a Python distribution: it stays only with something in it (`decide`)."""
+        return stat.S_ISDIR(self._inventory.modes[at]) and any(
+            self._owners.packages[each].kind == "python" for each in self._owners.owners(at)
+        )
+
+    def _part(self, at: int, kind: str, *, known: bool) -> str:
+        inventory = self._inventory
+        mode = inventory.modes[at]
+        if not stat.S_ISREG(mode):
+            return "package"
+        what = part(inventory.paths[at], mode, kind)
+        if inventory.sizes[at] > self._limits[what if known or what is Part.EXTRA else Part.DATA]:
+            return ""
+        return what.value if known and what in (Part.BINARY, Part.CODE) else "small"
+
+    def need_packages(self, keeper: Keeper) -> None:
+        """Level `cruft` takes no package away: each one stays of which something lies where that level holds."""
+        if self._default != _CRUFT and _CRUFT not in self._at:
+            return
+        reason = Reason(verdict=_KEEP, kind="no-cruft")
+        for number, files in enumerate(self._owners.files):
+            if self._default == _CRUFT or any(self._at[at] == _CRUFT for at in files):
+                keeper.need(number, Grade.REQUIRED, reason)
+
+    def stays_free(self, at: int) -> bool:
+        """Whether level `cruft` holds here, at which what costs nothing stays whoever owns it."""
+        return self._at[at] == _CRUFT and self.cruft[at] < 0
+
+    def keep_rest(self, keeper: Keeper) -> None:
+        """Keep what no package owns, and at level `cruft` everything, less the cruft.
+
+        What costs no bytes has reasons of its own, later (`decide`).
+        """
+        inventory, cruft, of = self._inventory, self.cruft, self._owners.of
+        kinds = {
+            kind: keeper.number(Reason(verdict=_KEEP, kind=kind)) for kind in ("no-cruft", "unowned", "small-unowned")
+        }
+        for at in range(len(inventory)):
+            if keeper.reason(at) >= 0 or cruft[at] >= 0 or not stat.S_ISREG(inventory.modes[at]):
+                continue
+            if inventory.sizes[at] == 0:
+                continue
+            level = self._at[at]
+            if level == _CRUFT:
+                keeper.settle_number(at, kinds["no-cruft"])
+            elif of[at] < 0:
+                if level == _PACKAGE:
+                    keeper.settle_number(at, kinds["unowned"])
+                elif inventory.sizes[at] <= self._budget:
+                    keeper.settle_number(at, kinds["small-unowned"])
+
+
+def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> bytearray:
+    levels = bytearray([default]) * len(inventory)
+    # The last rule that matches says it: what extends a profile comes after it.
+    for at, which in PathRules([rule.pattern for rule in reversed(rules)]).scan(inventory.paths):
+        levels[at] = LEVELS.index(rules[len(rules) - 1 - which[0]].level)
+    return levels
+
+
+def _cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
+    """The index of the first rule by which an entry is cruft, or -1."""
+    found = array("h", [-1]) * len(inventory)
+    patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
+    excepted = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.excepted]
+    spared: dict[int, set[int]] = {}
+    for at, which in PathRules([pattern for _, pattern in excepted]).scan(inventory.paths):
+        spared.setdefault(at, set()).update(excepted[each][0] for each in which)
+    for at, which in PathRules([pattern for _, pattern in patterns]).scan(inventory.paths):
+        if stat.S_ISDIR(inventory.modes[at]) or (owners.weak and owners.weak[at]):
+            continue  # what says who a package is goes with it and not before
+        for each in which:
+            number = patterns[each][0]
+            if number not in spared.get(at, ()) and _holds(rules[number].when, inventory, owners, at):
+                found[at] = number
+                break
+    return found
+
+
+def _holds(when: str, inventory: Inventory, owners: Owners, at: int) -> bool:
+    if when == "has-source":
+        return source_of(inventory.paths[at]) in inventory.index
+    if when == "program":
+        return bool(inventory.modes[at] & EXECUTABLE) and b"." not in name(inventory.paths[at])
+    if when == "of-package":
+        return bool(owners.of) and owners.of[at] >= 0
+    return True

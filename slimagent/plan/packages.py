@@ -1,0 +1,102 @@
+"""What becomes of packages: what they require, their verdicts, and the edits that keep their data bases true. Pure."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from slimagent.model import Edit, Owners, PlannedPackage, Reason, Verdict
+from slimagent.paths import from_text
+from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.levels import Levels
+
+EXCLUDES = b"/etc/dpkg/dpkg.cfg.d/slimagent"
+
+
+def keep_requirements(keeper: Keeper, package: int) -> None:
+    """A package that stays keeps what it requires, and an essential part of its own kind's system (R's base)."""
+    owners = keeper.owners
+    for required, text in owners.requires[package]:
+        keeper.need(
+            required,
+            Grade.REQUIRED,
+            Reason(verdict=Verdict.KEEP, kind="required", detail=text, package=package),
+        )
+    kind = owners.packages[package].kind
+    if kind != "dpkg" and kind not in keeper.essentials_kept:
+        keeper.essentials_kept.add(kind)
+        for number, each in enumerate(owners.packages):
+            if each.kind == kind and each.essential:
+                keeper.need(number, Grade.REQUIRED, Reason(verdict=Verdict.KEEP, kind="essential", package=package))
+
+
+def planned_packages(keeper: Keeper) -> tuple[PlannedPackage, ...]:
+    """Every package with its verdict, its size and what of it stays."""
+    return tuple(_planned(keeper))
+
+
+def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
+    owners, inventory = keeper.owners, keeper.inventory
+    gone = keeper.number(Reason(verdict=Verdict.DROP, kind="not-needed"))
+    stays = [reason.verdict is Verdict.KEEP for reason in keeper.reasons]
+    for number, package in enumerate(owners.packages):
+        files = [at for at in owners.files[number] if stat.S_ISREG(inventory.modes[at])]
+        yield PlannedPackage(
+            package=package,
+            reason=keeper.package_reasons[number] if keeper.grades[number] else gone,
+            files=len(files),
+            size=sum(inventory.sizes[at] for at in files),
+            kept=sum(inventory.sizes[at] for at in files if stays[keeper.reason(at)]),
+            requires=tuple(sorted({each for each, _ in owners.requires[number]})),
+        )
+
+
+def further(owners: Owners) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The owners beside the first of entries that have several."""
+    return tuple(sorted(owners.more.items()))
+
+
+def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
+    """What files that packages share have to lose, and what dpkg is to leave out from now on."""
+    owners = keeper.owners
+    found: dict[tuple[bytes, str], set[str]] = {}
+    for number in range(len(owners.packages)):
+        for path, kind, key in owners.records[number]:
+            if _no_longer_true(keeper, number, kind, key):
+                found.setdefault((path, kind), set()).add(key)
+    excludes = _excludes(keeper, levels)
+    made = [Edit(path=path, kind=kind, keys=tuple(sorted(keys))) for (path, kind), keys in sorted(found.items())]
+    return (*made, Edit(path=EXCLUDES, kind="dpkg-exclude", keys=excludes)) if excludes else tuple(made)
+
+
+def _no_longer_true(keeper: Keeper, package: int, kind: str, key: str) -> bool:
+    if kind != "dpkg-alternatives":
+        return not keeper.grades[package]
+    # A choice goes with its own file, also where its package stays. Its name may lead over links (merged /usr).
+    end = keeper.resolver.resolve(from_text(key), follow=False).end
+    at = None if end is None else keeper.inventory.index.get(end)
+    return not keeper.grades[package] if at is None else keeper.reasons[keeper.reason(at)].verdict is Verdict.DROP
+
+
+def _excludes(keeper: Keeper, levels: Levels) -> tuple[str, ...]:
+    """Lines for dpkg's configuration (dpkg(1), --path-exclude): rules by which files of kept packages went."""
+    owners, inventory = keeper.owners, keeper.inventory
+    cut: set[int] = set()
+    for at in range(len(inventory)):
+        rule = levels.cruft[at]
+        if rule < 0 or rule in cut or not levels.rules[rule].keep_out or not stat.S_ISREG(inventory.modes[at]):
+            continue
+        if keeper.reasons[keeper.reason(at)].kind == "cruft" and any(
+            owners.packages[each].kind == "dpkg" for each in owners.owners(at)
+        ):
+            cut.add(rule)
+    lines = []
+    for rule in sorted(cut):
+        lines += [f"path-exclude={_glob(pattern)}" for pattern in levels.rules[rule].patterns]
+        lines += [f"path-include={_glob(pattern)}" for pattern in levels.rules[rule].excepted]
+    return tuple(lines)
+
+
+def _glob(pattern: str) -> str:
+    """dpkg's patterns know one star, which also matches slashes, and sets in brackets, which ours do not."""
+    return pattern.replace("[", "[[]").replace("/**/", "/*/").replace("**", "*")

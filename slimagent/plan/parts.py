@@ -1,0 +1,57 @@
+"""What a file is to its package: code, data, or an extra. Pure, by name and mode.
+
+Only level `file` asks. It keeps unread files of a package that stays by size, and how large one may be depends on how
+likely a program is to ask for it by name.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+
+EXECUTABLE = 0o111
+
+
+class Part(enum.Enum):
+    """From what is asked for most to what is asked for least."""
+
+    BINARY = "binary"  # a program, an extension module, a shared library: one of few, large, and started by name
+    CODE = "code"  # what an interpreter loads by name
+    DATA = "data"  # what a program may open: templates, tables, schemas
+    EXTRA = "extra"  # what people, browsers, editors and compilers read, and the package's own programs do not
+
+
+# A stub is for type checkers, but that of a package can list what it imports lazily (SPEC 1 of Scientific Python).
+_CODE = re.compile(
+    rb".*/__init__\.pyi|.*\.(?:py|pth|pm|pl|al|ph|rb|lua|tcl|tm|sh|bash|awk|sed|el|elc|m4|R|r|S|q|jl|php|scm|so(?:\.[0-9.]+)?)",
+    re.DOTALL,
+)
+_LIBRARY = re.compile(rb".*\.(?:so(?:\.[0-9.]+)?|node)", re.DOTALL)
+_CODE_OF_NODE = re.compile(rb".*\.(?:js|cjs|mjs|json|wasm)", re.DOTALL)
+# Builds for a web browser, which Node itself never loads; minified copies of what is there in plain.
+_FOR_BROWSERS = re.compile(
+    rb".*(?:/(?:umd|browser|bundles?|cdn)/.*|[.-]min\.[cm]?js|\.(?:umd|iife|global)\.[cm]?js)", re.DOTALL
+)
+# R's lazy-load data bases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
+_CODE_OF_R = re.compile(rb".*/(?:R|data)/[^/]+", re.DOTALL)
+_SITE = re.compile(rb".*/(?:site|dist)-packages/.*", re.DOTALL)
+_EXTRA = re.compile(
+    rb".*\.(?:[cm]?js|jsx|tsx?|css|scss|sass|less|html?|svg|png|jpe?g|gif|ico|webp|woff2?|ttf|otf|eot|mp3|wav|ogg|mp4|map"
+    rb"|pyi|typed|rst|md|markdown|adoc|pod|pdf|h|hh|hpp|hxx|cuh|cu|c|cc|cpp|cxx|f|f90|pyx|pxd|pxi|in|tp|cmake|proto|po|pot)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def part(path: bytes, mode: int, kind: str) -> Part:
+    """What a regular file is to its package of this kind; `mode` is its st_mode."""
+    if _LIBRARY.fullmatch(path) is not None:
+        return Part.BINARY
+    if kind in ("npm", "vscode"):
+        if _CODE_OF_NODE.fullmatch(path) is not None and _FOR_BROWSERS.fullmatch(path) is None:
+            return Part.CODE
+    elif _CODE.fullmatch(path) is not None or (kind == "r" and _CODE_OF_R.fullmatch(path) is not None):
+        return Part.CODE
+    if _EXTRA.fullmatch(path) is not None:
+        return Part.EXTRA
+    # A program, but not one that a wheel carries inside for its own use: its users start those of bin/.
+    return Part.BINARY if mode & EXECUTABLE and _SITE.fullmatch(path) is None else Part.DATA
