@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("command", nargs="+")
     parser.add_argument("--user", default="root", help="who runs the command")
     parser.add_argument("--pairs", type=int, default=3, help="untraced and traced runs, in turn")
-    parser.add_argument("--level", default="file")
+    parser.add_argument("--level", default="package")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         out = Path(work)

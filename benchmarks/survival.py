@@ -5,7 +5,7 @@
 The tasks are the TOML files in `benchmarks/everyday/`; its README says how they are written. A task counts when it
 passes on the full image, and survives when it passes on the slim one. Tasks of class `compile` (compilers, headers)
 are added up apart. The same image given twice measures the measure: what is lost then is chance. `--plan` (any plan
-made from the smoke test's trace) counts apart the tasks on software that the smoke test touched; `--full-from` takes the
+made from the trace of the smoke test) counts apart the tasks on software that it touched; `--full-from` takes the
 outcomes on the full image from an earlier JSON.
 
 Needs a Docker engine here and nothing in the images but what the tasks are about: each task is one `docker exec`

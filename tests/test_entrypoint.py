@@ -16,6 +16,7 @@ from slimagent import __version__, documents
 ROOT = Path(__file__).resolve().parent.parent
 DEPENDENCIES = (
     "click",
+    "packaging",
     "orjson",
     "psutil",
     "rich",

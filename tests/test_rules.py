@@ -76,6 +76,8 @@ TAKEN = {
     "info-pages": ["/usr/share/info/dir"],
     "r-vignettes": ["/usr/lib/R/site-library/dplyr/doc/dplyr.html"],
     "test-programs": [f"{PYTHON}/torch/test/basic"],
+    "build-intermediates": [f"{MODULES}/@vscode/spdlog/build/Release/obj.target/spdlog/src/main.o"],
+    "interface-compilers": [f"{PYTHON}/torch/bin/protoc", f"{PYTHON}/torch/bin/protoc-3.13.0.0"],
     "dpkg-symbols": ["/var/lib/dpkg/info/libc6:amd64.symbols"],
     "r-help-figures": ["/usr/lib/R/site-library/farver/help/figures/logo.svg"],
     "r-news": ["/usr/lib/R/site-library/dplyr/NEWS.md", "/usr/local/lib/R/site-library/x/NEWS"],
@@ -198,7 +200,14 @@ def test_what_is_kept_is_no_cruft() -> None:
 def test_building_is_one_switch() -> None:
     """All that only compilers and linkers read is kept together where software is compiled, and nothing else is."""
     building = {rule.name for rule in RULES.cruft if rule.unless == "compiling"}
-    assert building == {"static-libraries", "headers", "build-files", "c-sources", "dpkg-symbols"}
+    assert building == {
+        "static-libraries",
+        "headers",
+        "build-files",
+        "c-sources",
+        "dpkg-symbols",
+        "interface-compilers",
+    }
 
 
 def test_what_later_installs_leave_out_is_not_needed_to_install() -> None:

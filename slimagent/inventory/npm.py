@@ -34,8 +34,9 @@ def find(image: Image) -> list[Found]:
     tree.folders()
     tree.links()
     tree.share_out()
-    for at, each in enumerate(tree.found):
-        tree.require(at, each)
+    for at in range(len(tree.found)):
+        tree.require(at)
+    tree.require_parts()
     tree.record()
     return tree.found
 
@@ -105,7 +106,7 @@ class _Tree:
         manifest = package_json.manifest(self.image, path)
         if manifest is None:
             return None
-        if any(not isinstance(manifest.get(key) or {}, dict) for key in ("dependencies", "optionalDependencies")):
+        if not _is_sound(manifest):
             self.image.problem(path, "the dependencies are not an object")
             return None
         package = Package(
@@ -133,15 +134,32 @@ class _Tree:
             if package is not None:
                 self.found[package].files.extend(range(start, stop))
 
-    def require(self, at: int, each: Found) -> None:
-        """Fill in what package `at` requires, looked up as Node does: in each `node_modules` on the way to the root.
+    def require(self, at: int) -> None:
+        """Fill in what package `at` requires by its own manifest."""
+        self._require(at, self._manifests[at], self._real[at])
 
-        An optional dependency that is installed is required (programs for one platform come that way), one that is not
-        is not missing.
+    def require_parts(self) -> None:
+        """The same for programs inside packages, with `node_modules` of their own (VS Code inside code-server)."""
+        index = self._inventory.index
+        for path in [path for path in self._inventory.paths if path.endswith(_MANIFEST)]:
+            folder = path[: -len(_MANIFEST)]
+            if folder + b"/node_modules" not in index or _LOCATION.fullmatch(folder) is not None:
+                continue
+            package = self._inside(folder)
+            manifest = None if package is None else package_json.manifest(self.image, path)
+            if package is not None and manifest is not None and _is_sound(manifest):
+                self._require(package, manifest, folder)
+
+    def _require(self, at: int, manifest: dict[str, Any], home: bytes) -> None:
+        """What package `at` requires by a manifest in the folder `home`, looked up as Node does.
+
+        That is in each `node_modules` on the way to the root. An optional dependency that is installed is required
+        (programs for one platform come that way), one that is not is not missing.
         """
-        manifest, taken = self._manifests[at], {at}
+        each = self.found[at]
+        taken = {at, *(known for known, _ in each.requires)}
         optional = manifest.get("optionalDependencies") or {}
-        folders = self._search(self._real[at])
+        folders = self._search(home)
         for wanted, version in {**(manifest.get("dependencies") or {}), **optional}.items():
             text = f"{wanted}@{version}" if isinstance(version, str) else wanted
             places = (folder + wanted.encode() for folder in folders)
@@ -171,6 +189,11 @@ class _Tree:
                 package = self._at.get(path[: -len(_LOCK)] + b"/" + key.encode())
                 if package is not None:
                     self.found[package].records.append((path, "npm-lock", key))
+
+
+def _is_sound(manifest: dict[str, Any]) -> bool:
+    """Whether the dependencies in a manifest are what they have to be."""
+    return all(isinstance(manifest.get(key) or {}, dict) for key in ("dependencies", "optionalDependencies"))
 
 
 def _ancestors(path: bytes) -> Iterator[bytes]:

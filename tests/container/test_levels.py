@@ -122,7 +122,7 @@ def test_packages_can_be_installed(image: Image, slim: str, tmp_path: Path) -> N
     (r / "NAMESPACE").write_text("export(f)\n")
     (r / "R/f.R").write_text("f <- function() 42\n")
     script = """
-    apt-get install --yes --no-download /more/more.deb >/dev/null; more-to-do
+    apt-get install --yes /more/more.deb >/dev/null; more-to-do
     test -e /usr/share/doc/more/copyright; test ! -e /usr/share/doc/more/README; dpkg --audit
     R CMD INSTALL --library=/tmp /more/rpkg >/dev/null 2>&1
     Rscript -e 'library(rpkg, lib.loc = "/tmp"); cat(f(), "\\n")'
