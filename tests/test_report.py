@@ -149,6 +149,9 @@ def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
         "Python sources        1   500 B",
         "owner   packages  stay    size   stays",
         "nobody                  3.5 kB  1.0 kB",
+        "owned by nobody, the most in:",
+        "  /lib  2.0 kB  0 B stays",
+        "  /     1.5 kB  1.0 kB stays",
         "1 needs that nothing in the image fulfils (in the plan: unresolved)",
         "the traced run created 1 paths",
     ]
@@ -181,6 +184,8 @@ def test_packages_by_kind(tmp_path: Path) -> None:
         "dpkg           2     1  7.0 kB  3.0 kB",
         "r              1     0   500 B     0 B",
         "nobody                    30 B    30 B",
+        "owned by nobody, the most in:",
+        "  /  30 B  30 B stays",
     ]
     assert dropped_by_kind(plan)[1:] == ["other        2  4.5 kB"]  # the folder /d is no file
 

@@ -11,6 +11,7 @@ from slimagent.report.kinds import kind
 
 _MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "-"}
 _SHOWN = 10
+_FOLDERS = 5
 
 
 def size(count: int) -> str:
@@ -128,7 +129,23 @@ def by_owner(plan: Plan) -> list[str]:
         stay, go = counts[name, True], counts[name, False]
         rows.append([name, f"{stay + go:,}", f"{stay:,}", size(whole[name]), size(kept[name])])
     rows.append(["nobody", "", "", size(whole[""]), size(kept[""])])
-    return table(rows, right=(1, 2, 3, 4))
+    return table(rows, right=(1, 2, 3, 4)) + _unowned(plan)
+
+
+def _unowned(plan: Plan) -> list[str]:
+    """The folders (two levels deep) that hold most of what nobody owns, and what of it stays."""
+    whole: Counter[bytes] = Counter()
+    kept: Counter[bytes] = Counter()
+    for path, reason, length, _, owner in plan.entries:
+        if owner < 0 and length and plan.reasons[reason].kind != "created":
+            folder = b"/".join(path.split(b"/")[:3]) if path.count(b"/") > 2 else path[: path.rindex(b"/")] or b"/"
+            whole[folder] += length
+            kept[folder] += length if plan.reasons[reason].verdict is Verdict.KEEP else 0
+    rows = [
+        [f"  {to_text(folder)}", size(length), f"{size(kept[folder])} stays"]
+        for folder, length in sorted(whole.items(), key=lambda each: (-each[1], each[0]))[:_FOLDERS]
+    ]
+    return ["owned by nobody, the most in:", *table(rows, right=(1,))] if rows else []
 
 
 def _by_verdict(plan: Plan) -> Counter[Verdict]:
