@@ -82,7 +82,7 @@ def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> 
 
 
 def test_large_data_does_not_stay_for_having_been_looked_up(tmp_path: Path) -> None:
-    """At level file, data of a package, from 3 budgets on; its package counts as used all the same."""
+    """At level file, data of a package, beyond the budget; its package counts as used all the same."""
     paths = ["/p/large.bin", "/p/small.bin", "/p/code.py", "/large.bin"]
     for path in paths:
         write(tmp_path, path, b"x" * (10 if "small" in path else 100))

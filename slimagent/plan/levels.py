@@ -14,13 +14,14 @@ from slimagent.plan.parts import EXECUTABLE, Part, part
 from slimagent.rules import LEVELS, CruftRule, LevelRule, Rules
 
 _FILE, _PACKAGE, _CRUFT = range(3)
-BUDGET = 17_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
+BUDGET = 16_500  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
 # Up to how many budgets an unread file of a package that is needed stays, by what it is to its package.
-_BUDGETS = {Part.BINARY: 400, Part.CODE: 20, Part.DATA: 1, Part.EXTRA: 0}
-# Data that was looked up, and never opened, says by its presence what a program can do; up to so many budgets it stays.
-_LOOKED_UP_BUDGETS = 3
-# Of a package that is only required nothing was seen in use. Its programs and code stay all the same if it is one of
-# these kinds: what requires it imports it by name, sooner or later.
+_BUDGETS = {Part.BINARY: 410, Part.CODE: 50, Part.DATA: 1, Part.EXTRA: 0}
+# Data that was looked up and never opened stays up to so many budgets.
+_LOOKED_UP_BUDGETS = 1
+# Of a package that is only required nothing was seen in use: only what is smaller than such a part of a budget stays.
+_UNKNOWN = 8
+# It is treated as one that was used if it is of these kinds: what requires it imports it by name, sooner or later.
 _OF_INTERPRETERS = ("conda", "python", "r")
 _KEEP = Verdict.KEEP
 
@@ -108,7 +109,10 @@ class Levels:
         if not stat.S_ISREG(mode):
             return "package"
         what = part(inventory.paths[at], mode, kind)
-        if inventory.sizes[at] > self._limits[what if known or what is Part.EXTRA else Part.DATA]:
+        limit = self._limits[what]
+        if not known:
+            limit = min(limit, self._budget // _UNKNOWN)
+        if inventory.sizes[at] > limit:
             return ""
         return what.value if known and what in (Part.BINARY, Part.CODE) else "small"
 
