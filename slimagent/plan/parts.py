@@ -51,7 +51,8 @@ def part(path: bytes, mode: int, kind: str) -> Part:
             return Part.CODE
     elif _CODE.fullmatch(path) is not None or (kind == "r" and _CODE_OF_R.fullmatch(path) is not None):
         return Part.CODE
-    if _EXTRA.fullmatch(path) is not None and b"/typeshed/" not in path:  # that is a type checker's data
-        return Part.EXTRA
+    if _EXTRA.fullmatch(path) is not None:
+        # The standard library's types are to a completer or a checker what a library is to a program.
+        return Part.CODE if b"/typeshed/stdlib/" in path else Part.EXTRA
     # A program, but not one that a wheel carries inside for its own use: its users start those of bin/.
     return Part.BINARY if mode & EXECUTABLE and _SITE.fullmatch(path) is None else Part.DATA
