@@ -39,7 +39,6 @@ from slimagent.trace.watcher import Observed
 from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 TOOL = f"slimagent {__version__}"
-FORESEEN = frozenset({"only-looked-up"})  # kinds of reasons: what the plan drops although it was looked up
 STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
@@ -238,9 +237,7 @@ def verify(
             f"{there} of {len(dropped)} dropped files are still there: the image is neither whole nor slim",
             "run `slimagent apply --in-place` again to finish it, or verify in a new container of the image",
         )
-    listed = STILL_LISTED if there else frozenset()
-    is_dropped = mask(dropped_paths(made, listed), read_link)
-    is_missed = mask(dropped_paths(made, listed | FORESEEN), read_link)
+    is_dropped = mask(dropped_paths(made, STILL_LISTED) if there else dropped, read_link)
     with reporter.phase("run again on the slim image"):
         watched = watch(session, steps, reporter, is_dropped if there else None)
     comparisons = compare(baseline, watched.results)
@@ -254,7 +251,7 @@ def verify(
         and not unproved(baseline, watched.results),
         steps=watched.results,
         comparisons=comparisons,
-        missed=missed(is_missed, accesses, [result.name for result in watched.results]),
+        missed=missed(is_dropped, accesses, [result.name for result in watched.results]),
         losses=watched.observed.losses,
     )
 

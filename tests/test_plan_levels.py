@@ -81,23 +81,6 @@ def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> 
     assert kinds(plan, *mine[1:]) == ["binary", "binary", "binary", "opened"]
 
 
-def test_large_data_does_not_stay_for_having_been_looked_up(tmp_path: Path) -> None:
-    """At level file, data of a package, beyond the budget; its package counts as used all the same."""
-    paths = ["/p/large.bin", "/p/small.bin", "/p/code.py", "/large.bin"]
-    for path in paths:
-        write(tmp_path, path, b"x" * (10 if "small" in path else 100))
-    packages = [Installed("dpkg:p", paths[:3])]
-    looked_up = [access(path, How.LOOKED_UP) for path in paths]
-    plan = plan_of(tmp_path, packages, looked_up, Rules(budget=10), level="file")
-    assert kinds(plan, *paths) == ["only-looked-up", "looked-up", "looked-up", "looked-up"]
-    assert reason(plan, paths[0]).verdict is Verdict.DROP
-    assert plan.reasons[plan.packages[0].reason].kind == "used"
-    plan = plan_of(tmp_path, packages, looked_up, Rules(budget=10))
-    assert kinds(plan, *paths) == ["looked-up"] * 4
-    opened = [*looked_up[1:], access(paths[0], How.LOOKED_UP | How.OPENED)]
-    assert kinds(plan_of(tmp_path, packages, opened, Rules(budget=10), level="file"), paths[0]) == ["opened"]
-
-
 def test_what_several_gone_distributions_shared_cannot_be_imported(tmp_path: Path) -> None:
     """A namespace folder is nobody's and goes with the last of them, its site folder does not."""
     for name in ("one", "two"):

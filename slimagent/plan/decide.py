@@ -42,7 +42,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     compiling = is_compiling(evidence)
     levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
     _drop_created(keeper, created(evidence.trace))
-    looked_up = keep_accessed(keeper, evidence.trace.accesses, levels.is_too_large)
+    keep_accessed(keeper, evidence.trace.accesses)
     bound = keep_ruled(keeper, evidence.rules.keep)
     keep_start(keeper, evidence)
     keep_packages(keeper, evidence, compiling=compiling)
@@ -62,7 +62,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     for _ in levels.keep_optional(keeper, closure.weight):
         settle()
     _keep_free(keeper, levels)
-    _drop_rest(keeper, levels, looked_up)
+    _drop_rest(keeper, levels)
     return Plan(
         tool=f"slimagent {__version__}",
         level=level,
@@ -126,11 +126,10 @@ def _is_gone(keeper: Keeper, owners: Owners, at: int) -> bool:
     return bool(found) and not any(keeper.grades[each] for each in found)
 
 
-def _drop_rest(keeper: Keeper, levels: Levels, looked_up: set[int]) -> None:
+def _drop_rest(keeper: Keeper, levels: Levels) -> None:
     """Drop what nothing keeps, each for the narrowest reason; then settle the folders."""
     inventory, owners = keeper.inventory, keeper.owners
     unused = keeper.number(Reason(verdict=_DROP, kind="unused"))
-    too_large = keeper.number(Reason(verdict=_DROP, kind="only-looked-up"))
     cruft = [
         keeper.number(Reason(verdict=_DROP, kind="cruft", detail=f"{rule.name}: {rule.why}")) for rule in levels.rules
     ]
@@ -144,7 +143,7 @@ def _drop_rest(keeper: Keeper, levels: Levels, looked_up: set[int]) -> None:
                 gone[what] = keeper.number(Reason(verdict=_DROP, kind=what[0], package=what[1]))
             number = gone[what]
         else:
-            number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else too_large if at in looked_up else unused
+            number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else unused
         keeper.settle_number(at, number)
     keeper.queue.clear()
     _settle_folders(keeper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from slimagent.model import (
@@ -71,17 +71,13 @@ def is_compiling(evidence: Evidence) -> bool:
     )
 
 
-def keep_accessed(
-    keeper: Keeper, accesses: Iterable[Access], is_too_large: Callable[[int], bool] = lambda at: False
-) -> set[int]:
+def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
     """Keep what the trace saw, links on the way included, and the packages that it belongs to.
 
     What only says who a package is does not stay for having been read: it stays if the package does. A folder that was
-    listed or looked up stays; that is no use of a package. Returns the entries that were only looked up and are too
-    large to stay for that, which are left to their packages.
+    listed or looked up stays; that is no use of a package.
     """
     weak = keeper.owners.weak
-    passed_over: set[int] = set()
     numbers: dict[tuple[str, tuple[int, ...]], Reason] = {}
     for access in sorted(accesses, key=_rank):
         kind = _HOWS[_strength(access)][1]
@@ -100,13 +96,9 @@ def keep_accessed(
                 keeper.need_owners(at, Grade.USED, way)
         if at_end is None:
             continue
-        if kind == "looked-up" and keeper.reason(at_end) < 0 and is_too_large(at_end):
-            passed_over.add(at_end)
-        else:
-            keeper.settle(at_end, reason)
+        keeper.settle(at_end, reason)
         if not keeper.is_folder(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
-    return passed_over
 
 
 def _strength(access: Access) -> int:

@@ -39,7 +39,6 @@ _SENTENCES = {
     "empty-file": "an empty file has no bytes to save, and may be looked for by its mere presence",
     "mount-point": "another file system is mounted here; what it hides was not seen",
     "unused": "nothing that was traced asked for it, nothing that stays needs it, no rule keeps it",
-    "only-looked-up": "looked up and never opened; at level file a package's data of this size does not stay for that",
     "cruft": "cruft, {detail}",
     "package-gone": "part of {package}, which goes",
     "record-gone": "it says who {package} is, which goes",

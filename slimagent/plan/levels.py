@@ -17,8 +17,6 @@ _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
 # Up to how many budgets an unread file of a package that is needed stays, by what it is to its package.
 _BUDGETS = {Part.BINARY: 340, Part.CODE: 42, Part.DATA: 1, Part.EXTRA: 0}
-# Data that was looked up and never opened stays up to so many budgets.
-_LOOKED_UP_BUDGETS = 1
 # Of a package that is only required nothing was seen in use: only what is smaller than such a part of a budget stays.
 _UNKNOWN = 8
 # It is treated as one that was used if it is of these kinds: what requires it imports it by name, sooner or later.
@@ -42,14 +40,6 @@ class Levels:
         self.cruft = _cruft(inventory, owners, self.rules)
         self._default = LEVELS.index(level)
         self._at = _levels(inventory, rules.levels, self._default)
-
-    def is_too_large(self, at: int) -> bool:
-        """Whether a file is a package's data, too large at level `file` to stay for having been looked up alone."""
-        owner = self._owners.of[at]
-        if owner < 0 or self._at[at] != _FILE or not stat.S_ISREG(self._inventory.modes[at]):
-            return False
-        what = part(self._inventory.paths[at], self._inventory.modes[at], self._owners.packages[owner].kind)
-        return what in (Part.DATA, Part.EXTRA) and self._inventory.sizes[at] > self._budget * _LOOKED_UP_BUDGETS
 
     def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
         """Keep what the level keeps of a package that stays; `bound` entries stay with it by rule, with their why."""
