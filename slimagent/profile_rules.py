@@ -22,7 +22,7 @@ def read(table: Table) -> Rules:
     """The rules of a profile's top table, which they are taken from. Raises UsageError that names the place."""
     return Rules(
         keep=_unique(map(_keep, table.tables("keep")), lambda rule: rule.pattern),
-        packages=_unique(map(_package, table.tables("keep-package")), lambda rule: rule.pattern),
+        packages=_unique(map(_package, table.tables("keep-package")), _package_key),
         cruft=_named(table.tables("cruft"), _cruft, lambda rule: rule.name),
         kept_cruft=tuple(dict.fromkeys(table.strings("keep_cruft"))),
         protect=_named(table.tables("protect"), _protect, lambda rule: rule.check),
@@ -40,7 +40,7 @@ def merge(earlier: Rules, later: Rules) -> Rules:
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
-        packages=_unique((*earlier.packages, *later.packages), lambda rule: rule.pattern),
+        packages=_unique((*earlier.packages, *later.packages), _package_key),
         cruft=_unique((*earlier.cruft, *later.cruft), lambda rule: rule.name),
         kept_cruft=tuple(dict.fromkeys((*earlier.kept_cruft, *later.kept_cruft))),
         protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
@@ -93,9 +93,18 @@ def _keep(table: Table) -> KeepRule:
 
 
 def _package(table: Table) -> PackageRule:
-    rule = PackageRule(pattern=_one_package(table, "package", table.take("package", str)), why=table.text("why"))
+    rule = PackageRule(
+        pattern=_one_package(table, "package", table.take("package", str)),
+        why=table.text("why"),
+        section=table.take("section", str, ""),
+        when=table.choice("when", ("", "compiling"), ""),
+    )
     table.done()
     return rule
+
+
+def _package_key(rule: PackageRule) -> tuple[str, str, str]:
+    return rule.pattern, rule.section, rule.when
 
 
 def _one_package(table: Table, key: str, value: str) -> str:

@@ -21,6 +21,7 @@ from plan_images import (
     write,
 )
 
+from slimagent import profiles
 from slimagent.model import Edit, How, Verdict
 from slimagent.plan.packages import EXCLUDES
 from slimagent.plan.parts import Part, part
@@ -391,3 +392,20 @@ def test_what_dpkg_leaves_out_from_now_on(tmp_path: Path) -> None:
     )
     not_kept_out = replace(rules, cruft=tuple(replace(rule, keep_out=False) for rule in rules.cruft))
     assert plan_of(tmp_path, packages, rules=not_kept_out).edits == ()
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_where_software_is_compiled_all_that_compiling_needs_stays(tmp_path: Path, compiling: bool) -> None:
+    """By the shipped rules: also headers that nothing in the test was compiled against, and a compiler."""
+    paths = ["/usr/include/x.h", "/usr/lib/libx.a", "/usr/bin/cxx", "/usr/bin/editor"]
+    for path in paths:
+        write(tmp_path, path)
+    packages = [
+        Installed("dpkg:libx-dev", paths[:2], section="libdevel"),
+        Installed("dpkg:cxx", paths[2:3], section="devel"),
+        Installed("dpkg:editor", paths[3:], section="editors"),
+    ]
+    rules = replace(profiles.load("base").rules, compiling=compiling)
+    for level in ("package", "file"):
+        plan = plan_of(tmp_path, packages, rules=rules, level=level)
+        assert kinds(plan, *paths) == ([*["package"] * 3] if compiling else ["package-gone"] * 3) + ["package-gone"]
