@@ -153,7 +153,10 @@ def test_distributions_have_the_files_that_their_record_states(image: Path) -> N
         files = distribution.files or []
         assert len(files) > 10
         for file in files:
-            data = Path(str(file.locate())).read_bytes()
+            path = Path(str(file.locate()))
+            if path.is_symlink() and not path.exists():
+                continue  # some lead nowhere, as in real trees; Python 3.12 and later leave them out of `files`
+            data = path.read_bytes()
             if file.hash is not None:
                 sha256 = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
                 assert (file.size, file.hash.value) == (len(data), sha256)

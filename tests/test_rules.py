@@ -307,4 +307,4 @@ def test_the_standard_library_works_without_its_tests() -> None:
     )
     loaded = [line.split("'")[-2] for line in done.stdout.splitlines() if " from '" in line]
     assert len(loaded) > 50
-    assert [path for path in loaded if cruft(path)] == []
+    assert [path for path in loaded if {*cruft(path)} - {"temporary-files"}] == []  # these tests may well run in /tmp
