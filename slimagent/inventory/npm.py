@@ -48,6 +48,8 @@ class _Tree:
         self.image = image
         self.found: list[Found] = []
         self._inventory = image.inventory
+        # The folders with a manifest, the root's as an empty path.
+        self._manifested = [path[: -len(_MANIFEST)] for path in self._inventory.paths if path.endswith(_MANIFEST)]
         self._real: list[bytes] = []  # by package: the folder that its code is in
         self._manifests: list[dict[str, Any]] = []
         self._at: dict[bytes, int | None] = {}  # location, also of a link, to package
@@ -56,9 +58,8 @@ class _Tree:
 
     def folders(self) -> None:
         """Packages that are folders."""
-        paths = [path[: -len(_MANIFEST)] for path in self._inventory.paths if path.endswith(_MANIFEST)]
         index = self._inventory.index
-        for folder in sorted((path for path in paths if path in index), key=index.__getitem__):
+        for folder in sorted((path for path in self._manifested if path in index), key=index.__getitem__):
             location = _LOCATION.fullmatch(folder)
             if location is None:
                 continue
@@ -141,12 +142,11 @@ class _Tree:
     def require_parts(self) -> None:
         """The same for programs inside packages, with `node_modules` of their own (VS Code inside code-server)."""
         index = self._inventory.index
-        for path in [path for path in self._inventory.paths if path.endswith(_MANIFEST)]:
-            folder = path[: -len(_MANIFEST)]
+        for folder in self._manifested:
             if folder + b"/node_modules" not in index or _LOCATION.fullmatch(folder) is not None:
                 continue
             package = self._inside(folder)
-            manifest = None if package is None else package_json.manifest(self.image, path)
+            manifest = None if package is None else package_json.manifest(self.image, folder + _MANIFEST)
             if package is not None and manifest is not None and _is_sound(manifest):
                 self._require(package, manifest, folder)
 

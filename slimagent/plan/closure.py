@@ -9,8 +9,8 @@ from typing import Protocol
 from slimagent.model import Inventory, Loader, Needs, Reason, Verdict
 from slimagent.paths import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.parts import EXECUTABLE
 
-EXECUTABLE = 0o111
 # What the loader puts in place of its tokens (ld.so(8)), wherever the image may run.
 _LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
 _PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
@@ -101,13 +101,10 @@ class Closure:
     def _library(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> None:
         text = library.decode("utf-8", "backslashreplace")
         found: list[bool] = []
-        if b"/" in library:
-            found = [self._drag(path, each, "library", text) for each in expand(library, path)]
-        else:
-            for candidates in self._places(path, library, search):
-                found = [self._drag(path, each, "library", text) for each in candidates]
-                if any(found):
-                    break
+        for candidates in self._places(path, library, search):
+            found = [self._drag(path, each, "library", text) for each in candidates]
+            if any(found):
+                break
         self._settle(path, library, found)
 
     def weight(self, at: int, limit: int) -> int:
@@ -116,8 +113,10 @@ class Closure:
         while pending and total <= limit:
             path, mode = self._inventory.paths[pending[-1]], self._inventory.modes[pending.pop()]
             needs = self._contents.needs(path, bool(mode & EXECUTABLE))
-            for library in needs.libraries if needs is not None else ():
-                for each in self._ends(path, library, needs.search if needs is not None else ()) - seen:
+            if needs is None:
+                continue
+            for library in needs.libraries:
+                for each in self._ends(path, library, needs.search) - seen:
                     seen.add(each)
                     if self._keeper.reason(each) < 0:
                         total += self._inventory.sizes[each]
@@ -126,8 +125,7 @@ class Closure:
 
     def _ends(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> set[int]:
         """The entries that `_library` would keep."""
-        groups = [expand(library, path)] if b"/" in library else self._places(path, library, search)
-        for group in groups:
+        for group in self._places(path, library, search):
             ends = (self._keeper.resolver.resolve(each).end for each in group)
             found = {self._inventory.index[end] for end in ends if end in self._inventory.index}
             if found:
@@ -140,6 +138,9 @@ class Closure:
         A program's DT_RPATH also serves the libraries it loads, LD_LIBRARY_PATH can name any folder, and a library that
         is loaded already is found by name alone. Then every file of that name stays.
         """
+        if b"/" in library:  # a path, and no name to search
+            yield expand(library, path)
+            return
         yield [join(folder, library) for entry in search for folder in expand(entry, path)]
         yield list(self._loader.cache.get(library, ()))
         yield [join(folder, library) for folder in self._loader.folders]

@@ -35,8 +35,11 @@ class Levels:
         self._budget = BUDGET if rules.budget is None else rules.budget
         self.optional: dict[int, int] = {}  # entries that stay if they bring little with them, with their reasons
         self._limits = {part: self._budget * share for part, share in _BUDGETS.items()}
-        self.rules = [each for each in rules.cruft if each.name not in rules.kept_cruft]
-        self.rules = [each for each in self.rules if not (compiling and each.unless == "compiling")]
+        self.rules = [
+            each
+            for each in rules.cruft
+            if each.name not in rules.kept_cruft and not (compiling and each.unless == "compiling")
+        ]
         self.cruft = _cruft(inventory, owners, self.rules)
         self._default = LEVELS.index(level)
         self._at = _levels(inventory, rules.levels, self._default)
@@ -158,7 +161,7 @@ def _cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> 
     """
     found = array("h", [-1]) * len(inventory)
     patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
-    asked = {each for scope in inventory.scopes for each in PathRules([text for _, text in patterns]).matches(scope)}
+    asked = {each for _, which in PathRules([text for _, text in patterns]).scan(inventory.scopes) for each in which}
     patterns = [pattern for number, pattern in enumerate(patterns) if number not in asked]
     excepted = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.excepted]
     spared: dict[int, set[int]] = {}
