@@ -41,7 +41,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimagent.model import CheckResult, Plan
+    from slimagent.model import Plan
+    from slimagent.results import CheckResult
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZES = (100_000, 300_000, 1_000_000)

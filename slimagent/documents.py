@@ -15,15 +15,11 @@ from slimagent.model import (
     Access,
     Change,
     ChangeKind,
-    CheckResult,
-    Comparison,
     Edit,
     Entry,
     How,
-    Item,
     Loss,
     Missed,
-    Outcome,
     Package,
     Plan,
     PlannedPackage,
@@ -34,6 +30,7 @@ from slimagent.model import (
     Verification,
 )
 from slimagent.paths import to_text
+from slimagent.results import CheckResult, Comparison, Item, Outcome
 
 TRACE, PLAN, RECEIPT = "slimagent/trace", "slimagent/plan", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
@@ -51,6 +48,7 @@ def _put_result(result: CheckResult) -> dict[str, Any]:
         "detail": result.detail,
         "status": result.status,
         "items": [[item.name, item.outcome.value, item.detail] for item in result.items],
+        "snapshot": result.snapshot,
     }
 
 
@@ -64,6 +62,7 @@ def _get_result(place: Place) -> CheckResult:
         detail=place["detail"].text(),
         status=None if status.value is None else status.integer(),
         items=place["items"].rows(_get_item),
+        snapshot=place["snapshot"].text(),
     )
 
 

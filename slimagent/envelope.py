@@ -14,7 +14,13 @@ from slimagent.errors import DocumentError
 from slimagent.paths import from_text
 
 # The version of each schema that is not at its first.
-VERSIONS = {"slimagent/plan": 2, "slimagent/receipt": 2}
+VERSIONS = {
+    "slimagent/trace": 2,
+    "slimagent/plan": 2,
+    "slimagent/receipt": 2,
+    "slimagent/verification": 2,
+    "slimagent/checks": 2,
+}
 _BATCH = 1000  # rows
 _SURROGATE = re.compile("[\ud800-\udfff]")  # PEP 383: how Python holds a byte that is not UTF-8
 

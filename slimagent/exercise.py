@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from slimagent import checks
-from slimagent.errors import UsageError
-from slimagent.model import CheckResult, Outcome
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
-from slimagent.session import Session
+from slimagent.session import Session, environment, user_named
 from slimagent.trace.foreground import foreground
 from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import select
@@ -52,16 +52,39 @@ class Watched:
     interrupted: bool
 
 
-def watch(session: Session, steps: Steps, reporter: Reporter, masked: Mask | None = None) -> Watched:
+def check(spec: CheckSpec, session: Session, spawn: checks.Spawn, before: Sequence[CheckResult] = ()) -> CheckResult:
+    """Run one check as its user, else as the session's; `before` are the results on the image as it was, if known.
+
+    A check for a user that we cannot become is skipped: only root can run it.
+    """
+    user, env = session.user, session.env
+    if spec.user:
+        try:
+            user = user_named(spec.user)
+        except UnavailableError as error:
+            return CheckResult(
+                name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
+            )
+        env = environment(user)
+    earlier = next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
+    return checks.run(spec, checks.Context(spawn=spawn, env=env, user=user, cwd=session.cwd, before=earlier))
+
+
+def watch(
+    session: Session,
+    steps: Steps,
+    reporter: Reporter,
+    masked: Mask | None = None,
+    before: Sequence[CheckResult] = (),
+) -> Watched:
     """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
     watcher = select(session.backend, masked)
     results: list[CheckResult] = []
     status, interrupted = 0, False
     with watcher:
-        context = checks.Context(spawn=watcher.spawn, env=session.env, user=session.user, cwd=session.cwd)
         for spec in steps.checks:
             watcher.step(spec.name)
-            results.append(checks.run(spec, context))
+            results.append(check(spec, session, watcher.spawn, before))
             reporter.result(results[-1])
         if steps.command:
             watcher.step(COMMAND_STEP)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from slimagent.results import CheckResult, Comparison
+
 
 class How(enum.IntFlag):
     """What was done with a path. A path that was only looked up was never read."""
@@ -29,36 +31,6 @@ class Access:
     how: How
     steps: tuple[int, ...]
     found: bool
-
-
-class Outcome(str, enum.Enum):
-    """How a check, or one item of it, ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One thing that a check looks at by itself: an import, a page, a cell."""
-
-    name: str
-    outcome: Outcome
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """A check that was run. `status` is the exit status where the check is a command."""
-
-    name: str
-    kind: str
-    outcome: Outcome
-    seconds: float
-    detail: str = ""
-    status: int | None = None
-    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,20 +266,6 @@ class Missed:
 
     path: bytes
     steps: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
-
-    name: str
-    before: Outcome
-    after: Outcome
-    detail: str = ""
-
-    @property
-    def worse(self) -> bool:
-        return self.before is Outcome.PASSED and self.after is not Outcome.PASSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,19 +20,12 @@ from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import (
-    Access,
-    CheckResult,
-    Inventory,
-    Plan,
-    Receipt,
-    Trace,
-    Verification,
-)
+from slimagent.model import Access, Inventory, Plan, Receipt, Trace, Verification
 from slimagent.paths import USUAL_PATH, Resolver, normalise, within_any
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
+from slimagent.results import CheckResult
 from slimagent.session import Session, require_readable, user_name
 from slimagent.trace.select import select
 from slimagent.trace.watcher import Observed
@@ -239,7 +232,7 @@ def verify(
         )
     is_dropped = mask(dropped_paths(made, STILL_LISTED) if there else dropped, read_link)
     with reporter.phase("run again on the slim image"):
-        watched = watch(session, steps, reporter, is_dropped if there else None)
+        watched = watch(session, steps, reporter, is_dropped if there else None, baseline)
     comparisons = compare(baseline, watched.results)
     accesses = ((path, at) for path, (_, at) in watched.observed.accesses.items())
     return Verification(

@@ -107,8 +107,9 @@ def _check(table: Table) -> CheckSpec:
     kind = table.take("kind", str)
     name = table.take("name", str, kind)
     seconds = _seconds(table)
+    user = table.take("user", str, "")
     parameters = {key: _parameter(value, f"{table.where}.{key}") for key, value in table.rest().items()}
-    return CheckSpec(kind=kind, name=name, seconds=seconds, parameters=parameters)
+    return CheckSpec(kind=kind, name=name, seconds=seconds, user=user, parameters=parameters)
 
 
 def _seconds(table: Table) -> float:

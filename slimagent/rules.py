@@ -97,11 +97,15 @@ Parameter = str | int | float | bool | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSpec:
-    """A check that a profile asks for: its kind, a name, a limit in seconds, and what the kind needs."""
+    """A check that a profile asks for: its kind, a name, a limit in seconds, and what the kind needs.
+
+    `user` is whom it runs as, by name or number; empty: as everything else does.
+    """
 
     kind: str
     name: str
     seconds: float = 600.0
+    user: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from slimagent.checks import Context, run, spawn_plainly
-from slimagent.model import CheckResult, Item, User
+from slimagent.model import User
+from slimagent.results import CheckResult, Item
 from slimagent.rules import CheckSpec, Parameter
 
 IS_ROOT = os.geteuid() == 0

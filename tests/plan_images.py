@@ -17,23 +17,11 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import (
-    Access,
-    Change,
-    CheckResult,
-    Found,
-    How,
-    Inventory,
-    Outcome,
-    Package,
-    Plan,
-    Reason,
-    Trace,
-    Verdict,
-)
+from slimagent.model import Access, Change, Found, How, Inventory, Package, Plan, Reason, Trace, Verdict
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.explain import Explainer
+from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CruftRule, KeepRule, Rules
 
 STEP = CheckResult(name="smoke", kind="command", outcome=Outcome.PASSED, seconds=1.0, status=0)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from slimagent import checks
 from slimagent.checks.output import Output, last_lines
 from slimagent.errors import UsageError
-from slimagent.model import Outcome
+from slimagent.results import Outcome
 from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp
 

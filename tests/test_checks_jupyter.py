@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.checks.jupyter import python_kernel, references
-from slimagent.model import CheckResult, Outcome
+from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.checks.python import _Report
-from slimagent.model import Item, Outcome
+from slimagent.results import Item, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp
 

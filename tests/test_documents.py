@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent import documents, model
+from slimagent import documents, model, results
 from slimagent.errors import DocumentError
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -30,12 +30,12 @@ def members(of: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(list(of))
 
 
-ITEMS = st.builds(model.Item, name=TEXTS, outcome=members(model.Outcome), detail=TEXTS)
+ITEMS = st.builds(results.Item, name=TEXTS, outcome=members(results.Outcome), detail=TEXTS)
 RESULTS = st.builds(
-    model.CheckResult,
+    results.CheckResult,
     name=TEXTS,
     kind=TEXTS,
-    outcome=members(model.Outcome),
+    outcome=members(results.Outcome),
     seconds=SECONDS,
     detail=TEXTS,
     status=st.none() | INTEGERS,
@@ -95,10 +95,10 @@ VERIFICATIONS = st.builds(
     steps=tuples(RESULTS),
     comparisons=tuples(
         st.builds(
-            model.Comparison,
+            results.Comparison,
             name=TEXTS,
-            before=members(model.Outcome),
-            after=members(model.Outcome),
+            before=members(results.Outcome),
+            after=members(results.Outcome),
             detail=TEXTS,
         )
     ),
@@ -193,14 +193,17 @@ KINDS = (
 )
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
-RESULT = model.CheckResult(
+RESULT = results.CheckResult(
     name="imports",
     kind="python-imports",
-    outcome=model.Outcome.FAILED,
+    outcome=results.Outcome.FAILED,
     seconds=1.5,
     detail="one of two",
     status=1,
-    items=(model.Item(name="numpy", outcome=model.Outcome.PASSED), model.Item(name="x", outcome=model.Outcome.FAILED)),
+    items=(
+        results.Item(name="numpy", outcome=results.Outcome.PASSED),
+        results.Item(name="x", outcome=results.Outcome.FAILED),
+    ),
 )
 ACCESS = model.Access(path=b"/usr/lib/latin1-\xe9", how=model.How.OPENED, steps=(0,), found=True)
 LOSS = model.Loss(kind="overflow", count=3, example="/x")
@@ -268,7 +271,7 @@ VERIFICATION = model.Verification(
     passed=False,
     steps=(RESULT,),
     comparisons=(
-        model.Comparison(name="imports", before=model.Outcome.PASSED, after=model.Outcome.FAILED, detail="gone"),
+        results.Comparison(name="imports", before=results.Outcome.PASSED, after=results.Outcome.FAILED, detail="gone"),
     ),
     missed=(model.Missed(path=b"/usr/lib/z", steps=("imports",)),),
     losses=(LOSS,),

@@ -23,9 +23,10 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
-from slimagent.model import Change, ChangeKind, CheckResult, How, Outcome, Verdict
+from slimagent.model import Change, ChangeKind, How, Verdict
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling
+from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules, StartRule
 
 # Packages

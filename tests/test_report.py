@@ -12,21 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_images import Installed, plan_for, plan_of, write
 
-from slimagent.model import (
-    Change,
-    ChangeKind,
-    CheckResult,
-    Comparison,
-    Entry,
-    Item,
-    Loss,
-    Missed,
-    Outcome,
-    Plan,
-    Receipt,
-    Verdict,
-    Verification,
-)
+from slimagent.model import Change, ChangeKind, Entry, Loss, Missed, Plan, Receipt, Verdict, Verification
 from slimagent.report.kinds import OTHER, kind
 from slimagent.report.text import (
     amount,
@@ -40,6 +26,7 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
+from slimagent.results import CheckResult, Comparison, Item, Outcome
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 

@@ -12,7 +12,7 @@ from slimagent.checks import command, jupyter, python
 from slimagent.checks.context import Context, Spawn, spawn_plainly
 from slimagent.checks.finding import Finding, failed
 from slimagent.errors import SlimagentError, UsageError
-from slimagent.model import CheckResult
+from slimagent.results import CheckResult
 from slimagent.rules import CheckSpec
 
 __all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "spawn_plainly", "validate"]
@@ -83,4 +83,5 @@ def run(spec: CheckSpec, context: Context) -> CheckResult:
         detail=finding.detail,
         status=finding.status,
         items=finding.items,
+        snapshot=finding.snapshot,
     )

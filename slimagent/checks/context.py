@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from slimagent.model import User
+from slimagent.results import CheckResult
 
 
 class Spawn(Protocol):
@@ -29,12 +30,16 @@ class Spawn(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The image as a check meets it. `user` None is who we are; `cwd` is where commands run."""
+    """The image as a check meets it. `user` None is who we are; `cwd` is where commands run.
+
+    `before` is how the same check ended on the image as it was, where that is known.
+    """
 
     spawn: Spawn
     env: Mapping[str, str]
     user: User | None
     cwd: str
+    before: CheckResult | None = None
 
 
 def spawn_plainly(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slimagent.model import Item, Outcome
+from slimagent.results import Item, Outcome
 
 _NAMED = 5
 
@@ -18,6 +18,7 @@ class Finding:
     detail: str = ""
     status: int | None = None
     items: tuple[Item, ...] = ()
+    snapshot: str = ""
 
 
 def passed(detail: str = "", *, status: int | None = None) -> Finding:

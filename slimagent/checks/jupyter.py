@@ -22,7 +22,7 @@ from slimagent.checks.folder import temporary_folder
 from slimagent.checks.jupyter_kernel import KernelError, connected
 from slimagent.checks.loopback import HOST, Client, RequestError, free_port
 from slimagent.checks.server import NotReadyError, serving
-from slimagent.model import Item, Outcome
+from slimagent.results import Item, Outcome
 from slimagent.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"command": tuple, "cell_seconds": float}

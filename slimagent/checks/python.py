@@ -22,7 +22,7 @@ from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
 from slimagent.checks.processes import ending, started
 from slimagent.files import read
-from slimagent.model import Item, Outcome
+from slimagent.results import Item, Outcome
 from slimagent.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"python": str, "modules": tuple, "skip": tuple, "seconds_each": float}

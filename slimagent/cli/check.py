@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from slimagent import checks as checking
-from slimagent import documents
+from slimagent import documents, exercise
+from slimagent.checks import spawn_plainly
 from slimagent.cli import options
 from slimagent.cli.console import show_result
 from slimagent.errors import UsageError
 from slimagent.files import read, write
-from slimagent.model import CheckResult, Outcome
+from slimagent.results import CheckResult, Outcome
 from slimagent.verify.compare import compare
 
 
@@ -26,10 +26,9 @@ def check(profile: str | None, user: str | None, baseline: str | None, output: s
         raise UsageError(f"profile {chosen.name} has no checks", "choose another with --profile")
     before = None if baseline is None else documents.decode_checks(read(baseline), baseline)
     session = options.session(user=user, profile=chosen)
-    context = checking.Context(spawn=checking.spawn_plainly, env=session.env, user=session.user, cwd=session.cwd)
     results: list[CheckResult] = []
     for spec in chosen.checks:
-        results.append(checking.run(spec, context))
+        results.append(exercise.check(spec, session, spawn_plainly, before or ()))
         if not as_json:
             show_result(results[-1], err=False)
     data = documents.encode_checks(results)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from slimagent.model import CheckResult, Outcome
 from slimagent.report.text import amount, check_line
+from slimagent.results import CheckResult, Outcome
 
 _COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
 

@@ -10,7 +10,7 @@ from slimagent import pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.files import write
-from slimagent.model import Outcome
+from slimagent.results import Outcome
 
 
 @click.command(context_settings={"ignore_unknown_options": False})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
-from slimagent.model import CheckResult, Outcome, Trace
+from slimagent.model import Trace
+from slimagent.results import CheckResult, Outcome
 
 FAILED_STEP = "failed-step"
 

@@ -8,23 +8,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model import (
-    Access,
-    ChangeKind,
-    CheckResult,
-    How,
-    Inventory,
-    Loader,
-    Outcome,
-    Owners,
-    Reason,
-    Trace,
-    Verdict,
-)
+from slimagent.model import Access, ChangeKind, How, Inventory, Loader, Owners, Reason, Trace, Verdict
 from slimagent.path_rules import PathRules
 from slimagent.paths import join, name, to_text
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
 
 _KEEP = Verdict.KEEP

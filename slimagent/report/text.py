@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model import CheckResult, Outcome, Plan, Receipt, Verdict, Verification
+from slimagent.model import Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
 from slimagent.report.kinds import kind
+from slimagent.results import CheckResult, Outcome
 
 _MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "-"}
 _SHOWN = 10

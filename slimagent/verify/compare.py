@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from slimagent.model import CheckResult, Comparison, Missed, Outcome, Plan, Verdict
+from slimagent.model import Missed, Plan, Verdict
 from slimagent.paths import Resolver
+from slimagent.results import CheckResult, Comparison, Outcome
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:

@@ -1,0 +1,54 @@
+"""The nouns of a checklist: how its checks, and the items of each, ended, once and twice. As in `model`."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Outcome(str, enum.Enum):
+    """How a check, or one item of it, ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that a check looks at by itself: an import, a page, a cell."""
+
+    name: str
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """A check that was run. `status` is the exit status where the check is a command.
+
+    `snapshot` is what a later run of the same kind compares what it sees with; only the kind knows what it says.
+    """
+
+    name: str
+    kind: str
+    outcome: Outcome
+    seconds: float
+    detail: str = ""
+    status: int | None = None
+    items: tuple[Item, ...] = ()
+    snapshot: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
+
+    name: str
+    before: Outcome
+    after: Outcome
+    detail: str = ""
+
+    @property
+    def worse(self) -> bool:
+        return self.before is Outcome.PASSED and self.after is not Outcome.PASSED
