@@ -117,6 +117,7 @@ def _cruft(table: Table) -> CruftRule:
     name = table.take("name", str)
     if not _SLUG.fullmatch(name):
         raise table.wrong("name", f"{name!r} is not made of small letters and digits, with single hyphens between")
+    unless = table.strings("unless_packages")
     rule = CruftRule(
         name=name,
         patterns=table.patterns("paths"),
@@ -124,7 +125,8 @@ def _cruft(table: Table) -> CruftRule:
         risk=table.text("risk"),
         excepted=table.patterns("except"),
         unless=table.choice("unless", ("", "compiling"), ""),
-        when=table.choice("when", ("", "has-source", "of-package", "program"), ""),
+        unless_packages=tuple(_one_package(table, f"unless_packages[{at}]", each) for at, each in enumerate(unless)),
+        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program"), ""),
         keep_out=table.take("keep_out", bool, False),
     )
     if not rule.patterns:

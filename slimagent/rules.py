@@ -36,8 +36,10 @@ class CruftRule:
     """Files that no program needs for its job: `patterns` less `excepted`; what breaks without them is the `risk`.
 
     `unless` names a switch: "compiling" (not cruft where software is compiled). `when` narrows it: "has-source" (byte
-    code whose source is there), "of-package" (only files that a package owns), "program" (only executables).
-    `keep_out`: dpkg is told to leave them out of packages that are installed later, too.
+    code whose source is there), "has-copy" (of a file that lies in the data folder of its environment's Jupyter too),
+    "of-package" (only files that a package owns), "program" (only executables).
+    `unless_packages` (`KIND:NAME` patterns): not cruft in an image that has one of them. `keep_out`: dpkg is told to
+    leave them out of packages that are installed later, too.
     """
 
     name: str
@@ -46,6 +48,7 @@ class CruftRule:
     risk: str
     excepted: tuple[str, ...] = ()
     unless: str = ""
+    unless_packages: tuple[str, ...] = ()
     when: str = ""
     keep_out: bool = False
 

@@ -174,7 +174,7 @@ cruft_rules = st.lists(
         risk=st.just("r"),
         excepted=st.lists(st.sampled_from(PATTERNS), max_size=1).map(tuple),
         unless=st.sampled_from(("", "compiling")),
-        when=st.sampled_from(("", "has-source", "of-package")),
+        when=st.sampled_from(("", "has-copy", "has-source", "of-package")),
         keep_out=st.booleans(),
     ),
     max_size=3,

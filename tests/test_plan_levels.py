@@ -210,6 +210,36 @@ def test_the_conditions_of_cruft(tmp_path: Path) -> None:
     assert paths_with(opted_out, Verdict.DROP) == {b"/p/m.pyc", b"/p/__pycache__/m.c-1.pyc"}
 
 
+def test_a_second_copy_is_cruft_where_the_first_one_is(tmp_path: Path) -> None:
+    """The same name and size in share/jupyter of the same environment; a file of another size or place is none."""
+    inside = "/e/lib/python3.12/site-packages/x/labextension"
+    for path, text in {
+        f"{inside}/same.js": "abc",
+        f"{inside}/other.js": "abcd",
+        f"{inside}/lone.js": "abc",
+        "/e/share/jupyter/labextensions/x/same.js": "xyz",
+        "/e/share/jupyter/labextensions/x/other.js": "xyz",
+        "/f/share/jupyter/labextensions/x/lone.js": "xyz",
+        "/away/labextension/same.js": "abc",
+    }.items():
+        write(tmp_path, path, text)
+    copies = CruftRule(name="copies", patterns=("/**/labextension/**",), when="has-copy", why="w", risk="r")
+    plan = plan_of(tmp_path, rules=Rules(cruft=(copies,)))
+    assert paths_with(plan, Verdict.DROP) == {f"{inside}/same.js".encode()}
+
+
+@pytest.mark.parametrize(("name", "dropped"), [("nbclassic", False), ("voila", False), ("jupyterlab", True)])
+def test_a_package_in_the_image_refutes_a_rule(tmp_path: Path, name: str, dropped: bool) -> None:
+    """What an installed package reads is no cruft, whether anything used the package or not."""
+    write(tmp_path, "/n/x.js")
+    write(tmp_path, "/p/code.py")
+    rule = CruftRule(
+        name="pages", patterns=("/n/**",), unless_packages=("python:nbclassic", "*:voila*"), why="w", risk="r"
+    )
+    plan = plan_of(tmp_path, [Installed(f"python:{name}", ["/p/code.py"])], rules=Rules(cruft=(rule,)))
+    assert (b"/n/x.js" in paths_with(plan, Verdict.DROP)) is dropped
+
+
 @pytest.mark.parametrize("level", ["file", "package", "cruft"])
 def test_what_was_used_is_no_cruft(tmp_path: Path, level: str) -> None:
     """Read, needed by what was read, or kept by a rule: it stays at every level."""

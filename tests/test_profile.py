@@ -107,6 +107,7 @@ def test_every_kind_of_rule_is_read() -> None:
         risk = "nobody can read them"
         unless = "compiling"
         when = "of-package"
+        unless_packages = ["python:nbclassic", "*:voila*"]
         keep_out = true
         [[protect]]
         check = "gpu"
@@ -134,6 +135,7 @@ def test_every_kind_of_rule_is_read() -> None:
                 risk="nobody can read them",
                 unless="compiling",
                 when="of-package",
+                unless_packages=("python:nbclassic", "*:voila*"),
                 keep_out=True,
             ),
         ),

@@ -91,6 +91,12 @@ TAKEN = {
     ],
     "catalogue-sources": [f"{PYTHON}/babel/x/de/LC_MESSAGES/a.po", f"{PYTHON}/x/messages.pot"],
     "source-maps": [f"{MODULES}/a/out/server.js.map", "/opt/venv/share/x/style.min.css.map"],
+    "script-sources": ["/usr/share/javascript/mathjax/unpacked/MathJax.js"],
+    "jupyter-second-copies": [
+        f"{PYTHON}/jupyterlab/static/main.js",
+        f"{PYTHON}/jupyterlab_git/labextension/static/a.js",
+    ],
+    "notebook-extensions": ["/opt/venv/share/jupyter/nbextensions/pydeck/index.js"],
     "windows-programs": [f"{PYTHON}/pip/_vendor/distlib/t64.exe", f"{PYTHON}/setuptools/cli.exe"],
     "leftovers": [f"{PYTHON}/x/a.py~", f"{MODULES}/x/.DS_Store", f"{PYTHON}/x/.git/config"],
 }
@@ -117,6 +123,9 @@ def test_what_a_rule_is_for_is_cruft(name: str, path: str) -> None:
         f"{PYTHON}/numpy-2.0.dist-info/RECORD",
         "/usr/lib/R/library/mgcv/DESCRIPTION",
         # what programs read while they run, though it looks like what they do not
+        "/opt/venv/share/jupyter/lab/static/main.js",
+        f"{PYTHON}/pydeck/nbextension/static/index.js",
+        f"{PYTHON}/sklearn/datasets/descr/iris.rst",
         "/usr/lib/R/library/stats/help/stats.rdb",
         "/usr/lib/R/library/stats/html/R.css",
         "/usr/share/R/doc/CRAN_mirrors.csv",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import stat
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 
 from slimagent.model import Inventory, Owners, Reason, Verdict
 from slimagent.path_rules import PathRules
-from slimagent.paths import name, source_of
+from slimagent.plan.cruft import applicable, cruft
 from slimagent.plan.keeper import Grade, Keeper
-from slimagent.plan.parts import EXECUTABLE, Part, part
-from slimagent.rules import LEVELS, CruftRule, LevelRule, Rules
+from slimagent.plan.parts import Part, part
+from slimagent.rules import LEVELS, LevelRule, Rules
 
 _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
@@ -35,12 +34,8 @@ class Levels:
         self._budget = BUDGET if rules.budget is None else rules.budget
         self.optional: dict[int, int] = {}  # entries that stay if they bring little with them, with their reasons
         self._limits = {part: self._budget * share for part, share in _BUDGETS.items()}
-        self.rules = [
-            each
-            for each in rules.cruft
-            if each.name not in rules.kept_cruft and not (compiling and each.unless == "compiling")
-        ]
-        self.cruft = _cruft(inventory, owners, self.rules)
+        self.rules = applicable(rules, owners, compiling=compiling)
+        self.cruft = cruft(inventory, owners, self.rules)
         self._default = LEVELS.index(level)
         self._at = _levels(inventory, rules.levels, self._default)
 
@@ -152,37 +147,3 @@ def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> b
     for at, which in PathRules([rule.pattern for rule in reversed(rules)]).scan(inventory.paths):
         levels[at] = LEVELS.index(rules[len(rules) - 1 - which[0]].level)
     return levels
-
-
-def _cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
-    """The index of the first rule by which an entry is cruft, or -1.
-
-    A pattern that takes a scope as a whole is left out: somebody asked for that folder by name, wherever it lies.
-    """
-    found = array("h", [-1]) * len(inventory)
-    patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
-    asked = {each for _, which in PathRules([text for _, text in patterns]).scan(inventory.scopes) for each in which}
-    patterns = [pattern for number, pattern in enumerate(patterns) if number not in asked]
-    excepted = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.excepted]
-    spared: dict[int, set[int]] = {}
-    for at, which in PathRules([pattern for _, pattern in excepted]).scan(inventory.paths):
-        spared.setdefault(at, set()).update(excepted[each][0] for each in which)
-    for at, which in PathRules([pattern for _, pattern in patterns]).scan(inventory.paths):
-        if stat.S_ISDIR(inventory.modes[at]) or (owners.weak and owners.weak[at]):
-            continue  # what says who a package is goes with it and not before
-        for each in which:
-            number = patterns[each][0]
-            if number not in spared.get(at, ()) and _holds(rules[number].when, inventory, owners, at):
-                found[at] = number
-                break
-    return found
-
-
-def _holds(when: str, inventory: Inventory, owners: Owners, at: int) -> bool:
-    if when == "has-source":
-        return source_of(inventory.paths[at]) in inventory.index
-    if when == "program":
-        return bool(inventory.modes[at] & EXECUTABLE) and b"." not in name(inventory.paths[at])
-    if when == "of-package":
-        return bool(owners.of) and owners.of[at] >= 0
-    return True

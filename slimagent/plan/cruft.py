@@ -1,0 +1,89 @@
+"""Which files are cruft, by the rules of a profile: what no program needs for its job. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import stat
+from array import array
+from collections.abc import Callable, Sequence
+
+from slimagent.model import Inventory, Owners
+from slimagent.path_rules import PathRules
+from slimagent.paths import name, source_of
+from slimagent.plan.parts import EXECUTABLE
+from slimagent.rules import CruftRule, Rules
+
+_SHARED = b"/share/jupyter/"  # jupyter-core: the data path of the environment at a prefix
+_INSTALLED = re.compile(rb"(.*)/lib(?:64)?/python3[^/]*/(?:site|dist)-packages/.*", re.DOTALL)
+
+
+def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRule]:
+    """The cruft rules that apply to an image: not those that somebody opted out of, or that a package in it refutes."""
+    return [
+        each
+        for each in rules.cruft
+        if each.name not in rules.kept_cruft
+        and not (compiling and each.unless == "compiling")
+        and not any(_installed(pattern, owners) for pattern in each.unless_packages)
+    ]
+
+
+def _installed(pattern: str, owners: Owners) -> bool:
+    kind, _, text = pattern.partition(":")
+    fits = re.compile(fnmatch.translate(text)).match
+    return any(kind in ("*", package.kind) and fits(package.name) for package in owners.packages)
+
+
+def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
+    """The index of the first rule by which an entry is cruft, or -1.
+
+    A pattern that takes a scope as a whole is left out: somebody asked for that folder by name, wherever it lies.
+    """
+    found = array("h", [-1]) * len(inventory)
+    patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
+    asked = {each for _, which in PathRules([text for _, text in patterns]).scan(inventory.scopes) for each in which}
+    patterns = [pattern for number, pattern in enumerate(patterns) if number not in asked]
+    excepted = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.excepted]
+    holds = _conditions(inventory, owners, rules)
+    spared: dict[int, set[int]] = {}
+    for at, which in PathRules([pattern for _, pattern in excepted]).scan(inventory.paths):
+        spared.setdefault(at, set()).update(excepted[each][0] for each in which)
+    for at, which in PathRules([pattern for _, pattern in patterns]).scan(inventory.paths):
+        if stat.S_ISDIR(inventory.modes[at]) or (owners.weak and owners.weak[at]):
+            continue  # what says who a package is goes with it and not before
+        for each in which:
+            number = patterns[each][0]
+            if number not in spared.get(at, ()) and holds(rules[number].when, at):
+                found[at] = number
+                break
+    return found
+
+
+def _conditions(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> Callable[[str, int], bool]:
+    """Whether what a rule's `when` asks for holds of an entry."""
+    shared = _shared(inventory) if any(rule.when == "has-copy" for rule in rules) else frozenset()
+
+    def holds(when: str, at: int) -> bool:
+        path = inventory.paths[at]
+        if when == "has-source":
+            return source_of(path) in inventory.index
+        if when == "program":
+            return bool(inventory.modes[at] & EXECUTABLE) and b"." not in name(path)
+        if when == "of-package":
+            return bool(owners.of) and owners.of[at] >= 0
+        if when == "has-copy":
+            inside = _INSTALLED.fullmatch(path)
+            return inside is not None and (inside[1], name(path), inventory.sizes[at]) in shared
+        return True
+
+    return holds
+
+
+def _shared(inventory: Inventory) -> frozenset[tuple[bytes, bytes, int]]:
+    """The prefix, name and size of each regular file in the data folder of an environment's Jupyter."""
+    return frozenset(
+        (path[: path.index(_SHARED)], name(path), inventory.sizes[at])
+        for at, path in enumerate(inventory.paths)
+        if _SHARED in path and stat.S_ISREG(inventory.modes[at])
+    )
