@@ -35,6 +35,13 @@ _FOR_BROWSERS = re.compile(
 # R's lazy-load data bases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
 _CODE_OF_R = re.compile(rb".*/(?:R|data)/[^/]+", re.DOTALL)
 _SITE = re.compile(rb".*/(?:site|dist)-packages/.*", re.DOTALL)
+# What a Python or R program makes its own pages and reports of lies in its package beside its code: small templates,
+# styles, texts. Not what a package brings for JupyterLab's or the Notebook's page.
+_TEMPLATE = re.compile(
+    rb".*/(?:(?:site|dist)-packages|R/[^/]*library)/(?!(?:.*/)?(?:labextensions?|nbextensions?|jupyterlab/static)/)"
+    rb".*\.(?:html?|css|s[ac]ss|js|svg|rst)",
+    re.DOTALL,
+)
 _EXTRA = re.compile(
     rb".*\.(?:[cm]?js|jsx|tsx?|css|scss|sass|less|html?|svg|png|jpe?g|gif|ico|webp|woff2?|ttf|otf|eot|mp3|wav|ogg|mp4|map"
     rb"|pyi|typed|rst|md|markdown|adoc|pod|pdf|h|hh|hpp|hxx|cuh|cu|c|cc|cpp|cxx|f|f90|pyx|pxd|pxi|in|tp|cmake|proto|po|pot)",
@@ -51,6 +58,8 @@ def part(path: bytes, mode: int, kind: str) -> Part:
             return Part.CODE
     elif _CODE.fullmatch(path) is not None or (kind == "r" and _CODE_OF_R.fullmatch(path) is not None):
         return Part.CODE
+    if _TEMPLATE.fullmatch(path) is not None:
+        return Part.DATA
     if _EXTRA.fullmatch(path) is not None:
         # The standard library's types are to a completer or a checker what a library is to a program.
         return Part.CODE if b"/typeshed/stdlib/" in path else Part.EXTRA
