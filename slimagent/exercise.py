@@ -24,6 +24,9 @@ COMMAND_STEP = "command"
 class Reporter(Protocol):
     """Told how a long use case goes on."""
 
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Something without numbers takes place while the block runs."""
+
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
         """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
 
@@ -68,6 +71,18 @@ def check(spec: CheckSpec, session: Session, spawn: checks.Spawn, before: Sequen
         env = environment(user)
     earlier = next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
     return checks.run(spec, checks.Context(spawn=spawn, env=env, user=user, cwd=session.cwd, before=earlier))
+
+
+def checklist(
+    session: Session, specs: Sequence[CheckSpec], before: Sequence[CheckResult], reporter: Reporter
+) -> tuple[CheckResult, ...]:
+    """Run checks one after the other, unwatched. `before` as in `check`."""
+    results = []
+    for spec in specs:
+        with reporter.waiting(spec.name):
+            results.append(check(spec, session, checks.spawn_plainly, before))
+        reporter.result(results[-1])
+    return tuple(results)
 
 
 def watch(

@@ -24,7 +24,7 @@ from typing import Any
 from slimagent import profile_rules
 from slimagent.errors import UsageError
 from slimagent.profile_table import HINT, Table
-from slimagent.rules import CheckSpec, Parameter, Profile, Rules
+from slimagent.rules import VARIANTS, CheckSpec, Parameter, Profile, Rules
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,16 +37,16 @@ _SECONDS, _LONGEST = 600.0, 604_800.0  # unless a check says otherwise, and at m
 def load(name: str, text_of: Callable[[str], str]) -> Profile:
     """The profile of that name with all that it extends; `text_of` gives a profile's TOML text.
 
-    What it extends comes first, each once; a check of the same name, or a rule for the same paths, replaces an earlier
-    one. Raises UsageError for TOML that cannot be read, an unknown key, a wrong type, or a circle.
+    What it extends comes first, each once; a check of the same name, a rule for the same paths, a level or a user
+    replaces an earlier one. Raises UsageError for TOML that cannot be read, an unknown key, a wrong type, or a circle.
     """
     checks: dict[str, CheckSpec] = {}
     rules = Rules()
-    description = ""
+    description = level = user = ""
     seen: set[str] = set()
 
     def visit(each: str, above: tuple[str, ...]) -> None:
-        nonlocal description, rules
+        nonlocal description, level, user, rules
         if each in above:
             raise UsageError(f"profile {name}: extends itself: {' -> '.join((*above, each))}", HINT)
         if each in seen:
@@ -54,6 +54,8 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
         seen.add(each)
         table = Table(_parse(text_of(each), each), f"profile {each}")
         description = table.take("description", str, "")
+        own_level = _variant(table)
+        own_user = table.take("user", str, "")
         own_checks = _checks(table)
         own_rules = profile_rules.read(table)
         table.take("name", str, each)
@@ -62,12 +64,19 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
         own = description
         for base in extends:
             visit(base, (*above, each))
-        description = own
+        description, level, user = own, own_level or level, own_user or user
         checks.update((check.name, check) for check in own_checks)
         rules = profile_rules.merge(rules, own_rules)
 
     visit(name, ())
-    return Profile(name=name, description=description, checks=tuple(checks.values()), rules=rules)
+    return Profile(
+        name=name,
+        description=description,
+        level=level,
+        user=user,
+        checks=tuple(checks.values()),
+        rules=rules,
+    )
 
 
 def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profile:
@@ -80,6 +89,8 @@ def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profi
     return Profile(
         name=name,
         description=description,
+        level=next((each.level for each in reversed(profiles) if each.level), ""),
+        user=next((each.user for each in reversed(profiles) if each.user), ""),
         checks=tuple({check.name: check for profile in profiles for check in profile.checks}.values()),
         rules=rules,
     )
@@ -91,6 +102,12 @@ def _parse(text: str, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # its own error is a ValueError; so is a number of 5,000 digits
         raise UsageError(f"profile {name}: not TOML: {error}", HINT) from None
     return table
+
+
+def _variant(table: Table) -> str:
+    """The level of the variant that a profile is for; empty if it says none."""
+    said = table.choice("variant", ("", *VARIANTS), "")
+    return VARIANTS.get(said, "")
 
 
 def _checks(table: Table) -> list[CheckSpec]:

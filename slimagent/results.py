@@ -14,6 +14,16 @@ class Outcome(str, enum.Enum):
     SKIPPED = "skipped"
 
 
+class Standing(str, enum.Enum):
+    """How a check stands beside the same one on the image as it was: `worse` is the one that may not be."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    FAILED_BEFORE = "failed before"
+    WORSE = "worse"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One thing that a check looks at by itself: an import, a page, a cell."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LEVELS = ("file", "package", "cruft")  # from the one that keeps least
+# What an image's maintainers call the variants that they ship, and the level of each.
+VARIANTS = {"minimal": "file", "standard": "package", "full": "cruft"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +116,14 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a kind of image is exercised with, and what stays in it by rule."""
+    """What a kind of image is exercised with, and what stays in it by rule.
+
+    `level` and `user` (a name or a number) are what the image is meant for; empty: nothing is said.
+    """
 
     name: str
     description: str
+    level: str = ""
+    user: str = ""
     checks: tuple[CheckSpec, ...] = ()
     rules: Rules = field(default_factory=Rules)

@@ -75,6 +75,7 @@ EDGES = {
         "pipeline",
         "plan.explain",
         "profiles",
+        "report.checklist",
         "report.text",
         "session",
         "trace.select",

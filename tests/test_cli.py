@@ -413,6 +413,19 @@ def test_another_user_needs_root(open_folder: Path) -> None:
     assert_error(as_ordinary_user(*arguments, cwd=open_folder), 4, "cannot become root", "run slimagent as root")
 
 
+def test_a_check_for_another_user_is_skipped(open_folder: Path) -> None:
+    """Only root can run it, so it says nothing about the image; the other checks are run."""
+    (open_folder / "mine.toml").write_text(
+        '[[check]]\nkind = "command"\nname = "a"\nshell = "id -un"\nuser = "root"\n'
+        '[[check]]\nkind = "command"\nname = "b"\nshell = "true"\n'
+    )
+    done = as_ordinary_user("check", "--profile", "./mine.toml", cwd=open_folder)
+    assert done.returncode == 0, done.stderr
+    first, second, _ = done.stdout.splitlines()
+    assert "skipped: cannot become root" in first
+    assert second.startswith("✓ b")
+
+
 # Outside a container
 
 # A root of its own, in which nothing says that this is a container: an empty tmpfs with our folders mounted into it.

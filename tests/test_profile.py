@@ -80,6 +80,17 @@ def test_a_profile_is_read_whole() -> None:
     )
 
 
+def test_what_extends_a_profile_says_its_variant_and_user() -> None:
+    """Each is the last one said; the variants are three names of levels."""
+    base = 'variant = "full"\nuser = "jovyan"'
+    assert (load('extends = ["base"]', base=base).level, load(base).user) == ("cruft", "jovyan")
+    found = load('extends = ["base"]\nvariant = "minimal"\nuser = "1000"', base=base)
+    assert (found.level, found.user) == ("file", "1000")
+    both = profile.combine("both", "", (load(base), load("")))
+    assert (both.level, both.user) == ("cruft", "jovyan")
+    assert "variant" in refusal('variant = "package"')
+
+
 def test_an_empty_profile_is_one() -> None:
     """A profile may say nothing."""
     assert load("") == Profile(name="top", description="")

@@ -17,7 +17,6 @@ from slimagent.report.kinds import OTHER, kind
 from slimagent.report.text import (
     amount,
     by_owner,
-    check_line,
     dropped_by_kind,
     plan_summary,
     receipt_summary,
@@ -26,7 +25,7 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
-from slimagent.results import CheckResult, Comparison, Item, Outcome
+from slimagent.results import CheckResult, Comparison, Outcome
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 
@@ -215,20 +214,3 @@ def test_a_verification_in_a_few_lines() -> None:
     )
     assert lines[1:3] == ["  worse: smoke  exit status 1", "  missed: /gone0  (smoke, other)"]
     assert lines[-2:] == ["  … and 2 more (in the verification)", "  loss: unreadable-path, 2 times, as open"]
-
-
-def test_a_check_in_lines() -> None:
-    """Its mark, its items, its time; then why it did not pass, and which items failed."""
-    items = tuple(Item(name=f"m{at}", outcome=FAILED, detail="no") for at in range(12))
-    failed = CheckResult(
-        name="imports", kind="python-imports", outcome=FAILED, seconds=1.25, detail="one\ntwo",
-        items=(*items, Item(name="ok", outcome=PASSED)),
-    )  # fmt: skip
-    lines = check_line(failed)
-    assert lines[0] == "✗ imports  1 of 13  1.2 s"
-    assert lines[1:4] == ["    one", "    two", "    ✗ m0: no"]
-    assert lines[-1] == "    … and 2 more"
-    assert check_line(replace(failed, outcome=PASSED, items=(), detail="fine")) == ["✓ imports  1.2 s"]
-    assert check_line(replace(failed, outcome=SKIPPED, items=(), detail="no GPU")) == [
-        "- imports  1.2 s", "    no GPU"
-    ]  # fmt: skip

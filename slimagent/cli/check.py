@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import click
 
 from slimagent import documents, exercise
-from slimagent.checks import spawn_plainly
 from slimagent.cli import options
-from slimagent.cli.console import show_result
+from slimagent.cli.console import Console, show_result
 from slimagent.errors import UsageError
 from slimagent.files import read, write
-from slimagent.results import CheckResult, Outcome
-from slimagent.verify.compare import compare
+from slimagent.report.checklist import junit, summary
+from slimagent.results import CheckResult, Outcome, Standing
+from slimagent.rules import CheckSpec, Profile
+from slimagent.verify.compare import compare, standing, unproved
 
 
 @click.command()
 @options.together(options.profile, options.user)
-@click.option("--baseline", metavar="FILE", help="Results to compare with: only what got worse counts.")
+@click.option("--only", multiple=True, metavar="NAME", help="Run this check only, by name or kind; may be given again.")
+@click.option(
+    "--baseline", metavar="FILE", help="Results on the image as it was, to compare with: only what got worse counts."
+)
 @click.option("-o", "--output", metavar="FILE", help="The results to write.")
-@options.as_json
-def check(profile: str | None, user: str | None, baseline: str | None, output: str | None, as_json: bool) -> int:
-    """Run a profile's checklist; exit 1 if a check failed, or with --baseline if one got worse."""
+@click.option("--junit", "report", metavar="FILE", help="The results to write as JUnit XML.")
+@options.together(options.quiet, options.as_json)
+def check(
+    profile: str | None,
+    user: str | None,
+    only: tuple[str, ...],
+    baseline: str | None,
+    output: str | None,
+    report: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Run a profile's checklist; exit 1 if a check failed, or with --baseline if something got worse."""
+    for path in filter(None, (output, report)):
+        options.require_writable(path)
     chosen = options.chosen_profile(profile, (), user)
-    if not chosen.checks:
-        raise UsageError(f"profile {chosen.name} has no checks", "choose another with --profile")
-    before = None if baseline is None else documents.decode_checks(read(baseline), baseline)
-    session = options.session(user=user, profile=chosen)
-    results: list[CheckResult] = []
-    for spec in chosen.checks:
-        results.append(exercise.check(spec, session, spawn_plainly, before or ()))
-        if not as_json:
-            show_result(results[-1], err=False)
+    specs = _specs(chosen, only)
+    known = () if baseline is None else documents.decode_checks(read(baseline), baseline)
+    before = tuple(each for each in known if not only or any(each.name == spec.name for spec in specs))
+    outputs = tuple(os.fsencode(path) for path in (baseline, output, report) if path is not None)
+    session = options.session(user=user, profile=chosen, outputs=outputs)
+    console = Checklist(before, width=max(len(spec.name) for spec in specs), quiet=quiet or as_json)
+    results = exercise.checklist(session, specs, before, console)
     data = documents.encode_checks(results)
     if output is not None:
         write(output, data)
+    if report is not None:
+        write(report, junit(results, [console.earlier(each) for each in results]))
     if as_json:
         click.echo(data.decode(), nl=False)
-    if before is None:
+    elif not quiet:
+        click.echo(summary(results, [console.standing(each) for each in results]))
+    if baseline is None:
         return int(any(result.outcome is Outcome.FAILED for result in results))
-    worse = [each for each in compare(before, results) if each.worse]
-    for each in worse:
-        click.secho(f"worse than the baseline: {each.name}  {each.detail}", fg="red", err=True)
-    return int(bool(worse))
+    for name in sorted({each.name for each in before} - {each.name for each in results}):
+        click.secho(f"in the baseline and not in this profile: {name}", fg="red", err=True)
+    return int(any(each.worse for each in compare(before, results)) or bool(unproved(before, results)))
+
+
+def _specs(profile: Profile, only: tuple[str, ...]) -> tuple[CheckSpec, ...]:
+    """The profile's checks, or those named. Raises UsageError if one cannot be run, or a name fits none."""
+    known = options.steps(profile, ()).checks
+    for name in only:
+        if not any(name in (spec.name, spec.kind) for spec in known):
+            raise UsageError(
+                f"--only {name}: profile {profile.name} has no such check",
+                f"it has {', '.join(spec.name for spec in known)}",
+            )
+    return tuple(spec for spec in known if not only or {spec.name, spec.kind} & set(only))
+
+
+class Checklist(Console):
+    """Shows each check as it ends, on standard output, beside how it ended before."""
+
+    def __init__(self, before: Sequence[CheckResult], *, width: int, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._before = {each.name: each for each in before}
+        self._width = width
+
+    def earlier(self, result: CheckResult) -> CheckResult | None:
+        """The same check on the image as it was, if it is known."""
+        return self._before.get(result.name)
+
+    def standing(self, result: CheckResult) -> Standing:
+        """How a check stands beside that."""
+        return standing(result, self.earlier(result))
+
+    def result(self, result: CheckResult) -> None:
+        """Show a check that has ended."""
+        if not self.quiet:
+            show_result(result, self.standing(result), self.earlier(result), width=self._width, err=False)
 
 
 COMMANDS = (check,)

@@ -9,10 +9,17 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from slimagent.report.text import amount, check_line
-from slimagent.results import CheckResult, Outcome
+from slimagent.report.checklist import check_lines
+from slimagent.report.text import amount
+from slimagent.results import CheckResult, Standing
 
-_COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
+_COLOURS = {
+    Standing.PASSED: "green",
+    Standing.FAILED: "red",
+    Standing.WORSE: "red",
+    Standing.SKIPPED: "yellow",
+    Standing.FAILED_BEFORE: "yellow",
+}
 
 
 class Console:
@@ -22,7 +29,7 @@ class Console:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._live = not quiet and sys.stderr.isatty()
         self.seconds: dict[str, float] = {}
 
@@ -40,7 +47,7 @@ class Console:
             yield progress
         seconds = time.monotonic() - started
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        if not self._quiet:
+        if not self.quiet:
             click.echo(click.style("slimagent: ", dim=True) + f"{name}  {seconds:.1f} s", err=True)
 
     @contextlib.contextmanager
@@ -54,15 +61,35 @@ class Console:
         with Rich(stderr=True).status(name) as status:
             yield status.update
 
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """On a terminal, show what is being waited for while the block runs."""
+        with self._status(what, counted=True):
+            yield
+
     def result(self, result: CheckResult) -> None:
         """Show a check that has ended."""
-        if not self._quiet:
+        if not self.quiet:
             show_result(result)
 
 
-def show_result(result: CheckResult, *, err: bool = True) -> None:
-    """One line for a check, with the reason if it did not pass, and a line for each item that failed."""
-    first, *rest = check_line(result)
-    click.secho(first, fg=_COLOURS[result.outcome], err=err)
+def show_result(
+    result: CheckResult,
+    standing: Standing | None = None,
+    before: CheckResult | None = None,
+    *,
+    width: int = 0,
+    err: bool = True,
+) -> None:
+    """A line for a check, as `check_lines` gives it, and those of what failed in it."""
+    first, *rest = check_lines(result, standing, before, width=width)
+    click.secho(
+        printable(first), fg=_COLOURS[Standing(result.outcome.value) if standing is None else standing], err=err
+    )
     for line in rest:
-        click.echo(line, err=err)
+        click.echo(printable(line), err=err)
+
+
+def printable(line: str) -> str:
+    """A line without terminal controls: what a program of the image wrote is only shown."""
+    return "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in line)

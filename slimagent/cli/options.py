@@ -13,7 +13,7 @@ from slimagent.cli.wishes import Decorator, with_wishes
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.exercise import COMMAND_STEP, Steps
 from slimagent.paths import within
-from slimagent.rules import LEVELS, Profile, Rules
+from slimagent.rules import LEVELS, VARIANTS, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
 
@@ -32,10 +32,9 @@ backend = click.option(
 )
 level = click.option(
     "--level",
-    type=click.Choice(LEVELS),
-    default="package",
-    show_default=True,
-    help="How much may go (see docs/levels.md).",
+    type=click.Choice((*LEVELS, *VARIANTS)),
+    help="How much may go: a level, or the variant of the image that it makes (see docs/levels.md). "
+    "[default: the profile's, else package]",
 )
 accept = click.option(
     "--accept-loss", "accepted", multiple=True, metavar="KIND", help="Plan in spite of this kind of loss in the trace."
@@ -66,10 +65,13 @@ def session(
     wished: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
 ) -> Session:
-    """A Session from what was said on the command line. `outputs` are ours: never part of the image."""
+    """A Session from what was said on the command line. `outputs` are ours: never part of the image.
+
+    Without a user the profile's is taken.
+    """
     base = canonical(root)
-    whom = user_named(user)
     chosen = profile if profile is not None else profiles.load("base")
+    whom = user_named(user or chosen.user or None)
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
@@ -105,6 +107,13 @@ def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None)
         whom = user_named(user)
         return profiles.detect(environment(whom))
     return profiles.load(name)
+
+
+def chosen_level(said: str | None, profile: Profile | None) -> str:
+    """The level that was asked for, else the profile's, else `package`."""
+    if said is not None:
+        return VARIANTS.get(said, said)
+    return (profile.level if profile is not None else "") or "package"
 
 
 def require_writable(path: str) -> None:

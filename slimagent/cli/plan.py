@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import click
 
@@ -24,7 +25,7 @@ def plan(
     trace: str,
     root: str,
     scopes: tuple[str, ...],
-    level: str,
+    level: str | None,
     profile: str | None,
     wished: Rules,
     accepted: tuple[str, ...],
@@ -35,15 +36,19 @@ def plan(
     options.require_writable(output)
     data = read(trace)
     evidence = documents.decode_trace(data, trace)
+    chosen = None if profile is None else options.chosen_profile(profile, ("-",), None)
+    its_level = options.chosen_level(level, chosen)
+    if chosen is not None:
+        chosen = replace(chosen, user="")  # nothing is run
     session = options.session(
         root=root,
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
-        profile=None if profile is None else options.chosen_profile(profile, ("-",), None),
+        profile=chosen,
         wished=wished,
         outputs=tuple(map(os.fsencode, (output, trace))),
     )
     session = pipeline.also_excluded(session, evidence.excluded)
-    made = pipeline.plan(session, evidence, digest(data), level, frozenset(accepted), Console(quiet=quiet))
+    made = pipeline.plan(session, evidence, digest(data), its_level, frozenset(accepted), Console(quiet=quiet))
     write(output, documents.encode_plan(made))
     if not quiet:
         click.echo("\n".join(plan_summary(made)))

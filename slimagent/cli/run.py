@@ -46,7 +46,7 @@ PROOFS = ("masked", "in-place", "none")
 def run(
     scopes: tuple[str, ...],
     profile: str | None,
-    level: str,
+    level: str | None,
     user: str | None,
     wished: Rules,
     backend: str,
@@ -80,7 +80,7 @@ def run(
     whole = pipeline.run(
         session,
         steps,
-        level,
+        options.chosen_level(level, chosen),
         frozenset(accepted),
         pipeline.Target(tar=os.path.join(folder, b"rootfs.tar")),
         console,

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from slimagent.model import Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
 from slimagent.report.kinds import kind
-from slimagent.results import CheckResult, Outcome
+from slimagent.results import Outcome
 
-_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "-"}
 _SHOWN = 10
 _FOLDERS = 5
 
@@ -52,20 +51,6 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
         ).rstrip()
         for row in rows
     ]
-
-
-def check_line(result: CheckResult) -> list[str]:
-    """A check as a line of a checklist, then its failed items and the reason of a failure."""
-    passed = sum(item.outcome is Outcome.PASSED for item in result.items)
-    items = f"  {passed} of {len(result.items)}" if result.items else ""
-    lines = [f"{_MARKS[result.outcome]} {result.name}{items}  {result.seconds:.1f} s"]
-    if result.outcome is not Outcome.PASSED and result.detail:
-        lines += [f"    {line}" for line in result.detail.splitlines()[-_SHOWN:]]
-    failed = [item for item in result.items if item.outcome is Outcome.FAILED]
-    lines += [f"    ✗ {item.name}: {item.detail}" for item in failed[:_SHOWN]]
-    if len(failed) > _SHOWN:
-        lines.append(f"    … and {len(failed) - _SHOWN} more")
-    return lines
 
 
 def dropped_by_kind(plan: Plan) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from slimagent.model import Missed, Plan, Verdict
 from slimagent.paths import Resolver
-from slimagent.results import CheckResult, Comparison, Outcome
+from slimagent.results import CheckResult, Comparison, Outcome, Standing
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
@@ -22,6 +22,18 @@ def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tupl
         )
         for name in dict.fromkeys((*first, *second))
     )
+
+
+def standing(result: CheckResult, before: CheckResult | None) -> Standing:
+    """How a check stands against the same one on the image as it was; `before` None: nobody knows, or it is the first.
+
+    A check that fails as it did before is not to blame; one that fails in a further item is, however many failed then.
+    """
+    if before is not None and any(each.worse for each in compare([before], [result])):
+        return Standing.WORSE
+    if result.outcome is Outcome.FAILED:
+        return Standing.FAILED if before is None else Standing.FAILED_BEFORE
+    return Standing(result.outcome.value)
 
 
 def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[str, ...]:

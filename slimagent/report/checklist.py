@@ -1,0 +1,145 @@
+"""A checklist for people, line by line, and for continuous integration as JUnit XML. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from xml.etree import ElementTree
+
+from slimagent.results import CheckResult, Item, Outcome, Standing
+
+_MARKS = {
+    Standing.PASSED: "✓",
+    Standing.FAILED: "✗",
+    Standing.WORSE: "✗",
+    Standing.SKIPPED: "-",
+    Standing.FAILED_BEFORE: "!",
+}
+_SHOWN = 10
+# What an XML document may not hold, not even as a reference (XML 1.0, 2.2).
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def check_lines(
+    result: CheckResult, standing: Standing | None = None, before: CheckResult | None = None, *, width: int = 0
+) -> list[str]:
+    """A check as a line of the list, `width` for its name, then what failed in it, and the last lines of its log.
+
+    Items that failed `before` too are only named.
+    """
+    stands = Standing(result.outcome.value) if standing is None else standing
+    count = f"{_passed(result.items)} of {len(result.items)}" if result.items else ""
+    first = f"{_MARKS[stands]} {result.name:{width}}  {count:>12}  {result.seconds:6.1f} s"
+    reason, *log = result.detail.splitlines() or [""]
+    if result.outcome is Outcome.SKIPPED:
+        return [f"{first}  skipped: {reason}"]
+    if result.outcome is Outcome.PASSED and stands is Standing.PASSED:
+        return [first]
+    lines = [f"{first}  failed before too" if stands is Standing.FAILED_BEFORE else first]
+    failed_then = {item.name for item in before.items if item.outcome is Outcome.FAILED} if before is not None else ()
+    passed_then = {item.name for item in before.items if item.outcome is Outcome.PASSED} if before is not None else ()
+    known = [item.name for item in result.items if item.outcome is Outcome.FAILED and item.name in failed_then]
+    new = [item for item in result.items if item.outcome is Outcome.FAILED and item.name not in failed_then]
+    new += [item for item in result.items if item.outcome is Outcome.SKIPPED and item.name in passed_then]
+    lines += [f"    ✗ {item.name}: {_short(item.detail)}" for item in new[:_SHOWN]]
+    if len(new) > _SHOWN:
+        lines.append(f"    … and {len(new) - _SHOWN} more")
+    if known:
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        lines.append(f"    ! failed before too: {', '.join(known[:_SHOWN])}{more}")
+    if not (new or known):
+        lines.append(f"    {reason}")
+    return lines + [f"    | {line}" for line in log[-_SHOWN:]]
+
+
+def _short(text: str) -> str:
+    return next(iter(text.splitlines()), "")
+
+
+def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> str:
+    """The whole list in a line."""
+    counts = Counter(standings)
+    parts = [f"{counts[Standing.PASSED]} of {len(results)} checks passed"]
+    parts += [
+        f"{counts[each]} {words}"
+        for each, words in (
+            (Standing.FAILED, "failed"),
+            (Standing.WORSE, "worse than before"),
+            (Standing.FAILED_BEFORE, "failed before too"),
+            (Standing.SKIPPED, "skipped"),
+        )
+        if counts[each]
+    ]
+    items = [item for result in results for item in result.items]
+    if items:
+        parts.append(f"{_passed(items):,} of {len(items):,} items passed")
+    return ", ".join(parts) + f"  {sum(result.seconds for result in results):.1f} s"
+
+
+def _passed(items: Iterable[Item]) -> int:
+    return sum(item.outcome is Outcome.PASSED for item in items)
+
+
+def junit(results: Sequence[CheckResult], before: Sequence[CheckResult | None]) -> bytes:
+    """The list as JUnit XML (https://github.com/testmoapp/junitxml): a suite per check, a case per item.
+
+    `before` has for each result the same check on the image as it was, or None. A check without items is one case. What
+    failed before too is skipped there, because a test report has no word for it.
+    """
+    root = ElementTree.Element("testsuites", name="slimagent")
+    totals: Counter[str] = Counter()
+    for result, earlier in zip(results, before, strict=True):
+        suite = ElementTree.SubElement(root, "testsuite", name=_xml(result.name))
+        counts: Counter[str] = Counter()
+        for item, was in _cases(result, earlier):
+            counts["tests"] += 1
+            counts[_case(suite, result, item, was)] += 1
+        _counted(suite, counts, result.seconds)
+        totals += counts
+    _counted(root, totals, sum(result.seconds for result in results))
+    ElementTree.indent(root)
+    data: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return data + b"\n"
+
+
+def _counted(element: ElementTree.Element, counts: Counter[str], seconds: float) -> None:
+    for name in ("tests", "failures", "skipped"):
+        element.set(name, str(counts[name]))
+    element.set("errors", "0")
+    element.set("time", f"{seconds:.3f}")
+
+
+def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[Item, Outcome | None]]:
+    """Each item, or the check as one if it has none, with its outcome before."""
+    outcomes = {} if before is None else {item.name: item.outcome for item in before.items}
+    if result.items:
+        yield from ((item, outcomes.get(item.name)) for item in result.items)
+    if not result.items or (
+        result.outcome is Outcome.FAILED and all(item.outcome is not Outcome.FAILED for item in result.items)
+    ):
+        was = None if before is None else before.outcome
+        yield Item(name=result.name, outcome=result.outcome, detail=result.detail), was
+
+
+def _case(suite: ElementTree.Element, result: CheckResult, item: Item, was: Outcome | None) -> str:
+    """Add a case; the name of the count that it belongs to."""
+    case = ElementTree.SubElement(suite, "testcase", name=_xml(item.name), classname=_xml(result.name))
+    if not result.items:
+        case.set("time", f"{result.seconds:.3f}")
+    if item.outcome is Outcome.FAILED and was is Outcome.FAILED:
+        ElementTree.SubElement(case, "skipped", message=_xml(f"failed before too: {item.detail}"))
+        return "skipped"
+    if item.outcome is Outcome.FAILED or (item.outcome is Outcome.SKIPPED and was is Outcome.PASSED):
+        failure = ElementTree.SubElement(case, "failure", message=_xml(_short(item.detail)))
+        failure.text = _xml(item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}")
+        return "failures"
+    if item.outcome is Outcome.SKIPPED:
+        ElementTree.SubElement(case, "skipped", message=_xml(item.detail))
+        return "skipped"
+    return "passed"
+
+
+def _xml(text: str) -> str:
+    """Text that an XML document can hold; other characters are shown as Python writes them."""
+    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
