@@ -54,6 +54,7 @@ def sort_key(path: bytes) -> tuple[bytes, ...]:
 
 # PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc; a NAME can hold dots, and so can the tag of a test runner.
 _TAGGED = re.compile(rb"(.+)\.(?!opt-)[a-z]+-?\d[^/]*\.pyc", re.DOTALL)
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def source_of(compiled: bytes) -> bytes:
@@ -203,3 +204,13 @@ def matcher(texts: Iterable[str]) -> Callable[[bytes], int | None]:
         return None if found is None or found.lastindex is None else found.lastindex - 1
 
     return match
+
+
+def mounted(mountinfo: bytes) -> list[bytes]:
+    """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, octal escapes undone."""
+    points = []
+    for line in mountinfo.split(b"\n"):
+        fields = line.split(b" ")
+        if len(fields) > 4:
+            points.append(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), fields[4]))
+    return points

@@ -158,7 +158,12 @@ def _start(table: Table) -> StartRule:
 
 
 def _level(table: Table) -> LevelRule:
-    rule = LevelRule(pattern=table.path("path"), level=table.choice("level", _LEVELS), why=table.text("why"))
+    rule = LevelRule(
+        pattern=table.path("path"),
+        level=table.choice("level", _LEVELS),
+        why=table.text("why"),
+        at_least=table.take("at_least", bool, False),
+    )
     table.done()
     return rule
 

@@ -75,11 +75,15 @@ class StartRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRule:
-    """A level of its own for the files that a pattern matches, and why."""
+    """A level of its own for the files that a pattern matches, and why.
+
+    `at_least`: only where the level asked for would keep less.
+    """
 
     pattern: str
     level: str
     why: str
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

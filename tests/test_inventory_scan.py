@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from slimagent.errors import UsageError
 from slimagent.inventory.fingerprint import fingerprint
-from slimagent.inventory.scan import mount_points, parse_mountinfo, scan
+from slimagent.inventory.scan import mount_points, scan
 from slimagent.model import Inventory
-from slimagent.paths import sort_key
+from slimagent.paths import mounted, sort_key
 
 ODD_NAMES = (b"latin1-\xe9", b"new\nline", b" ", b"-rf", b"\\x41", b"a b", "é".encode(), b".hidden", b"n" * 255, b"\1")
 NOBODY = 65534
@@ -251,7 +251,7 @@ short line
 
 def test_mountinfo_is_read_with_its_escapes() -> None:
     """The mount points are the fifth fields, with blanks, line breaks and backslashes as what they stand for."""
-    assert parse_mountinfo(MOUNTINFO) == [
+    assert mounted(MOUNTINFO) == [
         b"/",
         b"/proc",
         b"/with space\ttab\nline\\back",
@@ -263,7 +263,7 @@ def test_mountinfo_is_read_with_its_escapes() -> None:
 @given(st.binary(max_size=200))
 def test_mountinfo_may_hold_anything(text: bytes) -> None:
     """No text makes the parser fail."""
-    assert all(isinstance(point, bytes) for point in parse_mountinfo(text))
+    assert all(isinstance(point, bytes) for point in mounted(text))
 
 
 def test_this_process_has_mounts() -> None:

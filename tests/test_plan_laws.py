@@ -181,7 +181,13 @@ cruft_rules = st.lists(
     unique_by=lambda rule: rule.name,
 ).map(tuple)
 level_rules = st.lists(
-    st.builds(LevelRule, pattern=st.sampled_from(PATTERNS), level=st.sampled_from(LEVELS), why=st.just("w")),
+    st.builds(
+        LevelRule,
+        pattern=st.sampled_from(PATTERNS),
+        level=st.sampled_from(LEVELS),
+        why=st.just("w"),
+        at_least=st.booleans(),
+    ),
     max_size=1,
 ).map(tuple)
 some_rules = st.builds(

@@ -160,6 +160,14 @@ def test_a_level_for_a_folder(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("level", "kind"), [("file", "unowned"), ("package", "unowned"), ("cruft", "no-cruft")])
+def test_at_least_a_level(tmp_path: Path, level: str, kind: str) -> None:
+    """A shipped profile can ask for more than the level keeps, and never for less."""
+    write(tmp_path, "/b/two", b"x" * 100)
+    rules = Rules(levels=(LevelRule(pattern="/b/**", level="package", why="w", at_least=True),), budget=0)
+    assert kinds(plan_of(tmp_path, rules=rules, level=level), "/b/two") == [kind]
+
+
 def test_level_cruft_takes_no_package_away(tmp_path: Path) -> None:
     """Untouched packages stay with their records, those without a file too; only cruft goes."""
     write(tmp_path, "/usr/bin/tool")

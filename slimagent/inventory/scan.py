@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from slimagent.errors import UsageError
 from slimagent.model import Inventory
-from slimagent.paths import sort_key, to_text, within
+from slimagent.paths import mounted, sort_key, to_text, within
 
 CAN_READ_ALL = frozenset({1, 2})  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>
 _REPORT_EVERY = 4096
@@ -148,19 +148,6 @@ def _reader() -> Callable[[os.stat_result], bool]:
 def mount_points(root: bytes) -> frozenset[bytes]:
     """Paths below `root`, seen from it, on which another file system is mounted."""
     with open("/proc/self/mountinfo", "rb") as file:
-        mounts = parse_mountinfo(file.read())
+        mounts = mounted(file.read())
     cut = 0 if root == b"/" else len(root)
     return frozenset(mount[cut:] for mount in mounts if mount != root and within(mount, root))
-
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-
-
-def parse_mountinfo(text: bytes) -> list[bytes]:
-    """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, octal escapes undone."""
-    points = []
-    for line in text.split(b"\n"):
-        fields = line.split(b" ")
-        if len(fields) > 4:
-            points.append(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), fields[4]))
-    return points

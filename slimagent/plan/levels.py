@@ -145,5 +145,7 @@ def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> b
     levels = bytearray([default]) * len(inventory)
     # The last rule that matches says it: what extends a profile comes after it.
     for at, which in PathRules([rule.pattern for rule in reversed(rules)]).scan(inventory.paths):
-        levels[at] = LEVELS.index(rules[len(rules) - 1 - which[0]].level)
+        rule = rules[len(rules) - 1 - which[0]]
+        level = LEVELS.index(rule.level)
+        levels[at] = max(level, default) if rule.at_least else level
     return levels
