@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from slimagent import profile
+from slimagent import profile, profile_writer
 from slimagent.checks import detect as detecting
+from slimagent.checks.detect import Detected
 from slimagent.errors import UsageError
 from slimagent.files import read
 from slimagent.rules import Profile
 
-BASE = "base"
+__all__ = ["AUTO", "BASE", "Detected", "detect", "found", "known", "load", "written"]
+
+BASE, AUTO = "base", "auto"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # In a wheel the profiles lie inside the package, in a checkout beside it.
 _FOLDERS = (os.path.join(_HERE, "profiles"), os.path.join(os.path.dirname(_HERE), "profiles"))
@@ -33,8 +36,8 @@ def load(name: str) -> Profile:
 
     Raises UsageError for an unknown name, DocumentError for a file that cannot be read.
     """
-    found = profile.load(name, _text)
-    return profile.combine(name, found.description, (profile.load(BASE, _text), found))
+    own = profile.load(name, _text)
+    return profile.combine(name, own.description, (profile.load(BASE, _text), own))
 
 
 def _text(name: str) -> str:
@@ -54,8 +57,19 @@ def _text(name: str) -> str:
         ) from None
 
 
+def found(env: Mapping[str, str]) -> Detected:
+    """What is installed in the image that we are in, for somebody with that environment."""
+    return detecting.detect(env)
+
+
+def written(what: Detected) -> str:
+    """What was found as the TOML text of a profile."""
+    return profile_writer.text("detected", "what `slimagent detect` found", what.profiles, what.checks)
+
+
 def detect(env: Mapping[str, str]) -> Profile:
-    """What fits the image that we are in: the profiles of what is found there, as one, with the reasons."""
-    found = detecting.installed(env)
-    whys = "; ".join(f"{name}: {why}" for name, why in found) or "nothing known is installed here"
-    return profile.combine("auto", whys, (load(BASE), *(load(name) for name, _ in found)))
+    """`auto`: the profiles of what is found in the image that we are in, as one, and the checks that name it."""
+    what = found(env)
+    whys = "; ".join(f"{name}: {why}" for name, why in what.profiles) or "nothing known is installed here"
+    own = Profile(name=AUTO, description=whys, checks=what.checks)
+    return profile.combine(AUTO, whys, (load(BASE), *(load(name) for name, _ in what.profiles), own))

@@ -32,7 +32,8 @@ EDGES = {
     "profile": {"errors", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
     "profile_table": {"errors", "paths"},
-    "profiles": {"errors", "files", "profile", "checks.detect", "rules"},
+    "profile_writer": {"rules"},
+    "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
     "session": {"errors", "model", "paths", "rules"},
     "exercise": {
         "errors",
@@ -85,7 +86,7 @@ EDGES = {
 
 PURE = (
     *("errors.py", "model.py", "results.py", "rules.py", "paths.py", "envelope.py", "documents.py", "path_rules.py"),
-    *("profile.py", "profile_rules.py", "profile_table.py"),
+    *("profile.py", "profile_rules.py", "profile_table.py", "profile_writer.py"),
     *("plan/*.py", "verify/*.py", "report/*.py"),
     *("trace/filter.py", "trace/syscalls.py", "trace/record.py", "trace/watcher.py"),
     *("apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),

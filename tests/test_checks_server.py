@@ -7,6 +7,7 @@ import http.server
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -94,6 +95,13 @@ class _Misbehaving(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"{}")
             return
+        elif self.path.startswith("/drip"):
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n" + b"\r\n" * (self.path == "/drip/body"))
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+            return
         elif self.path == "/garbage":
             self.wfile.write(b"\x00\xff" * 50)
             return
@@ -131,6 +139,13 @@ def test_a_bad_answer_is_a_request_error(misbehaving: Client, path: str, message
     with pytest.raises(RequestError) as caught:
         misbehaving.get(path, 5)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/drip/head", "/drip/body"])
+def test_an_answer_that_drips_is_given_up(misbehaving: Client, path: str) -> None:
+    """A limit is one for the whole of an answer, however slowly its head or its body comes."""
+    with pytest.raises(RequestError, match="no answer in time"):
+        misbehaving.get(path, 1)
 
 
 def test_proxies_are_not_asked(misbehaving: Client, monkeypatch: pytest.MonkeyPatch) -> None:

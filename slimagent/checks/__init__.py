@@ -8,7 +8,19 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from slimagent.checks import command, jupyter, python
+from slimagent.checks import (
+    code_server,
+    command,
+    compiling,
+    gpu,
+    jupyter,
+    notebooks,
+    permissions,
+    python,
+    r,
+    rstudio,
+    tools,
+)
 from slimagent.checks.context import Context, Spawn, spawn_plainly
 from slimagent.checks.finding import Finding, failed
 from slimagent.errors import SlimagentError, UsageError
@@ -26,9 +38,17 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "code-server": Kind(code_server.run, code_server.PARAMETERS),
     "command": Kind(command.run, command.PARAMETERS),
+    "compile": Kind(compiling.run, compiling.PARAMETERS),
+    "gpu": Kind(gpu.run, gpu.PARAMETERS),
+    "tools": Kind(tools.run, tools.PARAMETERS),
+    "permissions": Kind(permissions.run, permissions.PARAMETERS),
     "python-imports": Kind(python.run, python.PARAMETERS),
+    "r-packages": Kind(r.run, r.PARAMETERS),
     "jupyterlab": Kind(jupyter.run, jupyter.PARAMETERS),
+    "notebooks": Kind(notebooks.run, notebooks.PARAMETERS),
+    "rstudio": Kind(rstudio.run, rstudio.PARAMETERS),
 }
 _TYPES = {tuple: "a list of strings", str: "a string", float: "a number", int: "a whole number", bool: "true or false"}
 

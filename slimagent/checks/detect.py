@@ -1,59 +1,176 @@
-"""What is installed here that a shipped profile can exercise. Looks at names alone: nothing is started or read."""
+"""What is installed here that a check can exercise. Looks at names alone: nothing is started.
+
+Nothing is read but Jupyter's kernel.json files, which name the interpreters of environments that lie anywhere.
+"""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from slimagent.paths import MAXIMUM_LINKS
+from slimagent.checks.python_environments import SITES, Environment, environments, first_on_path, is_bare
+from slimagent.rules import CheckSpec
 
-# Where an interpreter at PREFIX/bin finds distributions: its own scheme, and Debian's besides.
-_SITE_FOLDERS = ("lib*/python3*/site-packages", "lib/python3*/dist-packages", "local/lib/python3*/dist-packages")
 _METADATA = (".dist-info", ".egg-info")
+_INSTALLERS = ("pip", "setuptools", "wheel")
+_R_LIBRARIES = (
+    "/usr/local/lib/R/site-library",
+    "/usr/lib/R/site-library",
+    "/usr/lib/R/library",
+    "/usr/local/lib/R/library",
+)
+_RSERVER = "/usr/lib/rstudio-server/bin/rserver"
+_GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+_GPU_FOLDERS = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
+_GPU_PACKAGES = ("nvidia", "cupy", "cudf", "jax_cuda12_plugin", "jax_cuda13_plugin", "triton", "pycuda")
+# What people type, and scripts of theirs call. No compiler and no make: to call one is to ask for compiling.
+_TOOLS = (
+    *("bash", "git", "git-lfs", "gh", "curl", "wget", "ssh", "rsync", "sudo", "less", "nano", "vim", "tmux", "htop"),
+    *(
+        "tar",
+        "gzip",
+        "bzip2",
+        "xz",
+        "zip",
+        "unzip",
+        "jq",
+        "file",
+        "patch",
+        "ps",
+        "perl",
+        "node",
+        "npm",
+        "java",
+        "julia",
+    ),
+    *("pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext", "convert", "ffmpeg"),
+    *("aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb", "gdalinfo", "ogr2ogr", "proj"),
+    *("tini", "jupyter", "jupyterhub-singleuser", "opencode"),
+)
+_NOTEBOOKS = ("*.ipynb", "*/*.ipynb", "*/*/*.ipynb")
+_NOTEBOOK_PLACES = ("/home/*", "/opt/*", "/srv", "/usr/local/share", "/usr/share", "/data", "/examples", "/notebooks")
+_MOST_LOOKED_AT = 5000
+_NOT_EXAMPLES = ("site-packages", "dist-packages", "node_modules", "lib", "lib64", "bin", "pkgs", "envs", "library")
 
 
-def installed(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The names of the profiles that fit what is found on `env`'s PATH, each with the reason."""
+class Detected(NamedTuple):
+    """The names of the shipped profiles that fit, each with the reason, and checks that name what is there."""
+
+    profiles: tuple[tuple[str, str], ...]
+    checks: tuple[CheckSpec, ...]
+
+
+def detect(env: Mapping[str, str]) -> Detected:
+    """What is found in this image by somebody with that environment."""
     path = env.get("PATH", os.defpath)
-    return tuple((name, why) for name, why in (("python", _python(path)), ("jupyter", _jupyter(path))) if why)
+    found = environments(env)
+    reasons = {
+        "python": _python(env, found),
+        "jupyter": _jupyter(path, found),
+        "r": _r(path),
+        "rstudio": _rstudio(path),
+        "code-server": _code_server(path, env),
+        "gpu": _gpu(path, found),
+    }
+    checks = [*_tools(path), *_notebooks(env)]
+    if checks or any(reasons.values()):
+        checks.append(CheckSpec(kind="permissions", name="permissions", seconds=120.0))
+    return Detected(tuple((name, why) for name, why in reasons.items() if why), tuple(checks))
 
 
-def _jupyter(path: str) -> str:
-    found = shutil.which("jupyter-lab", path=path)
-    return f"jupyter-lab is {found}" if found else ""
+def _python(env: Mapping[str, str], found: Iterable[Environment]) -> str:
+    counted = [(each, count) for each in found if not is_bare(each) and (count := _distributions(each))]
+    launcher = first_on_path(env)
+    if not counted and launcher is not None and not _sites(launcher):
+        # A launcher script, behind which the interpreter lies elsewhere. The check itself will find out.
+        return f"python is {launcher.interpreter}"
+    return ", ".join(f"{each.kind} {each.prefix} ({count} distributions)" for each, count in counted)
 
 
-def _python(path: str) -> str:
-    found = shutil.which("python3", path=path) or shutil.which("python", path=path)
-    if found is None:
+def _distributions(environment: Environment) -> int:
+    """How many there are; none if only installers are there, which every environment begins with."""
+    names = {name for folder in _sites(environment) for name in _names(folder) if name.endswith(_METADATA)}
+    return len(names) if any(name.split("-")[0] not in _INSTALLERS for name in names) else 0
+
+
+def _sites(environment: Environment) -> list[str]:
+    prefix = glob.escape(environment.prefix)
+    found = (folder for pattern in SITES for folder in glob.glob(os.path.join(prefix, pattern)))
+    return list(dict.fromkeys(map(os.path.realpath, found)))  # lib64 is a link to lib
+
+
+def _jupyter(path: str, found: Iterable[Environment]) -> str:
+    program = shutil.which("jupyter-lab", path=path)
+    if program is None:
         return ""
-    folders = _site_folders(found)
-    count = len({name for folder in folders for name in _names(folder) if name.endswith(_METADATA)})
-    if folders and not count:
+    prefixes = [each.prefix for each in found]
+    folders = [os.path.join(prefix, "share/jupyter/kernels") for prefix in (*prefixes, "/usr", "/usr/local")]
+    kernels = sorted({name for folder in folders for name in _names(folder)})
+    return f"{program}, kernels {', '.join(kernels)}" if kernels else program
+
+
+def _r(path: str) -> str:
+    program = shutil.which("Rscript", path=path) or shutil.which("R", path=path)
+    if program is None:
         return ""
-    # No folder: a launcher script, behind which the interpreter lies elsewhere. The check itself will find out.
-    return f"{found} has {count} distributions" if folders else f"python is {found}"
+    count = len({name for library in _R_LIBRARIES for name in _names(library)})
+    return f"{program} ({count} packages)" if count else program
 
 
-def _site_folders(interpreter: str) -> list[str]:
-    """The site folders of the first prefix that has one, along the chain of links that lead to an interpreter."""
-    for hop in _hops(interpreter):
-        prefix = glob.escape(os.path.dirname(os.path.dirname(hop)))
-        folders = [each for pattern in _SITE_FOLDERS for each in glob.glob(os.path.join(prefix, pattern))]
-        if folders:
-            return folders
-    return []
+def _rstudio(path: str) -> str:
+    return shutil.which("rserver", path=path) or shutil.which(_RSERVER) or ""
 
 
-def _hops(path: str) -> Iterator[str]:
-    for _ in range(MAXIMUM_LINKS):
-        yield path
-        try:
-            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        except OSError:
-            return
+def _code_server(path: str, env: Mapping[str, str]) -> str:
+    program = shutil.which("code-server", path=path)
+    if program is None:
+        return ""
+    folder = env.get("CODE_EXTENSIONSDIR", "")
+    return f"{program}, extensions in {folder}" if folder else program
+
+
+def _gpu(path: str, found: Iterable[Environment]) -> str:
+    """What is for graphics processors, whether one is here or not: the check finds out, and what it skips stays."""
+    devices = [each for each in _GPU_DEVICES if os.path.exists(each)]
+    folders = [folder for pattern in _GPU_FOLDERS for folder in sorted(glob.glob(pattern))]
+    packages = [
+        os.path.join(folder, name)
+        for each in found
+        for folder in _sites(each)
+        for name in _GPU_PACKAGES
+        if os.path.isdir(os.path.join(folder, name))
+    ]
+    program = shutil.which("nvidia-smi", path=path)
+    return ", ".join([*devices, *([program] if program else []), *folders, *packages][:4])
+
+
+def _tools(path: str) -> Iterator[CheckSpec]:
+    there = tuple(name for name in _TOOLS if shutil.which(name, path=path))
+    if there:
+        yield CheckSpec(kind="tools", name="command-line tools", seconds=300.0, parameters={"needed": there})
+
+
+def _notebooks(env: Mapping[str, str]) -> Iterator[CheckSpec]:
+    """A check for the folders, three deep at most, that hold notebooks as an image's maker puts them there."""
+    places = dict.fromkeys([*([glob.escape(env["HOME"])] if env.get("HOME", "/") != "/" else []), *_NOTEBOOK_PLACES])
+    looked = itertools.islice((each for place in places for each in _notebooks_in(place)), _MOST_LOOKED_AT)
+    folders: list[str] = []
+    for folder in sorted({os.path.dirname(notebook) for notebook in looked}):
+        if not any(folder == other or folder.startswith(other + "/") for other in folders):
+            folders.append(folder)
+    if folders:
+        yield CheckSpec(kind="notebooks", name="notebooks", seconds=1800.0, parameters={"folders": tuple(folders)})
+
+
+def _notebooks_in(place: str) -> Iterator[str]:
+    for pattern in _NOTEBOOKS:
+        for found in glob.iglob(os.path.join(place, pattern)):
+            if not set(_NOT_EXAMPLES) & set(found.split("/")):
+                yield found
 
 
 def _names(folder: str) -> list[str]:

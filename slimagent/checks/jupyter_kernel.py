@@ -9,21 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
-from slimagent.checks.loopback import HOST, Client
+from slimagent.checks.jupyter_socket import LateError, Socket, SocketError, opened
+from slimagent.checks.loopback import Client
+from slimagent.checks.output import last_lines
 
 _PROTOCOL = "5.3"
 _DEAD = ("dead", "restarting", "autorestarting")
+_LONGEST = 300  # characters of what a kernel says of an error
 
 
 class KernelError(Exception):
-    """A kernel that died, did not answer in time, or answered with an error."""
+    """A kernel that did not answer, or not as the protocol has it; the message says what happened."""
+
+
+class KernelLateError(KernelError):
+    """A kernel that did not answer in time."""
+
+
+class KernelDeadError(KernelError):
+    """A kernel that died."""
+
+
+class CellError(KernelError):
+    """A cell that raised an exception."""
+
+
+class InputAskedError(KernelError):
+    """A cell that waits for somebody to type."""
 
 
 def message(kind: str, session: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -46,98 +64,118 @@ def message(kind: str, session: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 class Kernel:
-    """An open connection to a kernel. Every method raises KernelError; `deadline` is in `time.monotonic()` seconds."""
+    """An open connection to a kernel. Every method raises KernelError.
 
-    def __init__(self, socket: Any, session: str, deadline: float) -> None:
-        self._socket, self._session, self._deadline = socket, session, deadline
+    `deadline` is in `time.monotonic()` seconds and may be set anew between two requests.
+    """
 
-    def execute(self, code: str) -> str:
-        """The plain text of the cell's result."""
+    def __init__(self, socket: Socket, session: str, deadline: float) -> None:
+        self._socket, self._session, self.deadline = socket, session, deadline
+
+    def execute(self, code: str, *, stop_on_error: bool = True) -> str:
+        """The plain text of the cell's result; no other output is kept. Raises CellError and InputAskedError, too."""
         content = {
             "code": code,
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": True,
+            "allow_stdin": True,  # else some languages answer for the user, and the cell goes on with nothing
+            "stop_on_error": stop_on_error,
         }
         result = ""
         for kind, answer in self._answers("execute_request", content):
-            if kind == "execute_result":
-                result = str(answer.get("data", {}).get("text/plain", ""))
-            elif kind == "error":
-                raise KernelError(f"{answer.get('ename')}: {answer.get('evalue')}")
+            if kind in ("execute_result", "display_data"):  # the latter by IRkernel
+                result = _plain(answer)
+            elif kind == "input_request":
+                raise InputAskedError("asks for input")
+            elif kind == "error" or (kind == "execute_reply" and answer.get("status") == "error"):
+                raise CellError(one_line(f"{answer.get('ename')}: {answer.get('evalue')}"))
+            elif kind == "execute_reply" and answer.get("status") in ("abort", "aborted"):
+                raise KernelError("the kernel did not run it")
             elif kind == "status" and answer.get("execution_state") == "idle":  # all output of the cell is there
                 return result
         return result
 
+    def language(self) -> str:
+        """The name of the language that the kernel says it speaks."""
+        answer = self._reply("kernel_info", {})
+        about = answer.get("language_info")
+        return str(about.get("name", "")) if isinstance(about, dict) else ""
+
     def complete(self, code: str) -> tuple[str, ...]:
         """What the kernel offers at the end of `code`."""
-        for kind, answer in self._answers("complete_request", {"code": code, "cursor_pos": len(code)}):
-            if kind == "complete_reply":
-                if answer.get("status") != "ok":
-                    raise KernelError(f"complete: {answer.get('ename', answer.get('status'))}")
-                return tuple(map(str, answer.get("matches", ())))
-        return ()
+        matches = self._reply("complete", {"code": code, "cursor_pos": len(code)}).get("matches")
+        return tuple(map(str, matches)) if isinstance(matches, list) else ()
+
+    def inspect(self, code: str) -> str:
+        """What the kernel tells of the name at the end of `code`, as plain text; empty if it knows none."""
+        answer = self._reply("inspect", {"code": code, "cursor_pos": len(code), "detail_level": 0})
+        return _plain(answer) if answer.get("found") is not False else ""
+
+    def _reply(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        for what, answer in self._answers(f"{kind}_request", content):
+            if what == f"{kind}_reply":
+                if answer.get("status", "ok") != "ok":
+                    raise KernelError(one_line(f"{kind}: {answer.get('ename', answer.get('status'))}"))
+                return answer
+        return {}
 
     def _answers(self, kind: str, content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The type and content of each message that answers a request, without end."""
         request = message(kind, self._session, content)
-        self._send(json.dumps(request))
+        with _explained():
+            self._socket.send(json.dumps(request), self.deadline)
         while True:
             reply = self._receive()
-            what = str(reply.get("header", {}).get("msg_type", ""))
-            answer = reply.get("content") or {}
+            what, answer = str(_part(reply, "header").get("msg_type", "")), _part(reply, "content")
             state = answer.get("execution_state")
             if what == "status" and state in _DEAD:
-                raise KernelError(f"the kernel is {state}")
-            if (reply.get("parent_header") or {}).get("msg_id") == request["header"]["msg_id"]:
+                raise KernelDeadError("the kernel died")
+            if _part(reply, "parent_header").get("msg_id") == request["header"]["msg_id"]:
                 yield what, answer
 
-    def _send(self, text: str) -> None:
-        with _explained(self._deadline):
-            self._socket.send(text)
-
     def _receive(self) -> dict[str, Any]:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise KernelError("the kernel did not answer in time")
-        with _explained(self._deadline):
-            self._socket.settimeout(left)
-            value = json.loads(self._socket.recv())
-            return value if isinstance(value, dict) else {}
+        with _explained():
+            data = self._socket.receive(self.deadline)
+        if isinstance(data, bytes):  # a message with buffers, as widgets send: never an answer that is waited for
+            return {}
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            raise KernelError("a message of the kernel is no JSON") from None
+        return value if isinstance(value, dict) else {}
+
+
+def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
+    value = message.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(answer: dict[str, Any]) -> str:
+    return str(_part(answer, "data").get("text/plain", ""))
+
+
+def one_line(text: str) -> str:
+    """What a kernel says, as one line that can be printed."""
+    return " ".join(last_lines(text.encode("utf-8", "replace"), 100).split())[:_LONGEST]
 
 
 @contextlib.contextmanager
 def connected(client: Client, kernel: str, deadline: float) -> Iterator[Kernel]:
     """Connect to the kernel of that identity. Raises KernelError."""
-    import websocket  # its import takes a while, and only this check needs it
-
     session = uuid.uuid4().hex
-    url = f"ws://{HOST}:{client.port}/api/kernels/{quote(kernel, safe='')}/channels?session_id={session}"
-    with _explained(deadline):
-        socket = websocket.create_connection(
-            url,
-            timeout=max(deadline - time.monotonic(), 0.1),
-            header=[f"{name}: {value}" for name, value in client.headers.items()],
-            suppress_origin=True,
-            http_no_proxy=[HOST],
-        )
-    try:
+    path = f"/api/kernels/{quote(kernel, safe='')}/channels?session_id={session}"
+    with contextlib.ExitStack() as stack:
+        with _explained():
+            socket = stack.enter_context(opened(client, path, deadline))
         yield Kernel(socket, session, deadline)
-    finally:
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            socket.close(timeout=1)
 
 
 @contextlib.contextmanager
-def _explained(deadline: float) -> Iterator[None]:
-    import websocket
-
+def _explained() -> Iterator[None]:
     try:
         yield
-    except websocket.WebSocketTimeoutException:
-        raise KernelError("the kernel did not answer in time") from None
-    except (OSError, websocket.WebSocketException, ValueError) as error:
-        late = time.monotonic() >= deadline
-        raise KernelError("the kernel did not answer in time" if late else f"websocket: {error}") from None
+    except LateError:
+        raise KernelLateError("the kernel did not answer in time") from None
+    except SocketError as error:
+        raise KernelError(str(error)) from None

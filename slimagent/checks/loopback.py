@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPMessage, IncompleteRead
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -31,10 +32,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A server at `http://127.0.0.1:PORT`, and the headers that each request bears."""
+    """A server at `http://127.0.0.1:PORT`, the headers that each request bears, and what else handles it (cookies)."""
 
     port: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    handlers: tuple[urllib.request.BaseHandler, ...] = ()
 
     @property
     def root(self) -> str:
@@ -72,13 +74,41 @@ class Client:
         answer = self.ask(method, path, seconds, body)
         try:
             return json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RequestError(f"{method} {path}: the answer is no JSON") from None
 
     def serves(self, url: str) -> bool:
         """Whether a URL is one of this very server."""
         parts = urlsplit(url)
         return parts.scheme == "http" and parts.netloc == f"{HOST}:{self.port}"
+
+
+class _Socket(socket.socket):
+    """A socket from which no more is read after a moment: a time limit of its own begins anew with every byte."""
+
+    deadline = 0.0
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+        return super().recv_into(*args, **options)
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        deadline = time.monotonic() + float(self.timeout or 0)
+        super().connect()
+        limited = _Socket(fileno=self.sock.detach())
+        limited.deadline = deadline
+        limited.settimeout(self.timeout)
+        self.sock = limited
+
+
+class _InTime(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Connection, req)
 
 
 class _SameServer(urllib.request.HTTPRedirectHandler):
@@ -100,7 +130,8 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(client: Client) -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _SameServer(client))
+    own = (urllib.request.ProxyHandler({}), _InTime(), _SameServer(client))
+    return urllib.request.build_opener(*own, *client.handlers)
 
 
 def _why(reason: object) -> str:

@@ -1,15 +1,18 @@
 """Runs in the image's own Python (3.6 or later), given by `-c`: imports each top-level name in a child of its own.
 
-The only argument is a JSON object: seconds_each, parallel, skip, modules. Writes JSON lines: first {"names": [...]},
-then {"name", "ok", "detail"} for each in the order in which they end, at last {"end": true}. The parent never imports
-what it tests, so every child starts clean, and starts at once.
+The only argument is a JSON object: seconds_each, parallel, skip, modules, first (whether this is the environment that
+PATH means). Writes JSON lines: first {"names": [...], "prefix"}, then {"name", "ok", "detail", "folder"} for each in
+the order in which they end, where folder is true of a package without __init__; at last {"end": true}. The parent never
+imports what it tests, so every child starts clean, and starts at once.
 """
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
+import re
 import select
 import signal
 import sys
@@ -18,13 +21,20 @@ import time
 
 STDERR_KEPT = 4096
 SUFFIXES = (".py", ".so", ".pyc")
+# What a dynamic loader says of a library that it cannot load (glibc: "NAME: what is wrong"; musl: the second form).
+LIBRARY = re.compile(
+    r"\S+: (?:cannot open shared|undefined symbol|version `|file too short|invalid ELF|wrong ELF).*"
+    r"|Error (?:loading shared library|relocating) .*"
+)
 
 
-def site_folders() -> "list[str]":
-    """The folders of sys.path, less the standard library's."""
+def site_folders(first: bool) -> "list[str]":
+    """The folders of sys.path, less the standard library's, and less PYTHONPATH's where they are the first's."""
     places = [sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], os.path.dirname(os.__file__)]
     standard = {os.path.realpath(place) for place in places}
     standard |= {os.path.join(folder, "lib-dynload") for folder in standard}
+    if not first:
+        standard |= {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
     return [folder for folder in sys.path if os.path.isdir(folder) and os.path.realpath(folder) not in standard]
 
 
@@ -37,7 +47,8 @@ def namespaces(folder: str, known: "set[str]") -> "list[str]":
     for name in os.listdir(folder):
         here = os.path.join(folder, name)
         if name.isidentifier() and name not in known and os.path.isdir(here):
-            inside = [entry.path for entry in os.scandir(here) if entry.is_dir() and entry.name.isidentifier()]
+            below = [entry for entry in os.scandir(here) if entry.is_dir() and entry.name.isidentifier()]
+            inside = [entry.path for entry in below if entry.name != "__pycache__"]
             if any(entry.endswith(SUFFIXES) for each in [here, *inside] for entry in os.listdir(each)):
                 found.append(name)
     return found
@@ -53,9 +64,22 @@ def importable(folders: "list[str]") -> "list[str]":
     return sorted(name for name in names if name.isidentifier() and name[0] != "_" and name not in standard)
 
 
+def deeper(modules: "list[str]", first: bool) -> "list[str]":
+    """Of the modules asked for, those that are asked of this environment: all, or those whose top-level it has."""
+    return [name for name in modules if first or is_there(name.split(".")[0])]
+
+
+def is_there(name: str) -> bool:
+    """Whether an import of a top-level name would find something."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # empty, or already imported by other means
+        return name in sys.modules
+
+
 def child(name: str, answer: int, errors: int) -> None:
     """Import one name, tell how it went, and end without any clean-up: the next one must not wait for it."""
-    detail = ""
+    detail, good = "", "ok"
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -64,13 +88,40 @@ def child(name: str, answer: int, errors: int) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor, target in ((nothing, 0), (nothing, 1), (errors, 2)):
             os.dup2(descriptor, target)
-        importlib.import_module(name)
+        module = importlib.import_module(name)
+        good = "folder" if hasattr(module, "__path__") and getattr(module, "__file__", None) is None else "ok"
     except BaseException as error:
-        lines = str(error).strip().splitlines() or [""]
-        detail = f"{type(error).__name__}: {lines[-1]}".rstrip(": ")
+        detail = told(error)
     finally:
-        os.write(answer, (detail or "ok").encode("utf-8", "replace")[:2000])
+        os.write(answer, (detail or good).encode("utf-8", "replace")[:2000])
         os._exit(1 if detail else 0)
+
+
+def last_line(error: BaseException) -> str:
+    """An exception in a line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[-1][:200]}".rstrip(": ")
+
+
+def causes(error: BaseException) -> "list[BaseException]":
+    """The exceptions that an exception came of, the first of all at the end."""
+    found: list[BaseException] = []
+    below = error.__cause__ or error.__context__
+    while below is not None and len(found) < 20:
+        found.append(below)
+        below = below.__cause__ or below.__context__
+    return found
+
+
+def told(error: BaseException) -> str:
+    """An exception, and what it came of: packages wrap a library that is not there into advice of many lines."""
+    detail = last_line(error)
+    below = causes(error)
+    failed_loads = [str(each) for each in [error, *below] if isinstance(each, (ImportError, OSError))]
+    libraries = [match.group() for text in failed_loads for match in LIBRARY.finditer(text)]
+    roots = [last_line(each) for each in below]
+    cause = (libraries or roots or [""])[-1][:150]
+    return f"{detail} (because of {cause})" if cause and cause not in detail else detail
 
 
 class Import:
@@ -135,11 +186,11 @@ def judge(job: Import, hung: bool, seconds: float) -> "dict[str, object]":
         except ValueError:
             name = f"signal {os.WTERMSIG(status)}"
         detail = f"ended by {name}{aside}"
-    elif status == 0 and answer.startswith("ok"):
+    elif status == 0 and answer in ("ok", "folder"):
         detail = ""
     else:
-        detail = answer or f"left with exit status {os.WEXITSTATUS(status)}{aside}"
-    return {"name": job.name, "ok": not detail, "detail": detail}
+        detail = (answer or f"left with exit status {os.WEXITSTATUS(status)}") + aside
+    return {"name": job.name, "ok": not detail, "detail": detail, "folder": answer == "folder"}
 
 
 def say(value: "dict[str, object]") -> None:
@@ -182,9 +233,9 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the working folder there
     skip = set(wanted["skip"])
-    names = [name for name in importable(site_folders()) if name not in skip]
-    names += [name for name in wanted["modules"] if name not in skip and name not in names]
-    say({"names": names})
+    names = [name for name in importable(site_folders(wanted["first"])) if name not in skip]
+    names += [name for name in deeper(wanted["modules"], wanted["first"]) if name not in skip and name not in names]
+    say({"names": names, "prefix": sys.prefix})
     run(names, wanted["seconds_each"], wanted["parallel"])
     say({"end": True})
 

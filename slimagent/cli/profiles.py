@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
+import orjson
 
 from slimagent import profiles as shipped
 from slimagent.cli import options
-from slimagent.rules import Profile
+from slimagent.files import write
+from slimagent.report.text import table
+from slimagent.rules import CheckSpec, Parameter
 from slimagent.session import environment, user_named
 
 
 @click.command()
 def profiles() -> int:
     """List the profiles known by name."""
-    known = shipped.known()
-    width = max(map(len, known))
-    click.echo(f"{'auto':{width}}  chosen from what is installed (see `slimagent detect`)")
-    for name in sorted(known):
-        click.echo(f"{name:{width}}  {shipped.load(name).description}")
+    rows = [[name, shipped.load(name).description] for name in shipped.known()]
+    click.echo("\n".join(table([[shipped.AUTO, "what fits what is installed (see `slimagent detect`)"], *rows])))
     return 0
 
 
 @click.command()
 @options.user
-def detect(user: str | None) -> int:
-    """Say what is installed here, and which checks that brings."""
-    whom = user_named(user)
-    _show(shipped.detect(environment(whom)))
+@click.option("-o", "--output", metavar="FILE", help="A profile to write, for you to go on with.")
+@options.as_json
+def detect(user: str | None, output: str | None, as_json: bool) -> int:
+    """Say what is installed here and which checks that brings, as `--profile auto` takes them; with -o as a profile."""
+    if output is not None:
+        options.require_writable(output)
+    found = shipped.found(environment(user_named(user)))
+    if output is not None:
+        write(output, shipped.written(found).encode())
+    if as_json:
+        click.echo(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2).decode())
+    elif output is None:
+        for line in _lines(found):
+            click.echo(click.wrap_text(line, 100, subsequent_indent="    ") if len(line) > 100 else line)
     return 0
 
 
-def _show(profile: Profile) -> None:
-    click.echo(profile.description)
-    for check in profile.checks:
-        click.echo(f"  {check.kind:16} {check.name}")
+def _lines(found: shipped.Detected) -> list[str]:
+    if not (found.profiles or found.checks):
+        return ["nothing known is installed here"]
+    checks = [check for name, _ in found.profiles for check in shipped.load(name).checks] + list(found.checks)
+    return [
+        "found here:",
+        *table([["  " + name, why] for name, why in found.profiles]),
+        "checks:",
+        *table([["  " + check.kind, check.name] for check in _once(checks)]),
+        *(f"{spec.name}: {_named(spec.parameters.values())}" for spec in found.checks if spec.parameters),
+    ]
+
+
+def _named(values: Iterable[Parameter]) -> str:
+    return ", ".join(each for value in values if isinstance(value, tuple) for each in value)
+
+
+def _once(checks: list[CheckSpec]) -> list[CheckSpec]:
+    return list({check.name: check for check in checks}.values())
+
+
+def _facts(found: shipped.Detected) -> dict[str, object]:
+    return {
+        "profiles": dict(found.profiles),
+        "checks": [{"kind": each.kind, "name": each.name, **each.parameters} for each in found.checks],
+    }
 
 
 COMMANDS = (profiles, detect)

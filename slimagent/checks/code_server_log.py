@@ -1,0 +1,54 @@
+"""What an extension host of VS Code's server writes into its log. Pure: text in, facts out.
+
+The log has no documentation; the lines are those of src/vs/workbench/api/common/extHostExtensionService.ts and
+.../extHostExtensionActivator.ts of github.com/microsoft/vscode (as of 1.100; until 1.62 the cause stood in the line).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[(\w+)\] (.*)$")
+_STARTED = re.compile(r"Extension host (?:with pid \d+ )?started|Eager extensions activated")
+_ACTIVATES = re.compile(r"ExtensionService#_doActivateExtension ([^\s,]+), startup: (true|false)")
+_FAILED = re.compile(r"Activating extension '?([^\s']+)'? failed(?: due to an error)?:? ?(.*)")
+_EAGER = "Eager extensions activated"
+_LONGEST = 300  # characters of a cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLog:
+    """What is known of an extension host: identities are in lower case, `failed` has the cause of each.
+
+    `eager` says that all that activate on `*` came to an end.
+    """
+
+    started: bool
+    activated: frozenset[str]
+    failed: Mapping[str, str]
+    eager: bool
+
+
+def read_log(text: str) -> HostLog:
+    """Read a log, which may be cut anywhere."""
+    activated: set[str] = set()
+    failed: dict[str, str] = {}
+    started, eager, waiting = False, False, ""
+    for line in text.split("\n"):
+        parts = _LINE.match(line)
+        if parts is None:
+            continue
+        message = parts[2]
+        if waiting:  # the cause is the next message
+            failed[waiting], waiting = message.strip()[:_LONGEST], ""
+        started = started or _STARTED.match(message) is not None
+        eager = eager or message.startswith(_EAGER)
+        if activates := _ACTIVATES.match(message):
+            activated.add(activates[1].lower())
+        elif wrong := _FAILED.match(message):
+            identity, cause = wrong[1].lower(), wrong[2].strip()
+            failed[identity] = cause[:_LONGEST]
+            waiting = "" if cause else identity
+    return HostLog(started=started, activated=frozenset(activated), failed=failed, eager=eager)

@@ -1,0 +1,80 @@
+"""A program of the image that is run to its end, and what it says of itself in few words."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slimagent.checks.context import Context
+from slimagent.checks.output import Output, last_lines
+from slimagent.checks.processes import ending, started
+
+_PIECE = 0.1  # seconds between two looks at how much was written
+_HEAD = 4096  # bytes of the beginning that are looked at
+_KEPT = 200  # lines
+_LONGEST = 300  # characters of a line in a detail
+# What says why, wherever it stands: ld.so(8) first, then compilers and linkers as GCC and
+# binutils write, then shells and the C library, then R and pip.
+_CAUSES = (
+    re.compile(
+        r"error while loading shared libraries|cannot open shared object file|symbol lookup error|undefined symbol"
+    ),
+    re.compile(
+        r"\bfatal error:|\berror: (?!command |subprocess|failed-|metadata-)|undefined reference to|cannot find -l"
+    ),
+    re.compile(r"[Cc]ommand not found|: not found$|[Nn]o module named|No such file or directory|Permission denied"),
+    re.compile(r"^(?:Error|ERROR)\b"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: a Popen's return code, or None if it did not end in `seconds`.
+
+    `first` are the first and `last` the last lines that hold anything of both its streams, printable, without colours.
+    """
+
+    returncode: int | None
+    seconds: float
+    first: tuple[str, ...]
+    last: tuple[str, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.returncode == 0
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        return f"no end after {self.seconds:g} s" if self.returncode is None else ending(self.returncode)
+
+    @property
+    def why(self) -> str:
+        """How it ended, and the line of its output that names a cause, else the last one."""
+        found = (line for cause in _CAUSES for line in self.last if cause.search(line))
+        line = next(found, self.last[-1] if self.last else "").strip()[:_LONGEST]
+        return f"{self.how}: {line}" if line else self.how
+
+    def log(self, count: int = 10) -> str:
+        """The last lines."""
+        return "\n".join(self.last[-count:])
+
+
+def complete(context: Context, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, seconds: float) -> Ended:
+    """Run a program as the context's user, for `seconds` at most. Raises OSError if it cannot be started.
+
+    Its standard input is empty; nothing of it, nor of what it started, is left running.
+    """
+    deadline = time.monotonic() + seconds
+    with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as family:
+        returncode = None
+        while returncode is None and (left := deadline - time.monotonic()) > 0:
+            returncode = family.wait(min(left, _PIECE))
+            output.limit()
+        first = last_lines(os.pread(output.fileno(), _HEAD, 0), _HEAD)
+        last = output.last_lines(_KEPT)
+    return Ended(returncode=returncode, seconds=seconds, first=tuple(first.splitlines()), last=tuple(last.splitlines()))

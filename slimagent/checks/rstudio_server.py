@@ -1,0 +1,174 @@
+"""RStudio Server started as jupyter-rsession-proxy starts it, where nothing of it stays behind.
+
+Read in github.com/jupyterhub/jupyter-rsession-proxy (jupyter_rsession_proxy/__init__.py, 2.5.1) and in
+github.com/rstudio/rstudio (src/cpp/server/server-options.json, src/cpp/core/system/Xdg.cpp). Other than the proxy we
+listen on a port of the loopback interface, not on a socket, and at /, not at a user's URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from slimagent.checks.context import Context
+from slimagent.checks.loopback import HOST, Client
+from slimagent.checks.output import last_lines
+from slimagent.checks.processes import ending, started
+from slimagent.checks.server import NotReadyError, Server, serving
+from slimagent.model import User
+
+FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
+_HELP_SECONDS = 30.0
+_HELP_MOST = 1 << 20
+_PIECE = 0.1  # seconds between two looks at how much was written
+_READY_SECONDS = 60.0
+_OPTION = re.compile(r"--([a-z0-9][a-z0-9-]*)")
+_LOG_TAIL = 16 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a server runs: a folder of the user's own, which is also the home, and the environment."""
+
+    context: Context
+    folder: str
+    env: Mapping[str, str]
+
+    def path(self, name: str) -> str:
+        """A path in the folder."""
+        return os.path.join(self.folder, name)
+
+
+def locate(name: str, folders: tuple[str, ...], env: Mapping[str, str]) -> str:
+    """The program of that name on the PATH, else in the folders whether it can be run or not, else nothing."""
+    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    places = (os.path.join(folder, name) for folder in folders)
+    return found or next((place for place in places if os.path.lexists(place)), "")
+
+
+def number(user: User | None) -> int:
+    """The number of the user that checks run as."""
+    return os.geteuid() if user is None else user.uid
+
+
+def prepare(context: Context, folder: str) -> Place:
+    """Make a place in the folder, with a home, a data folder and a database.conf as the proxy writes it.
+
+    The home is a new one, as the volume is that JupyterHub mounts; configuration outside of it is the image's own.
+    """
+    for name in ("home", "data", "tmp", "rstudio"):
+        _own(os.path.join(folder, name), context.user, directory=True)
+    data = os.path.join(folder, "data")
+    _own(os.path.join(data, "database.conf"), context.user, f"\nprovider=sqlite\ndirectory={data}\n")
+    env = {
+        **context.env,
+        "USER": _name(context),  # rserver finds no user without it
+        "HOME": os.path.join(folder, "home"),
+        "TMPDIR": os.path.join(folder, "tmp"),
+        "RSTUDIO_DATA_HOME": os.path.join(folder, "rstudio"),
+        "RS_LOGGER_TYPE": "stderr",  # else the reason of a failure goes to syslog
+    }
+    return Place(context=context, folder=folder, env=env)
+
+
+def _own(path: str, user: User | None, text: str = "", directory: bool = False) -> None:
+    if directory:
+        os.mkdir(path, 0o700)
+    else:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    if user is not None:
+        os.chown(path, user.uid, user.gid)
+
+
+def _name(context: Context) -> str:
+    if context.user is not None:
+        return context.user.name
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a number that no account has: OpenShift runs images so
+        return context.env.get("NB_USER") or context.env.get("USER") or str(os.geteuid())
+
+
+@contextlib.contextmanager
+def running(place: Place, rserver: str, client: Client, seconds: float) -> Iterator[Server]:
+    """Start rserver and wait until it answers, for `seconds` at most. Raises NotReadyError, and OSError as Popen does.
+
+    Nothing of it is left when the block ends; neither is a session that it has started.
+    """
+    deadline = time.monotonic() + seconds
+    known = _known_options(place, rserver, min(seconds, _HELP_SECONDS))
+    argv = [rserver, *_options(place, client.port, known)]
+    left = max(0.0, min(_READY_SECONDS, deadline - time.monotonic()))
+    with serving(place.context, argv, client, env=place.env, cwd=place.path("home"), ready="/", seconds=left) as server:
+        yield server
+
+
+def _known_options(place: Place, rserver: str, seconds: float) -> frozenset[str]:
+    """The options that `rserver --help` names. Raises NotReadyError if it does not end well."""
+    deadline = time.monotonic() + seconds
+    with tempfile.TemporaryFile() as file, started(
+        place.context, (rserver, "--help"), env=place.env, cwd=place.path("home"), stdout=file, stderr=file
+    ) as family:  # fmt: skip
+        returncode = None
+        while returncode is None and time.monotonic() < deadline and os.fstat(file.fileno()).st_size < _HELP_MOST:
+            returncode = family.wait(_PIECE)
+        said = os.pread(file.fileno(), _HELP_MOST, 0)
+    if returncode != 0:
+        how = f"no end after {seconds:g} s" if returncode is None else ending(returncode)
+        raise NotReadyError(f"rserver --help: {how}\n{last_lines(said)}".rstrip())
+    return frozenset(_OPTION.findall(said.decode("utf-8", "replace")))
+
+
+def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
+    """The proxy's options, and those that keep the server to this machine and to the place; of them, the known."""
+    wanted = {
+        "server-daemonize": "0",
+        "auth-none": "1",
+        "www-address": HOST,
+        "www-port": str(port),
+        "www-frame-origin": "same",
+        "www-verify-user-agent": "0",
+        "secure-cookie-key-file": place.path("secure-cookie-key"),  # not there yet: rserver makes it
+        "server-user": place.env["USER"],
+        "server-data-dir": place.path("data"),
+        "server-pid-file": place.path("rserver.pid"),
+        "database-config-file": place.path("data/database.conf"),
+    }
+    if "www-port" not in known:
+        raise NotReadyError("rserver --help does not name --www-port")
+    return [f"--{name}={value}" for name, value in wanted.items() if name in known]
+
+
+def session_log(place: Place) -> str:
+    """The last lines of what rsession wrote: always into a file of its own, wherever the other logs go."""
+    folder = place.path("rstudio/log")
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return ""
+    owner = number(place.context.user)
+    return "\n".join(filter(None, (last_lines(read_own(os.path.join(folder, name), owner)) for name in names[:5])))
+
+
+def read_own(path: str, owner: int) -> bytes:
+    """The end of a regular file of that owner; nothing for anything else that a program of the image may put there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
+            return b""
+        return os.pread(descriptor, _LOG_TAIL, max(0, status.st_size - _LOG_TAIL))
+    finally:
+        os.close(descriptor)
