@@ -30,8 +30,8 @@ class Reporter(Protocol):
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
         """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
 
-    def result(self, result: CheckResult) -> None:
-        """A check has ended."""
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
+        """A check has ended; `before` is how the same one ended on the image as it was, if that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,13 @@ def check(spec: CheckSpec, session: Session, spawn: checks.Spawn, before: Sequen
                 name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
             )
         env = environment(user)
-    earlier = next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
-    return checks.run(spec, checks.Context(spawn=spawn, env=env, user=user, cwd=session.cwd, before=earlier))
+    context = checks.Context(spawn=spawn, env=env, user=user, cwd=session.cwd, before=earlier(spec, before))
+    return checks.run(spec, context)
+
+
+def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | None:
+    """The result of the same check among those of the image as it was."""
+    return next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
 
 
 def checklist(
@@ -81,7 +86,7 @@ def checklist(
     for spec in specs:
         with reporter.waiting(spec.name):
             results.append(check(spec, session, checks.spawn_plainly, before))
-        reporter.result(results[-1])
+        reporter.result(results[-1], earlier(spec, before))
     return tuple(results)
 
 
@@ -100,7 +105,7 @@ def watch(
         for spec in steps.checks:
             watcher.step(spec.name)
             results.append(check(spec, session, watcher.spawn, before))
-            reporter.result(results[-1])
+            reporter.result(results[-1], earlier(spec, before))
         if steps.command:
             watcher.step(COMMAND_STEP)
             result, interrupted = _run_command(watcher, session, steps.command)

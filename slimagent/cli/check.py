@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import click
 
 from slimagent import documents, exercise
 from slimagent.cli import options
-from slimagent.cli.console import Console, show_result
+from slimagent.cli.console import Console
 from slimagent.errors import UsageError
 from slimagent.files import read, write
 from slimagent.report.checklist import junit, summary
-from slimagent.results import CheckResult, Outcome, Standing
+from slimagent.results import Outcome
 from slimagent.rules import CheckSpec, Profile
 from slimagent.verify.compare import compare, standing, unproved
 
@@ -46,17 +45,18 @@ def check(
     before = tuple(each for each in known if not only or any(each.name == spec.name for spec in specs))
     outputs = tuple(os.fsencode(path) for path in (baseline, output, report) if path is not None)
     session = options.session(user=user, profile=chosen, outputs=outputs)
-    console = Checklist(before, width=max(len(spec.name) for spec in specs), quiet=quiet or as_json)
+    console = Console(quiet=quiet or as_json, names=[spec.name for spec in specs], err=False)
     results = exercise.checklist(session, specs, before, console)
+    earlier = [exercise.earlier(spec, before) for spec in specs]
     data = documents.encode_checks(results)
     if output is not None:
         write(output, data)
     if report is not None:
-        write(report, junit(results, [console.earlier(each) for each in results]))
+        write(report, junit(results, earlier))
     if as_json:
         click.echo(data.decode(), nl=False)
     elif not quiet:
-        click.echo(summary(results, [console.standing(each) for each in results]))
+        click.echo(summary(results, list(map(standing, results, earlier))))
     if baseline is None:
         return int(any(result.outcome is Outcome.FAILED for result in results))
     for name in sorted({each.name for each in before} - {each.name for each in results}):
@@ -74,28 +74,6 @@ def _specs(profile: Profile, only: tuple[str, ...]) -> tuple[CheckSpec, ...]:
                 f"it has {', '.join(spec.name for spec in known)}",
             )
     return tuple(spec for spec in known if not only or {spec.name, spec.kind} & set(only))
-
-
-class Checklist(Console):
-    """Shows each check as it ends, on standard output, beside how it ended before."""
-
-    def __init__(self, before: Sequence[CheckResult], *, width: int, quiet: bool) -> None:
-        super().__init__(quiet=quiet)
-        self._before = {each.name: each for each in before}
-        self._width = width
-
-    def earlier(self, result: CheckResult) -> CheckResult | None:
-        """The same check on the image as it was, if it is known."""
-        return self._before.get(result.name)
-
-    def standing(self, result: CheckResult) -> Standing:
-        """How a check stands beside that."""
-        return standing(result, self.earlier(result))
-
-    def result(self, result: CheckResult) -> None:
-        """Show a check that has ended."""
-        if not self.quiet:
-            show_result(result, self.standing(result), self.earlier(result), width=self._width, err=False)
 
 
 COMMANDS = (check,)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
 from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
 from slimagent.results import CheckResult, Standing
+from slimagent.verify.compare import standing
 
 _COLOURS = {
     Standing.PASSED: "green",
@@ -25,11 +26,14 @@ _COLOURS = {
 class Console:
     """A pipeline's Reporter on standard error, which leaves standard output to the command and to `--json`.
 
-    `seconds` are the phases' times, in order.
+    `names` are those of the checks to come, so that their lines line up; `err` False shows their results on standard
+    output. `seconds` are the phases' times, in order.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, names: Iterable[str] = (), err: bool = True) -> None:
         self.quiet = quiet
+        self._width = max(map(len, names), default=0)
+        self._err = err
         self._live = not quiet and sys.stderr.isatty()
         self.seconds: dict[str, float] = {}
 
@@ -67,27 +71,15 @@ class Console:
         with self._status(what, counted=True):
             yield
 
-    def result(self, result: CheckResult) -> None:
-        """Show a check that has ended."""
-        if not self.quiet:
-            show_result(result)
-
-
-def show_result(
-    result: CheckResult,
-    standing: Standing | None = None,
-    before: CheckResult | None = None,
-    *,
-    width: int = 0,
-    err: bool = True,
-) -> None:
-    """A line for a check, as `check_lines` gives it, and those of what failed in it."""
-    first, *rest = check_lines(result, standing, before, width=width)
-    click.secho(
-        printable(first), fg=_COLOURS[Standing(result.outcome.value) if standing is None else standing], err=err
-    )
-    for line in rest:
-        click.echo(printable(line), err=err)
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
+        """Show a check that has ended: a line for it, as `check_lines` gives it, and those of what failed in it."""
+        if self.quiet:
+            return
+        stands = standing(result, before)
+        first, *rest = check_lines(result, stands, before, width=self._width)
+        click.secho(printable(first), fg=_COLOURS[stands], err=self._err)
+        for line in rest:
+            click.echo(printable(line), err=self._err)
 
 
 def printable(line: str) -> str:

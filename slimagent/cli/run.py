@@ -76,7 +76,7 @@ def run(
         )
     make_folder(folder)
     options.require_writable(os.path.join(out, "trace.json"))
-    console = Console(quiet=quiet or as_json)
+    console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
     whole = pipeline.run(
         session,
         steps,

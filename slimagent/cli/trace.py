@@ -35,7 +35,7 @@ def trace(
     chosen = options.chosen_profile(profile, command, user)
     steps = options.steps(chosen, command)
     session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(os.fsencode(output),))
-    traced = pipeline.trace(session, steps, Console(quiet=quiet))
+    traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
     return traced.status or int(any(step.outcome is Outcome.FAILED for step in traced.trace.steps))
 

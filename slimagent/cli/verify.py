@@ -45,7 +45,14 @@ def verify(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
     steps = options.steps(chosen, command)
-    result = pipeline.verify(session, steps, made, digest(data), baseline.steps, Console(quiet=quiet))
+    result = pipeline.verify(
+        session,
+        steps,
+        made,
+        digest(data),
+        baseline.steps,
+        Console(quiet=quiet, names=[spec.name for spec in steps.checks]),
+    )
     write(output, documents.encode_verification(result))
     if not quiet:
         click.echo("\n".join(verification_summary(result)))
