@@ -168,41 +168,33 @@ def test_what_the_image_must_keep_is_in_the_evidence(place: Place, editor: Path)
         assert os.fsencode(editor / "installed/acme.theme-1.0.0" / name) in observed.accesses
 
 
-@pytest.mark.parametrize(
-    ("gone", "failed", "cause"),
-    [
-        ("out/workbench.css", "assets", f"GET /{STATIC}/out/workbench.css: 404 Not Found"),
-        ("icon-512.png", "assets", f"GET /{STATIC}/icon-512.png: 404 Not Found"),
-        ("pre/index.html", "assets", f"GET /{STATIC}/pre/index.html: 404 Not Found"),
-        ("out/vs/editor/editorMain.js", "assets", f"GET /{STATIC}/out/vs/editor/editorMain.js: 404 Not Found"),
-        ("node_modules/vscode-textmate/release/main.js", "assets", "vscode-textmate/release/main.js: 404 Not Found"),
-        ("installed/acme.theme-1.0.0/out/main.js", "extension acme.theme", "main ./out/main: 404 Not Found"),
-        (
-            "installed/acme.theme-1.0.0/themes/base.json",
-            "extension acme.theme",
-            "theme themes/base.json: 404 Not Found",
-        ),
-        (
-            "installed/acme.theme-1.0.0/package.nls.json",
-            "extension acme.theme",
-            "texts package.nls.json: 404 Not Found",
-        ),
-        ("installed/acme.theme-1.0.0/step.png", "extension acme.theme", "walkthrough step.png: 404 Not Found"),
-        ("page.html", "page", "GET /: "),
-    ],
-)
-def test_a_deleted_file_is_named(place: Place, editor: Path, gone: str, failed: str, cause: str) -> None:
+def test_deleted_files_are_named(place: Place, editor: Path) -> None:
     """A file that the page, its program or an extension needs fails its item alone, by its name."""
-    (editor / gone).unlink()
-    ((name, detail),) = failures(check(place, editor)).items()
-    assert name == failed
-    assert cause in detail
+    assets = ("out/workbench.css", "icon-512.png", "pre/index.html", "out/vs/editor/editorMain.js")
+    assets += ("node_modules/vscode-textmate/release/main.js",)
+    files = {
+        "out/main.js": "main ./out/main: 404 Not Found",
+        "themes/base.json": "theme themes/base.json: 404 Not Found",
+        "package.nls.json": "texts package.nls.json: 404 Not Found",
+        "step.png": "walkthrough step.png: 404 Not Found",
+        "icon.png": "icon icon.png: 404 Not Found",
+        "light.svg": "command icon light.svg: 404 Not Found",
+    }
+    for path in (*assets, *(f"installed/acme.theme-1.0.0/{each}" for each in files)):
+        (editor / path).unlink()
+    found = failures(check(place, editor))
+    assert set(found) == {"assets", "extension acme.theme"}
+    assert all(f"GET /{STATIC}/{each}: 404 Not Found" in found["assets"] for each in assets)
+    assert sum(each in found["extension acme.theme"] for each in files.values()) == 5
+    assert found["extension acme.theme"].endswith(" and 1 more")
 
 
-def test_an_empty_file_is_a_fault(place: Place, editor: Path) -> None:
-    """What the server gives nothing of is as good as gone."""
-    (editor / "installed/acme.theme-1.0.0/light.svg").write_text("")
-    assert failures(check(place, editor)) == {"extension acme.theme": "command icon light.svg: empty"}
+def test_a_page_that_is_gone_is_told(place: Place, editor: Path) -> None:
+    """Without the page there is nothing else to ask for, and what was not asked for is skipped."""
+    (editor / "page.html").unlink()
+    result = check(place, editor)
+    assert list(failures(result)) == ["page"]
+    assert {each.detail for each in result.items if each.outcome is Outcome.SKIPPED} == {"there is no page"}
 
 
 def test_a_damaged_manifest_fails_under_the_name_it_had(place: Place, editor: Path) -> None:
@@ -217,20 +209,31 @@ def test_a_damaged_manifest_fails_under_the_name_it_had(place: Place, editor: Pa
     assert "extension git" in failures(check(place, editor))
 
 
-def test_an_extension_that_is_gone_is_missed(place: Place, editor: Path) -> None:
-    """Where the full image had one that nobody names now, the item fails; without that run nobody can know."""
+def test_names_of_any_bytes_do_no_harm(place: Place, editor: Path) -> None:
+    """A folder whose name is no text, and a manifest with half a character and a line break, are told all the same."""
+    folder = os.fsencode(editor / "extensions") + b"/od\xffd"
+    os.mkdir(folder)
+    (editor / "extensions" / os.fsdecode(folder) / "package.json").write_text("{")
+    manifest = {**MANIFEST, "icon": "\ud800.png", "main": "a\nb.js"}
+    (editor / "installed/acme.theme-1.0.0/package.json").write_text(json.dumps(manifest))
+    found = failures(check(place, editor))
+    assert set(found) == {"extension od d", "extension acme.theme"}
+    detail = "main a b.js: 404 Not Found; icon .png: no file can be called so"
+    assert found["extension acme.theme"] == detail
+    json.dumps(found).encode("ascii")
+
+
+def test_what_the_full_image_had_is_missed(place: Place, editor: Path) -> None:
+    """An extension that nobody names now, and a file that not every edition has, fail if they were there before.
+
+    Without that run nobody can know. A file of which nothing is left is as good as gone.
+    """
     before = check(place, editor)
     (editor / "extensions/git/package.json").unlink()
-    detail = "vscode.git is not there any more, and the server does not list it"
-    assert failures(check(place, editor, before=before)) == {"extension vscode.git": detail}
-    assert failures(check(place, editor)) == {}
-
-
-def test_what_the_editor_can_do_without_is_missed_if_it_was_there(place: Place, editor: Path) -> None:
-    """A file that the program names and not every edition has fails the assets only if the full image had it."""
-    before = check(place, editor)
-    (editor / "node_modules/@xterm/addon-image/lib/a.js").unlink()
-    assert "addon-image/lib/a.js: 404" in failures(check(place, editor, before=before))["assets"]
+    (editor / "node_modules/@xterm/addon-image/lib/a.js").write_text("")
+    found = failures(check(place, editor, before=before))
+    assert found.pop("assets") == f"GET /{STATIC}/node_modules/@xterm/addon-image/lib/a.js: empty"
+    assert found == {"extension vscode.git": "vscode.git is not there any more, and the server does not list it"}
     assert failures(check(place, editor)) == {}
 
 
@@ -526,6 +529,7 @@ def test_a_log_tells_what_was_activated_and_what_failed() -> None:
     """Both ways in which a cause is written are read; stacks and other errors are passed over."""
     log = read_log(LOG)
     assert (log.started, log.eager, log.activated) == (True, True, {"vscode.git-base", "acme.gone", "acme.late"})
+    assert log.at_once == {"vscode.git-base", "acme.gone"}
     assert log.failed == {"acme.gone": "Error: Cannot find module '/x/dist/gone.js'", "acme.old": "its own words."}
     assert not read_log("").started
     for at in range(len(LOG)):  # cut anywhere, it tells nothing else

@@ -84,15 +84,18 @@ def test_jupyterlab_passes_under_tracing(place: Place, programs: str) -> None:
 
 
 def test_configuration_of_the_image_does_not_outweigh_the_check(place: Place, programs: str, tmp_path: Path) -> None:
-    """Another port, address, base URL, token or root folder in the image's configuration changes nothing."""
-    settings = {
-        "ServerApp": {"port": 1, "ip": "0.0.0.0", "base_url": "/user/me/", "open_browser": True},  # noqa: S104
-        "IdentityProvider": {"token": "secret"},
-    }
+    """Another port, address, base URL or token in the image's configuration changes nothing; no terminals are none."""
+    server = {"port": 1, "ip": "0.0.0.0", "base_url": "/user/me/", "open_browser": True}  # noqa: S104
+    server |= {"preferred_dir": "/usr", "terminals_enabled": False}
+    settings = {"ServerApp": server, "IdentityProvider": {"token": "secret"}}
     (tmp_path / "configuration").mkdir()
     (tmp_path / "configuration" / "jupyter_server_config.json").write_text(json.dumps(settings))
     result = lab(place, programs, JUPYTER_CONFIG_PATH=str(tmp_path / "configuration"))
     assert (result.outcome, failing(result)) == (Outcome.PASSED, [])
+    assert (item(result, "terminal").outcome, item(result, "terminal").detail) == (
+        Outcome.SKIPPED,
+        "the server has no terminals",
+    )
 
 
 def kernelspec(data: Path, name: str, argv: list[str], language: str = "python") -> None:
@@ -107,12 +110,17 @@ def test_each_broken_kernel_is_told_by_its_own_words(place: Place, programs: str
     ipykernel = [str(ENVIRONMENT / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernelspec(data, "dies", ["/bin/sh", "-c", "echo 'ImportError: libzmq is gone' >&2; exit 1"])
     kernelspec(data, "gone", ["/no/such/program", "{connection_file}"])
+    (data / "kernels" / "cut").mkdir()
+    (data / "kernels" / "cut" / "kernel.json").write_text('{"argv": [')
     kernelspec(data, "other", ipykernel, "COBOL")
     kernelspec(data, "raises", [*ipykernel, '--IPKernelApp.exec_lines=["import os; os.path = None"]'])
     result = lab(place, programs, JUPYTER_PATH=str(data))
-    assert failing(result) == ["kernel dies", "kernel gone", "kernel raises"]
+    assert failing(result) == ["kernel cut", "kernel dies", "kernel gone", "kernel raises"]
     assert item(result, "kernel dies").detail == "the kernel died: ImportError: libzmq is gone"
     assert "/no/such/program" in item(result, "kernel gone").detail
+    assert item(result, "kernel cut").detail.startswith(
+        "its kernel.json cannot be loaded: json.decoder.JSONDecodeError"
+    )
     assert item(result, "complete dies").outcome is Outcome.SKIPPED
     assert item(result, "kernel other").detail == "it answers; it speaks python"
     assert "complete other" not in [each.name for each in result.items]
@@ -217,14 +225,6 @@ def test_a_read_only_folder_fails_the_contents(place: Place, programs: str) -> N
     assert "ermission denied" in item(result, "contents").detail
 
 
-def test_terminals_that_are_off_are_skipped(place: Place, programs: str, tmp_path: Path) -> None:
-    """A server whose configuration has no terminals has none to exercise."""
-    (tmp_path / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"terminals_enabled": False}}))
-    result = lab(place, programs, JUPYTER_CONFIG_PATH=str(tmp_path))
-    assert (result.outcome, failing(result)) == (Outcome.PASSED, [])
-    assert item(result, "terminal").detail == "the server has no terminals"
-
-
 def test_a_port_in_use_fails_the_start(place: Place, programs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that cannot have its port fails with its own words; the lists of extensions are there all the same."""
     with socket.socket() as other:
@@ -327,6 +327,12 @@ def test_only_what_the_user_has_is_the_users(place: Place, tmp_path: Path) -> No
             "called 'IRkernel'",
         ),
         (["sh: 1: python: not found"], "python: not found"),
+        (
+            ["Error in loadNamespace(x) :", "  there is no package called 'repr'", "Calls: x"],
+            "x) : there is no package",
+        ),
+        (["/usr/bin/python: No module named ipykernel_launcher", "    ValueError: the server's"], "ipykernel_launcher"),
+        (["[E 2026-01-01 00:00:00.000 ServerApp] Uncaught", "    OSError: [Errno 2] /no"], "OSError: [Errno 2] /no"),
         (["[W 2026-01-01 00:00:00.000 ServerApp] wrote error: 'Permission denied: x.txt'"], "Permission denied: x.txt"),
         (["[I 2026-01-01 00:00:00.000 ServerApp] Error: none of it"], ""),
         (["all is well"], ""),

@@ -45,8 +45,9 @@ _LINES = 200  # of it
 _RIPGREP = "node_modules/@vscode/ripgrep/bin/rg"
 # What the server writes of the process that its terminals live in; an exception that nobody catches is its end.
 _DEAD = re.compile(r"Pty Host\b.*Uncaught Exception")
-_PTY = re.compile(r"Pty Host\b.*?(?:Error: |crashed with )(.{1,200})")
+_CAUSE = re.compile(r"(?:\bError(?: \[\w+\])?: |Pty Host\" crashed with )(.{1,300})")
 _NAMED = 5
+_LONGEST = 2000  # characters of a detail
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
@@ -71,7 +72,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
                 context, place.argv(client.port), client, env=place.env, cwd=folder, ready="/healthz", seconds=left
             ) as server:
                 checked = _Checked(spec, context, place, server, deadline, *lists)
-                found = of_items(checked.run())
+                found = of_items(map(_printable, checked.run()))
                 if found.outcome is Outcome.FAILED:
                     found = of_items(found.items, log=server.output.last_lines())
                 return replace(found, snapshot=checked.snapshot())
@@ -79,8 +80,17 @@ def run(spec: CheckSpec, context: Context) -> Finding:
             return _not_started(str(error))
 
 
+def _printable(item: Item) -> Item:
+    """The item as it can be shown, in one line each: names come from manifests and folders, and may be anything."""
+    name, detail = (
+        " ".join("".join(each if each.isprintable() else " " for each in words[:_LONGEST]).split())
+        for words in (item.name, item.detail)
+    )
+    return replace(item, name=name, detail=detail)
+
+
 def _not_started(why: str) -> Finding:
-    start = Item(name="start", outcome=Outcome.FAILED, detail=" ".join(why.split("\n")[:1]))
+    start = Item(name="start", outcome=Outcome.FAILED, detail=why.split("\n")[0])
     rest = (Item(name=name, outcome=Outcome.SKIPPED, detail="the server did not start") for name in _NAMES)
     return Finding(outcome=Outcome.FAILED, detail=why, items=(start, *rest))
 
@@ -126,7 +136,7 @@ class _Checked:
         return self.items
 
     def snapshot(self) -> str:
-        """What a later run is to know: files that the editor may do without, and identities by folder."""
+        """What a later run is to know: files that the editor may do without, and identities by the names of folders."""
         return json.dumps({"assets": self.served, "names": self.names}, sort_keys=True)
 
     def _item(self, name: str, step: Callable[[], str]) -> None:
@@ -137,12 +147,13 @@ class _Checked:
             outcome, detail = Outcome.SKIPPED, str(reason)
         except (_FaultError, RequestError, RemoteError) as error:
             outcome, detail = Outcome.FAILED, str(error)
-        self.items.append(Item(name=name, outcome=outcome, detail=" ".join(detail.split())))
+        self.items.append(Item(name=name, outcome=outcome, detail=detail))
 
-    def _left(self, most: float = _ANSWER) -> float:
-        return max(0.0, min(most, self.deadline - time.monotonic()))
+    def _left(self, most: float | None = None) -> float:
+        """How many seconds something may take: `most`, or what an answer may."""
+        return max(0.0, min(_ANSWER if most is None else most, self.deadline - time.monotonic()))
 
-    def _until(self, most: float = _ANSWER) -> float:
+    def _until(self, most: float | None = None) -> float:
         return time.monotonic() + self._left(most)
 
     def _skip(self) -> frozenset[str]:
@@ -205,7 +216,7 @@ class _Checked:
 
     def _managed(self, page: Page) -> None:
         """What goes over a management connection, and the extensions, whose names come over it."""
-        asked = False
+        asked, heard = False, self._heard()
         try:
             with connected(self.server.client, page.prefix, MANAGEMENT, self._until()) as connection:
                 root = _root(connection, self._until())
@@ -219,14 +230,24 @@ class _Checked:
                 self._extensions(page, discover(answer, root, self.place.extensions))
                 self._item("search", lambda: self._search(root))
                 self._item("watcher", lambda: self._watcher(connection))
-                self._item("terminal", lambda: self._terminal(terminal, late))
+                self._item("terminal", lambda: self._terminal(terminal, late, heard))
         except RemoteError as error:
             if not asked:
                 self.items.append(Item(name="connection", outcome=Outcome.FAILED, detail=str(error)))
                 for name in ("search", "watcher", "terminal"):
                     self.items.append(Item(name=name, outcome=Outcome.SKIPPED, detail="there is no connection"))
 
-    def _terminal(self, terminal: Terminal | None, until: float) -> str:
+    def _heard(self) -> frozenset[str]:
+        """The lines that the server wrote until now."""
+        return frozenset(self.server.output.last_lines(_LINES).splitlines())
+
+    def _cause(self, heard: frozenset[str]) -> str:
+        """The first error that the server wrote since then, as what follows a fault; nothing if there is none."""
+        lines = (line for line in self.server.output.last_lines(_LINES).splitlines() if line not in heard)
+        found = next(filter(None, map(_CAUSE.search, lines)), None)
+        return f": {found[1]}" if found else ""
+
+    def _terminal(self, terminal: Terminal | None, until: float, heard: frozenset[str]) -> str:
         if terminal is None:
             raise _UnexercisedError("left out by the profile")
         fault = ""
@@ -239,14 +260,17 @@ class _Checked:
         except RemoteError as error:
             fault = str(error)
         if fault:
-            cause = _PTY.search(self.server.output.last_lines(_LINES))
-            raise _FaultError(f"{fault}: {cause[1]}" if cause else fault)
+            raise _FaultError(fault + self._cause(heard))
         return ""
 
     def _watcher(self, connection: Connection) -> str:
         if "watcher" in self._skip():
             raise _UnexercisedError("left out by the profile")
-        watch(connection, self.place.workspace, self._until(_WATCHER))
+        heard = self._heard()
+        try:
+            watch(connection, self.place.workspace, self._until(_WATCHER))
+        except RemoteError as error:
+            raise _FaultError(f"{error}{self._cause(heard)}") from None
         return ""
 
     def _search(self, root: str) -> str:
@@ -276,7 +300,7 @@ class _Checked:
             if known is not None:
                 self.known.append(known)
                 self.items.append(known.item)
-                self.names[each.folder] = known.item.name.partition(" ")[2]
+                self.names[os.path.basename(each.folder)] = known.item.name.partition(" ")[2]
         for identity in sorted(left_out & identities):
             self.items.append(
                 Item(name=f"extension {identity}", outcome=Outcome.SKIPPED, detail="left out by the profile")
@@ -294,7 +318,10 @@ class _Checked:
             browser=browser.find(wanted, self.context.env),
             deadline=self.deadline,
         )
-        return host_items(editor, self.known)
+        heard = self._heard()
+        first, *rest = host_items(editor, self.known)
+        cause = self._cause(heard) if first.outcome is Outcome.FAILED else ""
+        return [replace(first, detail=first.detail + cause), *rest]
 
     def _before(self) -> Mapping[str, Any]:
         try:

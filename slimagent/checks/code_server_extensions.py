@@ -109,7 +109,11 @@ class Files:
 
     def content(self, path: str) -> bytes:
         """A file. Raises RequestError, with the cause alone, if the server does not give it, or nothing of it."""
-        url = f"/{self._prefix}/vscode-remote-resource?path={quote(path, safe='/')}"
+        try:
+            raw = os.fsencode(path)
+        except UnicodeEncodeError:  # half a character, which JSON can hold and no name of a file can
+            raise RequestError("no file can be called so") from None
+        url = f"/{self._prefix}/vscode-remote-resource?path={quote(raw, safe='/')}"
         seconds = self._left()
         if seconds <= 0:
             raise RequestError("not reached in time")
@@ -127,7 +131,7 @@ class Inspector:
     """Looks at extensions one by one. `identities` are all that are listed.
 
     `command` is what the command line lists, None where it does not work; `names` are identities that an earlier run
-    knew, by folder.
+    knew, by the names of their folders.
     """
 
     files: Files
@@ -159,12 +163,13 @@ class Inspector:
 
     def _name(self, extension: Extension, raw: bytes) -> str:
         """What to call an extension whose manifest is damaged: as before, else as its first lines say."""
-        if extension.folder in self.names:
-            return self.names[extension.folder]
+        name = posixpath.basename(extension.folder)
+        if name in self.names:
+            return self.names[name]
         said = {key: value.decode().lower() for key, value in reversed(_NAME.findall(raw))}
         if len(said) == 2:
             return f"{said[b'publisher']}.{said[b'name']}"
-        return posixpath.basename(extension.folder)
+        return name
 
     def _problems(self, extension: Extension, manifest: Manifest) -> list[str]:
         problems = []

@@ -22,11 +22,12 @@ _LONGEST = 300  # characters of a cause
 class HostLog:
     """What is known of an extension host: identities are in lower case, `failed` has the cause of each.
 
-    `eager` says that all that activate on `*` came to an end.
+    `at_once` are those of the activated that the others wait for, and `eager` says that these came to an end.
     """
 
     started: bool
     activated: frozenset[str]
+    at_once: frozenset[str]
     failed: Mapping[str, str]
     eager: bool
 
@@ -34,6 +35,7 @@ class HostLog:
 def read_log(text: str) -> HostLog:
     """Read a log, which may be cut anywhere."""
     activated: set[str] = set()
+    at_once: set[str] = set()
     failed: dict[str, str] = {}
     started, eager, waiting = False, False, ""
     for line in text.split("\n"):
@@ -47,8 +49,16 @@ def read_log(text: str) -> HostLog:
         eager = eager or message.startswith(_EAGER)
         if activates := _ACTIVATES.match(message):
             activated.add(activates[1].lower())
+            if activates[2] == "true":
+                at_once.add(activates[1].lower())
         elif wrong := _FAILED.match(message):
             identity, cause = wrong[1].lower(), wrong[2].strip()
             failed[identity] = cause[:_LONGEST]
             waiting = "" if cause else identity
-    return HostLog(started=started, activated=frozenset(activated), failed=failed, eager=eager)
+    return HostLog(
+        started=started,
+        activated=frozenset(activated),
+        at_once=frozenset(at_once),
+        failed=failed,
+        eager=eager,
+    )

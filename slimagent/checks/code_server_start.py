@@ -20,8 +20,13 @@ from slimagent.checks.program import complete
 # Set from within an editor or by who runs a container: each would outweigh an option of ours, or send us elsewhere.
 _UNSET = ("PORT", "CODE_SERVER_HOST", "CODE_SERVER_PARENT_PID", "CODE_SERVER_SESSION_SOCKET", "VSCODE_IPC_HOOK_CLI")
 _OPTIONS = ("--auth=none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust")
-# An editor with a page open fetches newer versions of what the image holds, where it has a network.
-_SETTINGS = {"extensions.autoUpdate": False, "extensions.autoCheckUpdates": False, "workbench.startupEditor": "none"}
+_SETTINGS = {
+    "extensions.autoUpdate": False,  # with a page open it fetches newer versions of what the image holds
+    "extensions.autoCheckUpdates": False,
+    "remote.autoForwardPortsSource": "output",
+    "remote.autoForwardPorts": False,  # it looks into every process for ports, into the browser's too
+    "workbench.startupEditor": "none",
+}
 _CONFIGURED = re.compile(r"^extensions-dir:\s*[\"']?([^\"'#\n]+)", re.MULTILINE)
 _LARGEST_CONFIGURATION = 1 << 20
 
@@ -66,9 +71,11 @@ def prepare(command: tuple[str, ...], folder: str, context: Context, extensions:
     wanted = extensions or env.get("CODE_EXTENSIONSDIR", "") or (written[1].strip() if written else "")
     data = os.path.join(folder, "data")
     workspace, scratch = os.path.join(folder, "workspace"), os.path.join(folder, "browser")
-    for each in (data, os.path.join(data, "User"), workspace, scratch):
+    for each in (data, workspace, scratch):
         os.mkdir(each)
-    _write(os.path.join(data, "User", "settings.json"), json.dumps(_SETTINGS))
+    for each in ("User", "Machine"):
+        os.mkdir(os.path.join(data, each))
+        _write(os.path.join(data, each, "settings.json"), json.dumps(_SETTINGS))
     _write(os.path.join(workspace, "hay"), "needle\n")
     if context.user is not None:
         for here, _, names in os.walk(folder):

@@ -29,7 +29,7 @@ _GPU_FOLDERS = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
 _GPU_PACKAGES = ("nvidia", "cupy", "cudf", "jax_cuda12_plugin", "jax_cuda13_plugin", "triton", "pycuda")
 # What people type, and scripts of theirs call. No compiler and no make: to call one is to ask for compiling.
 _TOOLS = (
-    *("bash", "git", "git-lfs", "gh", "curl", "wget", "ssh", "rsync", "sudo", "less", "nano", "vim", "tmux", "htop"),
+    *("bash", "git", "git-lfs", "gh", "curl", "wget", "ssh -V", "rsync", "sudo", "less", "nano", "vim", "tmux", "htop"),
     *(
         "tar",
         "gzip",
@@ -48,7 +48,7 @@ _TOOLS = (
         "julia",
     ),
     *("pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext", "convert", "ffmpeg"),
-    *("aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb", "gdalinfo", "ogr2ogr", "proj"),
+    *("aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb", "gdalinfo", "ogr2ogr", "proj -l"),
     *("tini", "jupyter", "jupyterhub-singleuser", "opencode"),
 )
 _NOTEBOOKS = ("*.ipynb", "*/*.ipynb", "*/*/*.ipynb")
@@ -149,7 +149,7 @@ def _gpu(path: str, found: Iterable[Environment]) -> str:
 
 
 def _tools(path: str) -> Iterator[CheckSpec]:
-    there = tuple(name for name in _TOOLS if shutil.which(name, path=path))
+    there = tuple(line for line in _TOOLS if shutil.which(line.split()[0], path=path))
     if there:
         yield CheckSpec(kind="tools", name="command-line tools", seconds=300.0, parameters={"needed": there})
 

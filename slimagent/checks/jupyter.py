@@ -14,7 +14,7 @@ from slimagent.checks.context import Context
 from slimagent.checks.finding import Finding, of_items, skipped
 from slimagent.checks.folder import temporary_folder
 from slimagent.checks.jupyter_extensions import LABEXTENSIONS, SERVER_EXTENSIONS, Listing, listing
-from slimagent.checks.jupyter_server import Asking, environment, lacking, running
+from slimagent.checks.jupyter_server import Asking, environment, lacking, running, with_cause
 from slimagent.checks.server import NotReadyError, Server
 from slimagent.results import Item, Outcome
 from slimagent.rules import CheckSpec, Parameter
@@ -61,7 +61,7 @@ def _exercised(server: Server, lists: Sequence[Listing], deadline: float, cell_s
     log = server.output.last_lines(_LINES).splitlines()  # of the start: what was not loaded is said there
     found = [Item(name="start", outcome=Outcome.PASSED), *_items(asking, cell_seconds)]
     for each in lists:
-        found += jupyter_extensions.items(each, asking.left(_LIST_SECONDS), log)
+        found += jupyter_extensions.items(each, max(1.0, asking.left(_LIST_SECONDS)), log)
     return of_items(found, log=asking.log)
 
 
@@ -76,8 +76,9 @@ def _not_started(why: str, lists: Sequence[Listing], deadline: float) -> Finding
     reason = "the server did not start"
     names = (*jupyter_page.NAMES, "kernelspecs", *jupyter_services.NAMES)
     left = max(1.0, min(_LIST_SECONDS, deadline - time.monotonic()))
+    first, *lines = why.splitlines()
     items = [
-        Item(name="start", outcome=Outcome.FAILED, detail=why.splitlines()[0]),
+        Item(name="start", outcome=Outcome.FAILED, detail=with_cause(first, lines)),
         *(Item(name=name, outcome=Outcome.SKIPPED, detail=reason) for name in names),
         *(item for each in lists for item in jupyter_extensions.items(each, left)),
     ]

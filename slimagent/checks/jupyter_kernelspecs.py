@@ -6,8 +6,9 @@ Answers: https://jupyter-server.readthedocs.io/en/stable/developers/rest-api.htm
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from slimagent.results import Item, Outcome
 
 _STOP = 10.0  # seconds for a kernel to end
 _MOST = 100
+_UNLOADED = re.compile(r"Error loading kernelspec '([^']+)'")
 _CONNECT = 3.0  # seconds for one attempt to connect
 
 
@@ -107,7 +109,7 @@ def kernel(asking: Asking, name: str, *, path: str = "", seconds: float) -> Iter
     except KernelError as error:
         asking.note(mark, earlier)  # before the server goes on and writes about other things
         if isinstance(error, KernelDeadError):
-            raise KernelDeadError(with_cause(str(error), asking.said(mark))) from None
+            raise KernelDeadError(with_cause(str(error), asking.said(mark), of_kernel=True)) from None
         if isinstance(error, (KernelLateError, InputAskedError)):
             with contextlib.suppress(RequestError):  # else it is asked to end, and waited for, while it is busy
                 asking.client.ask("POST", f"{where}/interrupt", asking.left(_STOP), {})
@@ -151,6 +153,7 @@ def _delete(asking: Asking, where: str) -> None:
 def items(asking: Asking, seconds: float) -> Iterator[Item]:
     """Items: kernelspecs; of each kernel: `kernel NAME`, `complete NAME`, `inspect NAME`. `seconds` for each kernel."""
     known: list[Kernelspec] = []
+    mark = asking.mark()
 
     def listed() -> str:
         found = kernelspecs(asking)
@@ -161,8 +164,28 @@ def items(asking: Asking, seconds: float) -> Iterator[Item]:
         return ", ".join(found.every)
 
     yield asking.attempt("kernelspecs", listed)
+    for name, why in unloaded(asking.said(mark)).items():
+        yield Item(name=f"kernel {name}", outcome=Outcome.FAILED, detail=why)
     for spec in known[:_MOST]:
         yield from _exercised(asking, spec, seconds)
+
+
+def unloaded(lines: Sequence[str]) -> dict[str, str]:
+    """The kernels that a server's log says it could not load, which it does not list, and why.
+
+    The line is that of jupyter_client's kernelspec.py (get_all_specs), with a traceback below it.
+    """
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        match = _UNLOADED.search(line)
+        if match:
+            name = match[1]
+        elif not line.startswith(" "):
+            name = ""
+        if name:
+            found[name] = f"its kernel.json cannot be loaded: {line.strip()[:300]}"
+    return found
 
 
 def _exercised(asking: Asking, spec: Kernelspec, seconds: float) -> Iterator[Item]:

@@ -25,8 +25,10 @@ _LINES, _SHOWN = 100, 10
 # The server's own lines begin so; others are a kernel's, or of a traceback. Then what says why: Python, R, shells.
 _OF_SERVER = re.compile(r"^\[(?:[DIWEC] \d{4}-|\w+App\])")
 _CAUSE = re.compile(
-    r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b|Error\b|\S+: error while loading|\S*sh: )|: not found$|[Nn]o such file"
+    r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b|Error\b|\S*sh: )"
+    r"|: not found$|[Nn]o such file|[Nn]o module named|error while loading|cannot open shared object"
 )
+_TRACEBACK = " " * 4  # the server's own tracebacks stand that far in, as do lines of code in those of Python
 _SAID = re.compile(r"^\[[WE] [^\]]*\] (?:wrote error: )?['\"]?(.*?)['\"]?$")
 
 
@@ -60,11 +62,17 @@ class Asking:
 
     def get(self, path: str) -> Answer:
         """GET. Raises RequestError."""
-        return self.client.get(path, self.left())
+        return self.client.get(path, self._some("GET", path, _ANSWER))
 
     def json(self, method: str, path: str, body: Any = None, most: float = _ANSWER) -> Any:
         """A request that is answered in JSON. Raises RequestError."""
-        return self.client.json(method, path, self.left(most), body)
+        return self.client.json(method, path, self._some(method, path, most), body)
+
+    def _some(self, method: str, path: str, most: float) -> float:
+        left = self.left(most)
+        if left <= 0:  # a client gives every question a moment, and there may be hundreds
+            raise RequestError(f"{method} {path}: the check's time is over")
+        return left
 
     def attempt(self, name: str, step: Callable[[], str]) -> Item:
         """The item of a step, which returns a detail. What goes wrong in it comes with the cause that the log names."""
@@ -83,7 +91,10 @@ class Asking:
     def note(self, mark: int, earlier: str) -> None:
         """Remember what the log says since `mark`, unless it was remembered since it was `earlier`."""
         if self.log == earlier:
-            self.log = "\n".join(self.said(mark)[-_SHOWN:])
+            lines = self.said(mark)
+            if len(lines) > _SHOWN:
+                lines = [line for line in lines if not line.startswith(_TRACEBACK)]
+            self.log = "\n".join(lines[-_SHOWN:])
 
     def mark(self) -> int:
         """A point in the log, for `said`."""
@@ -101,15 +112,25 @@ def _size(output: Output) -> int:
     return os.fstat(output.fileno()).st_size
 
 
-def with_cause(what: str, lines: Sequence[str]) -> str:
-    """What went wrong, with the line of the log that names a cause, if one does."""
-    stripped = [line.strip() for line in lines]
-    of_others = [line for line in stripped if line and not _OF_SERVER.match(line)]
-    found = next((line for line in reversed(of_others) if _CAUSE.search(line)), "")
-    if not found:
-        words = (said[1] for said in map(_SAID.match, reversed(stripped)) if said)
-        found = next((each for each in words if "denied" in each or "rror" in each), "")
+def with_cause(what: str, lines: Sequence[str], *, of_kernel: bool = False) -> str:
+    """What went wrong, with the line of the log that names a cause, if one does.
+
+    A kernel's own words come before those of the server; `of_kernel`: nothing else is a cause.
+    """
+    found = _named([line for line in lines if not line.startswith(_TRACEBACK)])
+    if not found and not of_kernel:
+        words = (said[1] for said in map(_SAID.match, reversed(lines)) if said)
+        found = _named(lines) or next((each for each in words if "denied" in each or "rror" in each), "")
     return f"{what}: {found}" if found and found not in what else what
+
+
+def _named(lines: Sequence[str]) -> str:
+    """The last line that names a cause and is not the server's; with the next one if it ends in a colon, as R's do."""
+    others = [line.strip() for line in lines if not _OF_SERVER.match(line)]
+    at = next((at for at in reversed(range(len(others))) if _CAUSE.search(others[at])), None)
+    if at is None:
+        return ""
+    return " ".join(others[at : at + 2]) if others[at].endswith(":") else others[at]
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class Client:
                 return Answer(url=answer.url, media_type=answer.headers.get_content_type(), body=content)
         except urllib.error.HTTPError as error:
             with error:
-                raise RequestError(f"{method} {path}: {error.code} {error.reason}") from None
+                raise RequestError(f"{method} {path}: {error.code} {_short(error.reason)}") from None
         except urllib.error.URLError as error:
             raise RequestError(f"{method} {path}: {_why(error.reason)}") from None
         except (OSError, HTTPException) as error:
@@ -130,8 +130,17 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(client: Client) -> urllib.request.OpenerDirector:
-    own = (urllib.request.ProxyHandler({}), _InTime(), _SameServer(client))
-    return urllib.request.build_opener(*own, *client.handlers)
+    """Handlers one by one: `build_opener` adds one for TLS, which reads every certificate of the machine first."""
+    opener = urllib.request.OpenerDirector()
+    defaults = (urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor())
+    for handler in (_InTime(), *defaults, _SameServer(client), *client.handlers):
+        opener.add_handler(handler)
+    return opener
+
+
+def _short(reason: object) -> str:
+    """What a server calls its answer, made fit to be shown."""
+    return "".join(each for each in str(reason)[:200] if each.isprintable())
 
 
 def _why(reason: object) -> str:

@@ -106,11 +106,11 @@ def _notebook(asking: Asking, specs: Kernelspecs, path: bytes, cell_seconds: flo
         notebook = read_notebook(_text(asking, path))
     except NotebookError as error:
         raise WrongError(str(error)) from None
+    if not notebook.cells:
+        return "it has no code"
     name = notebook.kernel or (specs.of_language(notebook.language) if notebook.language else specs.default)
     if name not in specs.every:
         raise WrongError(f"there is no kernel {name}" if name else f"there is no kernel for {notebook.language}")
-    if not notebook.cells:
-        return "it has no code"
     at, mark = f"kernel {name}", asking.mark()
     try:
         with kernel(asking, name, path=os.fsdecode(path).lstrip("/"), seconds=_START_SECONDS) as connection:
