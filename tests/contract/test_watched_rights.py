@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import subprocess
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -147,6 +149,34 @@ def test_what_an_ordinary_user_cannot_read_is_a_loss(watcher_class: Any, calls: 
             said = calls.run(watcher, "undumpable")
         observed = watcher.finish()
         assert missed(said, observed) == [] or observed.losses
+
+    in_child(ordinary_user, act)
+
+
+def test_a_process_that_nobody_may_read_is_no_loss(watcher_class: Any) -> None:
+    """To look into such a process through /proc fails for the caller as well: it names no file of the image."""
+
+    def act() -> None:
+        reading, writing = os.pipe()
+        secret = os.fork()
+        if secret == 0:
+            _libc.prctl(SET_DUMPABLE, 0, 0, 0, 0)
+            os.write(writing, b"!")
+            signal.pause()
+        os.read(reading, 1)
+        try:
+            with watcher_class() as watcher:
+                watcher.step("proc")
+                line = f"cat /proc/{secret}/root/etc/passwd; cat /proc/{secret}/cwd/x; ls /proc/{secret}/fd/0/y"
+                process = watcher.spawn(
+                    ["/bin/sh", "-c", line], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+                said = process.communicate()[0]
+            assert said.count(b"Permission denied") == 3, said
+            assert watcher.finish().losses == ()
+        finally:
+            os.kill(secret, signal.SIGKILL)
+            os.waitpid(secret, 0)
 
     in_child(ordinary_user, act)
 
