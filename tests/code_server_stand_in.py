@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from slimagent.checks.vscode_remote import CONTROL, REGULAR, Frames, decode, encode, frame
+from slimagent.checks.code_server.remote import CONTROL, REGULAR, Frames, decode, encode, frame
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PREFIX = f"/stable-{COMMIT}"

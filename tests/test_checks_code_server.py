@@ -21,14 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent import checks
-from slimagent.checks import browser, code_server_start
-from slimagent.checks.code_server_extensions import discover, listed_by_command
-from slimagent.checks.code_server_log import read_log
-from slimagent.checks.code_server_page import icons, named_files, read_page
+from slimagent.checks.code_server import browser
+from slimagent.checks.code_server import start as code_server_start
+from slimagent.checks.code_server.extensions import discover, listed_by_command
+from slimagent.checks.code_server.log import read_log
+from slimagent.checks.code_server.manifest import ManifestError, inside, nested, programs, read_manifest
+from slimagent.checks.code_server.page import icons, named_files, read_page
+from slimagent.checks.code_server.remote import REGULAR, Frames, RemoteError, decode, encode, frame
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import HOST
-from slimagent.checks.vscode_manifest import ManifestError, inside, nested, programs, read_manifest
-from slimagent.checks.vscode_remote import REGULAR, Frames, RemoteError, decode, encode, frame
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp import Seccomp
@@ -263,7 +264,7 @@ def test_a_fault_of_the_server_is_told(
     place: Place, editor: Path, monkeypatch: pytest.MonkeyPatch, fault: str, failed: str, cause: str
 ) -> None:
     """A hang, a refusal and nonsense fail what was asked for, with the cause, and never the check itself."""
-    for module, name in (("", "_ANSWER"), ("", "_TERMINAL"), ("", "_WATCHER"), ("_host", "_HOST")):
+    for module, name in (("", "_ANSWER"), ("", "_TERMINAL"), ("", "_WATCHER"), (".host", "_HOST")):
         monkeypatch.setattr(f"slimagent.checks.code_server{module}.{name}", 2.0)
     found = failures(check(place, editor, fault))
     assert cause in found[failed]
@@ -328,7 +329,7 @@ def test_a_browser_that_does_not_start_is_no_fault_of_the_image(
     place: Place, editor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, cause: str
 ) -> None:
     """Then the host is spoken to without one, and what needs one is skipped with what became of it."""
-    monkeypatch.setattr("slimagent.checks.code_server_host._BROWSER", 2.0)
+    monkeypatch.setattr("slimagent.checks.code_server.host._BROWSER", 2.0)
     program = tmp_path / "chromium"
     find = "for each; do case $each in --user-data-dir=*) folder=${each#*=};; esac; done\n"
     program.write_text(f"#!/bin/sh\n{find}sleep 1000 &\n{line}\n")

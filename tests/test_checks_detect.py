@@ -10,15 +10,16 @@ from checks_context import make_venv
 from command_line import assert_error, environment, slimagent
 
 from slimagent import checks, profile, profiles
-from slimagent.checks import detect, python_environments
+from slimagent.checks import detect
+from slimagent.checks.python import prefixes
 from slimagent.rules import CheckSpec
 
 
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a test makes is there: no usual place of this machine is looked at."""
-    monkeypatch.setattr(python_environments, "FOLDERS", ())
-    monkeypatch.setattr(python_environments, "DATA", ())
+    monkeypatch.setattr(prefixes, "FOLDERS", ())
+    monkeypatch.setattr(prefixes, "DATA", ())
     for name in ("_R_LIBRARIES", "_GPU_DEVICES", "_GPU_FOLDERS", "_NOTEBOOK_PLACES"):
         monkeypatch.setattr(detect, name, ())
     monkeypatch.setattr(detect, "_RSERVER", "/no/rserver")

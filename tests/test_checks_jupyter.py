@@ -21,8 +21,8 @@ from jupyter_environment import (
 )
 
 from slimagent import checks
-from slimagent.checks import jupyter_server
-from slimagent.checks.jupyter_server import environment, with_cause
+from slimagent.checks.jupyter import server as jupyter_server
+from slimagent.checks.jupyter.server import environment, with_cause
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.trace.seccomp import Seccomp

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.checks.jupyter_bundle import alternatives, files, in_style, parts, read_page, themes
-from slimagent.checks.jupyter_extensions import labextensions, server_extensions
+from slimagent.checks.jupyter.bundle import alternatives, files, in_style, parts, read_page, themes
+from slimagent.checks.jupyter.extensions import labextensions, server_extensions
 from slimagent.results import Item
 
 ONE, TWO = "1014.073326ef5d98db5e.js", "109.493a12dc42da3115.js"

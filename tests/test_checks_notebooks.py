@@ -15,8 +15,8 @@ from jupyter_environment import check_jupyter, home_of, jupyter_environment, out
 from notebook_texts import code, notebook, notebook_3
 
 from slimagent import checks
-from slimagent.checks import notebook_folders
-from slimagent.checks.notebook_file import Cell, NotebookError, read_notebook
+from slimagent.checks.notebooks import folders as notebook_folders
+from slimagent.checks.notebooks.file import Cell, NotebookError, read_notebook
 from slimagent.errors import UsageError
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec, Parameter

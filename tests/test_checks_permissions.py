@@ -19,8 +19,8 @@ from permissions_helpers import as_user, required
 
 from slimagent import checks
 from slimagent.checks.context import spawn_plainly
-from slimagent.checks.permissions_walk import LeftOut, look, usually_left_out
-from slimagent.checks.posix_acl import Identity
+from slimagent.checks.permissions.posix_acl import Identity
+from slimagent.checks.permissions.walk import LeftOut, look, usually_left_out
 from slimagent.errors import UsageError
 from slimagent.model import User
 from slimagent.results import CheckResult, Item, Outcome

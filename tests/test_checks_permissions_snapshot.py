@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slimagent.checks.permissions_compare import compared
-from slimagent.checks.permissions_snapshot import SnapshotError, decode, encode
-from slimagent.checks.permissions_walk import LeftOut, Snapshot, below, look
-from slimagent.checks.permissions_writable import writable
-from slimagent.checks.posix_acl import Attributes, Identity
+from slimagent.checks.permissions.compare import compared
+from slimagent.checks.permissions.posix_acl import Attributes, Identity
+from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
+from slimagent.checks.permissions.walk import LeftOut, Snapshot, below, look
+from slimagent.checks.permissions.writable import writable
 from slimagent.results import Outcome
 
 WHO = Identity(1000, frozenset({1000, 27}))

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from permissions_helpers import as_user, lacking, required
 
-from slimagent.checks import file_capabilities, posix_acl
-from slimagent.checks.permissions_walk import attributes_of
-from slimagent.checks.permissions_writable import obstacle
-from slimagent.checks.posix_acl import READ, SEARCH, WRITE, Attributes, Identity, permits
+from slimagent.checks.permissions import file_capabilities, posix_acl
+from slimagent.checks.permissions.posix_acl import READ, SEARCH, WRITE, Attributes, Identity, permits
+from slimagent.checks.permissions.walk import attributes_of
+from slimagent.checks.permissions.writable import obstacle
 from slimagent.model import User
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files away and become another user")

@@ -23,10 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimagent import checks
-from slimagent.checks import rstudio, rstudio_server, rstudio_tools
+from slimagent.checks import rstudio
 from slimagent.checks.loopback import HOST, Client
-from slimagent.checks.rstudio_page import permutations, references
-from slimagent.checks.rstudio_rpc import Browser, CallError, Session, png_fault
+from slimagent.checks.rstudio import server as rstudio_server
+from slimagent.checks.rstudio import tools as rstudio_tools
+from slimagent.checks.rstudio.page import permutations, references
+from slimagent.checks.rstudio.rpc import Browser, CallError, Session, png_fault
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp import Seccomp

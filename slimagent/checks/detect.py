@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from slimagent.checks.python_environments import SITES, Environment, environments, first_on_path, is_bare
+from slimagent.checks.python.prefixes import SITES, Environment, environments, first_on_path, is_bare
 from slimagent.rules import CheckSpec
 
 _METADATA = (".dist-info", ".egg-info")
@@ -48,7 +48,20 @@ _TOOLS = (
         "julia",
     ),
     *("pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext", "convert", "ffmpeg"),
-    *("aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb", "gdalinfo", "ogr2ogr", "proj -l"),
+    *(
+        "aws",
+        "az",
+        "gcloud",
+        "gsutil",
+        "rclone",
+        "kubectl",
+        "sqlite3",
+        "psql",
+        "duckdb",
+        "gdalinfo",
+        "ogr2ogr",
+        "proj -l",
+    ),
     *("tini", "jupyter", "jupyterhub-singleuser", "opencode"),
 )
 _NOTEBOOKS = ("*.ipynb", "*/*.ipynb", "*/*/*.ipynb")

@@ -1,0 +1,150 @@
+"""The extension host of a code-server with a client connected, and the extensions that activate in it on start.
+
+A client is a page in a browser, if one is at hand, else ourselves. Only a page tells the host to start extensions;
+what became of them is read from the log that the host itself writes.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from slimagent.checks.code_server.browser import BrowserError, Page, browsing
+from slimagent.checks.code_server.extensions import Known
+from slimagent.checks.code_server.log import HostLog, read_log
+from slimagent.checks.code_server.remote import EXTENSION_HOST, RemoteError, connected
+from slimagent.checks.context import Context
+from slimagent.checks.leftover import text
+from slimagent.checks.loopback import Client
+from slimagent.results import Item, Outcome
+
+NAME = "extension host"
+_LOG = "remoteexthost.log"
+_LARGEST_LOG = 16 << 20
+_BROWSER = 20.0  # seconds for a browser to start
+_HOST = 30.0  # seconds for a host to be ready for its client
+_PAGE = 30.0  # seconds for all to activate
+_LOOK = 0.5  # seconds between two looks into the log
+_NAMED = 10
+_NEVER_THERE = "/vsda/"  # a module that the page asks for, and that no code-server has
+_QUIET = 12.0  # seconds without anything new, after which nothing is waited for (the editor itself gives up at 10)
+_SETTLE = 2.5  # seconds in which an activation that began may still fail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editor:
+    """A running code-server: its client, the folder that its page names, its data and a folder to open.
+
+    `browser` is the program of a browser, None without one; `deadline` is in `time.monotonic()` seconds.
+    """
+
+    context: Context
+    client: Client
+    prefix: str
+    data: str
+    workspace: str
+    scratch: str
+    browser: str | None
+    deadline: float
+
+    def until(self, seconds: float) -> float:
+        """When that many seconds will have passed, or the deadline."""
+        return min(self.deadline, time.monotonic() + seconds)
+
+
+def host_items(editor: Editor, extensions: Sequence[Known]) -> list[Item]:
+    """An item for the host, and one for each extension that activates on start."""
+    starting = sorted(
+        (each for each in extensions if each.manifest and each.manifest.main and each.manifest.on_start),
+        key=lambda each: each.item.name,
+    )
+    without = "no browser at hand"
+    if editor.browser is not None:
+        try:
+            return list(_with_page(editor, editor.browser, starting))
+        except BrowserError as error:
+            without = f"{editor.browser}: {error}"
+    skipped = (Item(name=_activates(each), outcome=Outcome.SKIPPED, detail=without) for each in starting)
+    return [_with_protocol(editor, without), *skipped]
+
+
+def _activates(known: Known) -> str:
+    return f"activates {known.item.name.partition(' ')[2]}"
+
+
+def _with_protocol(editor: Editor, why: str) -> Item:
+    """Connect to a host of our own, as a page does, until it waits for what only a page can tell it."""
+    until = editor.until(_HOST)
+    try:
+        with connected(editor.client, editor.prefix, EXTENSION_HOST, until) as connection:
+            connection.await_ready(until)
+    except RemoteError as error:
+        return Item(name=NAME, outcome=Outcome.FAILED, detail=f"{error} (by the remote protocol; {why})")
+    return Item(name=NAME, outcome=Outcome.PASSED, detail=f"ready for its client (by the remote protocol; {why})")
+
+
+def _with_page(editor: Editor, browser: str, starting: Sequence[Known]) -> Iterator[Item]:
+    """Open the editor's page and watch the log. Raises BrowserError before the first item, if at all."""
+    with browsing(editor.context, browser, editor.scratch, editor.until(_BROWSER)) as page:
+        page.open(f"{editor.client.root}?folder={quote(editor.workspace)}", editor.until(_BROWSER))
+        log = _watch(editor, page, frozenset(_identity(each) for each in starting if not each.missing))
+        complaints = [each for each in page.complaints if _NEVER_THERE not in each]
+    how = f"by a page in {browser}"
+    seen = f"; {complaints[0]}" if complaints else ""
+    if not log.started:
+        yield Item(name=NAME, outcome=Outcome.FAILED, detail=f"none came up ({how}{seen})")
+    elif starting and not log.eager:
+        yield Item(name=NAME, outcome=Outcome.FAILED, detail=f"one of {_suspects(log)} hangs ({how}{seen})")
+    else:
+        yield Item(name=NAME, outcome=Outcome.PASSED, detail=f"up ({how})")
+    for each in starting:
+        why = _why_not(each, log)
+        outcome = Outcome.FAILED if why else Outcome.PASSED
+        yield Item(name=_activates(each), outcome=outcome, detail=why)
+
+
+def _suspects(log: HostLog) -> str:
+    """Who may be what all wait for: those that did not fail, the editor's own last."""
+    names = sorted(log.at_once - log.failed.keys(), key=lambda name: (name.startswith("vscode."), name))
+    return ", ".join(names[:_NAMED]) + (" and others" if names[_NAMED:] else "")
+
+
+def _identity(known: Known) -> str:
+    return known.item.name.partition(" ")[2]
+
+
+def _why_not(known: Known, log: HostLog) -> str:
+    """Why an extension is not active, or nothing."""
+    identity = _identity(known)
+    if identity in log.failed:
+        return log.failed[identity] or "it failed without a word"
+    if identity in log.activated:
+        return ""
+    if known.missing:
+        return f"not activated: it requires {', '.join(known.missing)}"
+    return "not activated" if log.started else "there is no extension host"
+
+
+def _watch(editor: Editor, page: Page, expected: frozenset[str]) -> HostLog:
+    """Read the log again and again until all that is expected was activated or failed, or nothing new comes."""
+    end, last_change = editor.until(_PAGE), time.monotonic()
+    before = read_log("")
+    while True:
+        page.stay(min(end, time.monotonic() + _LOOK))
+        log, now = read_log(_content(editor.data)), time.monotonic()
+        if log != before:
+            before, last_change = log, now
+        complete = log.started and (log.eager or not expected) and expected <= (log.activated | log.failed.keys())
+        patience = _SETTLE if complete else _QUIET
+        if now >= end or (log.started and now - last_change >= patience):
+            return log
+
+
+def _content(data: str) -> str:
+    """What the extension hosts of this server wrote into their logs."""
+    files = glob.glob(os.path.join(glob.escape(data), "logs", "*", "exthost*", _LOG))
+    return "\n".join(text(file, _LARGEST_LOG) for file in sorted(files))

@@ -1,0 +1,47 @@
+"""Kind `compile`: R packages with compiled code, and Python packages from source, are built, installed and loaded.
+
+Parameters: `R` (a program, default R), `python` (a program; default the PATH's python3, else python). What is built is
+written to a temporary folder and installed there; nothing comes from a network.
+
+A compiler that runs here is in the trace, and so everything that compiling needs stays, by the rules of the plan.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from slimagent.checks.compiling import python as compiling_python
+from slimagent.checks.compiling import r as compiling_r
+from slimagent.checks.compiling.bench import Bench
+from slimagent.checks.context import Context
+from slimagent.checks.finding import Finding, of_items, skipped
+from slimagent.checks.folder import temporary_folder
+from slimagent.results import Outcome
+from slimagent.rules import CheckSpec
+
+PARAMETERS: dict[str, type] = {"R": str, "python": str}
+
+
+def run(spec: CheckSpec, context: Context) -> Finding:
+    """Items: r, r-c++ and r-fortran (a package with code in that language; r: C), python, python-c.
+
+    The snapshot says what Python packages were installed with, so that a later run does it in the same way.
+    """
+    deadline = time.monotonic() + spec.seconds
+    known = "" if context.before is None else context.before.snapshot
+    with temporary_folder(context.user) as folder:
+        # Compilers and R write where TMPDIR says, and what is stopped leaves it there.
+        bench = Bench(context, {**context.env, "TMPDIR": folder}, folder, deadline)
+        of_r = compiling_r.items(bench, _program(spec, "R"))
+        of_python, way = compiling_python.items(bench, _program(spec, "python"), known)
+    found = of_items((*of_r, *of_python), log="\n".join(bench.logs))
+    if all(each.outcome is Outcome.SKIPPED for each in found.items):
+        reasons = dict.fromkeys(each.detail for each in found.items)
+        return replace(skipped(f"nothing can be compiled: {'; '.join(reasons)}"), items=found.items)
+    return replace(found, snapshot=way)
+
+
+def _program(spec: CheckSpec, name: str) -> str:
+    value = spec.parameters.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,88 @@
+"""Kind `jupyterlab`: JupyterLab starts, serves its page with all that it may load, and does what the page asks for.
+
+Parameters: `command` (default `jupyter lab`), `cell_seconds` (for each kernel; default 60).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from slimagent.checks.context import Context
+from slimagent.checks.finding import Finding, of_items, skipped
+from slimagent.checks.folder import temporary_folder
+from slimagent.checks.jupyter import extensions as jupyter_extensions
+from slimagent.checks.jupyter import kernelspecs as jupyter_kernelspecs
+from slimagent.checks.jupyter import page as jupyter_page
+from slimagent.checks.jupyter import services as jupyter_services
+from slimagent.checks.jupyter.extensions import LABEXTENSIONS, SERVER_EXTENSIONS, Listing, listing
+from slimagent.checks.jupyter.server import Asking, environment, lacking, running, with_cause
+from slimagent.checks.server import NotReadyError, Server
+from slimagent.results import Item, Outcome
+from slimagent.rules import CheckSpec, Parameter
+
+PARAMETERS: dict[str, type] = {"command": tuple, "cell_seconds": float}
+_COMMAND = ("jupyter", "lab")
+_CELL_SECONDS = 60.0
+_LIST_SECONDS = 60.0
+_LINES = 200
+
+
+def run(spec: CheckSpec, context: Context) -> Finding:
+    """Items: start, those of the page, of the kernels, of the services, of the lists of extensions."""
+    command = spec.parameters.get("command", _COMMAND)
+    if not isinstance(command, tuple) or not command:
+        command = _COMMAND
+    # `jupyter lab` itself looks for jupyter-lab.
+    absent = lacking(("jupyter", "jupyter-lab") if command == _COMMAND else command[:1], context.env)
+    if absent:
+        return skipped(f"{absent} is not on PATH")
+    deadline = time.monotonic() + spec.seconds
+    with temporary_folder(context.user) as folder, contextlib.ExitStack() as stack:
+        env = environment(context, folder)
+        # They work while the server starts, and end after it: a family takes in what its elders' later children start.
+        lists = [
+            stack.enter_context(listing(context, name, command, env, folder))
+            for name in (LABEXTENSIONS, SERVER_EXTENSIONS)
+        ]
+        try:
+            with running(context, command, env=env, folder=folder, root=folder, seconds=spec.seconds) as server:
+                return _exercised(server, lists, deadline, seconds(spec.parameters, "cell_seconds", _CELL_SECONDS))
+        except NotReadyError as error:
+            return _not_started(str(error), lists, deadline)
+
+
+def seconds(parameters: Mapping[str, Parameter], name: str, default: float) -> float:
+    """A parameter that is a number of seconds."""
+    value = parameters.get(name, default)
+    return float(value) if isinstance(value, (int, float)) else default
+
+
+def _exercised(server: Server, lists: Sequence[Listing], deadline: float, cell_seconds: float) -> Finding:
+    asking = Asking(server.client, deadline, server.output)
+    log = server.output.last_lines(_LINES).splitlines()  # of the start: what was not loaded is said there
+    found = [Item(name="start", outcome=Outcome.PASSED), *_items(asking, cell_seconds)]
+    for each in lists:
+        found += jupyter_extensions.items(each, max(1.0, asking.left(_LIST_SECONDS)), log)
+    return of_items(found, log=asking.log)
+
+
+def _items(asking: Asking, cell_seconds: float) -> Iterator[Item]:
+    yield from jupyter_page.Loaded(asking).items()
+    yield from jupyter_kernelspecs.items(asking, cell_seconds)
+    yield from jupyter_services.items(asking)
+
+
+def _not_started(why: str, lists: Sequence[Listing], deadline: float) -> Finding:
+    """The lists say what they say without a server too."""
+    reason = "the server did not start"
+    names = (*jupyter_page.NAMES, "kernelspecs", *jupyter_services.NAMES)
+    left = max(1.0, min(_LIST_SECONDS, deadline - time.monotonic()))
+    first, *lines = why.splitlines()
+    items = [
+        Item(name="start", outcome=Outcome.FAILED, detail=with_cause(first, lines)),
+        *(Item(name=name, outcome=Outcome.SKIPPED, detail=reason) for name in names),
+        *(item for each in lists for item in jupyter_extensions.items(each, left)),
+    ]
+    return Finding(outcome=Outcome.FAILED, detail=why, items=tuple(items))

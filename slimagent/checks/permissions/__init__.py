@@ -1,0 +1,228 @@
+"""Kind `permissions`: everything in the image belongs to whom it did, with the rights that it had.
+
+The first run, on the image as it was, keeps a snapshot of it; a later one is held against that. What the user could
+write he still can, and nothing else. Parameters: `writable` and `not_writable` (folders; `~`, `$NAME` and `${NAME}` as
+in the image's environment; the home folder must be writable unless `not_writable` names it), `folders` (where to look;
+default all of the image), `leave_out` (path patterns of what is not compared).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from slimagent.checks.context import Context
+from slimagent.checks.finding import Finding, failed, of_items
+from slimagent.checks.permissions.compare import ASPECTS, compared
+from slimagent.checks.permissions.places import Place, places
+from slimagent.checks.permissions.posix_acl import Identity, describe
+from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
+from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes_of, look, usually_left_out
+from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
+from slimagent.errors import UsageError
+from slimagent.model import User
+from slimagent.paths import from_text, matcher, normalise, to_text, within
+from slimagent.results import CheckResult, Item, Outcome
+from slimagent.rules import CheckSpec, Parameter
+
+PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}
+_WRITABLE, _NOT_WRITABLE = "writable", "not writable"
+_STILL, _ELSEWHERE = "still writable", "nowhere else"
+_ROOT = "root writes everywhere"
+_MOST_NAMED = 50  # folders that get an item of their own for having been found writable
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """The image now and, if it is known, before; `problem` if what was kept of before cannot be read.
+
+    `me` is whom we exercise it as. `who` is whose rights are compared: if before it was another user, that one's.
+    """
+
+    now: Snapshot
+    before: Snapshot | None
+    problem: str
+    me: Identity
+    who: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A folder that has to be `writable`, or must not be. `given` by the profile, else found on the first run."""
+
+    place: Place
+    writable: bool
+    given: bool
+
+    @property
+    def name(self) -> str:
+        return f"{_WRITABLE if self.writable else _NOT_WRITABLE} {self.place.name}"
+
+
+def run(spec: CheckSpec, context: Context) -> Finding:
+    """Items: `owner`, `group`, `mode`, `capabilities`, `ACLs`; a folder each that must be writable or not; the rest."""
+    deadline = time.monotonic() + spec.seconds
+    me = _identity(context.user)
+    homes = [each for each in (context.env.get("HOME"), context.user and context.user.home) if each]
+    try:
+        now = look(_folders(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
+    except TooSlowError as slow:
+        return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths looked at")
+    looks = _looks(now, context.before, me)
+    wishes = _wishes(spec, context, looks)
+    tried = [wish.place.path for wish in wishes if wish.place.path and _is_tried(wish, looks)]
+    trials = attempt(context, tuple(dict.fromkeys(tried)), deadline)
+    items = [*_compared(looks), *(_judged(wish, trials, looks) for wish in wishes), *_everywhere(looks)]
+    finding = of_items(items)
+    unreadable = f", {len(now.unreadable)} that we may not look at" if now.unreadable else ""
+    return replace(
+        finding,
+        detail=f"{finding.detail}; {now.count()} paths{unreadable}",
+        snapshot=encode(now) if looks.before is None and not looks.problem else "",
+    )
+
+
+def _is_tried(wish: _Wish, looks: _Looks) -> bool:
+    """Whether the kernel is asked: not what only another user can answer, nor where nothing is closed to root."""
+    return (wish.given or looks.me == looks.who) and (wish.writable or looks.me.uid != 0)
+
+
+def _identity(user: User | None) -> Identity:
+    if user is None:
+        return Identity(os.geteuid(), frozenset((os.getegid(), *os.getgroups())))
+    return Identity(user.uid, frozenset((user.gid, *user.groups)))
+
+
+def _folders(spec: CheckSpec) -> list[bytes]:
+    """Where to look; a folder inside another one is looked at with that. Raises UsageError for a relative path."""
+    found = set()
+    for text in _strings(spec, "folders") or ("/",):
+        if not text.startswith("/") or "\0" in text:
+            raise UsageError(f"check {spec.name}: folders has {text!r}", "name folders by their absolute paths")
+        found.add(os.path.realpath(normalise(os.fsencode(text))))
+    return [folder for folder in found if not any(within(folder, other) for other in found - {folder})]
+
+
+def _left_out(spec: CheckSpec) -> Callable[[bytes], int | None] | None:
+    """A test of paths for `leave_out`. Raises UsageError for what is no pattern."""
+    patterns = _strings(spec, "leave_out")
+    try:
+        return matcher(patterns) if patterns else None
+    except ValueError as error:
+        raise UsageError(f"check {spec.name}: leave_out: {error}", "write patterns of absolute paths") from None
+
+
+def _strings(spec: CheckSpec, name: str) -> tuple[str, ...]:
+    value: Parameter | None = spec.parameters.get(name)
+    return tuple(map(str, value)) if isinstance(value, tuple) else ()
+
+
+def _looks(now: Snapshot, earlier: CheckResult | None, me: Identity) -> _Looks:
+    before, problem = None, ""
+    if earlier is not None and earlier.snapshot:
+        try:
+            before = decode(earlier.snapshot)
+        except SnapshotError as error:
+            problem = str(error)
+    who = before.identity if before is not None and before.identity.uid != 0 else me
+    return _Looks(now, before, problem, me, who)
+
+
+def _compared(looks: _Looks) -> Iterator[Item]:
+    if looks.before is not None:
+        yield from compared(looks.before, looks.now)
+    elif looks.problem:
+        why = f"the snapshot of the run before cannot be read: {looks.problem}"
+        yield from (Item(name=name, outcome=Outcome.FAILED, detail=why) for name in ASPECTS)
+    else:
+        first = f"snapshot of {looks.now.count()} paths"
+        yield from (Item(name=name, outcome=Outcome.PASSED, detail=first) for name in ASPECTS)
+
+
+def _wishes(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Wish]:
+    """What the profile names, the home folder, and what was found writable, by this run if there was none before."""
+    closed = places(_strings(spec, "not_writable"), context.env)
+    ordinary = looks.me.uid != 0
+    opened = places([*_strings(spec, "writable"), *(["~"] if ordinary else [])], context.env)
+    named = {place.name for place in closed}
+    wishes = {place.name: _Wish(place, True, True) for place in opened if place.name not in named or place.path is None}
+    for path in _found(context.before, looks):
+        place = Place(to_text(path), path)
+        if place.name not in named:
+            wishes.setdefault(place.name, _Wish(place, True, False))
+    return [*wishes.values(), *(_Wish(place, False, True) for place in closed)]
+
+
+def _found(earlier: CheckResult | None, looks: _Looks) -> Iterable[bytes]:
+    """Folders that the user was found to be able to write. A later run looks at those of the first, by their names."""
+    if earlier is not None and (looks.problem or (looks.before is not None and looks.before.identity.uid != 0)):
+        return _named_by(earlier.items)
+    return writable(looks.now if looks.before is None else looks.before, looks.who).named[:_MOST_NAMED]
+
+
+def _named_by(items: Iterable[Item]) -> Iterator[bytes]:
+    for item in items:
+        what, _, name = item.name.partition(" ")
+        if what == _WRITABLE and name.startswith("/"):
+            with contextlib.suppress(ValueError):
+                yield from_text(name)
+
+
+def _judged(wish: _Wish, trials: Mapping[bytes, Trial], looks: _Looks) -> Item:
+    """What came of a wish: as the kernel answered, and where it was not asked, by owner, mode and list."""
+    path = wish.place.path
+    if path is None:
+        outcome = Outcome.SKIPPED if wish.place.unset else Outcome.FAILED
+        return Item(name=wish.name, outcome=outcome, detail=wish.place.why)
+    if not wish.writable and looks.who.uid == 0:
+        return Item(name=wish.name, outcome=Outcome.SKIPPED, detail=_ROOT)
+    trial = trials.get(path, Trial(Tried.NOT, "we do not run as the user of before"))
+    if trial.how is Tried.BROKEN:
+        return Item(name=wish.name, outcome=Outcome.FAILED, detail=trial.why)
+    why = obstacle(path, looks.me if path in trials else looks.who)
+    can = not why if trial.how is Tried.NOT else trial.how is Tried.WRITTEN
+    reasons = [trial.why] if trial.how is not Tried.WRITTEN else []
+    if trial.how is Tried.NOT:
+        reasons = [why or "by owner and mode it can be written", f"not tried: {trial.why}"]
+    elif why not in ("", trial.why):
+        reasons.append(why if not can else f"a file can be made there, although {why}")
+    elif not why:
+        reasons.append("a file can be made there" if can else "by owner and mode it could be written")
+    outcome = Outcome.PASSED if can is wish.writable else Outcome.FAILED
+    return Item(name=wish.name, outcome=outcome, detail="; ".join(reasons))
+
+
+def _everywhere(looks: _Looks) -> Iterator[Item]:
+    """What the user could write he still can, where it is still there; of what was there, he can write nothing else."""
+    if looks.who.uid == 0:
+        for name in (_STILL, _ELSEWHERE):
+            yield Item(name=name, outcome=Outcome.SKIPPED, detail=_ROOT)
+    elif looks.problem:
+        for name in (_STILL, _ELSEWHERE):
+            yield Item(name=name, outcome=Outcome.FAILED, detail="the snapshot of the run before cannot be read")
+    else:
+        now = writable(looks.now, looks.who).every
+        before = now if looks.before is None else writable(looks.before, looks.who).every
+        there = looks.now.listings.keys() & before
+        known = now if looks.before is None else looks.before.listings.keys() & now
+        yield _all_of(_STILL, len(now), sorted(there - now), lambda path: obstacle(path, looks.who))
+        yield _all_of(_ELSEWHERE, len(now), sorted(known - before), _rights)
+
+
+def _all_of(name: str, count: int, wrong: Sequence[bytes], why: Callable[[bytes], str]) -> Item:
+    if not wrong:
+        return Item(name=name, outcome=Outcome.PASSED, detail=f"{count} folders can be written")
+    some = "; ".join(f"{to_text(path)}: {why(path)}" for path in wrong[:_SHOWN])
+    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    return Item(name=name, outcome=Outcome.FAILED, detail=f"{some}{more}")
+
+
+def _rights(path: bytes) -> str:
+    try:
+        return f"can be written now, it has {describe(attributes_of(path))}"
+    except OSError as error:
+        return f"can be written now ({error.strerror})"

@@ -1,0 +1,89 @@
+"""What became of owners, groups, modes, capabilities and access control lists between two looks at an image. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from slimagent.checks.permissions import file_capabilities, posix_acl
+from slimagent.checks.permissions.posix_acl import Attributes, kind_text, mode_text
+from slimagent.checks.permissions.walk import Snapshot, below
+from slimagent.paths import to_text
+from slimagent.results import Item, Outcome
+
+_NAMED = 5
+
+
+def _mode(before: Attributes, after: Attributes) -> str:
+    kinds = [kind_text(each.mode) for each in (before, after)]
+    modes = [mode_text(each.mode) for each in (before, after)]
+    if kinds[0] == kinds[1]:
+        return f"mode {modes[0]} -> {modes[1]}"
+    return f"{kinds[0]}, mode {modes[0]} -> {kinds[1]}, mode {modes[1]}"
+
+
+def _acls(before: Attributes, after: Attributes) -> str:
+    pairs = (("ACL", before.access, after.access), ("default ACL", before.default, after.default))
+    return ", ".join(
+        f"{what} {posix_acl.text(old)} -> {posix_acl.text(new)}"
+        for what, old, new in pairs
+        if posix_acl.meaning(old) != posix_acl.meaning(new)
+    )
+
+
+def _capabilities(before: Attributes, after: Attributes) -> str:
+    texts = [file_capabilities.text(each.capability) for each in (before, after)]
+    return f"capabilities {texts[0]} -> {texts[1]}"
+
+
+# Each item: what is looked at for it, and a difference in words.
+ASPECTS: dict[str, tuple[Callable[[Attributes], object], Callable[[Attributes, Attributes], str]]] = {
+    "owner": (lambda each: each.uid, lambda before, after: f"owner {before.uid} -> {after.uid}"),
+    "group": (lambda each: each.gid, lambda before, after: f"group {before.gid} -> {after.gid}"),
+    "mode": (lambda each: each.mode, _mode),
+    "capabilities": (lambda each: each.capability, _capabilities),
+    "ACLs": (lambda each: (posix_acl.meaning(each.access), posix_acl.meaning(each.default)), _acls),
+}
+
+
+def compared(before: Snapshot, after: Snapshot) -> Iterator[Item]:
+    """An item for each of ASPECTS: failed if a path that both know differs in it; the first ones are named."""
+    both, found = _differences(before, after)
+    for name in ASPECTS:
+        pairs = sorted(found[name])
+        if not pairs:
+            yield Item(name=name, outcome=Outcome.PASSED, detail=f"as it was, of {both} paths")
+            continue
+        words = ASPECTS[name][1]
+        some = "; ".join(
+            f"{to_text(path)}: {words(before.attributes[was], after.attributes[now])}"
+            for path, was, now in pairs[:_NAMED]
+        )
+        more = f"; and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+        what = "1 path differs" if len(pairs) == 1 else f"{len(pairs)} paths differ"
+        yield Item(name=name, outcome=Outcome.FAILED, detail=f"{what}: {some}{more}")
+
+
+def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list[tuple[bytes, int, int]]]]:
+    """How many paths both know; by aspect, those that differ, with the numbers of their attributes."""
+    both = 0
+    found: dict[str, list[tuple[bytes, int, int]]] = {name: [] for name in ASPECTS}
+    known: dict[tuple[int, int], list[str]] = {}  # there are few distinct pairs, and many paths
+    for folder, listing in after.listings.items():
+        old = before.listings.get(folder)
+        if old is None:
+            continue
+        for name, now in listing.items():
+            was = old.get(name)
+            if was is None:
+                continue
+            both += 1
+            aspects = known.get((was, now))
+            if aspects is None:
+                aspects = known[was, now] = _aspects(before.attributes[was], after.attributes[now])
+            for aspect in aspects:
+                found[aspect].append((below(folder, name), was, now))
+    return both, found
+
+
+def _aspects(before: Attributes, after: Attributes) -> list[str]:
+    return [name for name, (look, _) in ASPECTS.items() if look(before) != look(after)]

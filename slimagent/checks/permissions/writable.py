@@ -1,0 +1,167 @@
+"""Where a user can make files: by owner, mode and access control list, and as the kernel answers when it is tried."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from slimagent.checks.context import Context
+from slimagent.checks.output import Output, last_lines
+from slimagent.checks.permissions.posix_acl import SEARCH, WRITE, Identity, describe, permits
+from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
+from slimagent.checks.processes import ending, started
+from slimagent.paths import to_text
+
+# Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
+PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})
+GONE = "there is no such folder"
+_PIECE = 0.1  # seconds between two looks at how much was written
+_MOST_OUTPUT = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """Where a user can make files: `every` folder, and of those the ones worth a name each.
+
+    These are the topmost ones, and folders of packages.
+    """
+
+    every: frozenset[bytes]
+    named: tuple[bytes, ...]
+
+
+def writable(snapshot: Snapshot, who: Identity) -> Writable:
+    """The folders that a user can reach, write and search. None for the superuser, whom modes do not bind."""
+    if who.uid == 0:
+        return Writable(frozenset(), ())
+    folders = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
+    search = {at for at, each in folders.items() if permits(each, who, SEARCH)}
+    write = {at for at, each in folders.items() if permits(each, who, SEARCH | WRITE)}
+    reached, covered = {b""}, set()  # folders come after those that hold them
+    every, named = set(), []
+    for folder, listing in snapshot.listings.items():
+        if folder not in reached:
+            continue
+        for name, at in listing.items():
+            if at not in search:
+                continue
+            path = below(folder, name)
+            reached.add(path)
+            if at in write:
+                every.add(path)
+                if folder not in covered or name in PACKAGE_FOLDERS:
+                    named.append(path)
+            if at in write or folder in covered:
+                covered.add(path)
+    return Writable(frozenset(every), tuple(sorted(named, key=lambda path: (path.count(b"/"), path))))
+
+
+def obstacle(path: bytes, who: Identity) -> str:
+    """Why, by what lies on the way, a user cannot make files in a folder; "" if nothing is in the way."""
+    try:
+        real = os.path.realpath(path, strict=True)
+        parts = real.split(b"/")[1:] if real != b"/" else []
+        here = b"/"
+        for wanted in (*[SEARCH] * len(parts), SEARCH | WRITE):
+            attributes = attributes_of(here)
+            if not stat.S_ISDIR(attributes.mode):
+                return "it is no folder"
+            if who.uid != 0 and not permits(attributes, who, wanted):
+                return f"{'it' if here == path else to_text(here)} has {describe(attributes)}"
+            if parts:
+                here = below(here, parts.pop(0))
+    except (FileNotFoundError, NotADirectoryError):
+        return GONE
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        return f"it cannot be looked at: {error.strerror if isinstance(error, OSError) else error}"
+    return ""
+
+
+class Tried(enum.Enum):
+    """How an attempt to make a file ended; `BROKEN`: it tells nothing; `NOT`: it was not made."""
+
+    WRITTEN = enum.auto()
+    REFUSED = enum.auto()
+    GONE = enum.auto()
+    BROKEN = enum.auto()
+    NOT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An attempt to make a file in a folder, and why it ended so, unless a file was made."""
+
+    how: Tried
+    why: str = ""
+
+
+# Built-in commands alone: what is tried is the folder, and a program that only the trial needs would stay in the image.
+# `true` and no `:`, whose failing redirection would end the shell.
+_SCRIPT = """set -C; token=$1; name=$2; shift 2
+for folder do
+  if ! [ -d "$folder" ]; then echo "$token gone"
+  elif true > "$folder/$name"; then echo "$token written"
+  else echo "$token refused"
+  fi
+done"""
+
+
+def attempt(context: Context, folders: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
+    """Have a shell of the image make an empty file in each folder, as the context's user; we remove it again."""
+    token, name = secrets.token_hex(8), f".slimagent-{secrets.token_hex(8)}"
+    argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, folders))
+    made = [below(folder, name.encode()) for folder in folders]
+    if not folders:
+        return {}
+    try:
+        with Output() as output:
+            try:
+                env = {**context.env, "LC_ALL": "C"}
+                with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as family:
+                    returncode = None
+                    while returncode is None and (left := deadline - time.monotonic()) > 0:
+                        returncode = family.wait(min(left, _PIECE))
+                        output.limit()
+            except OSError as error:
+                return dict.fromkeys(folders, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
+            said = os.pread(output.fileno(), _MOST_OUTPUT, 0)
+        end = "it did not end in time" if returncode is None else ending(returncode)
+    finally:
+        left_behind = _remove(made)
+    trials = _trials(said, token.encode(), folders, Trial(Tried.BROKEN, f"no answer of the shell that tried it: {end}"))
+    return {
+        folder: Trial(Tried.BROKEN, f"{to_text(path)} was made and cannot be removed")
+        if path in left_behind
+        else trials[folder]
+        for folder, path in zip(folders, made, strict=True)
+    }
+
+
+_ANSWERS = {b"written": Tried.WRITTEN, b"gone": Tried.GONE, b"refused": Tried.REFUSED}
+
+
+def _trials(said: bytes, token: bytes, folders: Sequence[bytes], lost: Trial) -> dict[bytes, Trial]:
+    found, error = [], ""
+    for line in said.split(b"\n"):
+        mark, _, word = line.partition(b" ")
+        if mark != token or word not in _ANSWERS:
+            error = last_lines(line.rpartition(b": ")[2]) or error
+            continue
+        how = _ANSWERS[word]
+        found.append(Trial(how, {Tried.WRITTEN: "", Tried.GONE: GONE}.get(how, error)))
+        error = ""
+    return dict(zip(folders, [*found[: len(folders)], *[lost] * (len(folders) - len(found))], strict=True))
+
+
+def _remove(paths: Iterable[bytes]) -> set[bytes]:
+    """Remove what is there; returns what stays."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            os.unlink(path)
+    return {path for path in paths if os.path.lexists(path)}
