@@ -346,7 +346,7 @@ def test_watched_packages_leave_evidence_of_themselves_alone(place: Place, own: 
     assert (result.outcome, observed.losses, observed.stopped) == (Outcome.PASSED, (), ())
     for name in ("fine/R/fine.rdb", "fine/data/Rdata.rdb", "fine/help/fine.rdb", "plain/data/pair.R"):
         assert os.fsencode(own / name) in observed.accesses
-    assert not [path for path in observed.accesses if b"r_packages_driver" in path]
+    assert not [path for path in observed.accesses if b"packages_driver" in path]
 
 
 def test_the_driver_is_plain_and_short_enough() -> None:

@@ -3,7 +3,7 @@
 Parameters: `folders`, `most` (notebooks that are run; default 200), `cell_seconds` (for each cell; default 120).
 
 A Jupyter server of the image starts the kernels. They work in a copy of the notebooks' folder, so that nothing in the
-image changes; a folder that cannot be copied (`notebook_folders.copied`) is worked in itself.
+image changes; a folder that cannot be copied (`folders.copied`) is worked in itself.
 """
 
 from __future__ import annotations
