@@ -80,7 +80,11 @@ class Clock:
             pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(self._hot)
             self.hot[name] = text.getvalue()
 
-    def result(self, result: CheckResult) -> None:
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """No check is run here."""
+        return contextlib.nullcontext()
+
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """No check is run here."""
 
 

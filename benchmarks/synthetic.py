@@ -152,6 +152,7 @@ def _trace(made: Made) -> Trace:
         kernel="",
         user="root",
         no_new_privileges=False,
+        profiles=("base",),
         scopes=(b"/",),
         excluded=(),
         before="",

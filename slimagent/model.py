@@ -64,7 +64,8 @@ class Trace:
     """Evidence: which paths the steps needed, what the run changed, and what could not be seen.
 
     `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`), which was seen
-    without `excluded`: the agent's own files and its output.
+    without `excluded`: the agent's own files and its output. `profiles` are the names, or files, of the profiles that
+    it was made with: their rules hold for a plan from it, too.
     """
 
     tool: str
@@ -74,6 +75,7 @@ class Trace:
     kernel: str
     user: str
     no_new_privileges: bool
+    profiles: tuple[str, ...]
     scopes: tuple[bytes, ...]
     excluded: tuple[bytes, ...]
     before: str

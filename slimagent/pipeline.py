@@ -70,6 +70,7 @@ def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory 
             kernel=platform.release(),
             user=user_name(session.user),
             no_new_privileges=watched.no_new_privileges,
+            profiles=session.profile.parts,
             scopes=session.scopes,
             excluded=session.excluded,
             before=fingerprint(before),

@@ -74,6 +74,7 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
         description=description,
         level=level,
         user=user,
+        parts=(name,),
         checks=tuple(checks.values()),
         rules=rules,
     )
@@ -91,6 +92,7 @@ def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profi
         description=description,
         level=next((each.level for each in reversed(profiles) if each.level), ""),
         user=next((each.user for each in reversed(profiles) if each.user), ""),
+        parts=tuple(dict.fromkeys(part for profile in profiles for part in profile.parts)),
         checks=tuple({check.name: check for profile in profiles for check in profile.checks}.values()),
         rules=rules,
     )

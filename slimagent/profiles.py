@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from slimagent import profile, profile_writer
 from slimagent.checks import detect as detecting
@@ -12,7 +12,7 @@ from slimagent.errors import UsageError
 from slimagent.files import read
 from slimagent.rules import Profile
 
-__all__ = ["AUTO", "BASE", "Detected", "detect", "found", "known", "load", "written"]
+__all__ = ["AUTO", "BASE", "Detected", "detect", "found", "known", "load", "together", "written"]
 
 BASE, AUTO = "base", "auto"
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -38,6 +38,11 @@ def load(name: str) -> Profile:
     """
     own = profile.load(name, _text)
     return profile.combine(name, own.description, (profile.load(BASE, _text), own))
+
+
+def together(names: Sequence[str]) -> Profile:
+    """Several profiles by their names as one: those that a trace was made with. Raises as `load` does."""
+    return profile.combine(" + ".join(names), "", (load(BASE), *map(load, names)))
 
 
 def _text(name: str) -> str:

@@ -122,12 +122,14 @@ class CheckSpec:
 class Profile:
     """What a kind of image is exercised with, and what stays in it by rule.
 
-    `level` and `user` (a name or a number) are what the image is meant for; empty: nothing is said.
+    `level` and `user` (a name or a number) are what the image is meant for; empty: nothing is said. `parts` are the
+    names, or files, of the profiles that it was loaded from.
     """
 
     name: str
     description: str
     level: str = ""
     user: str = ""
+    parts: tuple[str, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
     rules: Rules = field(default_factory=Rules)

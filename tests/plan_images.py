@@ -94,6 +94,7 @@ def trace_for(inventory: Inventory, accesses: Iterable[Access], changes: tuple[C
         kernel="6.18",
         user="root",
         no_new_privileges=True,
+        profiles=(),
         scopes=inventory.scopes,
         excluded=(),
         before=mark,

@@ -132,6 +132,16 @@ def test_notebooks_are_found_where_makers_put_them(tmp_path: Path) -> None:
     assert "permissions" in specs
 
 
+def test_where_nothing_is_installed_the_base_rules_remain(tmp_path: Path) -> None:
+    """With nothing in PATH, `auto` has no checks, all base rules, and says that it found nothing."""
+    for search in (str(tmp_path), str(tmp_path / "none"), ""):
+        found = profiles.detect({"PATH": search})
+        assert found.name == "auto"
+        assert found.checks == ()
+        assert found.rules.keep == profiles.load("base").rules.keep
+        assert "nothing" in found.description
+
+
 def test_auto_is_what_is_found(packages: Path, tmp_path: Path) -> None:
     """The checks of the profiles that fit and those that name what is there; each can be run."""
     (packages / "one-1.dist-info").mkdir()

@@ -339,6 +339,23 @@ def test_help_and_version() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_rules_of_a_trace_s_profile_hold_for_its_plan(scope: Path, tmp_path: Path) -> None:
+    """What the profile keeps stays without naming it again; one that is gone is an error, another can be named."""
+    profile, trace, plan = tmp_path / "mine.toml", tmp_path / "t.json", tmp_path / "p.json"
+    profile.write_text(f'variant = "full"\n[[keep]]\npath = "{scope}/unread"\nwhy = "mine"\n')
+    made = slimagent(
+        "trace", "--quiet", "--profile", profile, "--scope", scope, "-o", trace, "--", "cat", scope / "read"
+    )
+    assert made.returncode == 0, made.stderr
+    assert slimagent("plan", "--quiet", trace, "-o", plan).returncode == 0
+    found = json.loads(plan.read_text())
+    assert found["level"] == "cruft"
+    assert "by rule: mine" in slimagent("explain", plan, scope / "unread").stdout
+    profile.unlink()
+    assert_error(slimagent("plan", "--quiet", trace, "-o", plan), 2, "was made with profile", "--profile")
+    assert slimagent("plan", "--quiet", "--profile", "base", trace, "-o", plan).returncode == 0
+
+
 # Rights
 
 

@@ -67,6 +67,7 @@ def test_a_profile_is_read_whole() -> None:
     assert found == Profile(
         name="top",
         description="what it is for",
+        parts=("top",),
         checks=(
             CheckSpec(
                 kind="command",
@@ -93,7 +94,7 @@ def test_what_extends_a_profile_says_its_variant_and_user() -> None:
 
 def test_an_empty_profile_is_one() -> None:
     """A profile may say nothing."""
-    assert load("") == Profile(name="top", description="")
+    assert load("") == Profile(name="top", description="", parts=("top",))
 
 
 def test_every_kind_of_rule_is_read() -> None:
@@ -460,13 +461,3 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="there is no profile 'jupiter'") as caught:
         profiles.load("jupiter")
     assert all(name in caught.value.hint for name in profiles.known())
-
-
-def test_where_nothing_is_installed_the_base_rules_remain(tmp_path: Path) -> None:
-    """With nothing in PATH, `auto` has no checks, all base rules, and says that it found nothing."""
-    for search in (str(tmp_path), str(tmp_path / "none"), ""):
-        found = profiles.detect({"PATH": search})
-        assert found.name == "auto"
-        assert found.checks == ()
-        assert found.rules.keep == profiles.load("base").rules.keep
-        assert "nothing" in found.description

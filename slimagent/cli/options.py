@@ -10,8 +10,9 @@ import click
 
 from slimagent import checks, profiles
 from slimagent.cli.wishes import Decorator, with_wishes
-from slimagent.errors import UnavailableError, UsageError
+from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import COMMAND_STEP, Steps
+from slimagent.model import Trace
 from slimagent.paths import within
 from slimagent.rules import LEVELS, VARIANTS, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
@@ -107,6 +108,17 @@ def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None)
         whom = user_named(user)
         return profiles.detect(environment(whom))
     return profiles.load(name)
+
+
+def profile_of(evidence: Trace, document: str) -> Profile:
+    """The profile that a trace was made with, whose rules hold for its plan. Raises UsageError if it is not here."""
+    try:
+        return profiles.together(evidence.profiles)
+    except SlimagentError as error:
+        raise UsageError(
+            f"{document} was made with profile {', '.join(evidence.profiles)}: {error.message}",
+            "name the profile whose rules hold with --profile",
+        ) from None
 
 
 def chosen_level(said: str | None, profile: Profile | None) -> str:

@@ -36,10 +36,9 @@ def plan(
     options.require_writable(output)
     data = read(trace)
     evidence = documents.decode_trace(data, trace)
-    chosen = None if profile is None else options.chosen_profile(profile, ("-",), None)
+    chosen = options.profile_of(evidence, trace) if profile is None else options.chosen_profile(profile, (), None)
     its_level = options.chosen_level(level, chosen)
-    if chosen is not None:
-        chosen = replace(chosen, user="")  # nothing is run
+    chosen = replace(chosen, user="")  # nothing is run
     session = options.session(
         root=root,
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
