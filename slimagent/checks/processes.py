@@ -18,6 +18,7 @@ from slimagent.checks.subreaper import adopting_orphans
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 _PATIENCE = 10.0  # seconds to wait for killed processes to be gone; one in an uninterruptible sleep stays
 _LOOK_EVERY = 1.0  # seconds
+_UNTIL_COLLECTED = 1.0  # seconds
 
 
 class Family:
@@ -111,11 +112,26 @@ class Family:
         return parent == os.getpid() and process.pid not in self._before and session != os.getsid(0)
 
     def _collect(self) -> None:
-        """Take the exit status of orphans that fell to us, so that none stays a zombie."""
-        for pid in self._members:
-            if pid != self.process.pid:
-                with contextlib.suppress(OSError):  # not ours to collect, or collected
-                    os.waitpid(pid, os.WNOHANG)
+        """Take the exit status of orphans that fell to us, so that none stays a zombie.
+
+        One that was killed may not be dead yet, and one that is dead may not have fallen to us yet.
+        """
+        self._look()
+        waiting = self._members.keys() - {self.process.pid}
+        deadline = time.monotonic() + _UNTIL_COLLECTED
+        while waiting:
+            waiting = {pid for pid in waiting if not _collected(pid)}
+            if not waiting or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+
+
+def _collected(pid: int) -> bool:
+    """Whether nothing is left of a process, after its exit status was taken if it is there for us."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except OSError:  # not our child: collected by who it was
+        return not psutil.pid_exists(pid)
 
 
 def lives(process: psutil.Process) -> bool:
