@@ -19,6 +19,8 @@ _ALONE = '/agent/entrypoint.sh check "$@" > /out/log 2>&1; echo $? > /out/status
 
 def check(image: Image, out: Path, *arguments: str, user: str, name: str = "") -> tuple[CheckResult, ...]:
     """Run `check` in a container of its own; nothing but the shell may be left when it ends."""
+    for each in ("log", "status", "left", "checks.json"):  # another user's, which this one cannot overwrite
+        (out / each).unlink(missing_ok=True)
     done = image.run(
         "-c", _ALONE, "sh", *arguments, "-o", "/out/checks.json",
         user=user, mounts=(f"{AGENT}:/agent:ro", f"{out}:/out"), entrypoint="/bin/sh", image=name,
