@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 import venv
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,12 @@ NO_PYTHON = {"python": "/no/such/python"}
 def lacks(reason: str) -> None:
     """Skip where something is not at hand; fail where all must be."""
     (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") == "1" else pytest.skip)(reason)
+
+
+def python_headers() -> None:
+    """Skip where nothing can be compiled for this Python."""
+    if not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        lacks("this Python has no headers: install python3-dev")
 
 
 def check(
@@ -57,6 +64,7 @@ def r() -> dict[str, str]:
 def python() -> dict[str, str]:
     """The parameters for a check of this very Python alone."""
     compiler()
+    python_headers()
     if importlib.util.find_spec("pip") is None:
         lacks("this Python has no pip")
     return {**NO_R, "python": sys.executable}
@@ -66,6 +74,7 @@ def python() -> dict[str, str]:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with pip, and without setuptools."""
     compiler()
+    python_headers()
     if importlib.util.find_spec("ensurepip") is None:
         lacks("this Python cannot make virtual environments with pip")
     folder = tmp_path_factory.mktemp("own")
@@ -187,6 +196,7 @@ def test_another_way_does_not_hide_that_one_is_lost(place: Place, own: Path) -> 
 
 def test_uv_installs_where_there_is_no_pip(place: Place, tmp_path: Path) -> None:
     """Environments that uv made have none."""
+    python_headers()
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if shutil.which("uv", path=programs) is None:
         lacks("no uv")

@@ -427,7 +427,7 @@ def test_of_a_package_that_goes_nothing_stays_without_another_reason(
         if mine and gone(plan).issuperset(mine) and not stat.S_ISDIR(evidence.inventory.modes[at]):
             reason = reason_at(plan, at)
             gone_with_it = "record-gone" if evidence.owners.weak[at] else "package-gone"
-            assert reason.kind in {gone_with_it, "created", "rule", "hard-link"}
+            assert reason.kind in {gone_with_it, "created", "rule", "hard-link", "link-target"}
             assert reason.package in (None, mine[0])
 
 
