@@ -40,44 +40,38 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
     What it extends comes first, each once; a check of the same name, a rule for the same paths, a level or a user
     replaces an earlier one. Raises UsageError for TOML that cannot be read, an unknown key, a wrong type, or a circle.
     """
-    checks: dict[str, CheckSpec] = {}
-    rules = Rules()
-    description = level = user = ""
+    found: dict[str, Profile] = {}  # each after what it extends
     seen: set[str] = set()
 
     def visit(each: str, above: tuple[str, ...]) -> None:
-        nonlocal description, level, user, rules
         if each in above:
             raise UsageError(f"profile {name}: extends itself: {' -> '.join((*above, each))}", HINT)
         if each in seen:
             return  # again, it would take back what a profile in between has replaced
         seen.add(each)
-        table = Table(_parse(text_of(each), each), f"profile {each}")
-        description = table.take("description", str, "")
-        own_level = _variant(table)
-        own_user = table.take("user", str, "")
-        own_checks = _checks(table)
-        own_rules = profile_rules.read(table)
-        table.take("name", str, each)
-        extends = table.strings("extends")
-        table.done()
-        own = description
+        own, extends = _own(each, Table(_parse(text_of(each), each), f"profile {each}"))
         for base in extends:
             visit(base, (*above, each))
-        description, level, user = own, own_level or level, own_user or user
-        checks.update((check.name, check) for check in own_checks)
-        rules = profile_rules.merge(rules, own_rules)
+        found[each] = own
 
     visit(name, ())
-    return Profile(
+    return _merged(name, found[name].description, (name,), tuple(found.values()))
+
+
+def _own(name: str, table: Table) -> tuple[Profile, tuple[str, ...]]:
+    """What one profile says itself, and the names of those that it extends."""
+    own = Profile(
         name=name,
-        description=description,
-        level=level,
-        user=user,
-        parts=(name,),
-        checks=tuple(checks.values()),
-        rules=rules,
+        description=table.take("description", str, ""),
+        level=_variant(table),
+        user=table.take("user", str, ""),
+        checks=tuple(_checks(table)),
+        rules=profile_rules.read(table),
     )
+    table.take("name", str, name)
+    extends = table.strings("extends")
+    table.done()
+    return own, extends
 
 
 def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profile:
@@ -85,16 +79,20 @@ def combine(name: str, description: str, profiles: tuple[Profile, ...]) -> Profi
 
     Raises UsageError if together they keep cruft that no rule of theirs names.
     """
-    rules = reduce(profile_rules.merge, (profile.rules for profile in profiles), Rules())
-    profile_rules.check(rules, f"profile {name}")
+    whole = _merged(name, description, tuple(part for profile in profiles for part in profile.parts), profiles)
+    profile_rules.check(whole.rules, f"profile {name}")
+    return whole
+
+
+def _merged(name: str, description: str, parts: tuple[str, ...], profiles: tuple[Profile, ...]) -> Profile:
     return Profile(
         name=name,
         description=description,
         level=next((each.level for each in reversed(profiles) if each.level), ""),
         user=next((each.user for each in reversed(profiles) if each.user), ""),
-        parts=tuple(dict.fromkeys(part for profile in profiles for part in profile.parts)),
+        parts=tuple(dict.fromkeys(parts)),
         checks=tuple({check.name: check for profile in profiles for check in profile.checks}.values()),
-        rules=rules,
+        rules=reduce(profile_rules.merge, (profile.rules for profile in profiles), Rules()),
     )
 
 

@@ -15,13 +15,22 @@ class Outcome(str, enum.Enum):
 
 
 class Standing(str, enum.Enum):
-    """How a check stands beside the same one on the image as it was: `worse` is the one that may not be."""
+    """How a check, or an item, stands beside the same one on the image as it was: `worse` is what may not be."""
 
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
     FAILED_BEFORE = "failed before"
     WORSE = "worse"
+
+    @classmethod
+    def of(cls, after: Outcome, before: Outcome | None) -> Standing:
+        """From the two outcomes; `before` None: there was none, or nobody knows."""
+        if before is Outcome.PASSED and after is not Outcome.PASSED:
+            return cls.WORSE
+        if before is Outcome.FAILED is after:
+            return cls.FAILED_BEFORE
+        return cls(after.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +70,4 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        return self.before is Outcome.PASSED and self.after is not Outcome.PASSED
+        return Standing.of(self.after, self.before) is Standing.WORSE

@@ -41,6 +41,7 @@ def result(outcome: Outcome, *, detail: str = "", name: str = "imports", **outco
         (result(PASSED), result(SKIPPED), Standing.WORSE),
         (result(FAILED), result(FAILED), Standing.FAILED_BEFORE),
         (result(SKIPPED), result(SKIPPED), Standing.SKIPPED),
+        (result(SKIPPED), result(FAILED), Standing.FAILED),
         (result(FAILED), result(PASSED), Standing.PASSED),
         # Broken before: not to blame. One more broken package: worse, though the check had failed before as well.
         (result(FAILED, a=PASSED, b=FAILED), result(FAILED, a=PASSED, b=FAILED), Standing.FAILED_BEFORE),

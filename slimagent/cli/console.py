@@ -31,7 +31,7 @@ class Console:
     """
 
     def __init__(self, *, quiet: bool = False, names: Iterable[str] = (), err: bool = True) -> None:
-        self.quiet = quiet
+        self._quiet = quiet
         self._width = max(map(len, names), default=0)
         self._err = err
         self._live = not quiet and sys.stderr.isatty()
@@ -51,7 +51,7 @@ class Console:
             yield progress
         seconds = time.monotonic() - started
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        if not self.quiet:
+        if not self._quiet:
             click.echo(click.style("slimagent: ", dim=True) + f"{name}  {seconds:.1f} s", err=True)
 
     @contextlib.contextmanager
@@ -73,7 +73,7 @@ class Console:
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """Show a check that has ended: a line for it, as `check_lines` gives it, and those of what failed in it."""
-        if self.quiet:
+        if self._quiet:
             return
         stands = standing(result, before)
         first, *rest = check_lines(result, stands, before, width=self._width)
@@ -82,6 +82,6 @@ class Console:
             click.echo(printable(line), err=self._err)
 
 
-def printable(line: str) -> str:
-    """A line without terminal controls: what a program of the image wrote is only shown."""
-    return "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in line)
+def printable(text: str, also: str = "\t") -> str:
+    """Without terminal controls and line breaks: what a document, an argument or a program brought is only shown."""
+    return "".join(each if each.isprintable() or each in also else ascii(each)[1:-1] for each in text)

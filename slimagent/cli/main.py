@@ -11,6 +11,7 @@ import click
 
 from slimagent import __version__
 from slimagent.cli import apply, check, explain, plan, profiles, run, trace, verify
+from slimagent.cli.console import printable
 from slimagent.errors import SlimagentError
 
 INTERRUPTED = 128
@@ -66,12 +67,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _say(message: str, hint: str) -> None:
     click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(_one_line(message), err=True)
+    click.echo(printable(message, ""), err=True)
     if hint:
         click.secho("  hint: ", fg="cyan", nl=False, err=True)
-        click.echo(_one_line(hint), err=True)
-
-
-def _one_line(text: str) -> str:
-    """Without line breaks and terminal controls: what a document or an argument brought along is only shown."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+        click.echo(printable(hint, ""), err=True)

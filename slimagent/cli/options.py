@@ -121,11 +121,11 @@ def profile_of(evidence: Trace, document: str) -> Profile:
         ) from None
 
 
-def chosen_level(said: str | None, profile: Profile | None) -> str:
+def chosen_level(said: str | None, profile: Profile) -> str:
     """The level that was asked for, else the profile's, else `package`."""
     if said is not None:
         return VARIANTS.get(said, said)
-    return (profile.level if profile is not None else "") or "package"
+    return profile.level or "package"
 
 
 def require_writable(path: str) -> None:

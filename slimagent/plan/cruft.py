@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import stat
 from array import array
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 from slimagent.model import Inventory, Owners
 from slimagent.path_rules import PathRules
 from slimagent.paths import name, source_of
-from slimagent.plan.parts import EXECUTABLE
+from slimagent.plan.parts import EXECUTABLE, package_test
 from slimagent.rules import CruftRule, Rules
 
 _SHARED = b"/share/jupyter/"  # jupyter-core: the data path of the environment at a prefix
@@ -25,14 +24,8 @@ def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRu
         for each in rules.cruft
         if each.name not in rules.kept_cruft
         and not (compiling and each.unless == "compiling")
-        and not any(_installed(pattern, owners) for pattern in each.unless_packages)
+        and not any(any(map(package_test(pattern), owners.packages)) for pattern in each.unless_packages)
     ]
-
-
-def _installed(pattern: str, owners: Owners) -> bool:
-    kind, _, text = pattern.partition(":")
-    fits = re.compile(fnmatch.translate(text)).match
-    return any(kind in ("*", package.kind) and fits(package.name) for package in owners.packages)
 
 
 def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from slimagent.path_rules import PathRules
 from slimagent.paths import join, name, to_text
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.parts import package_test
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
 
@@ -138,10 +138,9 @@ def _protect(keeper: Keeper, rule: ProtectRule) -> None:
 
 
 def _keep_fitting(keeper: Keeper, rule: PackageRule, reason: Reason) -> None:
-    kind, _, pattern = rule.pattern.partition(":")
-    fits = re.compile(fnmatch.translate(pattern)).match
+    fits = package_test(rule.pattern)
     for number, package in enumerate(keeper.owners.packages):
-        if kind in ("*", package.kind) and rule.section in ("", package.section) and fits(package.name):
+        if rule.section in ("", package.section) and fits(package):
             keeper.need_whole(number, reason)
 
 

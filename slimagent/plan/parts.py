@@ -1,4 +1,4 @@
-"""What a file is to its package: code, data, or an extra. Pure, by name and mode.
+"""What a file is to its package: code, data, or an extra; and which packages a rule means. Pure, by name and mode.
 
 Only level `file` asks. It keeps unread files of a package that stays by size, and how large one may be depends on how
 likely a program is to ask for it by name.
@@ -7,7 +7,11 @@ likely a program is to ask for it by name.
 from __future__ import annotations
 
 import enum
+import fnmatch
 import re
+from collections.abc import Callable
+
+from slimagent.model import Package
 
 EXECUTABLE = 0o111
 
@@ -65,3 +69,10 @@ def part(path: bytes, mode: int, kind: str) -> Part:
         return Part.CODE if b"/typeshed/stdlib/" in path else Part.EXTRA
     # A program, but not one that a wheel carries inside for its own use: its users start those of bin/.
     return Part.BINARY if mode & EXECUTABLE and _SITE.fullmatch(path) is None else Part.DATA
+
+
+def package_test(pattern: str) -> Callable[[Package], bool]:
+    """Whether a package is one of those that a rule's `KIND:NAME` means: `*` for any kind, `*` and `?` in NAME."""
+    kind, _, text = pattern.partition(":")
+    fits = re.compile(fnmatch.translate(text)).match
+    return lambda package: kind in ("*", package.kind) and fits(package.name) is not None

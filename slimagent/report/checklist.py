@@ -37,11 +37,11 @@ def check_lines(
     if result.outcome is Outcome.PASSED and stands is Standing.PASSED:
         return [first]
     lines = [f"{first}  failed before too" if stands is Standing.FAILED_BEFORE else first]
-    failed_then = {item.name for item in before.items if item.outcome is Outcome.FAILED} if before is not None else ()
-    passed_then = {item.name for item in before.items if item.outcome is Outcome.PASSED} if before is not None else ()
-    known = [item.name for item in result.items if item.outcome is Outcome.FAILED and item.name in failed_then]
-    new = [item for item in result.items if item.outcome is Outcome.FAILED and item.name not in failed_then]
-    new += [item for item in result.items if item.outcome is Outcome.SKIPPED and item.name in passed_then]
+    then = _outcomes(before)
+    found = [(item, Standing.of(item.outcome, then.get(item.name))) for item in result.items]
+    known = [item.name for item, each in found if each is Standing.FAILED_BEFORE]
+    new = [item for item, each in found if each in (Standing.FAILED, Standing.WORSE)]
+    new.sort(key=lambda item: item.outcome is Outcome.SKIPPED)  # what failed comes first
     lines += [f"    ✗ {item.name}: {_short(item.detail)}" for item in new[:_SHOWN]]
     if len(new) > _SHOWN:
         lines.append(f"    … and {len(new) - _SHOWN} more")
@@ -51,6 +51,10 @@ def check_lines(
     if not (new or known):
         lines.append(f"    {reason}")
     return lines + [f"    | {line}" for line in log[-_SHOWN:]]
+
+
+def _outcomes(result: CheckResult | None) -> dict[str, Outcome]:
+    return {} if result is None else {item.name: item.outcome for item in result.items}
 
 
 def _short(text: str) -> str:
@@ -112,7 +116,7 @@ def _counted(element: ElementTree.Element, counts: Counter[str], seconds: float)
 
 def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[Item, Outcome | None]]:
     """Each item, or the check as one if it has none, with its outcome before."""
-    outcomes = {} if before is None else {item.name: item.outcome for item in before.items}
+    outcomes = _outcomes(before)
     if result.items:
         yield from ((item, outcomes.get(item.name)) for item in result.items)
     if not result.items or (
@@ -127,14 +131,15 @@ def _case(suite: ElementTree.Element, result: CheckResult, item: Item, was: Outc
     case = ElementTree.SubElement(suite, "testcase", name=_xml(item.name), classname=_xml(result.name))
     if not result.items:
         case.set("time", f"{result.seconds:.3f}")
-    if item.outcome is Outcome.FAILED and was is Outcome.FAILED:
+    stands = Standing.of(item.outcome, was)
+    if stands is Standing.FAILED_BEFORE:
         ElementTree.SubElement(case, "skipped", message=_xml(f"failed before too: {item.detail}"))
         return "skipped"
-    if item.outcome is Outcome.FAILED or (item.outcome is Outcome.SKIPPED and was is Outcome.PASSED):
+    if stands in (Standing.FAILED, Standing.WORSE):
         failure = ElementTree.SubElement(case, "failure", message=_xml(_short(item.detail)))
         failure.text = _xml(item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}")
         return "failures"
-    if item.outcome is Outcome.SKIPPED:
+    if stands is Standing.SKIPPED:
         ElementTree.SubElement(case, "skipped", message=_xml(item.detail))
         return "skipped"
     return "passed"

@@ -31,9 +31,7 @@ def standing(result: CheckResult, before: CheckResult | None) -> Standing:
     """
     if before is not None and any(each.worse for each in compare([before], [result])):
         return Standing.WORSE
-    if result.outcome is Outcome.FAILED:
-        return Standing.FAILED if before is None else Standing.FAILED_BEFORE
-    return Standing(result.outcome.value)
+    return Standing.of(result.outcome, None if before is None else before.outcome)
 
 
 def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[str, ...]:
