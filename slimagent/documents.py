@@ -10,29 +10,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
-from slimagent.errors import DocumentError
 from slimagent.model import (
     Access,
-    Change,
-    ChangeKind,
-    Edit,
-    Entry,
     How,
+    Layer,
     Loss,
     Missed,
-    Package,
-    Plan,
-    PlannedPackage,
-    Reason,
     Receipt,
     Trace,
-    Verdict,
     Verification,
 )
 from slimagent.paths import to_text
+from slimagent.plan_document import decode_plan as decode_plan
+from slimagent.plan_document import encode_plan as encode_plan
+from slimagent.plan_document import get_change, noted, put_change, put_paths, texts
 from slimagent.results import CheckResult, Comparison, Item, Outcome
 
-TRACE, PLAN, RECEIPT = "slimagent/trace", "slimagent/plan", "slimagent/receipt"
+TRACE, RECEIPT = "slimagent/trace", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
 
 
@@ -79,28 +73,6 @@ def _get_loss(place: Place) -> Loss:
     return Loss(kind=place["kind"].text(), count=place["count"].integer(), example=place["example"].text())
 
 
-def _put_change(change: Change) -> list[Any]:
-    return [to_text(change.path), change.kind.value, change.mtime_ns]
-
-
-def _get_change(row: Any) -> Change:
-    path, kind, mtime_ns = cells(row, 3)
-    return Change(path=absolute(path), kind=ChangeKind(kind), mtime_ns=whole(mtime_ns))
-
-
-def _get_noted(row: Any) -> tuple[bytes, str]:
-    path, note = cells(row, 2)
-    return absolute(path), string(note)
-
-
-def _texts(place: Place) -> tuple[str, ...]:
-    return place.each(Place.text)
-
-
-def _paths(paths: Sequence[bytes]) -> list[str]:
-    return [to_text(path) for path in paths]
-
-
 # Trace
 
 _HOW_WORDS = {How.LOOKED_UP: "looked-up", How.OPENED: "opened", How.EXECUTED: "executed", How.LISTED: "listed"}
@@ -119,15 +91,15 @@ def encode_trace(trace: Trace) -> bytes:
         "user": trace.user,
         "no_new_privileges": trace.no_new_privileges,
         "profiles": list(trace.profiles),
-        "scopes": _paths(trace.scopes),
-        "excluded": _paths(trace.excluded),
+        "scopes": put_paths(trace.scopes),
+        "excluded": put_paths(trace.excluded),
         "before": trace.before,
         "after": trace.after,
         "losses": [_put_loss(loss) for loss in trace.losses],
         "steps": [_put_result(step) for step in trace.steps],
     }
     rows = ([to_text(each.path), words[each.how], list(each.steps), each.found] for each in trace.accesses)
-    return dump(TRACE, body, {"changes": map(_put_change, trace.changes), "accesses": rows})
+    return dump(TRACE, body, {"changes": map(put_change, trace.changes), "accesses": rows})
 
 
 def decode_trace(data: bytes, document: str = "trace") -> Trace:
@@ -136,19 +108,19 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
     return Trace(
         tool=place["tool"].text(),
         backend=place["backend"].text(),
-        blind_spots=_texts(place["blind_spots"]),
+        blind_spots=texts(place["blind_spots"]),
         architecture=place["architecture"].text(),
         kernel=place["kernel"].text(),
         user=place["user"].text(),
         no_new_privileges=place["no_new_privileges"].boolean(),
-        profiles=_texts(place["profiles"]),
+        profiles=texts(place["profiles"]),
         scopes=place["scopes"].each(Place.path),
         excluded=place["excluded"].each(Place.path),
         before=place["before"].text(),
         after=place["after"].text(),
         steps=place["steps"].each(_get_result),
         accesses=place["accesses"].rows(_get_access),
-        changes=place["changes"].rows(_get_change),
+        changes=place["changes"].rows(get_change),
         losses=place["losses"].each(_get_loss),
     )
 
@@ -165,163 +137,33 @@ def _get_access(row: Any) -> Access:
     return Access(path=absolute(path), how=how, steps=indices(steps), found=found)
 
 
-# Plan
-
-
-def encode_plan(plan: Plan) -> bytes:
-    """A plan as bytes.
-
-    Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
-    """
-    body = {
-        "tool": plan.tool,
-        "level": plan.level,
-        "root": to_text(plan.root),
-        "scopes": _paths(plan.scopes),
-        "excluded": _paths(plan.excluded),
-        "fingerprints": list(plan.fingerprints),
-        "traces": list(plan.traces),
-        "accepted": list(plan.accepted),
-        "steps": list(plan.steps),
-    }
-    return dump(
-        PLAN,
-        body,
-        {
-            "unresolved": ([to_text(path), needed] for path, needed in plan.unresolved),
-            "changes": map(_put_change, plan.changes),
-            "problems": ([to_text(path), why] for path, why in plan.problems),
-            "edits": ([to_text(edit.path), edit.kind, list(edit.keys)] for edit in plan.edits),
-            "reasons": map(_put_reason, plan.reasons),
-            "packages": map(_put_package, plan.packages),
-            "further": ([at, list(owners)] for at, owners in plan.further),
-            "entries": ([to_text(path), *rest] for path, *rest in plan.entries),
-        },
-    )
-
-
-def _put_reason(reason: Reason) -> dict[str, Any]:
-    row: dict[str, Any] = {"verdict": reason.verdict.value, "kind": reason.kind}
-    if reason.detail:
-        row["detail"] = reason.detail
-    if reason.source is not None:
-        row["source"] = to_text(reason.source)
-    if reason.steps:
-        row["steps"] = list(reason.steps)
-    if reason.package is not None:
-        row["package"] = reason.package
-    return row
-
-
-def _get_reason(row: Any) -> Reason:
-    if not isinstance(row, dict):
-        raise TypeError("expected an object")
-    return Reason(
-        verdict=Verdict(row["verdict"]),
-        kind=string(row["kind"]),
-        detail=string(row.get("detail", "")),
-        source=absolute(row["source"]) if "source" in row else None,
-        steps=indices(row.get("steps", [])),
-        package=whole(row["package"]) if "package" in row else None,
-    )
-
-
-def _put_package(each: PlannedPackage) -> list[Any]:
-    package = each.package
-    named = [package.kind, package.name, package.version, to_text(package.place), package.section, package.essential]
-    return [*named, each.reason, each.files, each.size, each.kept, list(each.requires)]
-
-
-def _get_package(row: Any) -> PlannedPackage:
-    kind, name, version, place, section, essential, reason, files, size, kept, requires = cells(row, 11)
-    if not isinstance(essential, bool):
-        raise TypeError(f"{essential!r} is neither true nor false")
-    package = Package(
-        kind=string(kind),
-        name=string(name),
-        version=string(version),
-        place=absolute(place),
-        section=string(section),
-        essential=essential,
-    )
-    return PlannedPackage(
-        package=package,
-        reason=whole(reason),
-        files=whole(files),
-        size=whole(size),
-        kept=whole(kept),
-        requires=indices(requires),
-    )
-
-
-def _get_edit(row: Any) -> Edit:
-    path, kind, keys = cells(row, 3)
-    if not isinstance(keys, list):
-        raise TypeError(f"{keys!r} is not a list of keys")
-    return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
-
-
-def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
-    at, owners = cells(row, 2)
-    return whole(at), indices(owners)
-
-
-def _sound(plan: Plan, document: str) -> Plan:
-    """The plan, if every index in it leads somewhere. Raises DocumentError."""
-    count, reasons = len(plan.packages), len(plan.reasons)
-    wrong = [
-        *(each.reason for each in plan.packages if not 0 <= each.reason < reasons),
-        *(at for each in plan.packages for at in each.requires if at >= count),
-        *(each.package for each in plan.reasons if each.package is not None and not 0 <= each.package < count),
-        *(each.owner for each in plan.entries if not -1 <= each.owner < count),
-        *(entry for entry, _ in plan.further if not 0 <= entry < len(plan.entries)),
-        *(at for _, owners in plan.further for at in owners if at >= count),
-    ]
-    if wrong:
-        raise DocumentError(f"{document}: index {wrong[0]} leads nowhere", "the document is damaged; make it again")
-    return plan
-
-
-def decode_plan(data: bytes, document: str = "plan") -> Plan:
-    """Bytes as a plan. Raises DocumentError."""
-    place = load(data, PLAN, document)
-    reasons = place["reasons"].rows(_get_reason)
-
-    def entry(row: Any) -> Entry:
-        path, reason, size, mtime, owner = cells(row, 5)
-        if not 0 <= whole(reason) < len(reasons):
-            raise ValueError(f"there is no reason {reason}")
-        return Entry(absolute(path), reason, whole(size), whole(mtime), whole(owner))
-
-    made = Plan(
-        tool=place["tool"].text(),
-        level=place["level"].text(),
-        root=place["root"].path(),
-        scopes=place["scopes"].each(Place.path),
-        excluded=place["excluded"].each(Place.path),
-        fingerprints=_texts(place["fingerprints"]),
-        traces=_texts(place["traces"]),
-        accepted=_texts(place["accepted"]),
-        steps=_texts(place["steps"]),
-        reasons=reasons,
-        entries=place["entries"].rows(entry),
-        changes=place["changes"].rows(_get_change),
-        unresolved=place["unresolved"].rows(_get_noted),
-        packages=place["packages"].rows(_get_package),
-        further=place["further"].rows(_get_further),
-        edits=place["edits"].rows(_get_edit),
-        problems=place["problems"].rows(_get_noted),
-    )
-    return _sound(made, document)
-
-
 # Receipt, verification, checks
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """A receipt as bytes."""
-    body = {name: getattr(receipt, name) for name in Receipt.__slots__ if name != "left_alone"}
-    return dump(RECEIPT, body, {"left_alone": ([to_text(path), why] for path, why in receipt.left_alone)})
+    """A receipt as bytes. Rows of `layers` are [component, digest, diff id, size, paths]."""
+    rows = ("left_alone", "unstripped", "layers")
+    body = {name: getattr(receipt, name) for name in Receipt.__slots__ if name not in rows}
+    return dump(
+        RECEIPT,
+        body,
+        {
+            "left_alone": ([to_text(path), why] for path, why in receipt.left_alone),
+            "unstripped": ([to_text(path), why] for path, why in receipt.unstripped),
+            "layers": ([each.component, each.digest, each.diff_id, each.size, each.paths] for each in receipt.layers),
+        },
+    )
+
+
+def _get_layer(row: Any) -> Layer:
+    component, digest, diff_id, size, paths = cells(row, 5)
+    return Layer(
+        component=string(component),
+        digest=string(digest),
+        diff_id=string(diff_id),
+        size=whole(size),
+        paths=whole(paths),
+    )
 
 
 def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
@@ -338,7 +180,11 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         written=place["written"].integer(),
         sha256=place["sha256"].text(),
         edited=place["edited"].integer(),
-        left_alone=place["left_alone"].rows(_get_noted),
+        left_alone=place["left_alone"].rows(noted),
+        stripped=place["stripped"].integer(),
+        bytes_stripped=place["bytes_stripped"].integer(),
+        unstripped=place["unstripped"].rows(noted),
+        layers=place["layers"].rows(_get_layer),
     )
 
 
@@ -377,7 +223,7 @@ def decode_verification(data: bytes, document: str = "verification") -> Verifica
                 detail=each["detail"].text(),
             )
         ),
-        missed=place["missed"].each(lambda each: Missed(path=each["path"].path(), steps=_texts(each["steps"]))),
+        missed=place["missed"].each(lambda each: Missed(path=each["path"].path(), steps=texts(each["steps"]))),
         losses=place["losses"].each(_get_loss),
     )
 

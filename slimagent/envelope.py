@@ -16,8 +16,8 @@ from slimagent.paths import from_text
 # The version of each schema that is not at its first.
 VERSIONS = {
     "slimagent/trace": 2,
-    "slimagent/plan": 2,
-    "slimagent/receipt": 2,
+    "slimagent/plan": 3,
+    "slimagent/receipt": 3,
     "slimagent/verification": 2,
     "slimagent/checks": 2,
 }

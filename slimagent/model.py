@@ -212,6 +212,13 @@ class Edit:
     keys: tuple[str, ...]
 
 
+class Strip(NamedTuple):
+    """A file that stays and is to be stripped, and the bytes that this saves by its section headers."""
+
+    path: bytes
+    saves: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
@@ -219,7 +226,8 @@ class Plan:
     `excluded` are the agent's own folders and its output: never part of the image. `entries` are sorted as
     the inventory is. `unresolved` are names that a kept file asks for and that the image does not have. `packages` are
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
-    `problems` are package records that could not be understood: what they speak of has no owner.
+    `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
+    files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
     """
 
     tool: str
@@ -239,14 +247,33 @@ class Plan:
     further: tuple[tuple[int, tuple[int, ...]], ...] = ()
     edits: tuple[Edit, ...] = ()
     problems: tuple[tuple[bytes, str], ...] = ()
+    strips: tuple[Strip, ...] = ()
+    unstripped: tuple[tuple[bytes, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer of an exported image: `digest` and `size` are of its blob, `diff_id` of the tar in that, `paths` its count.
+
+    Digests are SHA-256 in hexadecimal.
+    """
+
+    component: str
+    digest: str
+    diff_id: str
+    size: int
+    paths: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """The deed: what apply did with a plan (named by the SHA-256 of its bytes).
 
-    `sha256` and `written` describe an export's file. `left_alone` are paths that the plan would drop or edit and
-    apply did not, with the reason. `edited` counts files and links that the plan's edits changed, made or removed.
+    `sha256` and `written` describe an export: of a tar its own digest, of an image layout that of its manifest.
+    `left_alone` are paths that the plan would drop or edit and apply did not, with the reason. `edited` counts files
+    and links that the plan's edits changed, made or removed. `bytes_kept` are as they are now: before, there were
+    `bytes_kept + bytes_dropped + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with
+    the reason.
     """
 
     tool: str
@@ -260,6 +287,10 @@ class Receipt:
     sha256: str
     left_alone: tuple[tuple[bytes, str], ...]
     edited: int = 0
+    stripped: int = 0
+    bytes_stripped: int = 0
+    unstripped: tuple[tuple[bytes, str], ...] = ()
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ EDGES = {
     "paths": set(),
     "files": {"errors", "paths"},
     "envelope": {"errors", "paths"},
-    "documents": {"envelope", "errors", "model", "paths", "results"},
+    "documents": {"envelope", "model", "paths", "plan_document", "results"},
+    "plan_document": {"envelope", "errors", "model", "paths"},
     "path_rules": {"paths"},
     "profile": {"errors", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
@@ -86,7 +87,7 @@ EDGES = {
 
 PURE = (
     *("errors.py", "model.py", "results.py", "rules.py", "paths.py", "envelope.py", "documents.py", "path_rules.py"),
-    *("profile.py", "profile_rules.py", "profile_table.py", "profile_writer.py"),
+    *("plan_document.py", "profile.py", "profile_rules.py", "profile_table.py", "profile_writer.py"),
     *("plan/*.py", "verify/*.py", "report/*.py"),
     *("trace/filter.py", "trace/syscalls.py", "trace/record.py", "trace/watcher.py"),
     *("apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
