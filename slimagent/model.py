@@ -253,7 +253,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer of an exported image: `digest` and `size` are of its blob, `diff_id` of the tar in that, `paths` its count.
+    """A layer of an exported image: `digest` and `size` are of its blob, `diff_id` of the tar in that, with `paths`.
 
     Digests are SHA-256 in hexadecimal.
     """
