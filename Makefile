@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo agent lint types clean
+.PHONY: test demo agent bundle lint types clean
 
 $(VENV)/.ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python of 3.10 or later with its venv module; try: apt-get install python3-venv" >&2; exit 1; }
@@ -29,6 +29,11 @@ demo: $(VENV)/.ready
 # A folder that runs in any glibc container with a Python of 3.10 to 3.14: build/agent/entrypoint.sh
 agent: $(VENV)/.ready
 	$(BIN)/python tools/make_agent.py build/agent
+
+# A folder that runs in any container of this machine's architecture, with its own Python: build/bundle/entrypoint.sh
+bundle: $(VENV)/.ready
+	@mkdir -p build
+	$(BIN)/slimagent bundle build/bundle
 
 clean:
 	rm -rf build dist .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,12 +1,31 @@
 #!/bin/sh
 # Starts slimagent in any container, for a Dockerfile's RUN or `docker run --entrypoint`.
 #
-# Finds a Python of 3.10 or later, the agent's own before the image's, and keeps the agent out of the image: nothing of the
+# In a bundle (`slimagent bundle`) it starts the bundle's own Python by the bundle's own loader. Elsewhere it finds a Python
+# of 3.10 or later, the agent's own before the image's. Either way the agent is kept out of the image: nothing of the
 # image's site-packages is imported (-I -S), no byte code is written (-B), and the folder that holds this file is known to
 # slimagent as its own, so that it is neither evidence nor part of the result.
 set -eu
 
-home=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+case $0 in
+  */*) home=$(CDPATH='' cd -- "${0%/*}/" && pwd -P) ;;
+  *) home=$(pwd -P) ;;
+esac
+
+if [ -f "$home/bundle.json" ]; then # the same words as in slimagent/image/agent.py
+  for loader in "$home"/lib/ld*.so.*; do
+    if ! "$loader" --version >/dev/null 2>&1; then
+      echo "slimagent: $loader does not run here: this bundle is for another processor, or may not be executed" >&2
+      echo "  hint: make the bundle on a machine like this one, and mount it without noexec" >&2
+      exit 4
+    fi
+    # Whatever programs of the image preload was made for its C library. start.py tells them of it, we do without.
+    if [ -n "${LD_PRELOAD-}" ]; then export SLIMAGENT_LD_PRELOAD="$LD_PRELOAD"; unset LD_PRELOAD; fi
+    exec "$loader" --inhibit-cache --library-path "$home/lib" "$home/python/bin/python3" -I -S -B -X utf8 \
+      "$home/start.py" "$@"
+  done
+fi
+
 lib=$home/lib
 [ -d "$lib/slimagent" ] || lib=$home
 

@@ -183,6 +183,7 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         left_alone=place["left_alone"].rows(noted),
         stripped=place["stripped"].integer(),
         bytes_stripped=place["bytes_stripped"].integer(),
+        loaded=place["loaded"].integer(),
         unstripped=place["unstripped"].rows(noted),
         layers=place["layers"].rows(_get_layer),
     )

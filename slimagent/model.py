@@ -273,7 +273,7 @@ class Receipt:
     `left_alone` are paths that the plan would drop or edit and apply did not, with the reason. `edited` counts files
     and links that the plan's edits changed, made or removed. `bytes_kept` are as they are now: before, there were
     `bytes_kept + bytes_dropped + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with
-    the reason.
+    the reason; `loaded` of the stripped are libraries that a child process loaded to prove them.
     """
 
     tool: str
@@ -289,6 +289,7 @@ class Receipt:
     edited: int = 0
     stripped: int = 0
     bytes_stripped: int = 0
+    loaded: int = 0
     unstripped: tuple[tuple[bytes, str], ...] = ()
     layers: tuple[Layer, ...] = ()
 

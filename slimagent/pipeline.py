@@ -16,11 +16,11 @@ from slimagent.files import digest, explained
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.changes import changes
 from slimagent.inventory.contents import Contents
-from slimagent.inventory.fingerprint import fingerprint
+from slimagent.inventory.fingerprint import fingerprint, lasting
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import Access, Inventory, Plan, Receipt, Trace, Verification
+from slimagent.model import Access, Inventory, Missed, Plan, Receipt, Trace, Verification
 from slimagent.paths import USUAL_PATH, Resolver, normalise, within_any
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
@@ -50,7 +50,7 @@ class Traced:
 def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
     """The image's inventory as it is now."""
     with reporter.phase(what, "paths") as progress:
-        return scan(session.root, session.scopes, session.excluded, progress)
+        return scan(session.root, session.scopes, session.excluded, progress, session.volumes)
 
 
 def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
@@ -127,8 +127,9 @@ def plan(
     accepted: frozenset[str],
     reporter: Reporter,
     inventory: Inventory | None = None,
+    missed: tuple[Missed, ...] = (),
 ) -> Plan:
-    """Decide what of the image at the session's root can go, from a trace of it."""
+    """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides."""
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
@@ -150,6 +151,7 @@ def plan(
                 search=search_path(session.env),
                 excluded=session.excluded,
                 accepted=accepted,
+                missed=missed,
             ),
             level,
             progress,
@@ -175,11 +177,17 @@ def also_excluded(session: Session, excluded: tuple[bytes, ...]) -> Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where the deed goes: a tar file, a folder, or the image itself (`in_place`)."""
+    """Where the deed goes: a tar file, an image layout, a folder, or the image itself (`in_place`; see `journal`).
+
+    `strip` is the program to strip files with: auto, none, or its name.
+    """
 
     tar: bytes | None = None
+    oci: apply.Layout | None = None
     folder: bytes | None = None
     in_place: bool = False
+    journal: bytes | None = None
+    strip: str = "auto"
 
 
 def carry_out(
@@ -189,21 +197,64 @@ def carry_out(
     target: Target,
     reporter: Reporter,
     inventory: Inventory | None = None,
+    save: Callable[[Receipt], None] = lambda receipt: None,
 ) -> Receipt:
-    """Do what a plan says, to the image at the session's root or to an export of it."""
+    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt."""
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "apply")
+    if target.in_place:
+        return _in_place(session, made, plan_digest, target, reporter, inventory, save)
+    receipt = _export(session, made, plan_digest, target, reporter, inventory)
+    save(receipt)
+    return receipt
+
+
+def _in_place(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory,
+    save: Callable[[Receipt], None],
+) -> Receipt:
+    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved."""
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if target.journal is not None:
+            journal = stack.enter_context(apply.Journal(target.journal, plan_digest))
+        before = inventory if journal is None or journal.before is None else journal.before
+        fit(fingerprint(before), made.fingerprints, "the plan was made")
+        tools = apply.strip_tools(target.strip, session.root, session.excluded)
+        try:
+            with reporter.phase("remove", "files") as progress:
+                receipt = apply.remove(made, plan_digest, inventory, progress, journal, lasting, tools)
+        except OSError as error:
+            raise explained(error, session.root) from None
+        save(receipt)
+        if journal is not None:
+            with reporter.phase("see that it is on the disk"):
+                journal.finish(session.root)
+    return receipt
+
+
+def _export(
+    session: Session, made: Plan, plan_digest: str, target: Target, reporter: Reporter, inventory: Inventory
+) -> Receipt:
     fit(fingerprint(inventory), made.fingerprints, "the plan was made")
+    tools = apply.strip_tools(target.strip, session.root, session.excluded)
     try:
         if target.tar is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.write_tar(made, plan_digest, inventory, target.tar, progress)
-        if target.folder is not None:
+                return apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+        if target.oci is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.copy(made, plan_digest, inventory, target.folder, progress)
-        with reporter.phase("remove", "files") as progress:
-            return apply.remove(made, plan_digest, inventory, progress)
+                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools)
+        if target.folder is None:
+            raise ValueError("an export needs a target")
+        with reporter.phase("export", "bytes") as progress:
+            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools)
     except OSError as error:
         raise explained(error, session.root) from None
 
@@ -279,6 +330,8 @@ def run(
     """
     whole = Whole()
     select(session.backend)
+    if target.oci is not None:
+        apply.require_possible(target.oci, session.scopes)
     before = inspect(session, reporter)
     require_readable(before, "run")
     traced = trace(session, steps, reporter, before)
@@ -292,11 +345,15 @@ def run(
     plan_digest = digest(data)
     save("plan.json", data)
     del data
+    if target.in_place:
+        _import_now()
     whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
         _import_now()
-        removed = carry_out(session, made, plan_digest, Target(in_place=True), reporter, traced.inventory)
+        removed = carry_out(
+            session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
+        )
         save("in-place.json", documents.encode_receipt(removed))
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)

@@ -16,6 +16,7 @@ docs/profiles.md has every key; `profile_rules` reads the rules.
 
 from __future__ import annotations
 
+import posixpath
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -24,14 +25,15 @@ from typing import Any
 from slimagent import profile_rules
 from slimagent.errors import UsageError
 from slimagent.profile_table import HINT, Table
-from slimagent.rules import VARIANTS, CheckSpec, Parameter, Profile, Rules
+from slimagent.rules import SECONDS, VARIANTS, CheckSpec, Parameter, Profile, Rules
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-_SECONDS, _LONGEST = 600.0, 604_800.0  # unless a check says otherwise, and at most: a week
+SUFFIX = ".toml"
+_LONGEST = 604_800.0  # seconds: a week
 
 
 def load(name: str, text_of: Callable[[str], str]) -> Profile:
@@ -51,11 +53,21 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
         seen.add(each)
         own, extends = _own(each, Table(_parse(text_of(each), each), f"profile {each}"))
         for base in extends:
-            visit(base, (*above, each))
+            visit(_beside(each, base), (*above, each))
         found[each] = own
 
     visit(name, ())
     return _merged(name, found[name].description, (name,), tuple(found.values()))
+
+
+def is_file(name: str) -> bool:
+    """Whether a profile's name is the path of its file."""
+    return "/" in name or name.endswith(SUFFIX)
+
+
+def _beside(name: str, base: str) -> str:
+    """What a profile calls `base`: a file's path is relative to the folder of the file that names it."""
+    return posixpath.join(posixpath.dirname(name), base) if is_file(name) and is_file(base) else base
 
 
 def _own(name: str, table: Table) -> tuple[Profile, tuple[str, ...]]:
@@ -130,7 +142,7 @@ def _check(table: Table) -> CheckSpec:
 
 
 def _seconds(table: Table) -> float:
-    seconds = table.take("seconds", object, _SECONDS)
+    seconds = table.take("seconds", object, SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST:
         raise UsageError(
             f"{table.where}.seconds: expected more than 0 and at most {_LONGEST:.0f}, found {seconds!r}", HINT

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from slimagent.errors import UsageError
 from slimagent.profile_table import HINT, Table
-from slimagent.rules import CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.rules import CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule, StripRule
 
 KINDS = ("dpkg", "conda", "python", "r", "vscode", "npm", "component")
 _LEVELS = ("cruft", "package", "file")
@@ -28,6 +28,8 @@ def read(table: Table) -> Rules:
         protect=_named(table.tables("protect"), _protect, lambda rule: rule.check),
         start=_unique(map(_start, table.tables("start")), lambda rule: rule.command),
         levels=_unique(map(_level, table.tables("level")), lambda rule: rule.pattern),
+        strip=_unique(map(_strip, table.tables("strip")), lambda rule: rule.exclude),
+        strip_setuid=table.maybe("strip_setuid", bool),
         compiling=table.maybe("compiling", bool),
         budget=_budget(table),
     )
@@ -36,7 +38,7 @@ def read(table: Table) -> Rules:
 def merge(earlier: Rules, later: Rules) -> Rules:
     """Two sets of rules as one: a later rule takes the place of an earlier one for the same paths, name or check.
 
-    Commands and kept cruft are collected; of the switch and the budget the last one said counts.
+    Commands and kept cruft are collected; of the switches and the budget the last one said counts.
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
@@ -46,6 +48,8 @@ def merge(earlier: Rules, later: Rules) -> Rules:
         protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
         start=_unique((*earlier.start, *later.start), lambda rule: rule.command),
         levels=_unique((*earlier.levels, *later.levels), lambda rule: rule.pattern),
+        strip=_unique((*earlier.strip, *later.strip), lambda rule: rule.exclude),
+        strip_setuid=earlier.strip_setuid if later.strip_setuid is None else later.strip_setuid,
         compiling=earlier.compiling if later.compiling is None else later.compiling,
         budget=earlier.budget if later.budget is None else later.budget,
     )
@@ -164,6 +168,14 @@ def _level(table: Table) -> LevelRule:
         why=table.text("why"),
         at_least=table.take("at_least", bool, False),
     )
+    table.done()
+    return rule
+
+
+def _strip(table: Table) -> StripRule:
+    rule = StripRule(exclude=table.patterns("exclude"), why=table.text("why"))
+    if not rule.exclude:
+        raise table.wrong("exclude", "a strip rule names the paths that are left alone")
     table.done()
     return rule
 

@@ -12,23 +12,23 @@ from slimagent.errors import UsageError
 from slimagent.files import read
 from slimagent.rules import Profile
 
-__all__ = ["AUTO", "BASE", "Detected", "detect", "found", "known", "load", "together", "written"]
+__all__ = ["AUTO", "BASE", "Detected", "detect", "files", "found", "known", "load", "together", "written"]
 
 BASE, AUTO = "base", "auto"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # In a wheel the profiles lie inside the package, in a checkout beside it.
 _FOLDERS = (os.path.join(_HERE, "profiles"), os.path.join(os.path.dirname(_HERE), "profiles"))
-_SUFFIX = ".toml"
 
 
 def _folder() -> str:
-    return next((folder for folder in _FOLDERS if os.path.isfile(os.path.join(folder, BASE + _SUFFIX))), _FOLDERS[0])
+    first = BASE + profile.SUFFIX
+    return next((folder for folder in _FOLDERS if os.path.isfile(os.path.join(folder, first))), _FOLDERS[0])
 
 
 def known() -> tuple[str, ...]:
     """The names of the shipped profiles."""
-    names = (name for name in os.listdir(_folder()) if name.endswith(_SUFFIX))
-    return tuple(sorted(name[: -len(_SUFFIX)] for name in names))
+    names = (name for name in os.listdir(_folder()) if name.endswith(profile.SUFFIX))
+    return tuple(sorted(name[: -len(profile.SUFFIX)] for name in names))
 
 
 def load(name: str) -> Profile:
@@ -40,16 +40,30 @@ def load(name: str) -> Profile:
     return profile.combine(name, own.description, (profile.load(BASE, _text), own))
 
 
+def files(name: str) -> dict[str, bytes]:
+    """The files that a profile consists of, itself first, by path. None for a shipped one. Raises as `load` does."""
+    found: dict[str, bytes] = {}
+
+    def text_of(each: str) -> str:
+        text = _text(each)
+        if profile.is_file(each):
+            found[each] = text.encode()
+        return text
+
+    profile.load(name, text_of)
+    return found
+
+
 def together(names: Sequence[str]) -> Profile:
     """Several profiles by their names as one: those that a trace was made with. Raises as `load` does."""
     return profile.combine(" + ".join(names), "", (load(BASE), *map(load, names)))
 
 
 def _text(name: str) -> str:
-    if "/" in name or name.endswith(_SUFFIX):
+    if profile.is_file(name):
         data = read(name)
     elif name in known():
-        data = read(os.path.join(_folder(), name + _SUFFIX))
+        data = read(os.path.join(_folder(), name + profile.SUFFIX))
     else:
         raise UsageError(
             f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml"

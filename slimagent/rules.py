@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LEVELS = ("file", "package", "cruft")  # from the one that keeps least
+SECONDS = 600.0  # a check's limit, unless it says another one
 # What an image's maintainers call the variants that they ship, and the level of each.
 VARIANTS = {"minimal": "file", "standard": "package", "full": "cruft"}
+# The components that an image is cut into, each a layer, from the lowest up, and what people call them.
+COMPONENTS = {
+    "system": "operating system",
+    "ide": "IDEs",
+    "r": "R",
+    "python": "Python environment",
+    "rest": "the rest",
+    "shared": "shared folders and package records",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +97,19 @@ class LevelRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StripRule:
+    """Files that keep their symbols and debugging sections, and why."""
+
+    exclude: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Everything that a plan is ruled by, beside the evidence. `compiling` None: as the trace shows."""
+    """Everything that a plan is ruled by, beside the evidence. `compiling` None: as the trace shows.
+
+    `strip_setuid`: set-user-ID and set-group-ID programs are stripped too.
+    """
 
     keep: tuple[KeepRule, ...] = ()
     packages: tuple[PackageRule, ...] = ()
@@ -97,6 +118,8 @@ class Rules:
     protect: tuple[ProtectRule, ...] = ()
     start: tuple[StartRule, ...] = ()
     levels: tuple[LevelRule, ...] = ()
+    strip: tuple[StripRule, ...] = ()
+    strip_setuid: bool | None = None
     compiling: bool | None = None
     budget: int | None = None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.model import Inventory, User
@@ -16,16 +17,23 @@ from slimagent.rules import Profile
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
 _MTAB = b"/etc/mtab"
 _SAME_MOMENT = 5  # seconds
+_LARGEST_ID = (1 << 32) - 2  # the largest there is stands for none (chown(2))
 _AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE to where the locale would be C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image."""
+    """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image.
+
+    `volumes` are folders that the image declares as such: an engine mounts a copy of what the image has there, which is
+    part of the image all the same.
+    """
 
     root: bytes = b"/"
     scopes: tuple[bytes, ...] = (b"/",)
     excluded: tuple[bytes, ...] = ()
+    volumes: tuple[bytes, ...] = ()
     user: User | None = None
     env: dict[str, str] = field(default_factory=dict)
     cwd: str = "/"
@@ -42,22 +50,38 @@ def canonical(folder: str | bytes) -> bytes:
 
 
 def user_named(name: str | None) -> User | None:
-    """The user of that name or number, None for none. Raises UsageError for an unknown one.
+    """The user that is written as a Dockerfile's USER: `name`, `uid`, either with `:group`. None for none, or for us.
 
-    Raises UnavailableError if this process may not become that user.
+    A number need not be an account's: it is then a user without a name, in group 0 (Dockerfile reference, USER).
+    Raises UsageError for an unknown name, UnavailableError if this process may not become that user.
     """
     if name is None:
         return None
+    account, _, group = name.partition(":")
+    user = _account(account)
+    if group:
+        user = replace(user, gid=_group(group), groups=(_group(group),))
+    if os.geteuid() not in (0, user.uid):
+        raise UnavailableError(f"cannot become {user.name}: we run as user {os.geteuid()}", "run slimagent as root")
+    return None if os.geteuid() == user.uid and not group else user
+
+
+def _account(name: str) -> User:
     try:
         entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, OverflowError):
+        if name.isdecimal() and int(name) <= _LARGEST_ID:
+            return User(name=name, uid=int(name), gid=0, groups=(0,), home="/")
         raise UsageError(f"there is no user {name!r} here", "name a user of /etc/passwd") from None
-    if os.geteuid() not in (0, entry.pw_uid):
-        raise UnavailableError(f"cannot become {entry.pw_name}: we run as user {os.geteuid()}", "run slimagent as root")
-    if os.geteuid() == entry.pw_uid:
-        return None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
+
+
+def _group(name: str) -> int:
+    try:
+        return int(name) if name.isdecimal() and int(name) <= _LARGEST_ID else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"there is no group {name!r} here", "name a group of /etc/group") from None
 
 
 def user_name(user: User | None) -> str:
@@ -71,11 +95,27 @@ def user_name(user: User | None) -> str:
 
 
 def environment(user: User | None) -> dict[str, str]:
-    """The environment of the image: ours, less what entrypoint.sh set for the agent, with the user's own names."""
+    """The environment of the image: ours, less what was set for the agent, with the user's own names."""
     env = {name: value for name, value in os.environ.items() if not _AGENT_VARIABLES.fullmatch(name)}
+    if env.get("LC_CTYPE") in _COERCED and not _was_given(b"LC_CTYPE"):
+        del env["LC_CTYPE"]
     if user is not None:
         env |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
     return env
+
+
+def _was_given(name: bytes) -> bool:
+    """Whether this process was started with that variable: /proc/self/environ (proc(5)) shows no later changes."""
+    with open("/proc/self/environ", "rb") as file:
+        return any(each.startswith(name + b"=") for each in file.read().split(b"\0"))
+
+
+def own_folder() -> bytes:
+    """The folder of the agent that entrypoint.sh started. Raises UsageError if it is not that which runs."""
+    home = os.environ.get("SLIMAGENT_HOME")
+    if not home:
+        raise UsageError("this slimagent is installed and has no folder of its own", "start its entrypoint.sh")
+    return os.path.realpath(os.fsencode(home))
 
 
 def own_files() -> tuple[bytes, ...]:

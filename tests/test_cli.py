@@ -211,8 +211,15 @@ def test_a_document_that_cannot_be_written_is_known_before_the_run(scope: Path, 
 
 def test_exactly_one_target(plan: Path) -> None:
     """None and two are wrong usage."""
-    assert_error(slimagent("apply", plan), 2, "exactly one of --tar, --to and --in-place")
+    assert_error(slimagent("apply", plan), 2, "exactly one of --tar, --oci, --to and --in-place")
     assert_error(slimagent("apply", plan, "--tar", "x", "--to", "y"), 2, "exactly one of")
+    assert_error(slimagent("apply", plan, "--tar", "x", "--oci", "y"), 2, "exactly one of")
+
+
+@pytest.mark.parametrize("option", [("--tag", "x"), ("--compression", "none")])
+def test_options_of_a_layout_want_one(plan: Path, option: tuple[str, str]) -> None:
+    """What would say nothing is wrong usage."""
+    assert_error(slimagent("apply", plan, "--tar", "x", *option), 2, option[0], "without --oci")
 
 
 # A full disk

@@ -16,7 +16,7 @@ from slimagent.documents import decode_plan, decode_receipt, decode_trace, decod
 from slimagent.files import digest
 from slimagent.trace.seccomp import Seccomp
 
-DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "trace.json", "verification.json"]
+DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "summary.json", "trace.json", "verification.json"]
 MODULES = {
     "__init__.py": "from pkg import used\n",
     "used.py": "WORD = 'works'\n",

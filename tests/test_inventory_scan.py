@@ -304,3 +304,13 @@ def test_the_root_may_be_anywhere(tmp_path: Path) -> None:
     (tmp_path / "image" / "bin").mkdir(parents=True)
     (tmp_path / "image" / "bin" / "x").touch()
     assert scan(os.fsencode(os.path.realpath(tmp_path / "image"))).paths == [b"/", b"/bin", b"/bin/x"]
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no mount of its own here")
+def test_a_volume_is_part_of_the_image_though_it_is_mounted(tmp_path: Path) -> None:
+    """An engine mounts a copy of what the image has there; any other mount stays outside."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        path = os.fsencode(file.name)
+        without, with_it = scan(b"/", (b"/dev",)), scan(b"/", (b"/dev",), volumes=(b"/dev/shm",))
+    assert path not in without and b"/dev/shm" in without.mount_points
+    assert path in with_it and with_it.mount_points == without.mount_points - {b"/dev/shm"}

@@ -1,7 +1,21 @@
-"""Do what a plan says: export what stays as a tar or a folder, or remove what goes. A deed leaves a receipt."""
+"""Do what a plan says: export what stays (image, tar, folder), or remove what goes. A deed leaves a receipt."""
 
+from slimagent.apply.compression import COMPRESSIONS
 from slimagent.apply.in_place import remove
+from slimagent.apply.journal import Journal
 from slimagent.apply.layers import write_tar
+from slimagent.apply.oci import Layout, require_possible, write_layout
+from slimagent.apply.strip import strip_tools
 from slimagent.apply.tree import copy
 
-__all__ = ["copy", "remove", "write_tar"]
+__all__ = [
+    "COMPRESSIONS",
+    "Journal",
+    "Layout",
+    "copy",
+    "remove",
+    "require_possible",
+    "strip_tools",
+    "write_layout",
+    "write_tar",
+]

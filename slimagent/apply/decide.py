@@ -7,10 +7,11 @@ plan saw, goes; everything else in the fresh inventory stays, known to the plan 
 from __future__ import annotations
 
 import stat
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from slimagent.model import Inventory, Plan, Reason, Verdict
-from slimagent.paths import parent
+from slimagent.paths import parent, sort_key
 
 CREATED = "created"  # the reason of what the traced run itself made: never part of the image
 
@@ -83,6 +84,19 @@ def decide(plan: Plan, inventory: Inventory) -> Decision:
         bytes_kept=bytes_kept,
         bytes_dropped=bytes_dropped,
     )
+
+
+def in_order(inventory: Inventory, decision: Decision) -> list[int | Deed]:
+    """Everything that stays or is made, in the order of an inventory: a folder right before what it holds."""
+    kept, paths, begin = decision.kept, inventory.paths, 0
+    made = [deed for deed in decision.deeds if deed.at is None]
+    members: list[int | Deed] = []
+    for deed in sorted(made, key=lambda deed: sort_key(deed.path)):
+        end = bisect_left(kept, sort_key(deed.path), key=lambda at: sort_key(paths[at]))
+        members += kept[begin:end]
+        members.append(deed)
+        begin = end
+    return members + kept[begin:]
 
 
 def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[bytes, str]], list[int]]:

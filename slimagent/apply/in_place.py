@@ -1,6 +1,6 @@
 """Remove from the image itself what the plan drops, and edit what it edits.
 
-Can be interrupted and run again, and ends the same.
+Can be interrupted and run again, and ends the same. With a journal the second go's receipt is of the whole deed.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import slimagent
+from slimagent.apply.between import require_between
 from slimagent.apply.decide import Decision, Deed, decide, sums
 from slimagent.apply.draft import growth
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders
+from slimagent.apply.journal import Journal
 from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.rewrite import discard, partial, replace
+from slimagent.apply.rewrite import discard, holds, partial, replace
 from slimagent.apply.source import Attributes, Source
+from slimagent.apply.strip import NO_TOOLS, Tools
+from slimagent.apply.strip_in_place import Done, Place, strip_in_place
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.model import Inventory, Plan, Receipt
 from slimagent.paths import join, name, parent, to_text
@@ -28,27 +32,87 @@ _OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the
 _KEPT = "it was modified while the image was being slimmed"
 
 
-def remove(plan: Plan, plan_digest: str, inventory: Inventory, progress: Progress | None = None) -> Receipt:
-    """Remove the dropped files, carry out the edits, then remove the dropped folders that are empty.
+def remove(
+    plan: Plan,
+    plan_digest: str,
+    inventory: Inventory,
+    progress: Progress | None = None,
+    journal: Journal | None = None,
+    lasting: Callable[[Inventory], Iterable[int]] = lambda inventory: range(len(inventory)),
+    tools: Tools = NO_TOOLS,
+) -> Receipt:
+    """Strip files, remove the dropped ones, carry out the edits, then remove the dropped folders that are empty.
 
     `progress` gets the paths done. Folders in which something changes keep the modification time that the plan has for
-    them. Raises UnavailableError for what this process may not change: run it again, with the right, to end the work.
+    them. Where `journal` has what the image was before an interrupted go, that go is taken up; else it is begun. It is
+    the caller who finishes it, when the receipt is written. `lasting` are the entries that do not change by themselves.
+    Raises UnavailableError for what this process may not change: run it again, with the right, to end the work.
+    Raises RefusedError where an interrupted go cannot be taken up.
     """
-    decision = decide(plan, inventory)
+
+    def strip(inventory: Inventory, decision: Decision, folders: Folders, source: Source) -> Done:
+        place = Place(inventory=inventory, decision=decision, folders=folders, source=source, journal=journal)
+        return strip_in_place(plan, place, tools)
+
+    if journal is not None and journal.before is not None:
+        decision = _taken_up(plan, inventory, journal, journal.before, lasting)
+        inventory = journal.before
+        return _go(plan_digest, inventory, lambda source: decision, strip, progress, again=True)
+    contents: dict[int, bytes | None] = {}
+
+    def begin(source: Source) -> Decision:
+        def read(at: int) -> bytes | None:
+            contents[at] = _contents(source, at)
+            return contents[at]
+
+        decision = edit(plan, inventory, decide(plan, inventory), read)
+        if journal is not None:
+            journal.begin(inventory, contents)
+        return decision
+
+    return _go(plan_digest, inventory, begin, strip, progress, again=False)
+
+
+def _taken_up(
+    plan: Plan,
+    inventory: Inventory,
+    journal: Journal,
+    before: Inventory,
+    lasting: Callable[[Inventory], Iterable[int]],
+) -> Decision:
+    """The decision of an interrupted go, if the image is one that it can have left."""
+    decision = edit(plan, before, decide(plan, before), journal.content)
+    require_between(before, inventory, decision, journal.outcomes, (lasting(before), lasting(inventory)))
+    return decision
+
+
+def _go(
+    plan_digest: str,
+    inventory: Inventory,
+    decided: Callable[[Source], Decision],
+    strip: Callable[[Inventory, Decision, Folders, Source], Done],
+    progress: Progress | None,
+    *,
+    again: bool,
+) -> Receipt:
     try:
         folders = Folders(inventory.root)
     except OSError as error:
         raise _failed(inventory.root, error) from None
     pace = Pace(progress)
     with folders, Source(inventory) as source:
-        decision = edit(plan, inventory, decision, lambda at: _contents(source, at))
-        removal = Removal(inventory, decision, folders, source, pace)
+        decision = decided(source)
+        try:
+            stripped = strip(inventory, decision, folders, source)
+        except OSError as error:
+            raise _failed(error.filename or inventory.root, error) from None
+        removal = Removal(inventory, decision, folders, source, pace, again=again, touched=stripped.touched)
         removal.remove_files()
         removal.carry_out_edits()
         removal.remove_folders()
         removal.restore_times()
     pace.finish()
-    return _receipt(plan_digest, inventory, decision, removal)
+    return _receipt(plan_digest, inventory, decision, removal, stripped)
 
 
 def _contents(source: Source, at: int) -> bytes | None:
@@ -58,7 +122,7 @@ def _contents(source: Source, at: int) -> bytes | None:
         return None
 
 
-def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal) -> Receipt:
+def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal, stripped: Done) -> Receipt:
     beside = [join(parent(deed.path), partial(name(deed.path))) for deed in removal.done]  # of a killed go: gone now
     gone = {*removal.gone, *(inventory.index[path] for path in beside if path in inventory.index)}
     lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
@@ -70,28 +134,43 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
         target=f"in-place:{to_text(inventory.root)}",
         kept=len(inventory) - len(gone) + made,
         dropped=len(lost),
-        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done),
+        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done) - stripped.saved,
         bytes_dropped=bytes_dropped,
         written=0,
         sha256="",
         left_alone=decision.left_alone + tuple(removal.left_alone),
         edited=len(removal.done),
+        stripped=stripped.count,
+        bytes_stripped=stripped.saved,
+        loaded=stripped.loaded,
+        unstripped=tuple(stripped.left),
     )
 
 
 class Removal:
-    """One go at a decision.
+    """One go at a decision; `again`, if an earlier one was interrupted: what is done already counts as done here.
 
     `gone` are the entries it removed, `done` the edits it carried out, `left_alone` are paths that resisted, and why.
     """
 
-    def __init__(self, inventory: Inventory, decision: Decision, folders: Folders, source: Source, pace: Pace) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        decision: Decision,
+        folders: Folders,
+        source: Source,
+        pace: Pace,
+        *,
+        again: bool = False,
+        touched: Iterable[bytes] = (),
+    ) -> None:
         self._inventory = inventory
         self._decision = decision
         self._folders = folders
         self._source = source
         self._pace = pace
-        self._touched: set[bytes] = set()
+        self._again = again
+        self._touched = set(touched)
         self.gone: list[int] = []
         self.done: list[Deed] = []
         self.left_alone: list[tuple[bytes, str]] = []
@@ -105,10 +184,12 @@ class Removal:
     def carry_out_edits(self) -> None:
         """Each edit at once or not at all, in the decision's order."""
         for deed in self._decision.deeds:
-            if self._try(deed.path, functools.partial(self._edit, deed)):
+            if self._try(deed.path, functools.partial(self._edit, deed), goes=deed.data is None):
                 self.done.append(deed)
 
     def _edit(self, deed: Deed, folder: int, name: bytes) -> str:
+        if self._again and holds(deed, folder, name):
+            return ""
         if deed.at is None:
             with contextlib.suppress(FileNotFoundError):
                 os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -163,16 +244,18 @@ class Removal:
                         raise _failed(path, error) from None
 
     def _attempt(self, at: int, deed: Callable[[int, int, bytes], str]) -> None:
-        if self._try(self._inventory.paths[at], functools.partial(deed, at)):
+        if self._try(self._inventory.paths[at], functools.partial(deed, at), goes=True):
             self.gone.append(at)
 
-    def _try(self, path: bytes, deed: Callable[[int, bytes], str]) -> bool:
-        """Do something to `path` in the open folder that holds it; whether that was done."""
+    def _try(self, path: bytes, deed: Callable[[int, bytes], str], *, goes: bool) -> bool:
+        """Do something to `path` in the open folder that holds it; whether that was done, now or by an earlier go."""
         try:
             folder, name = self._folders.holding(path)
             why = deed(folder, name)
         except FileNotFoundError:
-            return False
+            if not (goes and self._again):
+                return False
+            why = ""
         except OSError as error:
             if error.errno not in _OTHER:
                 raise _failed(path, error) from None

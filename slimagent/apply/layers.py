@@ -5,24 +5,22 @@ The same inventory and plan give the same bytes. Formats: see `apply/pax.py`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import threading
-from bisect import bisect_left
-from queue import SimpleQueue
-from types import TracebackType
+from collections.abc import Collection, Iterable
 
 import slimagent
 from slimagent.apply import pax
-from slimagent.apply.decide import Decision, Deed, decide
+from slimagent.apply.decide import Decision, Deed, decide, in_order
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import changed, unreadable
-from slimagent.apply.progress import Pace, Progress
+from slimagent.apply.output import Buffers, Output
+from slimagent.apply.progress import Progress
 from slimagent.apply.source import Attributes, Source, require_readable
+from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
 from slimagent.files import replacing
 from slimagent.model import Inventory, Plan, Receipt
-from slimagent.paths import sort_key, to_text
+from slimagent.paths import parent, to_text
 
 _KINDS = {
     stat.S_IFREG: pax.FILE,
@@ -33,12 +31,14 @@ _KINDS = {
     stat.S_IFBLK: pax.BLOCK_DEVICE,
 }
 
-_BUFFER = 1 << 20  # bytes
-_BUFFERS = 4
-
 
 def write_tar(
-    plan: Plan, plan_digest: str, inventory: Inventory, path: bytes, progress: Progress | None = None
+    plan: Plan,
+    plan_digest: str,
+    inventory: Inventory,
+    path: bytes,
+    progress: Progress | None = None,
+    tools: Tools = NO_TOOLS,
 ) -> Receipt:
     """Write everything that stays to the tar `path`, whole or not at all; `progress` gets bytes written.
 
@@ -49,9 +49,10 @@ def write_tar(
     require_readable(inventory, decision)
     with Source(inventory) as source:
         decision = edit(plan, inventory, decision, source.read)
-        with replacing(path) as descriptor, Output(descriptor, progress) as output:
-            archive = Archive(inventory, decision, source, output)
-            archive.add_all()
+        stripped = Stripped(plan, inventory, decision, decision.kept, parent(path), tools)
+        with replacing(path) as descriptor, Output(descriptor, progress) as output, stripped:
+            archive = Archive(inventory, decision, source, output, stripped)
+            archive.add_all(in_order(inventory, decision))
             output.put(pax.END)
             sha256 = output.finish()
     return Receipt(
@@ -60,41 +61,51 @@ def write_tar(
         target=f"tar:{to_text(path)}",
         kept=decision.standing - len(archive.left_out),
         dropped=decision.lost,
-        bytes_kept=decision.bytes_kept,
+        bytes_kept=decision.bytes_kept - stripped.saved,
         bytes_dropped=decision.bytes_dropped,
         written=output.written,
         sha256=sha256,
         left_alone=decision.left_alone + tuple(archive.left_out),
         edited=len(decision.deeds),
+        stripped=stripped.count,
+        bytes_stripped=stripped.saved,
+        loaded=stripped.loaded,
+        unstripped=tuple(stripped.left),
     )
 
 
 class Archive:
     """Turns entries of an inventory into members of a tar. `left_out` are those that a tar cannot hold."""
 
-    def __init__(self, inventory: Inventory, decision: Decision, source: Source, output: Output) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        decision: Decision,
+        source: Source,
+        output: Buffers,
+        stripped: Stripped | None = None,
+    ) -> None:
         self._inventory = inventory
         self._decision = decision
         self._source = source
         self._output = output
+        self._stripped = stripped
         self._linked: dict[int, Attributes] = {}
+        self._undated: Collection[int] = ()
         self.left_out: list[tuple[bytes, str]] = []
 
-    def add_all(self) -> None:
-        """Append everything that stays or is made, in the order of an inventory.
+    def add_all(self, members: Iterable[int | Deed], undated: Collection[int] = ()) -> None:
+        """Append entries and what edits make; they come in the order of an inventory.
 
         What unpacks an archive gives a folder its time when the next member lies elsewhere: a late one spoils it.
+        The folders in `undated` get no time of theirs, but the epoch's.
         """
-        kept, paths, begin = self._decision.kept, self._inventory.paths, 0
-        made = [deed for deed in self._decision.deeds if deed.at is None]
-        for deed in sorted(made, key=lambda deed: sort_key(deed.path)):
-            end = bisect_left(kept, sort_key(deed.path), key=lambda at: sort_key(paths[at]))
-            for at in kept[begin:end]:
-                self.add(at)
-            self.add_made(deed)
-            begin = end
-        for at in kept[begin:] if begin else kept:
-            self.add(at)
+        self._undated = undated
+        for member in members:
+            if isinstance(member, Deed):
+                self.add_made(member)
+            else:
+                self.add(member)
 
     def add(self, at: int) -> None:
         """Append one entry: its headers, and a regular file's contents."""
@@ -146,7 +157,7 @@ class Archive:
             mode=inventory.modes[at],
             uid=inventory.uids[at],
             gid=inventory.gids[at],
-            mtime_ns=self._decision.mtimes[at],
+            mtime_ns=0 if at in self._undated else self._decision.mtimes[at],
         )
 
     def _describe(self, at: int, member: pax.Member) -> None:
@@ -159,21 +170,27 @@ class Archive:
 
     def _add_file(self, at: int, member: pax.Member) -> None:
         descriptor = self._source.open(at)
+        taken = None
         try:
+            taken = self._stripped.take(at) if self._stripped is not None else None
             edited = self._decision.edited.get(at)
             member.size = self._inventory.sizes[at] if edited is None else len(edited)
+            if taken is not None:
+                member.size = taken[1]
             member.attributes = self._source.attributes(at, descriptor)
             if member.attributes and self._inventory.links[at] > 1:
                 self._linked[at] = member.attributes
             self._output.put(pax.header(member))
             if edited is None:
-                self._copy(at, descriptor, member.size)
+                self._copy(at, descriptor if taken is None else taken[0], member.size)
             else:
                 self._output.put(edited)
                 self._output.put(bytes(pax.padding(member.size)))
             self._source.check(at, descriptor)
         finally:
             os.close(descriptor)
+            if taken is not None:
+                os.close(taken[0])
 
     def _copy(self, at: int, descriptor: int, size: int) -> None:
         left, output = size, self._output
@@ -192,77 +209,3 @@ class Archive:
 
 def _relative(path: bytes) -> bytes:
     return path[1:] or b"."
-
-
-class Output:
-    """A file that is written from full buffers, while a second thread computes its SHA-256.
-
-    Buffers go round: filled here, written, hashed there, free again; so memory stays constant however large the
-    file. `written` counts bytes. Use as a context manager: leaving it ends the thread.
-    """
-
-    def __init__(self, descriptor: int, progress: Progress | None) -> None:
-        self._descriptor = descriptor
-        self._pace = Pace(progress)
-        self._hash = hashlib.sha256()
-        self._free: SimpleQueue[memoryview] = SimpleQueue()
-        self._full: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
-        for _ in range(_BUFFERS):
-            self._free.put(memoryview(bytearray(_BUFFER)))
-        self._buffer, self._used = self._free.get(), 0
-        self._thread = threading.Thread(target=self._digest, name="sha256", daemon=True)
-
-    def __enter__(self) -> Output:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._full.put(None)
-        self._thread.join()
-
-    @property
-    def written(self) -> int:
-        return self._pace.done
-
-    def room(self) -> memoryview:
-        """The free part of the buffer, never empty: write into it, then call `fill`."""
-        if self._used == _BUFFER:
-            self._flush()
-        return self._buffer[self._used :]
-
-    def fill(self, count: int) -> None:
-        """Take over `count` bytes that were written into `room`."""
-        self._used += count
-
-    def put(self, data: bytes) -> None:
-        """Append bytes."""
-        while data:
-            room = self.room()
-            count = min(len(data), len(room))
-            room[:count] = data[:count]
-            self.fill(count)
-            data = data[count:]
-
-    def finish(self) -> str:
-        """Write what is left, and return the SHA-256 of the whole in hexadecimal."""
-        self._flush()
-        self._full.put(None)
-        self._thread.join()
-        self._pace.finish()
-        return self._hash.hexdigest()
-
-    def _flush(self) -> None:
-        left = self._buffer[: self._used]
-        while left:
-            left = left[os.write(self._descriptor, left) :]
-        self._pace.add(self._used)
-        self._full.put((self._buffer, self._used))
-        self._buffer, self._used = self._free.get(), 0
-
-    def _digest(self) -> None:
-        while (item := self._full.get()) is not None:
-            buffer, used = item
-            self._hash.update(buffer[:used])
-            self._free.put(buffer)

@@ -20,16 +20,43 @@ def partial(name: bytes) -> bytes:
 def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
     """Put what the deed says at `name` in the open folder, at once: it is the old or the new, and never between.
 
+    Its contents are on the disk before it has the name: a loss of power leaves no empty file (rename(2) alone does).
     Raises OSError; then the old one is still there and nothing beside it.
     """
     temporary = partial(name)
     discard(folder, temporary)
     try:
         place(deed, folder, temporary, attributes)
+        if stat.S_ISREG(deed.mode):
+            _sync(folder, temporary)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         discard(folder, temporary)
         raise
+
+
+def _sync(folder: int, name: bytes) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def holds(deed: Deed, folder: int, name: bytes) -> bool:
+    """Whether `name` in the open folder is what the deed makes of it already."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if (status.st_mode, status.st_uid, status.st_gid) != (deed.mode, deed.uid, deed.gid) or deed.data is None:
+        return False
+    if stat.S_ISLNK(deed.mode):
+        return os.readlink(name, dir_fd=folder) == deed.data
+    if (status.st_size, status.st_mtime_ns) != (len(deed.data), deed.mtime_ns):
+        return False
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, dir_fd=folder)) as file:
+        return file.read() == deed.data
 
 
 def discard(folder: int, name: bytes) -> None:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
 
 import slimagent
 from slimagent.apply.decide import Decision, Deed, decide
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders, changed
+from slimagent.apply.new_folder import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace, Progress
 from slimagent.apply.rewrite import place, write_all
 from slimagent.apply.source import Attributes, Source, require_readable
-from slimagent.errors import RefusedError, UnavailableError
+from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
+from slimagent.errors import UnavailableError
 from slimagent.files import explained
 from slimagent.model import Inventory, Plan, Receipt
-from slimagent.paths import parent, to_text, within, within_any
+from slimagent.paths import parent, to_text
 
 _CHUNK = 1 << 20  # bytes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy(
-    plan: Plan, plan_digest: str, inventory: Inventory, folder: bytes, progress: Progress | None = None
+    plan: Plan,
+    plan_digest: str,
+    inventory: Inventory,
+    folder: bytes,
+    progress: Progress | None = None,
+    tools: Tools = NO_TOOLS,
 ) -> Receipt:
     """Copy everything that stays to `folder`, which is absent or empty; `progress` gets bytes copied.
 
@@ -35,15 +38,16 @@ def copy(
     process may not set, and when the target cannot be written.
     """
     target = os.path.realpath(folder)
-    _require_free(target)
-    _require_outside(plan, inventory, target)
+    require_free(target)
+    require_outside(plan, inventory, target)
     decision = decide(plan, inventory)
     require_readable(inventory, decision)
     pace = Pace(progress)
     with Source(inventory) as source:
         decision = edit(plan, inventory, decision, source.read)
-        with _replacing_folder(target) as temporary, Folders(temporary) as made:
-            Tree(inventory, decision, source, made, pace).build()
+        stripped = Stripped(plan, inventory, decision, decision.kept, parent(target), tools)
+        with replacing_folder(target) as temporary, Folders(temporary) as made, stripped:
+            Tree(inventory, decision, source, made, pace, stripped).build()
     pace.finish()
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
@@ -51,73 +55,17 @@ def copy(
         target=f"to:{to_text(folder)}",
         kept=decision.standing,
         dropped=decision.lost,
-        bytes_kept=decision.bytes_kept,
+        bytes_kept=decision.bytes_kept - stripped.saved,
         bytes_dropped=decision.bytes_dropped,
         written=pace.done,
         sha256="",
         left_alone=decision.left_alone,
         edited=len(decision.deeds),
+        stripped=stripped.count,
+        bytes_stripped=stripped.saved,
+        loaded=stripped.loaded,
+        unstripped=tuple(stripped.left),
     )
-
-
-def _require_free(target: bytes) -> None:
-    try:
-        filled = bool(os.listdir(target))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise explained(error, target) from None
-    if filled:
-        raise RefusedError(f"the target folder {to_text(target)} is not empty", "choose a new or an empty folder")
-    if os.path.ismount(target):
-        raise UnavailableError(
-            f"the target folder {to_text(target)} is a mount point and cannot be replaced", "choose a folder in it"
-        )
-
-
-def _require_outside(plan: Plan, inventory: Inventory, target: bytes) -> None:
-    """Refuse a target that would become part of the image it is made from."""
-    root = os.path.realpath(inventory.root)
-    if not within(target, root):
-        return
-    inside = target if root == b"/" else target[len(root) :] or b"/"
-    if not within_any(inside, inventory.scopes):
-        return
-    if within_any(inside, (*plan.excluded, *inventory.mount_points)):
-        return
-    raise RefusedError(
-        f"the target folder {to_text(target)} lies in the image that is exported",
-        "choose a folder on another file system, or exclude it when planning",
-    )
-
-
-@contextlib.contextmanager
-def _replacing_folder(target: bytes) -> Iterator[bytes]:
-    """A new folder beside `target`, private until it takes the target's place; removed if the block fails."""
-    holder, base = os.path.split(target)
-    try:
-        temporary = tempfile.mkdtemp(prefix=b".%b." % base[:200], suffix=b".partial", dir=holder)
-    except OSError as error:
-        raise explained(error, target) from None
-    try:
-        yield temporary
-        os.rename(temporary, target)
-    except OSError as error:
-        _discard(temporary)
-        raise explained(error, target) from None
-    except BaseException:
-        _discard(temporary)
-        raise
-
-
-def _discard(folder: bytes) -> None:
-    """Remove a tree, its read-only folders too: without root, those have to be made writable first."""
-    for holder, names, _ in os.walk(folder):
-        for name in names:
-            path = os.path.join(holder, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(folder)
 
 
 class Tree:
@@ -127,12 +75,21 @@ class Tree:
     read-only, and nobody else may reach in meanwhile.
     """
 
-    def __init__(self, inventory: Inventory, decision: Decision, source: Source, made: Folders, pace: Pace) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        decision: Decision,
+        source: Source,
+        made: Folders,
+        pace: Pace,
+        stripped: Stripped | None = None,
+    ) -> None:
         self._inventory = inventory
         self._decision = decision
         self._source = source
         self._made = made
         self._pace = pace
+        self._stripped = stripped
 
     def build(self) -> None:
         ancestors = self._make_ancestors()
@@ -202,14 +159,16 @@ class Tree:
     def _fill(self, at: int, descriptor: int) -> Attributes:
         """Copy a file's contents, inside the kernel, or write its new ones; its extended attributes are left to set."""
         original, edited = self._source.open(at), self._decision.edited.get(at)
+        taken = None
         try:
-            left = self._inventory.sizes[at]
+            taken = self._stripped.take(at) if self._stripped is not None else None
+            contents, left = (original, self._inventory.sizes[at]) if taken is None else taken
             if edited is not None:
                 left = 0
                 write_all(descriptor, edited)
                 self._pace.add(len(edited))
             while left:
-                count = os.sendfile(descriptor, original, None, min(left, _CHUNK))
+                count = os.sendfile(descriptor, contents, None, min(left, _CHUNK))
                 if not count:
                     raise changed(self._inventory.paths[at], "shrank")
                 left -= count
@@ -218,6 +177,8 @@ class Tree:
             self._source.check(at, original)
         finally:
             os.close(original)
+            if taken is not None:
+                os.close(taken[0])
         return attributes
 
     def _make_new(self, deed: Deed) -> None:

@@ -62,6 +62,7 @@ def _row(each: Explanation) -> dict[str, object]:
         "owners": list(each.owners),
         "size": each.size,
         "cost": each.cost,
+        "stripped": each.stripped,
         "chain": [{"what": what, "reason": sentence} for what, sentence in each.chain],
     }
 
@@ -74,6 +75,8 @@ def _show(each: Explanation) -> None:
         kept = f", {size(each.kept)} of it stays" if 0 < each.kept < each.size else ""
         facts.append(["size", f"{size(each.size)}{kept}"])
         facts.append(["level", each.level])
+    if each.stripped:
+        facts.append(["symbols", each.stripped])
     if each.owners:
         facts.append(["owner", ", ".join(each.owners)])
     for line in table(facts):

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from slimagent import checks, profiles
-from slimagent.cli.wishes import Decorator, with_wishes
+from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent.cli.wishes import Decorator, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import COMMAND_STEP, Steps
+from slimagent.files import read
 from slimagent.model import Trace
-from slimagent.paths import within
-from slimagent.rules import LEVELS, VARIANTS, Profile, Rules
+from slimagent.paths import normalise, within
+from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
 
@@ -39,6 +41,21 @@ level = click.option(
 )
 accept = click.option(
     "--accept-loss", "accepted", multiple=True, metavar="KIND", help="Plan in spite of this kind of loss in the trace."
+)
+image_config = click.option(
+    "--image-config",
+    metavar="FILE",
+    help="What `docker image inspect IMAGE` printed: how the image starts, its volumes, its configuration.",
+)
+also = click.option(
+    "--also", multiple=True, metavar="COMMAND", help="Run this command line, too, as a check; may be given again."
+)
+strip = click.option(
+    "--strip",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|PROGRAM",
+    help="What to strip files with, as planned: the image's own strip or else the agent's; nothing; or this program.",
 )
 quiet = click.option("--quiet", is_flag=True, help="No progress, only errors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -65,14 +82,17 @@ def session(
     profile: Profile | None = None,
     wished: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
+    image: ImageConfig | None = None,
 ) -> Session:
     """A Session from what was said on the command line. `outputs` are ours: never part of the image.
 
-    Without a user the profile's is taken.
+    Without a user the profile's is taken. What `image` is started with stays, and its volumes are part of it.
     """
     base = canonical(root)
     chosen = profile if profile is not None else profiles.load("base")
     whom = user_named(user or chosen.user or None)
+    if image is not None:
+        chosen = with_wishes(chosen, Rules(start=starts(image)))
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
@@ -82,22 +102,37 @@ def session(
         cwd=os.getcwd(),
         backend=backend,
         profile=chosen if wished is None else with_wishes(chosen, wished),
+        volumes=() if image is None else tuple(normalise(os.fsencode(each)) for each in image.volumes),
     )
 
 
-def steps(profile: Profile, command: tuple[str, ...]) -> Steps:
-    """What to exercise the image with. Raises UsageError for nothing at all, and for a check that cannot be run."""
-    if not profile.checks and not command:
+def read_image(path: str | None) -> ImageConfig | None:
+    """The configuration in a file; None for no file. Raises DocumentError."""
+    return None if path is None else read_image_config(read(path), path)
+
+
+def steps(profile: Profile, command: tuple[str, ...], also: tuple[str, ...] = ()) -> Steps:
+    """What to exercise the image with: a profile's checks, further command lines, and a command.
+
+    Raises UsageError for nothing at all, and for a check that cannot be run.
+    """
+    specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
+    if not specs and not command:
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
-    for spec in profile.checks:
+    for spec in specs:
         checks.validate(spec)
         if command and spec.name == COMMAND_STEP:
             raise UsageError(
                 f"a check of profile {profile.name} is named {spec.name!r}, as the command is", "rename it"
             )
-    return Steps(checks=profile.checks, command=command)
+    return Steps(checks=specs, command=command)
+
+
+def _also(line: str) -> CheckSpec:
+    """A command line as a check: run by a shell, with all the time that a check has if it says nothing."""
+    return CheckSpec(kind="command", name=line, seconds=SECONDS, parameters={"shell": line})
 
 
 def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None) -> Profile:

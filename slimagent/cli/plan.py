@@ -19,6 +19,12 @@ from slimagent.rules import Rules
 @click.command()
 @click.argument("trace", metavar="TRACE")
 @options.together(options.root, options.scope, options.level, options.profile, wishes, options.accept)
+@options.image_config
+@click.option(
+    "--repair",
+    metavar="FILE",
+    help="A verification of an earlier plan: what it looked for in vain stays.",
+)
 @click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
 @options.quiet
 def plan(
@@ -29,6 +35,8 @@ def plan(
     profile: str | None,
     wished: Rules,
     accepted: tuple[str, ...],
+    image_config: str | None,
+    repair: str | None,
     output: str,
     quiet: bool,
 ) -> int:
@@ -36,6 +44,7 @@ def plan(
     options.require_writable(output)
     data = read(trace)
     evidence = documents.decode_trace(data, trace)
+    missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
     chosen = options.profile_of(evidence, trace) if profile is None else options.chosen_profile(profile, (), None)
     its_level = options.chosen_level(level, chosen)
     chosen = replace(chosen, user="")  # nothing is run
@@ -45,9 +54,11 @@ def plan(
         profile=chosen,
         wished=wished,
         outputs=tuple(map(os.fsencode, (output, trace))),
+        image=options.read_image(image_config),
     )
     session = pipeline.also_excluded(session, evidence.excluded)
-    made = pipeline.plan(session, evidence, digest(data), its_level, frozenset(accepted), Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    made = pipeline.plan(session, evidence, digest(data), its_level, frozenset(accepted), console, missed=missed)
     write(output, documents.encode_plan(made))
     if not quiet:
         click.echo("\n".join(plan_summary(made)))

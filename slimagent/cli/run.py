@@ -9,16 +9,20 @@ import click
 import orjson
 
 from slimagent import pipeline
+from slimagent.apply import Layout
+from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
-from slimagent.errors import RefusedError
+from slimagent.errors import RefusedError, UsageError
 from slimagent.files import make_folder, write
 from slimagent.report.text import (
     before_and_after,
     dropped_by_kind,
     exported,
     size,
+    stripped_files,
     table,
     verification_summary,
 )
@@ -29,7 +33,9 @@ PROOFS = ("masked", "in-place", "none")
 
 
 @click.command()
-@options.together(options.scope, options.profile, options.level, options.user, wishes, options.backend)
+@options.together(options.scope, options.profile, options.level, options.user, wishes)
+@options.together(options.backend, options.also)
+@layout_options
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go."
 )
@@ -41,8 +47,9 @@ PROOFS = ("masked", "in-place", "none")
     show_default=True,
     help="How to prove it: make dropped files look gone, or remove them from this very image.",
 )
+@click.option("--no-export", is_flag=True, help="With --verify in-place: make no export (in a stage of a build).")
 @click.option("--force", is_flag=True, help="With --verify in-place: also on / outside a container.")
-@options.together(options.accept, options.quiet, options.as_json, options.command)
+@options.together(options.strip, options.accept, options.quiet, options.as_json, options.command)
 def run(
     scopes: tuple[str, ...],
     profile: str | None,
@@ -50,9 +57,14 @@ def run(
     user: str | None,
     wished: Rules,
     backend: str,
+    also: tuple[str, ...],
+    image: ImageConfig | None,
+    layout: Layout | None,
     out: str,
     proof: str,
+    no_export: bool,
     force: bool,
+    strip: str,
     accepted: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -60,57 +72,86 @@ def run(
 ) -> int:
     """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
 
-    Leaves trace.json, plan.json, receipt.json, verification.json and rootfs.tar in --out, and in-place.json, the
-    receipt of a removal in place.
+    Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
+    in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
-    chosen = options.chosen_profile(profile, command, user)
-    steps = options.steps(chosen, command)
+    chosen = options.chosen_profile(profile, command or also, user)
+    steps = options.steps(chosen, command, also)
     folder = os.fsencode(os.path.abspath(out))
     session = options.session(
-        scopes=scopes, user=user, backend=backend, profile=chosen, wished=wished, outputs=(folder,)
+        scopes=scopes,
+        user=user,
+        backend=backend,
+        profile=chosen,
+        wished=wished,
+        outputs=(folder,) if layout is None else (folder, layout.folder),
+        image=image,
     )
-    if proof == "in-place" and session.scopes == (b"/",) and not force and not in_container():
-        raise RefusedError(
-            "--verify in-place on / outside a container would remove files of this machine",
-            "run it in a container of the image, name a folder with --scope, or insist with --force",
-        )
+    if proof == "in-place" and session.scopes == (b"/",) and not force:
+        _require_container()
+    target = _target(folder, layout, strip, proof, no_export=no_export)
     make_folder(folder)
     options.require_writable(os.path.join(out, "trace.json"))
+    require_place(layout, quiet=quiet)
     console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
     whole = pipeline.run(
         session,
         steps,
         options.chosen_level(level, chosen),
         frozenset(accepted),
-        pipeline.Target(tar=os.path.join(folder, b"rootfs.tar")),
+        target,
         console,
         lambda name, data: write(os.path.join(folder, os.fsencode(name)), data),
         proof=proof,
     )
-    _show(whole, console, as_json=as_json, quiet=quiet)
+    _report(whole, console, folder, as_json=as_json, quiet=quiet)
     return 0 if whole.verification is None or whole.verification.passed else 1
 
 
-def _show(whole: pipeline.Whole, console: Console, *, as_json: bool, quiet: bool) -> None:
+def _require_container() -> None:
+    if not in_container():
+        raise RefusedError(
+            "--verify in-place on / outside a container would remove files of this machine",
+            "run it in a container of the image, name a folder with --scope, or insist with --force",
+        )
+
+
+def _target(folder: bytes, layout: Layout | None, strip: str, proof: str, *, no_export: bool) -> pipeline.Target:
+    if not no_export:
+        tar = os.path.join(folder, b"rootfs.tar") if layout is None else None
+        return pipeline.Target(tar=tar, oci=layout, strip=strip)
+    if proof != "in-place" or layout is not None:
+        raise UsageError("--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`")
+    return pipeline.Target(in_place=True, journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
+
+
+def _report(whole: pipeline.Whole, console: Console, folder: bytes, *, as_json: bool, quiet: bool) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    summary = orjson.dumps(_summary(whole, console, peak), option=orjson.OPT_INDENT_2)
+    write(os.path.join(folder, b"summary.json"), summary + b"\n")
     if as_json:
-        click.echo(orjson.dumps(_summary(whole, console, peak), option=orjson.OPT_INDENT_2).decode())
+        click.echo(summary.decode())
     elif not quiet:
-        phases = [[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()]
-        parts = [
-            before_and_after(whole.receipt) if whole.receipt is not None else [],
-            dropped_by_kind(whole.plan) if whole.plan is not None else [],
-            exported(whole.receipt) if whole.receipt is not None else [],
-            verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
-            table([*phases, ["peak memory", size(peak)]], right=(1,)),
-        ]
-        click.echo("\n\n".join("\n".join(part) for part in parts if part))
+        _show(whole, console, peak)
+
+
+def _show(whole: pipeline.Whole, console: Console, peak: int) -> None:
+    phases = [[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()]
+    parts = [
+        before_and_after(whole.receipt) if whole.receipt is not None else [],
+        dropped_by_kind(whole.plan) if whole.plan is not None else [],
+        exported(whole.receipt) if whole.receipt is not None else [],
+        stripped_files(whole.receipt, whole.plan) if whole.receipt is not None and whole.plan is not None else [],
+        verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
+        table([*phases, ["peak memory", size(peak)]], right=(1,)),
+    ]
+    click.echo("\n\n".join("\n".join(part) for part in parts if part))
 
 
 def _summary(whole: pipeline.Whole, console: Console, peak: int) -> dict[str, object]:
     receipt, verification = whole.receipt, whole.verification
     return {
-        "bytes_before": receipt.bytes_kept + receipt.bytes_dropped if receipt else None,
+        "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped if receipt else None,
         "bytes_after": receipt.bytes_kept if receipt else None,
         "tar": {"sha256": receipt.sha256, "bytes": receipt.written} if receipt else None,
         "verified": verification.how if verification else None,

@@ -14,7 +14,7 @@ from slimagent.results import Outcome
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
-@options.together(options.profile, options.user, options.scope, options.backend)
+@options.together(options.profile, options.user, options.scope, options.backend, options.also)
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
 @options.quiet
 @options.command
@@ -23,6 +23,7 @@ def trace(
     user: str | None,
     scopes: tuple[str, ...],
     backend: str,
+    also: tuple[str, ...],
     output: str,
     quiet: bool,
     command: tuple[str, ...],
@@ -32,8 +33,8 @@ def trace(
     Returns COMMAND's exit status; the trace is written all the same.
     """
     options.require_writable(output)
-    chosen = options.chosen_profile(profile, command, user)
-    steps = options.steps(chosen, command)
+    chosen = options.chosen_profile(profile, command or also, user)
+    steps = options.steps(chosen, command, also)
     session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(os.fsencode(output),))
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)

@@ -16,7 +16,7 @@ from slimagent.report.text import verification_summary
 @click.command()
 @click.argument("plan", metavar="PLAN")
 @click.argument("trace", metavar="TRACE")
-@options.together(options.profile, options.user, options.backend)
+@options.together(options.profile, options.user, options.backend, options.also)
 @click.option(
     "-o", "--output", default="verification.json", show_default=True, metavar="FILE", help="The verification to write."
 )
@@ -28,6 +28,7 @@ def verify(
     profile: str | None,
     user: str | None,
     backend: str,
+    also: tuple[str, ...],
     output: str,
     quiet: bool,
     command: tuple[str, ...],
@@ -40,11 +41,11 @@ def verify(
     data = read(plan)
     made = documents.decode_plan(data, plan)
     baseline = documents.decode_trace(read(trace), trace)
-    chosen = options.chosen_profile(profile, command, user)
+    chosen = options.chosen_profile(profile, command or also, user)
     session = options.session(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
-    steps = options.steps(chosen, command)
+    steps = options.steps(chosen, command, also)
     result = pipeline.verify(
         session,
         steps,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from slimagent.apply.image_config import ImageConfig
 from slimagent.errors import UsageError
 from slimagent.paths import from_text, pattern
 from slimagent.rules import KeepRule, PackageRule, Profile, Rules, StartRule
@@ -43,12 +44,29 @@ _OPTIONS: tuple[Decorator, ...] = (
         help="Whether software is compiled in the image. [default: if the trace saw a compiler]",
     ),
     click.option(
+        "--strip-setuid/--no-strip-setuid",
+        default=None,
+        help="Whether setuid and setgid programs lose their symbols, too. [default: the profile's, else no]",
+    ),
+    click.option(
         "--budget",
         type=click.IntRange(min=0),
         metavar="BYTES",
         help="At level file: unread files of a used package that are no code stay up to this size.",
     ),
 )
+
+
+def _names() -> frozenset[str]:
+    def nothing() -> None:
+        pass
+
+    for option in _OPTIONS:
+        option(nothing)
+    return frozenset(parameter.name for parameter in nothing.__click_params__)  # type: ignore[attr-defined]
+
+
+NAMES = _names()  # of the parameters that the options become
 
 
 def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,6 +80,7 @@ def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
         keep_cruft: tuple[str, ...],
         starts: tuple[str, ...],
         compiling: bool | None,
+        strip_setuid: bool | None,
         budget: int | None,
         **others: Any,
     ) -> Any:
@@ -73,6 +92,7 @@ def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
             kept_cruft=keep_cruft,
             start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
             compiling=compiling,
+            strip_setuid=strip_setuid,
             budget=budget,
         )
         return function(*arguments, wished=wished, **others)
@@ -98,10 +118,23 @@ def with_wishes(profile: Profile, wished: Rules) -> Profile:
             packages=(*rules.packages, *wished.packages),
             kept_cruft=(*rules.kept_cruft, *wished.kept_cruft),
             start=(*rules.start, *wished.start),
+            strip_setuid=rules.strip_setuid if wished.strip_setuid is None else wished.strip_setuid,
             compiling=rules.compiling if wished.compiling is None else wished.compiling,
             budget=rules.budget if wished.budget is None else wished.budget,
         ),
     )
+
+
+def starts(image: ImageConfig) -> tuple[StartRule, ...]:
+    """What an image's configuration starts: its ENTRYPOINT and CMD, its health check, its shell."""
+    shell = image.shell or ("/bin/sh", "-c")
+    kind, *test = image.healthcheck.test if image.healthcheck is not None and image.healthcheck.test else ("NONE",)
+    commands = (
+        ((*(image.entrypoint or ()), *(image.command or ())), "the image's ENTRYPOINT and CMD"),
+        ((*(shell if kind == "CMD-SHELL" else ()), *test), "the image's health check"),
+        (image.shell, "the image's SHELL"),
+    )
+    return tuple(StartRule(command=command, why=why) for command, why in commands if command)
 
 
 def _path(text: str) -> str:

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from slimagent.inventory import elf
+from slimagent.elf_tables import Symbols
+from slimagent.inventory import elf, sections
 from slimagent.model import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
@@ -15,6 +16,8 @@ _ENV_OPTIONS_WITH_WORD = (b"-u", b"-C", b"-a", b"--unset", b"--chdir", b"--argv0
 _ENV_SPLIT = re.compile(rb"(?:-[0iv]*S|--split-string=)(.+)", re.DOTALL)
 _BLANKS = b" \t"  # a carriage return is none: the kernel takes it for a part of the name
 _BLANK = re.compile(rb"[ \t]+")
+_ARCHIVE = b"!<arch>\n"  # ar(5)
+_INTEGRITY = "security.ima"  # the kernel refuses to open a file that is not what this says (evmctl(1))
 # Names whose files no loader maps and no kernel executes by their first bytes; they are not even opened.
 _PLAIN = (
     b".py", b".pyc", b".pyi", b".js", b".mjs", b".map", b".ts", b".css", b".html", b".json", b".md", b".txt", b".rds",
@@ -28,6 +31,7 @@ class Contents:
 
     def __init__(self, root: bytes) -> None:
         self._prefix = b"" if root == b"/" else root
+        self._symbols: dict[bytes, Symbols] = {}
         self.unreadable: list[bytes] = []
 
     def needs(self, path: bytes, executable: bool) -> Needs | None:
@@ -45,13 +49,37 @@ class Contents:
         try:
             start = os.pread(descriptor, _SHEBANG_LIMIT, 0)
             if start[:4] == elf.MAGIC:
+                self._weigh(path, descriptor)
                 return elf.needs(lambda offset, size: os.pread(descriptor, size, offset))
+            if start[:8] == _ARCHIVE:
+                self._symbols[path] = Symbols(0, "a static library: linkers need its symbols")
             return script_needs(start) if start[:2] == b"#!" else None
         except OSError:
             self.unreadable.append(path)
             return None
         finally:
             os.close(descriptor)
+
+    def symbols(self, path: bytes) -> Symbols | None:
+        """What `strip` would take from the regular file at `path`, whose needs were asked for; None for nothing."""
+        return self._symbols.get(path)
+
+    def _weigh(self, path: bytes, descriptor: int) -> None:
+        if path in self._symbols:
+            return
+        size = os.fstat(descriptor).st_size
+        found = sections.symbols(lambda offset, count: os.pread(descriptor, count, offset), size)
+        if found is not None:
+            if not found.why and _is_measured(descriptor):
+                found = Symbols(0, "the kernel checks its contents (security.ima)", found.machine)
+            self._symbols[path] = found
+
+
+def _is_measured(descriptor: int) -> bool:
+    try:
+        return bool(os.getxattr(descriptor, _INTEGRITY))
+    except OSError:
+        return False
 
 
 def script_needs(start: bytes) -> Needs | None:

@@ -24,7 +24,7 @@ def fingerprint(inventory: Inventory) -> str:
     """
     digest = hashlib.sha256()
     lines: list[bytes] = []
-    for at in _lasting(inventory):
+    for at in lasting(inventory):
         path, mode = inventory.paths[at], inventory.modes[at]
         kind = stat.S_IFMT(mode)
         if kind == stat.S_IFLNK:
@@ -39,7 +39,8 @@ def fingerprint(inventory: Inventory) -> str:
     return digest.hexdigest()
 
 
-def _lasting(inventory: Inventory) -> Iterator[int]:
+def lasting(inventory: Inventory) -> Iterator[int]:
+    """The entries that everybody can see and that do not change by themselves in a running container, in order."""
     whole = inventory.scopes == (b"/",)
     volatile = tuple(path for path in VOLATILE if not within_any_scope(inventory.scopes, path))
     skipped = b""

@@ -20,14 +20,16 @@ def scan(
     scopes: tuple[bytes, ...] = (b"/",),
     excluded: Collection[bytes] = (),
     progress: Callable[[int], None] | None = None,
+    volumes: Collection[bytes] = (),
 ) -> Inventory:
     """Every path below `scopes` of the image at `root`, which is absolute and canonical.
 
     What this process cannot list or read is named in `Inventory.unreadable`. A file or folder on which another file
     system is mounted is not part of the image; such a folder is listed (it is a mount point), such a file is not.
+    Mounts at `volumes` are part of it all the same.
     Raises UsageError if a scope is not there.
     """
-    walk = _Walk(root, scopes, frozenset(excluded), progress)
+    walk = _Walk(root, scopes, frozenset(excluded), progress, frozenset(volumes))
     for scope in sorted(set(scopes), key=sort_key):
         if scope in walk.inventory.index:
             continue  # inside an earlier scope
@@ -42,11 +44,12 @@ class _Walk:
         scopes: tuple[bytes, ...],
         excluded: frozenset[bytes],
         progress: Callable[[int], None] | None,
+        volumes: frozenset[bytes],
     ) -> None:
         self.inventory = Inventory(root=root, scopes=scopes)
         self._prefix = b"" if root == b"/" else root
         self._excluded = excluded
-        self._mounts = mount_points(root)
+        self._mounts = mount_points(root) - volumes
         self._may_read = _reader()
         self._progress = progress
 

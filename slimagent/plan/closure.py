@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from slimagent.elf_tables import Symbols
 from slimagent.model import Inventory, Loader, Needs, Reason, Verdict
 from slimagent.paths import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
@@ -25,6 +26,9 @@ class ContentReader(Protocol):
 
     def needs(self, path: bytes, executable: bool) -> Needs | None:
         """The needs of the file at `path`, or None."""
+
+    def symbols(self, path: bytes) -> Symbols | None:
+        """What strip would take from the file at `path`, whose needs were asked for, or None."""
 
 
 class Closure:

@@ -17,6 +17,7 @@ from slimagent.plan.evidence import (
     created,
     is_compiling,
     keep_accessed,
+    keep_missed,
     keep_packages,
     keep_ruled,
     keep_start,
@@ -24,6 +25,7 @@ from slimagent.plan.evidence import (
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.packages import edits, further, keep_requirements, planned_packages
+from slimagent.plan.strip import strips
 from slimagent.plan.times import folder_times
 
 _KEEP, _DROP = Verdict.KEEP, Verdict.DROP
@@ -43,6 +45,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
     _drop_created(keeper, created(evidence.trace))
     keep_accessed(keeper, evidence.trace.accesses)
+    keep_missed(keeper, evidence.missed)
     bound = keep_ruled(keeper, evidence.rules.keep)
     keep_start(keeper, evidence)
     keep_packages(keeper, evidence, compiling=compiling)
@@ -63,6 +66,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         settle()
     _keep_free(keeper, levels)
     _drop_rest(keeper, levels)
+    stripped, unstripped = strips(keeper, evidence)
     return Plan(
         tool=f"slimagent {__version__}",
         level=level,
@@ -81,6 +85,8 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         further=further(owners),
         edits=edits(keeper, levels),
         problems=tuple(owners.problems),
+        strips=stripped,
+        unstripped=unstripped,
     )
 
 

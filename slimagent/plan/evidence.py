@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model import Access, ChangeKind, How, Inventory, Loader, Owners, Reason, Trace, Verdict
+from slimagent.model import Access, ChangeKind, How, Inventory, Loader, Missed, Owners, Reason, Trace, Verdict
 from slimagent.path_rules import PathRules
 from slimagent.paths import join, name, to_text
 from slimagent.plan.closure import ContentReader
@@ -29,7 +29,8 @@ _COMPILER = re.compile(rb"cc1(?:plus|obj|objplus)?|f951|gnat1|clang(?:-\d+)?|rus
 class Evidence:
     """Everything a plan is made from. `trace_digest` names the trace's bytes, `accepted` the losses to live with.
 
-    `shells` are the login shells of the image's accounts, `search` the folders of its PATH.
+    `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
+    accounts, `search` the folders of its PATH.
     """
 
     trace: Trace
@@ -44,6 +45,7 @@ class Evidence:
     search: tuple[bytes, ...] = ()
     excluded: tuple[bytes, ...] = ()
     accepted: frozenset[str] = frozenset()
+    missed: tuple[Missed, ...] = ()
 
 
 def created(trace: Trace) -> frozenset[bytes]:
@@ -88,6 +90,13 @@ def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
         keeper.settle(at_end, reason)
         if not keeper.is_folder(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
+
+
+def keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
+    """Keep what a slim image was found to lack, and the packages that it belongs to."""
+    for each in missed:
+        reason = Reason(verdict=_KEEP, kind="missed", detail=", ".join(each.steps))
+        keeper.keep(each.path, reason, reason, grade=Grade.USED)
 
 
 def _strength(access: Access) -> int:

@@ -14,6 +14,7 @@ _SENTENCES = {
     "opened": "opened{steps}",
     "listed": "listed{steps}",
     "looked-up": "looked up{steps}, never opened",
+    "missed": "a slim image without it looked for it in vain: {detail}",
     "link-on-the-way": "a symbolic link on the way to what was asked for{steps}{link}",
     "interpreter": "the interpreter of {source}",
     "library": "a library that {source} needs, as {detail}",
@@ -60,7 +61,8 @@ _SENTENCES = {
 class Explanation:
     """Why something has its verdict: a sentence for it, then one for each thing that the one before rests on.
 
-    `owners` are the names of the packages that own a path. `cost` says what it would take to keep a package.
+    `owners` are the names of the packages that own a path. `cost` says what it would take to keep a package, `stripped`
+    what is done with the symbols of a file that stays, if it has some.
     """
 
     what: str
@@ -71,6 +73,7 @@ class Explanation:
     owners: tuple[str, ...] = ()
     kept: int = 0
     cost: str = ""
+    stripped: str = ""
 
 
 def package_name(package: Package) -> str:
@@ -89,6 +92,8 @@ class Explainer:
         self._plan = plan
         self._at = {entry.path: at for at, entry in enumerate(plan.entries)}
         self._further = dict(plan.further)
+        self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
+        self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
 
     def explain(self, path: bytes) -> Explanation:
         """The explanation of a path; its verdict is None for one that the plan does not list."""
@@ -107,6 +112,7 @@ class Explainer:
             chain=tuple(self._chain(to_text(path), reason)),
             level=self._plan.level,
             owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
+            stripped=self._stripped.get(path, ""),
         )
 
     def packages(self, text: str) -> list[int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model import Plan, Receipt, Verdict, Verification
+from slimagent.model import Layer, Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
 from slimagent.report.kinds import kind
 from slimagent.results import Outcome
+from slimagent.rules import COMPONENTS
 
 _SHOWN = 10
 _FOLDERS = 5
@@ -80,6 +81,7 @@ def plan_summary(plan: Plan) -> list[str]:
         f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
         *dropped_by_kind(plan),
         *by_owner(plan),
+        *strip_plan(plan),
     ]
     lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
     if len(plan.problems) > _SHOWN:
@@ -92,6 +94,22 @@ def plan_summary(plan: Plan) -> list[str]:
             "the traced run " + ", ".join(f"{word} {count:,}" for word, count in sorted(changed.items())) + " paths"
         )
     return lines
+
+
+def strip_plan(plan: Plan) -> list[str]:
+    """What strip takes from the files that stay, and a table of those that it must not touch, by reason."""
+    if not (plan.strips or plan.unstripped):
+        return []
+    saved = sum(each.saves for each in plan.strips)
+    lines = [f"strip takes {size(saved)} of symbols and debugging out of {len(plan.strips):,} files that stay"]
+    counts = Counter(_general(why) for _, why in plan.unstripped)
+    rows = [[f"  {count:,}", why] for why, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
+    return lines + table([["  not stripped", "because"], *rows], right=(0,)) if rows else lines
+
+
+def _general(why: str) -> str:
+    """A reason without the name that it begins with: all that are sealed are counted as one."""
+    return f"… {why.split(' ', 1)[1]}" if why.startswith("/") and " " in why else why
 
 
 def by_owner(plan: Plan) -> list[str]:
@@ -145,10 +163,10 @@ def _by_verdict(plan: Plan) -> Counter[Verdict]:
 
 def receipt_summary(receipt: Receipt) -> list[str]:
     """What was done, in a few lines."""
-    whole = receipt.bytes_kept + receipt.bytes_dropped
+    whole = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
     lines = [
         f"{receipt.target}: {size(receipt.bytes_kept)} of {size(whole)} stays, "
-        f"{share(receipt.bytes_dropped, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
+        f"{share(whole - receipt.bytes_kept, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
     ]
     return lines + exported(receipt)[1:]
 
@@ -158,21 +176,45 @@ def exported(receipt: Receipt) -> list[str]:
     lines = [receipt.target]
     if receipt.sha256:
         lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}")
+    lines += layer_table(receipt.layers)
     lines += [f"left alone: {to_text(path)}: {why}" for path, why in receipt.left_alone[:_SHOWN]]
     if len(receipt.left_alone) > _SHOWN:
         lines.append(f"… and {len(receipt.left_alone) - _SHOWN} more left alone (in the receipt)")
     return lines
 
 
+def layer_table(layers: Sequence[Layer]) -> list[str]:
+    """The layers of an exported image, the lowest first; sizes are of their blobs."""
+    rows = [
+        [COMPONENTS.get(each.component, each.component), size(each.size), f"{each.paths:,}", each.digest[:12]]
+        for each in layers
+    ]
+    return table([["layer", "size", "paths", "sha256"], *rows], right=(1, 2)) if rows else []
+
+
+def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:
+    """What came of the plan's stripping, and a table of what it left on the table, by reason."""
+    if not plan.strips:
+        return []
+    proved = f"; {receipt.loaded:,} libraries among them were loaded to prove it" if receipt.loaded else ""
+    lines = [f"strip took {size(receipt.bytes_stripped)} out of {receipt.stripped:,} files{proved}"]
+    planned, lost, counts = dict(plan.strips), Counter[str](), Counter[str]()
+    for path, why in receipt.unstripped:
+        counts[why] += 1
+        lost[why] += planned.get(path, 0)
+    rows = [[f"  {count:,}", size(lost[why]), why] for why, count in counts.most_common()]
+    return lines + table([["  left", "size", "because"], *rows], right=(0, 1)) if rows else lines
+
+
 def before_and_after(receipt: Receipt) -> list[str]:
     """The sizes of the image and of what stays of it, as a table."""
-    before = receipt.bytes_kept + receipt.bytes_dropped
+    before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
     return table(
         [
             ["", "size", "paths"],
             ["before", size(before), f"{receipt.kept + receipt.dropped:,}"],
             ["after", size(receipt.bytes_kept), f"{receipt.kept:,}"],
-            ["smaller by", share(receipt.bytes_dropped, before), f"{receipt.dropped:,}"],
+            ["smaller by", share(before - receipt.bytes_kept, before), f"{receipt.dropped:,}"],
         ],
         right=(1, 2),
     )

@@ -1,0 +1,225 @@
+"""Strip files of the image itself: each is replaced at once, under all its names, by a copy that was proved.
+
+It comes before anything is removed, because the strip program may be among what goes. An interrupted go is taken up by
+what the journal says: a file whose outcome stands there is as it was, or as it will be, under each of its names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from slimagent.apply.decide import Decision
+from slimagent.apply.folders import Folders
+from slimagent.apply.journal import Journal
+from slimagent.apply.journal_format import Outcome
+from slimagent.apply.rewrite import discard, partial
+from slimagent.apply.source import Attributes, Source
+from slimagent.apply.strip import Stripped, Tools, wanted
+from slimagent.model import Inventory, Plan
+from slimagent.paths import parent, within
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 22  # bytes
+_PRIVATE = b".slimagent-strip"
+_OUTSIDE = "it has names that are not in what was scanned"
+_MODIFIED = "it was modified while the image was being slimmed"
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of it, in this go and those before it; `touched` are folders whose times have changed."""
+
+    count: int = 0
+    saved: int = 0
+    loaded: int = 0
+    left: list[tuple[bytes, str]] = field(default_factory=list)
+    touched: set[bytes] = field(default_factory=set)
+
+    def add(self, inventory: Inventory, at: int, outcome: Outcome) -> None:
+        """Count how one file ended."""
+        if outcome.why:
+            self.left.append((inventory.paths[at], outcome.why))
+            return
+        self.count += 1
+        self.saved += inventory.sizes[at] - outcome.size
+        self.loaded += outcome.loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where it is done: the image, what is decided of it, and how it is reached."""
+
+    inventory: Inventory
+    decision: Decision
+    folders: Folders
+    source: Source
+    journal: Journal | None
+
+
+def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Done:
+    """Strip what the plan strips and is still as the plan saw it. Raises UnavailableError, and OSError as it comes."""
+    inventory, done = place.inventory, Done()
+    entries, done.left = wanted(plan, inventory, place.decision)
+    names = _names(inventory, entries)
+    known = {} if place.journal is None else place.journal.outcomes
+    open_works = []
+    for at in sorted(entries):
+        outcome = known.get(inventory.paths[at])
+        if outcome is None or not (outcome.why or _finish(place, names[at], outcome, done)):
+            open_works.append(at)
+        else:
+            done.add(inventory, at, outcome)
+    beside = os.fsencode(tempfile.gettempdir())
+    with Stripped(plan, inventory, place.decision, open_works, beside, tools, private=_PRIVATE) as stripped:
+        for at in open_works:
+            _strip(place, stripped, at, names[at], done)
+    root = os.path.realpath(inventory.root)
+    if open_works and within(beside, root):
+        done.touched.add(beside if root == b"/" else beside[len(root) :] or b"/")
+    if tools.program is None:
+        done.left = stripped.left
+    return done
+
+
+def _names(inventory: Inventory, entries: set[int]) -> dict[int, list[int]]:
+    """All names of each file, those that go among them."""
+    files = {(inventory.devices[at], inventory.inodes[at]): at for at in entries if inventory.links[at] > 1}
+    found = {at: [at] for at in entries}
+    for at in range(len(inventory)):
+        if inventory.links[at] > 1:
+            first = files.get((inventory.devices[at], inventory.inodes[at]))
+            if first is not None and first != at:
+                found[first].append(at)
+    return found
+
+
+def _strip(place: Place, stripped: Stripped, at: int, names: Sequence[int], done: Done) -> None:
+    path, before = place.inventory.paths[at], (stripped.loaded, len(stripped.left))
+    taken = stripped.take(at)
+    if taken is None:
+        if len(stripped.left) > before[1]:
+            _note(place, Outcome(path=path, size=0, why=stripped.left[-1][1]), at, done)
+        return
+    descriptor, size = taken
+    try:
+        why = _why_not(place, at, names)
+        outcome = Outcome(path=path, size=0 if why else size, why=why, loaded=stripped.loaded > before[0] and not why)
+        _note(place, outcome, at, done)
+        if not why:
+            _replace(place, at, names, descriptor, done)
+    finally:
+        os.close(descriptor)
+
+
+def _note(place: Place, outcome: Outcome, at: int, done: Done) -> None:
+    if place.journal is not None:
+        place.journal.note(outcome)
+    done.add(place.inventory, at, outcome)
+
+
+def _why_not(place: Place, at: int, names: Sequence[int]) -> str:
+    """Why a file is not replaced; empty if it can be: every name of it is known, and leads to it."""
+    inventory = place.inventory
+    if inventory.links[at] != len(names):
+        return _OUTSIDE
+    for each in names:
+        try:
+            folder, name = place.folders.holding(inventory.paths[each])
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return _MODIFIED
+        if not _is(inventory, at, status, inventory.sizes[at]):
+            return _MODIFIED
+    return ""
+
+
+def _is(inventory: Inventory, at: int, status: os.stat_result, size: int) -> bool:
+    kind, mtime_ns = stat.S_IFMT(inventory.modes[at]), inventory.mtimes[at]
+    return (stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns) == (kind, size, mtime_ns)
+
+
+def _kept(place: Place, names: Sequence[int]) -> list[int]:
+    first = place.decision.first
+    return [at for at in names if at == names[0] or first.get(at) == names[0]]
+
+
+def _replace(place: Place, at: int, names: Sequence[int], descriptor: int, done: Done) -> None:
+    """Put the new contents at every name that stays: the new file gets a name beside each, then each takes its place.
+
+    Until the first has, the image is as it was; from then on the next go finds the new file by that name.
+    """
+    inventory = place.inventory
+    attributes = _attributes(place.source, at)
+    kept = _kept(place, names)
+    folder, name = place.folders.holding(inventory.paths[at])
+    holder = os.dup(folder)
+    try:
+        discard(holder, partial(name))
+        _make(inventory, at, holder, partial(name), descriptor, attributes)
+        for each in kept[1:]:
+            other, its_name = place.folders.holding(inventory.paths[each])
+            discard(other, partial(its_name))
+            os.link(partial(name), partial(its_name), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
+    finally:
+        os.close(holder)
+    for each in kept:
+        other, its_name = place.folders.holding(inventory.paths[each])
+        os.rename(partial(its_name), its_name, src_dir_fd=other, dst_dir_fd=other)
+        done.touched.add(parent(inventory.paths[each]))
+
+
+def _attributes(source: Source, at: int) -> Attributes:
+    descriptor = source.open(at)
+    try:
+        return source.attributes(at, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int, attributes: Attributes) -> None:
+    """A file like an entry, with other contents. The owner comes first: a change of it takes bits and capabilities."""
+    made = os.open(name, _NEW, 0o600, dir_fd=folder)
+    try:
+        while os.sendfile(made, contents, None, _CHUNK):
+            pass
+        status, owner = os.fstat(made), (inventory.uids[at], inventory.gids[at])
+        if (status.st_uid, status.st_gid) != owner:
+            os.fchown(made, *owner)
+        os.fchmod(made, stat.S_IMODE(inventory.modes[at]))
+        for key, value in attributes:
+            os.setxattr(made, key, value)
+        os.utime(made, ns=(inventory.mtimes[at], inventory.mtimes[at]))
+    except BaseException:
+        discard(folder, name)
+        raise
+    finally:
+        os.close(made)
+
+
+def _finish(place: Place, names: Sequence[int], outcome: Outcome, done: Done) -> bool:
+    """Give a file that an earlier go began to replace its new contents under all names; False if it had not begun."""
+    inventory = place.inventory
+    old: list[int] = []
+    new: list[int] = []
+    for each in _kept(place, names):
+        folder, name = place.folders.holding(inventory.paths[each])
+        done.touched.add(parent(inventory.paths[each]))
+        discard(folder, partial(name))
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        (new if _is(inventory, each, status, outcome.size) else old).append(each)
+    if not new:
+        return False
+    folder, name = place.folders.holding(inventory.paths[new[0]])
+    holder = os.dup(folder)
+    try:
+        for each in old:
+            other, its_name = place.folders.holding(inventory.paths[each])
+            os.link(name, partial(its_name), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
+            os.rename(partial(its_name), its_name, src_dir_fd=other, dst_dir_fd=other)
+    finally:
+        os.close(holder)
+    return True

@@ -1,0 +1,62 @@
+"""Touches all Python code that slimagent can reach, in the interpreter of a bundle that is still whole, under trace.
+
+    start.py's interpreter reach_driver.py SITE-PACKAGES [EXCLUDED-MODULE…]
+
+Every module of slimagent is imported. What those and their dependencies import anywhere, also inside of functions that
+nobody calls today, is found in their byte code (modulefinder) and read; extension modules are loaded, so that the
+libraries that they need are seen. Says on standard error what could not be loaded.
+"""
+
+from __future__ import annotations
+
+import grp
+import importlib
+import modulefinder
+import os
+import pkgutil
+import pwd
+import socket
+import sys
+
+PACKAGE = "slimagent"
+
+
+def main(site: str, excluded: list[str]) -> None:
+    """Reach everything."""
+    sys.path.insert(0, site)
+    package = importlib.import_module(PACKAGE)
+    own = [PACKAGE, *(each.name for each in pkgutil.walk_packages(package.__path__, PACKAGE + "."))]
+    own = [name for name in own if not name.startswith("slimagent.bundle.") and not name.endswith("_driver")]
+    for name in own:
+        importlib.import_module(name)
+    finder = modulefinder.ModuleFinder(excludes=excluded)
+    for name in own:
+        finder.import_hook(name)
+    for name, module in sorted(finder.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and file.endswith(".so"):
+            load(name)
+        elif file:
+            with open(file, "rb") as source:
+                source.read()
+    use_name_services()
+
+
+def load(name: str) -> None:
+    """Load an extension module. One that this machine has no library for is none of ours."""
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+
+
+def use_name_services() -> None:
+    """Look up accounts and this host, for which older C libraries load libraries by name."""
+    account = pwd.getpwuid(os.getuid())
+    os.getgrouplist(account.pw_name, account.pw_gid)
+    grp.getgrgid(account.pw_gid)
+    socket.getaddrinfo("localhost", 80)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

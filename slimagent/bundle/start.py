@@ -1,0 +1,34 @@
+"""Starts slimagent out of a bundle: `lib/LOADER … python/bin/python3 -I -S -B -X utf8 start.py ARGUMENT…`.
+
+The bundle's C library and its OpenSSL would read the container's configuration and load modules that were made for
+the container's own ones. Accounts and hosts are looked up in files (__nss_configure_lookup, <nss.h>), and OpenSSL reads
+no configuration. The environment stays as it is: what the image's programs inherit is the container's.
+"""
+
+import ctypes
+import importlib
+import os
+import sys
+
+HOME = os.path.dirname(os.path.abspath(__file__))
+os.environ["SLIMAGENT_HOME"] = HOME  # the agent's own folder; the image's programs are not told of it
+sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
+sys.argv[0] = "slimagent"
+if "SLIMAGENT_LD_PRELOAD" in os.environ:  # entrypoint.sh kept it from us
+    os.environ["LD_PRELOAD"] = os.environ.pop("SLIMAGENT_LD_PRELOAD")
+
+_lookup = ctypes.CDLL(None)["__nss_configure_lookup"]
+for _database in (b"passwd", b"group", b"initgroups", b"shadow", b"hosts"):
+    _lookup(_database, b"files dns" if _database == b"hosts" else b"files")
+
+os.putenv("OPENSSL_CONF", "/dev/null")  # config(5ssl); read once, and `os.environ` does not know
+import hashlib  # noqa: E402
+
+hashlib.sha256(b"")
+if "OPENSSL_CONF" in os.environ:
+    os.putenv("OPENSSL_CONF", os.environ["OPENSSL_CONF"])
+else:
+    os.unsetenv("OPENSSL_CONF")
+
+if __name__ == "__main__":
+    importlib.import_module("slimagent.__main__").main()

@@ -1,0 +1,21 @@
+"""The agent that goes into containers: one that was named, ourselves if we are one, else one made once and cached."""
+
+from __future__ import annotations
+
+import os
+
+from slimagent.exercise import Reporter
+from slimagent.image.agent import Bundle, bundle
+
+
+def agent_bundle(folder: str | None, reporter: Reporter) -> Bundle:
+    """The bundle in `folder`; without one that of this version, made when it is first needed.
+
+    Raises UnavailableError or DocumentError for a folder that is none, UnavailableError where none can be made.
+    """
+    home = folder if folder is not None else os.environ.get("SLIMAGENT_HOME")
+    if home is not None:
+        return bundle(home)
+    from slimagent import bundler  # with what it reads of installed packages, which no other command needs
+
+    return bundler.cached(reporter)

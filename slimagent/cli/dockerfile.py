@@ -1,0 +1,107 @@
+"""`slimagent dockerfile`: a multi-stage Dockerfile that slims an image with its own checks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import replace
+
+import click
+
+from slimagent import __version__, profiles
+from slimagent.apply.dockerfile import PLACE, Recipe, dockerfile
+from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent.cli import options
+from slimagent.cli.wishes import starts
+from slimagent.errors import UsageError
+from slimagent.files import read, write
+from slimagent.image.agent import RECORD, bundle
+from slimagent.image.engine import find
+
+_ROOT = ("", "0", "root", "0:0", "root:root")
+
+
+@click.command("dockerfile")
+@click.argument("image", metavar="IMAGE")
+@options.together(options.profile, options.level, options.accept, options.also)
+@click.option("--user", metavar="NAME", help="Run the checks as this user. [default: the image's own]")
+@click.option("--agent", metavar="DIR", help="The agent's folder in the build context. [default: agent]")
+@click.option("--agent-image", metavar="NAME", help="Or an image that is such a folder and nothing else.")
+@options.image_config
+@click.option("-o", "--output", metavar="FILE", help="The Dockerfile to write. [default: standard output]")
+@options.command
+def write_dockerfile(
+    image: str,
+    profile: str | None,
+    level: str | None,
+    accepted: tuple[str, ...],
+    also: tuple[str, ...],
+    user: str | None,
+    agent: str | None,
+    agent_image: str | None,
+    image_config: str | None,
+    output: str | None,
+    command: tuple[str, ...],
+) -> int:
+    """Write a Dockerfile that traces IMAGE with a profile's checks and COMMAND, slims it, and proves the result.
+
+    The image's configuration comes from --image-config, or from Docker or Podman. What of it no Dockerfile can give is
+    said on standard error, and in the file.
+    """
+    if agent is not None and agent_image is not None:
+        raise UsageError("--agent and --agent-image: the agent comes from one of them", "leave one out")
+    data = find(None).inspect(image) if image_config is None else read(image_config)
+    config = read_image_config(data, image_config or f"the configuration of {image}")
+    recipe = Recipe(image=image, agent_image=agent_image or "", run=_accepted(accepted, also))
+    if agent_image is None:
+        recipe = _with_agent(recipe, agent or "agent")
+    recipe = _with_profile(recipe, profile)
+    recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
+    made = dockerfile(config, recipe, f"slimagent {__version__}")
+    for note in made.notes:
+        click.echo(f"slimagent: not restored: {note}", err=True)
+    if output is None:
+        click.echo(made.text, nl=False)
+    else:
+        write(output, made.text.encode())
+    return 0
+
+
+def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ...]:
+    said = [("--accept-loss", kind) for kind in accepted] + [("--also", line) for line in also]
+    return tuple(word for pair in said for word in pair)
+
+
+def _with_agent(recipe: Recipe, folder: str) -> Recipe:
+    """A bundle starts without a shell or an interpreter of the image; another folder has a script."""
+    if os.path.isfile(os.path.join(folder, RECORD)):
+        return replace(recipe, agent=folder, entry=bundle(folder).entry(PLACE))
+    return replace(recipe, agent=folder)
+
+
+def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
+    """A shipped profile by its name; a file comes from the build context. Either is read now, to say what is wrong."""
+    if profile is None or profile == profiles.AUTO:
+        return replace(recipe, run=(*recipe.run, *(("--profile", profile) if profile else ())))
+    profiles.load(profile)
+    if profile in profiles.known():
+        return replace(recipe, run=(*recipe.run, "--profile", profile))
+    return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{PLACE}/profile.toml"))
+
+
+def _wishes(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
+    """The level, the user of the image, and what it starts: inside, nobody can see an image's configuration."""
+    said = [] if level is None else ["--level", level]
+    whom = config.user if user is None else user
+    if whom not in _ROOT:
+        said += ["--user", whom]
+    for rule in starts(config):
+        said += ["--start", shlex.join(rule.command)]
+    return tuple(said)
+
+
+def _command(command: tuple[str, ...]) -> tuple[str, ...]:
+    return ("--", *command) if command else ()
+
+
+COMMANDS = (write_dockerfile,)

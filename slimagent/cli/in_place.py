@@ -1,0 +1,89 @@
+"""The options of a removal in place: `--in-place` and what goes with it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from slimagent.apply.journal import temporary
+from slimagent.apply.own_folder import own_folder, remove_folder, require_removable
+from slimagent.cli import options
+from slimagent.errors import RefusedError, UsageError
+from slimagent.session import in_container
+
+_OPTIONS = (
+    click.option("--in-place", is_flag=True, help="Remove from the image itself; refused on / outside a container."),
+    click.option("--force", is_flag=True, help="With --in-place: also on / outside a container."),
+    click.option(
+        "--journal",
+        metavar="FILE",
+        help="With --in-place: where to note what is being done, to take it up again. [default: PLAN.journal]",
+    ),
+    click.option(
+        "--remove-agent",
+        is_flag=True,
+        help="With --in-place: in the end remove the agent's own folder, too, and what else is in it.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InPlace:
+    """What was said about a removal in place; `journal` is the file's path, `own` the agent's folder that is to go."""
+
+    journal: str
+    own: bytes | None
+
+    @property
+    def outputs(self) -> tuple[bytes, ...]:
+        """Files of ours, never part of the image."""
+        journal = os.fsencode(self.journal)
+        return (journal, temporary(journal))
+
+    def leave(self) -> None:
+        """The last that is done here: nothing can be imported afterwards."""
+        if self.own is not None:
+            remove_folder(self.own)
+
+
+def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command with arguments PLAN and --root; it gets `here`: an InPlace, None without one.
+
+    Raises UsageError for options that do not go together, RefusedError for the root of a machine that is no container.
+    """
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any, in_place: bool, force: bool, journal: str | None, remove_agent: bool, **others: Any
+    ) -> Any:
+        if not in_place and (journal is not None or remove_agent):
+            raise UsageError("--journal and --remove-agent go with --in-place", "see `slimagent apply --help`")
+        here = _here(others["plan"], others["root"], force, journal, remove_agent) if in_place else None
+        return function(*arguments, here=here, **others)
+
+    command: Callable[..., Any] = gather
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: bool) -> InPlace:
+    is_own_root = os.path.realpath(root) == "/"
+    if is_own_root and not force and not in_container():
+        raise RefusedError(
+            "--in-place on / outside a container would remove files of this machine",
+            "run it in a container of the image, name the image's folder with --root, or insist with --force",
+        )
+    if remove_agent and not is_own_root:
+        raise UsageError("--remove-agent goes with the image's own agent, not with --root", "leave one of them out")
+    path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
+    options.require_writable(path)
+    own = own_folder() if remove_agent else None
+    if own is not None:
+        require_removable(own)
+    return InPlace(journal=path, own=own)

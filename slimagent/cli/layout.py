@@ -1,0 +1,75 @@
+"""Options of an export as an image layout: they end up in one Layout."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from slimagent.apply import COMPRESSIONS, Layout
+from slimagent.apply.image_config import ImageConfig
+from slimagent.cli import options
+from slimagent.errors import UsageError
+
+_OPTIONS = (
+    options.image_config,
+    click.option(
+        "--oci", metavar="DIR", help="Write an image of several layers into a new or empty folder (docs/layers.md)."
+    ),
+    click.option("--tag", metavar="NAME", help="With --oci: the image's name, which engines give it when loading."),
+    click.option(
+        "--compression",
+        type=click.Choice(COMPRESSIONS),
+        help=f"With --oci: how layers are compressed; every engine loads gzip. [default: {COMPRESSIONS[0]}]",
+    ),
+)
+
+
+def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command.
+
+    It gets what they say as the arguments `image` (an ImageConfig or None) and `layout` (a Layout or None).
+    """
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any,
+        image_config: str | None,
+        oci: str | None,
+        tag: str | None,
+        compression: str | None,
+        **others: Any,
+    ) -> Any:
+        image = options.read_image(image_config)
+        return function(*arguments, image=image, layout=_layout(oci, tag, compression, image), **others)
+
+    command: Callable[..., Any] = gather
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _layout(oci: str | None, tag: str | None, compression: str | None, image: ImageConfig | None) -> Layout | None:
+    if oci is not None:
+        folder = os.fsencode(os.path.abspath(oci))
+        return Layout(folder=folder, tag=tag or "", config=image, compression=compression or COMPRESSIONS[0])
+    for option, said in (("--tag", tag), ("--compression", compression)):
+        if said is not None:
+            raise UsageError(f"{option} says nothing without --oci", "add --oci DIR")
+    return None
+
+
+def require_place(layout: Layout | None, *, quiet: bool) -> None:
+    """Say at once if nothing can be made there, and on standard error if the image will not know how it starts."""
+    if layout is None:
+        return
+    options.require_folder_for(os.fsdecode(layout.folder))
+    if layout.config is None and not quiet:
+        click.echo(
+            "slimagent: without --image-config the image has no environment, user, entrypoint or command\n"
+            "  hint: give it what `docker image inspect IMAGE` prints",
+            err=True,
+        )

@@ -1,0 +1,1 @@
+"""Drive a container engine from outside: image in, slim image out."""

@@ -1,0 +1,108 @@
+"""An agent folder made by `slimagent bundle`, and the command that starts it where it is mounted.
+
+No shell, no interpreter and no C library of the image has a part in that: the first program is the bundle's own
+dynamic loader. See docs/bundle.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from slimagent.errors import DocumentError, UnavailableError
+from slimagent.files import read
+
+RECORD = "bundle.json"
+SCHEMA, VERSION = "slimagent/bundle", 1
+LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
+# ld.so(8): libraries come from our folder whatever LD_LIBRARY_PATH and the image's cache say, and nothing is put into
+# the environment, which the image's programs inherit. Python: no variables, no site-packages, no byte code written.
+_LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
+_PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle in `folder` of this machine: the version of slimagent in it, and what it is made for and of.
+
+    `architecture` is what uname(2) calls the machine; `loader` the name of the dynamic loader in the bundle's `lib`;
+    `python` and `glibc` are versions; `size` is in bytes.
+    """
+
+    folder: str
+    slimagent: str
+    architecture: str
+    loader: str
+    python: str
+    glibc: str
+    size: int
+
+    def entry(self, mounted_at: str | None = None) -> tuple[str, ...]:
+        """The command that starts slimagent where the folder is mounted, a container's entrypoint.
+
+        Arguments of slimagent follow. Without `mounted_at`, the folder on this machine.
+        """
+        return entry(self.folder if mounted_at is None else mounted_at, self.loader)
+
+
+def entry(at: str, loader: str) -> tuple[str, ...]:
+    """As `Bundle.entry`, for a bundle that has no record yet."""
+    return (*python(at, loader), os.path.join(at, START))
+
+
+def python(at: str, loader: str) -> tuple[str, ...]:
+    """The command that starts the interpreter of a bundle at `at`."""
+    return (*loading(at, loader), os.path.join(at, INTERPRETER), *_PYTHON_OPTIONS)
+
+
+def loading(at: str, loader: str) -> tuple[str, ...]:
+    """The words before any program of a bundle at `at`, which run it with the bundle's libraries."""
+    return (os.path.join(at, LIBRARIES, loader), *_LOADER_OPTIONS, os.path.join(at, LIBRARIES))
+
+
+def record(made: Bundle, parts: Mapping[str, int]) -> bytes:
+    """A bundle's record as bytes. `parts` are the sizes of its folders."""
+    values = {name: getattr(made, name) for name in RECORDED}
+    body = {"schema": SCHEMA, "version": VERSION, **values, "size": made.size, "parts": dict(sorted(parts.items()))}
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def bundle(folder: str) -> Bundle:
+    """The bundle in a folder. Raises UnavailableError if none is there, DocumentError if its record makes no sense."""
+    path = os.path.join(folder, RECORD)
+    if not os.path.exists(path):
+        raise UnavailableError(f"{folder} is no agent bundle: it has no {RECORD}", "make one with `slimagent bundle`")
+    try:
+        values = orjson.loads(read(path))
+    except orjson.JSONDecodeError as error:
+        raise _damaged(path, f"not JSON: {error}") from None
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise _damaged(path, f"not a {SCHEMA} document")
+    if values.get("version") != VERSION:
+        raise _damaged(path, f"version {values.get('version')!r} and not {VERSION}")
+    return Bundle(folder=os.path.abspath(folder), **_texts(path, values), size=_size(path, values))
+
+
+def _texts(path: str, values: dict[str, Any]) -> dict[str, str]:
+    for name in RECORDED:
+        if not isinstance(values.get(name), str) or not _NAME.fullmatch(values[name]):
+            raise _damaged(path, f"{name} is no name or version")
+    return {name: values[name] for name in RECORDED}
+
+
+def _size(path: str, values: dict[str, Any]) -> int:
+    size = values.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise _damaged(path, "size is no number of bytes")
+    return size
+
+
+def _damaged(path: str, problem: str) -> DocumentError:
+    return DocumentError(f"{path}: {problem}", "make the bundle again with `slimagent bundle`")

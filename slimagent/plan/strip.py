@@ -1,0 +1,118 @@
+"""Which of the files that stay lose their symbols and debugging sections, and which must not be touched. Pure.
+
+What a file's own bytes say about it is in its `Symbols`; here is what its place says: its mode, its other names, what
+lies beside it, and the rules.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+
+from slimagent.elf_tables import Symbols
+from slimagent.model import Inventory, Strip, Verdict
+from slimagent.path_rules import PathRules
+from slimagent.paths import join, name, parent, to_text
+from slimagent.plan.evidence import Evidence
+from slimagent.plan.keeper import Keeper
+
+# The processors (e_machine of <elf.h>) whose files the tools of an image for one of these can be trusted with.
+_MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40)}
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+# What lies beside a file and holds its checksum or signature; fipscheck(8) has a folder for them, NSS the ending .chk.
+_ENDINGS = (b".hmac", b".chk", b".sig", b".asc", b".p7s", b".minisig", b".md5", b".sha1", b".sha256", b".sha512")
+_SEAL = re.compile(rb"\.?(.+)\.[^.]+", re.DOTALL)
+_CHECKED = b"fipscheck"
+# GnuTLS checks the libraries that it stands on together with itself (gnutls, lib/fips.c).
+_GNUTLS = re.compile(rb"libgnutls\.so\.\d+")
+_WITH_GNUTLS = re.compile(rb"lib(?:gnutls|nettle|hogweed|gmp)\.so\.[\d.]+")
+# OpenSSL 3 has the checksum of its FIPS provider in a configuration file (fips_config(5)).
+_OPENSSL_FIPS = b"/ossl-modules/fips.so"
+
+
+def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple[tuple[bytes, str], ...]]:
+    """What is stripped, and what has something to lose and is not, with the reason. A file of several names is one."""
+    inventory = keeper.inventory
+    found, refused = [], []
+    spared = _spared(keeper, evidence)
+    machines = _MACHINES.get(evidence.trace.architecture, ())
+    for names in _files(keeper, evidence):
+        path = inventory.paths[names[0]]
+        symbols = evidence.contents.symbols(path)
+        if symbols is None:
+            continue
+        why = symbols.why or _why_not(symbols, inventory.modes[names[0]], machines, evidence)
+        why = why or next((spared[at] for at in names if at in spared), "")
+        if why:
+            refused.append((path, why))
+        elif symbols.saves:
+            found.append(Strip(path, symbols.saves))
+    return tuple(found), tuple(refused)
+
+
+def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
+    """The files that stay and have something to lose, each as its names that stay, in the inventory's order."""
+    inventory = keeper.inventory
+    stays = [each.verdict is Verdict.KEEP for each in keeper.reasons]
+    found: dict[int | tuple[int, ...], list[int]] = {}
+    for at, path in enumerate(inventory.paths):
+        if not stat.S_ISREG(inventory.modes[at]) or not stays[keeper.reason(at)]:
+            continue
+        if evidence.contents.symbols(path) is not None:
+            found.setdefault(_file(inventory, at), []).append(at)
+    yield from found.values()
+
+
+def _file(inventory: Inventory, at: int) -> int | tuple[int, ...]:
+    """The same for all names of a file. Some stacked file systems give two files one number: size and time tell."""
+    if inventory.links[at] < 2:
+        return at
+    seen = inventory.sizes[at], inventory.mtimes[at], inventory.modes[at]
+    return (inventory.devices[at], inventory.inodes[at], *seen)
+
+
+def _why_not(symbols: Symbols, mode: int, machines: tuple[int, ...], evidence: Evidence) -> str:
+    if symbols.machine not in machines:
+        return "it is for another processor than the image"
+    if mode & _SET_ID and not evidence.rules.strip_setuid:
+        return "it runs with another user's or group's rights (setuid, setgid); --strip-setuid strips it"
+    return ""
+
+
+def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
+    """Entries that are left alone for what lies beside them, or by a rule, with the reason."""
+    found = {}
+    inventory = keeper.inventory
+    patterns = [(each, rule.why) for rule in evidence.rules.strip for each in rule.exclude]
+    for at, which in PathRules([each for each, _ in patterns]).scan(inventory.paths):
+        found[at] = f"by rule: {patterns[which[0]][1]}"
+    for seal, sealed in _seals(inventory):
+        end = keeper.resolver.resolve(sealed).end
+        if end in inventory.index:
+            found[inventory.index[end]] = f"{to_text(seal)} holds its checksum or signature"
+    for at, path in enumerate(inventory.paths):
+        if path.endswith(_OPENSSL_FIPS):
+            found[at] = "fipsmodule.cnf holds its checksum"
+    return found
+
+
+def _seals(inventory: Inventory) -> Iterator[tuple[bytes, bytes]]:
+    """Each file that by its name is the checksum or signature of another, and that other."""
+    shared: dict[bytes, bytes] = {}
+    for path in inventory.paths:
+        match = _SEAL.fullmatch(name(path)) if path.endswith(_ENDINGS) else None
+        if match is None:
+            continue
+        folder = parent(path)
+        if name(folder) == _CHECKED:
+            folder = parent(folder)
+        yield path, join(folder, match[1])
+        if path.endswith(b".chk"):
+            yield path, join(folder, match[1] + b".so")
+        if _GNUTLS.fullmatch(match[1]):
+            shared[folder] = path
+    if shared:
+        for path in inventory.paths:
+            if _WITH_GNUTLS.fullmatch(name(path)) and parent(path) in shared:
+                yield shared[parent(path)], path

@@ -1,0 +1,229 @@
+"""`slimagent bundle`: what it makes runs by itself, leaves no trace in what it starts, and is the same every time."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import assert_error, slimagent
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+
+import slimagent as package
+from slimagent import documents
+from slimagent.bundle.libraries import forget_folders, is_elf
+from slimagent.bundle.workload import UNREACHED
+from slimagent.errors import DocumentError, UnavailableError
+from slimagent.image.agent import Bundle, bundle
+
+LARGEST = 60_000_000  # bytes
+PACKAGE = Path(package.__file__).parent
+
+
+def lacking(what: str) -> None:
+    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(what)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of this very checkout."""
+    if os.confstr("CS_GNU_LIBC_VERSION") is None:
+        lacking("no GNU C library here")
+    folder = tmp_path_factory.mktemp("made") / "bundle"
+    done = subprocess.run(
+        [sys.executable, "-m", "slimagent", "bundle", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return bundle(str(folder))
+
+
+def start(made: Bundle, *arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it by its own loader, in an empty environment."""
+    command = [*made.entry(), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=env or {}, check=False)
+
+
+def tree(folder: str) -> dict[str, tuple[int, int, bytes]]:
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
+        for path in files
+    }
+
+
+def test_it_is_small_and_its_record_is_true(made: Bundle) -> None:
+    """At most 60 MB; the record's size is that of all files but the record."""
+    sizes = [path.stat().st_size for path in Path(made.folder).rglob("*") if path.is_file()]
+    if shutil.which("strip"):
+        assert sum(sizes) <= LARGEST
+    assert made.size == sum(sizes) - (Path(made.folder) / "bundle.json").stat().st_size
+    assert made.slimagent == package.__version__
+    assert made.architecture == os.uname().machine
+
+
+def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> None:
+    """Contents, modes and times are equal, byte code too; and an earlier bundle is replaced."""
+    again = tmp_path / "bundle"
+    again.mkdir()
+    (again / "bundle.json").write_text("{}")
+    (again / "left over").write_text("")
+    done = slimagent("bundle", again, "--quiet")
+    assert done.returncode == 0, done.stderr
+    first, second = tree(made.folder), tree(str(again))
+    assert {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)} == set()
+    assert os.listdir(tmp_path) == ["bundle"]
+
+
+@pytest.mark.parametrize("command", ["", "run", "trace", "plan", "explain", "apply", "verify", "check", "detect"])
+def test_every_command_tells_how_it_is_used(made: Bundle, command: str) -> None:
+    """--help works for each, with no variable set at all."""
+    done = start(made, *filter(None, [command]), "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage: slimagent" in done.stdout
+
+
+def test_a_whole_run_leaves_the_bundle_and_the_environment_alone(made: Bundle, tmp_path: Path) -> None:
+    """`run` passes; the command sees exactly the variables that we were given, and no byte of the bundle changes."""
+    before = tree(made.folder)
+    image = tmp_path / "image"
+    image.mkdir()
+    (image / "used").write_text("used\n")
+    (image / "unused").write_text("unused\n" * 5000)
+    given = {"PATH": os.defpath, "LD_LIBRARY_PATH": "/nowhere", "PYTHONHOME": "/nowhere", "OPENSSL_CONF": "/nowhere"}
+    how = ("run", "--quiet", "--scope", image, "--level", "file", "--out", tmp_path / "out")
+    done = start(made, *how, "--", "sh", "-c", f"cat {image}/used; env", env=given)
+    assert done.returncode == 0, done.stderr
+    half = done.stdout.splitlines()[1 : len(done.stdout.splitlines()) // 2]  # traced and verified: twice the same
+    seen = dict(line.split("=", 1) for line in half)
+    assert {name: value for name, value in seen.items() if name not in ("PWD", "SHLVL", "_", "OLDPWD")} == given
+    plan = documents.decode_plan((tmp_path / "out" / "plan.json").read_bytes(), "plan")
+    kept = {entry.path for entry in plan.entries if plan.reasons[entry.reason].verdict == "keep"}
+    assert os.fsencode(image / "used") in kept
+    assert os.fsencode(image / "unused") not in kept
+    assert tree(made.folder) == before
+
+
+def test_the_entrypoint_starts_it_and_gives_back_what_is_preloaded(made: Bundle, tmp_path: Path) -> None:
+    """entrypoint.sh needs no program but a shell. LD_PRELOAD is the image's programs' alone."""
+    library = next(iter(sorted(Path("/usr/lib").rglob("libm.so.6"))), None)
+    env = {"PATH": "/nowhere"} | ({} if library is None else {"LD_PRELOAD": str(library)})
+    command = [f"{made.folder}/entrypoint.sh", "trace", "--quiet", "--scope", str(tmp_path)]
+    command += ["-o", str(tmp_path / "trace.json"), "--", "/usr/bin/env"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "SLIMAGENT" not in done.stdout
+    assert library is None or f"LD_PRELOAD={library}" in done.stdout
+
+
+def test_every_module_can_be_imported(made: Bundle) -> None:
+    """All of slimagent's own, whatever those import anywhere, and character sets: nothing is missing."""
+    wanted = sorted(set().union(*(imported(path) for path in PACKAGE.rglob("*.py") if "driver" not in path.name)))
+    code = (
+        "import codecs, encodings, importlib, os, pkgutil, sys\n"
+        "sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), 'site-packages'))\n"
+        "import slimagent\n"
+        "own = [m.name for m in pkgutil.walk_packages(slimagent.__path__, 'slimagent.')]\n"
+        "for name in own + sys.argv[1:]:\n"
+        "    if 'driver' not in name and name != 'slimagent.bundle.start': importlib.import_module(name)\n"
+        "for name in ('idna', 'punycode', 'utf-16', 'latin-1', 'cp1252', 'koi8-r', 'unicode_escape', 'ascii'):\n"
+        "    codecs.lookup(name)\n"
+    )
+    command = [*made.entry()[:-1], "-c", code, *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """Modules from elsewhere that a module of ours imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
+            found.add(node.module)
+    return {name for name in found if name.split(".")[0] not in ("slimagent", "tomli", "_typeshed")}
+
+
+def test_what_is_left_out_is_not_imported_by_us() -> None:
+    """No module that the collection does not follow is imported in slimagent."""
+    for path in PACKAGE.rglob("*.py"):
+        if "driver" not in path.name:
+            assert not {name.split(".")[0] for name in imported(path)} & set(UNREACHED), path
+
+
+def test_programs_and_libraries_look_nowhere_else(made: Bundle) -> None:
+    """No ELF file of a bundle names folders of the machine that made it, and the bundle has all that it asks for."""
+    found = [path for path in Path(made.folder).rglob("*") if path.is_file() and is_elf(str(path))]
+    assert len(found) > 20
+    there = set(os.listdir(f"{made.folder}/lib"))
+    for path in found:
+        with path.open("rb") as file:
+            segment = next(ELFFile(file).iter_segments("PT_DYNAMIC"), None)
+            assert isinstance(segment, DynamicSegment)
+            tags = [(each.entry.d_tag, getattr(each, "needed", "")) for each in segment.iter_tags()]
+        assert not {"DT_RPATH", "DT_RUNPATH"} & {tag for tag, _ in tags}, path
+        assert {name for tag, name in tags if tag == "DT_NEEDED"} <= there, path
+
+
+def test_a_library_without_its_folders_is_still_loaded(tmp_path: Path) -> None:
+    """Both kinds of entry go, wherever they stand; the library works."""
+    if shutil.which("gcc") is None:
+        lacking("no gcc here")
+    source = tmp_path / "x.c"
+    source.write_text("int answer(void) { return 42; }\n")
+    for flag in ("--enable-new-dtags", "--disable-new-dtags"):
+        library = tmp_path / f"lib{flag}.so"
+        link = f"-Wl,{flag},-rpath,/nowhere:$ORIGIN"
+        subprocess.run(["gcc", "-shared", "-fPIC", link, "-o", str(library), str(source)], check=True)
+        before = library.stat().st_size
+        forget_folders(str(library))
+        assert library.stat().st_size == before
+        code = f"import ctypes; assert ctypes.CDLL({str(library)!r}).answer() == 42"
+        subprocess.run([sys.executable, "-c", code], check=True)
+        shown = subprocess.run(["readelf", "-d", str(library)], capture_output=True, text=True, check=True).stdout
+        assert "RPATH" not in shown
+        assert "RUNPATH" not in shown
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    """Nobody's files are replaced by a bundle."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("")
+    assert_error(slimagent("bundle", tmp_path / "theirs"), 3, "not empty")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "theirs"]
+
+
+def test_a_bundle_makes_no_bundle(made: Bundle, tmp_path: Path) -> None:
+    """It does not have what it takes, and says so in two lines."""
+    assert_error(start(made, "bundle", tmp_path / "b"), 4, "bundle")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", *(f'{{"schema": "slimagent/bundle", "version": {n}}}' for n in (1, 2))]
+)
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    """A record cut short, of another kind or a newer version is an error that names it."""
+    (tmp_path / "bundle.json").write_text(text)
+    with pytest.raises(DocumentError, match=r"bundle\.json"):
+        bundle(str(tmp_path))
+
+
+def test_a_record_names_no_path_outside(made: Bundle, tmp_path: Path) -> None:
+    """The loader in a record is a plain name: it becomes part of the command that is started."""
+    text = Path(made.folder, "bundle.json").read_text().replace(made.loader, "../../bin/sh")
+    (tmp_path / "bundle.json").write_text(text)
+    with pytest.raises(DocumentError, match="loader"):
+        bundle(str(tmp_path))
+
+
+def test_a_folder_without_a_record_is_no_bundle(tmp_path: Path) -> None:
+    """The hint says how to make one."""
+    with pytest.raises(UnavailableError) as caught:
+        bundle(str(tmp_path))
+    assert "slimagent bundle" in caught.value.hint

@@ -1,0 +1,251 @@
+"""Engines, for real: containers made, run and removed, images loaded and tagged; and what Podman must understand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.image.engine import Container, Engine, deferred, find
+
+PROBE = Path(__file__).parent / "c" / "engine_probe.c"
+
+
+def lacking(why: str) -> None:
+    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(why)
+
+
+def works(program: str) -> bool:
+    """Whether an engine answers."""
+    return shutil.which(program) is not None and subprocess.run([program, "info"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """Docker as it is here."""
+    if not works("docker"):
+        lacking("there is no Docker engine")
+    return find("docker")
+
+
+@pytest.fixture(scope="module")
+def probe(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image that holds one static program, /probe, and declares a volume."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        lacking("there is no C compiler")
+    program = tmp_path_factory.mktemp("probe") / "probe"
+    subprocess.run([str(compiler), "-static", "-o", str(program), str(PROBE)], check=True)
+    tag = f"slimagent-test-probe:{secrets.token_hex(4)}"
+    tar = program.with_suffix(".tar")
+    with tarfile.open(tar, "w") as archive:
+        archive.add(program, "probe")
+    changes = ["-c", "VOLUME /data", "-c", 'ENTRYPOINT ["/probe"]']
+    subprocess.run(["docker", "import", *changes, str(tar), tag], check=True, capture_output=True)
+    yield tag
+    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
+
+
+@pytest.fixture
+def name(engine: Engine) -> Iterator[str]:
+    """A container's name, which is free again afterwards."""
+    name = f"slimagent-test-{secrets.token_hex(4)}"
+    yield name
+    engine.remove_container(name)
+
+
+def told(*arguments: str) -> list[str]:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_a_container_is_run_to_its_end(engine: Engine, probe: str, name: str) -> None:
+    """Its exit status, its output, and its errors line by line."""
+    lines: list[bytes] = []
+    engine.create(name, Container(image=probe, entry=("/probe", "7", "out", "one\ntwo")))
+    assert engine.run(name, lines.append) == (7, b"out\n")
+    assert lines == [b"one\n", b"two\n"]
+
+
+def test_a_container_runs_as_root_without_network(engine: Engine, probe: str, name: str) -> None:
+    """The agent has to read the whole image; the network is asked for by who needs it."""
+    engine.create(name, Container(image=probe, entry=("/probe", "user")))
+    assert engine.run(name, lambda line: None) == (0, b"0:0\n")
+    assert told("inspect", "-f", "{{.HostConfig.NetworkMode}}", name) == ["none"]
+
+
+def test_mounts_and_options_reach_the_container(engine: Engine, probe: str, name: str, tmp_path: Path) -> None:
+    """The agent's folder read-only, the output writable, and what somebody asked for."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    engine.create(
+        name,
+        Container(
+            image=probe,
+            entry=("/probe", "0"),
+            mounts=((str(tmp_path / "a"), "/.a", False), (str(tmp_path / "b"), "/.b", True)),
+            volumes=(f"{tmp_path}:/more:ro",),
+            env=("NAME=a value",),
+            further=("--shm-size=2m",),
+        ),
+    )
+    found = json.loads(subprocess.run(["docker", "inspect", name], check=True, capture_output=True).stdout)[0]
+    rights = {each["Destination"]: each["RW"] for each in found["Mounts"]}
+    assert rights == {"/.a": False, "/.b": True, "/more": False, "/data": True}
+    assert "NAME=a value" in found["Config"]["Env"]
+    assert found["HostConfig"]["ShmSize"] == 2 << 20
+
+
+def test_nothing_of_a_container_is_left(engine: Engine, probe: str, name: str) -> None:
+    """Neither itself nor its anonymous volumes, also while it runs; removing what is not there is no error."""
+    engine.create(name, Container(image=probe, entry=("/probe", "wait")))
+    volumes = told("inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", name)
+    subprocess.run(["docker", "start", name], check=True, capture_output=True)
+    engine.remove_container(name)
+    assert told("ps", "-aq", "--filter", f"name={name}") == []
+    assert not {*volumes} & {*told("volume", "ls", "-q")}
+    engine.remove_container(name)
+
+
+def test_an_interruption_ends_the_wait(engine: Engine, probe: str, name: str) -> None:
+    """The signal is ours and not the container's: it goes when it is removed."""
+    engine.create(name, Container(image=probe, entry=("/probe", "wait", "started", "begun")))
+    begun = threading.Event()
+    threading.Thread(target=lambda: begun.wait(60) and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(name, lambda line: begun.set())
+    assert told("inspect", "-f", "{{.State.Running}}", name) == ["true"]
+
+
+def test_an_image_that_is_not_here_is_not_fetched(engine: Engine, name: str) -> None:
+    """No registry is asked, and the message says how to get it."""
+    with pytest.raises(UsageError, match="no image slimagent-test-none:1 here") as caught:
+        engine.inspect("slimagent-test-none:1")
+    assert caught.value.hint == "get it first: docker pull slimagent-test-none:1"
+    with pytest.raises(UnavailableError, match="docker cannot create"):
+        engine.create(name, Container(image="slimagent-test-none:1", entry=("/probe",)))
+
+
+def test_an_engine_that_does_not_answer_is_named() -> None:
+    """What it said is in the message."""
+    with pytest.raises(UnavailableError, match="docker cannot tag"):
+        Engine("docker", "/bin/false").tag("a", "b")
+
+
+def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without Docker and Podman there is nothing to drive."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="there is no docker and no podman here"):
+        find(None)
+    with pytest.raises(UnavailableError, match="there is no podman here"):
+        find("podman")
+
+
+def layout(folder: Path, tag: str) -> Path:
+    """A layout with one layer, in the form that engines before Docker 25 read."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        member = tarfile.TarInfo("hello")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"hello"))
+    data = layer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    )
+    folder.mkdir()
+    (folder / "layer.tar").write_bytes(data)
+    (folder / "config.json").write_text(config)
+    manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def tag() -> Iterator[str]:
+    """An image's name, which is free again afterwards."""
+    tag = f"slimagent-test-load:{secrets.token_hex(4)}"
+    yield tag
+    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
+
+
+def test_an_image_is_loaded_tagged_and_removed(engine: Engine, tmp_path: Path, tag: str) -> None:
+    """One of two names taken off leaves the image; the second one takes it away."""
+    sent: list[int] = []
+    engine.load(str(layout(tmp_path / "layout", tag)), sent.append)
+    assert sent and sent == sorted(sent)
+    engine.tag(tag, f"{tag}-too")
+    engine.remove_image(tag)
+    assert told("images", "-q", f"{tag}-too")
+    engine.remove_image(f"{tag}-too")
+    assert told("images", "-q", f"{tag}-too") == []
+
+
+def test_a_damaged_layout_is_refused_in_the_engines_words(engine: Engine, tmp_path: Path, tag: str) -> None:
+    """Nothing is loaded."""
+    (layout(tmp_path / "layout", tag) / "layer.tar").write_bytes(b"no tar")
+    with pytest.raises(UnavailableError, match=r"docker cannot load the image: \S"):
+        engine.load(str(tmp_path / "layout"), lambda done: None)
+    assert told("images", "-q", tag) == []
+
+
+def test_signals_wait_for_the_end_of_a_block() -> None:
+    """What an engine has begun has a known end; then the signal comes."""
+    done = False
+    with pytest.raises(KeyboardInterrupt), deferred():
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+        done = True
+    assert done
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the handler is not the one from before")
+
+
+@pytest.mark.parametrize("command", ["create", "start", "rm", "load", "rmi", "history", "tag"])
+def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
+    """The contract with Podman where it cannot start containers: each option that we use is one of its own."""
+    if shutil.which("podman") is None:
+        lacking("there is no podman")
+    log = tmp_path / "log"
+    stand_in = tmp_path / "podman"
+    stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "" >> {log}\n')
+    stand_in.chmod(0o755)
+    podman = Engine("podman", str(stand_in))
+    (tmp_path / "layout").mkdir()
+    podman.create(
+        "name",
+        Container(
+            image="image",
+            entry=("/x", "--y"),
+            mounts=(("/a", "/b", False),),
+            volumes=("/a:/b",),
+            env=("A=1",),
+            gpus="all",
+        ),
+    )
+    podman.run("name", lambda line: None)
+    podman.remove_container("name")
+    podman.load(str(tmp_path / "layout"), lambda done: None)
+    podman.remove_image("image")
+    podman.history("image")
+    podman.tag("image", "other")
+    calls = [call.split("\n") for call in log.read_text().split("\n\n") if call]
+    (words,) = [call for call in calls if call[0] == command]
+    ours = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--y"}
+    shown = subprocess.run(["podman", command, "--help"], check=True, capture_output=True, text=True).stdout
+    assert ours <= {*re.findall(r"--[a-z-]+", shown)}

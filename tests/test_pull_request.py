@@ -1,0 +1,81 @@
+"""The summary for a pull request: Markdown with what somebody asks first, and no name that breaks it."""
+
+from __future__ import annotations
+
+from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
+from slimagent.report.pull_request import pull_request
+from slimagent.results import Comparison, Outcome
+
+PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
+
+
+def package(name: str, size: int, reason: int = 1, kept: int = 0) -> PlannedPackage:
+    return PlannedPackage(package=Package(kind="dpkg", name=name), reason=reason, files=1, size=size, kept=kept)
+
+
+PLAN = Plan(
+    tool="slimagent 0", level="package", root=b"/", scopes=(b"/",), excluded=(), fingerprints=(), traces=(),
+    accepted=(), steps=(), entries=(), changes=(),
+    reasons=(Reason(verdict=Verdict.KEEP, kind="used"), Reason(verdict=Verdict.DROP, kind="not-needed")),
+    packages=(
+        package("small", 10), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
+    ),
+)  # fmt: skip
+RECEIPT = Receipt(
+    tool="slimagent 0", plan="p", target="oci:/x", kept=30, dropped=70, bytes_kept=2_000_000, bytes_dropped=7_000_000,
+    written=0, sha256="", left_alone=(), stripped=3, bytes_stripped=1_000_000,
+    layers=(Layer(component="system", digest="d", diff_id="i", size=2_000_000, paths=30),),
+)  # fmt: skip
+VERIFICATION = Verification(
+    tool="slimagent 0", plan="p", how="in-place", passed=True, steps=(), losses=(),
+    missed=(Missed(path=b"/x", steps=("a",)),),
+    comparisons=(
+        Comparison(name="imports", before=PASSED, after=PASSED, detail=""),
+        Comparison(name="imports: numpy", before=PASSED, after=PASSED, detail=""),
+        Comparison(name="imports: old", before=FAILED, after=FAILED, detail="no module <old>\nand more"),
+    ),
+)  # fmt: skip
+
+
+def summary(repaired: int = 0) -> list[str]:
+    return pull_request("big:1", "slim:1", PLAN, RECEIPT, VERIFICATION, repaired, {"load": 1.25, "· plan": 2})
+
+
+def test_the_first_line_says_how_small_it_has_become() -> None:
+    """What was stripped counts as what was there before."""
+    assert summary()[0] == "### slim:1: 10.0 MB → 2.0 MB, 80.0 % smaller"
+
+
+def test_the_proof_is_a_table() -> None:
+    """Sizes, paths, what passes, what is worse, what was missed; items count, not the checks that they make up."""
+    lines = summary()
+    assert lines[2] == "|  | `big:1` | `slim:1` |"
+    assert "| files | 10.0 MB | 2.0 MB |" in lines
+    assert "| paths | 100 | 30 |" in lines
+    assert "| checks and items that pass | 1 | 1 |" in lines
+    assert "| worse than before |  | 0 |" in lines
+    assert "| files looked for in vain |  | 1 |" in lines
+    assert not any("brought back" in line for line in lines)
+    assert "| files brought back after a first verification |  | 12 |" in summary(repaired=12)
+
+
+def test_packages_that_went_are_named_the_largest_first() -> None:
+    """Those with files; what stays of one is not counted, and no name becomes markup."""
+    lines = summary()
+    assert "3 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." not in lines
+    assert "2 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." in lines
+    where = lines.index("| dpkg:a\\|b&lt;i&gt; | 4.0 MB |")
+    assert lines[where + 1] == "| dpkg:small | 10 B |"
+
+
+def test_what_failed_before_too_is_told() -> None:
+    """With the first line of why."""
+    assert "<details><summary>1 fail in the original, too</summary>" in summary()
+    assert "| imports: old | no module &lt;old&gt; |" in summary()
+
+
+def test_layers_and_seconds_are_told() -> None:
+    """A row each."""
+    assert "| system | 2.0 MB | 30 |" in summary()
+    assert "| load | 1.2 |" in summary() and "| · plan | 2.0 |" in summary()
+    assert summary()[-1] == "Level `package`, slimagent 0."

@@ -1,0 +1,55 @@
+"""Whom commands run as: what a Dockerfile's USER can say."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+import pytest
+
+from slimagent.errors import UsageError
+from slimagent.session import user_named
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+NOBODY = pwd.getpwnam("nobody")
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["nobody", str(NOBODY.pw_uid)])
+def test_an_account_by_name_and_by_number(name: str) -> None:
+    """With its own group and home folder."""
+    user = user_named(name)
+    assert user is not None
+    assert (user.name, user.uid, user.gid, user.home) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid, NOBODY.pw_dir)
+
+
+@needs_root
+@pytest.mark.parametrize("group", [grp.getgrgid(0).gr_name, "0"])
+def test_a_group_takes_the_place_of_the_accounts_own(group: str) -> None:
+    """As `USER nobody:root`: that group, and no other."""
+    user = user_named(f"nobody:{group}")
+    assert user is not None
+    assert (user.uid, user.gid, user.groups) == (NOBODY.pw_uid, 0, (0,))
+
+
+@needs_root
+def test_a_number_need_not_be_an_account() -> None:
+    """It has no name, no home and is in group 0, as Docker has it."""
+    user = user_named("54321")
+    assert user is not None
+    assert (user.name, user.uid, user.gid, user.groups, user.home) == ("54321", 54321, 0, (0,), "/")
+
+
+@pytest.mark.parametrize("name", ["no-such-user", "²", "4294967295", "99999999999", ":0", "", "0:no-such-group"])
+def test_what_is_no_user_is_refused(name: str) -> None:
+    """The largest number stands for none."""
+    with pytest.raises(UsageError, match=r"there is no (user|group)"):
+        user_named(name)
+
+
+def test_ourselves_is_nobody_to_become() -> None:
+    """And so is no user at all."""
+    assert user_named(str(os.geteuid())) is None
+    assert user_named(None) is None
