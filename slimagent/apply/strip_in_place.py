@@ -193,6 +193,7 @@ def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int
         for key, value in attributes:
             os.setxattr(made, key, value)
         os.utime(made, ns=(inventory.mtimes[at], inventory.mtimes[at]))
+        os.fsync(made)  # on the disk before it has the name: a loss of power leaves no empty library
     except BaseException:
         discard(folder, name)
         raise

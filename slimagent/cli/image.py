@@ -22,14 +22,14 @@ from slimagent.rules import Rules
 from slimagent.slim_image import Wanted, slim
 
 IN_IT = "· "  # a phase of the agent, which is part of one of ours
-_STEPS = {"also"}
+_STEPS, _DEED = {"also"}, {"strip"}
 _DECISION = {"level", "accepted", *WISHES}
 
 
 @click.command()
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
-@options.together(options.profile, options.level, wishes, options.accept)
+@options.together(options.profile, options.level, wishes, options.strip, options.accept)
 @click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
 @options.also
 @click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]")
@@ -50,6 +50,7 @@ def image(
     profile: str | None,
     level: str | None,
     wished: Rules,
+    strip: str,
     accepted: tuple[str, ...],
     user: str | None,
     also: tuple[str, ...],
@@ -80,6 +81,7 @@ def image(
         steps=(*steps, *_passed_on(_STEPS)),
         command=command,
         decision=_passed_on(_DECISION),
+        deed=_passed_on(_DEED),
         files=files,
         repair=repair,
     )
