@@ -41,8 +41,8 @@ _KNOWN = frozenset(
 _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms"), (1, "ns"))
 _COPIED = """\
 What is visible of the slim image, as one layer, and the configuration of {image}.
-This copy was checked with Docker's legacy builder: owners, modes, times (to the second, as in every layer), hard links,
-capabilities, FIFOs, empty folders and odd names are kept. `slimagent image` does without a copy."""
+This copy was checked with both builders of Docker: owners, modes, times (to the second, as in every layer), hard links,
+capabilities, empty folders and odd names are kept; BuildKit leaves FIFOs out. `slimagent image` does without a copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,15 +6,22 @@ The image needs SLIMAGENT_TEST_USER (jovyan if unset) as an ordinary user, and `
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import subprocess
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from slimagent.inventory import elf
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 AGENT = ROOT / "build" / "agent"
+BUNDLE = ROOT / "build" / "bundle"
+LARGE = b"x" * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,59 @@ def _missing() -> str:
     except FileNotFoundError:
         return "there is no docker"
     return "" if docker.returncode == 0 else docker.stderr.decode().strip()
+
+
+def lacking(why: str) -> None:
+    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(why)
+
+
+def interpreted(program: Path) -> bool:
+    """Whether a program needs a dynamic loader."""
+    data = program.read_bytes()
+    found = elf.needs(lambda offset, size: data[offset : offset + size])
+    return found is None or found.interpreter != b""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Busybox, an account, needed and unneeded files, a declared volume with something in it; a full configuration."""
+    busybox = shutil.which("busybox")
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        lacking("there is no Docker engine")
+    if busybox is None or interpreted(Path(busybox)):
+        lacking("there is no static busybox (Debian: busybox-static)")
+    if not (BUNDLE / "bundle.json").exists():
+        lacking("there is no build/bundle; run `make bundle`")
+    context = tmp_path_factory.mktemp("small")
+    root = context / "root"
+    for folder in ("bin", "etc", "srv", "data", "tmp"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(str(busybox), root / "bin/busybox")
+    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nsomebody:x:1000:1000::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nsomebody:x:1000:\n")
+    for name in ("needed", "unneeded", "later"):
+        (root / "srv" / name).write_bytes(LARGE)
+    (root / "data/seed").write_text("seed\n")
+    (root / "tmp").chmod(0o1777)
+    with tarfile.open(context / "root.tar", "w") as archive:
+        archive.add(root, ".", filter=_as_root)
+    (context / "Dockerfile").write_text(
+        "FROM scratch\nADD root.tar /\nENV GREETING='hello world' LANG=C.UTF-8\nUSER somebody\nWORKDIR /tmp\n"
+        "EXPOSE 80\n"
+        'VOLUME /data\nLABEL a.b="c d"\nHEALTHCHECK CMD test -e /srv/needed\nSTOPSIGNAL SIGINT\n'
+        'ENTRYPOINT ["/bin/sh", "-c"]\nCMD ["cat /data/seed; echo $GREETING"]\n'
+    )
+    tag = f"slimagent-test-small:{secrets.token_hex(4)}"
+    subprocess.run(
+        ["docker", "build", "-q", "--network=none", "-t", tag, str(context)],
+        check=True, capture_output=True, env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )  # fmt: skip
+    yield tag
+    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    return member

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from slimagent.inventory import elf
+from tests.container.conftest import BUNDLE
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BUNDLE = ROOT / "build" / "bundle"
 DOCUMENTS = {"image.json", "trace.json", "plan.json", "receipt.json", "summary.json", "verification.json", "summary.md"}
-LARGE = b"x" * 1_000_000
-
-
-def lacking(why: str) -> None:
-    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(why)
 
 
 def docker(*arguments: str) -> str:
@@ -35,58 +25,6 @@ def docker(*arguments: str) -> str:
 
 def command(*arguments: str, agent: Path = BUNDLE) -> list[str]:
     return [sys.executable, "-m", "slimagent", "image", "--agent", str(agent), *arguments]
-
-
-def interpreted(program: Path) -> bool:
-    """Whether a program needs a dynamic loader."""
-    data = program.read_bytes()
-    found = elf.needs(lambda offset, size: data[offset : offset + size])
-    return found is None or found.interpreter != b""
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Busybox, an account, needed and unneeded files, a declared volume with something in it; a full configuration."""
-    busybox = shutil.which("busybox")
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
-        lacking("there is no Docker engine")
-    if busybox is None or interpreted(Path(busybox)):
-        lacking("there is no static busybox (Debian: busybox-static)")
-    if not (BUNDLE / "bundle.json").exists():
-        lacking("there is no build/bundle; run `make bundle`")
-    context = tmp_path_factory.mktemp("small")
-    root = context / "root"
-    for folder in ("bin", "etc", "srv", "data", "tmp"):
-        (root / folder).mkdir(parents=True)
-    shutil.copy(str(busybox), root / "bin/busybox")
-    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id"):
-        (root / "bin" / name).symlink_to("busybox")
-    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nsomebody:x:1000:1000::/:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\nsomebody:x:1000:\n")
-    for name in ("needed", "unneeded", "later"):
-        (root / "srv" / name).write_bytes(LARGE)
-    (root / "data/seed").write_text("seed\n")
-    (root / "tmp").chmod(0o1777)
-    with tarfile.open(context / "root.tar", "w") as archive:
-        archive.add(root, ".", filter=_as_root)
-    (context / "Dockerfile").write_text(
-        "FROM scratch\nADD root.tar /\nENV GREETING='hello world' LANG=C.UTF-8\nUSER somebody\nWORKDIR /tmp\n"
-        "EXPOSE 80\n"
-        'VOLUME /data\nLABEL a.b="c d"\nHEALTHCHECK CMD test -e /srv/needed\nSTOPSIGNAL SIGINT\n'
-        'ENTRYPOINT ["/bin/sh", "-c"]\nCMD ["cat /data/seed; echo $GREETING"]\n'
-    )
-    tag = f"slimagent-test-small:{secrets.token_hex(4)}"
-    subprocess.run(
-        ["docker", "build", "-q", "--network=none", "-t", tag, str(context)],
-        check=True, capture_output=True, env={**os.environ, "DOCKER_BUILDKIT": "0"},
-    )  # fmt: skip
-    yield tag
-    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
-
-
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    return member
 
 
 @pytest.fixture
