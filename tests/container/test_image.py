@@ -15,7 +15,7 @@ from slimagent.model import Trace
 from tests.container.conftest import AGENT, Image
 
 pytestmark = pytest.mark.container
-DOCUMENTS = {"trace.json", "plan.json", "receipt.json", "verification.json", "rootfs.tar"}
+DOCUMENTS = {"trace.json", "plan.json", "receipt.json", "verification.json", "rootfs.tar", "summary.json"}
 
 
 @pytest.fixture(scope="module")
