@@ -218,3 +218,16 @@ def test_a_document_that_cannot_be_read_is_one_line(tmp_path: Path, path: str | 
 def test_a_digest_is_sha256() -> None:
     """A document is named by the SHA-256 of its bytes, as sha256sum prints it."""
     assert files.digest(b"plan") == hashlib.sha256(b"plan").hexdigest()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_writes_in_somebodys_folder_is_theirs(tmp_path: Path) -> None:
+    """Else who mounted a folder for a container could not remove what came of it; in root's own nothing changes."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    ours.mkdir()
+    os.chown(theirs, 1000, 1001)
+    for folder in (theirs, ours):
+        files.write(str(folder / "document"), b"x")
+    found = [(folder / "document").stat() for folder in (theirs, ours)]
+    assert [(each.st_uid, each.st_gid) for each in found] == [(1000, 1001), (0, os.getegid())]

@@ -23,7 +23,7 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
-from slimagent.model import Change, ChangeKind, How, Verdict
+from slimagent.model import Change, ChangeKind, How, Missed, Verdict
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling
 from slimagent.results import CheckResult, Outcome
@@ -63,6 +63,27 @@ def test_what_a_kept_file_needs_keeps_its_package(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, packages, ["/usr/bin/script"])
     assert kinds(plan, "/usr/bin/inter", "/usr/lib/inter/module") == ["interpreter", "package"]
     assert staying(plan)["dpkg:inter"].kind == "reached"
+
+
+def test_what_a_verification_missed_stays_with_its_package(tmp_path: Path) -> None:
+    """Over links, and with what the package requires; the reason names the steps that looked for it in vain."""
+    for path in ("/usr/bin/tool", "/usr/share/tool/data", "/usr/lib/one", "/usr/lib/two"):
+        write(tmp_path, path)
+    link(tmp_path, "/opt/tool", "/usr/bin/tool")
+    packages = [
+        Installed("dpkg:tool", ["/usr/bin/tool", "/usr/share/tool/data"], requires=["dpkg:one"]),
+        Installed("dpkg:one", ["/usr/lib/one"]),
+        Installed("dpkg:two", ["/usr/lib/two"]),
+    ]
+    evidence = replace(
+        evidence_for(tmp_path),
+        missed=(Missed(path=b"/opt/tool", steps=("imports", "r")), Missed(path=b"/none", steps=("r",))),
+    )
+    plan = decide(replace(evidence, owners=owners(evidence.inventory, (reader(packages),))), "package")
+    assert paths_with(plan, Verdict.DROP) == {b"/usr/lib/two"}
+    assert kinds(plan, "/opt/tool", "/usr/bin/tool", "/usr/share/tool/data") == ["missed", "missed", "package"]
+    assert reason(plan, "/usr/bin/tool").detail == "imports, r"
+    assert staying(plan).keys() == {"dpkg:tool", "dpkg:one"}
 
 
 def test_to_read_who_a_package_is_is_not_to_use_it(tmp_path: Path) -> None:
