@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Collection
 
 import click
+import orjson
 
 from slimagent import profiles
 from slimagent.cli import options
@@ -19,7 +20,7 @@ from slimagent.image.engine import ENGINES, Container, find
 from slimagent.image.work import OUT
 from slimagent.report.pull_request import pull_request
 from slimagent.rules import Rules
-from slimagent.slim_image import Wanted, slim
+from slimagent.slim_image import Slimmed, Wanted, slim
 
 IN_IT = "· "  # a phase of the agent, which is part of one of ours
 _STEPS, _DEED = {"also"}, {"strip"}
@@ -43,7 +44,7 @@ _DECISION = {"level", "accepted", *WISHES}
 @click.option("--agent", metavar="DIR", help="An agent made by `slimagent bundle`. [default: made, and cached]")
 @click.option("--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document goes.")
 @click.option("--repair/--no-repair", default=True, show_default=True, help="Bring back what was missed, once.")
-@options.together(options.quiet, options.command)
+@options.together(options.quiet, options.as_json, options.command)
 def image(
     image: str,
     tag: str,
@@ -64,6 +65,7 @@ def image(
     out: str,
     repair: bool,
     quiet: bool,
+    as_json: bool,
     command: tuple[str, ...],
 ) -> int:
     """Make TAG from IMAGE: run a profile's checks and COMMAND in a container of it, drop what is not needed, prove it.
@@ -98,9 +100,27 @@ def image(
     lines = pull_request(image, tag, slimmed.plan, slimmed.receipt, slimmed.verification, slimmed.repaired, seconds)
     text = "\n".join(lines)
     write(os.path.join(out, "summary.md"), text.encode() + b"\n")
-    if not quiet:
+    if as_json:
+        click.echo(orjson.dumps(_summary(tag, slimmed, seconds), option=orjson.OPT_INDENT_2).decode())
+    elif not quiet:
         click.echo(text)
     return 0
+
+
+def _summary(tag: str, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
+    receipt = slimmed.receipt
+    return {
+        "tag": tag,
+        "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped,
+        "bytes_after": receipt.bytes_kept,
+        "bytes_stripped": receipt.bytes_stripped,
+        "layers": [
+            {"component": each.component, "diff_id": each.diff_id, "bytes": each.size} for each in receipt.layers
+        ],
+        "missed": len(slimmed.verification.missed),
+        "repaired": slimmed.repaired,
+        "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
+    }
 
 
 def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:

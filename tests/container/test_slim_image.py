@@ -97,10 +97,14 @@ def test_what_was_missed_is_brought_back_once(small: str, tag: str, tmp_path: Pa
     state.mkdir(mode=0o777)
     state.chmod(0o777)
     line = "if test -e /state/ran; then cat /srv/later; else touch /state/ran; fi"
-    ended = slim(small, tag, tmp_path / "out", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
+    words = ("--json", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
+    ended = slim(small, tag, tmp_path / "out", *words)
     assert ended.returncode == 0, ended.stderr
     assert "repair: 1 files were missed" in ended.stderr
-    assert "brought back after a first verification |  | 1 |" in ended.stdout
+    told = json.loads(ended.stdout)
+    assert (told["tag"], told["repaired"], told["missed"]) == (tag, 1, 0)
+    assert told["bytes_after"] < told["bytes_before"]
+    assert "| files brought back after a first verification |  | 1 |" in (tmp_path / "out/summary.md").read_text()
     assert listed(tag, "/srv") == ["later", "needed"]
 
 
