@@ -198,7 +198,8 @@ def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> No
         for timer in timers:
             timer.start()
         process.stderr.read()
-        assert process.wait(timeout=120) == 128 + signal.SIGINT
+        # the last one may come when all is done and Python has taken its handlers down: a shell sees no difference
+        assert process.wait(timeout=120) in (128 + signal.SIGINT, -signal.SIGINT)
         for timer in timers:
             timer.join()
 
