@@ -23,7 +23,7 @@ import pytest
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.image.engine import Container, Engine, deferred, find
 
-PROBE = Path(__file__).parent / "c" / "engine_probe.c"
+PROBE = Path(__file__).parent / "engine_probe.c"
 
 
 def lacking(why: str) -> None:

@@ -96,9 +96,14 @@ class Engine:
             errors = process.stderr
             reader = threading.Thread(target=_each_line, args=(errors, say), name="errors", daemon=True)
             reader.start()
-            output = process.stdout.read()
-            status = process.wait()
-            reader.join()
+            try:
+                output = process.stdout.read()
+                status = process.wait()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                reader.join()  # the stream it reads is closed after this block
         return status, output
 
     def remove_container(self, name: str) -> None:
