@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import socket
 import stat
 import subprocess
+import tarfile
 import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -204,3 +206,23 @@ def as_ordinary_user(deed: Callable[[], None]) -> bool:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> bytes:
+    """An empty folder for an image."""
+    folder = tmp_path.resolve() / "root"
+    folder.mkdir()
+    return os.fsencode(folder)
+
+
+def exported(image: str) -> dict[bytes, tarfile.TarInfo]:
+    """Docker's own view of the files in a container of the image."""
+    create = ["docker", "create", "--network=none", image, "/none"]
+    container = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        data = subprocess.run(["docker", "export", container], check=True, capture_output=True).stdout
+    finally:
+        subprocess.run(["docker", "rm", container], check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape") as tar:
+        return {os.fsencode(member.name): member for member in tar}

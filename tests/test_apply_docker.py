@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apply_images import IS_ROOT, LONG, ODD_NAMES, fill, plan_for
+from apply_images import IS_ROOT, LONG, ODD_NAMES, exported, fill, plan_for
 
 from slimagent.apply import layers
 from slimagent.inventory.scan import scan
@@ -46,17 +44,6 @@ def image(root: bytes, tmp_path: Path) -> Iterator[tuple[str, Inventory]]:
     name = docker("import", tar).decode().strip()
     yield name, inventory
     docker("rmi", "--force", name)
-
-
-def exported(image: str) -> dict[bytes, tarfile.TarInfo]:
-    """The engine's own view of the files in a container of the image."""
-    container = docker("create", "--network=none", image, "/none").decode().strip()
-    try:
-        data = docker("export", container)
-    finally:
-        docker("rm", container)
-    with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape") as tar:
-        return {os.fsencode(member.name): member for member in tar}
 
 
 def test_an_imported_export_has_everything(image: tuple[str, Inventory], root: bytes) -> None:

@@ -21,6 +21,7 @@ from apply_images import (
     fill,
     open_folder,
     plan_for,
+    root,
     small_disk,
     state,
     write,
@@ -31,14 +32,7 @@ from slimagent.apply.source import Source
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan
 
-__all__ = ["open_folder", "small_disk"]  # fixtures
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "root"
-    folder.mkdir()
-    return os.fsencode(folder)
+__all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 import package_images
 import pytest
 import python_images
-from apply_images import IS_ROOT, add_socket, as_ordinary_user, fill, open_folder, small_disk, state, write
+from apply_images import IS_ROOT, add_socket, as_ordinary_user, fill, open_folder, root, small_disk, state, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout_images import (
@@ -51,7 +51,7 @@ from slimagent.model import Receipt
 from slimagent.report.text import exported
 from slimagent.rules import COMPONENTS
 
-__all__ = ["open_folder", "small_disk"]  # fixtures
+__all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
 CONFIG = {
     "User": "jovyan",
@@ -78,13 +78,6 @@ INSPECTED = {
     "Created": "2024-02-29T01:02:03.123456789Z",
     "Config": CONFIG,
 }
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "root"
-    folder.mkdir()
-    return os.fsencode(folder)
 
 
 @pytest.fixture

@@ -8,20 +8,24 @@ import stat
 from pathlib import Path
 
 import pytest
-from apply_images import IS_ROOT, add_socket, as_ordinary_user, fill, open_folder, plan_for, small_disk, state, write
+from apply_images import (
+    IS_ROOT,
+    add_socket,
+    as_ordinary_user,
+    fill,
+    open_folder,
+    plan_for,
+    root,
+    small_disk,
+    state,
+    write,
+)
 
 from slimagent.apply import tree
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan
 
-__all__ = ["open_folder", "small_disk"]  # fixtures
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "root"
-    folder.mkdir()
-    return os.fsencode(folder)
+__all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
 
 @pytest.fixture

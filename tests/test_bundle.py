@@ -13,6 +13,7 @@ import pytest
 from command_line import assert_error, slimagent
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from python_images import lacking
 
 import slimagent as package
 from slimagent import documents
@@ -23,10 +24,6 @@ from slimagent.image.agent import Bundle, bundle
 
 LARGEST = 60_000_000  # bytes
 PACKAGE = Path(package.__file__).parent
-
-
-def lacking(what: str) -> None:
-    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(what)
 
 
 @pytest.fixture(scope="session")

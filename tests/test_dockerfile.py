@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from apply_images import IS_ROOT, fill, plan_for
+from apply_images import IS_ROOT, exported, fill, plan_for
 from command_line import slimagent
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -89,17 +87,6 @@ def built(context: Path, text: str) -> dict[str, Any]:
 def docker(*arguments: str) -> bytes:
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     return subprocess.run(["docker", *arguments], env=environment, check=True, capture_output=True).stdout
-
-
-def exported(image: str) -> dict[bytes, tarfile.TarInfo]:
-    """The engine's own view of the files in a container of the image."""
-    container = docker("create", "--network=none", image, "/none").decode().strip()
-    try:
-        data = docker("export", container)
-    finally:
-        docker("rm", container)
-    with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape") as tar:
-        return {os.fsencode(member.name): member for member in tar}
 
 
 def variables(config: dict[str, Any]) -> dict[str, str]:

@@ -19,15 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from python_images import lacking
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.image.engine import Container, Engine, deferred, find
 
 PROBE = Path(__file__).parent / "engine_probe.c"
-
-
-def lacking(why: str) -> None:
-    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(why)
 
 
 def works(program: str) -> bool:

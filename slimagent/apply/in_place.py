@@ -212,13 +212,9 @@ class Removal:
         if not stat.S_ISREG(self._inventory.modes[at]):
             return ()
         try:
-            descriptor = self._source.open(at)
+            return self._source.file_attributes(at)
         except RefusedError:
             return None
-        try:
-            return self._source.attributes(at, descriptor)
-        finally:
-            os.close(descriptor)
 
     def remove_folders(self) -> None:
         """Remove folders from the bottom up; one that got something new in the meantime stays."""

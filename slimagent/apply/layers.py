@@ -9,13 +9,13 @@ import os
 import stat
 from collections.abc import Collection, Iterable
 
-import slimagent
 from slimagent.apply import pax
 from slimagent.apply.decide import Decision, Deed, decide, in_order
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import changed, unreadable
 from slimagent.apply.output import Buffers, Output
 from slimagent.apply.progress import Progress
+from slimagent.apply.receipt import exported
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
 from slimagent.files import replacing
@@ -55,22 +55,14 @@ def write_tar(
             archive.add_all(in_order(inventory, decision))
             output.put(pax.END)
             sha256 = output.finish()
-    return Receipt(
-        tool=f"slimagent {slimagent.__version__}",
-        plan=plan_digest,
-        target=f"tar:{to_text(path)}",
-        kept=decision.standing - len(archive.left_out),
-        dropped=decision.lost,
-        bytes_kept=decision.bytes_kept - stripped.saved,
-        bytes_dropped=decision.bytes_dropped,
+    return exported(
+        plan_digest,
+        f"tar:{to_text(path)}",
+        decision,
+        stripped,
         written=output.written,
         sha256=sha256,
-        left_alone=decision.left_alone + tuple(archive.left_out),
-        edited=len(decision.deeds),
-        stripped=stripped.count,
-        bytes_stripped=stripped.saved,
-        loaded=stripped.loaded,
-        unstripped=tuple(stripped.left),
+        left_out=tuple(archive.left_out),
     )
 
 

@@ -23,6 +23,7 @@ from slimagent.apply.image_config import ImageConfig
 from slimagent.apply.layers import Archive
 from slimagent.apply.new_folder import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace, Progress
+from slimagent.apply.receipt import exported
 from slimagent.apply.rewrite import write_all
 from slimagent.apply.source import Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
@@ -82,22 +83,14 @@ def write_layout(
             digest = _describe(_comment(plan, decision, stripped), wanted, layers, store)
             store.finish()
             _hand_over(folder, parent(target))
-    return Receipt(
-        tool=_TOOL,
-        plan=plan_digest,
-        target=f"oci:{to_text(wanted.folder)}",
-        kept=decision.standing - len(left_out),
-        dropped=decision.lost,
-        bytes_kept=decision.bytes_kept - stripped.saved,
-        bytes_dropped=decision.bytes_dropped,
+    return exported(
+        plan_digest,
+        f"oci:{to_text(wanted.folder)}",
+        decision,
+        stripped,
         written=store.written,
         sha256=digest,
-        left_alone=decision.left_alone + tuple(left_out),
-        edited=len(decision.deeds),
-        stripped=stripped.count,
-        bytes_stripped=stripped.saved,
-        loaded=stripped.loaded,
-        unstripped=tuple(stripped.left),
+        left_out=tuple(left_out),
         layers=tuple(layers),
     )
 

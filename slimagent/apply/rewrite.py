@@ -78,15 +78,20 @@ def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
     descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, data)
-        status = os.fstat(descriptor)
-        if (status.st_uid, status.st_gid) != (deed.uid, deed.gid):
-            os.fchown(descriptor, deed.uid, deed.gid)  # before mode and attributes: it takes some of them off
-        os.fchmod(descriptor, stat.S_IMODE(deed.mode))
-        for key, value in attributes:
-            os.setxattr(descriptor, key, value)
-        os.utime(descriptor, ns=times)
+        finish(descriptor, deed.uid, deed.gid, deed.mode, attributes, deed.mtime_ns)
     finally:
         os.close(descriptor)
+
+
+def finish(descriptor: int, uid: int, gid: int, mode: int, attributes: Attributes, mtime_ns: int) -> None:
+    """Give a new file its owner, mode, attributes and time."""
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (uid, gid):
+        os.fchown(descriptor, uid, gid)  # before mode and attributes: it takes some of them off
+    os.fchmod(descriptor, stat.S_IMODE(mode))
+    for key, value in attributes:
+        os.setxattr(descriptor, key, value)
+    os.utime(descriptor, ns=(mtime_ns, mtime_ns))
 
 
 def write_all(descriptor: int, data: bytes) -> None:

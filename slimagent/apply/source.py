@@ -115,6 +115,14 @@ class Source:
             return ()
         return self.attributes(at, b"/proc/self/fd/%d/%b" % (folder, name))
 
+    def file_attributes(self, at: int) -> Attributes:
+        """The extended attributes of a regular file."""
+        descriptor = self.open(at)
+        try:
+            return self.attributes(at, descriptor)
+        finally:
+            os.close(descriptor)
+
     def attributes(self, at: int, of: int | bytes) -> Attributes:
         """The extended attributes that an image carries, of a descriptor or a path (xattr(7)).
 

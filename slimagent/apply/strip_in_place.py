@@ -16,7 +16,7 @@ from slimagent.apply.decide import Decision
 from slimagent.apply.folders import Folders
 from slimagent.apply.journal import Journal
 from slimagent.apply.journal_format import Outcome
-from slimagent.apply.rewrite import discard, partial
+from slimagent.apply.rewrite import discard, finish, partial
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip import Stripped, Tools, wanted
 from slimagent.model import Inventory, Plan
@@ -153,7 +153,7 @@ def _replace(place: Place, at: int, names: Sequence[int], descriptor: int, done:
     Until the first has, the image is as it was; from then on the next go finds the new file by that name.
     """
     inventory = place.inventory
-    attributes = _attributes(place.source, at)
+    attributes = place.source.file_attributes(at)
     kept = _kept(place, names)
     folder, name = place.folders.holding(inventory.paths[at])
     holder = os.dup(folder)
@@ -172,27 +172,14 @@ def _replace(place: Place, at: int, names: Sequence[int], descriptor: int, done:
         done.touched.add(parent(inventory.paths[each]))
 
 
-def _attributes(source: Source, at: int) -> Attributes:
-    descriptor = source.open(at)
-    try:
-        return source.attributes(at, descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int, attributes: Attributes) -> None:
-    """A file like an entry, with other contents. The owner comes first: a change of it takes bits and capabilities."""
+    """A file like an entry, with other contents."""
     made = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         while os.sendfile(made, contents, None, _CHUNK):
             pass
-        status, owner = os.fstat(made), (inventory.uids[at], inventory.gids[at])
-        if (status.st_uid, status.st_gid) != owner:
-            os.fchown(made, *owner)
-        os.fchmod(made, stat.S_IMODE(inventory.modes[at]))
-        for key, value in attributes:
-            os.setxattr(made, key, value)
-        os.utime(made, ns=(inventory.mtimes[at], inventory.mtimes[at]))
+        uid, gid = inventory.uids[at], inventory.gids[at]
+        finish(made, uid, gid, inventory.modes[at], attributes, inventory.mtimes[at])
         os.fsync(made)  # on the disk before it has the name: a loss of power leaves no empty library
     except BaseException:
         discard(folder, name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
-import slimagent
 from slimagent.apply.decide import Decision, Deed, decide
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders, changed
 from slimagent.apply.new_folder import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace, Progress
+from slimagent.apply.receipt import exported
 from slimagent.apply.rewrite import place, write_all
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
@@ -49,23 +49,7 @@ def copy(
         with replacing_folder(target) as temporary, Folders(temporary) as made, stripped:
             Tree(inventory, decision, source, made, pace, stripped).build()
     pace.finish()
-    return Receipt(
-        tool=f"slimagent {slimagent.__version__}",
-        plan=plan_digest,
-        target=f"to:{to_text(folder)}",
-        kept=decision.standing,
-        dropped=decision.lost,
-        bytes_kept=decision.bytes_kept - stripped.saved,
-        bytes_dropped=decision.bytes_dropped,
-        written=pace.done,
-        sha256="",
-        left_alone=decision.left_alone,
-        edited=len(decision.deeds),
-        stripped=stripped.count,
-        bytes_stripped=stripped.saved,
-        loaded=stripped.loaded,
-        unstripped=tuple(stripped.left),
-    )
+    return exported(plan_digest, f"to:{to_text(folder)}", decision, stripped, written=pace.done)
 
 
 class Tree:

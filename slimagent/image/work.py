@@ -74,14 +74,11 @@ class Work:
 
     def hand_out(self, names: Collection[str]) -> None:
         """Move what is there of these documents to the output folder."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    os.replace(self.path(name), os.path.join(self._out, name))
-                except FileNotFoundError:
-                    raise
-                except OSError as error:
-                    raise explained(error, os.path.join(self._out, name)) from None
+        for name in filter(lambda each: os.path.exists(self.path(each)), names):
+            try:
+                os.replace(self.path(name), os.path.join(self._out, name))
+            except OSError as error:
+                raise explained(error, os.path.join(self._out, name)) from None
 
     def run(self, image: str, arguments: tuple[str, ...], allowed: Collection[int] = (0,)) -> bytes:
         """Run the agent in a new container of an image, to its end. Returns what it printed.
@@ -89,14 +86,7 @@ class Work:
         Raises what fits the agent's exit status, if that is not among those allowed; it has said itself what was wrong.
         """
         name = f"slimagent-{self._key}-{len(self._names)}"
-        container = replace(
-            self._container,
-            image=image,
-            entry=(*self._agent.entry(AGENT), *arguments),
-            mounts=((self._agent.folder, AGENT, False), (self.folder, OUT, True)),
-        )
-        self._names.append(name)
-        self._engine.create(name, container)
+        self._create(name, image, (*self._agent.entry(AGENT), *arguments))
         status, output = self._engine.run(name, self._say)
         self._engine.remove_container(name)
         if status not in allowed:
@@ -105,6 +95,12 @@ class Work:
                 "its own message is above",
             )
         return output
+
+    def _create(self, name: str, image: str, entry: tuple[str, ...]) -> None:
+        """Make a container that sees the agent and the folder for its output; it goes at the end, whatever happens."""
+        mounts = ((self._agent.folder, AGENT, False), (self.folder, OUT, True))
+        self._names.append(name)
+        self._engine.create(name, replace(self._container, image=image, entry=entry, mounts=mounts))
 
     def load(self, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
@@ -140,13 +136,7 @@ class Work:
         python = self._agent.entry(AGENT)[:-1]
         name = f"slimagent-{self._key}-remove-{len(self._names)}"
         inside = [f"{OUT}/{each}" for each in os.listdir(self.folder)]
-        container = replace(
-            self._container,
-            entry=(*python, "-c", _REMOVE, *inside),
-            mounts=((self._agent.folder, AGENT, False), (self.folder, OUT, True)),
-        )
-        self._names.append(name)
         with contextlib.suppress(SlimagentError):
-            self._engine.create(name, container)
+            self._create(name, self._container.image, (*python, "-c", _REMOVE, *inside))
             self._engine.run(name, lambda line: None)
         self._engine.remove_container(name)

@@ -18,6 +18,7 @@ import pytest
 from slimagent import documents
 from slimagent.image.agent import Bundle, bundle
 from slimagent.model import Plan, Verdict
+from tests.container.conftest import lacking
 
 BUNDLE = Path(__file__).resolve().parent.parent.parent / "build" / "bundle"
 TAG = f"slimagent-test-bundle-{os.getpid()}"
@@ -37,10 +38,6 @@ int main(void) {
 # Name services, OpenSSL and Python set up for somebody else's C library: nothing of it may reach the agent.
 NSS = "passwd: compat nis systemd\ngroup: compat nis\ninitgroups: nis\nshadow: compat\nhosts: nis mdns4 files\n"
 OPENSSL = "openssl_conf = a\n[a]\nproviders = b\n[b]\nfips = c\n[c]\nactivate = 1\nmodule = /nowhere.so\n"
-
-
-def lacking(what: str) -> None:
-    (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(what)
 
 
 @pytest.fixture(scope="module")
