@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ import pytest
 from file_calls import FileCalls
 
 BACKENDS = [("seccomp", "Seccomp")]
-SOURCES = Path(__file__).parent.parent / "c"
+HERE = Path(__file__).parent
+SOURCES = HERE.parent / "c"
 LIMIT = 150  # seconds: a watcher that does not answer hangs what it watches
 
 
@@ -65,13 +65,8 @@ def calls(program: str) -> Iterator[FileCalls]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(autouse=True)
-def _limit() -> Iterator[None]:
-    def give_up(number: int, frame: object) -> None:
-        raise TimeoutError(f"no end after {LIMIT} seconds")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LIMIT)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test of this folder its limit; pytest hands over all tests."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LIMIT))
