@@ -10,21 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
-from slimagent.model import (
-    Access,
-    How,
-    Layer,
-    Loss,
-    Missed,
-    Receipt,
-    Trace,
-    Verification,
-)
+from slimagent.model import Layer, Missed, Receipt, Verification
 from slimagent.paths import to_text
 from slimagent.plan_document import decode_plan as decode_plan
 from slimagent.plan_document import encode_plan as encode_plan
 from slimagent.plan_document import get_change, noted, put_change, put_paths, texts
 from slimagent.results import CheckResult, Comparison, Item, Outcome
+from slimagent.traces import Access, BlindSpot, How, Loss, Trace
 
 TRACE, RECEIPT = "slimagent/trace", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
@@ -85,7 +77,7 @@ def encode_trace(trace: Trace) -> bytes:
     body = {
         "tool": trace.tool,
         "backend": trace.backend,
-        "blind_spots": list(trace.blind_spots),
+        "blind_spots": [spot.value for spot in trace.blind_spots],
         "architecture": trace.architecture,
         "kernel": trace.kernel,
         "user": trace.user,
@@ -108,7 +100,7 @@ def decode_trace(data: bytes, document: str = "trace") -> Trace:
     return Trace(
         tool=place["tool"].text(),
         backend=place["backend"].text(),
-        blind_spots=texts(place["blind_spots"]),
+        blind_spots=place["blind_spots"].each(lambda each: each.member(BlindSpot)),
         architecture=place["architecture"].text(),
         kernel=place["kernel"].text(),
         user=place["user"].text(),

@@ -15,7 +15,7 @@ from slimagent.paths import from_text
 
 # The version of each schema that is not at its first.
 VERSIONS = {
-    "slimagent/trace": 2,
+    "slimagent/trace": 3,
     "slimagent/plan": 3,
     "slimagent/receipt": 3,
     "slimagent/verification": 2,

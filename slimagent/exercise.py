@@ -14,9 +14,9 @@ from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import Session, environment, user_named
 from slimagent.trace.foreground import foreground
-from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import select
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.watcher import Mask, Observed, Watcher
+from slimagent.traces import BlindSpot
 
 COMMAND_STEP = "command"
 
@@ -49,7 +49,7 @@ class Watched:
     results: tuple[CheckResult, ...]
     observed: Observed
     backend: str
-    blind_spots: tuple[str, ...]
+    blind_spots: tuple[BlindSpot, ...]
     no_new_privileges: bool
     status: int
     interrupted: bool
@@ -123,7 +123,7 @@ def watch(
     )
 
 
-def _run_command(watcher: Seccomp, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
+def _run_command(watcher: Watcher, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
     started = time.monotonic()
     with foreground() as front:
         try:

@@ -1,4 +1,4 @@
-"""The nouns. Frozen, slotted, keyword-only; no I/O and no JSON. Those of profiles are in `rules`.
+"""The nouns. Frozen, slotted, keyword-only; no I/O and no JSON. Profiles have theirs in `rules`, traces in `traces`.
 
 Paths are `bytes`: absolute, inside the image's root, as the kernel knows them. Sizes are bytes, times nanoseconds.
 """
@@ -12,78 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.results import CheckResult, Comparison
-
-
-class How(enum.IntFlag):
-    """What was done with a path. A path that was only looked up was never read."""
-
-    LOOKED_UP = 1  # stat, access, readlink, chdir, rename, …
-    OPENED = 2
-    EXECUTED = 4
-    LISTED = 8  # opened as a directory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """One path that the traced processes asked for; `found` tells whether the image had it."""
-
-    path: bytes
-    how: How
-    steps: tuple[int, ...]
-    found: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
-    """Something the backend could not see: its kind (a slug), how often, and one example."""
-
-    kind: str
-    count: int
-    example: str
-
-
-class ChangeKind(str, enum.Enum):
-    """What the traced run did to a path of the image."""
-
-    CREATED = "created"
-    MODIFIED = "modified"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A path that the run changed; `mtime_ns` is what it was before (0 if it was not there)."""
-
-    path: bytes
-    kind: ChangeKind
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """Evidence: which paths the steps needed, what the run changed, and what could not be seen.
-
-    `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`), which was seen
-    without `excluded`: the agent's own files and its output. `profiles` are the names, or files, of the profiles that
-    it was made with: their rules hold for a plan from it, too.
-    """
-
-    tool: str
-    backend: str
-    blind_spots: tuple[str, ...]
-    architecture: str
-    kernel: str
-    user: str
-    no_new_privileges: bool
-    profiles: tuple[str, ...]
-    scopes: tuple[bytes, ...]
-    excluded: tuple[bytes, ...]
-    before: str
-    after: str
-    steps: tuple[CheckResult, ...]
-    accesses: tuple[Access, ...]
-    changes: tuple[Change, ...]
-    losses: tuple[Loss, ...]
+from slimagent.traces import Change, Loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

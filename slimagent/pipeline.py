@@ -20,7 +20,7 @@ from slimagent.inventory.fingerprint import fingerprint, lasting
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import Access, Inventory, Missed, Plan, Receipt, Trace, Verification
+from slimagent.model import Inventory, Missed, Plan, Receipt, Verification
 from slimagent.paths import USUAL_PATH, Resolver, normalise, within_any
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
@@ -29,6 +29,7 @@ from slimagent.results import CheckResult
 from slimagent.session import Session, require_readable, user_name
 from slimagent.trace.select import select
 from slimagent.trace.watcher import Observed
+from slimagent.traces import Access, Trace
 from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 TOOL = f"slimagent {__version__}"

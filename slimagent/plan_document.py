@@ -10,19 +10,9 @@ from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
 from slimagent.errors import DocumentError
-from slimagent.model import (
-    Change,
-    ChangeKind,
-    Edit,
-    Entry,
-    Package,
-    Plan,
-    PlannedPackage,
-    Reason,
-    Strip,
-    Verdict,
-)
+from slimagent.model import Edit, Entry, Package, Plan, PlannedPackage, Reason, Strip, Verdict
 from slimagent.paths import to_text
+from slimagent.traces import Change, ChangeKind
 
 PLAN = "slimagent/plan"
 

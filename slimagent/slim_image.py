@@ -17,7 +17,8 @@ from slimagent.image.agent import Bundle
 from slimagent.image.engine import Container, Engine
 from slimagent.image.history import with_history
 from slimagent.image.work import LAYOUT, OUT, Work
-from slimagent.model import Plan, Receipt, Trace, Verification
+from slimagent.model import Plan, Receipt, Verification
+from slimagent.traces import Trace
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION, SUMMARY = "receipt.json", "verification.json", "summary.json"

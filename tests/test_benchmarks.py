@@ -27,7 +27,8 @@ from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import How, Inventory, Owners, Trace
+from slimagent.model import Inventory, Owners
+from slimagent.traces import How, Trace
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 FILES = 2_000

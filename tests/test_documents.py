@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent import documents, model, results
+from slimagent import documents, model, results, traces
 from slimagent.errors import DocumentError
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -41,14 +41,16 @@ RESULTS = st.builds(
     status=st.none() | INTEGERS,
     items=tuples(ITEMS),
 )
-LOSSES = st.builds(model.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
-CHANGES = st.builds(model.Change, path=PATHS, kind=members(model.ChangeKind), mtime_ns=INTEGERS)
-ACCESSES = st.builds(model.Access, path=PATHS, how=st.integers(1, 15).map(model.How), steps=STEPS, found=st.booleans())
+LOSSES = st.builds(traces.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
+CHANGES = st.builds(traces.Change, path=PATHS, kind=members(traces.ChangeKind), mtime_ns=INTEGERS)
+ACCESSES = st.builds(
+    traces.Access, path=PATHS, how=st.integers(1, 15).map(traces.How), steps=STEPS, found=st.booleans()
+)
 TRACES = st.builds(
-    model.Trace,
+    traces.Trace,
     tool=TEXTS,
     backend=TEXTS,
-    blind_spots=tuples(TEXTS),
+    blind_spots=tuples(members(traces.BlindSpot)),
     architecture=TEXTS,
     kernel=TEXTS,
     user=TEXTS,
@@ -214,13 +216,13 @@ RESULT = results.CheckResult(
         results.Item(name="x", outcome=results.Outcome.FAILED),
     ),
 )
-ACCESS = model.Access(path=b"/usr/lib/latin1-\xe9", how=model.How.OPENED, steps=(0,), found=True)
-LOSS = model.Loss(kind="overflow", count=3, example="/x")
-CHANGE = model.Change(path=b"/new", kind=model.ChangeKind.CREATED, mtime_ns=0)
-TRACE = model.Trace(
+ACCESS = traces.Access(path=b"/usr/lib/latin1-\xe9", how=traces.How.OPENED, steps=(0,), found=True)
+LOSS = traces.Loss(kind="overflow", count=3, example="/x")
+CHANGE = traces.Change(path=b"/new", kind=traces.ChangeKind.CREATED, mtime_ns=0)
+TRACE = traces.Trace(
     tool="slimagent 0",
     backend="seccomp",
-    blind_spots=("the kernel's own",),
+    blind_spots=(traces.BlindSpot.KERNEL_OPENS,),
     architecture="x86_64",
     kernel="6.18",
     user="jovyan",

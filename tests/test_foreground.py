@@ -17,11 +17,11 @@ from command_line import SLIMAGENT, environment, tracing, wait_until
 
 from slimagent.documents import decode_trace
 from slimagent.errors import UsageError
-from slimagent.model import Trace
 from slimagent.results import Outcome
 from slimagent.trace.foreground import foreground, shell_status
 from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import select as select_backend
+from slimagent.traces import Trace
 
 COUNTING = """
 trap 'echo x >> got' {name}

@@ -11,8 +11,9 @@ import pytest
 
 from slimagent.inventory.changes import changes
 from slimagent.inventory.scan import scan
-from slimagent.model import Change, ChangeKind, Inventory
+from slimagent.model import Inventory
 from slimagent.paths import sort_key
+from slimagent.traces import Change, ChangeKind
 
 CREATED, MODIFIED, REMOVED = ChangeKind.CREATED, ChangeKind.MODIFIED, ChangeKind.REMOVED
 

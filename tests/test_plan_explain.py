@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from plan_images import Installed, access, plan_for, plan_of, write
 
-from slimagent.model import Entry, How, Package, Plan, PlannedPackage, Reason, Verdict
+from slimagent.model import Entry, Package, Plan, PlannedPackage, Reason, Verdict
 from slimagent.plan.explain import Explainer, sentence
 from slimagent.rules import KeepRule
+from slimagent.traces import How
 
 
 def plan_with(*reasons: Reason) -> Plan:

@@ -22,10 +22,11 @@ from plan_images import (
 )
 
 from slimagent import profiles
-from slimagent.model import Edit, How, Verdict
+from slimagent.model import Edit, Verdict
 from slimagent.plan.packages import EXCLUDES
 from slimagent.plan.parts import Part, part
 from slimagent.rules import CruftRule, KeepRule, LevelRule, PackageRule, Rules
+from slimagent.traces import How
 
 # Level file
 

@@ -23,11 +23,12 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
-from slimagent.model import Change, ChangeKind, How, Missed, Verdict
+from slimagent.model import Missed, Verdict
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.traces import Change, ChangeKind, How
 
 # Packages
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_images import Installed, plan_for, plan_of, write
 
-from slimagent.model import Change, ChangeKind, Entry, Loss, Missed, Plan, Receipt, Verdict, Verification
+from slimagent.model import Entry, Missed, Plan, Receipt, Verdict, Verification
 from slimagent.report.kinds import OTHER, kind
 from slimagent.report.text import (
     amount,
@@ -26,6 +26,7 @@ from slimagent.report.text import (
     verification_summary,
 )
 from slimagent.results import CheckResult, Comparison, Outcome
+from slimagent.traces import Change, ChangeKind, Loss
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 

@@ -14,11 +14,11 @@ from slimagent.cli.wishes import Decorator, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import COMMAND_STEP, Steps
 from slimagent.files import read
-from slimagent.model import Trace
 from slimagent.paths import normalise, within
 from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
 from slimagent.trace.select import NAMES
+from slimagent.traces import Trace
 
 root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
 scope = click.option(

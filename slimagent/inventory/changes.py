@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 
-from slimagent.model import Change, ChangeKind, Inventory
+from slimagent.model import Inventory
 from slimagent.paths import sort_key
+from slimagent.traces import Change, ChangeKind
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
-from slimagent.model import Trace
 from slimagent.results import CheckResult, Outcome
+from slimagent.traces import Trace
 
 FAILED_STEP = "failed-step"
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model import Access, ChangeKind, How, Inventory, Loader, Missed, Owners, Reason, Trace, Verdict
+from slimagent.model import Inventory, Loader, Missed, Owners, Reason, Verdict
 from slimagent.path_rules import PathRules
 from slimagent.paths import join, name, to_text
 from slimagent.plan.closure import ContentReader
@@ -15,6 +15,7 @@ from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
+from slimagent.traces import Access, ChangeKind, How, Trace
 
 _KEEP = Verdict.KEEP
 # The strongest first: of several accesses that lead to one file, that one is its reason.

@@ -6,49 +6,39 @@ default container and in a build step.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
 import socket
 import subprocess
 import threading
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import psutil
-
 from slimagent.errors import UnavailableError
 from slimagent.model import User
 from slimagent.trace import kernel
+from slimagent.trace.family import Family
 from slimagent.trace.filter import build
 from slimagent.trace.record import combine
 from slimagent.trace.supervise import Supervisor, unblock_all_signals
 from slimagent.trace.watcher import Mask, Observed
-
-_GRACE = 3.0  # seconds between SIGTERM and SIGKILL for what a step left behind
+from slimagent.traces import BlindSpot
 
 
 class Seccomp:
     """Watch by seccomp user notification. `mask` tells which paths are to look as if they did not exist."""
 
     name = "seccomp"
-    blind_spots = (
-        "processes that the agent did not start",
-        "interpreters of programs and scripts, which the kernel opens itself",
-    )
+    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
     def __init__(self, mask: Mask | None = None) -> None:
         self._mask = mask
         self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._family = Family()
         self._step = -1
         self._observed: Observed | None = None
-        self._before: set[int] = set()
-        self._was_subreaper = False
         self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
 
     @staticmethod
@@ -77,17 +67,14 @@ class Seccomp:
         return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
 
     def __enter__(self) -> Seccomp:
-        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
-        # Daemons must stay descendants: Yama lets a process read only those (ptrace_scope 1).
-        self._was_subreaper = kernel.is_subreaper()
-        kernel.prctl(kernel.SET_SUBREAPER, 1)
+        self._family.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.finish()
-        kernel.prctl(kernel.SET_SUBREAPER, int(self._was_subreaper))
+        self._family.__exit__()
 
     def step(self, name: str) -> int:
         """Begin a step. What an earlier step left running is attributed to the present one."""
@@ -119,18 +106,15 @@ class Seccomp:
         program = build(machine)
 
         def enter() -> None:
-            _enter(theirs, machine.seccomp, program, self.no_new_privileges, user)
+            _enter(theirs, machine.seccomp, program, self.no_new_privileges)
 
         thread.start()
         self._supervisors.append((supervisor, thread))
         try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of any fork beside threads; the child only makes system calls until it executes.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process = subprocess.Popen(
-                    list(argv), env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr,
-                    start_new_session=new_session, preexec_fn=enter,
-                )  # fmt: skip
+            return self._family.spawn(
+                argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr,
+                new_session=new_session, enter=enter,
+            )  # fmt: skip
         except subprocess.SubprocessError as error:
             raise UnavailableError(
                 f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
@@ -138,72 +122,24 @@ class Seccomp:
             ) from None
         finally:
             theirs.close()
-        self._processes[process.pid] = process
-        return process
+
+    def reap(self) -> None:
+        """Collect orphans that became our children."""
+        self._family.reap()
 
     def finish(self) -> Observed:
         """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""
         if self._observed is None:
-            stopped = self._stop_leftovers()
+            stopped = self._family.stop(lambda: not any(thread.is_alive() for _, thread in self._supervisors))
             for _, thread in self._supervisors:
                 thread.join()
-            self.reap()
+            self._family.reap()
             self._observed = combine((supervisor.record for supervisor, _ in self._supervisors), stopped)
         return self._observed
 
-    def _leftovers(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if child.pid not in self._before and _lives(child)
-        ]
 
-    def _stop_leftovers(self) -> tuple[str, ...]:
-        stopped: dict[int, str] = {}
-        deadline = time.monotonic() + _GRACE
-        asked: set[int] = set()
-        while any(thread.is_alive() for _, thread in self._supervisors):
-            leftovers = self._leftovers()
-            for process in leftovers:
-                with contextlib.suppress(psutil.Error):
-                    stopped.setdefault(process.pid, " ".join(process.cmdline()) or process.name())
-                    if time.monotonic() > deadline:
-                        process.kill()
-                    elif process.pid not in asked:
-                        asked.add(process.pid)
-                        process.terminate()
-            self.reap()
-            time.sleep(0.02)
-        return tuple(stopped.values())
-
-    def reap(self) -> None:
-        """Collect orphans that became our children, so that a long run does not fill the table of processes."""
-        for child in psutil.Process().children():
-            if child.pid in self._before or _lives(child):
-                continue
-            if child.pid in self._processes:
-                self._processes[child.pid].poll()
-            elif _watched(child.pid):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(child.pid, os.WNOHANG)
-
-
-def _watched(process: int) -> bool:
-    """Whether it has a filter more than we have; what else this process started is not ours to collect."""
-    with contextlib.suppress(OSError):
-        return kernel.status(process).filters > kernel.status().filters
-    return False
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
-def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool, user: User | None) -> None:
-    """In the child, between fork and exec: take the filter, hand its listener to the parent, become the user."""
+def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:
+    """In the child, between fork and exec: take the filter, hand its listener to the parent."""
     unblock_all_signals()
     try:
         if no_new_privileges:
@@ -214,12 +150,6 @@ def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges
         raise
     socket.send_fds(theirs, [b"0"], [listener])
     os.close(listener)
-    if user is not None:
-        os.setgroups(user.groups)
-        os.setgid(user.gid)
-        os.setuid(user.uid)
-        # A process that changed its user is unreadable until it executes; its execution is to be seen.
-        kernel.prctl(kernel.SET_DUMPABLE, 1)
 
 
 def _receive_and_serve(supervisor: Supervisor, ours: socket.socket) -> None:

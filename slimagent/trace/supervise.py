@@ -13,13 +13,13 @@ import os
 import select
 import signal
 
-from slimagent.model import How
 from slimagent.trace import kernel
 from slimagent.trace.filter import X32_BIT
 from slimagent.trace.record import Record
 from slimagent.trace.syscalls import O_CREAT, O_PATH, Call, Deed, Machine
 from slimagent.trace.tasks import Tasks
 from slimagent.trace.watcher import Mask
+from slimagent.traces import How
 
 _SLASH = ord("/")
 _LOOKED_UP, _OPENED, _EXECUTED, _LISTED = map(int, (How.LOOKED_UP, How.OPENED, How.EXECUTED, How.LISTED))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from slimagent.model import How, Loss, User
+from slimagent.model import User
+from slimagent.traces import BlindSpot, How, Loss
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,7 +33,8 @@ class Watcher(Protocol):
     """A backend: ready on entry, `spawn` as often as wanted, `finish` tells all. Nothing is left behind after exit."""
 
     name: str
-    blind_spots: tuple[str, ...]
+    blind_spots: tuple[BlindSpot, ...]
+    no_new_privileges: bool  # whether the processes cannot gain rights (PR_SET_NO_NEW_PRIVS of prctl(2))
 
     @staticmethod
     def unavailable() -> str | None:
@@ -60,6 +62,9 @@ class Watcher(Protocol):
         new_session: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a watched process; arguments as in `subprocess.Popen`. Raises OSError as Popen does."""
+
+    def reap(self) -> None:
+        """Collect orphans that ended, for who waits for a long command."""
 
     def finish(self) -> Observed:
         """Stop what still runs, and hand over what was seen. Later calls return the same."""

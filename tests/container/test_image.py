@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slimagent import documents
-from slimagent.model import Trace
+from slimagent.traces import Trace
 from tests.container.conftest import AGENT, Image
 
 pytestmark = pytest.mark.container

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from slimagent.model import How
 from slimagent.paths import from_text, to_text
 from slimagent.trace import kernel
+from slimagent.traces import How
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SECONDS = 60

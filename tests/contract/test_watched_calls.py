@@ -12,7 +12,7 @@ import pytest
 from file_calls import ENVIRONMENT, FileCalls, below, missed, parse
 
 import slimagent
-from slimagent.model import How
+from slimagent.traces import How
 
 # mount(2) of a file system without a device is given a word for one; it reads like a relative path.
 WORDS = {"cwd/none"}
