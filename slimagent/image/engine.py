@@ -23,6 +23,7 @@ ENGINES = ("docker", "podman")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHORT = 120.0  # seconds: longer than any answer of an engine that lives
 _CHUNK = 1 << 20  # bytes
+_PATIENCE = 0.2  # seconds until a signal is noticed that came at a bad moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +94,19 @@ class Engine:
         argv = [self._program, "start", "--attach", name]
         with _child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stderr is not None and process.stdout is not None  # noqa: S101  # for the type checker
-            errors = process.stderr
-            reader = threading.Thread(target=_each_line, args=(errors, say), name="errors", daemon=True)
-            reader.start()
+            output = _Reader("output", process.stdout, lambda line: None)
+            errors = _Reader("errors", process.stderr, say)
             try:
-                output = process.stdout.read()
+                output.wait()
+                errors.wait()
                 status = process.wait()
             except BaseException:
                 process.kill()
                 raise
             finally:
-                reader.join()  # the stream it reads is closed after this block
-        return status, output
+                output.join()  # the streams are closed after this block
+                errors.join()
+        return status, b"".join(output.lines)
 
     def remove_container(self, name: str) -> None:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""
@@ -202,9 +204,29 @@ def _child(argv: list[str], *, stdin: int, stdout: int) -> Iterator[subprocess.P
             raise
 
 
-def _each_line(stream: IO[bytes], say: Callable[[bytes], None]) -> None:
-    for line in stream:
-        say(line)
+class _Reader(threading.Thread):
+    """Reads a stream to its end, and hands on each line."""
+
+    def __init__(self, name: str, stream: IO[bytes], say: Callable[[bytes], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.lines: list[bytes] = []
+        self._stream = stream
+        self._say = say
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream:
+            self.lines.append(line)
+            self._say(line)
+
+    def wait(self) -> None:
+        """Wait for the end of the stream, and let signals through.
+
+        Not in one blocking call: a signal that comes just before one only waits for it to return (signal, "Execution
+        of Python signal handlers"), and this one may last an hour.
+        """
+        while self.is_alive():
+            self.join(_PATIENCE)
 
 
 class _Counted:
