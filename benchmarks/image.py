@@ -60,7 +60,7 @@ def traced(options: argparse.Namespace, out: Path) -> float:
     """Seconds of the command under trace, as the trace has them."""
     agent(options, out, "trace", "--quiet", "-o", "/out/trace.json", *as_user(options), "--", *options.command)
     trace = json.loads((out / "trace.json").read_bytes())
-    return float(trace["steps"][0]["seconds"])
+    return float(trace["runs"][0]["steps"][0]["seconds"])
 
 
 def whole(options: argparse.Namespace, out: Path) -> dict[str, object]:

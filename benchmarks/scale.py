@@ -84,6 +84,9 @@ class Clock:
         """No check is run here."""
         return contextlib.nullcontext()
 
+    def watching(self) -> None:
+        """It does not."""
+
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """No check is run here."""
 
@@ -110,9 +113,9 @@ def measure(tree: str, trace: str, level: str, profile: str, hot: int = 0) -> di
     session = pipeline.also_excluded(session, traced.excluded)
     inventory = pipeline.inspect(session, clock)
     own = fingerprint(inventory)  # outside of the phases: planning takes its own
-    traced = replace(traced, before=own, after=own)
+    traced = replace(traced, before=own)
     accepted = frozenset({FAILED_STEP, *(loss.kind for loss in traced.losses)})
-    made = pipeline.plan(session, traced, digest(data), level, accepted, clock, inventory)
+    made = pipeline.plan(session, traced, (digest(data),), level, accepted, clock, inventory)
     with clock.phase("encode"):
         encoded = documents.encode_plan(made)
     return {

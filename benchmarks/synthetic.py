@@ -24,7 +24,7 @@ from synthetic_part import Part
 
 from slimagent import documents
 from slimagent.results import CheckResult, Outcome
-from slimagent.traces import Access, Change, ChangeKind, How, Trace
+from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace
 
 TREE, TRACE = "root", "trace.json"
 SEED = 20_240_501
@@ -144,26 +144,31 @@ def _trace(made: Made) -> Trace:
     for path, how, there in made.accesses:
         found[path] = (how | found.get(path, (0, there))[0], there)
     step = CheckResult(name="command", kind="command", outcome=Outcome.PASSED, seconds=1.0, status=0)
-    return Trace(
+    run = Run(
+        identity="0" * 64,
         tool="synthetic",
         backend="synthetic",
+        passed_over=(),
         blind_spots=(),
-        architecture="x86_64",
         kernel="",
         user="root",
         no_new_privileges=False,
         profiles=("base",),
-        scopes=(b"/",),
-        excluded=(),
-        before="",
         after="",
         steps=(step,),
+        losses=(),
+    )
+    return Trace(
+        before="",
+        scopes=(b"/",),
+        excluded=(),
+        architecture="x86_64",
+        runs=(run,),
         accesses=tuple(
             Access(path=path.encode(), how=How(how), steps=(0,), found=there)
             for path, (how, there) in sorted(found.items())
         ),
         changes=tuple(Change(path=path.encode(), kind=ChangeKind.CREATED, mtime_ns=0) for path in sorted(made.created)),
-        losses=(),
     )
 
 

@@ -121,7 +121,7 @@ class _Making:
         traced = pipeline.trace(session, Steps(checks=workload.watched()), self._reporter)
         _require_passed(traced.trace.steps)
         made = pipeline.plan(
-            session, traced.trace, digest(traced.data), "file", frozenset(), self._reporter, traced.inventory
+            session, traced.trace, (digest(traced.data),), "file", frozenset(), self._reporter, traced.inventory
         )
         kept = os.path.join(self._work, "kept")
         goal = pipeline.Target(folder=os.fsencode(kept))
@@ -173,6 +173,9 @@ class _Silent:
 
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
         return self.reporter.phase(name, unit)
+
+    def watching(self) -> None:
+        self.reporter.watching()
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         pass

@@ -6,7 +6,9 @@ as the byte it was. Decoding refuses what it does not understand, and never gues
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
@@ -16,7 +18,7 @@ from slimagent.plan_document import decode_plan as decode_plan
 from slimagent.plan_document import encode_plan as encode_plan
 from slimagent.plan_document import get_change, noted, put_change, put_paths, texts
 from slimagent.results import CheckResult, Comparison, Item, Outcome
-from slimagent.traces import Access, BlindSpot, How, Loss, Trace
+from slimagent.traces import Access, BlindSpot, How, Loss, Run, Trace
 
 TRACE, RECEIPT = "slimagent/trace", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
@@ -69,64 +71,131 @@ def _get_loss(place: Place) -> Loss:
 
 _HOW_WORDS = {How.LOOKED_UP: "looked-up", How.OPENED: "opened", How.EXECUTED: "executed", How.LISTED: "listed"}
 _WORD_HOWS = {word: how for how, word in _HOW_WORDS.items()}
+_Use = tuple[int, tuple[int, ...], bool]  # how, steps, found; an `IntFlag` is slow as a key
 
 
 def encode_trace(trace: Trace) -> bytes:
-    """A trace as bytes. Rows of `accesses` are [path, [what was done], [steps], found]."""
-    words = {how: [word for each, word in _HOW_WORDS.items() if each & how] for how in map(How, range(1, 16))}
+    """A trace as bytes.
+
+    Rows of `uses` are [[what was done], [steps], found], each once; rows of `accesses` are [path, index into uses].
+    """
+    uses: dict[_Use, int] = {}
+    for _, how, steps, found in trace.accesses:
+        uses.setdefault((int(how), steps, found), len(uses))
     body = {
-        "tool": trace.tool,
-        "backend": trace.backend,
-        "blind_spots": [spot.value for spot in trace.blind_spots],
+        "before": trace.before,
         "architecture": trace.architecture,
-        "kernel": trace.kernel,
-        "user": trace.user,
-        "no_new_privileges": trace.no_new_privileges,
-        "profiles": list(trace.profiles),
         "scopes": put_paths(trace.scopes),
         "excluded": put_paths(trace.excluded),
-        "before": trace.before,
-        "after": trace.after,
-        "losses": [_put_loss(loss) for loss in trace.losses],
-        "steps": [_put_result(step) for step in trace.steps],
+        "runs": [_put_run(run) for run in trace.runs],
     }
-    rows = ([to_text(each.path), words[each.how], list(each.steps), each.found] for each in trace.accesses)
-    return dump(TRACE, body, {"changes": map(put_change, trace.changes), "accesses": rows})
+    return dump(
+        TRACE,
+        body,
+        {
+            "changes": map(put_change, trace.changes),
+            "uses": map(_put_use, uses),
+            "accesses": ([to_text(path), uses[int(how), steps, found]] for path, how, steps, found in trace.accesses),
+        },
+    )
 
 
-def decode_trace(data: bytes, document: str = "trace") -> Trace:
-    """Bytes as a trace. Raises DocumentError."""
+def decode_trace(data: bytes, document: str = "trace", known: dict[str, bytes] | None = None) -> Trace:
+    """Bytes as a trace. Raises DocumentError.
+
+    `known` holds the paths of traces that were decoded before, by how they are written, and takes those of this one:
+    traces of one image share most of theirs.
+    """
     place = load(data, TRACE, document)
+    runs = place["runs"].each(_get_run)
     return Trace(
+        before=place["before"].text(),
+        architecture=place["architecture"].text(),
+        scopes=place["scopes"].each(Place.path),
+        excluded=place["excluded"].each(Place.path),
+        runs=runs,
+        accesses=_accesses(place, sum(len(run.steps) for run in runs), {} if known is None else known),
+        changes=place["changes"].rows(get_change),
+    )
+
+
+def identified(trace: Trace) -> Trace:
+    """The trace of one run, whose identity is the digest of everything else that the trace says."""
+    (run,) = trace.runs
+    nameless = replace(trace, runs=(replace(run, identity=""),))
+    identity = hashlib.sha256(encode_trace(nameless)).hexdigest()
+    return replace(trace, runs=(replace(run, identity=identity),))
+
+
+def _put_run(run: Run) -> dict[str, Any]:
+    return {
+        "identity": run.identity,
+        "tool": run.tool,
+        "backend": run.backend,
+        "passed_over": [{"backend": backend, "why": why} for backend, why in run.passed_over],
+        "blind_spots": [spot.value for spot in run.blind_spots],
+        "kernel": run.kernel,
+        "user": run.user,
+        "no_new_privileges": run.no_new_privileges,
+        "profiles": list(run.profiles),
+        "after": run.after,
+        "losses": [_put_loss(loss) for loss in run.losses],
+        "steps": [_put_result(step) for step in run.steps],
+    }
+
+
+def _get_run(place: Place) -> Run:
+    return Run(
+        identity=place["identity"].text(),
         tool=place["tool"].text(),
         backend=place["backend"].text(),
+        passed_over=place["passed_over"].each(lambda each: (each["backend"].text(), each["why"].text())),
         blind_spots=place["blind_spots"].each(lambda each: each.member(BlindSpot)),
-        architecture=place["architecture"].text(),
         kernel=place["kernel"].text(),
         user=place["user"].text(),
         no_new_privileges=place["no_new_privileges"].boolean(),
         profiles=texts(place["profiles"]),
-        scopes=place["scopes"].each(Place.path),
-        excluded=place["excluded"].each(Place.path),
-        before=place["before"].text(),
         after=place["after"].text(),
-        steps=place["steps"].each(_get_result),
-        accesses=place["accesses"].rows(_get_access),
-        changes=place["changes"].rows(get_change),
         losses=place["losses"].each(_get_loss),
+        steps=place["steps"].each(_get_result),
     )
 
 
-def _get_access(row: Any) -> Access:
-    path, words, steps, found = cells(row, 4)
-    if not isinstance(words, list):
-        raise TypeError(f"{words!r} is not a list of words")
-    how = How(0)
-    for word in words:
-        how |= _WORD_HOWS[string(word)]
-    if not how or not isinstance(found, bool):
-        raise ValueError("an access needs what was done, and whether it was found")
-    return Access(path=absolute(path), how=how, steps=indices(steps), found=found)
+def _put_use(use: _Use) -> list[Any]:
+    how, steps, found = use
+    return [[word for each, word in _HOW_WORDS.items() if each & how], list(steps), found]
+
+
+def _accesses(place: Place, steps: int, known: dict[str, bytes]) -> tuple[Access, ...]:
+    """The accesses of a trace that has so many steps."""
+
+    def get_use(row: Any) -> tuple[How, tuple[int, ...], bool]:
+        words, at_steps, found = cells(row, 3)
+        if not isinstance(words, list):
+            raise TypeError(f"{words!r} is not a list of words")
+        how = How(0)
+        for word in words:
+            how |= _WORD_HOWS[string(word)]
+        if not how or not isinstance(found, bool):
+            raise ValueError("a use needs what was done, and whether it was found")
+        if max(indices(at_steps), default=-1) >= steps:
+            raise ValueError(f"there is no step {max(at_steps)}")
+        return how, indices(at_steps), found
+
+    uses = place["uses"].rows(get_use)
+    count = len(uses)
+
+    def get_access(row: Any) -> Access:
+        text, use = row  # a merge takes in millions of these: no call that can be spared
+        path = known.get(text)
+        if path is None:
+            path = known[text] = absolute(text)
+        if type(use) is not int or not 0 <= use < count:
+            raise ValueError(f"there is no use {use!r}")
+        how, at_steps, found = uses[use]
+        return Access(path, how, at_steps, found)
+
+    return place["accesses"].rows(get_access)
 
 
 # Receipt, verification, checks
@@ -187,6 +256,8 @@ def encode_verification(verification: Verification) -> bytes:
         "tool": verification.tool,
         "plan": verification.plan,
         "how": verification.how,
+        "backend": verification.backend,
+        "blind_spots": [spot.value for spot in verification.blind_spots],
         "passed": verification.passed,
         "losses": [_put_loss(loss) for loss in verification.losses],
         "missed": [{"path": to_text(missed.path), "steps": list(missed.steps)} for missed in verification.missed],
@@ -206,6 +277,8 @@ def decode_verification(data: bytes, document: str = "verification") -> Verifica
         tool=place["tool"].text(),
         plan=place["plan"].text(),
         how=place["how"].text(),
+        backend=place["backend"].text(),
+        blind_spots=place["blind_spots"].each(lambda each: each.member(BlindSpot)),
         passed=place["passed"].boolean(),
         steps=place["steps"].each(_get_result),
         comparisons=place["comparisons"].each(

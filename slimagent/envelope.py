@@ -18,7 +18,7 @@ VERSIONS = {
     "slimagent/trace": 3,
     "slimagent/plan": 3,
     "slimagent/receipt": 3,
-    "slimagent/verification": 2,
+    "slimagent/verification": 3,
     "slimagent/checks": 2,
 }
 _BATCH = 1000  # rows

@@ -14,11 +14,11 @@ from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import Session, environment, user_named
 from slimagent.trace.foreground import foreground
-from slimagent.trace.select import select
+from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher
 from slimagent.traces import BlindSpot
 
-COMMAND_STEP = "command"
+COMMAND_STEP, ATTACHED_STEP = "command", "attached"
 
 
 class Reporter(Protocol):
@@ -30,16 +30,23 @@ class Reporter(Protocol):
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
         """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
 
+    def watching(self) -> None:
+        """What other processes do is recorded from now on, until somebody asks us to end."""
+
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """A check has ended; `before` is how the same one ended on the image as it was, if that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """What a session exercises the image with: its profile's checks, then a command of the user's."""
+    """What a session exercises the image with: its profile's checks, then a command of the user's.
+
+    With `until_signal` others do so at last, until we are asked to end.
+    """
 
     checks: tuple[CheckSpec, ...] = ()
     command: tuple[str, ...] = ()
+    until_signal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,7 @@ class Watched:
     results: tuple[CheckResult, ...]
     observed: Observed
     backend: str
+    passed_over: tuple[tuple[str, str], ...]
     blind_spots: tuple[BlindSpot, ...]
     no_new_privileges: bool
     status: int
@@ -98,7 +106,9 @@ def watch(
     before: Sequence[CheckResult] = (),
 ) -> Watched:
     """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
-    watcher = select(session.backend, masked)
+    choice = choose(session.backend, masks=masked is not None, attaches=session.attach)
+    folders = tuple(dict.fromkeys((*session.scopes, *session.volumes)))
+    watcher = choice.watcher(masked, folders, attach=session.attach)
     results: list[CheckResult] = []
     status, interrupted = 0, False
     with watcher:
@@ -111,11 +121,15 @@ def watch(
             result, interrupted = _run_command(watcher, session, steps.command)
             results.append(result)
             status = result.status or 0
+        if steps.until_signal and not interrupted:
+            watcher.step(ATTACHED_STEP)
+            results.append(_attend(watcher, reporter))
         observed = watcher.finish()
     return Watched(
         results=tuple(results),
         observed=observed,
-        backend=watcher.name,
+        backend=choice.name,
+        passed_over=choice.passed_over,
         blind_spots=watcher.blind_spots,
         no_new_privileges=watcher.no_new_privileges,
         status=status,
@@ -144,3 +158,18 @@ def _run_command(watcher: Watcher, session: Session, command: tuple[str, ...]) -
         detail=f"exit status {status}: {' '.join(command)}",
     )
     return result, front.asked_to_end
+
+
+def _attend(watcher: Watcher, reporter: Reporter) -> CheckResult:
+    started = time.monotonic()
+    with foreground() as front:
+        reporter.watching()
+        number = front.until_asked_to_end(watcher.reap)
+    return CheckResult(
+        name=ATTACHED_STEP,
+        kind="attached",
+        outcome=Outcome.PASSED,
+        seconds=time.monotonic() - started,
+        status=0,
+        detail=f"watched until {number.name}",
+    )

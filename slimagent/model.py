@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.results import CheckResult, Comparison
-from slimagent.traces import Change, Loss
+from slimagent.traces import BlindSpot, Change, Loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +148,20 @@ class Strip(NamedTuple):
     saves: int
 
 
+class Caution(NamedTuple):
+    """What stays only because the trace cannot see lookups: so many files, links and the like, of so many bytes."""
+
+    paths: int
+    size: int
+
+
+class Step(NamedTuple):
+    """A step that was traced, and the identity of the run that it was part of (see `traces.Run`)."""
+
+    name: str
+    run: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
@@ -157,6 +171,7 @@ class Plan:
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
     `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
     files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
+    `caution` is None for a trace that sees lookups.
     """
 
     tool: str
@@ -167,7 +182,7 @@ class Plan:
     fingerprints: tuple[str, ...]
     traces: tuple[str, ...]
     accepted: tuple[str, ...]
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
     reasons: tuple[Reason, ...]
     entries: tuple[Entry, ...]
     changes: tuple[Change, ...]
@@ -178,6 +193,7 @@ class Plan:
     problems: tuple[tuple[bytes, str], ...] = ()
     strips: tuple[Strip, ...] = ()
     unstripped: tuple[tuple[bytes, str], ...] = ()
+    caution: Caution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +249,16 @@ class Missed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone)."""
+    """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
+
+    A `backend` that is blind to lookups cannot tell what was looked for in vain: `missed` is then empty, and no proof.
+    """
 
     tool: str
     plan: str
     how: str
+    backend: str
+    blind_spots: tuple[BlindSpot, ...]
     passed: bool
     steps: tuple[CheckResult, ...]
     comparisons: tuple[Comparison, ...]

@@ -5,34 +5,31 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from slimagent import __version__, apply, documents
+from slimagent import apply, documents
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
 from slimagent.inventory.accounts import login_shells
-from slimagent.inventory.changes import changes
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint, lasting
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
 from slimagent.model import Inventory, Missed, Plan, Receipt, Verification
-from slimagent.paths import USUAL_PATH, Resolver, normalise, within_any
+from slimagent.paths import USUAL_PATH, normalise
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.results import CheckResult
-from slimagent.session import Session, require_readable, user_name
-from slimagent.trace.select import select
-from slimagent.trace.watcher import Observed
-from slimagent.traces import Access, Trace
-from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
+from slimagent.session import Session, require_readable
+from slimagent.trace.select import choose
+from slimagent.traces import Trace
+from slimagent.tracing import TOOL, read_link, recorded
+from slimagent.verify.compare import compare, dropped_paths, mask, missed, united, unproved
 
-TOOL = f"slimagent {__version__}"
 STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
@@ -56,81 +53,32 @@ def inspect(session: Session, reporter: Reporter, what: str = "scan the image") 
 
 def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
     """Run the steps watched, and put down what they needed and what they did to the image."""
-    select(session.backend)  # say at once if nothing can be watched here
+    choose(session.backend, attaches=session.attach)  # say at once if nothing can be watched here
     if before is None:
         before = inspect(session, reporter)
     with reporter.phase("run under trace"):
         watched = watch(session, steps, reporter)
     after = inspect(session, reporter, "scan again")
     with reporter.phase("write down the trace"):
-        result = Trace(
-            tool=TOOL,
-            backend=watched.backend,
-            blind_spots=watched.blind_spots,
-            architecture=platform.machine(),
-            kernel=platform.release(),
-            user=user_name(session.user),
-            no_new_privileges=watched.no_new_privileges,
-            profiles=session.profile.parts,
-            scopes=session.scopes,
-            excluded=session.excluded,
-            before=fingerprint(before),
-            after=fingerprint(after),
-            steps=watched.results,
-            accesses=tuple(_accesses(watched.observed, before, session)),
-            changes=changes(before, after),
-            losses=watched.observed.losses,
-        )
+        result = recorded(watched, session, before, after)
         data = documents.encode_trace(result)
     return Traced(trace=result, data=data, inventory=after, status=watched.status, interrupted=watched.interrupted)
-
-
-def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
-    """Accesses to the image itself, sorted: other file systems, the agent and places out of scope are left out."""
-    outside = (*sorted(before.mount_points), *session.excluded)
-    resolver = Resolver(_link_reader(before))
-    found: dict[bytes, Access] = {}
-    for path, (how, steps) in observed.accesses.items():
-        end = resolver.resolve(path).end
-        if end is None or within_any(end, outside):
-            continue
-        if not within_any(path, session.scopes):
-            if not within_any(end, session.scopes):
-                continue
-            path = end
-        known = found.get(path)  # by its own name, and over links from outside
-        if known is not None:
-            how, steps = how | known.how, tuple(sorted({*steps, *known.steps}))
-        found[path] = Access(path=path, how=how, steps=steps, found=end in before.index)
-    yield from (found[path] for path in sorted(found))
-
-
-def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
-    """Links as the inventory knows them, and from the disk for what lies outside its scopes."""
-    if inventory.scopes == (b"/",):
-        return inventory.link
-    return lambda path: inventory.link(path) if within_any(path, inventory.scopes) else read_link(path)
-
-
-def read_link(path: bytes) -> bytes | None:
-    """The target of the symbolic link at `path` on this disk, or None."""
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def plan(
     session: Session,
     traced: Trace,
-    trace_digest: str,
+    trace_digests: tuple[str, ...],
     level: str,
     accepted: frozenset[str],
     reporter: Reporter,
     inventory: Inventory | None = None,
     missed: tuple[Missed, ...] = (),
 ) -> Plan:
-    """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides."""
+    """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides.
+
+    `trace_digests` name the documents that the trace was made of.
+    """
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
@@ -141,7 +89,7 @@ def plan(
         made = decide(
             Evidence(
                 trace=traced,
-                trace_digest=trace_digest,
+                trace_digests=trace_digests,
                 inventory=inventory,
                 fingerprint=fingerprint(inventory),
                 contents=contents,
@@ -283,6 +231,7 @@ def verify(
             f"{there} of {len(dropped)} dropped files are still there: the image is neither whole nor slim",
             "run `slimagent apply --in-place` again to finish it, or verify in a new container of the image",
         )
+    baseline = united(baseline)
     is_dropped = mask(dropped_paths(made, STILL_LISTED) if there else dropped, read_link)
     with reporter.phase("run again on the slim image"):
         watched = watch(session, steps, reporter, is_dropped if there else None, baseline)
@@ -292,6 +241,8 @@ def verify(
         tool=TOOL,
         plan=plan_digest,
         how="masked" if there else "in-place",
+        backend=watched.backend,
+        blind_spots=watched.blind_spots,
         passed=not watched.interrupted
         and not any(each.worse for each in comparisons)
         and not unproved(baseline, watched.results),
@@ -330,7 +281,7 @@ def run(
     step failed or was interrupted.
     """
     whole = Whole()
-    select(session.backend)
+    choose(session.backend, masks=proof == "masked")
     if target.oci is not None:
         apply.require_possible(target.oci, session.scopes)
     before = inspect(session, reporter)
@@ -340,7 +291,7 @@ def run(
     whole.trace = traced.trace
     save("trace.json", traced.data)
     _admit_run(traced, accepted)
-    made = plan(session, traced.trace, digest(traced.data), level, accepted, reporter, traced.inventory)
+    made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
     whole.plan = made
     data = documents.encode_plan(made)
     plan_digest = digest(data)

@@ -10,7 +10,7 @@ from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
 from slimagent.errors import DocumentError
-from slimagent.model import Edit, Entry, Package, Plan, PlannedPackage, Reason, Strip, Verdict
+from slimagent.model import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
 from slimagent.paths import to_text
 from slimagent.traces import Change, ChangeKind
 
@@ -58,7 +58,7 @@ def encode_plan(plan: Plan) -> bytes:
         "fingerprints": list(plan.fingerprints),
         "traces": list(plan.traces),
         "accepted": list(plan.accepted),
-        "steps": list(plan.steps),
+        "caution": None if plan.caution is None else plan.caution._asdict(),
     }
     return dump(
         PLAN,
@@ -70,6 +70,7 @@ def encode_plan(plan: Plan) -> bytes:
             "strips": ([to_text(path), saves] for path, saves in plan.strips),
             "unstripped": ([to_text(path), why] for path, why in plan.unstripped),
             "edits": ([to_text(edit.path), edit.kind, list(edit.keys)] for edit in plan.edits),
+            "steps": map(list, plan.steps),
             "reasons": map(_put_reason, plan.reasons),
             "packages": map(_put_package, plan.packages),
             "further": ([at, list(owners)] for at, owners in plan.further),
@@ -89,6 +90,17 @@ def _put_reason(reason: Reason) -> dict[str, Any]:
     if reason.package is not None:
         row["package"] = reason.package
     return row
+
+
+def _get_caution(place: Place) -> Caution | None:
+    if place.value is None:
+        return None
+    return Caution(place["paths"].integer(), place["size"].integer())
+
+
+def _get_step(row: Any) -> Step:
+    name, run = cells(row, 2)
+    return Step(string(name), string(run))
 
 
 def _get_reason(row: Any) -> Reason:
@@ -185,7 +197,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         fingerprints=texts(place["fingerprints"]),
         traces=texts(place["traces"]),
         accepted=texts(place["accepted"]),
-        steps=texts(place["steps"]),
+        steps=place["steps"].rows(_get_step),
         reasons=reasons,
         entries=place["entries"].rows(entry),
         changes=place["changes"].rows(get_change),
@@ -196,5 +208,6 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         problems=place["problems"].rows(noted),
         strips=place["strips"].rows(_get_strip),
         unstripped=place["unstripped"].rows(noted),
+        caution=_get_caution(place["caution"]),
     )
     return _sound(made, document)

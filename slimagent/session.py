@@ -27,7 +27,7 @@ class Session:
     """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image.
 
     `volumes` are folders that the image declares as such: an engine mounts a copy of what the image has there, which is
-    part of the image all the same.
+    part of the image all the same. `attach`: what every process does counts, not only what we start.
     """
 
     root: bytes = b"/"
@@ -38,6 +38,7 @@ class Session:
     env: dict[str, str] = field(default_factory=dict)
     cwd: str = "/"
     backend: str = "auto"
+    attach: bool = False
     profile: Profile = field(default_factory=lambda: Profile(name="base", description=""))
 
 

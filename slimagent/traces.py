@@ -6,7 +6,8 @@ Paths are `bytes` as in `model`. Frozen, slotted, keyword-only; no I/O and no JS
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from slimagent.results import CheckResult
 
@@ -20,9 +21,11 @@ class How(enum.IntFlag):
     LISTED = 8  # opened as a directory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """One path that the traced processes asked for; `found` tells whether the image had it."""
+class Access(NamedTuple):
+    """One path that the traced processes asked for; `found` tells whether the image had it.
+
+    A trace has tens of thousands of them, and they are made for every trace of a merge.
+    """
 
     path: bytes
     how: How
@@ -67,27 +70,73 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """Evidence: which paths the steps needed, what the run changed, and what could not be seen.
+class Run:
+    """One run under a watcher: how it was watched, how its steps ended, and what could not be seen of it.
 
-    `before` and `after` are fingerprints of the image around the run (see `inventory.fingerprint`), which was seen
-    without `excluded`: the agent's own files and its output. `profiles` are the names, or files, of the profiles that
-    it was made with: their rules hold for a plan from it, too.
+    `identity` is the SHA-256, in hexadecimal, of everything that this run's own trace says (`documents.identified`
+    takes it): a merge knows the run by it. `passed_over` are the backends that were not taken, each with why.
+    `profiles` are the names, or files, of the profiles it was made with. `after` is the image's fingerprint at its end.
     """
 
+    identity: str
     tool: str
     backend: str
+    passed_over: tuple[tuple[str, str], ...]
     blind_spots: tuple[BlindSpot, ...]
-    architecture: str
     kernel: str
     user: str
     no_new_privileges: bool
     profiles: tuple[str, ...]
-    scopes: tuple[bytes, ...]
-    excluded: tuple[bytes, ...]
-    before: str
     after: str
     steps: tuple[CheckResult, ...]
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Evidence: which paths the steps of one run or of several needed, and what the runs changed.
+
+    `before` is the fingerprint of the image that all runs began with (see `inventory.fingerprint`), which was seen
+    without `excluded`: the agent's own files and its output. `runs` are sorted by identity; the steps of an access
+    are indices into `steps`, those of all runs in their order.
+    """
+
+    before: str
+    scopes: tuple[bytes, ...]
+    excluded: tuple[bytes, ...]
+    architecture: str
+    runs: tuple[Run, ...]
     accesses: tuple[Access, ...]
     changes: tuple[Change, ...]
-    losses: tuple[Loss, ...]
+
+    @property
+    def steps(self) -> tuple[CheckResult, ...]:
+        """The steps of all runs."""
+        return tuple(step for run in self.runs for step in run.steps)
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What all runs could not see, summed by kind; the example is the first run's that has one."""
+        whole: dict[str, Loss] = {}
+        for loss in (loss for run in self.runs for loss in run.losses):
+            known = whole.get(loss.kind)
+            whole[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
+        return tuple(whole[kind] for kind in sorted(whole))
+
+    @property
+    def blind_spots(self) -> tuple[BlindSpot, ...]:
+        """What the backend of at least one run cannot see."""
+        return tuple(spot for spot in BlindSpot if any(spot in run.blind_spots for run in self.runs))
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles of all runs, whose rules hold for a plan, too. Their order is that of the names, run by run:
+
+        of two profiles that contradict each other the later one holds, and that must not depend on an identity.
+        """
+        return tuple(dict.fromkeys(name for names in sorted({run.profiles for run in self.runs}) for name in names))
+
+    @property
+    def afters(self) -> tuple[str, ...]:
+        """The fingerprints of the image as the runs left it."""
+        return tuple(dict.fromkeys(run.after for run in self.runs))

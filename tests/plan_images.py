@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from slimagent.plan.evidence import Evidence
 from slimagent.plan.explain import Explainer
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CruftRule, KeepRule, Rules
-from slimagent.traces import Access, Change, How, Trace
+from slimagent.traces import Access, Change, How, Run, Trace
 
 STEP = CheckResult(name="smoke", kind="command", outcome=Outcome.PASSED, seconds=1.0, status=0)
 
@@ -88,23 +89,37 @@ def trace_for(inventory: Inventory, accesses: Iterable[Access], changes: tuple[C
     """A trace of the image as it is, with one step that passed."""
     mark = fingerprint(inventory)
     return Trace(
-        tool="slimagent test",
-        backend="seccomp",
-        blind_spots=(),
-        architecture="x86_64",
-        kernel="6.18",
-        user="root",
-        no_new_privileges=True,
-        profiles=(),
+        before=mark,
         scopes=inventory.scopes,
         excluded=(),
-        before=mark,
-        after=mark,
-        steps=(STEP,),
+        architecture="x86_64",
+        runs=(run_of((STEP,), mark),),
         accesses=tuple(accesses),
         changes=changes,
-        losses=(),
     )
+
+
+def run_of(steps: tuple[CheckResult, ...], after: str, **more: Any) -> Run:
+    """A run with nothing to say but its steps, and `more`."""
+    said: dict[str, Any] = {
+        "identity": "1" * 64,
+        "tool": "slimagent test",
+        "backend": "seccomp",
+        "passed_over": (),
+        "blind_spots": (),
+        "kernel": "6.18",
+        "user": "root",
+        "no_new_privileges": True,
+        "profiles": (),
+        "losses": (),
+    }
+    return Run(**{**said, **more}, after=after, steps=steps)
+
+
+def with_run(trace: Trace, **changed: Any) -> Trace:
+    """The trace of one run with something else in that run."""
+    (run,) = trace.runs
+    return replace(trace, runs=(replace(run, **changed),))
 
 
 def evidence_for(
@@ -119,9 +134,9 @@ def evidence_for(
     trace = trace_for(inventory, whole, changes)
     return Evidence(
         trace=trace,
-        trace_digest="0" * 64,
+        trace_digests=("0" * 64,),
         inventory=inventory,
-        fingerprint=trace.after,
+        fingerprint=trace.before,
         contents=Contents(inventory.root),
         loader=loader(inventory),
         rules=Rules(keep=rules, budget=0),
@@ -225,7 +240,7 @@ def plan_of(
     made = replace(
         evidence,
         owners=owners(evidence.inventory, (reader(packages),)),
-        trace=replace(evidence.trace, steps=steps),
+        trace=with_run(evidence.trace, steps=steps),
         rules=rules if rules is not None else Rules(),
         search=SEARCH,
         shells=shells,

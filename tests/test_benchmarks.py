@@ -196,9 +196,10 @@ def test_benchmark_measures_each_phase_and_cleans_up(tmp_path: Path) -> None:
 
 def test_benchmark_measures_a_tree_whose_trace_is_of_another_image(image: Path, tmp_path: Path) -> None:
     trace = json.loads((image / "trace.json").read_bytes())
-    trace["before"] = trace["after"] = "0" * 64
-    trace["losses"] = [{"kind": "foreign-architecture", "count": 1, "example": "x"}]
-    trace["steps"][0]["outcome"] = "failed"
+    (run,) = trace["runs"]
+    trace["before"] = run["after"] = "0" * 64
+    run["losses"] = [{"kind": "foreign-architecture", "count": 1, "example": "x"}]
+    run["steps"][0]["outcome"] = "failed"
     (tmp_path / "trace.json").write_text(json.dumps(trace))
     before = digest((tmp_path / "trace.json").read_bytes())
     arguments = ("--tree", image / "root", "--trace", tmp_path / "trace.json", "--repeat", "1", "--level", "file")

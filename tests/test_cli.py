@@ -286,7 +286,7 @@ def _forbid_seccomp(number: int) -> Callable[[], None]:
 @pytest.mark.parametrize("verb", [("trace", "-o", "t.json"), ("run", "--out", "out")])
 def test_a_kernel_without_seccomp(scope: Path, verb: tuple[str, ...], number: int) -> None:
     """Status 4 with the reason and what is needed; the command is not started, no document is written."""
-    arguments = (*verb, "--quiet", "--scope", scope, "--", "touch", scope / "ran")
+    arguments = (*verb, "--quiet", "--backend", "seccomp", "--scope", scope, "--", "touch", scope / "ran")
     done = slimagent(*arguments, cwd=scope.parent, preexec_fn=_forbid_seccomp(number))
     reason = {errno.ENOSYS: "no seccomp filters", errno.EPERM: "seccomp profile", errno.EINVAL: "user notification"}
     assert_error(done, 4, "nothing can be traced here; seccomp: ", reason[number], "Linux 5.5")
@@ -380,7 +380,7 @@ def open_folder() -> Iterator[Path]:
 _AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
-import difflib, slimagent.cli.main, rich.console
+import difflib, slimagent.cli.main, slimagent.trace.seccomp, rich.console
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.argv = ["slimagent", *sys.argv[1:]]

@@ -20,6 +20,7 @@ TEXTS = st.text(max_size=12)
 PATHS = st.binary(max_size=16).map(lambda name: b"/" + name.replace(b"\0", b"\xff"))
 SECONDS = st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
 STEPS = st.lists(st.integers(0, 40), max_size=3).map(tuple)
+HOWS = st.integers(1, 15).map(traces.How)
 
 
 def tuples(of: st.SearchStrategy[Any], size: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -43,28 +44,47 @@ RESULTS = st.builds(
 )
 LOSSES = st.builds(traces.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
 CHANGES = st.builds(traces.Change, path=PATHS, kind=members(traces.ChangeKind), mtime_ns=INTEGERS)
-ACCESSES = st.builds(
-    traces.Access, path=PATHS, how=st.integers(1, 15).map(traces.How), steps=STEPS, found=st.booleans()
-)
-TRACES = st.builds(
-    traces.Trace,
+RUNS = st.builds(
+    traces.Run,
+    identity=TEXTS,
     tool=TEXTS,
     backend=TEXTS,
+    passed_over=tuples(st.tuples(TEXTS, TEXTS)),
     blind_spots=tuples(members(traces.BlindSpot)),
-    architecture=TEXTS,
     kernel=TEXTS,
     user=TEXTS,
     no_new_privileges=st.booleans(),
     profiles=tuples(TEXTS),
-    scopes=tuples(PATHS),
-    excluded=tuples(PATHS),
-    before=TEXTS,
     after=TEXTS,
     steps=tuples(RESULTS),
-    accesses=tuples(ACCESSES),
-    changes=tuples(CHANGES),
     losses=tuples(LOSSES),
 )
+
+
+@st.composite
+def recorded(draw: st.DrawFn) -> traces.Trace:
+    """A trace of several runs whose accesses are in steps that there are."""
+    runs = draw(tuples(RUNS))
+    steps = st.sampled_from(range(sum(len(run.steps) for run in runs)) or (None,))
+    accesses = st.builds(
+        traces.Access,
+        path=PATHS,
+        how=HOWS,
+        steps=st.lists(steps, max_size=3).map(lambda found: tuple(each for each in found if each is not None)),
+        found=st.booleans(),
+    )
+    return traces.Trace(
+        before=draw(TEXTS),
+        scopes=draw(tuples(PATHS)),
+        excluded=draw(tuples(PATHS)),
+        architecture=draw(TEXTS),
+        runs=runs,
+        accesses=draw(tuples(accesses)),
+        changes=draw(tuples(CHANGES)),
+    )
+
+
+TRACES = recorded()
 PACKAGES = st.builds(
     model.Package,
     kind=TEXTS,
@@ -100,6 +120,8 @@ VERIFICATIONS = st.builds(
     tool=TEXTS,
     plan=TEXTS,
     how=TEXTS,
+    backend=TEXTS,
+    blind_spots=tuples(members(traces.BlindSpot)),
     passed=st.booleans(),
     steps=tuples(RESULTS),
     comparisons=tuples(
@@ -171,7 +193,7 @@ def plans(draw: st.DrawFn) -> model.Plan:
         fingerprints=draw(tuples(TEXTS)),
         traces=draw(tuples(TEXTS)),
         accepted=draw(tuples(TEXTS)),
-        steps=draw(tuples(TEXTS)),
+        steps=draw(tuples(st.builds(model.Step, name=TEXTS, run=TEXTS))),
         reasons=tuple(reasons),
         entries=entries,
         changes=draw(tuples(CHANGES)),
@@ -219,23 +241,28 @@ RESULT = results.CheckResult(
 ACCESS = traces.Access(path=b"/usr/lib/latin1-\xe9", how=traces.How.OPENED, steps=(0,), found=True)
 LOSS = traces.Loss(kind="overflow", count=3, example="/x")
 CHANGE = traces.Change(path=b"/new", kind=traces.ChangeKind.CREATED, mtime_ns=0)
-TRACE = traces.Trace(
+RUN = traces.Run(
+    identity="cc",
     tool="slimagent 0",
     backend="seccomp",
+    passed_over=(("fanotify", "it needs CAP_SYS_ADMIN"),),
     blind_spots=(traces.BlindSpot.KERNEL_OPENS,),
-    architecture="x86_64",
     kernel="6.18",
     user="jovyan",
     no_new_privileges=True,
     profiles=("base",),
-    scopes=(b"/",),
-    excluded=(b"/agent",),
-    before="aa",
     after="bb",
     steps=(RESULT,) * 4,
+    losses=(LOSS,),
+)
+TRACE = traces.Trace(
+    before="aa",
+    scopes=(b"/",),
+    excluded=(b"/agent",),
+    architecture="x86_64",
+    runs=(RUN,),
     accesses=(ACCESS,) * 18,
     changes=(CHANGE,),
-    losses=(LOSS,),
 )
 REASON = model.Reason(
     verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
@@ -250,7 +277,7 @@ PLAN = model.Plan(
     fingerprints=("aa", "bb"),
     traces=("cc",),
     accepted=("overflow",),
-    steps=("imports",),
+    steps=(model.Step("imports", "dd"),),
     reasons=(REASON, dataclasses.replace(REASON, verdict=model.Verdict.DROP)),
     entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2, 0)),
     changes=(CHANGE,),
@@ -286,6 +313,8 @@ VERIFICATION = model.Verification(
     tool="slimagent 0",
     plan="dd",
     how="masked",
+    backend="seccomp",
+    blind_spots=(traces.BlindSpot.KERNEL_OPENS,),
     passed=False,
     steps=(RESULT,),
     comparisons=(
@@ -406,9 +435,17 @@ def test_a_wrong_value_at_any_place_is_refused_or_kept_as_it_is(kind: Kind) -> N
             value = read_or_refuse(kind, data)
             if value is None:
                 continue
-            said, understood = orjson.loads(data), orjson.loads(kind.encode(value))
+            said, understood = resolved(orjson.loads(data)), resolved(orjson.loads(kind.encode(value)))
             for key in said.keys() - {"seconds"}:
                 assert understands(said[key], understood[key]), (place, wrong)
+
+
+def resolved(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with each access's use in place of its index: one that no access has says nothing."""
+    if "uses" in document:
+        document["accesses"] = [[path, document["uses"][use]] for path, use in document["accesses"]]
+        del document["uses"]
+    return document
 
 
 def understands(said: Any, understood: Any) -> bool:
@@ -440,20 +477,26 @@ def test_a_missing_member_is_refused(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("kind", "place", "wrong", "named"),
     [
-        ("trace", ("steps", 3, "outcome"), "perfect", "steps[3].outcome"),
-        ("trace", ("steps", 0, "items", 1), ["x", "odd", ""], "steps[0].items[1]"),
-        ("trace", ("accesses", 17), ["relative", ["opened"], [0], True], "accesses[17]"),
-        ("trace", ("accesses", 2), ["/a", ["touched"], [0], True], "accesses[2]"),
-        ("trace", ("accesses", 3), ["/a", [], [0], True], "accesses[3]"),
-        ("trace", ("accesses", 4), ["/a", ["opened"], [-1], True], "accesses[4]"),
+        ("trace", ("runs", 0, "steps", 3, "outcome"), "perfect", "runs[0].steps[3].outcome"),
+        ("trace", ("runs", 0, "steps", 0, "items", 1), ["x", "odd", ""], "runs[0].steps[0].items[1]"),
+        ("trace", ("accesses", 17), ["relative", 0], "accesses[17]"),
+        ("trace", ("accesses", 2), ["/a", 1], "accesses[2]"),
+        ("trace", ("accesses", 3), ["/a", -1], "accesses[3]"),
+        ("trace", ("uses", 0), [["touched"], [0], True], "uses[0]"),
+        ("trace", ("uses", 0), [[], [0], True], "uses[0]"),
+        ("trace", ("uses", 0), [["opened"], [-1], True], "uses[0]"),
+        ("trace", ("uses", 0), [["opened"], [4], True], "uses[0]"),
+        ("trace", ("uses", 0), [["opened"], [0], 1], "uses[0]"),
         ("trace", ("changes", 0), ["/a", "created"], "changes[0]"),
-        ("trace", ("losses", 0, "count"), 1.5, "losses[0].count"),
+        ("trace", ("runs", 0, "losses", 0, "count"), 1.5, "runs[0].losses[0].count"),
         ("trace", ("scopes", 0), "usr", "scopes[0]"),
-        ("trace", ("no_new_privileges",), 0, "no_new_privileges"),
+        ("trace", ("runs", 0, "no_new_privileges"), 0, "runs[0].no_new_privileges"),
         ("plan", ("reasons", 1, "verdict"), "perhaps", "reasons[1]"),
         ("plan", ("entries", 1), ["/x", 2, 0, 0, -1], "entries[1]"),
         ("plan", ("entries", 1), ["/x", -1, 0, 0, -1], "entries[1]"),
         ("plan", ("entries", 1), ["/x", 0, 0, 0], "entries[1]"),
+        ("plan", ("steps", 0), ["imports"], "steps[0]"),
+        ("plan", ("steps", 0, 1), 7, "steps[0]"),
         ("plan", ("packages", 0), ["dpkg", "vim"], "packages[0]"),
         ("plan", ("packages", 1, 5), 0, "packages[1]"),
         ("plan", ("packages", 1, 3), "usr", "packages[1]"),
@@ -539,7 +582,9 @@ def test_text_that_is_not_unicode_is_written_as_its_bytes() -> None:
     step = dataclasses.replace(
         RESULT, detail="ls caf\udce9", items=(dataclasses.replace(RESULT.items[0], name="\udcff"),)
     )
-    trace = documents.decode_trace(documents.encode_trace(dataclasses.replace(TRACE, steps=(step,))))
+    trace = documents.decode_trace(
+        documents.encode_trace(dataclasses.replace(TRACE, runs=(dataclasses.replace(RUN, steps=(step,)),)))
+    )
     assert trace.steps[0].detail == "ls caf\\xe9"
     assert trace.steps[0].items[0].name == "\\xff"
     receipt = dataclasses.replace(RECEIPT, left_alone=((b"/y", "caf\udce9"),))

@@ -20,7 +20,7 @@ from slimagent.errors import UsageError
 from slimagent.results import Outcome
 from slimagent.trace.foreground import foreground, shell_status
 from slimagent.trace.seccomp import Seccomp
-from slimagent.trace.select import select as select_backend
+from slimagent.trace.select import choose
 from slimagent.traces import Trace
 
 COUNTING = """
@@ -223,8 +223,10 @@ def test_the_backend_of_a_name_or_the_best() -> None:
     """`auto` takes what works here; an unknown name is refused with those known."""
     if (reason := Seccomp.unavailable()) is not None:
         pytest.skip(reason)
-    assert isinstance(select_backend("auto"), Seccomp)
-    assert isinstance(select_backend("seccomp"), Seccomp)
+    best = choose()
+    assert (best.name, [name for name, _ in best.passed_over]) == ("seccomp", ["fanotify", "inotify"])
+    assert isinstance(best.watcher(), Seccomp)
+    assert choose("seccomp").passed_over == ()
     with pytest.raises(UsageError, match="no backend 'psychic'") as refusal:
-        select_backend("psychic")
+        choose("psychic")
     assert "seccomp" in refusal.value.hint

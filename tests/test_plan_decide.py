@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_images import STEP, access, evidence_for, files_kept, link, paths_with, plan_for, reason, write
+from plan_images import STEP, access, evidence_for, files_kept, link, paths_with, plan_for, reason, with_run, write
 
 from slimagent.errors import RefusedError
 from slimagent.model import Verdict
@@ -169,7 +169,12 @@ def test_a_plan_names_its_evidence(tmp_path: Path) -> None:
     trace = replace(evidence.trace, before="b" * 64)
     plan = decide(replace(evidence, trace=trace, accepted=frozenset({"z", "a"})), "file")
     assert plan.fingerprints == ("b" * 64, evidence.fingerprint)
-    assert (plan.traces, plan.accepted, plan.steps, plan.level) == (("0" * 64,), ("a", "z"), ("smoke",), "file")
+    assert (plan.traces, plan.accepted, plan.steps, plan.level) == (
+        ("0" * 64,),
+        ("a", "z"),
+        (("smoke", "1" * 64),),
+        "file",
+    )
 
 
 def test_odd_names_are_paths_like_others(tmp_path: Path) -> None:
@@ -203,7 +208,7 @@ LOSSES = (
 def test_a_loss_is_refused_by_its_name(tmp_path: Path) -> None:
     """The message names each kind that nobody accepted, the hint the option that accepts it; status 3."""
     evidence = evidence_for(tmp_path)
-    trace = replace(evidence.trace, losses=LOSSES)
+    trace = with_run(evidence.trace, losses=LOSSES)
     with pytest.raises(RefusedError) as refusal:
         decide(replace(evidence, trace=trace, accepted=frozenset({"queue-overflow"})), "file")
     assert refusal.value.exit_status == 3
@@ -216,14 +221,14 @@ def test_accepted_losses_pass_and_are_written_down(tmp_path: Path) -> None:
     """A plan from a lossy trace says which losses were accepted."""
     evidence = evidence_for(tmp_path)
     accepted = frozenset({"queue-overflow", "unreadable-path"})
-    plan = decide(replace(evidence, trace=replace(evidence.trace, losses=LOSSES), accepted=accepted), "file")
+    plan = decide(replace(evidence, trace=with_run(evidence.trace, losses=LOSSES), accepted=accepted), "file")
     assert plan.accepted == ("queue-overflow", "unreadable-path")
 
 
 def test_a_failed_step_is_refused_unless_accepted(tmp_path: Path) -> None:
     """A step that failed saw less than it should: its name is in the message, its option in the hint."""
     failed = replace(STEP, name="notebooks", outcome=Outcome.FAILED, status=1)
-    trace = replace(evidence_for(tmp_path).trace, steps=(STEP, failed))
+    trace = with_run(evidence_for(tmp_path).trace, steps=(STEP, failed))
     with pytest.raises(RefusedError, match="notebooks") as refusal:
         admit(trace, frozenset())
     assert refusal.value.hint.endswith(f"--accept-loss {FAILED_STEP}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plan_images import Installed, access, plan_for, plan_of, write
 
-from slimagent.model import Entry, Package, Plan, PlannedPackage, Reason, Verdict
+from slimagent.model import Entry, Package, Plan, PlannedPackage, Reason, Step, Verdict
 from slimagent.plan.explain import Explainer, sentence
 from slimagent.rules import KeepRule
 from slimagent.traces import How
@@ -25,7 +25,7 @@ def plan_with(*reasons: Reason) -> Plan:
         fingerprints=("a",),
         traces=("b",),
         accepted=(),
-        steps=("one", "two", "three", "four"),
+        steps=tuple(Step(name, "r" * 64) for name in ("one", "two", "three", "four")),
         reasons=reasons,
         entries=tuple(Entry(b"/%d" % at, at, 0, 0) for at in range(len(reasons))),
         changes=(),
@@ -64,7 +64,23 @@ def test_dropped_ruled_and_unknown_paths_are_explained(tmp_path: Path) -> None:
 
 def test_many_steps_are_counted() -> None:
     """Three are named, the others counted."""
-    assert sentence(keep("opened", steps=(0, 1, 2, 3)), ("a", "b", "c", "d")) == "opened in a, b, c and 1 more"
+    steps = tuple(Step(name, "r" * 64) for name in "abcd")
+    assert sentence(keep("opened", steps=(0, 1, 2, 3)), steps) == "opened in a, b, c and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ((0,), "smoke of run aaaaaaaa"),
+        ((0, 3), "smoke of 2 runs"),
+        ((0, 1, 2, 3), "smoke of all 3 runs, page"),
+        ((1,), "page"),
+    ],
+)
+def test_a_step_that_several_runs_have_says_of_which(at: tuple[int, ...], expected: str) -> None:
+    """Each step's name is there once: with its run, or with how many; alone where no other run has such a step."""
+    steps = (Step("smoke", "a" * 64), Step("page", "a" * 64), Step("smoke", "b" * 64), Step("smoke", "c" * 64))
+    assert sentence(keep("opened", steps=at), steps) == f"opened in {expected}"
 
 
 def test_an_odd_name_is_shown_as_text() -> None:
@@ -174,4 +190,4 @@ ON_THE_WAY = "a symbolic link on the way to what was asked for"
 )
 def test_reasons_in_words(told: Reason, expected: str) -> None:
     """What a rule says is told as it is."""
-    assert sentence(told, ("one",)) == expected
+    assert sentence(told, (Step("one", "r" * 64),)) == expected

@@ -19,6 +19,7 @@ from plan_images import (
     reader,
     reason,
     staying,
+    with_run,
     write,
 )
 
@@ -254,7 +255,7 @@ def test_what_was_not_exercised_is_protected(tmp_path: Path, check: str, outcome
         made = replace(
             inventory,
             owners=owners(inventory.inventory, (reader(packages),)),
-            trace=replace(inventory.trace, steps=steps),
+            trace=with_run(inventory.trace, steps=steps),
             rules=evidence,
             accepted=frozenset({"failed-step"}),
         )

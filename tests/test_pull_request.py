@@ -27,7 +27,7 @@ RECEIPT = Receipt(
     layers=(Layer(component="system", digest="d", diff_id="i", size=2_000_000, paths=30),),
 )  # fmt: skip
 VERIFICATION = Verification(
-    tool="slimagent 0", plan="p", how="in-place", passed=True, steps=(), losses=(),
+    tool="slimagent 0", plan="p", how="in-place", backend="seccomp", blind_spots=(), passed=True, steps=(), losses=(),
     missed=(Missed(path=b"/x", steps=("a",)),),
     comparisons=(
         Comparison(name="imports", before=PASSED, after=PASSED, detail=""),

@@ -203,7 +203,7 @@ def test_a_verification_in_a_few_lines() -> None:
     """How it was proved, what is worse, what was missed and by which steps, what could not be seen."""
     step = CheckResult(name="smoke", kind="command", outcome=FAILED, seconds=1)
     verification = Verification(
-        tool="t", plan="p", how="masked", passed=False, steps=(step,),
+        tool="t", plan="p", how="masked", backend="seccomp", blind_spots=(), passed=False, steps=(step,),
         comparisons=(Comparison(name="smoke", before=PASSED, after=FAILED, detail="exit status 1"),),
         missed=tuple(Missed(path=b"/gone%d" % at, steps=("smoke", "other")) for at in range(12)),
         losses=(Loss(kind="unreadable-path", count=2, example="open"),),

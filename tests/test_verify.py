@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from plan_images import plan_for, write
 
 from slimagent.model import Missed
-from slimagent.pipeline import read_link
 from slimagent.results import CheckResult, Comparison, Item, Outcome
 from slimagent.traces import Change, ChangeKind
+from slimagent.tracing import read_link
 from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED

@@ -75,6 +75,7 @@ class Workload:
             self._call("--version"),
             self._call("--help"),
             self._terminal(*planning),
+            self._call("merge", self._at("trace.json"), "-o", self._at("merged.json")),
             self._call("explain", plan, used),
             *(self._call("apply", plan, to, self._at("slim" + to)) for to in ("--tar", "--to")),
             self._call("check", "--profile", self._at("profile.toml"), "-o", self._at("checks.json")),

@@ -39,7 +39,7 @@ def check(
     """Run a profile's checklist; exit 1 if a check failed, or with --baseline if something got worse."""
     for path in filter(None, (output, report)):
         options.require_writable(path)
-    chosen = options.chosen_profile(profile, (), user)
+    chosen = options.chosen_profile(profile, False, user)
     specs = _specs(chosen, only)
     known = () if baseline is None else documents.decode_checks(read(baseline), baseline)
     before = tuple(each for each in known if not only or any(each.name == spec.name for spec in specs))

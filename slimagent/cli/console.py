@@ -71,6 +71,10 @@ class Console:
         with self._status(what, counted=True):
             yield
 
+    def watching(self) -> None:
+        """Say that the watch has begun, also with --quiet: who starts the work waits for this line."""
+        click.echo("slimagent: watching every process; end it with SIGINT or SIGTERM", err=True)
+
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """Show a check that has ended: a line for it, as `check_lines` gives it, and those of what failed in it."""
         if self._quiet:

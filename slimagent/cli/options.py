@@ -12,7 +12,7 @@ from slimagent import checks, profiles
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.cli.wishes import Decorator, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
-from slimagent.exercise import COMMAND_STEP, Steps
+from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Steps
 from slimagent.files import read
 from slimagent.paths import normalise, within
 from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
@@ -79,6 +79,7 @@ def session(
     scopes: tuple[str, ...] = (),
     user: str | None = None,
     backend: str = "auto",
+    attach: bool = False,
     profile: Profile | None = None,
     wished: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
@@ -101,6 +102,7 @@ def session(
         env=environment(whom),
         cwd=os.getcwd(),
         backend=backend,
+        attach=attach,
         profile=chosen if wished is None else with_wishes(chosen, wished),
         volumes=() if image is None else tuple(normalise(os.fsencode(each)) for each in image.volumes),
     )
@@ -111,23 +113,25 @@ def read_image(path: str | None) -> ImageConfig | None:
     return None if path is None else read_image_config(read(path), path)
 
 
-def steps(profile: Profile, command: tuple[str, ...], also: tuple[str, ...] = ()) -> Steps:
-    """What to exercise the image with: a profile's checks, further command lines, and a command.
+def steps(
+    profile: Profile, command: tuple[str, ...], also: tuple[str, ...] = (), *, until_signal: bool = False
+) -> Steps:
+    """What to exercise the image with: a profile's checks, further command lines, a command, then others.
 
     Raises UsageError for nothing at all, and for a check that cannot be run.
     """
     specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
-    if not specs and not command:
+    if not specs and not command and not until_signal:
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
     for spec in specs:
         checks.validate(spec)
-        if command and spec.name == COMMAND_STEP:
+        if (command and spec.name == COMMAND_STEP) or (until_signal and spec.name == ATTACHED_STEP):
             raise UsageError(
-                f"a check of profile {profile.name} is named {spec.name!r}, as the command is", "rename it"
+                f"a check of profile {profile.name} is named {spec.name!r}, as a step of ours is", "rename it"
             )
-    return Steps(checks=specs, command=command)
+    return Steps(checks=specs, command=command, until_signal=until_signal)
 
 
 def _also(line: str) -> CheckSpec:
@@ -135,23 +139,23 @@ def _also(line: str) -> CheckSpec:
     return CheckSpec(kind="command", name=line, seconds=SECONDS, parameters={"shell": line})
 
 
-def chosen_profile(name: str | None, command: tuple[str, ...], user: str | None) -> Profile:
-    """The profile asked for; without a name only the base rules beside a command, and `auto` with no command."""
+def chosen_profile(name: str | None, exercised: bool, user: str | None) -> Profile:
+    """The profile asked for; without a name only the base rules where something exercises the image, else `auto`."""
     if name is None:
-        name = "base" if command else "auto"
+        name = "base" if exercised else "auto"
     if name == "auto":
         whom = user_named(user)
         return profiles.detect(environment(whom))
     return profiles.load(name)
 
 
-def profile_of(evidence: Trace, document: str) -> Profile:
+def profile_of(evidence: Trace) -> Profile:
     """The profile that a trace was made with, whose rules hold for its plan. Raises UsageError if it is not here."""
     try:
         return profiles.together(evidence.profiles)
     except SlimagentError as error:
         raise UsageError(
-            f"{document} was made with profile {', '.join(evidence.profiles)}: {error.message}",
+            f"the trace was made with profile {', '.join(evidence.profiles)}: {error.message}",
             "name the profile whose rules hold with --profile",
         ) from None
 

@@ -11,13 +11,14 @@ from slimagent import documents, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.cli.wishes import wishes
-from slimagent.files import digest, read, write
+from slimagent.files import read, write
 from slimagent.report.text import plan_summary
 from slimagent.rules import Rules
+from slimagent.tracing import merged
 
 
 @click.command()
-@click.argument("trace", metavar="TRACE")
+@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.root, options.scope, options.level, options.profile, wishes, options.accept)
 @options.image_config
 @click.option(
@@ -28,7 +29,7 @@ from slimagent.rules import Rules
 @click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
 @options.quiet
 def plan(
-    trace: str,
+    traces: tuple[str, ...],
     root: str,
     scopes: tuple[str, ...],
     level: str | None,
@@ -40,12 +41,13 @@ def plan(
     output: str,
     quiet: bool,
 ) -> int:
-    """Decide from TRACE what the image can lose, with a reason for every path."""
+    """Decide from TRACE what the image can lose, with a reason for every path. Several traces count as one."""
     options.require_writable(output)
-    data = read(trace)
-    evidence = documents.decode_trace(data, trace)
+    console = Console(quiet=quiet)
+    reading = Console(quiet=quiet or len(traces) == 1)
+    evidence, digests = merged(((trace, read(trace)) for trace in traces), reading)
     missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
-    chosen = options.profile_of(evidence, trace) if profile is None else options.chosen_profile(profile, (), None)
+    chosen = options.profile_of(evidence) if profile is None else options.chosen_profile(profile, False, None)
     its_level = options.chosen_level(level, chosen)
     chosen = replace(chosen, user="")  # nothing is run
     session = options.session(
@@ -53,12 +55,11 @@ def plan(
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
         profile=chosen,
         wished=wished,
-        outputs=tuple(map(os.fsencode, (output, trace))),
+        outputs=tuple(map(os.fsencode, (output, *sorted(set(traces))))),
         image=options.read_image(image_config),
     )
     session = pipeline.also_excluded(session, evidence.excluded)
-    console = Console(quiet=quiet)
-    made = pipeline.plan(session, evidence, digest(data), its_level, frozenset(accepted), console, missed=missed)
+    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, missed=missed)
     write(output, documents.encode_plan(made))
     if not quiet:
         click.echo("\n".join(plan_summary(made)))

@@ -75,7 +75,7 @@ def run(
     Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
     in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
-    chosen = options.chosen_profile(profile, command or also, user)
+    chosen = options.chosen_profile(profile, bool(command or also), user)
     steps = options.steps(chosen, command, also)
     folder = os.fsencode(os.path.abspath(out))
     session = options.session(

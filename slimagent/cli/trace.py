@@ -9,6 +9,7 @@ import click
 from slimagent import pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.errors import UsageError
 from slimagent.files import write
 from slimagent.results import Outcome
 
@@ -16,6 +17,8 @@ from slimagent.results import Outcome
 @click.command(context_settings={"ignore_unknown_options": False})
 @options.together(options.profile, options.user, options.scope, options.backend, options.also)
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
+@click.option("--attach", is_flag=True, help="Record what every process does, not only what COMMAND does (fanotify).")
+@click.option("--until-signal", is_flag=True, help="With --attach: go on until SIGINT or SIGTERM.")
 @options.quiet
 @options.command
 def trace(
@@ -25,17 +28,26 @@ def trace(
     backend: str,
     also: tuple[str, ...],
     output: str,
+    attach: bool,
+    until_signal: bool,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
     """Run COMMAND (and a profile's checks) and record every file it asks for.
 
-    Returns COMMAND's exit status; the trace is written all the same.
+    Returns COMMAND's exit status; the trace is written all the same. With --attach --until-signal other processes
+    do the work: services that somebody else has started, and what `docker exec` runs.
     """
+    if until_signal and not attach:
+        raise UsageError(
+            "--until-signal without --attach would wait, and record nothing", "add --attach, or a command to run"
+        )
     options.require_writable(output)
-    chosen = options.chosen_profile(profile, command or also, user)
-    steps = options.steps(chosen, command, also)
-    session = options.session(scopes=scopes, user=user, backend=backend, profile=chosen, outputs=(os.fsencode(output),))
+    chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)
+    steps = options.steps(chosen, command, also, until_signal=until_signal)
+    session = options.session(
+        scopes=scopes, user=user, backend=backend, attach=attach, profile=chosen, outputs=(os.fsencode(output),)
+    )
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
     return traced.status or int(any(step.outcome is Outcome.FAILED for step in traced.trace.steps))

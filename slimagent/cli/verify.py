@@ -41,7 +41,7 @@ def verify(
     data = read(plan)
     made = documents.decode_plan(data, plan)
     baseline = documents.decode_trace(read(trace), trace)
-    chosen = options.chosen_profile(profile, command or also, user)
+    chosen = options.chosen_profile(profile, bool(command or also), user)
     session = options.session(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )

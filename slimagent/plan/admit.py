@@ -6,27 +6,43 @@ from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
 from slimagent.results import CheckResult, Outcome
-from slimagent.traces import Trace
+from slimagent.traces import Loss, Run, Trace
 
 FAILED_STEP = "failed-step"
 
 
 def admit(trace: Trace, accepted: frozenset[str]) -> None:
     """Refuse evidence with a hole in it. Raises RefusedError that names the losses nobody accepted."""
-    losses = [
-        f"{loss.kind} ({loss.count} times, as {loss.example})" for loss in trace.losses if loss.kind not in accepted
-    ]
+    losses = [loss for loss in trace.losses if loss.kind not in accepted]
     if losses:
-        kinds = " ".join(f"--accept-loss {loss.kind}" for loss in trace.losses if loss.kind not in accepted)
+        kinds = " ".join(f"--accept-loss {loss.kind}" for loss in losses)
         raise RefusedError(
-            f"the trace has losses: {'; '.join(losses)}", f"trace again, or plan all the same with {kinds}"
+            f"the trace has losses: {'; '.join(_shown(loss, trace) for loss in losses)}",
+            f"trace again, or plan all the same with {kinds}",
         )
-    failed = [step.name for step in trace.steps if useless(step)]
+    failed: dict[str, list[Run]] = {}
+    for run in trace.runs:
+        for name in {step.name: None for step in run.steps if useless(step)}:
+            failed.setdefault(name, []).append(run)
     if failed and FAILED_STEP not in accepted:
+        names = ", ".join(f"{name}{_whose(runs, trace)}" for name, runs in failed.items())
         raise RefusedError(
-            f"a traced step failed, so that its evidence is not whole: {', '.join(failed)}",
+            f"a traced step failed, so that its evidence is not whole: {names}",
             f"mend the step, or plan all the same with --accept-loss {FAILED_STEP}",
         )
+
+
+def _shown(loss: Loss, trace: Trace) -> str:
+    runs = [run for run in trace.runs if any(each.kind == loss.kind for each in run.losses)]
+    return f"{loss.kind} ({loss.count} times, as {loss.example}){_whose(runs, trace)}"
+
+
+def _whose(runs: Sequence[Run], trace: Trace) -> str:
+    """Of which of several runs something is said: by whom, under what, and the identity as `explain` shows it."""
+    if len(trace.runs) == 1:
+        return ""
+    first, more = runs[0], f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    return f" in run {first.identity[:8]} of {first.user} under {first.backend}{more}"
 
 
 def useless(step: CheckResult) -> bool:

@@ -8,9 +8,10 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.model import Entry, Inventory, Owners, Plan, Reason, Verdict
+from slimagent.model import Entry, Inventory, Owners, Plan, Reason, Step, Verdict
 from slimagent.paths import parent
 from slimagent.plan.admit import admit, fit
+from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
 from slimagent.plan.evidence import (
     Evidence,
@@ -38,7 +39,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     Raises RefusedError for a trace with a loss or a failed step that nobody accepted, and for another image.
     """
     admit(evidence.trace, evidence.accepted)
-    fit(evidence.fingerprint, (evidence.trace.before, evidence.trace.after), "the trace was made")
+    fit(evidence.fingerprint, (evidence.trace.before, *evidence.trace.afters), "the trace was made")
     owners = evidence.owners if evidence.owners is not None else _nobody(evidence.inventory)
     keeper = Keeper(evidence.inventory, owners)
     compiling = is_compiling(evidence)
@@ -52,6 +53,47 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     levels.need_packages(keeper)
     levels.keep_rest(keeper)
     closure = Closure(keeper, evidence.contents, evidence.loader, levels.cruft)
+    cautious = Cautious(keeper, levels, evidence.trace)
+    more = True
+    while more:
+        _settle(keeper, levels, closure, bound, progress)
+        if not cautious.keep_more():
+            _keep_free(keeper, levels)
+            more = cautious.keep_more()
+    _drop_rest(keeper, levels)
+    stripped, unstripped = strips(keeper, evidence)
+    return Plan(
+        tool=f"slimagent {__version__}",
+        level=level,
+        root=evidence.inventory.root,
+        scopes=evidence.inventory.scopes,
+        excluded=evidence.excluded,
+        fingerprints=tuple(dict.fromkeys((evidence.trace.before, *evidence.trace.afters))),
+        traces=evidence.trace_digests,
+        accepted=tuple(sorted(evidence.accepted)),
+        steps=tuple(Step(step.name, run.identity) for run in evidence.trace.runs for step in run.steps),
+        entries=tuple(_entries(keeper, evidence)),
+        changes=evidence.trace.changes,
+        unresolved=tuple(closure.unresolved),
+        packages=planned_packages(keeper),
+        reasons=tuple(keeper.reasons),
+        further=further(owners),
+        edits=edits(keeper, levels),
+        problems=tuple(owners.problems),
+        strips=stripped,
+        unstripped=unstripped,
+        caution=cautious.cost(),
+    )
+
+
+def _settle(
+    keeper: Keeper,
+    levels: Levels,
+    closure: Closure,
+    bound: dict[int, str],
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Keep what the packages that stay keep, and what that drags in, until nothing is added."""
 
     def settle() -> None:
         while keeper.queue or keeper.expand:
@@ -64,30 +106,6 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     settle()
     for _ in levels.keep_optional(keeper, closure.weight):
         settle()
-    _keep_free(keeper, levels)
-    _drop_rest(keeper, levels)
-    stripped, unstripped = strips(keeper, evidence)
-    return Plan(
-        tool=f"slimagent {__version__}",
-        level=level,
-        root=evidence.inventory.root,
-        scopes=evidence.inventory.scopes,
-        excluded=evidence.excluded,
-        fingerprints=tuple(dict.fromkeys((evidence.trace.before, evidence.trace.after))),
-        traces=(evidence.trace_digest,),
-        accepted=tuple(sorted(evidence.accepted)),
-        steps=tuple(step.name for step in evidence.trace.steps),
-        entries=tuple(_entries(keeper, evidence)),
-        changes=evidence.trace.changes,
-        unresolved=tuple(closure.unresolved),
-        packages=planned_packages(keeper),
-        reasons=tuple(keeper.reasons),
-        further=further(owners),
-        edits=edits(keeper, levels),
-        problems=tuple(owners.problems),
-        strips=stripped,
-        unstripped=unstripped,
-    )
 
 
 def _nobody(inventory: Inventory) -> Owners:
@@ -104,7 +122,10 @@ def _drop_created(keeper: Keeper, paths: Iterable[bytes]) -> None:
 
 
 def _keep_free(keeper: Keeper, levels: Levels) -> None:
-    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft."""
+    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft.
+
+    It drags in nothing.
+    """
     inventory, owners = keeper.inventory, keeper.owners
     for at, path in enumerate(inventory.paths):
         if keeper.reason(at) >= 0:
@@ -124,6 +145,7 @@ def _keep_free(keeper: Keeper, levels: Levels) -> None:
                 kind = "empty-file"
         if kind is not None:
             keeper.settle(at, Reason(verdict=_KEEP, kind=kind))
+    keeper.queue.clear()
 
 
 def _is_gone(keeper: Keeper, owners: Owners, at: int) -> bool:

@@ -15,7 +15,7 @@ from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
-from slimagent.traces import Access, ChangeKind, How, Trace
+from slimagent.traces import Access, BlindSpot, ChangeKind, How, Trace
 
 _KEEP = Verdict.KEEP
 # The strongest first: of several accesses that lead to one file, that one is its reason.
@@ -28,14 +28,15 @@ _COMPILER = re.compile(rb"cc1(?:plus|obj|objplus)?|f951|gnat1|clang(?:-\d+)?|rus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything a plan is made from. `trace_digest` names the trace's bytes, `accepted` the losses to live with.
+    """Everything a plan is made from. `trace_digests` name the bytes of the traces that `trace` is made of,
+    `accepted` the losses to live with.
 
     `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
     accounts, `search` the folders of its PATH.
     """
 
     trace: Trace
-    trace_digest: str
+    trace_digests: tuple[str, ...]
     inventory: Inventory
     fingerprint: str
     contents: ContentReader
@@ -58,9 +59,10 @@ def is_compiling(evidence: Evidence) -> bool:
     """Whether everything that compiling needs is to stay: as the profile says, or else if the trace saw a compiler."""
     if evidence.rules.compiling is not None:
         return evidence.rules.compiling
-    return any(
-        access.how & How.EXECUTED and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses
-    )
+    executed = How.EXECUTED
+    if BlindSpot.EXECUTIONS in evidence.trace.blind_spots:  # what is executed looks like what is opened
+        executed |= How.OPENED
+    return any(access.how & executed and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses)
 
 
 def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:

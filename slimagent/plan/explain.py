@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slimagent.model import Package, Plan, Reason, Verdict
+from slimagent.model import Package, Plan, Reason, Step, Verdict
 from slimagent.paths import normalise, to_text
 
 _SENTENCES = {
@@ -31,6 +31,7 @@ _SENTENCES = {
     "binary": "a program or library of {package}, which stays",
     "code": "code of {package}, which stays",
     "small": "a small file of {package}, which stays",
+    "unseen-lookup": "the trace cannot see lookups: {detail}",
     "unowned": "no package owns it, so nobody knows what needs it",
     "small-unowned": "small, and no package owns it, so nobody knows what needs it",
     "no-cruft": "level cruft keeps what is no cruft",
@@ -178,9 +179,9 @@ class Explainer:
         return sentence(reason, self._plan.steps, package)
 
 
-def sentence(reason: Reason, steps: tuple[str, ...], package: str = "") -> str:
+def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
     """One reason in words; a kind that a later version wrote is named as it is."""
-    names = [steps[step] for step in reason.steps if 0 <= step < len(steps)]
+    names = list(_step_names(reason, steps))
     shown = (
         "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     )
@@ -198,3 +199,18 @@ def sentence(reason: Reason, steps: tuple[str, ...], package: str = "") -> str:
         link=link,
         package=package,
     )
+
+
+def _step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:
+    """The steps of a reason, each name once; of a step that several runs have, in which of them it was."""
+    those: dict[str, list[str]] = {}
+    for name, run in (steps[at] for at in reason.steps if 0 <= at < len(steps)):
+        those.setdefault(name, []).append(run)
+    for name, runs in those.items():
+        every = sum(step.name == name for step in steps)
+        if every == 1:
+            yield name
+        elif len(runs) == every:
+            yield f"{name} of all {every} runs"
+        else:
+            yield f"{name} of run {runs[0][:8]}" if len(runs) == 1 else f"{name} of {len(runs)} runs"

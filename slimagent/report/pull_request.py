@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slimagent.model import Plan, Receipt, Verdict, Verification
-from slimagent.report.text import share, size
+from slimagent.report.text import share, single_things, size
 from slimagent.results import Outcome
+from slimagent.traces import BlindSpot
 
 _SHOWN = 10
 
@@ -41,8 +42,8 @@ def pull_request(
 
 def _proof(image: str, tag: str, receipt: Receipt, verification: Verification, repaired: int) -> list[str]:
     before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
-    things = [each for each in verification.comparisons if ": " in each.name]
-    things = things or list(verification.comparisons)
+    things = single_things(verification)
+    blind = BlindSpot.LOOKUPS in verification.blind_spots
     rows = [
         ("files", size(before), size(receipt.bytes_kept)),
         ("paths", f"{receipt.kept + receipt.dropped:,}", f"{receipt.kept:,}"),
@@ -52,7 +53,7 @@ def _proof(image: str, tag: str, receipt: Receipt, verification: Verification, r
             f"{sum(each.after is Outcome.PASSED for each in things):,}",
         ),
         ("worse than before", "", f"{sum(each.worse for each in verification.comparisons):,}"),
-        ("files looked for in vain", "", f"{len(verification.missed):,}"),
+        ("files looked for in vain", "", "unknown" if blind else f"{len(verification.missed):,}"),
     ]
     if repaired:
         rows.append(("files brought back after a first verification", "", f"{repaired:,}"))

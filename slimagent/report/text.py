@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from slimagent.model import Layer, Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
 from slimagent.report.kinds import kind
-from slimagent.results import Outcome
+from slimagent.results import Comparison, Outcome
 from slimagent.rules import COMPONENTS
+from slimagent.traces import BlindSpot
 
 _SHOWN = 10
 _FOLDERS = 5
@@ -81,6 +82,7 @@ def plan_summary(plan: Plan) -> list[str]:
         f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
         *dropped_by_kind(plan),
         *by_owner(plan),
+        *caution(plan),
         *strip_plan(plan),
     ]
     lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
@@ -94,6 +96,16 @@ def plan_summary(plan: Plan) -> list[str]:
             "the traced run " + ", ".join(f"{word} {count:,}" for word, count in sorted(changed.items())) + " paths"
         )
     return lines
+
+
+def caution(plan: Plan) -> list[str]:
+    """What stays only because the trace cannot see lookups; nothing for one that can."""
+    if plan.caution is None:
+        return []
+    return [
+        f"the trace cannot see lookups: {plan.caution.paths:,} files and links, {size(plan.caution.size)}, stay "
+        "because they may have been looked up"
+    ]
 
 
 def strip_plan(plan: Plan) -> list[str]:
@@ -220,6 +232,12 @@ def before_and_after(receipt: Receipt) -> list[str]:
     )
 
 
+def single_things(verification: Verification) -> list[Comparison]:
+    """What is counted as a check: what a step consists of, and a step by itself where it is one thing."""
+    single = {step.name for step in verification.steps if not step.items}
+    return [each for each in verification.comparisons if ": " in each.name or each.name in single]
+
+
 def verification_summary(verification: Verification) -> list[str]:
     """What was proved, in a few lines."""
     how = {
@@ -227,13 +245,15 @@ def verification_summary(verification: Verification) -> list[str]:
         "masked": "with the dropped files made to look gone",
     }.get(verification.how, verification.how)
     worse = [each for each in verification.comparisons if each.worse]
-    # What a step consists of, and a step by itself where it is one thing.
-    single = {step.name for step in verification.steps if not step.items}
-    things = [each for each in verification.comparisons if ": " in each.name or each.name in single]
+    things = single_things(verification)
     passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
         f"verified {how}: {passed} of {len(things)} checks pass, {len(worse)} worse than before, "
-        f"{len(verification.missed)} files looked for in vain"
+        + (
+            f"what was looked for in vain is unknown ({verification.backend} cannot see it)"
+            if BlindSpot.LOOKUPS in verification.blind_spots
+            else f"{len(verification.missed)} files looked for in vain"
+        )
     ]
     already = [each.name for each in things if each.before is Outcome.FAILED is each.after]
     if already:

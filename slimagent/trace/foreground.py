@@ -38,6 +38,16 @@ class Foreground:
             self.asked_to_end |= received.si_signo in _ENDING
         return shell_status(process.returncode)
 
+    def until_asked_to_end(self, reap: Callable[[], None]) -> signal.Signals:
+        """Wait for a signal that ends programs, and tell which one it was. `reap` collects orphans meanwhile."""
+        while True:
+            received = signal.sigtimedwait({*_RELAYED, signal.SIGCHLD}, 1.0)
+            if received is None or received.si_signo == signal.SIGCHLD:
+                reap()
+            elif received.si_signo in _ENDING:
+                self.asked_to_end = True
+                return signal.Signals(received.si_signo)
+
 
 def shell_status(returncode: int) -> int:
     """A Popen's return code as a shell's `$?`."""

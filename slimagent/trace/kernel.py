@@ -17,20 +17,20 @@ from slimagent.trace.syscalls import MACHINES, Machine
 
 SET_MODE_FILTER, GET_ACTION_AVAILABLE = 1, 2
 NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
-RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND
 ID_VALID, SET_FLAGS = 0x40082102, 0x40082104  # SECCOMP_IOCTL_NOTIF_ID_VALID, _SET_FLAGS
 SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6
-CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5
 SET_DUMPABLE, SET_NO_NEW_PRIVILEGES = 4, 38
 SET_SUBREAPER, GET_SUBREAPER = 36, 37
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 1, 2, 21  # <linux/capability.h>
 
-EMPTY_NOTIFICATION = bytes(80)
 # struct seccomp_notif { u64 id; u32 pid; u32 flags; struct seccomp_data data; }
 NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 # struct seccomp_notif_resp { u64 id; s64 val; s32 error; u32 flags; }
 RESPONSE = struct.Struct("=QqiI")
 IDENTITY = struct.Struct("=Q")
+# memfd_create(2) and pidfd_open(2): a Python that was built for an old C library does not have them.
+_MEMFD_CREATE, _PIDFD_OPEN = {"x86_64": 319, "aarch64": 279}, 434
+_MEMFD_CLOEXEC = 1  # <linux/memfd.h>
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -75,6 +75,25 @@ def install_filter(number: int, program: bytes) -> int:
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def process_descriptor(process: int) -> int:
+    """A descriptor that poll(2) calls readable when the process has ended (pidfd_open(2)). Raises OSError."""
+    return _descriptor(_PIDFD_OPEN, process, 0)
+
+
+def memory_file(size: int) -> int:
+    """The descriptor of `size` zero bytes in memory (memfd_create(2)). Raises OSError."""
+    memory = _descriptor(_MEMFD_CREATE[platform.machine()], b"slimagent", _MEMFD_CLOEXEC)
+    os.ftruncate(memory, size)
+    return memory
+
+
+def _descriptor(number: int, *arguments: int | bytes) -> int:
+    descriptor = int(_libc.syscall(number, *arguments))
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return descriptor
+
+
 def set_file_system_user(uid: int, gid: int) -> None:
     """Become `uid`:`gid` in this thread alone, for access to files and to /proc (setfsuid(2), setfsgid(2))."""
     _libc.setfsgid(gid)
@@ -111,6 +130,15 @@ def status(task: int | str = "self") -> Status:
     """The status of a process or thread. Raises OSError if it is gone."""
     with open(f"/proc/{task}/status", "rb") as file:
         return parse_status(file.read())
+
+
+def program(task: int) -> str:
+    """The name of the program that a task runs, at most 15 bytes of it (proc_pid_comm(5)); "?" if that is unknown."""
+    try:
+        with open(f"/proc/{task}/comm", "rb") as file:
+            return os.fsdecode(file.read().rstrip(b"\n"))
+    except OSError:
+        return "?"
 
 
 def has_capability(capability: int) -> bool:

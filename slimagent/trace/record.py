@@ -15,6 +15,7 @@ class Record:
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}
         self.losses: dict[str, tuple[int, str]] = {}
+        self.ended_by: Exception | None = None  # kept as it is: out of memory, a loss could not be counted
 
     def add(self, step: int, path: bytes, how: int) -> None:
         """Remember that `path` was used in `step`."""
@@ -43,6 +44,9 @@ def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observe
         for kind, (count, example) in record.losses.items():
             before, first = losses.get(kind, (0, example))
             losses[kind] = (before + count, first)
+        if record.ended_by is not None:
+            before, first = losses.get("supervisor-error", (0, f"from here on nothing was seen: {record.ended_by!r}"))
+            losses["supervisor-error"] = (before + 1, first)
     return Observed(
         accesses={path: (How(hows[path]), tuple(sorted(steps[path]))) for path in hows},
         losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in sorted(losses.items())),

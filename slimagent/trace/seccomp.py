@@ -21,8 +21,9 @@ from slimagent.model import User
 from slimagent.trace import kernel
 from slimagent.trace.family import Family
 from slimagent.trace.filter import build
+from slimagent.trace.guardian import Guardian
 from slimagent.trace.record import combine
-from slimagent.trace.supervise import Supervisor, unblock_all_signals
+from slimagent.trace.supervise import Supervisor
 from slimagent.trace.watcher import Mask, Observed
 from slimagent.traces import BlindSpot
 
@@ -33,10 +34,12 @@ class Seccomp:
     name = "seccomp"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
-    def __init__(self, mask: Mask | None = None) -> None:
+    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
+        del folders  # it sees calls, wherever they lead
         self._mask = mask
         self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
-        self._family = Family()
+        self.family = Family()
+        self._guardian = Guardian()
         self._step = -1
         self._observed: Observed | None = None
         self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
@@ -67,14 +70,18 @@ class Seccomp:
         return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
 
     def __enter__(self) -> Seccomp:
-        self._family.__enter__()
+        self._guardian.start()
+        self.family.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish()
-        self._family.__exit__()
+        try:
+            self.finish()
+            self._guardian.end()
+        finally:
+            self.family.__exit__()
 
     def step(self, name: str) -> int:
         """Begin a step. What an earlier step left running is attributed to the present one."""
@@ -102,20 +109,31 @@ class Seccomp:
         ours, theirs = socket.socketpair()
         supervisor = Supervisor(machine, self._mask)
         supervisor.step = max(self._step, 0)
-        thread = threading.Thread(target=_receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True)
+        thread = threading.Thread(
+            target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
+        )
         program = build(machine)
 
         def enter() -> None:
             _enter(theirs, machine.seccomp, program, self.no_new_privileges)
 
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            ours.close()
+            theirs.close()
+            raise UnavailableError(
+                f"cannot watch {argv[0]}: no thread can be started", "raise the limit on processes (`--pids-limit`)"
+            ) from None
         self._supervisors.append((supervisor, thread))
         try:
-            return self._family.spawn(
+            return self.family.spawn(
                 argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr,
                 new_session=new_session, enter=enter,
             )  # fmt: skip
-        except subprocess.SubprocessError as error:
+        except (subprocess.SubprocessError, OSError) as error:
+            if isinstance(error, OSError) and not _refusal(supervisor):
+                raise
             raise UnavailableError(
                 f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
                 "run `slimagent trace` once more, or choose another --backend",
@@ -123,24 +141,36 @@ class Seccomp:
         finally:
             theirs.close()
 
+    def called(self, task: int) -> bool:
+        """Whether a task of that number has made a call that was seen."""
+        return any(task in supervisor.callers for supervisor, _ in self._supervisors)
+
     def reap(self) -> None:
         """Collect orphans that became our children."""
-        self._family.reap()
+        self.family.reap()
 
     def finish(self) -> Observed:
         """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""
         if self._observed is None:
-            stopped = self._family.stop(lambda: not any(thread.is_alive() for _, thread in self._supervisors))
+            stopped = self.family.stop(lambda: not any(thread.is_alive() for _, thread in self._supervisors))
             for _, thread in self._supervisors:
                 thread.join()
-            self._family.reap()
+            self.family.reap()
             self._observed = combine((supervisor.record for supervisor, _ in self._supervisors), stopped)
         return self._observed
+
+    def _receive_and_serve(self, supervisor: Supervisor, ours: socket.socket) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        with ours:
+            word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
+        if listeners:
+            supervisor.serve(listeners[0], self._guardian.hold(listeners[0]))
+        elif word:
+            supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
 
 
 def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:
     """In the child, between fork and exec: take the filter, hand its listener to the parent."""
-    unblock_all_signals()
     try:
         if no_new_privileges:
             kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)
@@ -150,19 +180,6 @@ def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges
         raise
     socket.send_fds(theirs, [b"0"], [listener])
     os.close(listener)
-
-
-def _receive_and_serve(supervisor: Supervisor, ours: socket.socket) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-    with ours:
-        word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
-    if listeners:
-        try:
-            supervisor.serve(listeners[0])
-        except Exception as error:  # from now on the watched calls fail: the trace must not look whole
-            supervisor.record.lose("supervisor-error", f"it ended early: {type(error).__name__}: {error}")
-    elif word:
-        supervisor.record.lose("not-watched", os.strerror(int(word)))
 
 
 def _refusal(supervisor: Supervisor) -> str:

@@ -9,19 +9,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import os
+import mmap
 import select
-import signal
+import time
 
 from slimagent.trace import kernel
 from slimagent.trace.filter import X32_BIT
 from slimagent.trace.record import Record
 from slimagent.trace.syscalls import O_CREAT, O_PATH, Call, Deed, Machine
 from slimagent.trace.tasks import Tasks
+from slimagent.trace.untraced import CONTINUE, NOTHING, RECEIVE, SEND, Untraced
 from slimagent.trace.watcher import Mask
 from slimagent.traces import How
 
 _SLASH = ord("/")
+_SIZE = len(NOTHING)
+_ARGUMENTS = 6  # where the call's arguments begin among the fields of a notification
+_PAUSE = 0.01  # seconds
+_unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
 _LOOKED_UP, _OPENED, _EXECUTED, _LISTED = map(int, (How.LOOKED_UP, How.OPENED, How.EXECUTED, How.LISTED))
 
 
@@ -31,68 +36,82 @@ class Supervisor:
     def __init__(self, machine: Machine, mask: Mask | None) -> None:
         self.record = Record()
         self.step = 0
+        self.callers: set[int] = set()
         self._machine = machine
         self._mask = mask
         self._architecture = machine.audit_architecture
         self._calls = machine.calls
         self._simple = {
-            number: (call.paths[0].path, call.flags if call.deed is Deed.OPEN else -1)
+            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
             for number, call in machine.calls.items()
             if len(call.paths) == 1 and call.deed in (Deed.LOOK_UP, Deed.OPEN)
         }
         self._roots_change = False
         self._unseen_executions: dict[int, int] = {}
+        self._simply = mask is None  # whether a simple call can be served simply
 
-    def serve(self, listener: int) -> None:
-        """Answer until no process uses the filter any more (poll(2) says POLLHUP), then close the listener."""
-        with contextlib.suppress(OSError):  # before Linux 6.6 there is no such flag
-            fcntl.ioctl(listener, kernel.SET_FLAGS, kernel.SYNC_WAKE_UP)
+    def serve(self, listener: int, page: mmap.mmap) -> None:
+        """Answer until no process uses the filter any more (poll(2) says POLLHUP), then close listener and page.
+
+        After an error that it cannot live with it lets all calls go on unseen; the record tells.
+        """
+        untraced = Untraced()
+        untraced.hold(listener, page)
+        tasks = None
+        try:
+            tasks = Tasks(listener, self.callers)
+            with contextlib.suppress(OSError):  # before Linux 6.6 there is no such flag
+                fcntl.ioctl(listener, kernel.SET_FLAGS, kernel.SYNC_WAKE_UP)
+            self._serve_all(listener, page, tasks)
+            untraced.release(listener)
+        except Exception as error:
+            self.record.ended_by = error
+            if tasks is not None:
+                tasks.close()
+            _let_go(untraced)
+        finally:
+            if tasks is not None:
+                tasks.close()
+                self._close_record(tasks)
+
+    def _serve_all(self, listener: int, page: mmap.mmap, tasks: Tasks) -> None:
+        ioctl, unpack, simple_calls, architecture = fcntl.ioctl, _unpack, self._simple, self._architecture
         poll = select.poll()
         poll.register(listener, select.POLLIN)
-        tasks = Tasks(listener)
-        try:
-            while True:
-                (_, events) = poll.poll()[0]
-                if events & select.POLLIN:
-                    self._serve_one(listener, tasks)
-                elif events & (select.POLLHUP | select.POLLERR):
-                    return
-        finally:
-            tasks.close()
-            os.close(listener)
-            self._close_record(tasks)
-
-    def _serve_one(self, listener: int, tasks: Tasks) -> None:
-        try:
-            data = fcntl.ioctl(listener, kernel.RECEIVE, kernel.EMPTY_NOTIFICATION)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
+        while True:
+            ((_, events),) = poll.poll()
+            if not events & select.POLLIN:
                 return
-            raise
-        fields = kernel.NOTIFICATION.unpack(data)
-        tasks.notification = fields[0]
-        if fields[4] == self._architecture and fields[1]:
-            simple = self._simple.get(fields[3])
-            if simple is not None and self._serve_simple(listener, tasks, fields, *simple):
-                return
-        self._serve_any(listener, tasks, fields)
+            page[:_SIZE] = NOTHING
+            try:
+                ioctl(listener, RECEIVE, page)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
+                    continue
+                raise
+            fields = unpack(page)
+            tasks.notification = fields[0]
+            if self._simply and fields[4] == architecture and fields[1]:
+                simple = simple_calls.get(fields[3])
+                if simple is not None and self._serve_simple(listener, tasks, fields, simple):
+                    continue
+            self._serve_any(listener, tasks, fields)
 
-    def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], path_at: int, flags_at: int) -> bool:
+    def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], simple: tuple[int, int]) -> bool:
         """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
-        if self._mask is not None or self._roots_change or self._unseen_executions:
-            return False
+        path_at, flags_at = simple
         try:
-            path = tasks.path(fields[1], fields[6 + path_at])
+            path = tasks.path(fields[1], fields[path_at])
         except OSError:
             return False
         if path and (path[0] != _SLASH or path.startswith(b"/proc/")):
             return False
         try:
-            fcntl.ioctl(listener, kernel.SEND, kernel.RESPONSE.pack(fields[0], 0, 0, kernel.CONTINUE))
+            fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
         except OSError:
             return True  # killed meanwhile
         if path:
-            self.record.add(self.step, path, self._use(fields[6 + flags_at]) if flags_at >= 0 else _LOOKED_UP)
+            self.record.add(self.step, path, self._use(fields[flags_at]) if flags_at else _LOOKED_UP)
         return True
 
     def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
@@ -101,9 +120,8 @@ class Supervisor:
         if architecture == self._architecture and number < X32_BIT and task:
             call = self._calls.get(number)
         paths, how, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
-        answer = kernel.RESPONSE.pack(identity, 0, refusal, 0 if refusal else kernel.CONTINUE)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
-            fcntl.ioctl(listener, kernel.SEND, answer)
+            fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
         for path in paths:
             self.record.add(self.step, path, how)
         if how == _EXECUTED:
@@ -118,8 +136,7 @@ class Supervisor:
         """
         try:
             if call is None:
-                number, architecture = unknown
-                self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+                self._unknown(task, arguments, *unknown)
                 return [], 0, 0
             if self._unseen_executions:
                 self._see_execution(tasks, task)
@@ -128,12 +145,24 @@ class Supervisor:
             self._unreadable(task, call)
         except (ProcessLookupError, FileNotFoundError):
             pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
+        except OSError as error:  # no descriptor is free, a working folder deeper than a link can tell
+            self.record.lose(
+                "unreadable-path", f"{call.name if call else 'a call'} of process {task}: {error.strerror}"
+            )
         except Exception as error:
             self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
         else:
             hidden = self._mask is not None and not creates and any(map(self._mask, paths))
             return paths, how, -errno.ENOENT if hidden else 0
         return [], 0, 0
+
+    def _unknown(self, task: int, arguments: list[int], number: int, architecture: int) -> None:
+        if (number, architecture) != (self._machine.seccomp, self._architecture):
+            self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+        elif arguments[0] & 0xFFFFFFFF == kernel.SET_MODE_FILTER:  # it will get EBUSY (seccomp(2))
+            self.record.lose(
+                "own-listener", f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
+            )
 
     def _look(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[list[bytes], int, bool]:
         """The absolute paths of a call, how it uses them, and whether it may create them."""
@@ -172,6 +201,7 @@ class Supervisor:
             return _EXECUTED, False
         if deed is Deed.CHANGE_ROOT:
             self._roots_change = True
+            self._simply = False
             return _LOOKED_UP, False
         return _LOOKED_UP, True
 
@@ -190,6 +220,7 @@ class Supervisor:
         """A process between setuid and exec cannot be read. Its exec shows in /proc/TASK/exe at its next call."""
         if call is not None and call.deed is Deed.EXECUTE:
             self._unseen_executions[task] = self.step
+            self._simply = False
         else:
             name = "a call" if call is None else call.name
             self.record.lose("unreadable-path", f"{name} of process {task}")
@@ -201,6 +232,7 @@ class Supervisor:
         with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
             path = tasks.link(task, "exe")
             del self._unseen_executions[task]
+            self._simply = self._mask is None and not self._roots_change and not self._unseen_executions
             self.record.add(step, path, _EXECUTED)
 
     def _close_record(self, tasks: Tasks) -> None:
@@ -210,6 +242,11 @@ class Supervisor:
             self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
 
 
-def unblock_all_signals() -> None:
-    """For a child about to execute: the agent's blocked signals are none of its business."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def _let_go(untraced: Untraced) -> None:
+    while True:
+        try:
+            untraced.serve()
+        except (MemoryError, OSError):  # what was not answered yet would hang
+            time.sleep(_PAUSE)
+        else:
+            return

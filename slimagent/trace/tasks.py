@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -32,11 +33,13 @@ class Tasks:
     that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
     system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
 
+    `callers` collects the numbers of the tasks that were read.
     `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
     """
 
-    def __init__(self, listener: int) -> None:
+    def __init__(self, listener: int, callers: set[int]) -> None:
         self._listener = listener
+        self._callers = callers
         self.notification = 0
         self._memories: dict[int, int] = {}
         self._opened = time.monotonic()
@@ -107,13 +110,21 @@ class Tasks:
             return b""
 
     def _open(self, task: int) -> int:
-        memory = self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+        path = f"/proc/{task}/mem"
+        try:
+            memory = self._as_its_user(task, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self.close()  # descriptors have become few
+            memory = self._as_its_user(task, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         try:
             fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
         except OSError:
             os.close(memory)  # the caller was killed meanwhile, and this may be another task of the same number
             raise ProcessLookupError(task) from None
         self._memories[task] = memory
+        self._callers.add(task)
         with contextlib.suppress(OSError):
             namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
             if namespace != self._own_namespace and not self.foreign_namespace:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from slimagent.model import Missed, Plan, Verdict
 from slimagent.paths import Resolver
-from slimagent.results import CheckResult, Comparison, Outcome, Standing
+from slimagent.results import CheckResult, Comparison, Item, Outcome, Standing
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
@@ -22,6 +23,27 @@ def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tupl
         )
         for name in dict.fromkeys((*first, *second))
     )
+
+
+def united(results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+    """The results of several runs as those of one: each check once, as it ended best, and so is each item of it.
+
+    What passed in any run has been seen to work on the image as it was, so it has to pass on the slim one.
+    """
+    checks: dict[str, CheckResult] = {}
+    for result in results:
+        known = checks.setdefault(result.name, result)
+        if known is not result:
+            best = min(known, result, key=_badness)
+            items: dict[str, Item] = {}
+            for item in (*known.items, *result.items):
+                items[item.name] = min(items.get(item.name, item), item, key=_badness)
+            checks[result.name] = replace(best, items=tuple(items.values()))
+    return tuple(checks.values())
+
+
+def _badness(result: CheckResult | Item) -> int:
+    return (Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED).index(result.outcome)
 
 
 def standing(result: CheckResult, before: CheckResult | None) -> Standing:

@@ -380,6 +380,8 @@ void prepare_calls(void)
     make_file(below("file"), 0666);
     make_file(below("long-found"), 0666);
     make_file(below("edge-of-page"), 0666);
+    make_file(below("foreign-i386"), 0666);
+    make_file(below("foreign-x32"), 0666);
     if (symlink("moved", below("link-to-moved")) < 0)
         fail("link-to-moved");
     char *script = below("script");

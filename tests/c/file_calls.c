@@ -74,7 +74,7 @@ void touch(const char *format, ...)
     va_end(values);
     int file;
     do
-        file = open(path, O_RDONLY | O_CLOEXEC);
+        file = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);
     while (file < 0 && errno == EINTR);
     if (file < 0 && errno != ENOENT)
         fail(path);
@@ -151,7 +151,7 @@ int mode_prepare(char **arguments)
 int main(int count, char **arguments)
 {
     static const struct mode prepare[] = {{"prepare", mode_prepare}, {NULL, NULL}};
-    const struct mode *const lists[] = {prepare, call_modes, process_modes, odd_modes};
+    const struct mode *const lists[] = {prepare, call_modes, process_modes, odd_modes, robust_modes};
     if (count < 3) {
         dprintf(2, "usage: file_calls FOLDER MODE [ARGUMENT...]\n");
         return 2;

@@ -26,7 +26,7 @@ void result(const char *word, long value);
 /* End with a message: something went wrong that is not the tracer's doing. */
 void fail(const char *what) __attribute__((noreturn));
 
-/* Open a file below the folder that is (probably) missing, close it if it was there, and say so. */
+/* Open a file below the folder, make it if it is missing, close it, and say so. Not all tracers see a missing file. */
 void touch(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Make a file with some content, for `prepare`. */
@@ -47,6 +47,6 @@ struct mode {
     const char *name;
     int (*run)(char **arguments); /* what follows the mode on the command line, NULL at the end */
 };
-extern const struct mode call_modes[], process_modes[], odd_modes[];
+extern const struct mode call_modes[], process_modes[], odd_modes[], robust_modes[];
 
 #endif

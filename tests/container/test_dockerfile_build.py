@@ -109,7 +109,7 @@ def test_the_documents_come_out_of_a_stage(image: Image, context: Path, built: s
         image.remove(DOCUMENTS)
     out = tmp_path / "out"
     trace = documents.decode_trace((out / "trace.json").read_bytes())
-    assert (trace.user, trace.losses) == (image.user, ())
+    assert (trace.runs[0].user, trace.losses) == (image.user, ())
     verification = documents.decode_verification((out / "verification.json").read_bytes())
     assert (verification.how, verification.passed) == ("in-place", True)
     receipt = documents.decode_receipt((out / "receipt.json").read_bytes())

@@ -97,7 +97,7 @@ def test_as_an_ordinary_user_the_trace_is_the_same_and_root_plans_from_it(
     done = image.agent(tmp_path, "trace", "--quiet", "-o", "/out/trace.json", "--", image.command, user=image.user)
     assert done.returncode == 0, done.stderr
     theirs = documents.decode_trace((tmp_path / "trace.json").read_bytes())
-    assert theirs.no_new_privileges
+    assert theirs.runs[0].no_new_privileges
     assert (theirs.before, theirs.losses) == (trace.before, ())
     assert {each.path for each in theirs.accesses if each.found} == {each.path for each in trace.accesses if each.found}
     plan = image.agent(tmp_path, "plan", "/out/trace.json", "--level", "file", "-o", "/out/plan.json", "--quiet")

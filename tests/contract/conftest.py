@@ -8,13 +8,20 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from file_calls import FileCalls
 
-BACKENDS = [("seccomp", "Seccomp")]
+BACKENDS = [
+    ("slimagent.trace.seccomp", "Seccomp"),
+    ("slimagent.trace.fanotify", "Fanotify"),
+    ("slimagent.trace.inotify", "Inotify"),
+    ("slimagent.trace.cross_check", "SeccompFanotify"),
+    ("fake", "Fake"),
+]
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "c"
 LIMIT = 150  # seconds: a watcher that does not answer hangs what it watches
@@ -27,15 +34,29 @@ def lacking(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend[0])
-def watcher_class(request: pytest.FixtureRequest) -> Any:
+@dataclass(frozen=True)
+class Backend:
+    """A backend's class, called as the class is: it watches where the program is and what it touches."""
+
+    made_by: Any
+    folders: tuple[bytes, ...]
+
+    def __call__(self, **options: Any) -> Any:
+        return self.made_by(folders=self.folders, **options)
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self.made_by, attribute)
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend[1])
+def watcher_class(request: pytest.FixtureRequest, calls: FileCalls) -> Backend:
     """A backend, if it can be used here."""
     module, name = request.param
-    backend = getattr(importlib.import_module(f"slimagent.trace.{module}"), name)
-    reason = backend.unavailable()
+    made_by = getattr(importlib.import_module(module), name)
+    reason = made_by.unavailable()
     if reason is not None:
-        lacking(f"{module}: {reason}")
-    return backend
+        lacking(f"{made_by.name}: {reason}")
+    return Backend(made_by, (calls.folder, os.fsencode(os.path.dirname(calls.program))))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""`slimagent merge`: several traces of one image as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+import orjson
+
+from slimagent.cli import options
+from slimagent.cli.console import Console, printable
+from slimagent.documents import encode_trace
+from slimagent.files import read, write
+from slimagent.report.text import table
+from slimagent.traces import Run, Trace
+from slimagent.tracing import merged
+
+
+@click.command()
+@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
+@options.together(options.quiet, options.as_json)
+def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> int:
+    """Unite traces of one image: what any of the runs needed, with each run's losses and blind spots.
+
+    The order does not matter, and a trace that is given twice counts once. FILE may be one of the traces.
+    """
+    options.require_writable(output)
+    whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
+    write(output, encode_trace(whole))
+    if as_json:
+        click.echo(orjson.dumps(_summary(whole), option=orjson.OPT_INDENT_2).decode())
+    elif not quiet:
+        click.echo(printable("\n".join(table(_rows(whole))), "\n"))
+    return 0
+
+
+def _rows(trace: Trace) -> list[list[str]]:
+    watched = Counter(f"{run.user} under {run.backend}" for run in trace.runs)
+    return [
+        ["runs", f"{len(trace.runs):,}: " + ", ".join(f"{count} of {who}" for who, count in sorted(watched.items()))],
+        ["steps", f"{len(trace.steps):,}"],
+        ["paths", f"{len(trace.accesses):,}, of which {_found(trace):,} were found"],
+        ["blind spots", ", ".join(spot.value for spot in trace.blind_spots) or "none"],
+        *(["loss", f"{loss.kind}, {loss.count} times, as {loss.example}"] for loss in trace.losses),
+    ]
+
+
+def _summary(trace: Trace) -> dict[str, object]:
+    return {
+        "runs": [_run(run) for run in trace.runs],
+        "paths": len(trace.accesses),
+        "found": _found(trace),
+        "losses": {loss.kind: loss.count for loss in trace.losses},
+        "blind_spots": [spot.value for spot in trace.blind_spots],
+    }
+
+
+def _run(run: Run) -> dict[str, object]:
+    return {
+        "identity": run.identity,
+        "backend": run.backend,
+        "user": run.user,
+        "steps": {step.name: step.outcome.value for step in run.steps},
+        "losses": {loss.kind: loss.count for loss in run.losses},
+        "blind_spots": [spot.value for spot in run.blind_spots],
+    }
+
+
+def _found(trace: Trace) -> int:
+    return sum(access.found for access in trace.accesses)
+
+
+COMMANDS = (merge,)

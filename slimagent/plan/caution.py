@@ -1,0 +1,119 @@
+"""What a trace that cannot see lookups cannot prove unneeded stays, by rule, and what that costs. Pure.
+
+Such a trace has the real paths of what was opened. What it lacks, and what the rules below are made for, was measured:
+a trace that sees lookups was made blind afterwards, and both were planned from (see docs/levels.md). A package's
+metadata needs no rule here: it stays with the package, at every level.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+
+from slimagent.model import Caution, Inventory, Owners, Reason, Verdict
+from slimagent.paths import parent
+from slimagent.plan.keeper import Keeper
+from slimagent.plan.levels import Levels
+from slimagent.plan.parts import EXECUTABLE, Part, part
+from slimagent.traces import Access, BlindSpot, How, Trace
+
+# Kinds of reasons of what costs nothing, and stays for that (`decide`).
+_FREE = frozenset({"folder", "mount-point", "symbolic-link", "special-file", "empty-file"})
+_LINK = "it leads to what stays, and may have been on the way there"
+_LISTED = "it lies in a folder that was listed, and may have been checked for"
+_PROGRAM = "a program of a package that stays, which may have been checked for"
+
+
+class Cautious:
+    """The rules for a trace; those of one that sees lookups keep nothing."""
+
+    def __init__(self, keeper: Keeper, levels: Levels, trace: Trace) -> None:
+        self._keeper = keeper
+        self._levels = levels
+        self._is_blind = BlindSpot.LOOKUPS in trace.blind_spots
+        self._before = bytearray()
+        self._listed = frozenset(_listed(keeper, trace.accesses)) if self._is_blind else frozenset[bytes]()
+        self._coded = frozenset(_coded(keeper.inventory, keeper.owners)) if self._is_blind else frozenset[bytes]()
+
+    def keep_more(self) -> bool:
+        """Keep what may have been looked up, given what stays so far. Returns whether there is anything new."""
+        if not self._is_blind:
+            return False
+        inventory = self._keeper.inventory
+        self._before = self._before or bytearray(self._stays(at) for at in range(len(inventory)))
+        holds = self._holding()
+        found = [(at, why) for at in range(len(inventory)) if (why := self._why(at, holds))]
+        for at, why in found:
+            self._keeper.settle(at, Reason(verdict=Verdict.KEEP, kind="unseen-lookup", detail=why))
+        return bool(found)
+
+    def cost(self) -> Caution | None:
+        """What stays because of these rules, also what that drags in; None for a trace that sees lookups."""
+        if not self._is_blind:
+            return None
+        inventory = self._keeper.inventory
+        more = [
+            at for at, stayed in enumerate(self._before) if not stayed and self._stays(at) and not self._is_free(at)
+        ]
+        size = sum(inventory.sizes[at] for at in more if stat.S_ISREG(inventory.modes[at]))
+        return Caution(paths=len(more), size=size)
+
+    def _stays(self, at: int) -> bool:
+        number = self._keeper.reason(at)
+        return number >= 0 and self._keeper.reasons[number].verdict is Verdict.KEEP
+
+    def _is_free(self, at: int) -> bool:
+        return self._keeper.reasons[self._keeper.reason(at)].kind in _FREE
+
+    def _holding(self) -> bytearray:
+        """For each entry whether it stays, or holds something that does."""
+        inventory = self._keeper.inventory
+        holds = bytearray(self._stays(at) for at in range(len(inventory)))
+        for at in range(len(inventory) - 1, 0, -1):  # what a folder holds comes after it
+            if holds[at]:
+                folder = inventory.index.get(parent(inventory.paths[at]))
+                if folder is not None:
+                    holds[folder] = 1
+        return holds
+
+    def _why(self, at: int, holds: bytearray) -> str:
+        keeper = self._keeper
+        if keeper.reason(at) >= 0 or self._levels.cruft[at] >= 0:
+            return ""
+        path, mode = keeper.inventory.paths[at], keeper.inventory.modes[at]
+        if stat.S_ISLNK(mode):
+            end = keeper.resolver.resolve(path).end
+            target = None if end is None else keeper.inventory.index.get(end)
+            return _LINK if target is not None and holds[target] else ""
+        owners = keeper.owners.owners(at)
+        if not stat.S_ISREG(mode) or not any(keeper.grades[each] for each in owners):
+            return ""
+        if mode & EXECUTABLE and part(path, mode & ~EXECUTABLE, keeper.owners.packages[owners[0]].kind) is Part.DATA:
+            return _PROGRAM
+        return _LISTED if self._was_listed(parent(path)) else ""
+
+    def _was_listed(self, folder: bytes) -> bool:
+        """Whether a program that listed folders was out for what is in this one, or in those of the one above.
+
+        Who lists a folder of data checks each name in it, or for one name in each folder in it. Code is loaded by name.
+        """
+        if folder in self._coded:
+            return False
+        above = parent(folder)
+        return folder in self._listed or (above in self._listed and above not in self._coded)
+
+
+def _listed(keeper: Keeper, accesses: Iterable[Access]) -> Iterator[bytes]:
+    for path, how, _, _ in accesses:
+        if how & How.LISTED and (end := keeper.resolver.resolve(path).end) is not None:
+            yield end
+
+
+def _coded(inventory: Inventory, owners: Owners) -> Iterator[bytes]:
+    """The folders that hold code or libraries."""
+    for at, path in enumerate(inventory.paths):
+        mode = inventory.modes[at]
+        if stat.S_ISREG(mode):
+            kind = owners.packages[owners.of[at]].kind if owners.of[at] >= 0 else ""
+            if part(path, mode, kind) in (Part.CODE, Part.BINARY):
+                yield parent(path)

@@ -1,0 +1,149 @@
+"""Two backends at once, seccomp and fanotify: each sees what the other cannot, and tells what the other missed.
+
+What fanotify saw a descendant open and seccomp did not is a loss: there was a way around the filter, and what was only
+looked up on that way nobody has seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from slimagent.model import User
+from slimagent.paths import to_text
+from slimagent.trace.compare_backends import interpreter, unseen
+from slimagent.trace.fanotify import Fanotify
+from slimagent.trace.seccomp import Seccomp
+from slimagent.trace.watcher import Mask, Observed
+from slimagent.traces import BlindSpot, How, Loss
+
+if TYPE_CHECKING:
+    import subprocess
+
+_SHOWN = 3  # paths in a loss's example
+
+
+class SeccompFanotify:
+    """Watch by both. The processes are seccomp's, and so is the mask."""
+
+    name = "seccomp+fanotify"
+    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES,)
+
+    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
+        self._seccomp = Seccomp(mask, folders)
+        self._fanotify = Fanotify(folders=folders, family=self._seccomp.family, was_ours=self._seccomp.called)
+        self.no_new_privileges = self._seccomp.no_new_privileges
+        self._resources = contextlib.ExitStack()
+        self._began = 0
+        self._observed: Observed | None = None
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why one of the two cannot be used here, or None."""
+        reasons = ((backend.name, backend.unavailable()) for backend in (Seccomp, Fanotify))
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason is not None) or None
+
+    def __enter__(self) -> SeccompFanotify:
+        with contextlib.ExitStack() as resources:
+            resources.enter_context(self._fanotify)
+            resources.enter_context(self._seccomp)
+            self._resources = resources.pop_all()
+        self._began = time.time_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish()
+        finally:
+            self._resources.close()
+
+    def step(self, name: str) -> int:
+        """Begin a step. What an earlier step left running is attributed to the present one."""
+        self._fanotify.step(name)
+        return self._seccomp.step(name)
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        user: User | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        new_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
+        return self._seccomp.spawn(
+            argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
+        )
+
+    def reap(self) -> None:
+        """Collect orphans that became our children."""
+        self._seccomp.reap()
+
+    def finish(self) -> Observed:
+        """Stop what still runs, and hand over what either saw, with the losses of both and of the comparison."""
+        if self._observed is None:
+            calls = self._seccomp.finish()  # it stops the processes, so that no event comes after it
+            events = self._fanotify.finish()
+            missed = unseen(calls.accesses, events.accesses, _link, _interpreter_of, self._has_changed)
+            losses = [*calls.losses, *events.losses]
+            if missed:
+                example = ", ".join(map(to_text, missed[:_SHOWN]))
+                losses.append(Loss(kind="unseen-open", count=len(missed), example=example))
+            self._observed = Observed(
+                accesses=_union(calls, events), losses=_summed(losses), stopped=calls.stopped + events.stopped
+            )
+        return self._observed
+
+    def _has_changed(self, path: bytes) -> bool:
+        try:
+            return os.lstat(path).st_ctime_ns >= self._began
+        except OSError:
+            return True
+
+
+def _link(path: bytes) -> bytes | None:
+    if path.startswith(b"/proc/"):
+        return None  # those of a process that is gone; `self` would be us
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _interpreter_of(program: bytes) -> bytes | None:
+    try:
+        descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        return interpreter(lambda offset, size: os.pread(descriptor, size, offset))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _union(first: Observed, second: Observed) -> dict[bytes, tuple[How, tuple[int, ...]]]:
+    accesses = dict(first.accesses)
+    for path, (how, steps) in second.accesses.items():
+        known, its_steps = accesses.get(path, (How(0), ()))
+        accesses[path] = (known | how, tuple(sorted({*its_steps, *steps})))
+    return accesses
+
+
+def _summed(losses: Iterable[Loss]) -> tuple[Loss, ...]:
+    whole: dict[str, Loss] = {}
+    for loss in losses:
+        count, example = (whole[loss.kind].count, whole[loss.kind].example) if loss.kind in whole else (0, loss.example)
+        whole[loss.kind] = Loss(kind=loss.kind, count=count + loss.count, example=example)
+    return tuple(whole[kind] for kind in sorted(whole))

@@ -1,0 +1,149 @@
+"""Several traces of one image as one: commutative, associative, and a trace merged with itself is that trace. Pure.
+
+What is kept of each trace is its runs, and for each path the numbers of its uses: 4 bytes for a path and trace.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from itertools import chain
+
+from slimagent.errors import RefusedError
+from slimagent.paths import sort_key, to_text
+from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace
+
+# Of a path that runs changed in different ways. What was there before one of them belongs to the image, so "created",
+# which lets a plan drop it, is what only counts if all say so; "modified" also knows the time that it had.
+_PRECEDENCE = (ChangeKind.MODIFIED, ChangeKind.REMOVED, ChangeKind.CREATED)
+_HOWS = tuple(map(How, range(16)))
+
+
+def merge(traces: Iterable[Trace]) -> Trace:
+    """What all of them saw. Raises as `Merging.add` does."""
+    merging = Merging()
+    for number, trace in enumerate(traces, 1):
+        merging.add(trace, f"trace {number}")
+    return merging.result()
+
+
+class Merging:
+    """Traces on their way to one. Each can be forgotten once it is added."""
+
+    def __init__(self) -> None:
+        self._first: tuple[str, str, frozenset[bytes], str] | None = None  # name, image, scopes, architecture
+        self._runs: dict[str, Run] = {}
+        self._starts: dict[str, int] = {}  # where the steps of a run begin, among those of all runs as they came
+        self._steps = 0
+        self._excluded: set[bytes] = set()
+        self._changes: dict[bytes, Change] = {}
+        self._uses: list[tuple[int, tuple[int, ...], bool]] = []  # how, steps as they came, found
+        self._used: dict[bytes, array[int]] = {}
+
+    def add(self, trace: Trace, name: str) -> None:
+        """Take in a trace, which messages call `name`.
+
+        Raises RefusedError for a trace of another image, of other scopes or of another architecture than the first,
+        and for another trace of a run that is already there.
+        """
+        self._require_alike(trace, name)
+        for run in trace.runs:
+            self._add_run(run, name)
+        self._excluded.update(trace.excluded)
+        for change in trace.changes:
+            known = self._changes.get(change.path, change)
+            self._changes[change.path] = min(known, change, key=_rank)
+        self._add_accesses(trace)
+
+    def result(self) -> Trace:
+        """The trace of all runs. Raises ValueError if there is none."""
+        if self._first is None:
+            raise ValueError("no trace was merged")
+        _, before, scopes, architecture = self._first
+        identities = sorted(self._runs)
+        return Trace(
+            before=before,
+            scopes=tuple(sorted(scopes)),
+            excluded=tuple(sorted(self._excluded)),
+            architecture=architecture,
+            runs=tuple(self._runs[identity] for identity in identities),
+            accesses=self._accesses(identities),
+            changes=tuple(self._changes[path] for path in sorted(self._changes, key=sort_key)),
+        )
+
+    def _require_alike(self, trace: Trace, name: str) -> None:
+        mine = (name, trace.before, frozenset(trace.scopes), trace.architecture)
+        if self._first is None:
+            self._first = mine
+        first, before, scopes, architecture = self._first
+        if trace.before != before:
+            raise RefusedError(
+                f"{name} is of another image than {first}: its fingerprint is {trace.before[:12]}, not {before[:12]}",
+                "merge traces of one image, each made in a new container of it",
+            )
+        if mine[2] != scopes:
+            raise RefusedError(
+                f"{name} looked at {_shown(mine[2])}, and {first} at {_shown(scopes)}",
+                "merge traces that were made with the same --scope",
+            )
+        if trace.architecture != architecture:
+            raise RefusedError(
+                f"{name} was made on {trace.architecture}, and {first} on {architecture}",
+                "merge traces of one architecture",
+            )
+
+    def _add_run(self, run: Run, name: str) -> None:
+        known = self._runs.setdefault(run.identity, run)
+        if known != run:
+            raise RefusedError(
+                f"{name} tells otherwise of run {run.identity[:12]} than a trace before it",
+                "one of the two was edited or is damaged; trace again",
+            )
+        if run.identity not in self._starts:
+            self._starts[run.identity] = self._steps
+            self._steps += len(run.steps)
+
+    def _add_accesses(self, trace: Trace) -> None:
+        steps = [self._starts[run.identity] + at for run in trace.runs for at in range(len(run.steps))]
+        numbers: dict[tuple[int, tuple[int, ...], bool], int] = {}
+        used = self._used
+        for path, how, at_steps, found in trace.accesses:
+            use = (int(how), at_steps, found)
+            number = numbers.get(use)
+            if number is None:
+                number = numbers[use] = len(self._uses)
+                self._uses.append((int(how), tuple([steps[at] for at in at_steps]), found))
+            known = used.get(path)
+            if known is None:
+                used[path] = array("I", (number,))
+            else:
+                known.append(number)
+
+    def _accesses(self, identities: list[str]) -> tuple[Access, ...]:
+        came = [self._starts[identity] + at for identity in identities for at in range(len(self._runs[identity].steps))]
+        places = dict(zip(came, range(self._steps), strict=True))
+        uses = [(how, [places[step] for step in steps], found) for how, steps, found in self._uses]
+        united: dict[bytes, tuple[How, tuple[int, ...], bool]] = {}  # what has the same history has one use
+
+        def unite(numbers: array[int]) -> tuple[How, tuple[int, ...], bool]:
+            key = numbers.tobytes()
+            use = united.get(key)
+            if use is None:
+                those = [uses[number] for number in numbers]
+                how = 0
+                for each, _, _ in those:
+                    how |= each
+                steps = sorted(set(chain.from_iterable(steps for _, steps, _ in those)))
+                use = united[key] = (_HOWS[how], tuple(steps), any(found for _, _, found in those))
+            return use
+
+        return tuple(Access(path, *unite(self._used[path])) for path in sorted(self._used))
+
+
+def _rank(change: Change) -> tuple[int, int]:
+    """The smallest counts; of two times before the earlier, as whoever made the container may have touched it, too."""
+    return _PRECEDENCE.index(change.kind), change.mtime_ns
+
+
+def _shown(scopes: frozenset[bytes]) -> str:
+    return ", ".join(map(to_text, sorted(scopes)))
