@@ -18,7 +18,7 @@ from slimagent.plan_document import decode_plan as decode_plan
 from slimagent.plan_document import encode_plan as encode_plan
 from slimagent.plan_document import get_change, noted, put_change, put_paths, texts
 from slimagent.results import CheckResult, Comparison, Item, Outcome
-from slimagent.traces import Access, BlindSpot, How, Loss, Run, Trace
+from slimagent.traces import Access, BlindSpot, How, Loss, Run, Trace, Use
 
 TRACE, RECEIPT = "slimagent/trace", "slimagent/receipt"
 VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
@@ -100,23 +100,44 @@ def encode_trace(trace: Trace) -> bytes:
     )
 
 
-def decode_trace(data: bytes, document: str = "trace", known: dict[str, bytes] | None = None) -> Trace:
-    """Bytes as a trace. Raises DocumentError.
+def decode_trace(data: bytes, document: str = "trace") -> Trace:
+    """Bytes as a trace. Raises DocumentError."""
+    trace, uses, used = decode_uses(data, document, {})
+    return replace(trace, accesses=tuple(Access(path, *uses[use]) for path, use in used))
+
+
+def decode_uses(
+    data: bytes, document: str, known: dict[str, bytes]
+) -> tuple[Trace, tuple[Use, ...], tuple[tuple[bytes, int], ...]]:
+    """A trace without accesses, and they apart, as they are written: uses, and for each path the index of its use.
 
     `known` holds the paths of traces that were decoded before, by how they are written, and takes those of this one:
-    traces of one image share most of theirs.
+    traces of one image share most of theirs. Raises DocumentError.
     """
     place = load(data, TRACE, document)
-    runs = place["runs"].each(_get_run)
-    return Trace(
+    trace = Trace(
         before=place["before"].text(),
         architecture=place["architecture"].text(),
         scopes=place["scopes"].each(Place.path),
         excluded=place["excluded"].each(Place.path),
-        runs=runs,
-        accesses=_accesses(place, sum(len(run.steps) for run in runs), {} if known is None else known),
+        runs=place["runs"].each(_get_run),
+        accesses=(),
         changes=place["changes"].rows(get_change),
     )
+    steps = sum(len(run.steps) for run in trace.runs)
+    uses = place["uses"].rows(lambda row: _get_use(row, steps))
+    count = len(uses)
+
+    def get_used(row: Any) -> tuple[bytes, int]:
+        text, use = row  # a merge takes in millions of these: no call that can be spared
+        path = known.get(text)
+        if path is None:
+            path = known[text] = absolute(text)
+        if type(use) is not int or not 0 <= use < count:
+            raise ValueError(f"there is no use {use!r}")
+        return path, use
+
+    return trace, uses, place["accesses"].rows(get_used)
 
 
 def identified(trace: Trace) -> Trace:
@@ -166,36 +187,19 @@ def _put_use(use: _Use) -> list[Any]:
     return [[word for each, word in _HOW_WORDS.items() if each & how], list(steps), found]
 
 
-def _accesses(place: Place, steps: int, known: dict[str, bytes]) -> tuple[Access, ...]:
-    """The accesses of a trace that has so many steps."""
-
-    def get_use(row: Any) -> tuple[How, tuple[int, ...], bool]:
-        words, at_steps, found = cells(row, 3)
-        if not isinstance(words, list):
-            raise TypeError(f"{words!r} is not a list of words")
-        how = How(0)
-        for word in words:
-            how |= _WORD_HOWS[string(word)]
-        if not how or not isinstance(found, bool):
-            raise ValueError("a use needs what was done, and whether it was found")
-        if max(indices(at_steps), default=-1) >= steps:
-            raise ValueError(f"there is no step {max(at_steps)}")
-        return how, indices(at_steps), found
-
-    uses = place["uses"].rows(get_use)
-    count = len(uses)
-
-    def get_access(row: Any) -> Access:
-        text, use = row  # a merge takes in millions of these: no call that can be spared
-        path = known.get(text)
-        if path is None:
-            path = known[text] = absolute(text)
-        if type(use) is not int or not 0 <= use < count:
-            raise ValueError(f"there is no use {use!r}")
-        how, at_steps, found = uses[use]
-        return Access(path, how, at_steps, found)
-
-    return place["accesses"].rows(get_access)
+def _get_use(row: Any, steps: int) -> Use:
+    """A row as a use in a trace that has so many steps."""
+    words, at_steps, found = cells(row, 3)
+    if not isinstance(words, list):
+        raise TypeError(f"{words!r} is not a list of words")
+    how = How(0)
+    for word in words:
+        how |= _WORD_HOWS[string(word)]
+    if not how or not isinstance(found, bool):
+        raise ValueError("a use needs what was done, and whether it was found")
+    if max(indices(at_steps), default=-1) >= steps:
+        raise ValueError(f"there is no step {max(at_steps)}")
+    return Use(how, indices(at_steps), found)
 
 
 # Receipt, verification, checks

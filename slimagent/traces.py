@@ -21,11 +21,16 @@ class How(enum.IntFlag):
     LISTED = 8  # opened as a directory
 
 
-class Access(NamedTuple):
-    """One path that the traced processes asked for; `found` tells whether the image had it.
+class Use(NamedTuple):
+    """What was done with a path, in which steps, and whether the image had it: many paths of a trace share one."""
 
-    A trace has tens of thousands of them, and they are made for every trace of a merge.
-    """
+    how: How
+    steps: tuple[int, ...]
+    found: bool
+
+
+class Access(NamedTuple):
+    """One path that the traced processes asked for; `found` tells whether the image had it."""
 
     path: bytes
     how: How

@@ -95,7 +95,7 @@ def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Tra
     known: dict[str, bytes] = {}
     with reporter.phase("read the traces", "traces") as progress, _uncollected():
         for number, (name, data) in enumerate(traces, 1):
-            merging.add(documents.decode_trace(data, name, known), name)
+            merging.add_uses(*documents.decode_uses(data, name, known), name)
             digests.add(digest(data))
             progress(number)
         return merging.result(), tuple(sorted(digests))

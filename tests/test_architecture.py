@@ -156,6 +156,7 @@ PURE = (
     *("plan_document.py", "profile.py", "profile_rules.py", "profile_table.py", "profile_writer.py"),
     *("plan/*.py", "verify/*.py", "report/*.py"),
     *("trace/filter.py", "trace/syscalls.py", "trace/merge.py", "trace/record.py", "trace/watcher.py"),
+    *("trace/fanotify_events.py", "trace/compare_backends.py"),
     *("apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
     *("apply/alternative_links.py", "apply/draft.py", "apply/edits.py", "apply/image_config.py"),
     *("apply/journal_format.py", "apply/components.py", "apply/compression.py", "apply/image_documents.py"),

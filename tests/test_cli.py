@@ -17,6 +17,7 @@ import pytest
 from command_line import SLIMAGENT, assert_error, environment, slimagent
 
 from slimagent.trace import kernel
+from slimagent.trace.fanotify import Fanotify
 
 IS_ROOT = os.geteuid() == 0
 ROOT = Path(__file__).resolve().parent.parent
@@ -292,6 +293,39 @@ def test_a_kernel_without_seccomp(scope: Path, verb: tuple[str, ...], number: in
     assert_error(done, 4, "nothing can be traced here; seccomp: ", reason[number], "Linux 5.5")
     assert not (scope / "ran").exists()
     assert not list(scope.parent.rglob("*.json"))
+
+
+@pytest.mark.skipif(Fanotify.unavailable() is not None, reason="no fanotify here")
+def test_without_seccomp_the_next_best_is_taken_and_the_trace_says_why(scope: Path) -> None:
+    """`auto` goes on to fanotify; a run that must make files look gone cannot, and says so before it starts."""
+    line = ("--quiet", "--scope", scope)
+    forbidden = {"cwd": scope.parent, "preexec_fn": _forbid_seccomp(errno.ENOSYS)}
+    done = slimagent("trace", *line, "-o", scope.parent / "t.json", "--", "cat", scope / "read", **forbidden)
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads((scope.parent / "t.json").read_bytes())["runs"]
+    assert run["backend"] == "fanotify"
+    assert [each["backend"] for each in run["passed_over"]] == ["seccomp", "inotify"]
+    assert "no seccomp filters" in run["passed_over"][0]["why"]
+    done = slimagent("run", *line, "--", "touch", scope / "ran", **forbidden)
+    assert_error(done, 4, "nothing can be traced here", "fanotify: it cannot make files look gone")
+    assert not (scope / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trace", "--until-signal"), ("--until-signal without --attach", "--attach")),
+        (("trace", "--attach", "--backend", "seccomp", "--", "true"), ("cannot attach", "--backend fanotify")),
+        (("run", "--backend", "inotify", "--", "true"), ("cannot make files look gone", "--verify in-place")),
+    ],
+    ids=lambda value: "-".join(value[:2]),
+)
+def test_a_backend_that_cannot_do_what_is_asked_for(
+    scope: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """Known before anything is run, with what to do instead."""
+    verb, *rest = arguments
+    assert_error(slimagent(verb, "--quiet", "--scope", scope, *rest, cwd=scope.parent), 2, *words)
 
 
 # Options

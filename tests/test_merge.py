@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plan_images import evidence_for, run_of
 
-from slimagent.documents import decode_plan, decode_trace, encode_trace, identified
+from slimagent.documents import decode_plan, decode_trace, decode_uses, encode_trace, identified
 from slimagent.errors import RefusedError
 from slimagent.paths import sort_key
 from slimagent.plan.admit import FAILED_STEP, admit
 from slimagent.results import CheckResult, Item, Outcome
 from slimagent.trace.merge import merge
-from slimagent.traces import Access, BlindSpot, Change, ChangeKind, How, Loss, Run, Trace
+from slimagent.traces import Access, BlindSpot, Change, ChangeKind, How, Loss, Run, Trace, Use
 from slimagent.verify.compare import united
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
@@ -404,5 +404,6 @@ def test_paths_of_all_traces_are_decoded_once(tmp_path: Path) -> None:
     known: dict[str, bytes] = {}
     for path in (b"/a\xff", b"/b\\", b"/a\xff"):
         trace = dataclasses.replace(evidence.trace, accesses=(Access(path, How.OPENED, (0,), True),))
-        assert decode_trace(encode_trace(trace), known=known) == trace
+        _, (use,), used = decode_uses(encode_trace(trace), "x", known)
+        assert (use, used) == (Use(How.OPENED, (0,), True), ((path, 0),))
     assert known == {"/a\\xff": b"/a\xff", "/b\\\\": b"/b\\"}

@@ -6,12 +6,12 @@ What is kept of each trace is its runs, and for each path the numbers of its use
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from slimagent.errors import RefusedError
 from slimagent.paths import sort_key, to_text
-from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace
+from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace, Use
 
 # Of a path that runs changed in different ways. What was there before one of them belongs to the image, so "created",
 # which lets a plan drop it, is what only counts if all say so; "modified" also knows the time that it had.
@@ -46,6 +46,11 @@ class Merging:
         Raises RefusedError for a trace of another image, of other scopes or of another architecture than the first,
         and for another trace of a run that is already there.
         """
+        uses = [Use(how, steps, found) for _, how, steps, found in trace.accesses]
+        self.add_uses(trace, uses, ((access.path, at) for at, access in enumerate(trace.accesses)), name)
+
+    def add_uses(self, trace: Trace, uses: Sequence[Use], used: Iterable[tuple[bytes, int]], name: str) -> None:
+        """As `add`, but what counts is not the trace's accesses: it is `used`, paths with indices into `uses`."""
         self._require_alike(trace, name)
         for run in trace.runs:
             self._add_run(run, name)
@@ -53,7 +58,16 @@ class Merging:
         for change in trace.changes:
             known = self._changes.get(change.path, change)
             self._changes[change.path] = min(known, change, key=_rank)
-        self._add_accesses(trace)
+        first = len(self._uses)
+        steps = [self._starts[run.identity] + at for run in trace.runs for at in range(len(run.steps))]
+        self._uses += [(int(how), tuple([steps[at] for at in at_steps]), found) for how, at_steps, found in uses]
+        numbers = self._used
+        for path, use in used:
+            of_path = numbers.get(path)
+            if of_path is None:
+                numbers[path] = array("I", (first + use,))
+            else:
+                of_path.append(first + use)
 
     def result(self) -> Trace:
         """The trace of all runs. Raises ValueError if there is none."""
@@ -103,29 +117,13 @@ class Merging:
             self._starts[run.identity] = self._steps
             self._steps += len(run.steps)
 
-    def _add_accesses(self, trace: Trace) -> None:
-        steps = [self._starts[run.identity] + at for run in trace.runs for at in range(len(run.steps))]
-        numbers: dict[tuple[int, tuple[int, ...], bool], int] = {}
-        used = self._used
-        for path, how, at_steps, found in trace.accesses:
-            use = (int(how), at_steps, found)
-            number = numbers.get(use)
-            if number is None:
-                number = numbers[use] = len(self._uses)
-                self._uses.append((int(how), tuple([steps[at] for at in at_steps]), found))
-            known = used.get(path)
-            if known is None:
-                used[path] = array("I", (number,))
-            else:
-                known.append(number)
-
     def _accesses(self, identities: list[str]) -> tuple[Access, ...]:
         came = [self._starts[identity] + at for identity in identities for at in range(len(self._runs[identity].steps))]
         places = dict(zip(came, range(self._steps), strict=True))
         uses = [(how, [places[step] for step in steps], found) for how, steps, found in self._uses]
-        united: dict[bytes, tuple[How, tuple[int, ...], bool]] = {}  # what has the same history has one use
+        united: dict[bytes, Use] = {}  # what has the same history has one use
 
-        def unite(numbers: array[int]) -> tuple[How, tuple[int, ...], bool]:
+        def unite(numbers: array[int]) -> Use:
             key = numbers.tobytes()
             use = united.get(key)
             if use is None:
@@ -134,7 +132,7 @@ class Merging:
                 for each, _, _ in those:
                     how |= each
                 steps = sorted(set(chain.from_iterable(steps for _, steps, _ in those)))
-                use = united[key] = (_HOWS[how], tuple(steps), any(found for _, _, found in those))
+                use = united[key] = Use(_HOWS[how], tuple(steps), any(found for _, _, found in those))
             return use
 
         return tuple(Access(path, *unite(self._used[path])) for path in sorted(self._used))
