@@ -61,7 +61,7 @@ def seen(watcher: Any, folder: bytes) -> dict[bytes, How]:
 
 
 def losses_but_of_others(watcher: Any) -> list[Loss]:
-    """Without what a process of a container beside us, gone by now, opened: on its own mount, and by no name of ours."""
+    """Without what a process of a container beside us, gone by now, opened: on its own mount, by no name of ours."""
     return [loss for loss in watcher.finish().losses if loss.kind not in ("mount-namespace", "unreadable-path")]
 
 
