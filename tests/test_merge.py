@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -407,3 +409,13 @@ def test_paths_of_all_traces_are_decoded_once(tmp_path: Path) -> None:
         _, (use,), used = decode_uses(encode_trace(trace), "x", known)
         assert (use, used) == (Use(How.OPENED, (0,), True), ((path, 0),))
     assert known == {"/a\\xff": b"/a\xff", "/b\\\\": b"/b\\"}
+
+
+def test_the_benchmark_merges_in_both_ways(tmp_path: Path) -> None:
+    """Run small: both ways write the same bytes, or it fails; nothing is left."""
+    small = ("--traces", "4", "--paths", "300", "--image", "1000", "--in", str(tmp_path))
+    command = [sys.executable, str(ROOT / "benchmarks/merge.py"), *small]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^two by two +[\d.]+ +[\d.]+ +\d+$", done.stdout, re.MULTILINE)
+    assert not list(tmp_path.iterdir())

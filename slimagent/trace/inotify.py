@@ -255,11 +255,9 @@ class _Marker:
 
     def passes(self, seconds: float) -> bool:
         """Send it, and tell whether it came within that time. A full queue drops it: it must be sent again."""
+        self._passed.clear()
         os.close(os.open(self._path, os.O_RDONLY))
-        passed = self._passed.wait(seconds)
-        if passed:
-            self._passed.clear()
-        return passed
+        return self._passed.wait(seconds)
 
     def on_event(self, event: InotifyEvent) -> None:
         self._passed.set()
