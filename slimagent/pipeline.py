@@ -28,7 +28,7 @@ from slimagent.session import Session, require_readable
 from slimagent.trace.select import choose
 from slimagent.traces import Trace
 from slimagent.tracing import TOOL, read_link, recorded
-from slimagent.verify.compare import compare, dropped_paths, mask, missed, united, unproved
+from slimagent.verify.compare import compare, dropped_paths, mask, missed, united, unmasked, unproved
 
 STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
@@ -245,7 +245,8 @@ def verify(
         blind_spots=watched.blind_spots,
         passed=not watched.interrupted
         and not any(each.worse for each in comparisons)
-        and not unproved(baseline, watched.results),
+        and not unproved(baseline, watched.results)
+        and not (there and unmasked(watched.observed.losses)),
         steps=watched.results,
         comparisons=comparisons,
         missed=missed(is_dropped, accesses, [result.name for result in watched.results]),

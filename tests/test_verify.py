@@ -12,9 +12,9 @@ from plan_images import plan_for, write
 
 from slimagent.model import Missed
 from slimagent.results import CheckResult, Comparison, Item, Outcome
-from slimagent.traces import Change, ChangeKind
+from slimagent.traces import Change, ChangeKind, Loss
 from slimagent.tracing import read_link
-from slimagent.verify.compare import compare, dropped_paths, mask, missed, unproved
+from slimagent.verify.compare import compare, dropped_paths, mask, missed, unmasked, unproved
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 
@@ -55,6 +55,14 @@ def test_a_failure_that_nobody_saw_pass_proves_nothing() -> None:
     before = [check("old", FAILED)]
     assert unproved(before, [check("old", FAILED), check("new", PASSED)]) == ()
     assert unproved(before, [check("new", FAILED)]) == ("new",)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "void"), [((), False), (("queue-overflow",), False), (("x", "supervisor-error"), True)]
+)
+def test_a_mask_that_was_off_proves_nothing(kinds: tuple[str, ...], void: bool) -> None:
+    """When the supervisor failed, the processes went on and saw what was to look gone."""
+    assert unmasked([Loss(kind=kind, count=1, example="x") for kind in kinds]) is void
 
 
 def test_what_is_absent_counts_as_skipped() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from slimagent.model import Missed, Plan, Verdict
 from slimagent.paths import Resolver
 from slimagent.results import CheckResult, Comparison, Item, Outcome, Standing
+from slimagent.traces import Loss
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
@@ -60,6 +61,11 @@ def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tup
     """Checks that fail and that the first run did not have: nobody knows whether they ever passed."""
     known = {result.name for result in before}
     return tuple(each.name for each in after if each.outcome is Outcome.FAILED and each.name not in known)
+
+
+def unmasked(losses: Iterable[Loss]) -> bool:
+    """Whether a masked run saw files that it was not to see: when a supervisor fails, all calls go on as they are."""
+    return any(loss.kind == "supervisor-error" for loss in losses)
 
 
 def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outcome, str]]]:
