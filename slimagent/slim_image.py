@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from slimagent.errors import CheckFailedError
 from slimagent.exercise import Reporter
 from slimagent.files import make_folder, read, write
 from slimagent.image.agent import Bundle
-from slimagent.image.engine import Container, Engine
+from slimagent.image.engine import Container, Engine, undisturbed
 from slimagent.image.history import with_history
 from slimagent.image.work import LAYOUT, OUT, Work
 from slimagent.model import Plan, Receipt, Verification
@@ -75,11 +76,12 @@ def slim(engine: Engine, agent: Bundle, wanted: Wanted, reporter: Reporter, say:
     with reporter.phase("look at the image"):
         described = with_history(engine.inspect(image), engine.history(image))
         config = read_image_config(described, image)
-    with Work(engine, agent, wanted.out, wanted.container, say) as work:
+    with contextlib.ExitStack() as rest, Work(engine, agent, wanted.out, wanted.container, say) as work:
         try:
             slimmed = _slim(work, wanted, config, described, reporter)
             if slimmed.verification.passed:
                 with reporter.phase("tag"):
+                    rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
                     engine.tag(work.pending, wanted.tag)
         finally:
             work.hand_out(_DOCUMENTS)

@@ -22,7 +22,7 @@ import pytest
 from python_images import lacking
 
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.image.engine import Container, Engine, deferred, find
+from slimagent.image.engine import Container, Engine, deferred, find, undisturbed
 
 PROBE = Path(__file__).parent / "engine_probe.c"
 
@@ -211,6 +211,16 @@ def test_signals_wait_for_the_end_of_a_block() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the handler is not the one from before")
+
+
+def test_signals_come_to_nothing_when_the_work_is_done() -> None:
+    """Also one that an engine's call put off; afterwards they end us again."""
+    with undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        with deferred():
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("command", ["create", "start", "rm", "load", "rmi", "history", "tag"])

@@ -194,6 +194,20 @@ def deferred() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals that end us come to nothing: the work is done, and what is left to do takes no time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, lambda number, _: None) for each in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
 def _child(argv: list[str], *, stdin: int, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a session of its own, its errors in a pipe; killed if the block fails."""
     with subprocess.Popen(argv, start_new_session=True, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as process:

@@ -17,8 +17,6 @@ from slimagent.plan.levels import Levels
 from slimagent.plan.parts import EXECUTABLE, Part, part
 from slimagent.traces import Access, BlindSpot, How, Trace
 
-# Kinds of reasons of what costs nothing, and stays for that (`decide`).
-_FREE = frozenset({"folder", "mount-point", "symbolic-link", "special-file", "empty-file"})
 _LINK = "it leads to what stays, and may have been on the way there"
 _LISTED = "it lies in a folder that was listed, and may have been checked for"
 _PROGRAM = "a program of a package that stays, which may have been checked for"
@@ -36,7 +34,10 @@ class Cautious:
         self._coded = frozenset(_coded(keeper.inventory, keeper.owners)) if self._is_blind else frozenset[bytes]()
 
     def keep_more(self) -> bool:
-        """Keep what may have been looked up, given what stays so far. Returns whether there is anything new."""
+        """Keep what may have been looked up, given what stays so far. Returns whether there is anything new.
+
+        What stays when this is first called is what would stay if the trace saw lookups, and had seen none.
+        """
         if not self._is_blind:
             return False
         inventory = self._keeper.inventory
@@ -53,7 +54,9 @@ class Cautious:
             return None
         inventory = self._keeper.inventory
         more = [
-            at for at, stayed in enumerate(self._before) if not stayed and self._stays(at) and not self._is_free(at)
+            at
+            for at, stayed in enumerate(self._before)
+            if not stayed and self._stays(at) and not self._keeper.is_folder(at)
         ]
         size = sum(inventory.sizes[at] for at in more if stat.S_ISREG(inventory.modes[at]))
         return Caution(paths=len(more), size=size)
@@ -61,9 +64,6 @@ class Cautious:
     def _stays(self, at: int) -> bool:
         number = self._keeper.reason(at)
         return number >= 0 and self._keeper.reasons[number].verdict is Verdict.KEEP
-
-    def _is_free(self, at: int) -> bool:
-        return self._keeper.reasons[self._keeper.reason(at)].kind in _FREE
 
     def _holding(self) -> bytearray:
         """For each entry whether it stays, or holds something that does."""
@@ -78,7 +78,7 @@ class Cautious:
 
     def _why(self, at: int, holds: bytearray) -> str:
         keeper = self._keeper
-        if keeper.reason(at) >= 0 or self._levels.cruft[at] >= 0:
+        if keeper.reason(at) >= 0:
             return ""
         path, mode = keeper.inventory.paths[at], keeper.inventory.modes[at]
         if stat.S_ISLNK(mode):
@@ -86,9 +86,13 @@ class Cautious:
             target = None if end is None else keeper.inventory.index.get(end)
             return _LINK if target is not None and holds[target] else ""
         owners = keeper.owners.owners(at)
-        if not stat.S_ISREG(mode) or not any(keeper.grades[each] for each in owners):
+        if not stat.S_ISREG(mode) or self._levels.cruft[at] >= 0 or not any(keeper.grades[each] for each in owners):
             return ""
-        if mode & EXECUTABLE and part(path, mode & ~EXECUTABLE, keeper.owners.packages[owners[0]].kind) is Part.DATA:
+        if (
+            mode & EXECUTABLE
+            and keeper.inventory.sizes[at] <= self._levels.program_limit
+            and part(path, mode & ~EXECUTABLE, keeper.owners.packages[owners[0]].kind) is Part.DATA
+        ):
             return _PROGRAM
         return _LISTED if self._was_listed(parent(path)) else ""
 

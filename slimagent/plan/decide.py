@@ -54,12 +54,9 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     levels.keep_rest(keeper)
     closure = Closure(keeper, evidence.contents, evidence.loader, levels.cruft)
     cautious = Cautious(keeper, levels, evidence.trace)
-    more = True
-    while more:
+    _settle(keeper, levels, closure, bound, progress)
+    while cautious.keep_more():
         _settle(keeper, levels, closure, bound, progress)
-        if not cautious.keep_more():
-            _keep_free(keeper, levels)
-            more = cautious.keep_more()
     _drop_rest(keeper, levels)
     stripped, unstripped = strips(keeper, evidence)
     return Plan(
@@ -106,6 +103,8 @@ def _settle(
     settle()
     for _ in levels.keep_optional(keeper, closure.weight):
         settle()
+    _keep_free(keeper, levels)
+    keeper.queue.clear()  # what costs no bytes drags in nothing
 
 
 def _nobody(inventory: Inventory) -> Owners:
@@ -122,10 +121,7 @@ def _drop_created(keeper: Keeper, paths: Iterable[bytes]) -> None:
 
 
 def _keep_free(keeper: Keeper, levels: Levels) -> None:
-    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft.
-
-    It drags in nothing.
-    """
+    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft."""
     inventory, owners = keeper.inventory, keeper.owners
     for at, path in enumerate(inventory.paths):
         if keeper.reason(at) >= 0:

@@ -39,6 +39,11 @@ class Levels:
         self._default = LEVELS.index(level)
         self._at = _levels(inventory, rules.levels, self._default)
 
+    @property
+    def program_limit(self) -> int:
+        """Up to how many bytes an unread program of a package stays."""
+        return self._limits[Part.BINARY]
+
     def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
         """Keep what the level keeps of a package that stays; `bound` entries stay with it by rule, with their why."""
         numbers: dict[str, int] = {}
