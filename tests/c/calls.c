@@ -236,8 +236,8 @@ static void move_around(void)
     syscall(SYS_openat, AT_FDCWD, "after-chdir-by-link", O_RDONLY);
     expect_below("opened", "moved/after-chdir-by-link");
 
-    int at = open(below("at"), O_PATH | O_DIRECTORY), moved = open(below("moved"), O_RDONLY | O_DIRECTORY);
-    expect_below("listed", "moved");
+    int at = open(below("at"), O_PATH | O_DIRECTORY), moved = open(below("moved"), O_PATH | O_DIRECTORY);
+    expect_below("looked-up", "moved");
     if (at < 0 || fchdir(moved) < 0)
         fail("fchdir");
     syscall(SYS_openat, AT_FDCWD, "after-fchdir", O_RDONLY);

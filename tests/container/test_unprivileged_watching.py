@@ -38,12 +38,11 @@ def test_inotify_sees_all_that_seccomp_saw_opened_and_nothing_else(image: Image,
     seen, wanted = traced(image, tmp_path / "inotify", "inotify"), traced(image, tmp_path / "seccomp", "seccomp")
     assert seen.losses == ()
     assert set(seen.blind_spots) == {BlindSpot.LOOKUPS, BlindSpot.EXECUTIONS, BlindSpot.WHO}
-    opens = How.OPENED | How.EXECUTED
-    assert used(seen, opens) - real(image, used(wanted, opens)) <= {
-        path for path in used(seen, opens) if "/ld-" in path
-    }
-    assert real(image, used(wanted, opens)) <= used(seen, opens)
-    assert real(image, used(wanted, How.LISTED)) == used(seen, How.LISTED)
+    every = How.OPENED | How.EXECUTED | How.LISTED  # a folder may be opened as a file is: only the kernel knows
+    wished, found = real(image, used(wanted, every)), used(seen, every)
+    assert wished - found == set()
+    assert {path for path in found - wished if "/ld-" not in path} == set()
+    assert real(image, used(wanted, How.LISTED)) <= used(seen, How.LISTED)
     assert any("/xml/etree/" in path for path in used(seen, How.OPENED))
 
 

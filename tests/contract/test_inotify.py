@@ -80,6 +80,39 @@ def test_an_overflow_is_a_loss(image: Path) -> None:
     assert observed.accesses[os.fsencode(image / "folder-2" / "file")] == (How.OPENED, (1,))
 
 
+def test_a_marker_that_was_sent_twice_ends_no_later_wait(image: Path) -> None:
+    """A slow reader gets the same marker again and again; what is left of it is not taken for the next one."""
+    with Inotify(folders=(os.fsencode(image),)) as watcher:
+        watcher.step("first")
+        reader: Any = watcher._reader
+        marker, other = watcher._markers
+        with reader._lock:
+            assert not marker.passes(0.05)
+            os.close(os.open(image / "folder-0" / "file", os.O_RDONLY))  # two equal events in a row would be one
+            assert not marker.passes(0.05)
+        assert other.passes(60)
+        with reader._lock:
+            assert not marker.passes(0.05)
+        assert other.passes(60)
+
+
+def test_a_step_waits_for_what_was_opened_before(image: Path) -> None:
+    """Though the reader is late and an earlier command still runs, a path belongs to the step that opened it."""
+    with Inotify(folders=(os.fsencode(image),)) as watcher:
+        watcher.step("first")
+        watcher.spawn(["sleep", "300"], env=ENVIRONMENT)
+        reader: Any = watcher._reader
+        following = threading.Thread(target=watcher.step, args=("second",))
+        with reader._lock:
+            run(watcher, "cat", image / "folder-0" / "file")
+            following.start()
+            following.join(0.3)
+        following.join(60)
+        run(watcher, "cat", image / "folder-1" / "file")
+    accesses = watcher.finish().accesses
+    assert [accesses[os.fsencode(image / f"folder-{i}" / "file")][1] for i in (0, 1)] == [(0,), (1,)]
+
+
 def test_what_is_lost_while_nothing_runs_is_no_loss(image: Path) -> None:
     """An overflow that the agent itself makes before the first command hides nothing of a command's."""
     with Inotify(folders=(os.fsencode(image),)) as watcher:
