@@ -19,6 +19,7 @@ from slimagent.errors import RefusedError, UsageError
 from slimagent.files import make_folder, write
 from slimagent.report.text import (
     before_and_after,
+    caution,
     dropped_by_kind,
     exported,
     size,
@@ -28,6 +29,7 @@ from slimagent.report.text import (
 )
 from slimagent.rules import Rules
 from slimagent.session import in_container
+from slimagent.traces import BlindSpot
 
 PROOFS = ("masked", "in-place", "none")
 
@@ -139,7 +141,7 @@ def _show(whole: pipeline.Whole, console: Console, peak: int) -> None:
     phases = [[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()]
     parts = [
         before_and_after(whole.receipt) if whole.receipt is not None else [],
-        dropped_by_kind(whole.plan) if whole.plan is not None else [],
+        [*dropped_by_kind(whole.plan), *caution(whole.plan)] if whole.plan is not None else [],
         exported(whole.receipt) if whole.receipt is not None else [],
         stripped_files(whole.receipt, whole.plan) if whole.receipt is not None and whole.plan is not None else [],
         verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
@@ -150,14 +152,16 @@ def _show(whole: pipeline.Whole, console: Console, peak: int) -> None:
 
 def _summary(whole: pipeline.Whole, console: Console, peak: int) -> dict[str, object]:
     receipt, verification = whole.receipt, whole.verification
+    sees_lookups = verification is not None and BlindSpot.LOOKUPS not in verification.blind_spots
     return {
         "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped if receipt else None,
         "bytes_after": receipt.bytes_kept if receipt else None,
         "tar": {"sha256": receipt.sha256, "bytes": receipt.written} if receipt else None,
+        "caution": whole.plan.caution._asdict() if whole.plan and whole.plan.caution else None,
         "verified": verification.how if verification else None,
         "passed": verification.passed if verification else None,
         "worse": [each.name for each in verification.comparisons if each.worse] if verification else [],
-        "missed": len(verification.missed) if verification else None,
+        "missed": len(verification.missed) if verification and sees_lookups else None,
         "seconds": {name: round(seconds, 3) for name, seconds in console.seconds.items()},
         "peak_bytes": peak,
     }
