@@ -350,7 +350,8 @@ def kill_halfway(command: list[str], journal: bytes, folder: bytes) -> None:
     """Start a command and kill it when it has begun to remove files of a folder."""
     whole = len(os.listdir(folder))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()) as process:
-        while not os.path.exists(journal) or len(os.listdir(folder)) == whole:
+        # On a busy machine the folder may be gone before we look again; others are left to remove.
+        while not os.path.exists(journal) or (os.path.exists(folder) and len(os.listdir(folder)) == whole):
             assert process.poll() is None, "it was over before it could be killed"
         process.kill()
     assert process.returncode == -KILLED
