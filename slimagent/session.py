@@ -105,6 +105,26 @@ def environment(user: User | None) -> dict[str, str]:
     return env
 
 
+def configured_environment(user: User | None, configured: tuple[str, ...]) -> dict[str, str]:
+    """The environment that an engine gives to the image's own process: the container's, with that user's HOME.
+
+    `configured` is the image's own Env. Engines set HOME, unless somebody else did, to that of the user that a container
+    runs as, and USER not at all. We run as root, so that a HOME of root's is theirs.
+    """
+    env = environment(None)
+    given = any(each.startswith("HOME=") for each in configured)
+    if user is not None and not given and env.get("HOME") in (None, "/", _home_of_root()):
+        env["HOME"] = user.home
+    return env
+
+
+def _home_of_root() -> str:
+    try:
+        return pwd.getpwuid(0).pw_dir
+    except KeyError:
+        return "/root"
+
+
 def _was_given(name: bytes) -> bool:
     """Whether this process was started with that variable: /proc/self/environ (proc(5)) shows no later changes."""
     with open("/proc/self/environ", "rb") as file:

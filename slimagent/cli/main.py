@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from slimagent import __version__
-from slimagent.cli import apply, bundle, check, dockerfile, explain, image, merge, plan, profiles, run, trace, verify
+from slimagent.cli import apply, bundle, check, dockerfile, explain, image, merge, plan, profiles, run, start, trace, verify
 from slimagent.cli.console import printable
 from slimagent.errors import SlimagentError
 
@@ -34,7 +34,7 @@ def group() -> None:
     """
 
 
-for module in (image, run, trace, merge, plan, explain, apply, verify, check, profiles, bundle, dockerfile):
+for module in (image, run, trace, merge, plan, explain, apply, verify, check, profiles, bundle, dockerfile, start):
     for each in module.COMMANDS:
         group.add_command(each)
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +22,7 @@ from slimagent.trace import kernel
 from slimagent.trace.family import Family
 from slimagent.trace.filter import build
 from slimagent.trace.guardian import Guardian
-from slimagent.trace.record import combine
+from slimagent.trace.record import Record, combine
 from slimagent.trace.supervise import Supervisor
 from slimagent.trace.watcher import Mask, Observed
 from slimagent.traces import BlindSpot
@@ -34,9 +34,12 @@ class Seccomp:
     name = "seccomp"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
-    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
+    def __init__(
+        self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
+    ) -> None:
         del folders  # it sees calls, wherever they lead
         self._mask = mask
+        self._record = record
         self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
         self.family = Family()
         self._guardian = Guardian()
@@ -107,7 +110,7 @@ class Seccomp:
         if machine is None:
             raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
         ours, theirs = socket.socketpair()
-        supervisor = Supervisor(machine, self._mask)
+        supervisor = Supervisor(machine, self._mask, self._record())
         supervisor.step = max(self._step, 0)
         thread = threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
@@ -141,6 +144,20 @@ class Seccomp:
         finally:
             theirs.close()
 
+    def adopt(self, ours: socket.socket) -> None:
+        """Watch a process that takes the filter by itself (`take_filter`), and that sends its listener over `ours`.
+
+        It is none of the family: it is not stopped at the end, and its accesses stay in the step in which it came.
+        """
+        machine = kernel.machine()
+        if machine is None:
+            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
+        supervisor = Supervisor(machine, self._mask, self._record())
+        supervisor.step = max(self._step, 0)
+        threading.Thread(
+            target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
+        ).start()
+
     def called(self, task: int) -> bool:
         """Whether a task of that number has made a call that was seen."""
         return any(task in supervisor.callers for supervisor, _ in self._supervisors)
@@ -167,6 +184,14 @@ class Seccomp:
             supervisor.serve(listeners[0], self._guardian.hold(listeners[0]))
         elif word:
             supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
+
+
+def take_filter(theirs: socket.socket) -> None:
+    """Take the filter, and send its listener to a watcher that has the other end (`Seccomp.adopt`). Raises OSError."""
+    machine = kernel.machine()
+    if machine is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _enter(theirs, machine.seccomp, build(machine), not kernel.has_capability(kernel.CAP_SYS_ADMIN))
 
 
 def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:

@@ -33,8 +33,8 @@ _LOOKED_UP, _OPENED, _EXECUTED, _LISTED = map(int, (How.LOOKED_UP, How.OPENED, H
 class Supervisor:
     """One listener and its record. `serve` returns when the last watched process is gone."""
 
-    def __init__(self, machine: Machine, mask: Mask | None) -> None:
-        self.record = Record()
+    def __init__(self, machine: Machine, mask: Mask | None, record: Record | None = None) -> None:
+        self.record = Record() if record is None else record
         self.step = 0
         self.callers: set[int] = set()
         self._machine = machine

@@ -1,0 +1,202 @@
+"""Composition: start the image as it is configured, in the agent's own place, and write down how that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from slimagent import checks, started
+from slimagent.apply.image_config import ImageConfig
+from slimagent.errors import UsageError
+from slimagent.results import Outcome
+from slimagent.rules import CheckSpec
+from slimagent.session import configured_environment, user_named
+from slimagent.started import HEALTH_STEP, START_STEP, Reached, Started, Until
+from slimagent.trace.diary import Diary
+from slimagent.trace.first import hand_over
+from slimagent.trace.seccomp import Seccomp, take_filter
+
+_LOOK_EVERY = 0.1  # seconds
+_PROBE_EVERY = 1.0  # seconds between two health checks; the image's own interval is for a life of months
+_QUIET = 1.0  # seconds without a new path: then a start is over, so far as one can see
+_SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
+_GIVEN_UP = 10.0  # seconds without a new path: nothing comes any more
+_PROBE = 30.0  # seconds, what engines give a health check that does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How to start an image, and what to wait for, in seconds: `limit` at most, `settle` if only time is waited for."""
+
+    config: ImageConfig
+    until: Until
+    settle: float
+    limit: float
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """ENTRYPOINT and CMD."""
+        return (*(self.config.entrypoint or ()), *(self.config.command or ()))
+
+    @property
+    def cwd(self) -> str:
+        """WORKDIR."""
+        return self.config.working_dir or "/"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The TCP ports that the image exposes, as `8080/tcp`."""
+        return tuple(port for port in self.config.exposed_ports if number(port))
+
+    def health_check(self) -> CheckSpec | None:
+        """The image's health check as a check, None if it has none."""
+        test = self.config.healthcheck
+        kind, *words = test.test if test is not None and test.test else ("NONE",)
+        if test is None or kind not in ("CMD", "CMD-SHELL") or not words:
+            return None
+        argv = (*(self.config.shell or ("/bin/sh", "-c")), *words) if kind == "CMD-SHELL" else tuple(words)
+        seconds = test.timeout / 1e9 or _PROBE
+        return CheckSpec(kind="command", name=HEALTH_STEP, seconds=seconds, parameters={"argv": argv})
+
+
+def number(port: str) -> int:
+    """The number of an exposed port, 0 for one that is not TCP."""
+    digits, _, protocol = port.partition("/")
+    return int(digits) if digits.isdecimal() and protocol in ("", "tcp") else 0
+
+
+def waited_for(config: ImageConfig) -> Until:
+    """What says best that an image is up: its health check, else an exposed port, else that it runs for a while."""
+    start = Start(config=config, until=Until.TIME, settle=0, limit=0)
+    if start.health_check() is not None:
+        return Until.HEALTHY
+    return Until.PORT if start.ports else Until.TIME
+
+
+def begin(start: Start, path: str) -> None:
+    """Let this process become the image's own, and go on beside it until the container ends.
+
+    What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
+    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have.
+    """
+    if not start.argv:
+        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
+    user = user_named(start.config.user or None)
+    env = configured_environment(user, start.config.env)
+    diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
+    hand_over(start.argv, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
+    start_watch.follow()
+    while True:  # the container ends when its first process does, and until then its calls are to be answered
+        signal.pause()
+
+
+class _Watch:
+    """The agent's half of a start: it watches the image's process, and asks whether it is up."""
+
+    def __init__(self, start: Start, diary: int, context: checks.Context) -> None:
+        self._start = start
+        self._diary = diary
+        self._context = context
+        self._records: list[Diary] = []
+        self._unwatched = Seccomp.unavailable() or ""
+        self._watcher = Seccomp(record=self._record)
+        self._began = 0.0
+
+    def _record(self) -> Diary:
+        self._records.append(Diary(self._write))
+        return self._records[-1]
+
+    def _write(self, row: list[object]) -> None:
+        os.write(self._diary, started.line(row))
+
+    def enter(self, theirs: socket.socket) -> None:
+        """In the process that becomes the image's."""
+        if not self._unwatched:
+            take_filter(theirs)
+
+    def begin(self, ours: socket.socket) -> None:
+        """In the agent, before the other process goes on."""
+        watcher = self._watcher
+        self._write(
+            started.head(
+                Started(
+                    waited_for=self._start.until,
+                    backend="" if self._unwatched else watcher.name,
+                    blind_spots=() if self._unwatched else watcher.blind_spots,
+                    no_new_privileges=not self._unwatched and watcher.no_new_privileges,
+                    unwatched=self._unwatched,
+                )
+            )
+        )
+        self._began = time.monotonic()
+        if self._unwatched:
+            return
+        watcher.__enter__()
+        watcher.step(START_STEP)
+        watcher.adopt(ours)
+        watcher.step(HEALTH_STEP)  # of what is spawned from here on; an adopted process stays in its step
+        self._context = replace(self._context, spawn=watcher.spawn)
+
+    def follow(self) -> None:
+        """Wait for what the start is waited for, and write down what it came to."""
+        start, check = self._start, self._start.health_check()
+        came: Until | None = None
+        ports: dict[str, bool] = dict.fromkeys(start.ports, False)
+        next_probe, seen, seen_at = 0.0, -1, time.monotonic()
+        while True:
+            time.sleep(_LOOK_EVERY)
+            now = time.monotonic()
+            spent, written = now - self._began, sum(record.written for record in self._records)
+            if written != seen:
+                seen, seen_at = written, now
+            if came is None and check is not None and now >= next_probe:
+                came = self._probe(check)
+                next_probe = time.monotonic() + _PROBE_EVERY
+            for port in [port for port, answers in ports.items() if not answers]:
+                ports[port] = answering(number(port))
+            if came is None and start.until is Until.PORT and any(ports.values()):
+                came = Until.PORT
+            if came is None and start.until is Until.TIME and spent >= start.settle:
+                came = Until.TIME
+            quiet = now - seen_at
+            settled = came is not None and spent >= _SETTLED and (quiet >= _QUIET or bool(self._unwatched))
+            given_up = start.until is not Until.EXIT and quiet >= max(_GIVEN_UP, start.settle) and not self._unwatched
+            if settled or given_up or spent >= start.limit:
+                self._write(started.reached(Reached(what=came or Until.TIME, seconds=spent, ports=tuple(ports.items()))))
+                return
+
+    def _probe(self, check: CheckSpec) -> Until | None:
+        result = checks.run(check, self._context)
+        self._write(started.health(result.outcome, result.detail))
+        passed = result.outcome is Outcome.PASSED and self._start.until is Until.HEALTHY
+        return Until.HEALTHY if passed else None
+
+
+def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:
+    """Those of the TCP ports that answer, as soon as one does; none after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = tuple(port for port in ports if answering(port))
+        if found or time.monotonic() >= deadline:
+            return found
+        time.sleep(_LOOK_EVERY)
+
+
+def answering(port: int) -> bool:
+    """Whether something of this container accepts connections at a TCP port, on any of its own addresses."""
+    for address in dict.fromkeys(("127.0.0.1", "::1", *_own_addresses())):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1.0):
+            return True
+    return False
+
+
+def _own_addresses() -> list[str]:
+    with contextlib.suppress(OSError):
+        return [str(each[4][0]) for each in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)]
+    return []

@@ -1,0 +1,54 @@
+"""A record that is on disk at every moment: its watcher may be killed at any time, and what it saw must not be lost.
+
+The first process of a container takes every other one with it when it ends (pid_namespaces(7)), the watcher too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slimagent.trace.record import Record
+
+Write = Callable[[list[object]], None]
+
+
+class Diary(Record):
+    """Hands each new path, use and loss to `write` before the call that it belongs to goes on.
+
+    Rows are ["access", step, how, path] with the path as bytes, and ["loss", kind, count, example]. A loss is written
+    again whenever its count has doubled, so that the file stays small; the last row of a kind says "at least so many".
+    """
+
+    def __init__(self, write: Write) -> None:
+        self.written = 0  # rows so far: it stands still when nothing new is seen
+        self._write = write
+        super().__init__()
+
+    def add(self, step: int, path: bytes, how: int) -> None:
+        """Remember that `path` was used in `step`."""
+        seen = self.steps.get(step)
+        if seen is None:
+            seen = self.steps[step] = {}
+        known = seen.get(path, 0)
+        if known | how != known:
+            seen[path] = known | how
+            self.written += 1
+            self._write(["access", step, how, path])
+
+    def lose(self, kind: str, example: str) -> None:
+        """Count something that could not be seen; the first example of its kind is kept."""
+        super().lose(kind, example)
+        count, first = self.losses[kind]
+        if count & (count - 1) == 0:  # a power of two
+            self._write(["loss", kind, count, first])
+
+    @property
+    def ended_by(self) -> Exception | None:
+        """What ended the supervisor, if anything did."""
+        return self._ended_by
+
+    @ended_by.setter
+    def ended_by(self, error: Exception | None) -> None:
+        self._ended_by = error
+        if error is not None:
+            self._write(["loss", "supervisor-error", 1, f"from here on nothing was seen: {error!r}"])

@@ -1,0 +1,89 @@
+"""Make room for the image's own process: the agent is the first process of a container, and hands that place over.
+
+Some programs insist on being process 1 (s6-overlay's /init), and every server behaves a little differently there
+(signals without a handler are ignored, orphans fall to it; pid_namespaces(7)). So the agent forks, its child goes on as
+the watcher, and what was the agent takes the filter and executes what the image is configured to start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from slimagent.model import User
+from slimagent.trace import kernel
+
+_READY, _HERE = b"w", 3  # from here on descriptors are the agent's
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as engines and shells say it
+
+
+def hand_over(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    user: User | None,
+    enter: Callable[[socket.socket], None],
+    watch: Callable[[socket.socket], None],
+) -> None:
+    """Fork; go on as the child, and let this process become `argv`, once the child is ready to watch.
+
+    `enter` is called in the process that becomes the image's, with a socket whose other end the child has; `watch` in
+    the child, with its end, before the other process takes any step. Returns in the child alone.
+    """
+    ours, theirs = socket.socketpair()
+    ready, tell = os.pipe()
+    if os.fork():
+        ours.close()
+        os.close(tell)
+        _become(argv, env, cwd, user, ready, lambda: enter(theirs))
+    os.setsid()  # what the image's process sends to its group is not for us
+    theirs.close()
+    os.close(ready)
+    watch(ours)
+    os.write(tell, _READY)
+    os.close(tell)
+
+
+def _become(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str, user: User | None, ready: int, enter: Callable[[], None]
+) -> NoReturn:
+    try:
+        _forget_ourselves()
+        if os.read(ready, 1) != _READY:  # the watcher ended, and has said why
+            os._exit(_NOT_EXECUTABLE)
+        enter()
+        os.chdir(cwd)
+        if user is not None:
+            os.setgroups(user.groups)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
+            kernel.prctl(kernel.SET_DUMPABLE, 1)  # readable until it executes, as in Family.spawn
+        os.execvpe(argv[0], list(argv), dict(env))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(2, f"slimagent: cannot start {argv[0]}: {error.strerror}\n".encode("utf-8", "replace"))
+        os._exit(_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
+    except BaseException as error:
+        os.write(2, f"slimagent: cannot start {argv[0]}: {error!r}\n".encode("utf-8", "replace"))
+    os._exit(_NOT_EXECUTABLE)
+
+
+def _forget_ourselves() -> None:
+    """Take back what Python and the agent changed of a process: signals, and descriptors that would be inherited."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor >= _HERE:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(descriptor, False)
