@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from slimagent import checks
+from slimagent import checks, started
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import Session, environment, user_named
+from slimagent.step_logs import StepLogs
 from slimagent.trace.foreground import foreground
 from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher
-from slimagent.traces import BlindSpot
+from slimagent.traces import BlindSpot, How
 
 COMMAND_STEP, ATTACHED_STEP = "command", "attached"
 
@@ -41,12 +42,28 @@ class Reporter(Protocol):
 class Steps:
     """What a session exercises the image with: its profile's checks, then a command of the user's.
 
-    With `until_signal` others do so at last, until we are asked to end.
+    With `until_signal` others do so at last, until we are asked to end. `logs` take what the commands of the steps say;
+    without them a command has our own standard streams. `start` is how the image was started before: its steps count.
     """
 
     checks: tuple[CheckSpec, ...] = ()
     command: tuple[str, ...] = ()
     until_signal: bool = False
+    logs: StepLogs | None = None
+    start: Start | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start of the image that was watched in a container of its own, and the exit status of that container."""
+
+    seen: started.Started
+    status: int
+
+    def results(self, before: Sequence[CheckResult] = ()) -> tuple[CheckResult, ...]:
+        """Its steps, held against the same ones of the image as it was, if they are known."""
+        known = next((each for each in before if each.name == started.START_STEP), None)
+        return started.steps(self.seen, self.status, known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +80,13 @@ class Watched:
     interrupted: bool
 
 
-def check(spec: CheckSpec, session: Session, spawn: checks.Spawn, before: Sequence[CheckResult] = ()) -> CheckResult:
+def check(
+    spec: CheckSpec,
+    session: Session,
+    spawn: checks.Spawn,
+    before: Sequence[CheckResult] = (),
+    logs: StepLogs | None = None,
+) -> CheckResult:
     """Run one check as its user, else as the session's; `before` are the results on the image as it was, if known.
 
     A check for a user that we cannot become is skipped: only root can run it.
@@ -77,7 +100,14 @@ def check(spec: CheckSpec, session: Session, spawn: checks.Spawn, before: Sequen
                 name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
             )
         env = environment(user)
-    context = checks.Context(spawn=spawn, env=env, user=user, cwd=session.cwd, before=earlier(spec, before))
+    context = checks.Context(
+        spawn=spawn,
+        env=env,
+        user=user,
+        cwd=session.cwd,
+        before=earlier(spec, before),
+        log="" if logs is None else logs.path(spec.name),
+    )
     return checks.run(spec, context)
 
 
@@ -105,7 +135,10 @@ def watch(
     masked: Mask | None = None,
     before: Sequence[CheckResult] = (),
 ) -> Watched:
-    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them."""
+    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them.
+
+    A start that was watched before comes first.
+    """
     choice = choose(session.backend, masks=masked is not None, attaches=session.attach)
     folders = tuple(dict.fromkeys((*session.scopes, *session.volumes)))
     watcher = choice.watcher(masked, folders, attach=session.attach)
@@ -114,34 +147,67 @@ def watch(
     with watcher:
         for spec in steps.checks:
             watcher.step(spec.name)
-            results.append(check(spec, session, watcher.spawn, before))
+            results.append(check(spec, session, watcher.spawn, before, steps.logs))
             reporter.result(results[-1], earlier(spec, before))
         if steps.command:
             watcher.step(COMMAND_STEP)
-            result, interrupted = _run_command(watcher, session, steps.command)
+            result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
             results.append(result)
             status = result.status or 0
         if steps.until_signal and not interrupted:
             watcher.step(ATTACHED_STEP)
             results.append(_attend(watcher, reporter))
         observed = watcher.finish()
-    return Watched(
-        results=tuple(results),
-        observed=observed,
-        backend=choice.name,
-        passed_over=choice.passed_over,
-        blind_spots=watcher.blind_spots,
-        no_new_privileges=watcher.no_new_privileges,
-        status=status,
-        interrupted=interrupted,
+    return _with_start(
+        steps.start,
+        before,
+        Watched(
+            results=tuple(results),
+            observed=observed,
+            backend=choice.name,
+            passed_over=choice.passed_over,
+            blind_spots=watcher.blind_spots,
+            no_new_privileges=watcher.no_new_privileges,
+            status=status,
+            interrupted=interrupted,
+        ),
     )
 
 
-def _run_command(watcher: Watcher, session: Session, command: tuple[str, ...]) -> tuple[CheckResult, bool]:
-    started = time.monotonic()
-    with foreground() as front:
+def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Watched) -> Watched:
+    """The start's steps before the others, as if all had been watched together."""
+    if start is None:
+        return watched
+    first = start.results(before)
+    accesses = dict(start.seen.accesses)
+    for path, (how, steps) in watched.observed.accesses.items():
+        known, known_steps = accesses.get(path, (How(0), ()))
+        accesses[path] = known | how, (*known_steps, *(step + len(first) for step in steps))
+    losses = {each.kind: each for each in start.seen.losses}
+    for loss in watched.observed.losses:
+        earlier_loss = losses.get(loss.kind)
+        losses[loss.kind] = (
+            loss if earlier_loss is None else replace(earlier_loss, count=earlier_loss.count + loss.count)
+        )
+    observed = replace(watched.observed, accesses=accesses, losses=tuple(losses[kind] for kind in sorted(losses)))
+    return replace(
+        watched,
+        results=(*first, *watched.results),
+        observed=observed,
+        no_new_privileges=watched.no_new_privileges or start.seen.no_new_privileges,
+    )
+
+
+def _run_command(
+    watcher: Watcher, session: Session, command: tuple[str, ...], logs: StepLogs | None
+) -> tuple[CheckResult, bool]:
+    began = time.monotonic()
+    with foreground() as front, contextlib.ExitStack() as stack:
+        output = None if logs is None else stack.enter_context(logs.recording(COMMAND_STEP))
         try:
-            process = watcher.spawn(command, env=session.env, cwd=session.cwd, user=session.user)
+            process = watcher.spawn(
+                command, env=session.env, cwd=session.cwd, user=session.user, stdout=output, stderr=output
+            )
         except OSError as error:
             raise UsageError(
                 f"cannot run {command[0]}: {error.strerror}",
@@ -153,7 +219,7 @@ def _run_command(watcher: Watcher, session: Session, command: tuple[str, ...]) -
         name=COMMAND_STEP,
         kind="command",
         outcome=outcome,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - began,
         status=status,
         detail=f"exit status {status}: {' '.join(command)}",
     )

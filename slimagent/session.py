@@ -108,8 +108,8 @@ def environment(user: User | None) -> dict[str, str]:
 def configured_environment(user: User | None, configured: tuple[str, ...]) -> dict[str, str]:
     """The environment that an engine gives to the image's own process: the container's, with that user's HOME.
 
-    `configured` is the image's own Env. Engines set HOME, unless somebody else did, to that of the user that a container
-    runs as, and USER not at all. We run as root, so that a HOME of root's is theirs.
+    `configured` is the image's own Env. Engines set HOME, unless somebody else did, to that of the user that a
+    container runs as, and USER not at all. We run as root, so that a HOME of root's is theirs.
     """
     env = environment(None)
     given = any(each.startswith("HOME=") for each in configured)

@@ -69,7 +69,7 @@ class Started:
 def head(started: Started) -> list[object]:
     """The first row: how it is watched. The other fields come as rows of their own."""
     return [
-        "head", SCHEMA, VERSION, started.waited_for.value, started.backend, [list(each) for each in started.passed_over],
+        "head", SCHEMA, VERSION, started.waited_for.value, started.backend, list(map(list, started.passed_over)),
         [spot.value for spot in started.blind_spots], started.no_new_privileges, started.unwatched,
     ]  # fmt: skip
 

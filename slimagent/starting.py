@@ -168,7 +168,9 @@ class _Watch:
             settled = came is not None and spent >= _SETTLED and (quiet >= _QUIET or bool(self._unwatched))
             given_up = start.until is not Until.EXIT and quiet >= max(_GIVEN_UP, start.settle) and not self._unwatched
             if settled or given_up or spent >= start.limit:
-                self._write(started.reached(Reached(what=came or Until.TIME, seconds=spent, ports=tuple(ports.items()))))
+                self._write(
+                    started.reached(Reached(what=came or Until.TIME, seconds=spent, ports=tuple(ports.items())))
+                )
                 return
 
     def _probe(self, check: CheckSpec) -> Until | None:

@@ -32,7 +32,8 @@ class Spawn(Protocol):
 class Context:
     """The image as a check meets it. `user` None is who we are; `cwd` is where commands run.
 
-    `before` is how the same check ended on the image as it was, where that is known.
+    `before` is how the same check ended on the image as it was, where that is known. `log` is a file for all that a
+    check's command says, empty for none.
     """
 
     spawn: Spawn
@@ -40,6 +41,7 @@ class Context:
     user: User | None
     cwd: str
     before: CheckResult | None = None
+    log: str = ""
 
 
 def spawn_plainly(

@@ -10,6 +10,7 @@ from types import TracebackType
 
 _LARGEST = 16 << 20  # a program that writes without end must not fill the disk
 _TAIL = 16 << 10
+_PIECE = 1 << 20
 _LINES = 10
 _WIDTH = 400
 # Control sequences of terminals (ECMA-48: CSI … final byte; OSC … BEL or ST), then any other control character.
@@ -43,6 +44,14 @@ class Output:
         if os.fstat(self.fileno()).st_size > _LARGEST:
             self._before = self._tail()
             os.ftruncate(self.fileno(), 0)
+
+    def save(self, path: str) -> None:
+        """Write all that is still there to a file."""
+        with open(path, "wb") as file:
+            file.write(self._before)
+            at = 0
+            while data := os.pread(self.fileno(), _PIECE, at):
+                at += file.write(data)
 
     def last_lines(self, count: int = _LINES) -> str:
         """The last lines that hold anything, as printable text."""

@@ -64,10 +64,13 @@ class Ended:
         return "\n".join(self.last[-count:])
 
 
-def complete(context: Context, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, seconds: float) -> Ended:
+def complete(
+    context: Context, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, seconds: float, log: str = ""
+) -> Ended:
     """Run a program as the context's user, for `seconds` at most. Raises OSError if it cannot be started.
 
-    Its standard input is empty; nothing of it, nor of what it started, is left running.
+    Its standard input is empty; nothing of it, nor of what it started, is left running. `log` is a file that takes all
+    it says, empty for none.
     """
     deadline = time.monotonic() + seconds
     with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as family:
@@ -77,4 +80,6 @@ def complete(context: Context, argv: Sequence[str], *, env: Mapping[str, str], c
             output.limit()
         first = last_lines(os.pread(output.fileno(), _HEAD, 0), _HEAD)
         last = output.last_lines(_KEPT)
+        if log:
+            output.save(log)
     return Ended(returncode=returncode, seconds=seconds, first=tuple(first.splitlines()), last=tuple(last.splitlines()))

@@ -10,7 +10,21 @@ from typing import Any
 import click
 
 from slimagent import __version__
-from slimagent.cli import apply, bundle, check, dockerfile, explain, image, merge, plan, profiles, run, start, trace, verify
+from slimagent.cli import (
+    apply,
+    bundle,
+    check,
+    dockerfile,
+    explain,
+    image,
+    merge,
+    plan,
+    profiles,
+    run,
+    start,
+    trace,
+    verify,
+)
 from slimagent.cli.console import printable
 from slimagent.errors import SlimagentError
 

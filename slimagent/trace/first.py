@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
@@ -61,11 +62,13 @@ def _become(
         enter()
         os.chdir(cwd)
         if user is not None:
+            _give_streams(user)
+        if user is not None:
             os.setgroups(user.groups)
             os.setgid(user.gid)
             os.setuid(user.uid)
             kernel.prctl(kernel.SET_DUMPABLE, 1)  # readable until it executes, as in Family.spawn
-        os.execvpe(argv[0], list(argv), dict(env))
+        os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606  # it is what the image starts
     except OSError as error:
         with contextlib.suppress(OSError):
             os.write(2, f"slimagent: cannot start {argv[0]}: {error.strerror}\n".encode("utf-8", "replace"))
@@ -73,6 +76,14 @@ def _become(
     except BaseException as error:
         os.write(2, f"slimagent: cannot start {argv[0]}: {error!r}\n".encode("utf-8", "replace"))
     os._exit(_NOT_EXECUTABLE)
+
+
+def _give_streams(user: User) -> None:
+    """Programs open /dev/stdout anew: an engine gives the three streams to the user that a container runs as."""
+    for descriptor in range(_HERE):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.fchown(descriptor, user.uid, -1)
 
 
 def _forget_ourselves() -> None:
