@@ -272,6 +272,13 @@ def test_an_engine_that_does_not_answer_is_named() -> None:
         Engine("docker", "/bin/false").tag("a", "b")
 
 
+def test_what_cannot_be_a_name_is_not_to_be_pulled(engine: Engine) -> None:
+    """The hint says what can be one."""
+    with pytest.raises(UsageError, match="there is no image 'Bad Name!' here") as caught:
+        engine.inspect("Bad Name!")
+    assert "pull" not in caught.value.hint
+
+
 def test_an_engine_that_is_down_is_told_from_one_that_refuses(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes, send
+from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -85,6 +86,8 @@ class Engine:
         """What `image inspect` says, as JSON: a list of one. Raises UsageError for an image that is not here."""
         found = self.find_image(image)
         if found is None:
+            if not is_reference(image):
+                raise UsageError(f"there is no image {image!r} here", "write NAME, NAME:TAG or the ID of an image")
             raise UsageError(f"there is no image {image} here", f"get it first: {self.name} pull {image}")
         return found
 
