@@ -22,8 +22,24 @@ import pytest
 from python_images import lacking
 
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.image.engine import Container, Engine, deferred, find, undisturbed
+from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred, find, undisturbed
 
+PODMAN = (
+    "create",
+    "start",
+    "wait",
+    "stop",
+    "kill",
+    "logs",
+    "cp",
+    "ps",
+    "rm",
+    "load",
+    "images",
+    "rmi",
+    "history",
+    "tag",
+)
 PROBE = Path(__file__).parent / "engine_probe.c"
 
 
@@ -52,8 +68,15 @@ def probe(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     tar = program.with_suffix(".tar")
     with tarfile.open(tar, "w") as archive:
         archive.add(program, "probe")
-    changes = ["-c", "VOLUME /data", "-c", 'ENTRYPOINT ["/probe"]']
-    subprocess.run(["docker", "import", *changes, str(tar), tag], check=True, capture_output=True)
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/probe"
+        archive.addfile(link)
+    changes = ["VOLUME /data", 'ENTRYPOINT ["/probe"]', "USER 7:8", 'HEALTHCHECK CMD ["/probe", "0"]']
+    subprocess.run(
+        ["docker", "import", *(word for each in changes for word in ("-c", each)), str(tar), tag],
+        check=True,
+        capture_output=True,
+    )
     yield tag
     subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
 
@@ -66,22 +89,127 @@ def name(engine: Engine) -> Iterator[str]:
     engine.remove_container(name)
 
 
+def nothing(line: bytes) -> None:
+    """Hear a line, and forget it."""
+
+
 def told(*arguments: str) -> list[str]:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.split()
 
 
 def test_a_container_is_run_to_its_end(engine: Engine, probe: str, name: str) -> None:
     """Its exit status, its output, and its errors line by line."""
+    output: list[bytes] = []
+    errors: list[bytes] = []
+    engine.create(name, Container(image=probe, entry=("/probe", "7", "out\nmore", "one\ntwo")))
+    assert engine.run(name, output.append, errors.append) == 7
+    assert output == [b"out\n", b"more\n"]
+    assert errors == [b"one\n", b"two\n"]
+
+
+def test_a_line_without_an_end_comes_in_pieces(engine: Engine, probe: str, name: str) -> None:
+    """What a container writes does not fill our memory."""
+    pieces: list[int] = []
+    engine.create(name, Container(image=probe, entry=("/probe", "flood")))
+    assert engine.run(name, lambda line: pieces.append(len(line)), nothing) == 0
+    assert sum(pieces) == 300_000
+    assert max(pieces) <= 64 << 10
+
+
+def test_what_a_listener_raises_is_raised_at_the_end(engine: Engine, probe: str, name: str) -> None:
+    """The container is read on, so that it does not stand still for ever."""
+
+    def fail(line: bytes) -> None:
+        raise ValueError(line)
+
+    engine.create(name, Container(image=probe, entry=("/probe", "flood")))
+    with pytest.raises(ValueError, match="xxx"):
+        engine.run(name, fail, nothing)
+    assert engine.inspect_container(name)["State"]["ExitCode"] == 0
+
+
+def test_a_container_that_never_ran_has_no_exit_status(engine: Engine, probe: str, name: str) -> None:
+    """What the engine says about it is raised."""
+    engine.create(name, Container(image=probe, entry=("/nothing-here",)))
+    with pytest.raises(EngineRefusedError, match=r"docker cannot start a container: .*/nothing-here"):
+        engine.run(name, nothing, nothing)
+
+
+def test_a_container_starts_as_the_image_says(engine: Engine, probe: str, name: str) -> None:
+    """Nothing of ours in it but what was asked for: as `docker run IMAGE` does."""
+    image = Container(image=probe, arguments=("user",), user="", healthcheck=True, cap_add=("SYS_PTRACE",))
     lines: list[bytes] = []
-    engine.create(name, Container(image=probe, entry=("/probe", "7", "out", "one\ntwo")))
-    assert engine.run(name, lines.append) == (7, b"out\n")
-    assert lines == [b"one\n", b"two\n"]
+    engine.create(name, image)
+    assert engine.run(name, lines.append, nothing) == 0
+    assert lines == [b"7:8\n"]
+    found = engine.inspect_container(name)
+    assert found["Config"]["Entrypoint"] == ["/probe"]
+    assert found["Config"]["Healthcheck"]["Test"] == ["CMD", "/probe", "0"]
+    assert [each.removeprefix("CAP_") for each in found["HostConfig"]["CapAdd"]] == ["SYS_PTRACE"]
+
+
+def test_no_health_check_runs_unless_it_is_asked_for(engine: Engine, probe: str, name: str) -> None:
+    """It would be a visitor that nobody asked for."""
+    engine.create(name, Container(image=probe, entry=("/probe", "0")))
+    assert engine.inspect_container(name)["Config"]["Healthcheck"]["Test"] == ["NONE"]
+
+
+def test_a_container_goes_on_by_itself_until_it_is_stopped(engine: Engine, probe: str, name: str) -> None:
+    """Started, waited for in vain, stopped by a signal that it answers; its log is there."""
+    engine.create(name, Container(image=probe, entry=("/probe", "wait", "a line")))
+    engine.start(name)
+    assert engine.wait(name, 0.5) is None
+    assert engine.inspect_container(name)["State"]["Running"] is True
+    engine.stop(name, "USR1", 60)
+    assert engine.wait(name) == signal.SIGUSR1
+    assert engine.logs(name) == b"a line\n"
+    assert engine.logs(name, 3) == b"ne\n"
+
+
+@pytest.mark.parametrize("by", ["", "TERM"])
+def test_a_container_that_does_not_answer_is_killed(engine: Engine, probe: str, name: str, by: str) -> None:
+    """The first process of a container ignores signals that it does not handle."""
+    engine.create(name, Container(image=probe, entry=("/probe", "wait")))
+    engine.start(name)
+    engine.stop(name, by, 1)
+    assert engine.wait(name) == 128 + signal.SIGKILL
+    engine.stop(name, by, 1)  # it has ended already
+
+
+def test_a_file_is_read_out_of_a_container(engine: Engine, probe: str, name: str) -> None:
+    """Of one that never ran. A directory, a large file and none at all are nothing."""
+    engine.create(name, Container(image=probe, entry=("/probe",)))
+    program = engine.copy_out(name, "/probe")
+    assert program is not None and program.startswith(b"\x7fELF")
+    assert engine.copy_out(name, "/link") == program
+    assert engine.copy_out(name, "/probe", limit=len(program) - 1) is None
+    assert engine.copy_out(name, "/data") is None
+    assert engine.copy_out(name, "/nothing-here") is None
+
+
+def test_containers_and_images_are_found_by_their_names(engine: Engine, probe: str, name: str) -> None:
+    """Only those whose names begin so, and those of one repository."""
+    engine.create(name, Container(image=probe, entry=("/probe",)))
+    assert engine.container_names(name) == [name]
+    assert engine.container_names(name[1:]) == []
+    assert probe in engine.image_names("slimagent-test-probe")
+    assert engine.image_names("slimagent-test-none") == []
+
+
+def test_a_comma_in_a_mounted_directory(engine: Engine, probe: str, name: str, tmp_path: Path) -> None:
+    """A mount is told in fields with commas between them."""
+    here = tmp_path / 'a,b "c"'
+    here.mkdir()
+    engine.create(name, Container(image=probe, entry=("/probe",), mounts=((str(here), "/x", True),)))
+    assert str(here) in {each["Source"] for each in engine.inspect_container(name)["Mounts"]}
 
 
 def test_a_container_runs_as_root_without_network(engine: Engine, probe: str, name: str) -> None:
     """The agent has to read the whole image; the network is asked for by who needs it."""
     engine.create(name, Container(image=probe, entry=("/probe", "user")))
-    assert engine.run(name, lambda line: None) == (0, b"0:0\n")
+    output: list[bytes] = []
+    assert engine.run(name, output.append, nothing) == 0
+    assert output == [b"0:0\n"]
     assert told("inspect", "-f", "{{.HostConfig.NetworkMode}}", name) == ["none"]
 
 
@@ -124,7 +252,7 @@ def test_an_interruption_ends_the_wait(engine: Engine, probe: str, name: str) ->
     begun = threading.Event()
     threading.Thread(target=lambda: begun.wait(60) and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        engine.run(name, lambda line: begun.set())
+        engine.run(name, nothing, lambda line: begun.set())
     assert told("inspect", "-f", "{{.State.Running}}", name) == ["true"]
 
 
@@ -133,7 +261,8 @@ def test_an_image_that_is_not_here_is_not_fetched(engine: Engine, name: str) -> 
     with pytest.raises(UsageError, match="no image slimagent-test-none:1 here") as caught:
         engine.inspect("slimagent-test-none:1")
     assert caught.value.hint == "get it first: docker pull slimagent-test-none:1"
-    with pytest.raises(UnavailableError, match="docker cannot create"):
+    assert engine.find_image("slimagent-test-none:1") is None
+    with pytest.raises(EngineRefusedError, match="docker cannot create: Error response from daemon: No such image"):
         engine.create(name, Container(image="slimagent-test-none:1", entry=("/probe",)))
 
 
@@ -141,6 +270,24 @@ def test_an_engine_that_does_not_answer_is_named() -> None:
     """What it said is in the message."""
     with pytest.raises(UnavailableError, match="docker cannot tag"):
         Engine("docker", "/bin/false").tag("a", "b")
+
+
+def test_what_cannot_be_a_name_is_not_to_be_pulled(engine: Engine) -> None:
+    """The hint says what can be one."""
+    with pytest.raises(UsageError, match="there is no image 'Bad Name!' here") as caught:
+        engine.inspect("Bad Name!")
+    assert "pull" not in caught.value.hint
+
+
+def test_an_engine_that_is_down_is_told_from_one_that_refuses(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hint says how to start it."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(UnavailableError, match=r"Cannot connect|failed to connect") as caught:
+        engine.inspect("image")
+    assert not isinstance(caught.value, EngineRefusedError)
+    assert "systemctl start docker" in caught.value.hint
 
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -223,14 +370,14 @@ def test_signals_come_to_nothing_when_the_work_is_done() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("command", ["create", "start", "rm", "load", "rmi", "history", "tag"])
+@pytest.mark.parametrize("command", PODMAN)
 def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
     """The contract with Podman where it cannot start containers: each option that we use is one of its own."""
     if shutil.which("podman") is None:
         lacking("there is no podman")
     log = tmp_path / "log"
     stand_in = tmp_path / "podman"
-    stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "" >> {log}\n')
+    stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "" >> {log}\necho 0\n')
     stand_in.chmod(0o755)
     podman = Engine("podman", str(stand_in))
     (tmp_path / "layout").mkdir()
@@ -243,16 +390,26 @@ def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
             volumes=("/a:/b",),
             env=("A=1",),
             gpus="all",
+            cap_add=("SYS_PTRACE",),
         ),
     )
-    podman.run("name", lambda line: None)
+    podman.run("name", nothing, nothing)
+    podman.start("name")
+    podman.wait("name")
+    podman.stop("name")
+    podman.stop("name", "TERM")
+    podman.logs("name")
+    podman.copy_out("name", "/etc/passwd")
+    podman.container_names("slimagent-")
+    podman.image_names("slimagent-pending")
     podman.remove_container("name")
     podman.load(str(tmp_path / "layout"), lambda done: None)
     podman.remove_image("image")
     podman.history("image")
     podman.tag("image", "other")
     calls = [call.split("\n") for call in log.read_text().split("\n\n") if call]
-    (words,) = [call for call in calls if call[0] == command]
+    words = [word for call in calls if call[0] == command for word in call]
+    assert words
     ours = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--y"}
     shown = subprocess.run(["podman", command, "--help"], check=True, capture_output=True, text=True).stdout
     assert ours <= {*re.findall(r"--[a-z-]+", shown)}

@@ -2,8 +2,7 @@
 
 Sources: OCI image-spec 1.0 and 1.1, config.md, manifest.md, image-index.md, image-layout.md, annotations.md; for
 `manifest.json` the Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format", in which
-newer versions of `docker save` name the blobs of an image layout; for names the grammar in reference.go of the
-distribution project, and normalize.go of its reference library.
+newer versions of `docker save` name the blobs of an image layout.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 
 from slimagent.apply.image_config import ImageConfig
-from slimagent.errors import DocumentError, UsageError
+from slimagent.errors import DocumentError
 from slimagent.model import Layer
+from slimagent.references import Tag
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -35,48 +34,10 @@ _ARCHITECTURES = {
     "armv6l": ("arm", "v6"),
     "loongarch64": ("loong64", ""),
 }
-_WORD = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
-_NAME = re.compile(rf"(?:({_HOST}(?::[0-9]+)?)/)?({_WORD}(?:/{_WORD})*)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?")
-_LONGEST_NAME = 255  # characters, without the tag
 _RFC_3339 = re.compile(
     r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
-    """A name for an image: `full` with the registry, `short` as engines show it, `version` alone."""
-
-    full: str
-    short: str
-    version: str
-
-
-def tag(text: str) -> Tag:
-    """What somebody wrote, completed as Docker does: from its own registry, in its library, `latest`.
-
-    Raises UsageError for what is no name, a digest among it.
-    """
-    match = _NAME.fullmatch(text)
-    if match is None:
-        raise _no_tag(text)
-    domain, path, version = match[1], match[2], match[3] or "latest"
-    if domain and domain != "localhost" and not re.search("[.:]|[A-Z]", domain):
-        domain, path = None, f"{domain}/{path}"
-    if domain in (None, "docker.io", "index.docker.io"):
-        short = path.removeprefix("library/")
-        domain, path = "docker.io", path if "/" in path else f"library/{path}"
-    else:
-        short = f"{domain}/{path}"
-    if len(f"{domain}/{path}") > _LONGEST_NAME:
-        raise _no_tag(text)
-    return Tag(full=f"{domain}/{path}:{version}", short=f"{short}:{version}", version=version)
-
-
-def _no_tag(text: str) -> UsageError:
-    return UsageError(f"{text!r} is no name for an image", "write NAME or NAME:TAG, in small letters")
 
 
 def plain_config(machine: str) -> ImageConfig:

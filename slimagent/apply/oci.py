@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import slimagent
+from slimagent import references
 from slimagent.apply import image_documents as documents
 from slimagent.apply import pax
 from slimagent.apply.blobs import Blob, Written, cores
@@ -105,7 +106,7 @@ def _hand_over(folder: bytes, holder: bytes) -> None:
 def require_possible(wanted: Layout, scopes: tuple[bytes, ...]) -> None:
     """Say before anything is done that such a layout cannot be made of these scopes. Raises as `write_layout` does."""
     if wanted.tag:
-        documents.tag(wanted.tag)
+        references.tag(wanted.tag)
     compression(wanted.compression)
     documents.config(_original(wanted), _date(), (), ())
     if scopes != (b"/",):
@@ -158,7 +159,7 @@ def _comment(plan: Plan, decision: Decision, stripped: Stripped) -> str:
 
 def _describe(comment: str, wanted: Layout, layers: list[Layer], store: _Store) -> str:
     """Write the documents. Returns the manifest's digest."""
-    name = documents.tag(wanted.tag) if wanted.tag else None
+    name = references.tag(wanted.tag) if wanted.tag else None
     original = _original(wanted)
     notes = [
         {"created_by": f"{_TOOL} apply: layer {COMPONENTS[layer.component]}", "comment": comment} for layer in layers

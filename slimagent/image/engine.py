@@ -1,40 +1,55 @@
 """Docker and Podman, driven from outside through their command lines, which agree on all that is used here.
 
-Sources: the reference of `docker` and the manual pages of `podman`: create, start, rm, load, tag, rmi, image inspect,
-history. No privilege is asked for beyond starting a container, and nothing is fetched from a registry.
+Sources: the reference of `docker` and the manual pages of `podman`: create, start, wait, kill, stop, logs, cp, ps, rm,
+load, tag, rmi, images, inspect, history. No privilege is asked for beyond starting a container, and nothing is fetched
+from a registry.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import shutil
 import signal
 import subprocess
-import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import Any
 
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
+from slimagent.image.complaint import sentence, why_unreachable
+from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes, send
+from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHORT = 120.0  # seconds: longer than any answer of an engine that lives
-_CHUNK = 1 << 20  # bytes
-_PATIENCE = 0.2  # seconds until a signal is noticed that came at a bad moment
+_LOG_LINES = 10_000  # of a container's log: more than anybody reads
+_MIB = 1 << 20
+
+
+class EngineRefusedError(UnavailableError):
+    """The engine works, and does not do what it was asked for. `words` are its own."""
+
+    def __init__(self, message: str, hint: str, words: str) -> None:
+        super().__init__(message, hint)
+        self.words = words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What a container is started with. `mounts` are (folder here, place there, writable).
+    """What a container is started with. `mounts` are (directory here, place there, writable).
 
-    `volumes`, `env` and `further` are what somebody asked for, in the engine's own words; `gpus` as Docker's `--gpus`.
+    `entry` is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty
+    for the image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words;
+    `gpus` as Docker's `--gpus`; `cap_add` names capabilities. `healthcheck`: whether the image's health check runs.
     """
 
     image: str
-    entry: tuple[str, ...]
+    entry: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     user: str = "0:0"
     network: str = "none"
     mounts: tuple[tuple[str, str, bool], ...] = ()
@@ -42,40 +57,71 @@ class Container:
     env: tuple[str, ...] = ()
     gpus: str = ""
     further: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    healthcheck: bool = False
 
 
 class Engine:
-    """One engine, by its program. Every method raises UnavailableError, with the engine's own words, when it fails."""
+    """One engine, by its program.
+
+    Every method raises EngineRefusedError, with the engine's own sentence, when the engine refuses, and
+    UnavailableError when it cannot be reached.
+    """
 
     def __init__(self, name: str, program: str) -> None:
         self.name = name
         self._program = program
 
-    def inspect(self, image: str) -> bytes:
-        """What `image inspect` says, as JSON: a list of one. Raises UsageError for an image that is not here."""
+    def find_image(self, image: str) -> bytes | None:
+        """What `image inspect` says, as JSON: a list of one. None if there is no such image here."""
         ended = self._ask("image", "inspect", image)
         if ended.returncode == 0:
             return ended.stdout
-        words = _last_line(ended.stderr)
-        if "no such image" in words.lower() or "not known" in words.lower():
-            raise UsageError(f"there is no image {image} here", f"get it first: {self.name} pull {image}")
+        words = sentence(ended.stderr)
+        if any(each in words.lower() for each in ("no such image", "not known", "invalid reference format")):
+            return None
         raise self._failed("inspect", words)
+
+    def inspect(self, image: str) -> bytes:
+        """What `image inspect` says, as JSON: a list of one. Raises UsageError for an image that is not here."""
+        found = self.find_image(image)
+        if found is None:
+            if not is_reference(image):
+                raise UsageError(f"there is no image {image!r} here", "write NAME, NAME:TAG or the ID of an image")
+            raise UsageError(f"there is no image {image} here", f"get it first: {self.name} pull {image}")
+        return found
 
     def history(self, image: str) -> bytes:
         """What `history` says: a JSON object per line (Docker) or a list (Podman), the newest first."""
         form = "{{json .}}" if self.name == "docker" else "json"
         return self._need("history", "--no-trunc", "--format", form, image)
 
+    def image_names(self, repository: str) -> list[str]:
+        """The names, with their tags, that images have in a repository."""
+        return self._lines("images", "--format", "{{.Repository}}:{{.Tag}}", repository)
+
+    def container_names(self, prefix: str) -> list[str]:
+        """The names of containers, running or not, that begin so."""
+        names = self._lines("ps", "--all", "--filter", f"name={prefix}", "--format", "{{.Names}}")
+        return [name for name in names if name.startswith(prefix)]
+
     def create(self, name: str, container: Container) -> None:
         """Make a container of that name; it does not run yet. The image must be here: none is pulled."""
         self._need("create", "--name", name, "--pull", "never", *self._options(container))
 
     def _options(self, container: Container) -> Iterator[str]:
-        yield from ("--user", container.user, "--network", container.network, "--entrypoint", container.entry[0])
-        # A health check that runs meanwhile is a visitor that nobody asked for.
-        yield "--no-healthcheck"
+        yield from ("--network", container.network)
+        if container.user:
+            yield from ("--user", container.user)
+        if container.entry:
+            yield from ("--entrypoint", container.entry[0])
+        if not container.healthcheck:  # one that runs meanwhile is a visitor that nobody asked for
+            yield "--no-healthcheck"
+        for capability in container.cap_add:
+            yield from ("--cap-add", capability)
         for here, there, writable in container.mounts:
-            yield from ("--mount", f"type=bind,source={here},target={there}" + ("" if writable else ",readonly"))
+            fields = ("type=bind", f"source={here}", f"target={there}", *(() if writable else ("readonly",)))
+            yield from ("--mount", ",".join(map(_field, fields)))
         for volume in container.volumes:
             yield from ("--volume", volume)
         for variable in container.env:
@@ -84,29 +130,103 @@ class Engine:
             yield from ("--gpus", container.gpus)
         elif container.gpus:  # Podman takes the names of the Container Device Interface
             yield from ("--device", f"nvidia.com/gpu={container.gpus}")
-        yield from (*container.further, container.image, *container.entry[1:])
+        yield from (*container.further, container.image, *container.entry[1:], *container.arguments)
 
-    def run(self, name: str, say: Callable[[bytes], None]) -> tuple[int, bytes]:
-        """Start a container and wait for its end: its exit status and standard output; `say` gets its errors.
+    def run(self, name: str, say_out: Callable[[bytes], None], say_err: Callable[[bytes], None]) -> int:
+        """Start a container and wait for its end: its exit status.
 
-        In a session of its own: the terminal's Ctrl-C is ours to answer.
+        Its output and its errors are handed on line by line, each in a thread of its own; a line of more than 64 KiB
+        comes in pieces, and nothing is kept. What `say_out` or `say_err` raises is raised at the end.
         """
         argv = [self._program, "start", "--attach", name]
-        with _child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stderr is not None and process.stdout is not None  # noqa: S101  # for the type checker
-            output = _Reader("output", process.stdout, lambda line: None)
-            errors = _Reader("errors", process.stderr, say)
+            readers = (Reader("output", process.stdout, say_out), Reader("errors", process.stderr, say_err))
             try:
-                output.wait()
-                errors.wait()
+                for reader in readers:
+                    reader.wait()
                 status = process.wait()
             except BaseException:
                 process.kill()
                 raise
             finally:
-                output.join()  # the streams are closed after this block
-                errors.join()
-        return status, b"".join(output.lines)
+                for reader in readers:
+                    reader.join()  # the streams are closed after this block
+        for reader in readers:
+            if reader.error is not None:
+                raise reader.error
+        if status != 0:
+            self._see_that_it_started(name)
+        return status
+
+    def _see_that_it_started(self, name: str) -> None:
+        """The exit status of `start` may be the engine's own. Raises EngineRefusedError if the container never ran."""
+        try:
+            state = self.inspect_container(name)["State"]
+        except (EngineRefusedError, KeyError):  # an option says that it removes itself: then it has run
+            return
+        if state.get("Error"):
+            raise self._failed("start a container", str(state["Error"]))
+
+    def start(self, name: str) -> None:
+        """Start a container and leave it running."""
+        self._need("start", name)
+
+    def wait(self, name: str, seconds: float | None = None) -> int | None:
+        """Wait until a container has ended: its exit status. None if it still runs after so many seconds."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        argv = [self._program, "wait", name]
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            while True:
+                try:
+                    told, errors = process.communicate(timeout=PATIENCE)
+                    break
+                except subprocess.TimeoutExpired:
+                    if deadline is not None and time.monotonic() >= deadline:
+                        process.kill()
+                        return None
+        if process.returncode != 0:
+            raise self._failed("wait", sentence(errors))
+        return int(told)
+
+    def stop(self, name: str, with_signal: str = "", seconds: int = 10) -> None:
+        """Ask a container to end, with a signal or else with the image's own; after so many seconds kill it."""
+        if not with_signal:
+            self._need("stop", "--time", str(seconds), name, patience=_SHORT + seconds)
+            return
+        try:
+            self._need("kill", "--signal", with_signal, name)
+            if self.wait(name, seconds) is None:
+                self._need("kill", "--signal", "KILL", name)
+                self.wait(name)
+        except EngineRefusedError:
+            if self.inspect_container(name)["State"]["Running"]:
+                raise
+
+    def logs(self, name: str, size: int = 64 << 10) -> bytes:
+        """The last bytes that a container wrote, to its output and to its errors, as they came."""
+        argv = [self._program, "logs", "--tail", str(_LOG_LINES), name]
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None  # noqa: S101  # for the type checker
+            return last_bytes(process.stdout, size)
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
+        found: dict[str, Any] = json.loads(self._need("container", "inspect", name))[0]
+        return found
+
+    def copy_out(self, name: str, path: str, limit: int = 16 * _MIB) -> bytes | None:
+        """The bytes of a regular file in a container, which need not run. None for what is not one, or is larger."""
+        follow = ("--follow-link",) if self.name == "docker" else ()  # Podman follows links without being told
+        argv = [self._program, "cp", *follow, f"{name}:{path}", "-"]
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
+            data = first_file(process.stdout, limit)
+            process.kill()  # what follows in the stream is not read
+            words = sentence(process.stderr.read())
+        if why_unreachable(words, self.name):
+            raise self._failed("cp", words)
+        return data
 
     def remove_container(self, name: str) -> None:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""
@@ -119,15 +239,15 @@ class Engine:
         that its end is waited for; the caller then removes the image by its tag.
         """
         argv = [self._program, "load", "--quiet"]
-        with _child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
             with contextlib.suppress(BrokenPipeError):  # it has said why
-                _send(layout, _Counted(process.stdin, progress))
+                send(layout, process.stdin, progress)
             with deferred():
                 words = process.stderr.read()
                 status = process.wait()
             if status != 0:
-                raise self._failed("load the image", _last_line(words))
+                raise self._failed("load the image", sentence(words))
 
     def tag(self, source: str, target: str) -> None:
         """Give an image a further name."""
@@ -137,34 +257,39 @@ class Engine:
         """Take a name off an image; one without another name goes."""
         self._quietly("rmi", "--force", name)
 
-    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    def _ask(self, *arguments: str, patience: float = _SHORT) -> subprocess.CompletedProcess[bytes]:
         with deferred():
             try:
                 return subprocess.run(
                     [self._program, *arguments],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    timeout=_SHORT,
+                    timeout=patience,
                     check=False,
                     start_new_session=True,
                 )
             except subprocess.TimeoutExpired:
-                raise self._failed(arguments[0], f"no answer within {_SHORT:.0f} s") from None
+                raise self._failed(arguments[0], f"no answer within {patience:.0f} s") from None
 
-    def _need(self, *arguments: str) -> bytes:
-        ended = self._ask(*arguments)
+    def _need(self, *arguments: str, patience: float = _SHORT) -> bytes:
+        ended = self._ask(*arguments, patience=patience)
         if ended.returncode != 0:
-            raise self._failed(arguments[0], _last_line(ended.stderr))
+            raise self._failed(arguments[0], sentence(ended.stderr))
         return ended.stdout
+
+    def _lines(self, *arguments: str) -> list[str]:
+        return self._need(*arguments).decode("utf-8", "replace").split()
 
     def _quietly(self, *arguments: str) -> None:
         with contextlib.suppress(SlimagentError):
             self._ask(*arguments)
 
-    def _failed(self, what: str, words: str) -> SlimagentError:
-        return UnavailableError(
-            f"{self.name} cannot {what}: {words or 'it says nothing'}", f"see that `{self.name} version` works here"
-        )
+    def _failed(self, what: str, words: str) -> UnavailableError:
+        message = f"{self.name} cannot {what}: {words or 'it says nothing'}"
+        hint = why_unreachable(words, self.name)
+        if hint:
+            return UnavailableError(message, hint)
+        return EngineRefusedError(message, f"see that `{self.name} info` works here", words)
 
 
 def find(name: str | None) -> Engine:
@@ -207,71 +332,6 @@ def undisturbed() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-@contextlib.contextmanager
-def _child(argv: list[str], *, stdin: int, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A child in a session of its own, its errors in a pipe; killed if the block fails."""
-    with subprocess.Popen(argv, start_new_session=True, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()
-            raise
-
-
-class _Reader(threading.Thread):
-    """Reads a stream to its end, and hands on each line."""
-
-    def __init__(self, name: str, stream: IO[bytes], say: Callable[[bytes], None]) -> None:
-        super().__init__(name=name, daemon=True)
-        self.lines: list[bytes] = []
-        self._stream = stream
-        self._say = say
-        self.start()
-
-    def run(self) -> None:
-        for line in self._stream:
-            self.lines.append(line)
-            self._say(line)
-
-    def wait(self) -> None:
-        """Wait for the end of the stream, and let signals through.
-
-        Not in one blocking call: a signal that comes just before one only waits for it to return (signal, "Execution
-        of Python signal handlers"), and this one may last an hour.
-        """
-        while self.is_alive():
-            self.join(_PATIENCE)
-
-
-class _Counted:
-    """A stream that tells how many bytes it took."""
-
-    def __init__(self, stream: IO[bytes], progress: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._progress = progress
-        self._done = 0
-
-    def write(self, data: bytes) -> int:
-        self._stream.write(data)
-        self._done += len(data)
-        self._progress(self._done)
-        return len(data)
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _send(layout: str, stream: _Counted) -> None:
-    """Write a folder as a tar, and close the stream."""
-    try:
-        with tarfile.open(fileobj=stream, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-            for name in sorted(os.listdir(layout)):
-                archive.add(os.path.join(layout, name), name)
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()
-
-
-def _last_line(words: bytes) -> str:
-    lines = [line.strip() for line in words.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def _field(text: str) -> str:
+    """A field of a `--mount`, which is a line of comma-separated values (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if any(each in text for each in ',"\n') else text

@@ -1,0 +1,65 @@
+"""The labels by which an image that slimagent made is known again. Pure.
+
+Label keys follow Docker's guideline (reverse DNS). An image that somebody builds FROM a slim one inherits its labels,
+so labels alone tell nothing: the newest entry of its history must be slimagent's, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from slimagent.errors import DocumentError
+
+VERSION, SOURCE, SOURCE_ID = "io.slimagent.version", "io.slimagent.source", "io.slimagent.source.id"
+_TOOL = "slimagent "  # how `created_by` of our layers begins
+
+
+def with_labels(described: bytes, source: str, version: str) -> bytes:
+    """What `image inspect` printed, with our labels among the image's own.
+
+    `source` is the image as it was named. An export takes its configuration from this document. Raises DocumentError.
+    """
+    image = _image(described)
+    config = image.get("Config")
+    if not isinstance(config, dict):
+        config = image["Config"] = {}
+    labels = config.get("Labels")
+    ours = {VERSION: version, SOURCE: source, SOURCE_ID: str(image.get("Id", ""))}
+    config["Labels"] = {**(labels if isinstance(labels, dict) else {}), **ours}
+    return orjson.dumps([image], option=orjson.OPT_INDENT_2)
+
+
+def made_by_us(inspected: bytes, history: bytes) -> bool:
+    """Whether slimagent made an image, by what `image inspect` and `history` printed of it."""
+    config = _image(inspected).get("Config")
+    labels = config.get("Labels") if isinstance(config, dict) else None
+    return isinstance(labels, dict) and VERSION in labels and _newest(history).startswith(_TOOL)
+
+
+def identity(inspected: bytes) -> str:
+    """The ID of an image: a digest, or empty."""
+    return str(_image(inspected).get("Id", ""))
+
+
+def _image(inspected: bytes) -> dict[str, Any]:
+    try:
+        images = orjson.loads(inspected)
+    except orjson.JSONDecodeError as error:
+        raise DocumentError(f"what the engine says of an image is not JSON ({error})") from None
+    image = images[0] if isinstance(images, list) and len(images) == 1 else images
+    if not isinstance(image, dict):
+        raise DocumentError("what the engine says of an image is not about one image")
+    return image
+
+
+def _newest(history: bytes) -> str:
+    """`created_by` of the newest entry: a list (Podman) or an object a line (Docker), the newest first."""
+    text = history.strip()
+    try:
+        rows = orjson.loads(text) if text.startswith(b"[") else [orjson.loads(text.splitlines()[0])]
+        row = rows[0]
+    except (ValueError, IndexError):
+        return ""
+    return str(row.get("CreatedBy") or row.get("createdBy") or "") if isinstance(row, dict) else ""

@@ -1,0 +1,105 @@
+"""What goes into an engine's program and comes out of it: a child process, its lines, and an image on its way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO
+
+PATIENCE = 0.2  # seconds until a signal is noticed that came at a bad moment
+LONGEST_LINE = 64 << 10  # bytes; a longer line comes in pieces
+_CHUNK = 1 << 20  # bytes
+
+
+@contextlib.contextmanager
+def child(
+    argv: list[str], *, stdin: int, stdout: int, stderr: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process in a session of its own: the terminal's Ctrl-C is ours to answer. Killed if the block fails."""
+    with subprocess.Popen(argv, start_new_session=True, stdin=stdin, stdout=stdout, stderr=stderr) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+class Reader(threading.Thread):
+    """Reads a stream to its end and hands on each line. It keeps nothing.
+
+    `error` is what `say` raised. The stream is read on even so: who writes into it must not stand still.
+    """
+
+    def __init__(self, name: str, stream: IO[bytes], say: Callable[[bytes], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.error: Exception | None = None
+        self._stream = stream
+        self._say = say
+        self.start()
+
+    def run(self) -> None:
+        while line := self._stream.readline(LONGEST_LINE):
+            if self.error is None:
+                try:
+                    self._say(line)
+                except Exception as error:  # whoever waits for this thread raises it
+                    self.error = error
+
+    def wait(self) -> None:
+        """Wait for the end of the stream, and let signals through.
+
+        Not in one blocking call: a signal that comes just before one only waits for it to return (signal, "Execution
+        of Python signal handlers"), and this one may last an hour.
+        """
+        while self.is_alive():
+            self.join(PATIENCE)
+
+
+def last_bytes(stream: IO[bytes], size: int) -> bytes:
+    """Read a stream to its end; return the last bytes of it."""
+    kept = b""
+    while piece := stream.read(_CHUNK):
+        kept = (kept + piece)[-size:]
+    return kept
+
+
+def first_file(stream: IO[bytes], limit: int) -> bytes | None:
+    """The bytes of the first member of a tar; None if that is not a regular file of at most `limit` bytes."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None and member.isfile() else None
+            return file.read() if file is not None and member is not None and member.size <= limit else None
+    except tarfile.TarError:
+        return None
+
+
+def send(layout: str, stream: IO[bytes], progress: Callable[[int], None]) -> None:
+    """Write a directory as a tar, and close the stream; `progress` gets the bytes written so far."""
+    counted = _Counted(stream, progress)
+    try:
+        with tarfile.open(fileobj=counted, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
+            for name in sorted(os.listdir(layout)):
+                archive.add(os.path.join(layout, name), name)
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+
+
+class _Counted:
+    """A stream that tells how many bytes it took."""
+
+    def __init__(self, stream: IO[bytes], progress: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._progress = progress
+        self._done = 0
+
+    def write(self, data: bytes) -> int:
+        self._stream.write(data)
+        self._done += len(data)
+        self._progress(self._done)
+        return len(data)
