@@ -21,6 +21,7 @@ from slimagent.traces import BlindSpot, How, Loss
 SCHEMA, VERSION = "slimagent/started", 1
 START_STEP, HEALTH_STEP = "start", "health check"
 STEPS = (START_STEP, HEALTH_STEP)
+KIND = "start"  # of both steps
 _STATUS, _RUNNING = "exit status", "still running"
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
 
@@ -34,6 +35,13 @@ class Until(str, enum.Enum):
     TIME = "time"  # some seconds have passed
 
 
+def best_sign(*, health_check: bool, port: bool) -> Until:
+    """What says best that an image is up: its health check, else an exposed port, else that it runs for a while."""
+    if health_check:
+        return Until.HEALTHY
+    return Until.PORT if port else Until.TIME
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """What a start had come to when it was ended from outside.
@@ -44,7 +52,7 @@ class Reached:
 
     what: Until
     seconds: float
-    ports: tuple[tuple[str, bool], ...] = ()
+    ports: tuple[tuple[int, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +157,7 @@ class _Reader:
             self._health = Outcome(outcome), str(detail)
         elif kind == "reached":
             what, seconds, ports = cells
-            answers = tuple((str(port), bool(answered)) for port, answered in ports)
+            answers = tuple((int(port), bool(answered)) for port, answered in ports)
             self._reached = Reached(what=Until(what), seconds=float(seconds), ports=answers)
         else:
             raise ValueError(f"there is no row {kind!r}")
@@ -179,7 +187,7 @@ def steps(started: Started, status: int, before: CheckResult | None = None) -> t
     results = [outcome(started.reached, started.waited_for, status, before)]
     if started.health is not None:
         how, detail = started.health
-        results.append(CheckResult(name=HEALTH_STEP, kind="health", outcome=how, seconds=0.0, detail=detail))
+        results.append(CheckResult(name=HEALTH_STEP, kind=KIND, outcome=how, seconds=0.0, detail=detail))
     return tuple(results)
 
 
@@ -194,7 +202,7 @@ def outcome(state: Reached | None, waited_for: Until, status: int, before: Check
         items.append(Item(name="healthy", outcome=_passed(came)))
     return CheckResult(
         name=START_STEP,
-        kind="start",
+        kind=KIND,
         outcome=_passed(came),
         seconds=state.seconds,
         detail=_words(state, waited_for),
@@ -211,7 +219,7 @@ def _ended(status: int, before: CheckResult | None) -> CheckResult:
         item = Item(name=_STATUS, outcome=_passed(before.status == status), detail=detail)
     return CheckResult(
         name=START_STEP,
-        kind="start",
+        kind=KIND,
         outcome=_passed(status == 0),
         seconds=0.0,
         detail=detail,
@@ -224,7 +232,7 @@ def _words(state: Reached, waited_for: Until) -> str:
     after = f"after {state.seconds:.1f} s"
     if state.what is Until.HEALTHY:
         return f"healthy {after}"
-    answering = [port for port, answered in state.ports if answered]
+    answering = [str(port) for port, answered in state.ports if answered]
     if answering:
         return f"port {', '.join(answering)} answers {after}"
     if waited_for is Until.HEALTHY:

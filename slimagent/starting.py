@@ -39,43 +39,17 @@ class Start:
     limit: float
 
     @property
-    def argv(self) -> tuple[str, ...]:
-        """ENTRYPOINT and CMD."""
-        return (*(self.config.entrypoint or ()), *(self.config.command or ()))
-
-    @property
     def cwd(self) -> str:
         """WORKDIR."""
         return self.config.working_dir or "/"
 
-    @property
-    def ports(self) -> tuple[str, ...]:
-        """The TCP ports that the image exposes, as `8080/tcp`."""
-        return tuple(port for port in self.config.exposed_ports if number(port))
-
     def health_check(self) -> CheckSpec | None:
         """The image's health check as a check, None if it has none."""
-        test = self.config.healthcheck
-        kind, *words = test.test if test is not None and test.test else ("NONE",)
-        if test is None or kind not in ("CMD", "CMD-SHELL") or not words:
+        argv, test = self.config.health_command, self.config.healthcheck
+        if test is None or not argv:
             return None
-        argv = (*(self.config.shell or ("/bin/sh", "-c")), *words) if kind == "CMD-SHELL" else tuple(words)
         seconds = test.timeout / 1e9 or _PROBE
         return CheckSpec(kind="command", name=HEALTH_STEP, seconds=seconds, parameters={"argv": argv})
-
-
-def number(port: str) -> int:
-    """The number of an exposed port, 0 for one that is not TCP."""
-    digits, _, protocol = port.partition("/")
-    return int(digits) if digits.isdecimal() and protocol in ("", "tcp") else 0
-
-
-def waited_for(config: ImageConfig) -> Until:
-    """What says best that an image is up: its health check, else an exposed port, else that it runs for a while."""
-    start = Start(config=config, until=Until.TIME, settle=0, limit=0)
-    if start.health_check() is not None:
-        return Until.HEALTHY
-    return Until.PORT if start.ports else Until.TIME
 
 
 def begin(start: Start, path: str) -> None:
@@ -84,13 +58,13 @@ def begin(start: Start, path: str) -> None:
     What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
     no process. Raises UsageError for an image that starts nothing, and for a user that it does not have.
     """
-    if not start.argv:
+    if not start.config.started:
         raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
     user = user_named(start.config.user or None)
     env = configured_environment(user, start.config.env)
     diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
     start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
-    hand_over(start.argv, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
+    hand_over(start.config.started, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
     while True:  # the container ends when its first process does, and until then its calls are to be answered
         signal.pause()
@@ -147,7 +121,7 @@ class _Watch:
         """Wait for what the start is waited for, and write down what it came to."""
         start, check = self._start, self._start.health_check()
         came: Until | None = None
-        ports: dict[str, bool] = dict.fromkeys(start.ports, False)
+        ports = dict.fromkeys(start.config.tcp_ports, False)
         next_probe, seen, seen_at = 0.0, -1, time.monotonic()
         while True:
             time.sleep(_LOOK_EVERY)
@@ -159,7 +133,7 @@ class _Watch:
                 came = self._probe(check)
                 next_probe = time.monotonic() + _PROBE_EVERY
             for port in [port for port, answers in ports.items() if not answers]:
-                ports[port] = answering(number(port))
+                ports[port] = answering(port)
             if came is None and start.until is Until.PORT and any(ports.values()):
                 came = Until.PORT
             if came is None and start.until is Until.TIME and spent >= start.settle:
@@ -181,11 +155,14 @@ class _Watch:
 
 
 def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:
-    """Those of the TCP ports that answer, as soon as one does; none after so many seconds."""
+    """Those of the TCP ports that answer: as soon as all do, or some and for a while no more, or after `seconds`."""
     deadline = time.monotonic() + seconds
+    found: tuple[int, ...] = ()
     while True:
-        found = tuple(port for port in ports if answering(port))
-        if found or time.monotonic() >= deadline:
+        before, found = found, tuple(port for port in ports if answering(port))
+        if found and not before:
+            deadline = min(deadline, time.monotonic() + _SETTLED)
+        if len(found) == len(ports) or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_EVERY)
 

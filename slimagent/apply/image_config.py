@@ -99,6 +99,25 @@ class ImageConfig:
     def healthcheck(self) -> HealthCheck | None:
         return _optional(self.config, "Healthcheck", _healthcheck, None, "")
 
+    @property
+    def started(self) -> tuple[str, ...]:
+        """ENTRYPOINT and CMD: what a container runs."""
+        return (*(self.entrypoint or ()), *(self.command or ()))
+
+    @property
+    def health_command(self) -> tuple[str, ...]:
+        """The command of the health check, a shell's if it has that form; empty for none."""
+        kind, *test = self.healthcheck.test if self.healthcheck is not None and self.healthcheck.test else ("NONE",)
+        if kind == "CMD-SHELL" and test:
+            return (*(self.shell or ("/bin/sh", "-c")), *test)
+        return tuple(test) if kind == "CMD" else ()
+
+    @property
+    def tcp_ports(self) -> tuple[int, ...]:
+        """The TCP ports that are exposed, those of no range (Dockerfile reference, EXPOSE)."""
+        pairs = (port.partition("/") for port in self.exposed_ports)
+        return tuple(int(digits) for digits, _, protocol in pairs if digits.isdecimal() and protocol in ("", "tcp"))
+
 
 _KNOWN = (
     *("user", "working_dir", "stop_signal", "env", "entrypoint", "command", "shell", "on_build", "exposed_ports"),

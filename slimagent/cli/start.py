@@ -7,7 +7,7 @@ import click
 from slimagent import starting
 from slimagent.apply.image_config import read_image_config
 from slimagent.files import read
-from slimagent.started import Until
+from slimagent.started import Until, best_sign
 
 UNTIL = ("auto", *(each.value for each in Until))
 
@@ -25,7 +25,8 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
     to `slimagent trace --started` and `verify --started`. `slimagent image` does all of this.
     """
     config = read_image_config(read(image_config), image_config)
-    waited_for = starting.waited_for(config) if until == "auto" else Until(until)
+    sign = best_sign(health_check=bool(config.health_command), port=bool(config.tcp_ports))
+    waited_for = sign if until == "auto" else Until(until)
     starting.begin(starting.Start(config=config, until=waited_for, settle=settle, limit=seconds), output)
     return 0
 

@@ -127,11 +127,9 @@ def with_wishes(profile: Profile, wished: Rules) -> Profile:
 
 def starts(image: ImageConfig) -> tuple[StartRule, ...]:
     """What an image's configuration starts: its ENTRYPOINT and CMD, its health check, its shell."""
-    shell = image.shell or ("/bin/sh", "-c")
-    kind, *test = image.healthcheck.test if image.healthcheck is not None and image.healthcheck.test else ("NONE",)
     commands = (
-        ((*(image.entrypoint or ()), *(image.command or ())), "the image's ENTRYPOINT and CMD"),
-        ((*(shell if kind == "CMD-SHELL" else ()), *test), "the image's health check"),
+        (image.started, "the image's ENTRYPOINT and CMD"),
+        (image.health_command, "the image's health check"),
         (image.shell, "the image's SHELL"),
     )
     return tuple(StartRule(command=command, why=why) for command, why in commands if command)

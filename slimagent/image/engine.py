@@ -215,6 +215,13 @@ class Engine:
         found: dict[str, Any] = json.loads(self._need("container", "inspect", name))[0]
         return found
 
+    def is_healthy(self, name: str) -> bool:
+        """Whether a container's own health check has passed last."""
+        if self.name == "podman":  # a timer of systemd's runs it, where there is one
+            return self._ask("healthcheck", "run", name).returncode == 0
+        health = self.inspect_container(name)["State"].get("Health") or {}
+        return bool(health.get("Status") == "healthy")
+
     def copy_out(self, name: str, path: str, limit: int = 16 * _MIB) -> bytes | None:
         """The bytes of a regular file in a container, which need not run. None for what is not one, or is larger."""
         follow = ("--follow-link",) if self.name == "docker" else ()  # Podman follows links without being told

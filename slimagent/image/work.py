@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
-import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from types import TracebackType
 
-from slimagent.errors import (
-    CheckFailedError,
-    RefusedError,
-    SlimagentError,
-    UnavailableError,
-    UsageError,
-)
-from slimagent.files import explained, make_folder
+import orjson
+
+from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, UnavailableError, UsageError
+from slimagent.files import explained, make_folder, write
 from slimagent.image.agent import Bundle
+from slimagent.image.directories import read_inside, remove_tree
 from slimagent.image.engine import Container, Engine, deferred
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
-LAYOUT = "layout"
+LAYOUT, LOGS = "layout", "logs"
+ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 _REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
+_LARGEST_ERROR = 1 << 16  # bytes
+_SAID = 12  # last lines of a container that ended without a word of ours
+_KILLED = 137
+# Options of an engine that put something over the image's own files.
+_MOUNTING = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
 
 
 class Work:
-    """Containers, images under pending names, and a folder for what is on its way. Use as a context manager.
+    """Containers, images under pending names, and a directory for what is on its way. Use as a context manager.
 
-    `folder` lies in `out`, so that documents are renamed from one to the other. `container` says how containers are
-    started; `say` gets their lines.
+    The directory lies in `out`, is nobody else's, and holds the one that containers write to. `container` says how
+    containers are started; `say` gets their lines. Everything that is made has `key` in its name.
     """
 
     def __init__(
-        self, engine: Engine, agent: Bundle, out: str, container: Container, say: Callable[[bytes], None]
+        self, engine: Engine, agent: Bundle, out: str, key: str, container: Container, say: Callable[[bytes], None]
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._agent = agent
-        self._out = os.path.abspath(out)
         self._container = container
         self._say = say
-        self._key = secrets.token_hex(6)
+        self._key = key
         self._names: list[str] = []
         self._pending: list[str] = []
-        self.folder = ""
+        self._private = os.path.join(os.path.abspath(out), f".work-{key}")
+        self.shared = os.path.join(self._private, "shared")
 
     def __enter__(self) -> Work:
-        make_folder(self._out)
         try:
-            self.folder = tempfile.mkdtemp(prefix=".work-", dir=self._out)
-            os.chmod(self.folder, 0o755)  # noqa: S103  # checks run as another user read their profile in it
+            os.mkdir(self._private, 0o700)
+            os.mkdir(self.shared)
+            os.chmod(self.shared, 0o755)  # noqa: S103  # checks run as another user read their profile in it
         except OSError as error:
-            raise explained(error, self._out) from None
+            raise explained(error, self._private) from None
         return self
 
     def __exit__(
@@ -63,49 +65,144 @@ class Work:
     ) -> None:
         with deferred():
             for name in self._names:
-                self._engine.remove_container(name)
+                self.engine.remove_container(name)
             for name in reversed(self._pending):
-                self._engine.remove_image(name)
-            self._remove_folder()
+                self.engine.remove_image(name)
+            self._remove(self._private)
 
-    def path(self, name: str) -> str:
-        """Where a document is while the work goes on."""
-        return os.path.join(self.folder, name)
+    def give(self, name: str, data: bytes) -> None:
+        """Put a file where containers see it."""
+        path = os.path.join(self.shared, name)
+        make_folder(os.path.dirname(path))
+        write(path, data)
 
-    def hand_out(self, names: Collection[str]) -> None:
-        """Move what is there of these documents to the output folder."""
-        for name in filter(lambda each: os.path.exists(self.path(each)), names):
-            try:
-                os.replace(self.path(name), os.path.join(self._out, name))
-            except OSError as error:
-                raise explained(error, os.path.join(self._out, name)) from None
+    def read(self, name: str) -> bytes:
+        """A file that a container wrote: a regular one, bounded, over no link. Raises UnavailableError without one."""
+        try:
+            return read_inside(self.shared, name)
+        except OSError as error:
+            raise UnavailableError(f"the container left no {name} ({error.strerror})", "run it again") from None
 
-    def run(self, image: str, arguments: tuple[str, ...], allowed: Collection[int] = (0,)) -> bytes:
-        """Run the agent in a new container of an image, to its end. Returns what it printed.
+    def has(self, name: str) -> bool:
+        """Whether a container has left a file of that name."""
+        return os.path.lexists(os.path.join(self.shared, name))
 
-        Raises what fits the agent's exit status, if that is not among those allowed; it has said itself what was wrong.
+    def drop(self, name: str) -> None:
+        """Remove a file, or a directory with all in it, that a container left; nothing if there is none."""
+        path = os.path.join(self.shared, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            self._remove(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def run(self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()) -> int:
+        """Run the agent in a new container of an image, to its end. Returns its exit status.
+
+        `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all. Raises
+        what the agent says of itself if it could not do its work.
         """
-        name = f"slimagent-{self._key}-{len(self._names)}"
-        self._create(name, image, (*self._agent.entry(AGENT), *arguments))
-        status, output = self._engine.run(name, self._say)
-        self._engine.remove_container(name)
-        if status not in allowed:
-            raise _ERRORS.get(status, CheckFailedError)(
-                f"`slimagent {arguments[0]}` in a container of {image} ended with status {status}",
-                "its own message is above",
-            )
-        return output
+        last: collections.deque[bytes] = collections.deque(maxlen=_SAID)
 
-    def _create(self, name: str, image: str, entry: tuple[str, ...]) -> None:
-        """Make a container that sees the agent and the folder for its output; it goes at the end, whatever happens."""
-        mounts = ((self._agent.folder, AGENT, False), (self.folder, OUT, True))
-        self._names.append(name)
-        self._engine.create(name, replace(self._container, image=image, entry=entry, mounts=mounts))
+        def say(line: bytes) -> None:
+            last.append(line)
+            self._say(line)
+
+        name = self.create(image, arguments, bare=bare, cap_add=cap_add)
+        status = self.engine.run(name, say, say)
+        self.engine.remove_container(name)
+        self.raise_error(image, arguments[0], status, last)
+        return status
+
+    def create(
+        self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()
+    ) -> str:
+        """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
+        wanted = replace(self._bare() if bare else self._container, cap_add=cap_add)
+        mounts = ((self._agent.folder, AGENT, False), (self.shared, OUT, True))
+        variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
+        name = self.new_name()
+        self.engine.create(
+            name,
+            replace(
+                wanted,
+                image=image,
+                entry=(*self._agent.entry(AGENT), *arguments),
+                mounts=mounts,
+                env=(*wanted.env, variable),
+            ),
+        )
+        return name
+
+    def create_as_configured(self, image: str, further: tuple[str, ...] = ()) -> str:
+        """Make a container as `docker run` does: nothing of ours in it, nothing mounted. Returns its name."""
+        container = replace(
+            self._container,
+            image=image,
+            user="",
+            volumes=(),
+            healthcheck=True,
+            further=(*without_mounts(self._container.further), *further),
+        )
+        name = self.new_name()
+        self.engine.create(name, container)
+        return name
+
+    def beside(self, name: str, image: str, arguments: tuple[str, ...]) -> bytes:
+        """Run the agent in the network of a container, and return the last line that it printed."""
+        lines: collections.deque[bytes] = collections.deque(maxlen=1)
+        wanted = replace(self._bare(), network=f"container:{name}")
+        mounts = ((self._agent.folder, AGENT, False),)
+        own = self.new_name()
+        entry = (*self._agent.entry(AGENT), *arguments)
+        self.engine.create(own, replace(wanted, image=image, entry=entry, mounts=mounts))
+        self.engine.run(own, lines.append, lambda line: None)
+        self.engine.remove_container(own)
+        return b"".join(lines)
+
+    def mounted(self, image: str, volumes: Collection[str]) -> tuple[str, ...]:
+        """Those of the image's declared volumes at which containers get something of somebody's instead."""
+        container = self._container
+        if not (container.volumes or container.further) or not volumes:
+            return ()
+        name = self.create(image, ("--version",))
+        found = self.engine.inspect_container(name)
+        self.engine.remove_container(name)
+        places = {
+            str(mount.get("Destination"))
+            for mount in found.get("Mounts") or ()
+            if mount.get("Type") != "volume" or not _is_anonymous(str(mount.get("Name", "")))
+        }
+        places |= set((found.get("HostConfig") or {}).get("Tmpfs") or {})
+        return tuple(sorted(places & {volume.rstrip("/") or "/" for volume in volumes}))
+
+    def new_name(self) -> str:
+        """A name for a container, which is removed at the end."""
+        self._names.append(f"slimagent-{self._key}-{len(self._names)}")
+        return self._names[-1]
+
+    def _bare(self) -> Container:
+        container = self._container
+        return Container(image=container.image, further=without_mounts(container.further))
+
+    def raise_error(self, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
+        """Raise what the agent wrote down of itself in its last container, or that it was killed."""
+        if self.has(ERROR):
+            told = orjson.loads(read_inside(self.shared, ERROR, _LARGEST_ERROR))
+            self.drop(ERROR)
+            raise _ERRORS.get(told["status"], CheckFailedError)(str(told["message"]), str(told["hint"]))
+        if status >= _KILLED or status in (126, 127):
+            said = b"".join(last).decode("utf-8", "replace").strip()
+            ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
+            raise UnavailableError(
+                f"{ended}: {said}" if said else ended,
+                "was it killed for want of memory? give the container more" if status == _KILLED else "run it again",
+            )
 
     def load(self, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
-        layout = self.path(LAYOUT)
-        self._engine.load(layout, progress)
+        layout = os.path.join(self.shared, LAYOUT)
+        self.engine.load(layout, progress)
         self._remove(layout)
 
     @property
@@ -118,25 +215,41 @@ class Work:
         self._pending.append(f"slimagent-pending:{self._key}-{len(self._pending)}")
         return self._pending[-1]
 
-    def _remove_folder(self) -> None:
-        if self.folder:
-            self._remove(self.folder)
-
-    def _remove(self, folder: str) -> None:
-        """Remove a folder. What a container's root made in it, on an engine that runs as root, only that may remove."""
+    def _remove(self, directory: str) -> None:
+        """Remove a directory. What root made in a container, on an engine that runs as root, only root may remove."""
         try:
-            shutil.rmtree(folder)
+            remove_tree(directory)
         except FileNotFoundError:
             return
         except OSError:
             self._remove_as_root()
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _remove_as_root(self) -> None:
         python = self._agent.entry(AGENT)[:-1]
-        name = f"slimagent-{self._key}-remove-{len(self._names)}"
-        inside = [f"{OUT}/{each}" for each in os.listdir(self.folder)]
+        inside = [f"{OUT}/{each}" for each in os.listdir(self.shared)]
+        mounts = ((self._agent.folder, AGENT, False), (self.shared, OUT, True))
+        name = self.new_name()
         with contextlib.suppress(SlimagentError):
-            self._create(name, self._container.image, (*python, "-c", _REMOVE, *inside))
-            self._engine.run(name, lambda line: None)
-        self._engine.remove_container(name)
+            entry = (*python, "-c", _REMOVE, *inside)
+            self.engine.create(name, replace(self._bare(), entry=entry, mounts=mounts))
+            self.engine.run(name, lambda line: None, lambda line: None)
+        self.engine.remove_container(name)
+
+
+def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:
+    """An engine's options without those that put something over the image's files, each with its value."""
+    return tuple(_without_mounts(iter(options)))
+
+
+def _without_mounts(options: Iterator[str]) -> Iterator[str]:
+    for option in options:
+        if option in _MOUNTING:
+            next(options, None)
+        elif option.partition("=")[0] not in _MOUNTING and not (option.startswith("-v") and option[2:3] != ""):
+            yield option
+
+
+def _is_anonymous(name: str) -> bool:
+    """Whether a volume has no name but the 64 digits that an engine gives one."""
+    return len(name) == 64 and not set(name) - set("0123456789abcdef")

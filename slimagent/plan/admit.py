@@ -46,8 +46,12 @@ def _whose(runs: Sequence[Run], trace: Trace) -> str:
 
 
 def useless(step: CheckResult) -> bool:
-    """Whether a step failed as a whole. One whose items partly passed was exercised: those items count one by one."""
-    return step.outcome is Outcome.FAILED and not any(item.outcome is Outcome.PASSED for item in step.items)
+    """Whether a step failed as a whole. One whose items partly passed was exercised: those items count one by one.
+
+    So was a start that fails: an image that needs a database beside it cannot start alone.
+    """
+    passed_in_part = any(item.outcome is Outcome.PASSED for item in step.items)
+    return step.outcome is Outcome.FAILED and step.kind != "start" and not passed_in_part
 
 
 def fit(fingerprint: str, known: Sequence[str], what: str) -> None:

@@ -1,0 +1,149 @@
+"""Start an image as it is configured: watched by the agent, and from outside just as `docker run` does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+
+from slimagent import started
+from slimagent.errors import UnavailableError
+from slimagent.image.engine import EngineRefusedError
+from slimagent.image.work import OUT, Work
+from slimagent.results import CheckResult
+from slimagent.started import Reached, Until
+
+DIARY = "started.jsonl"
+_LOOK_EVERY = 0.2  # seconds
+_GRACE = 5  # seconds from the stop signal to SIGKILL
+_MORE = 60.0  # seconds beyond its own limit in which the agent is to say what it has come to
+_TAIL = 4096  # bytes
+_LOG = 8 << 20  # bytes
+_NOT_STARTED = 127
+_RUNS = 2.0  # seconds that a container has to run at least to be called running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What a start is waited for, for how many seconds at most, and for how long where nothing else can be waited for."""
+
+    until: str = "auto"
+    seconds: float = 60.0
+    settle: float = 5.0
+
+    def options(self) -> tuple[str, ...]:
+        """As options of `slimagent start`."""
+        return ("--until", self.until, "--seconds", f"{self.seconds:g}", "--settle", f"{self.settle:g}")
+
+
+def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tuple[str, ...]) -> tuple[int, bytes]:
+    """Start an image in the agent's place: the exit status of its container, and what it said.
+
+    `config` is the name of what the engine says of the image. What was seen is then in DIARY, and stays there.
+    """
+    work.drop(DIARY)
+    arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
+    name = work.create(image, arguments, cap_add=cap_add)
+    work.engine.start(name)
+    deadline = time.monotonic() + waiting.seconds + _MORE
+    while not _has_reached(os.path.join(work.shared, DIARY)) and time.monotonic() < deadline:
+        if work.engine.wait(name, _LOOK_EVERY) is not None:
+            break
+    status = _stop(work, name)
+    said = work.engine.logs(name, _LOG)
+    work.engine.remove_container(name)
+    work.raise_error(image, "start", status)
+    return status, said
+
+
+def _stop(work: Work, name: str) -> int:
+    """Stop a container as the image wants to be stopped, if it still runs: its exit status."""
+    with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
+        work.engine.stop(name, seconds=_GRACE)
+    return int(work.engine.inspect_container(name)["State"]["ExitCode"])
+
+
+def _has_reached(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        size = os.fstat(descriptor).st_size
+        return started.has_reached(os.pread(descriptor, _TAIL, max(0, size - _TAIL)))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def plain(
+    work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting, before: CheckResult | None = None
+) -> tuple[CheckResult, bytes]:
+    """Start an image untraced, exactly as `docker run` does: what it came to, and what it said.
+
+    `before` is how the image as it was started; it ends with the same status then.
+    """
+    further = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
+    name = work.create_as_configured(image, further)
+    try:
+        work.engine.start(name)
+    except EngineRefusedError as error:  # its program is not there, above all
+        work.engine.remove_container(name)
+        return started.outcome(None, until, _NOT_STARTED, before), error.words.encode()
+    state = _Follow(work, name, image, until, ports, waiting).state()
+    status = _stop(work, name)
+    said = work.engine.logs(name, _LOG)
+    work.engine.remove_container(name)
+    return started.outcome(state, until, status, before), said
+
+
+class _Follow:
+    """A container that runs, and what is waited for."""
+
+    def __init__(
+        self, work: Work, name: str, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting
+    ) -> None:
+        self._work, self._name, self._image = work, name, image
+        self._until, self._ports, self._waiting = until, ports, waiting
+        self._began = time.monotonic()
+
+    def state(self) -> Reached | None:
+        """What it has come to, None if it ended by itself."""
+        came, answering = self._wait()
+        if self._ends_within(max(self._began + _RUNS - time.monotonic(), 0.0)):
+            return None
+        ports = tuple((port, port in answering) for port in self._ports)
+        return Reached(what=came, seconds=time.monotonic() - self._began, ports=ports)
+
+    def _wait(self) -> tuple[Until, frozenset[int]]:
+        """What came of all that may come, TIME if nothing else did, and which ports answer.
+
+        Returns early if the container ends.
+        """
+        limit = self._waiting.seconds
+        if self._until is Until.PORT:
+            answering = self._answering(limit)
+            return (Until.PORT if answering else Until.TIME), answering
+        deadline = self._began + (self._waiting.settle if self._until is Until.TIME else limit)
+        while time.monotonic() < deadline:
+            if self._until is Until.HEALTHY and self._work.engine.is_healthy(self._name):
+                return Until.HEALTHY, self._answering(_RUNS)
+            if self._ends_within(_LOOK_EVERY):
+                break
+        return Until.TIME, self._answering(_RUNS)
+
+    def _ends_within(self, seconds: float) -> bool:
+        return self._work.engine.wait(self._name, seconds) is not None
+
+    def _answering(self, seconds: float) -> frozenset[int]:
+        """Ask from a container beside it, in the same network: reachable or not from here, it is from there."""
+        if not self._ports:
+            return frozenset()
+        arguments = ("ports", "--seconds", f"{seconds:g}", *map(str, self._ports))
+        try:
+            told = self._work.beside(self._name, self._image, arguments)
+        except UnavailableError:  # it has ended, and its network with it
+            return frozenset()
+        return frozenset(int(each) for each in told.split() if each.isdigit()) & frozenset(self._ports)
