@@ -110,7 +110,7 @@ def measure(tree: str, trace: str, level: str, profile: str, hot: int = 0) -> di
     with clock.phase("trace"):
         data = read(trace)
         traced = documents.decode_trace(data, trace)
-    session = pipeline.also_excluded(session, traced.excluded)
+    session = pipeline.seen_as(session, traced)
     inventory = pipeline.inspect(session, clock)
     own = fingerprint(inventory)  # outside of the phases: planning takes its own
     traced = replace(traced, before=own)

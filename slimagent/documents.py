@@ -161,6 +161,8 @@ def _put_run(run: Run) -> dict[str, Any]:
         "profiles": list(run.profiles),
         "after": run.after,
         "losses": [_put_loss(loss) for loss in run.losses],
+        "volumes": put_paths(run.volumes),
+        "mounts": put_paths(run.mounts),
         "steps": [_put_result(step) for step in run.steps],
     }
 
@@ -178,6 +180,8 @@ def _get_run(place: Place) -> Run:
         profiles=texts(place["profiles"]),
         after=place["after"].text(),
         losses=place["losses"].each(_get_loss),
+        volumes=place["volumes"].each(Place.path),
+        mounts=place["mounts"].each(Place.path),
         steps=place["steps"].each(_get_result),
     )
 

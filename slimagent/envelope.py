@@ -15,8 +15,8 @@ from slimagent.paths import from_text
 
 # The version of each schema that is not at its first.
 VERSIONS = {
-    "slimagent/trace": 3,
-    "slimagent/plan": 3,
+    "slimagent/trace": 4,
+    "slimagent/plan": 4,
     "slimagent/receipt": 3,
     "slimagent/verification": 3,
     "slimagent/checks": 2,
@@ -171,9 +171,12 @@ def load(data: bytes, schema: str, document: str) -> Place:
     version = value.get("version")
     known = VERSIONS.get(schema, 1)
     if version != known or isinstance(version, bool):
+        is_older = isinstance(version, int) and not isinstance(version, bool) and 0 < version < known
         raise DocumentError(
             f"{document}: version {version!r} of {schema} is not known (this slimagent knows {known})",
-            "use the slimagent that wrote it, or a newer one",
+            "an older slimagent wrote it: make it again with this one"
+            if is_older
+            else "use the slimagent that wrote it, or a newer one",
         )
     return Place(value, "", document)
 

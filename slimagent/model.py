@@ -171,7 +171,9 @@ class Plan:
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
     `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
     files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
-    `caution` is None for a trace that sees lookups.
+    `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
+    `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
+    for no fingerprint.
     """
 
     tool: str
@@ -194,6 +196,8 @@ class Plan:
     strips: tuple[Strip, ...] = ()
     unstripped: tuple[tuple[bytes, str], ...] = ()
     caution: Caution | None = None
+    volumes: tuple[bytes, ...] = ()
+    mounts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

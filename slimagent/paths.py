@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 # Where programs are searched when nothing else is known: the usual PATH of an image.
@@ -30,6 +30,13 @@ def join(folder: bytes, path: bytes) -> bytes:
 def parent(path: bytes) -> bytes:
     """The folder that holds `path`; the root holds itself."""
     return path[: path.rindex(b"/")] or b"/"
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """The directories above an absolute path, the nearest first; the root has none."""
+    while path != b"/":
+        path = parent(path)
+        yield path
 
 
 def name(path: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from slimagent import apply, documents
-from slimagent.errors import CheckFailedError, RefusedError, UnavailableError
+from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
 from slimagent.inventory.accounts import login_shells
@@ -17,9 +17,9 @@ from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint, lasting
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
-from slimagent.inventory.scan import scan
+from slimagent.inventory.scan import mount_points, scan
 from slimagent.model import Inventory, Missed, Plan, Receipt, Verification
-from slimagent.paths import USUAL_PATH, normalise
+from slimagent.paths import USUAL_PATH, normalise, to_text
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
@@ -48,11 +48,17 @@ class Traced:
 def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
     """The image's inventory as it is now."""
     with reporter.phase(what, "paths") as progress:
-        return scan(session.root, session.scopes, session.excluded, progress, session.volumes)
+        volumes = frozenset(session.volumes).difference(session.mounted)
+        return scan(session.root, session.scopes, session.excluded, progress, volumes)
 
 
 def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
-    """Run the steps watched, and put down what they needed and what they did to the image."""
+    """Run the steps watched, and put down what they needed and what they did to the image.
+
+    Raises UsageError if nothing is mounted where the session says so.
+    """
+    for path in sorted(frozenset(session.mounted) - mount_points(session.root)):
+        raise UsageError(f"--mounted {to_text(path)}: nothing is mounted there", "name a mount point of this container")
     choose(session.backend, attaches=session.attach)  # say at once if nothing can be watched here
     if before is None:
         before = inspect(session, reporter)
@@ -91,7 +97,7 @@ def plan(
                 trace=traced,
                 trace_digests=trace_digests,
                 inventory=inventory,
-                fingerprint=fingerprint(inventory),
+                fingerprint=fingerprint(inventory, (*traced.mounts, *session.excluded)),
                 contents=contents,
                 loader=loader(inventory),
                 rules=session.profile.rules,
@@ -99,6 +105,7 @@ def plan(
                 shells=login_shells(inventory),
                 search=search_path(session.env),
                 excluded=session.excluded,
+                volumes=session.volumes,
                 accepted=accepted,
                 missed=missed,
             ),
@@ -119,9 +126,13 @@ def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys((*map(normalise, folders), *USUAL_PATH)))
 
 
-def also_excluded(session: Session, excluded: tuple[bytes, ...]) -> Session:
-    """The session with what a plan left out of the image left out as well."""
-    return replace(session, excluded=tuple(dict.fromkeys((*session.excluded, *excluded))))
+def seen_as(session: Session, document: Trace | Plan) -> Session:
+    """The session with the view that a document has of the image: what it leaves out, and volumes that count."""
+    return replace(
+        session,
+        excluded=tuple(dict.fromkeys((*session.excluded, *document.excluded))),
+        volumes=tuple(sorted({*session.volumes, *document.volumes})),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +170,10 @@ def carry_out(
     return receipt
 
 
+def _require_planned(session: Session, made: Plan, inventory: Inventory) -> None:
+    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
+
+
 def _in_place(
     session: Session,
     made: Plan,
@@ -174,7 +189,7 @@ def _in_place(
         if target.journal is not None:
             journal = stack.enter_context(apply.Journal(target.journal, plan_digest))
         before = inventory if journal is None or journal.before is None else journal.before
-        fit(fingerprint(before), made.fingerprints, "the plan was made")
+        _require_planned(session, made, before)
         tools = apply.strip_tools(target.strip, session.root, session.excluded)
         try:
             with reporter.phase("remove", "files") as progress:
@@ -191,7 +206,7 @@ def _in_place(
 def _export(
     session: Session, made: Plan, plan_digest: str, target: Target, reporter: Reporter, inventory: Inventory
 ) -> Receipt:
-    fit(fingerprint(inventory), made.fingerprints, "the plan was made")
+    _require_planned(session, made, inventory)
     tools = apply.strip_tools(target.strip, session.root, session.excluded)
     try:
         if target.tar is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.model import Inventory, User
-from slimagent.paths import to_text
+from slimagent.paths import Resolver, normalise, to_text
 from slimagent.rules import Profile
 
 # What a container engine puts into a container and no image holds.
@@ -26,14 +26,16 @@ _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE 
 class Session:
     """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image.
 
-    `volumes` are folders that the image declares as such: an engine mounts a copy of what the image has there, which is
-    part of the image all the same. `attach`: what every process does counts, not only what we start.
+    `volumes` are directories that the image declares as such: an engine mounts a copy of what the image has there,
+    which is part of the image all the same, unless `mounted` says that the mount is somebody's own. `attach`: what
+    every process does counts, not only what we start.
     """
 
     root: bytes = b"/"
     scopes: tuple[bytes, ...] = (b"/",)
     excluded: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
+    mounted: tuple[bytes, ...] = ()
     user: User | None = None
     env: dict[str, str] = field(default_factory=dict)
     cwd: str = "/"
@@ -48,6 +50,20 @@ def canonical(folder: str | bytes) -> bytes:
     if not os.path.isdir(path):
         raise UsageError(f"{to_text(os.fsencode(folder))} is not a folder", "name an existing folder")
     return path
+
+
+def seen_from(root: bytes, path: bytes) -> bytes:
+    """An absolute path inside the image at `root`, without links: as the kernel names a mount point there."""
+    prefix = b"" if root == b"/" else root
+
+    def link(inside: bytes) -> bytes | None:
+        try:
+            return os.readlink(prefix + inside)
+        except OSError:
+            return None
+
+    path = normalise(b"/" + path)
+    return Resolver(link).resolve(path).end or path
 
 
 def user_named(name: str | None) -> User | None:

@@ -81,6 +81,8 @@ class Run:
     `identity` is the SHA-256, in hexadecimal, of everything that this run's own trace says (`documents.identified`
     takes it): a merge knows the run by it. `passed_over` are the backends that were not taken, each with why.
     `profiles` are the names, or files, of the profiles it was made with. `after` is the image's fingerprint at its end.
+    `volumes` are declared volumes that counted as part of the image. `mounts` are the places where something else was
+    mounted: the run saw nothing of what the image has there.
     """
 
     identity: str
@@ -95,6 +97,8 @@ class Run:
     after: str
     steps: tuple[CheckResult, ...]
     losses: tuple[Loss, ...]
+    volumes: tuple[bytes, ...] = ()
+    mounts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,16 @@ class Trace:
         of two profiles that contradict each other the later one holds, and that must not depend on an identity.
         """
         return tuple(dict.fromkeys(name for names in sorted({run.profiles for run in self.runs}) for name in names))
+
+    @property
+    def volumes(self) -> tuple[bytes, ...]:
+        """Declared volumes that counted as part of the image in at least one run, sorted."""
+        return tuple(sorted({path for run in self.runs for path in run.volumes}))
+
+    @property
+    def mounts(self) -> tuple[bytes, ...]:
+        """Where something else was mounted in at least one run, sorted: not all runs saw what the image has there."""
+        return tuple(sorted({path for run in self.runs for path in run.mounts}))
 
     @property
     def afters(self) -> tuple[str, ...]:

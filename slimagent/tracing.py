@@ -21,6 +21,7 @@ from slimagent.trace.watcher import Observed
 from slimagent.traces import Access, Run, Trace
 
 TOOL = f"slimagent {__version__}"
+_KERNEL = (b"/proc", b"/sys", b"/dev")  # file systems that the kernel fills in every container
 
 
 def recorded(watched: Watched, session: Session, before: Inventory, after: Inventory) -> Trace:
@@ -35,12 +36,14 @@ def recorded(watched: Watched, session: Session, before: Inventory, after: Inven
         user=user_name(session.user),
         no_new_privileges=watched.no_new_privileges,
         profiles=session.profile.parts,
-        after=fingerprint(after),
+        after=fingerprint(after, session.excluded),
         steps=watched.results,
         losses=watched.observed.losses,
+        volumes=tuple(sorted(session.volumes)),
+        mounts=tuple(sorted(before.mount_points)),
     )
     trace = Trace(
-        before=fingerprint(before),
+        before=fingerprint(before, session.excluded),
         scopes=tuple(sorted(session.scopes)),
         excluded=tuple(sorted(session.excluded)),
         architecture=platform.machine(),
@@ -52,30 +55,46 @@ def recorded(watched: Watched, session: Session, before: Inventory, after: Inven
 
 
 def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
-    """Accesses to the image itself, sorted: other file systems, the agent and places out of scope are left out."""
-    outside = (*sorted(before.mount_points), *session.excluded)
+    """Accesses to the image, sorted: the kernel's file systems, the agent and places out of scope are left out.
+
+    What was asked for below another mount counts as a path of the image: it can have a file of that name there.
+    """
+    outside = (*_KERNEL, *session.excluded)
     resolver = Resolver(_link_reader(before))
     found: dict[bytes, Access] = {}
     for path, (how, steps) in observed.accesses.items():
-        end = resolver.resolve(path).end
+        hops, end = resolver.resolve(path)
         if end is None or within_any(end, outside):
             continue
-        if not within_any(path, session.scopes):
-            if not within_any(end, session.scopes):
-                continue
-            path = end
-        known = found.get(path)  # by its own name, and over links from outside
-        if known is not None:
-            how, steps = how | known.how, tuple(sorted({*steps, *known.steps}))
-        found[path] = Access(path=path, how=how, steps=steps, found=end in before.index)
+        for each in _names(path, hops, end, before):
+            uses, at = how, steps
+            known = found.get(each)  # by its own name, and over links from elsewhere
+            if known is not None:
+                uses, at = how | known.how, tuple(sorted({*steps, *known.steps}))
+            found[each] = Access(path=each, how=uses, steps=at, found=end in before.index)
     yield from (found[path] for path in sorted(found))
 
 
+def _names(path: bytes, hops: tuple[bytes, ...], end: bytes, before: Inventory) -> Iterable[bytes]:
+    """By which names of the image a path was asked for: its own, and those that links lead to which the image lacks."""
+    scopes = before.scopes
+    is_own = within_any(path, scopes)
+    if is_own and all(hop in before.index for hop in hops):
+        return (path,)
+    return dict.fromkeys(each for each in (path, *hops, end) if within_any(each, scopes))
+
+
 def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
-    """Links as the inventory knows them, and from the disk for what lies outside its scopes."""
-    if inventory.scopes == (b"/",):
-        return inventory.link
-    return lambda path: inventory.link(path) if within_any(path, inventory.scopes) else read_link(path)
+    """Links as the inventory knows them, and from the disk for what lies outside its scopes or below a mount."""
+    mounts = tuple(inventory.mount_points.difference(_KERNEL))
+
+    def link(path: bytes) -> bytes | None:
+        if path in inventory.index:
+            return inventory.link(path)
+        is_other = within_any(path, mounts) or not within_any(path, inventory.scopes)
+        return read_link(path) if is_other and not within_any(path, _KERNEL) else None
+
+    return link
 
 
 def read_link(path: bytes) -> bytes | None:

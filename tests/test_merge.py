@@ -60,6 +60,8 @@ def traces(draw: st.DrawFn) -> Trace:
             backend=draw(st.sampled_from(["seccomp", "inotify"])),
             blind_spots=tuple(draw(st.sets(st.sampled_from(BlindSpot)))),
             profiles=tuple(draw(st.permutations(["base", "r"]))),
+            volumes=tuple(sorted(draw(st.sets(PATHS)))),
+            mounts=tuple(sorted(draw(st.sets(PATHS)))),
             losses=tuple(Loss(kind=kind, count=count, example="x") for kind, count in draw(losses).items()),
         ),
         *(
@@ -118,6 +120,8 @@ def test_a_merged_trace_is_what_any_run_saw(several: list[Trace]) -> None:
             own = {(trace.runs[0].identity, at) for at in steps}
             saw[path] = (before[0] | how, before[1] | own, before[2] or found)
     assert {path: (how, {names[at] for at in steps}, found) for path, how, steps, found in whole.accesses} == saw
+    assert set(whole.mounts) == {path for trace in several for path in trace.mounts}
+    assert set(whole.volumes) == {path for trace in several for path in trace.volumes}
     assert set(whole.excluded) == {path for trace in several for path in trace.excluded}
     assert {change.path for change in whole.changes} == {each.path for trace in several for each in trace.changes}
 

@@ -62,7 +62,7 @@ def apply(
         outputs=ours,
         image=image,
     )
-    session = pipeline.also_excluded(session, made.excluded)
+    session = pipeline.seen_as(session, made)
     target = pipeline.Target(
         tar=None if tar is None else os.fsencode(os.path.abspath(tar)),
         oci=layout,

@@ -14,9 +14,9 @@ from slimagent.cli.wishes import Decorator, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Steps
 from slimagent.files import read
-from slimagent.paths import normalise, within
+from slimagent.paths import within
 from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
-from slimagent.session import Session, canonical, environment, own_files, user_named, with_mount_points
+from slimagent.session import Session, canonical, environment, own_files, seen_from, user_named, with_mount_points
 from slimagent.trace.select import NAMES
 from slimagent.traces import Trace
 
@@ -46,6 +46,12 @@ image_config = click.option(
     "--image-config",
     metavar="FILE",
     help="What `docker image inspect IMAGE` printed: how the image starts, its volumes, its configuration.",
+)
+mounted = click.option(
+    "--mounted",
+    multiple=True,
+    metavar="PATH",
+    help="The mount at PATH is your own, though the image declares a volume there. What the image has there stays.",
 )
 also = click.option(
     "--also", multiple=True, metavar="COMMAND", help="Run this command line, too, as a check; may be given again."
@@ -84,10 +90,12 @@ def session(
     wished: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
     image: ImageConfig | None = None,
+    mounted: tuple[str, ...] = (),
 ) -> Session:
     """A Session from what was said on the command line. `outputs` are ours: never part of the image.
 
-    Without a user the profile's is taken. What `image` is started with stays, and its volumes are part of it.
+    Without a user the profile's is taken. What `image` is started with stays, and its volumes are part of it, unless
+    `mounted` says that something else is mounted there.
     """
     base = canonical(root)
     chosen = profile if profile is not None else profiles.load("base")
@@ -104,7 +112,8 @@ def session(
         backend=backend,
         attach=attach,
         profile=chosen if wished is None else with_wishes(chosen, wished),
-        volumes=() if image is None else tuple(normalise(os.fsencode(each)) for each in image.volumes),
+        volumes=() if image is None else tuple(seen_from(base, os.fsencode(each)) for each in image.volumes),
+        mounted=tuple(seen_from(base, os.fsencode(each)) for each in mounted),
     )
 
 

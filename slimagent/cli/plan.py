@@ -58,7 +58,7 @@ def plan(
         outputs=tuple(map(os.fsencode, (output, *sorted(set(traces))))),
         image=options.read_image(image_config),
     )
-    session = pipeline.also_excluded(session, evidence.excluded)
+    session = pipeline.seen_as(session, evidence)
     made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, missed=missed)
     write(output, documents.encode_plan(made))
     if not quiet:

@@ -19,7 +19,7 @@ from slimagent.results import Outcome
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
 @click.option("--attach", is_flag=True, help="Record what every process does, not only what COMMAND does (fanotify).")
 @click.option("--until-signal", is_flag=True, help="With --attach: go on until SIGINT or SIGTERM.")
-@options.quiet
+@options.together(options.image_config, options.mounted, options.quiet)
 @options.command
 def trace(
     profile: str | None,
@@ -30,6 +30,8 @@ def trace(
     output: str,
     attach: bool,
     until_signal: bool,
+    image_config: str | None,
+    mounted: tuple[str, ...],
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -46,7 +48,14 @@ def trace(
     chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)
     steps = options.steps(chosen, command, also, until_signal=until_signal)
     session = options.session(
-        scopes=scopes, user=user, backend=backend, attach=attach, profile=chosen, outputs=(os.fsencode(output),)
+        scopes=scopes,
+        user=user,
+        backend=backend,
+        attach=attach,
+        profile=chosen,
+        outputs=(os.fsencode(output),),
+        image=options.read_image(image_config),
+        mounted=mounted,
     )
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)

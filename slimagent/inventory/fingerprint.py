@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from slimagent.model import Inventory
-from slimagent.paths import within, within_any
+from slimagent.paths import ancestors, parent, within, within_any
 
 # Places that a running container fills and empties as it goes.
 VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")
@@ -15,16 +15,19 @@ _CACHES = (b"/__pycache__", b"/.cache")
 _SEEN_BY_ALL = stat.S_IROTH | stat.S_IXOTH
 
 
-def fingerprint(inventory: Inventory) -> str:
+def fingerprint(inventory: Inventory, hidden: Collection[bytes] = ()) -> str:
     """SHA-256, in hexadecimal, over the kind, size and path (a link: its target) of the image's lasting entries.
 
     It is the same for every user, so that a trace made as an ordinary user fits a plan made as root: a folder that not
     everybody can list counts as such, and what it holds does not. Times and owners do not count: two builds of one
     Dockerfile may be the same image.
+
+    It is the same with and without a mount at one of `hidden`: what lies there does not count, and neither do
+    directories that hold nothing else, because an engine creates those that lead to a mount.
     """
     digest = hashlib.sha256()
     lines: list[bytes] = []
-    for at in lasting(inventory):
+    for at in _counted(inventory, hidden):
         path, mode = inventory.paths[at], inventory.modes[at]
         kind = stat.S_IFMT(mode)
         if kind == stat.S_IFLNK:
@@ -39,8 +42,24 @@ def fingerprint(inventory: Inventory) -> str:
     return digest.hexdigest()
 
 
-def lasting(inventory: Inventory) -> Iterator[int]:
-    """The entries that everybody can see and that do not change by themselves in a running container, in order."""
+def _counted(inventory: Inventory, hidden: Collection[bytes]) -> Iterator[int]:
+    """The lasting entries without what lies at `hidden` and the directories that hold nothing else."""
+    paths = inventory.paths
+    found = list(lasting(inventory, hidden))
+    above = {each for path in (*hidden, *inventory.mount_points) for each in ancestors(path)} - {b"/"}
+    filled = {parent(paths[at]) for at in found if paths[at] not in above}
+    for path in sorted(above, key=len, reverse=True):
+        if path in filled:
+            filled.add(parent(path))
+    return (at for at in found if paths[at] not in above or paths[at] in filled)
+
+
+def lasting(inventory: Inventory, hidden: Collection[bytes] = ()) -> Iterator[int]:
+    """The entries that everybody can see and that do not change by themselves in a running container, in order.
+
+    What lies at one of `hidden`, or is a mount point, is left out.
+    """
+    out = inventory.mount_points.union(hidden)
     whole = inventory.scopes == (b"/",)
     volatile = tuple(path for path in VOLATILE if not within_any_scope(inventory.scopes, path))
     skipped = b""
@@ -49,12 +68,12 @@ def lasting(inventory: Inventory) -> Iterator[int]:
             continue
         mode = inventory.modes[at]
         if stat.S_ISDIR(mode):
-            if path in volatile or path in inventory.mount_points or path.endswith(_CACHES):
+            if path in volatile or path in out or path.endswith(_CACHES):
                 skipped = path
                 continue
             if whole and path != b"/" and mode & _SEEN_BY_ALL != _SEEN_BY_ALL:
                 skipped = path
-        elif path in inventory.mount_points:
+        elif path in out:
             continue
         yield at
 

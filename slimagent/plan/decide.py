@@ -18,6 +18,7 @@ from slimagent.plan.evidence import (
     created,
     is_compiling,
     keep_accessed,
+    keep_hidden,
     keep_missed,
     keep_packages,
     keep_ruled,
@@ -46,6 +47,7 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
     _drop_created(keeper, created(evidence.trace))
     keep_accessed(keeper, evidence.trace.accesses)
+    keep_hidden(keeper, evidence.trace.mounts)
     keep_missed(keeper, evidence.missed)
     bound = keep_ruled(keeper, evidence.rules.keep)
     keep_start(keeper, evidence)
@@ -65,6 +67,8 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         root=evidence.inventory.root,
         scopes=evidence.inventory.scopes,
         excluded=evidence.excluded,
+        volumes=evidence.volumes,
+        mounts=tuple(sorted({*evidence.trace.mounts, *evidence.inventory.mount_points})),
         fingerprints=tuple(dict.fromkeys((evidence.trace.before, *evidence.trace.afters))),
         traces=evidence.trace_digests,
         accepted=tuple(sorted(evidence.accepted)),

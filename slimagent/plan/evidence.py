@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from slimagent.model import Inventory, Loader, Missed, Owners, Reason, Verdict
 from slimagent.path_rules import PathRules
-from slimagent.paths import join, name, to_text
+from slimagent.paths import join, name, to_text, within
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
@@ -32,7 +32,7 @@ class Evidence:
     `accepted` the losses to live with.
 
     `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
-    accounts, `search` the folders of its PATH.
+    accounts, `search` the folders of its PATH. `volumes` are the declared volumes that count as part of the image.
     """
 
     trace: Trace
@@ -46,6 +46,7 @@ class Evidence:
     shells: tuple[bytes, ...] = ()
     search: tuple[bytes, ...] = ()
     excluded: tuple[bytes, ...] = ()
+    volumes: tuple[bytes, ...] = ()
     accepted: frozenset[str] = frozenset()
     missed: tuple[Missed, ...] = ()
 
@@ -93,6 +94,31 @@ def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
         keeper.settle(at_end, reason)
         if not keeper.is_folder(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
+
+
+def keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
+    """Keep what the image has where something else was mounted during the trace, and the packages that it belongs to.
+
+    Nobody could see what it is needed for. What is mounted there now, too, is not the image's.
+    """
+    inventory = keeper.inventory
+    reason = Reason(verdict=_KEEP, kind="hidden")
+    for mount in mounts:
+        first = inventory.index.get(mount)
+        if first is None or mount in inventory.mount_points:
+            continue
+        for at in _below(inventory, first):
+            keeper.settle(at, reason)
+            if not keeper.is_folder(at) and not keeper.owners.weak[at]:
+                keeper.need_owners(at, Grade.USED, reason)
+
+
+def _below(inventory: Inventory, first: int) -> Iterator[int]:
+    """An entry and what it holds: what comes next, as long as it lies in it."""
+    for at in range(first, len(inventory)):
+        if not within(inventory.paths[at], inventory.paths[first]):
+            return
+        yield at
 
 
 def keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
