@@ -77,10 +77,14 @@ class ProtectRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRule:
-    """A command line that the image is started with (ENTRYPOINT and CMD, a health check): what it names stays."""
+    """A command line that the image is started with (ENTRYPOINT and CMD, a health check): what it names stays.
+
+    `cwd` is where it runs, an absolute path; empty if nobody knows.
+    """
 
     command: tuple[str, ...]
     why: str
+    cwd: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

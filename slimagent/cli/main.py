@@ -16,6 +16,7 @@ from slimagent.cli import (
     check,
     dockerfile,
     explain,
+    export,
     image,
     merge,
     plan,

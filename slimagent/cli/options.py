@@ -12,11 +12,13 @@ from slimagent import checks, profiles
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.cli.wishes import Decorator, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
-from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Steps
+from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
 from slimagent.files import read
 from slimagent.paths import within
 from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, seen_from, user_named, with_mount_points
+from slimagent.started import STEPS as START_STEPS
+from slimagent.step_logs import StepLogs
 from slimagent.trace.select import NAMES
 from slimagent.traces import Trace
 
@@ -123,20 +125,27 @@ def read_image(path: str | None) -> ImageConfig | None:
 
 
 def steps(
-    profile: Profile, command: tuple[str, ...], also: tuple[str, ...] = (), *, until_signal: bool = False
+    profile: Profile,
+    command: tuple[str, ...],
+    also: tuple[str, ...] = (),
+    *,
+    until_signal: bool = False,
+    logs: StepLogs | None = None,
+    start: Start | None = None,
 ) -> Steps:
     """What to exercise the image with: a profile's checks, further command lines, a command, then others.
 
     Raises UsageError for nothing at all, and for a check that cannot be run.
     """
     specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
-    if not specs and not command and not until_signal:
+    if not specs and not command and not until_signal and start is None:
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
     for spec in specs:
         checks.validate(spec)
-        if (command and spec.name == COMMAND_STEP) or (until_signal and spec.name == ATTACHED_STEP):
+        ours = (command and COMMAND_STEP, until_signal and ATTACHED_STEP, *(() if start is None else START_STEPS))
+        if spec.name in ours:
             raise UsageError(
                 f"a check of profile {profile.name} is named {spec.name!r}, as a step of ours is", "rename it"
             )

@@ -9,9 +9,12 @@ import click
 from slimagent import pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.evidence import evidence_options
 from slimagent.errors import UsageError
+from slimagent.exercise import Start
 from slimagent.files import write
 from slimagent.results import Outcome
+from slimagent.step_logs import StepLogs
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -19,7 +22,7 @@ from slimagent.results import Outcome
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
 @click.option("--attach", is_flag=True, help="Record what every process does, not only what COMMAND does (fanotify).")
 @click.option("--until-signal", is_flag=True, help="With --attach: go on until SIGINT or SIGTERM.")
-@options.together(options.image_config, options.mounted, options.quiet)
+@options.together(options.image_config, options.mounted, evidence_options, options.quiet)
 @options.command
 def trace(
     profile: str | None,
@@ -32,6 +35,8 @@ def trace(
     until_signal: bool,
     image_config: str | None,
     mounted: tuple[str, ...],
+    logs: StepLogs | None,
+    start: Start | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -46,7 +51,7 @@ def trace(
         )
     options.require_writable(output)
     chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)
-    steps = options.steps(chosen, command, also, until_signal=until_signal)
+    steps = options.steps(chosen, command, also, until_signal=until_signal, logs=logs, start=start)
     session = options.session(
         scopes=scopes,
         user=user,

@@ -9,8 +9,11 @@ import click
 from slimagent import documents, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.evidence import evidence_options
+from slimagent.exercise import Start
 from slimagent.files import digest, read, write
 from slimagent.report.text import verification_summary
+from slimagent.step_logs import StepLogs
 
 
 @click.command()
@@ -20,7 +23,7 @@ from slimagent.report.text import verification_summary
 @click.option(
     "-o", "--output", default="verification.json", show_default=True, metavar="FILE", help="The verification to write."
 )
-@options.quiet
+@options.together(evidence_options, options.quiet)
 @options.command
 def verify(
     plan: str,
@@ -30,6 +33,8 @@ def verify(
     backend: str,
     also: tuple[str, ...],
     output: str,
+    logs: StepLogs | None,
+    start: Start | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -45,7 +50,7 @@ def verify(
     session = options.session(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
-    steps = options.steps(chosen, command, also)
+    steps = options.steps(chosen, command, also, logs=logs, start=start)
     result = pipeline.verify(
         session,
         steps,

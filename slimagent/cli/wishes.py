@@ -132,7 +132,8 @@ def starts(image: ImageConfig) -> tuple[StartRule, ...]:
         (image.health_command, "the image's health check"),
         (image.shell, "the image's SHELL"),
     )
-    return tuple(StartRule(command=command, why=why) for command, why in commands if command)
+    cwd = image.working_dir or "/"
+    return tuple(StartRule(command=command, why=why, cwd=cwd) for command, why in commands if command)
 
 
 def _path(text: str) -> str:

@@ -26,7 +26,7 @@ _RUNS = 2.0  # seconds that a container has to run at least to be called running
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What a start is waited for, for how many seconds at most, and for how long where nothing else can be waited for."""
+    """What a start is waited for, and for how many seconds: `settle` where nothing but time can be waited for."""
 
     until: str = "auto"
     seconds: float = 60.0

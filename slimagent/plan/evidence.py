@@ -191,7 +191,7 @@ def keep_start(keeper: Keeper, evidence: Evidence) -> None:
     for rule in evidence.rules.start:
         reason = Reason(verdict=_KEEP, kind="start", detail=rule.why)
         for word in _words(rule.command):
-            for path in _places(word, evidence.search):
+            for path in _places(word, evidence.search, rule.cwd):
                 if keeper.keep(path, reason, reason, grade=Grade.USED) is not None:
                     break
     for shell in evidence.shells:
@@ -216,9 +216,12 @@ def _split(word: str) -> list[str]:
         return word.split()
 
 
-def _places(word: str, search: Sequence[bytes]) -> list[bytes]:
-    """Where a word of a command line can be a file: an absolute path, or a program on PATH."""
+def _places(word: str, search: Sequence[bytes], cwd: str) -> list[bytes]:
+    """Where a word of a command line can be a file: an absolute path, a program on PATH, a path from where it runs."""
     path = word.encode("utf-8", "surrogateescape")
     if path.startswith(b"/"):
         return [join(b"/", path)]
-    return [] if not path or path[:1] in b"-." or b"/" in path else [join(folder, path) for folder in search]
+    if not path or path[:1] == b"-":
+        return []
+    on_path = [] if b"/" in path else [join(folder, path) for folder in search]
+    return [*on_path, join(cwd.encode("utf-8", "surrogateescape"), path)] if cwd else on_path

@@ -1,0 +1,89 @@
+"""`slimagent export`: plan from a trace and export what stays, in one go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import click
+
+from slimagent import documents, pipeline
+from slimagent.apply import Layout
+from slimagent.apply.image_config import ImageConfig
+from slimagent.cli import options
+from slimagent.cli.console import Console
+from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.wishes import wishes
+from slimagent.errors import UsageError
+from slimagent.files import digest, read, write
+from slimagent.report.text import before_and_after, plan_summary
+from slimagent.rules import Rules
+from slimagent.tracing import merged
+
+
+@click.command(short_help="Plan, and export what stays, in a new container.")
+@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@options.together(options.level, options.profile, wishes, options.accept, layout_options)
+@click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
+@click.option("--repair", metavar="FILE", help="A verification of an earlier plan: what it looked for in vain stays.")
+@click.option("--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
+@click.option(
+    "--receipt", default="receipt.json", show_default=True, metavar="FILE", help="The receipt of the export to write."
+)
+@options.together(options.strip, options.quiet)
+def export(
+    traces: tuple[str, ...],
+    level: str | None,
+    profile: str | None,
+    wished: Rules,
+    accepted: tuple[str, ...],
+    image: ImageConfig | None,
+    layout: Layout | None,
+    tar: str | None,
+    repair: str | None,
+    plan_file: str,
+    receipt: str,
+    strip: str,
+    quiet: bool,
+) -> int:
+    """Plan from TRACE and export what stays, with one look at the image.
+
+    Run it in a new container, which no test has touched.
+
+    \b
+    docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoint.sh IMAGE \\
+      export /out/trace.json --tar /out/rootfs.tar --plan /out/plan.json --receipt /out/receipt.json
+    """
+    if (tar is None) == (layout is None):
+        raise UsageError("say where to: exactly one of --tar and --oci", "see `slimagent export --help`")
+    written = tuple(path for path in (tar, plan_file, receipt) if path is not None)
+    for path in written:
+        options.require_writable(path)
+    require_place(layout, quiet=quiet)
+    console = Console(quiet=quiet)
+    evidence, digests = merged(((trace, read(trace)) for trace in traces), Console(quiet=True))
+    missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
+    chosen = options.profile_of(evidence) if profile is None else options.chosen_profile(profile, False, None)
+    ours = (*written, *traces, *(() if layout is None else (os.fsdecode(layout.folder),)))
+    session = options.session(
+        scopes=tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
+        profile=replace(chosen, user=""),  # nothing is run
+        wished=wished,
+        outputs=tuple(map(os.fsencode, sorted(set(ours)))),
+        image=image,
+    )
+    session = pipeline.seen_as(session, evidence)
+    inventory = pipeline.inspect(session, console)
+    its_level = options.chosen_level(level, chosen)
+    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, inventory, missed)
+    data = documents.encode_plan(made)
+    write(plan_file, data)
+    target = pipeline.Target(tar=None if tar is None else os.fsencode(os.path.abspath(tar)), oci=layout, strip=strip)
+    done = pipeline.carry_out(session, made, digest(data), target, console, inventory)
+    write(receipt, documents.encode_receipt(done))
+    if not quiet:
+        click.echo("\n".join([*plan_summary(made), *before_and_after(done)]))
+    return 0
+
+
+COMMANDS = (export,)
