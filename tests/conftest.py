@@ -1,8 +1,15 @@
-"""For all tests: signals as a terminal leaves them, whoever started pytest."""
+"""For all tests: signals as a terminal leaves them, whoever started pytest; and an engine with a small image."""
 
 from __future__ import annotations
 
+import secrets
 import signal
+from collections.abc import Iterator
+
+import engine_images
+import pytest
+
+from slimagent.image.engine import Engine
 
 
 def pytest_configure() -> None:
@@ -11,3 +18,26 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """Docker as it is here."""
+    return engine_images.docker()
+
+
+@pytest.fixture(scope="session")
+def probe(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image that holds one static program, /probe, and declares a volume."""
+    tag = f"slimagent-test-probe:{secrets.token_hex(4)}"
+    engine_images.import_probe(tmp_path_factory.mktemp("probe"), tag)
+    yield tag
+    engine.remove_image(tag)
+
+
+@pytest.fixture
+def name(engine: Engine) -> Iterator[str]:
+    """A container's name, which is free again afterwards."""
+    name = f"slimagent-test-{secrets.token_hex(4)}"
+    yield name
+    engine.remove_container(name)

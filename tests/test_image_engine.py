@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engine_images import nothing, told
 from python_images import lacking
 
 from slimagent.errors import UnavailableError, UsageError
@@ -40,61 +41,6 @@ PODMAN = (
     "history",
     "tag",
 )
-PROBE = Path(__file__).parent / "engine_probe.c"
-
-
-def works(program: str) -> bool:
-    """Whether an engine answers."""
-    return shutil.which(program) is not None and subprocess.run([program, "info"], capture_output=True).returncode == 0
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    """Docker as it is here."""
-    if not works("docker"):
-        lacking("there is no Docker engine")
-    return find("docker")
-
-
-@pytest.fixture(scope="module")
-def probe(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image that holds one static program, /probe, and declares a volume."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        lacking("there is no C compiler")
-    program = tmp_path_factory.mktemp("probe") / "probe"
-    subprocess.run([str(compiler), "-static", "-o", str(program), str(PROBE)], check=True)
-    tag = f"slimagent-test-probe:{secrets.token_hex(4)}"
-    tar = program.with_suffix(".tar")
-    with tarfile.open(tar, "w") as archive:
-        archive.add(program, "probe")
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/probe"
-        archive.addfile(link)
-    changes = ["VOLUME /data", 'ENTRYPOINT ["/probe"]', "USER 7:8", 'HEALTHCHECK CMD ["/probe", "0"]']
-    subprocess.run(
-        ["docker", "import", *(word for each in changes for word in ("-c", each)), str(tar), tag],
-        check=True,
-        capture_output=True,
-    )
-    yield tag
-    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
-
-
-@pytest.fixture
-def name(engine: Engine) -> Iterator[str]:
-    """A container's name, which is free again afterwards."""
-    name = f"slimagent-test-{secrets.token_hex(4)}"
-    yield name
-    engine.remove_container(name)
-
-
-def nothing(line: bytes) -> None:
-    """Hear a line, and forget it."""
-
-
-def told(*arguments: str) -> list[str]:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.split()
 
 
 def test_a_container_is_run_to_its_end(engine: Engine, probe: str, name: str) -> None:

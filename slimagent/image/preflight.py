@@ -1,0 +1,109 @@
+"""What the engine would refuse later is found out first: a tag that is taken, options that it does not take, a user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from slimagent import references
+from slimagent.errors import RefusedError, UsageError
+from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
+from slimagent.image.labels import identity, made_by_us
+
+# A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it
+# has made the network, the mounts and the devices.
+NOTHING = "/.slimagent-nothing"
+_OURS = {
+    "--name": "slimagent finds its containers by their names",
+    "--entrypoint": "slimagent starts its agent in them",
+    "--cidfile": "slimagent makes several containers",
+}
+_OVERWRITE = "choose another tag, or let it be replaced: --overwrite"
+
+
+def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> None:
+    """Raise RefusedError if an image would lose the name `tag` and slimagent did not make it, unless that is wanted.
+
+    `image` is here. Raises UsageError for a tag that cannot be one.
+    """
+    references.tag(tag)
+    if overwrite:
+        return
+    if references.same(image, tag):
+        raise RefusedError(f"the tag {tag} is the image that is to become slim: it would lose its name", _OVERWRITE)
+    taken = engine.find_image(tag)
+    if taken is None:
+        return
+    if identity(taken) == identity(engine.inspect(image)):
+        raise RefusedError(f"{tag} is another name of {image}: that image would lose it", _OVERWRITE)
+    if not made_by_us(taken, engine.history(tag)):
+        raise RefusedError(f"there is an image {tag} already, and slimagent did not make it", _OVERWRITE)
+
+
+def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> None:
+    """Start a container with these options, of a program that is not there, and remove it.
+
+    `key` is the run's (owner.py). `user` is an account of the image, NAME[:GROUP] or numbers. Raises UsageError, with
+    the engine's own sentence, for options that it refuses, and for a user who is not in the image; UnavailableError if
+    it starts no container of this image at all.
+    """
+    _require_our_options(container.further)
+    try:
+        _try(engine, container, key, user)
+    except EngineRefusedError as error:
+        given = _given(container)
+        if not given:
+            raise
+        _try(engine, Container(image=container.image), key)  # if this fails, too, it is not for the options
+        raise UsageError(
+            f"{engine.name} does not start a container with these options: {error.words}",
+            f"see what you gave with {', '.join(given)}",
+        ) from None
+
+
+def _try(engine: Engine, container: Container, key: str, user: str = "") -> None:
+    name = f"slimagent-{key}-try"
+    try:
+        with deferred():
+            engine.create(name, replace(container, entry=(NOTHING,), arguments=(), user="0:0", mounts=()))
+            try:
+                engine.start(name)
+            except EngineRefusedError as error:
+                if NOTHING not in error.words:
+                    raise
+        _require_user(engine, name, container.image, user)
+    finally:
+        with deferred():
+            engine.remove_container(name)
+
+
+def _require_our_options(options: Sequence[str]) -> None:
+    for option in options:
+        why = _OURS.get(option.partition("=")[0])
+        if why:
+            raise UsageError(f"containers cannot be given {option.partition('=')[0]}: {why}", "leave it out")
+
+
+def _given(container: Container) -> list[str]:
+    """The options of `slimagent image` that make this container another one than a plain one."""
+    given = {
+        "--network": container.network != "none",
+        "--volume": container.volumes,
+        "--env": container.env,
+        "--gpus": container.gpus,
+        "--run-option": container.further,
+    }
+    return [option for option, value in given.items() if value]
+
+
+def _require_user(engine: Engine, name: str, image: str, user: str) -> None:
+    """Raise UsageError if the image has no such account, or no such group. Numbers need none (passwd(5), group(5))."""
+    account, _, group = user.partition(":")
+    for kind, wanted, path in (("user", account, "/etc/passwd"), ("group", group, "/etc/group")):
+        if wanted and not wanted.isdecimal() and wanted not in _names(engine.copy_out(name, path)):
+            hint = f"name one of its {path}, or give a number"
+            raise UsageError(f"there is no {kind} {wanted} in {image}", hint)
+
+
+def _names(table: bytes | None) -> set[str]:
+    return {line.partition(b":")[0].decode("utf-8", "replace") for line in (table or b"").splitlines()}
