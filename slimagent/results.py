@@ -58,6 +58,10 @@ class CheckResult:
     items: tuple[Item, ...] = ()
     snapshot: str = ""
 
+    def has_passed(self, item: str) -> bool:
+        """Whether it has an item of that name, and that passed."""
+        return any(each.name == item and each.outcome is Outcome.PASSED for each in self.items)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

@@ -7,15 +7,17 @@ the slim image has the image's bytes, whatever a test writes, changes or removes
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from slimagent import __version__, documents, started
 from slimagent.apply.image_config import ImageConfig, read_image_config
-from slimagent.errors import CheckFailedError
+from slimagent.errors import CheckFailedError, RefusedError
 from slimagent.exercise import Reporter
 from slimagent.image import leftovers, owner, preflight, starts
 from slimagent.image.agent import Bundle
+from slimagent.image.directories import tail_inside
 from slimagent.image.engine import Container, Engine, undisturbed
 from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
@@ -23,7 +25,7 @@ from slimagent.image.output import Output
 from slimagent.image.starts import DIARY, Waiting
 from slimagent.image.work import LAYOUT, LOGS, OUT, Work
 from slimagent.model import Plan, Receipt, Verification
-from slimagent.plan.admit import UNREADABLE, admit, useless
+from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, not_proved
 from slimagent.results import CheckResult, Outcome
 from slimagent.step_logs import log_name
@@ -33,8 +35,10 @@ from slimagent.verify.compare import compare
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
-FULL, SLIM, OUTSIDE = "full", "slim", "docker-run"  # which image a log is of, and the start from outside
-_PTRACE = ("SYS_PTRACE",)
+FULL, SLIM = "full", "slim"  # which image a log is of
+OUTSIDE = "start-from-outside"
+_UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
+_TAIL = 1 << 14  # bytes of a log that are looked at
 _ROOTS = ("", "0", "root")
 
 
@@ -102,9 +106,7 @@ def slim(
         config = read_image_config(described, image)
         preflight.require_free(engine, image, request.tag, request.overwrite)
         preflight.require_startable(engine, request.container, key, request.user)
-    output = Output(
-        request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN
-    )
+    output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
     with output:
         _sweep(engine, output, tell)
         output.write(CONFIG, described)
@@ -125,9 +127,15 @@ def slim(
 def _sweep(engine: Engine, output: Output, tell: Callable[[str], None]) -> None:
     """Remove what runs that were killed have left behind, and say so."""
     found = leftovers.find(engine, output.path)
-    for line in leftovers.describe(engine, found):
-        tell(line)
-    leftovers.remove(engine, found)
+    if found.dead:
+        left = leftovers.remove(engine, found)
+        tell(f"removed what a run that was killed had left: {leftovers.describe(found.dead)}")
+        for line in leftovers.commands(engine, left):
+            tell(f"  could not be removed; type: {line}")
+    if found.unknown:
+        tell(f"runs that cannot be seen from here left {leftovers.describe(found.unknown)}; if they have ended, type:")
+        for line in leftovers.commands(engine, found.unknown):
+            tell(f"  {line}")
 
 
 class _Slimming:
@@ -153,7 +161,6 @@ class _Slimming:
         self._image = request.container.image
         self._options = _Options(request, config)
         self._cap_add: tuple[str, ...] = ()
-        self._trace_steps: tuple[CheckResult, ...] = ()
 
     def whole(self) -> Slimmed:
         """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
@@ -163,12 +170,15 @@ class _Slimming:
         self._options.mounted = work.mounted(self._image, self._config.volumes)
         trace = self._trace()
         self._export("plan and export in a new container", self._options.export(work.next_pending()))
-        verification, outside, repaired = *self._prove(trace), 0
+        verification, repaired = self._verified(), 0
         if verification.missed and request.repair:
             repaired = len(verification.missed)
             self._export(f"repair: {repaired} files were missed", self._options.repair(work.next_pending()))
-            verification, outside = self._prove(trace)
-        self._require_proved(verification, outside)
+            verification = self._verified()
+        outside = None
+        if verification.passed:
+            verification, outside = self._started_outside(verification, trace)
+        self._require_proved(verification)
         return Slimmed(
             config=self._config,
             trace=trace,
@@ -183,21 +193,21 @@ class _Slimming:
         """Start and exercise the image, watched; again with one more capability if that is what it takes to see all."""
         trace = self._traced()
         lost = {loss.kind for loss in trace.losses} - self._request.accepted
-        if UNREADABLE in lost and self._request.may_add_privileges:
-            example = next(loss.example for loss in trace.losses if loss.kind == UNREADABLE)
+        if _UNREADABLE in lost and self._request.may_add_privileges:
+            example = next(loss.example for loss in trace.losses if loss.kind == _UNREADABLE)
             self._tell(f"some processes cannot be read in a default container ({example}): once more with SYS_PTRACE")
             self._cap_add = _PTRACE
             trace = self._traced()
         failed = [step for step in trace.steps if useless(step)]
-        if failed and "failed-step" not in self._request.accepted:
-            for line in failed_steps(failed, self._logs_of(FULL, failed), trace):
+        if failed and FAILED_STEP not in self._request.accepted:
+            for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
                 self._tell(line)
+            names = ", ".join(step.name for step in failed)
             raise CheckFailedError(
-                f"{', '.join(step.name for step in failed)} failed in {self._image} as it is, so nothing was made of it",
-                f"a slim image can only be proved by steps that pass before; see {self._output.path}/logs",
+                f"{names} failed in {self._image} as it is, so nothing was made of it",
+                "a slim image can only be proved by steps that pass before: mend the step, then run again",
             )
         admit(trace, self._request.accepted)
-        self._trace_steps = trace.steps
         return trace
 
     def _traced(self) -> Trace:
@@ -231,64 +241,60 @@ class _Slimming:
         for name in (PLAN, RECEIPT):
             self._output.adopt(work.shared, name)
 
-    def _prove(self, trace: Trace) -> tuple[Verification, CheckResult | None]:
-        """Load what was exported, start it and run the steps in containers of it, start it as `docker run` does."""
+    def _verified(self) -> Verification:
+        """Load what was exported, start it, and run the steps in a container of it."""
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
             work.load(progress)
-        started_options = self._start(work.pending, SLIM)
+        start = self._start(work.pending, SLIM)
         with self._reporter.phase("verify in a container of the slim image"):
-            work.run(work.pending, self._options.verify(started_options), cap_add=self._cap_add)
+            work.run(work.pending, self._options.verify(start), cap_add=self._cap_add)
         self._take_logs(SLIM)
-        verification = documents.decode_verification(work.read(VERIFICATION))
-        if not verification.passed or verification.missed:
-            self._output.adopt(work.shared, VERIFICATION)
-            return verification, None
-        outside, comparisons = self._start_outside(trace)
-        passed = not any(each.worse for each in comparisons)
-        verification = replace(
-            verification, comparisons=(*verification.comparisons, *comparisons), passed=passed
-        )
-        self._output.write(VERIFICATION, documents.encode_verification(verification))
-        return verification, outside
+        self._output.adopt(work.shared, VERIFICATION)
+        return documents.decode_verification(work.read(VERIFICATION))
 
-    def _start_outside(self, trace: Trace) -> tuple[CheckResult | None, tuple[documents.Comparison, ...]]:
+    def _started_outside(self, verification: Verification, trace: Trace) -> tuple[Verification, CheckResult | None]:
         """Start the slim image as `docker run` does, and hold it against how the image itself starts."""
         before = next((step for step in trace.steps if step.name == started.START_STEP), None)
         waiting = self._request.start
         if before is None or waiting is None:
-            return None, ()
+            return verification, None
         until = self._waited_for(waiting)
-        ports = tuple(port for port in self._config.tcp_ports if _answered(before, port))
-        with self._reporter.phase("start the slim image as docker run does"):
+        ports = tuple(port for port in self._config.tcp_ports if before.has_passed(f"port {port}"))
+        with self._reporter.phase(f"start the slim image as `{self._work.engine.name} run` does"):
             if before.outcome is not Outcome.PASSED:  # perhaps only the watching kept it from starting
-                before, _ = starts.plain(self._work, self._image, until, self._config.tcp_ports, waiting)
+                ports = self._config.tcp_ports
+                before, _ = starts.plain(self._work, self._image, until, ports, waiting)
             after, said = starts.plain(self._work, self._work.pending, until, ports, waiting, before)
         self._output.write(f"logs/{OUTSIDE}.log", said)
-        name = "docker run"
-        return after, compare([replace(before, name=name)], [replace(after, name=name)])
+        comparisons = compare([replace(before, name=OUTSIDE)], [replace(after, name=OUTSIDE)])
+        verification = replace(
+            verification,
+            steps=(*verification.steps, replace(after, name=OUTSIDE)),
+            comparisons=(*verification.comparisons, *comparisons),
+            passed=not any(each.worse for each in comparisons),
+        )
+        self._output.write(VERIFICATION, documents.encode_verification(verification))
+        return verification, after
 
     def _waited_for(self, waiting: Waiting) -> started.Until:
         sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
         return sign if waiting.until == "auto" else started.Until(waiting.until)
 
-    def _require_proved(self, verification: Verification, outside: CheckResult | None) -> None:
-        if verification.passed and not (verification.missed and outside is None and self._request.start is not None):
+    def _require_proved(self, verification: Verification) -> None:
+        if verification.passed:
             return
-        names = {each.name.partition(": ")[0] for each in verification.comparisons if each.worse}
-        logs = {name: log for name in names if (log := self._log(SLIM, name))}
-        outside_log = self._log_of("docker run") if "docker run" in names else ""
-        for line in not_proved(verification, logs, outside_log):
+        names = {each.name for each in verification.comparisons if each.worse}
+        for line in not_proved(verification, self._logs(SLIM, sorted(names))):
             self._tell(line)
-        request = self._request
-        kept = ""
-        if request.keep_failed:
+        hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
+        if self._request.keep_failed:
             kept = self._work.keep_pending()
-            self._tell(f"the failing image is {kept}; look into it, then remove it: {self._work.engine.name} rmi {kept}")
+            hint += f"; look into it, then remove it: {self._work.engine.name} rmi {kept}"
+        else:
+            hint += ", or look into it with --keep-failed"
         raise CheckFailedError(
-            f"the slim image does not do what {self._image} does, so {request.tag} was not made",
-            "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
-            + ("" if kept else ", or look into it: --keep-failed"),
+            f"the slim image does not do what {self._image} does, so {self._request.tag} was not made", hint
         )
 
     def _take_logs(self, which: str) -> None:
@@ -296,8 +302,52 @@ class _Slimming:
             self._output.adopt(self._work.shared, f"{LOGS}/{name}", f"logs/{which}-{name}")
         self._work.drop(LOGS)
 
-    def _logs_of(self, which: str, steps: list[CheckResult]) -> dict[str, str]:
-        return {step.name: log for step in steps if (log := self._log(which, step.name))}
+    def _logs(self, which: str, steps: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """For each step that has a log, the file that holds it and the last part of its text."""
+        found: dict[str, tuple[str, str]] = {}
+        for step in steps:
+            name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{log_name(step)}"
+            with contextlib.suppress(OSError, RefusedError):
+                text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
+                found[step] = (os.path.join(self._output.path, name), text)
+        return found
 
-    def _log(self, which: str, step: str) -> str:
-        return self._output.tail(f"logs/{which}-{log_name(step)}")
+
+class _Options:
+    """The agent's command lines. Its documents are where a container sees the output directory."""
+
+    def __init__(self, request: Request, config: ImageConfig) -> None:
+        self._request = request
+        user = request.user or ("" if config.user.partition(":")[0] in _ROOTS else config.user)
+        self._user = ("--user", user) if user else ()
+        self._config = ("--image-config", _at(CONFIG))
+        self.mounted: tuple[str, ...] = ()
+
+    def trace(self, start: tuple[str, ...]) -> tuple[str, ...]:
+        """Run the steps, and record what they need."""
+        mounted = (word for path in self.mounted for word in ("--mounted", path))
+        options = (*self._user, *self._request.steps, *self._config, *mounted, *start, "--logs", _at(LOGS))
+        return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
+
+    def export(self, tag: str) -> tuple[str, ...]:
+        """Plan from that, and export what stays."""
+        return ("export", *self._exporting(tag), _at(TRACE))
+
+    def repair(self, tag: str) -> tuple[str, ...]:
+        """The same, with what the verification missed."""
+        return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
+
+    def verify(self, start: tuple[str, ...]) -> tuple[str, ...]:
+        """Run the steps again where the dropped files are gone."""
+        options = (*self._user, *self._request.steps, *start, "--logs", _at(LOGS), "-o", _at(VERIFICATION))
+        return ("verify", *options, _at(PLAN), _at(TRACE), "--", *self._request.command)
+
+    def _exporting(self, tag: str) -> tuple[str, ...]:
+        # Not compressed: an engine would only undo it.
+        layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag)
+        written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
+        return (*self._request.decision, *self._request.removal, *self._config, *layout, *written)
+
+
+def _at(name: str) -> str:
+    return f"{OUT}/{name}"

@@ -13,41 +13,48 @@ from slimagent import profiles
 from slimagent.cli import options
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console, printable
+from slimagent.cli.starting import start_options
 from slimagent.cli.wishes import NAMES as WISHES
 from slimagent.cli.wishes import wishes
-from slimagent.files import make_folder, write
 from slimagent.image.engine import ENGINES, Container, find
+from slimagent.image.output import Output
+from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
 from slimagent.report.pull_request import pull_request
+from slimagent.report.reach import Configured, Reach, reach
 from slimagent.rules import Rules
-from slimagent.slim_image import Slimmed, Wanted, slim
+from slimagent.slim_image import Request, Slimmed, slim
 
-IN_IT = "· "  # a phase of the agent, which is part of one of ours
-_STEPS, _DEED = {"also"}, {"strip"}
+_STEPS, _REMOVAL = {"also"}, {"strip"}
 _DECISION = {"level", "accepted", *WISHES}
 
 
-@click.command()
+@click.command(short_help="Make a slim image from an image, and prove it.")
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
+@click.option("--overwrite", is_flag=True, help="Take TAG from an image that slimagent did not make.")
 @options.together(options.profile, options.level, wishes, options.strip, options.accept)
 @click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
 @options.also
+@start_options
 @click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]")
-@click.option("--network", default="none", show_default=True, metavar="NAME", help="The containers' network.")
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="SPEC", help="A volume of the containers.")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable of the containers.")
-@click.option("--gpus", default="", metavar="SPEC", help="The containers' GPUs, as all.")
+@click.option("--network", default="none", show_default=True, metavar="NAME", help="The network of the containers.")
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="SPEC", help="Mount this for the tests only.")
+@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable in the containers.")
+@click.option("--gpus", default="", metavar="SPEC", help="GPUs to give to the containers, e.g. `all`.")
 @click.option(
-    "--run-option", "further", multiple=True, metavar="OPTION", help="Any option for containers, as --shm-size=2g."
+    "--run-option", "further", multiple=True, metavar="OPTION", help="Any option for containers, e.g. --shm-size=2g."
 )
+@click.option("--no-privileges", is_flag=True, help="Never start again with SYS_PTRACE added.")
 @click.option("--agent", metavar="DIR", help="An agent made by `slimagent bundle`. [default: made, and cached]")
 @click.option("--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document goes.")
 @click.option("--repair/--no-repair", default=True, show_default=True, help="Bring back what was missed, once.")
+@click.option("--keep-failed", is_flag=True, help="Leave an image that is not proved under a name of its own.")
 @options.together(options.quiet, options.as_json, options.command)
 def image(
     image: str,
     tag: str,
+    overwrite: bool,
     profile: str | None,
     level: str | None,
     wished: Rules,
@@ -55,27 +62,32 @@ def image(
     accepted: tuple[str, ...],
     user: str | None,
     also: tuple[str, ...],
+    waiting: Waiting | None,
     engine: str | None,
     network: str,
     volumes: tuple[str, ...],
     env: tuple[str, ...],
     gpus: str,
     further: tuple[str, ...],
+    no_privileges: bool,
     agent: str | None,
     out: str,
     repair: bool,
+    keep_failed: bool,
     quiet: bool,
     as_json: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Make TAG from IMAGE: run a profile's checks and COMMAND in a container of it, drop what is not needed, prove it.
+    """Make TAG from IMAGE: start it, run a profile's checks and COMMAND, drop what is not needed, prove it.
 
     Needs Docker or Podman, no privilege beyond starting a container, and no registry. Every document is left in --out.
+
+    \b
+    slimagent image app:latest -t app:slim -- pytest -q /app/tests
     """
-    its_engine = find(engine)
     files, steps = _profile(profile)
-    container = Container(image=image, entry=(), network=network, volumes=volumes, env=env, gpus=gpus, further=further)
-    wanted = Wanted(
+    container = Container(image=image, network=network, volumes=volumes, env=env, gpus=gpus, further=further)
+    request = Request(
         tag=tag,
         out=out,
         container=container,
@@ -83,40 +95,65 @@ def image(
         steps=(*steps, *_passed_on(_STEPS)),
         command=command,
         decision=_passed_on(_DECISION),
-        deed=_passed_on(_DEED),
+        removal=_passed_on(_REMOVAL),
+        accepted=frozenset(accepted),
         files=files,
         repair=repair,
+        start=waiting,
+        may_add_privileges=not no_privileges,
+        overwrite=overwrite,
+        keep_failed=keep_failed,
     )
-    make_folder(out)
     console = Console(quiet=quiet)
-    bundle = agent_bundle(agent, console)
 
     def say(line: bytes) -> None:
         if not quiet:
             click.echo(printable(line.decode("utf-8", "replace").rstrip("\n")), err=True)
 
-    slimmed = slim(its_engine, bundle, wanted, console, say)
-    seconds = {**console.seconds, **{f"{IN_IT}{name}": spent for name, spent in slimmed.seconds.items()}}
-    lines = pull_request(image, tag, slimmed.plan, slimmed.receipt, slimmed.verification, slimmed.repaired, seconds)
-    text = "\n".join(lines)
-    write(os.path.join(out, "summary.md"), text.encode() + b"\n")
+    def tell(line: str) -> None:
+        click.echo(printable(line), err=True)
+
+    lines: list[str] = []
+
+    def finish(output: Output, slimmed: Slimmed) -> None:
+        lines.extend(_lines(image, tag, slimmed, console.seconds))
+        output.write("summary.md", "\n".join(lines).encode() + b"\n")
+        output.write("summary.json", orjson.dumps(_summary(tag, slimmed, console.seconds), option=orjson.OPT_INDENT_2))
+
+    slimmed = slim(find(engine), lambda: agent_bundle(agent, console), request, console, say, tell, finish)
     if as_json:
-        click.echo(orjson.dumps(_summary(tag, slimmed, seconds), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(_summary(tag, slimmed, console.seconds), option=orjson.OPT_INDENT_2).decode())
     elif not quiet:
-        click.echo(text)
+        click.echo("\n".join(lines))
     return 0
+
+
+def _lines(image: str, tag: str, slimmed: Slimmed, seconds: dict[str, float]) -> list[str]:
+    return pull_request(
+        image, tag, slimmed.plan, slimmed.receipt, slimmed.verification, slimmed.repaired, seconds, _reach(slimmed)
+    )
+
+
+def _reach(slimmed: Slimmed) -> Reach:
+    config = slimmed.config
+    configured = Configured(
+        starts=bool(config.started), health_check=bool(config.health_command), ports=config.tcp_ports
+    )
+    return reach(slimmed.plan, slimmed.trace.steps, configured, None, slimmed.outside)
 
 
 def _summary(tag: str, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
     receipt = slimmed.receipt
     return {
         "tag": tag,
+        "passed": slimmed.verification.passed,
         "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped,
         "bytes_after": receipt.bytes_kept,
         "bytes_stripped": receipt.bytes_stripped,
         "layers": [
             {"component": each.component, "diff_id": each.diff_id, "bytes": each.size} for each in receipt.layers
         ],
+        "warnings": list(_reach(slimmed).warnings),
         "missed": len(slimmed.verification.missed),
         "repaired": slimmed.repaired,
         "seconds": {name: round(spent, 3) for name, spent in seconds.items()},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
 import click
+import orjson
 
 from slimagent import __version__
 from slimagent.cli import (
@@ -28,6 +30,8 @@ from slimagent.cli import (
 )
 from slimagent.cli.console import printable
 from slimagent.errors import SlimagentError
+from slimagent.files import write
+from slimagent.image.work import ERROR_VARIABLE
 
 INTERRUPTED = 128
 
@@ -49,7 +53,9 @@ def group() -> None:
     """
 
 
-for module in (image, run, trace, merge, plan, explain, apply, verify, check, profiles, bundle, dockerfile, start):
+for module in (
+    *(image, run, trace, merge, plan, explain, apply, export, verify, check, profiles, bundle, dockerfile, start),
+):
     for each in module.COMMANDS:
         group.add_command(each)
 
@@ -62,7 +68,8 @@ def main() -> None:
         result: Any = group.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except SlimagentError as error:
-        _say(error.message, error.hint)
+        if not _written_down(error):
+            _say(error.message, error.hint)
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()
@@ -78,6 +85,19 @@ def main() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     raise Ended(number)
+
+
+def _written_down(error: SlimagentError) -> bool:
+    """Write the error to the file that whoever started us has named: then it is theirs to say it."""
+    path = os.environ.get(ERROR_VARIABLE)
+    if not path:
+        return False
+    told = {"message": error.message, "hint": error.hint, "status": error.exit_status}
+    try:
+        write(path, orjson.dumps(told))
+    except SlimagentError:
+        return False
+    return True
 
 
 def _say(message: str, hint: str) -> None:

@@ -6,10 +6,9 @@ import click
 
 from slimagent import starting
 from slimagent.apply.image_config import read_image_config
+from slimagent.cli.starting import UNTIL
 from slimagent.files import read
 from slimagent.started import Until, best_sign
-
-UNTIL = ("auto", *(each.value for each in Until))
 
 
 @click.command(short_help="Become the image's own first process, watched.")

@@ -47,6 +47,15 @@ def read_inside(root: str | bytes, name: str, limit: int = LARGEST) -> bytes:
     return b"".join(pieces(open_inside(root, name, limit), name, limit))
 
 
+def tail_inside(root: str | bytes, name: str, size: int) -> bytes:
+    """The last bytes of a regular file below a directory. Raises as `open_inside` does."""
+    descriptor = open_inside(root, name)
+    try:
+        return os.pread(descriptor, size, max(0, os.fstat(descriptor).st_size - size))
+    finally:
+        os.close(descriptor)
+
+
 def pieces(descriptor: int, name: str, limit: int) -> Iterator[bytes]:
     """The bytes of an open file, which is closed at the end. Raises RefusedError if there are more than `limit`."""
     done = 0

@@ -87,6 +87,11 @@ class Work:
         """Whether a container has left a file of that name."""
         return os.path.lexists(os.path.join(self.shared, name))
 
+    def names_in(self, name: str) -> list[str]:
+        """The names in a directory that a container left; none if there is none."""
+        path = os.path.join(self.shared, name)
+        return sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
+
     def drop(self, name: str) -> None:
         """Remove a file, or a directory with all in it, that a container left; nothing if there is none."""
         path = os.path.join(self.shared, name)
@@ -214,6 +219,12 @@ class Work:
         """A name for an image that is not proved yet."""
         self._pending.append(f"slimagent-pending:{self._key}-{len(self._pending)}")
         return self._pending[-1]
+
+    def keep_pending(self) -> str:
+        """Give the image that was loaded last a name that stays, and return it."""
+        kept = f"slimagent-failed:{self._key.rpartition('-')[2]}"
+        self.engine.tag(self.pending, kept)
+        return kept
 
     def _remove(self, directory: str) -> None:
         """Remove a directory. What root made in a container, on an engine that runs as root, only root may remove."""

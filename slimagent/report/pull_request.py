@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slimagent.model import Plan, Receipt, Verdict, Verification
+from slimagent.report.reach import Reach
 from slimagent.report.text import share, single_things, size
 from slimagent.results import Outcome
 from slimagent.traces import BlindSpot
@@ -20,8 +21,9 @@ def pull_request(
     verification: Verification,
     repaired: int,
     seconds: Mapping[str, float],
+    reached: Reach,
 ) -> list[str]:
-    """Lines: sizes and proof, what went, the layers, what failed before too, and how long each phase took.
+    """Lines: sizes and proof, how far that reaches, what went, the layers, what failed before too, and the time it took.
 
     `repaired` counts files that were brought back because a first verification missed them.
     """
@@ -30,7 +32,11 @@ def pull_request(
     return [
         f"### {_escaped(tag)}: {size(before)} → {size(receipt.bytes_kept)}, {smaller} smaller",
         "",
+        *(f"**Note:** {_escaped(warning)}." for warning in reached.warnings),
+        *([""] if reached.warnings else []),
         *_proof(image, tag, receipt, verification, repaired),
+        "",
+        *_table(("packages", "number", "size"), reached.rows),
         "",
         *_gone(plan, receipt),
         *_layers(receipt),
@@ -74,7 +80,10 @@ def _gone(plan: Plan, receipt: Receipt) -> list[str]:
     rows = [(f"{each.package.kind}:{each.package.name}", size(each.size - each.kept)) for each in whole[:_SHOWN]]
     return [
         *lines,
-        *_folded("The largest of them (all: `slimagent explain plan.json`)", _table(("package", "size"), rows)),
+        *_folded(
+            "The largest of them (one of them: `slimagent explain plan.json KIND:NAME`)",
+            _table(("package", "size"), rows),
+        ),
     ]
 
 

@@ -1,0 +1,53 @@
+"""Options of a start: what is waited for, how long, and whether the image is started at all."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from slimagent.errors import UsageError
+from slimagent.image.starts import Waiting
+from slimagent.started import Until
+
+UNTIL = ("auto", *(each.value for each in Until))
+_OPTIONS = (
+    click.option(
+        "--start-image/--no-start",
+        "starts",
+        default=True,
+        show_default=True,
+        help="Start the image as it is configured, too, before and after.",
+    ),
+    click.option(
+        "--start-until",
+        type=click.Choice(UNTIL),
+        default="auto",
+        show_default=True,
+        help="What that waits for: the health check, else an exposed port, else --start-settle.",
+    ),
+    click.option("--start-seconds", default=60.0, show_default=True, metavar="N", help="How long it waits at most."),
+    click.option(
+        "--start-settle", default=5.0, show_default=True, metavar="N", help="How long to watch what only runs."
+    ),
+)
+
+
+def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; it gets what they say as the argument `waiting`, None for no start."""
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any, starts: bool, start_until: str, start_seconds: float, start_settle: float, **others: Any
+    ) -> Any:
+        if start_seconds <= 0 or start_settle <= 0:
+            raise UsageError("a start needs more than 0 seconds", "see --start-seconds and --start-settle")
+        waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if starts else None
+        return function(*arguments, waiting=waiting, **others)
+
+    command: Callable[..., Any] = gather
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

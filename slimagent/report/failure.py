@@ -1,0 +1,60 @@
+"""Why an image was not made: which step failed, what it said last, what is worse, what was looked for in vain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from slimagent.model import Verification
+from slimagent.paths import to_text
+from slimagent.results import CheckResult, Comparison, Outcome
+
+_LINES = 15  # of what a step said
+_SHOWN = 20  # things of one kind
+
+
+def failed_steps(steps: Sequence[CheckResult], logs: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Each step that failed in the image as it is, with the end of what it said.
+
+    `logs` has for a step's name the file that holds all of it, and the last part of its text.
+    """
+    lines: list[str] = []
+    for step in steps:
+        first, *more = step.detail.splitlines() or [""]
+        lines.append(f"✗ {step.name}: {first}")
+        lines += _said(logs[step.name]) if step.name in logs else [f"    {line}" for line in more[-_LINES:]]
+    return lines
+
+
+def not_proved(verification: Verification, logs: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What the slim image does worse, item by item, and what was looked for in vain. `logs` as in `failed_steps`."""
+    worse = [each for each in verification.comparisons if each.worse]
+    lines: list[str] = []
+    for each in worse[:_SHOWN]:
+        lines += _worse(each)
+        if each.name in logs:
+            lines += _said(logs[each.name])
+    lines += _more(len(worse), "things are worse")
+    known = {each.name for each in verification.comparisons if each.before is not Outcome.SKIPPED}
+    new = [each for each in verification.steps if each.outcome is Outcome.FAILED and each.name not in known]
+    lines += [f"✗ {each.name} fails, and did not run on the image as it was: {each.detail}" for each in new]
+    if verification.missed:
+        lines.append("looked for in vain:")
+        lines += [f"    {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
+        lines += _more(len(verification.missed), "files were looked for in vain")
+    return lines
+
+
+def _worse(each: Comparison) -> list[str]:
+    first, *more = each.detail.splitlines() or [""]
+    head = f"✗ worse: {each.name}: {each.before.value} before, {each.after.value} now"
+    return [f"{head} ({first})" if first else head, *(f"    {line}" for line in more[-_LINES:])]
+
+
+def _said(log: tuple[str, str]) -> list[str]:
+    path, text = log
+    last = [line for line in text.splitlines() if line.strip()][-_LINES:]
+    return [*(f"    {line}" for line in last), f"    all of it: {path}"]
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"    … {count} {what} in all"] if count > _SHOWN else []

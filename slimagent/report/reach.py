@@ -1,0 +1,117 @@
+"""How far the steps went into the image: what they touched, and what nobody asked for. Pure.
+
+A proof is worth as much as what was exercised. A thin test is called thin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slimagent.model import Plan, PlannedPackage, Verdict
+from slimagent.report.text import share, size
+from slimagent.results import CheckResult, Outcome
+from slimagent.started import HEALTH_STEP, KIND, START_STEP
+
+_THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
+_MUST_NEED = ("required", "essential")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What an image says of itself: whether it starts something, has a health check, and which TCP ports it exposes."""
+
+    starts: bool
+    health_check: bool
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """`rows` are (what, packages, bytes) of the image; `warnings` say what was not exercised, a sentence each."""
+
+    rows: tuple[tuple[str, str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def reach(
+    plan: Plan,
+    steps: Sequence[CheckResult],
+    configured: Configured,
+    asked: frozenset[int] | None,
+    outside: CheckResult | None,
+) -> Reach:
+    """What the steps of a trace reached. `asked` are the ports that a step connected to, None if nobody knows.
+
+    `outside` is how the slim image started as `docker run` starts it.
+    """
+    groups = _groups(plan)
+    whole = sum(each.size for each in plan.packages)
+    touched = sum(each.size for each in groups["touched by the steps"])
+    rows = tuple(
+        (
+            name,
+            f"{len(group):,}",
+            f"{size(sum(each.size for each in group))} ({share(sum(each.size for each in group), whole)})",
+        )
+        for name, group in groups.items()
+    )
+    warnings = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
+    if whole and touched < _THIN * whole:
+        warnings.append(
+            f"the steps touched {share(touched, whole)} of what packages hold: for what they did not do this proves nothing"
+        )
+    return Reach(rows=rows, warnings=tuple(warnings))
+
+
+def _groups(plan: Plan) -> dict[str, list[PlannedPackage]]:
+    groups: dict[str, list[PlannedPackage]] = {
+        "touched by the steps": [], "required by those": [], "kept by a rule": [], "not needed": []
+    }  # fmt: skip
+    for each in plan.packages:
+        reason = plan.reasons[each.reason]
+        if reason.verdict is Verdict.DROP:
+            groups["not needed"].append(each)
+        elif reason.steps:
+            groups["touched by the steps"].append(each)
+        elif reason.kind in _MUST_NEED:
+            groups["required by those"].append(each)
+        else:
+            groups["kept by a rule"].append(each)
+    return groups
+
+
+def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outside: CheckResult | None) -> list[str]:
+    start = next((step for step in steps if step.name == START_STEP and step.kind == KIND), None)
+    if not configured.starts:
+        return ["the image has neither ENTRYPOINT nor CMD: nothing was started"]
+    if start is None:
+        return ["the image was not started as it is configured (--no-start): whether it still starts is not proved"]
+    found = []
+    if start.outcome is not Outcome.PASSED:
+        after = f"; the slim image: {_first(outside)}" if outside is not None else ""
+        found.append(f"the image does not start alone as it is: {_first(start)}{after}")
+    health = next((step for step in steps if step.name == HEALTH_STEP and step.kind == KIND), None)
+    if configured.health_check and (health is None or health.outcome is not Outcome.PASSED):
+        why = "did not run" if health is None else f"does not pass in the image as it is: {_first(health)}"
+        found.append(f"the health check {why}")
+    return found
+
+
+def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: frozenset[int] | None) -> list[str]:
+    start = next((step for step in steps if step.name == START_STEP and step.kind == KIND), None)
+    found = []
+    for port in configured.ports:
+        answers = start is not None and start.has_passed(f"port {port}")
+        if asked is not None and port not in asked:
+            found.append(
+                f"no step asked port {port}, which the image exposes"
+                + (": it answers, and what it serves was not exercised" if answers else "")
+            )
+        elif start is not None and not answers:
+            found.append(f"port {port}, which the image exposes, did not answer")
+    return found
+
+
+def _first(result: CheckResult | None) -> str:
+    return "" if result is None else (result.detail.splitlines() or [result.outcome.value])[0]
