@@ -149,7 +149,7 @@ def steps(
             raise UsageError(
                 f"a check of profile {profile.name} is named {spec.name!r}, as a step of ours is", "rename it"
             )
-    return Steps(checks=specs, command=command, until_signal=until_signal)
+    return Steps(checks=specs, command=command, until_signal=until_signal, logs=logs, start=start)
 
 
 def _also(line: str) -> CheckSpec:

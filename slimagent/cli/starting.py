@@ -14,13 +14,7 @@ from slimagent.started import Until
 
 UNTIL = ("auto", *(each.value for each in Until))
 _OPTIONS = (
-    click.option(
-        "--start-image/--no-start",
-        "starts",
-        default=True,
-        show_default=True,
-        help="Start the image as it is configured, too, before and after.",
-    ),
+    click.option("--no-start", is_flag=True, help="Do not start the image as it is configured, before and after."),
     click.option(
         "--start-until",
         type=click.Choice(UNTIL),
@@ -40,11 +34,11 @@ def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def gather(
-        *arguments: Any, starts: bool, start_until: str, start_seconds: float, start_settle: float, **others: Any
+        *arguments: Any, no_start: bool, start_until: str, start_seconds: float, start_settle: float, **others: Any
     ) -> Any:
         if start_seconds <= 0 or start_settle <= 0:
             raise UsageError("a start needs more than 0 seconds", "see --start-seconds and --start-settle")
-        waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if starts else None
+        waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if not no_start else None
         return function(*arguments, waiting=waiting, **others)
 
     command: Callable[..., Any] = gather

@@ -23,7 +23,7 @@ def pull_request(
     seconds: Mapping[str, float],
     reached: Reach,
 ) -> list[str]:
-    """Lines: sizes and proof, how far that reaches, what went, the layers, what failed before too, and the time it took.
+    """Lines: sizes, proof and how far that reaches, what went, the layers, what failed before too, the time it took.
 
     `repaired` counts files that were brought back because a first verification missed them.
     """

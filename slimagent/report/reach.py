@@ -58,9 +58,7 @@ def reach(
     )
     warnings = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:
-        warnings.append(
-            f"the steps touched {share(touched, whole)} of what packages hold: for what they did not do this proves nothing"
-        )
+        warnings.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
     return Reach(rows=rows, warnings=tuple(warnings))
 
 
