@@ -122,6 +122,15 @@ def test_a_container_that_does_not_answer_is_killed(engine: Engine, probe: str, 
     engine.stop(name, by, 1)  # it has ended already
 
 
+def test_a_container_that_is_not_there(engine: Engine, name: str) -> None:
+    """It has neither a log nor a state, and cannot be waited for or stopped."""
+    for ask in (engine.start, engine.wait, engine.stop, engine.logs, engine.inspect_container):
+        with pytest.raises(EngineRefusedError, match=rf"docker cannot (start|wait|stop|logs|inspect): .*{name}"):
+            ask(name)
+    with pytest.raises(EngineRefusedError):
+        engine.stop(name, "TERM")
+
+
 def test_a_file_is_read_out_of_a_container(engine: Engine, probe: str, name: str) -> None:
     """Of one that never ran. A directory, a large file and none at all are nothing."""
     engine.create(name, Container(image=probe, entry=("/probe",)))

@@ -208,7 +208,10 @@ class Engine:
         argv = [self._program, "logs", "--tail", str(_LOG_LINES), name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None  # noqa: S101  # for the type checker
-            return last_bytes(process.stdout, size)
+            kept = last_bytes(process.stdout, size)
+        if process.returncode != 0:
+            raise self._failed("logs", sentence(kept))
+        return kept
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
@@ -274,7 +277,8 @@ class Engine:
     def _need(self, *arguments: str, patience: float = _SHORT) -> bytes:
         ended = self._ask(*arguments, patience=patience)
         if ended.returncode != 0:
-            raise self._failed(arguments[0], sentence(ended.stderr))
+            what = next(each for each in arguments if each != "container")
+            raise self._failed(what, sentence(ended.stderr))
         return ended.stdout
 
     def _lines(self, *arguments: str) -> list[str]:
