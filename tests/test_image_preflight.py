@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import subprocess
@@ -46,11 +47,12 @@ def ours(folder: Path, tag: str) -> None:
     labels = {"io.slimagent.version": "1.0", "io.slimagent.source": "app"}
     history = [{"created_by": "slimagent 1.0 apply: layer rest", "empty_layer": True}]
     config = {"architecture": "amd64", "os": "linux", "config": {"Labels": labels}, "history": history}
-    rootfs = {"type": "layers", "diff_ids": []}
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**config, "rootfs": rootfs}))
-    (folder / "manifest.json").write_text(json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": []}]))
-    Engine("docker", "docker").load(str(folder), lambda done: None)
+    data = json.dumps({**config, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+    name = f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    (folder / name).write_bytes(data)
+    (folder / "manifest.json").write_text(json.dumps([{"Config": name, "Layers": []}]))
+    Engine("docker", "docker").load(str(folder), tag, lambda done: None)
 
 
 def test_a_free_tag_is_free(engine: Engine, probe: str, repository: str) -> None:

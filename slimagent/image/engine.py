@@ -20,7 +20,8 @@ from typing import Any
 
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
-from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes, send
+from slimagent.image.layout import send
+from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
@@ -235,8 +236,10 @@ class Engine:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""
         self._quietly("rm", "--force", "--volumes", name)
 
-    def load(self, layout: str, progress: Callable[[int], None]) -> None:
+    def load(self, layout: str, tag: str, progress: Callable[[int], None]) -> None:
         """Load the image of an OCI layout that has a `manifest.json` beside it; `progress` gets bytes sent.
+
+        `tag` is the only name that it gets, whatever the layout says. Raises as `layout.send` does, too.
 
         An interruption ends it: the engine drops what came only in part. What came whole it cannot be told to drop, so
         that its end is waited for; the caller then removes the image by its tag.
@@ -245,7 +248,7 @@ class Engine:
         with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
             with contextlib.suppress(BrokenPipeError):  # it has said why
-                send(layout, process.stdin, progress)
+                send(layout, tag, process.stdin, progress)
             with deferred():
                 words = process.stderr.read()
                 status = process.wait()
