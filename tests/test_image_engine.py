@@ -22,7 +22,7 @@ import pytest
 from engine_images import nothing, told
 from python_images import lacking
 
-from slimagent.errors import UnavailableError, UsageError
+from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred, find, undisturbed
 
 PODMAN = (
@@ -120,6 +120,15 @@ def test_a_container_that_does_not_answer_is_killed(engine: Engine, probe: str, 
     engine.stop(name, by, 1)
     assert engine.wait(name) == 128 + signal.SIGKILL
     engine.stop(name, by, 1)  # it has ended already
+
+
+def test_a_container_that_is_not_there(engine: Engine, name: str) -> None:
+    """It has neither a log nor a state, and cannot be waited for or stopped."""
+    for ask in (engine.start, engine.wait, engine.stop, engine.logs, engine.inspect_container):
+        with pytest.raises(EngineRefusedError, match=rf"docker cannot (start|wait|stop|logs|inspect): .*{name}"):
+            ask(name)
+    with pytest.raises(EngineRefusedError):
+        engine.stop(name, "TERM")
 
 
 def test_a_file_is_read_out_of_a_container(engine: Engine, probe: str, name: str) -> None:
@@ -245,24 +254,27 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         find("podman")
 
 
-def layout(folder: Path, tag: str) -> Path:
-    """A layout with one layer, in the form that engines before Docker 25 read."""
+def layout(folder: Path, *tags: str) -> Path:
+    """A layout with one layer, as far as engines read it."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:
         member = tarfile.TarInfo("hello")
         member.size = 5
         archive.addfile(member, io.BytesIO(b"hello"))
-    data = layer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    config = json.dumps(
-        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
-    )
-    folder.mkdir()
-    (folder / "layer.tar").write_bytes(data)
-    (folder / "config.json").write_text(config)
-    manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]
+    diff_ids = [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    names = [blob(folder, data) for data in (json.dumps(config).encode(), layer.getvalue())]
+    manifest = [{"Config": names[0], "RepoTags": tags, "Layers": names[1:]}]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def blob(folder: Path, data: bytes) -> str:
+    """Write a blob; its name."""
+    name = f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+    (folder / name).write_bytes(data)
+    return name
 
 
 @pytest.fixture
@@ -276,7 +288,7 @@ def tag() -> Iterator[str]:
 def test_an_image_is_loaded_tagged_and_removed(engine: Engine, tmp_path: Path, tag: str) -> None:
     """One of two names taken off leaves the image; the second one takes it away."""
     sent: list[int] = []
-    engine.load(str(layout(tmp_path / "layout", tag)), sent.append)
+    engine.load(str(layout(tmp_path / "layout")), tag, sent.append)
     assert sent and sent == sorted(sent)
     engine.tag(tag, f"{tag}-too")
     engine.remove_image(tag)
@@ -287,10 +299,64 @@ def test_an_image_is_loaded_tagged_and_removed(engine: Engine, tmp_path: Path, t
 
 def test_a_damaged_layout_is_refused_in_the_engines_words(engine: Engine, tmp_path: Path, tag: str) -> None:
     """Nothing is loaded."""
-    (layout(tmp_path / "layout", tag) / "layer.tar").write_bytes(b"no tar")
-    with pytest.raises(UnavailableError, match=r"docker cannot load the image: \S"):
-        engine.load(str(tmp_path / "layout"), lambda done: None)
+    made = layout(tmp_path / "layout")
+    _, layer = listed(made)
+    (made / layer).write_bytes(b"no tar")
+    with pytest.raises(EngineRefusedError, match=r"docker cannot load the image: \S"):
+        engine.load(str(made), tag, lambda done: None)
     assert told("images", "-q", tag) == []
+
+
+def listed(made: Path) -> tuple[str, str]:
+    """The names of the configuration and of the layer of a layout."""
+    (image,) = json.loads((made / "manifest.json").read_bytes())
+    return image["Config"], image["Layers"][0]
+
+
+def test_an_image_cannot_take_the_name_of_another_one(engine: Engine, probe: str, tmp_path: Path, tag: str) -> None:
+    """Whatever a container wrote into its layout: the image gets the name that was asked for."""
+    before = engine.inspect(probe)
+    made = layout(tmp_path / "layout", probe, tag)
+    (made / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (made / "index.json").write_text('{"schemaVersion":2,"manifests":[]}')
+    engine.load(str(made), tag, lambda done: None)
+    assert engine.inspect(probe) == before
+    assert json.loads(engine.inspect(tag))[0]["RepoTags"] == [tag]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "error"),
+    [
+        (None, CheckFailedError),
+        ("", RefusedError),
+        ("[]", RefusedError),
+        ('[{"Config":"../secret","Layers":[]}]', RefusedError),
+        ('[{"Config":"blobs/sha256/' + "0" * 64 + '","Layers":[]}]', CheckFailedError),
+        ('[{"Config":1,"Layers":[]}]', RefusedError),
+    ],
+)
+def test_a_layout_that_slimagent_did_not_write(
+    engine: Engine, tmp_path: Path, tag: str, manifest: str | None, error: type[Exception]
+) -> None:
+    """It is refused, and nothing outside of it is read."""
+    made = layout(tmp_path / "layout")
+    (made / "manifest.json").unlink()
+    if manifest is not None:
+        (made / "manifest.json").write_text(manifest)
+    with pytest.raises(error):
+        engine.load(str(made), tag, lambda done: None)
+    assert engine.find_image(tag) is None
+
+
+def test_a_layer_that_is_a_link_is_not_followed(engine: Engine, tmp_path: Path, tag: str) -> None:
+    """It may point to any file of this machine."""
+    made = layout(tmp_path / "layout")
+    _, layer = listed(made)
+    (made / layer).rename(tmp_path / "layer")
+    (made / layer).symlink_to(tmp_path / "layer")
+    with pytest.raises(RefusedError, match="is not a regular file"):
+        engine.load(str(made), tag, lambda done: None)
+    assert engine.find_image(tag) is None
 
 
 def test_signals_wait_for_the_end_of_a_block() -> None:
@@ -326,7 +392,6 @@ def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
     stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "" >> {log}\necho 0\n')
     stand_in.chmod(0o755)
     podman = Engine("podman", str(stand_in))
-    (tmp_path / "layout").mkdir()
     podman.create(
         "name",
         Container(
@@ -349,7 +414,7 @@ def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
     podman.container_names("slimagent-")
     podman.image_names("slimagent-pending")
     podman.remove_container("name")
-    podman.load(str(tmp_path / "layout"), lambda done: None)
+    podman.load(str(layout(tmp_path / "layout")), "tag", lambda done: None)
     podman.remove_image("image")
     podman.history("image")
     podman.tag("image", "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import pytest
 from engine_images import told
+from layout_images import export
 
+from slimagent.apply.image_config import read_image_config
 from slimagent.errors import RefusedError, UnavailableError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError
+from slimagent.image.history import with_history
+from slimagent.image.labels import with_labels
 from slimagent.image.owner import new_key
 from slimagent.image.preflight import require_free, require_startable
 
@@ -41,16 +46,14 @@ def derive(base: str, tag: str, *lines: str) -> None:
     subprocess.run(command, input=text.encode(), check=True, capture_output=True, env={"DOCKER_BUILDKIT": "0"})
 
 
-def ours(folder: Path, tag: str) -> None:
-    """Load an image such as slimagent makes: labels, and a history whose newest entry is its own."""
-    labels = {"io.slimagent.version": "1.0", "io.slimagent.source": "app"}
-    history = [{"created_by": "slimagent 1.0 apply: layer rest", "empty_layer": True}]
-    config = {"architecture": "amd64", "os": "linux", "config": {"Labels": labels}, "history": history}
-    rootfs = {"type": "layers", "diff_ids": []}
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**config, "rootfs": rootfs}))
-    (folder / "manifest.json").write_text(json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": []}]))
-    Engine("docker", "docker").load(str(folder), lambda done: None)
+def ours(engine: Engine, image: str, folder: Path, tag: str) -> None:
+    """Export a tree with the configuration of an image and our labels, and load it, as a run does."""
+    (folder / "root").mkdir(parents=True)
+    (folder / "root" / "file").touch()
+    described = with_history(with_labels(engine.inspect(image), image, "1.0"), engine.history(image))
+    config = read_image_config(described)
+    export(os.fsencode(folder / "root"), folder / "layout", config=config, compression="none")
+    engine.load(str(folder / "layout"), tag, lambda done: None)
 
 
 def test_a_free_tag_is_free(engine: Engine, probe: str, repository: str) -> None:
@@ -89,7 +92,9 @@ def test_an_image_of_somebody_else_is_not_replaced(engine: Engine, probe: str, r
 
 def test_an_image_of_ours_is_replaced(engine: Engine, probe: str, repository: str, tmp_path: Path) -> None:
     """To make an image slim again takes no option. An image built from ours is somebody's, with all our labels."""
-    ours(tmp_path / "layout", f"{repository}:slim")
+    ours(engine, probe, tmp_path / "work", f"{repository}:slim")
+    labels = json.loads(engine.inspect(f"{repository}:slim"))[0]["Config"]["Labels"]
+    assert labels["io.slimagent.source"] == probe
     require_free(engine, probe, f"{repository}:slim", overwrite=False)
     derive(f"{repository}:slim", f"{repository}:built", "ENV A=B")
     assert "io.slimagent.version" in told("inspect", "-f", "{{json .Config.Labels}}", f"{repository}:built")[0]

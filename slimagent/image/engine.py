@@ -20,7 +20,8 @@ from typing import Any
 
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
-from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes, send
+from slimagent.image.layout import send
+from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
@@ -208,7 +209,10 @@ class Engine:
         argv = [self._program, "logs", "--tail", str(_LOG_LINES), name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None  # noqa: S101  # for the type checker
-            return last_bytes(process.stdout, size)
+            kept = last_bytes(process.stdout, size)
+        if process.returncode != 0:
+            raise self._failed("logs", sentence(kept))
+        return kept
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
@@ -239,8 +243,10 @@ class Engine:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""
         self._quietly("rm", "--force", "--volumes", name)
 
-    def load(self, layout: str, progress: Callable[[int], None]) -> None:
+    def load(self, layout: str, tag: str, progress: Callable[[int], None]) -> None:
         """Load the image of an OCI layout that has a `manifest.json` beside it; `progress` gets bytes sent.
+
+        `tag` is the only name that it gets, whatever the layout says. Raises as `layout.send` does, too.
 
         An interruption ends it: the engine drops what came only in part. What came whole it cannot be told to drop, so
         that its end is waited for; the caller then removes the image by its tag.
@@ -249,7 +255,7 @@ class Engine:
         with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
             with contextlib.suppress(BrokenPipeError):  # it has said why
-                send(layout, process.stdin, progress)
+                send(layout, tag, process.stdin, progress)
             with deferred():
                 words = process.stderr.read()
                 status = process.wait()
@@ -281,7 +287,8 @@ class Engine:
     def _need(self, *arguments: str, patience: float = _SHORT) -> bytes:
         ended = self._ask(*arguments, patience=patience)
         if ended.returncode != 0:
-            raise self._failed(arguments[0], sentence(ended.stderr))
+            what = next(each for each in arguments if each != "container")
+            raise self._failed(what, sentence(ended.stderr))
         return ended.stdout
 
     def _lines(self, *arguments: str) -> list[str]:

@@ -1,9 +1,8 @@
-"""What goes into an engine's program and comes out of it: a child process, its lines, and an image on its way."""
+"""What comes out of an engine's program: a child process, its lines, and what it prints as a tar."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tarfile
 import threading
@@ -76,30 +75,3 @@ def first_file(stream: IO[bytes], limit: int) -> bytes | None:
             return file.read() if file is not None and member is not None and member.size <= limit else None
     except tarfile.TarError:
         return None
-
-
-def send(layout: str, stream: IO[bytes], progress: Callable[[int], None]) -> None:
-    """Write a directory as a tar, and close the stream; `progress` gets the bytes written so far."""
-    counted = _Counted(stream, progress)
-    try:
-        with tarfile.open(fileobj=counted, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-            for name in sorted(os.listdir(layout)):
-                archive.add(os.path.join(layout, name), name)
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()
-
-
-class _Counted:
-    """A stream that tells how many bytes it took."""
-
-    def __init__(self, stream: IO[bytes], progress: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._progress = progress
-        self._done = 0
-
-    def write(self, data: bytes) -> int:
-        self._stream.write(data)
-        self._done += len(data)
-        self._progress(self._done)
-        return len(data)
