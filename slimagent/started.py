@@ -47,12 +47,14 @@ class Reached:
     """What a start had come to when it was ended from outside.
 
     `what` is what was waited for if that came, else TIME. `ports` are those that the image exposes and whether each
-    answered. `seconds` are those since the start.
+    answered. `seconds` are those since the start. `stops`: whether the process has a handler for the stop signal; the
+    first process of a container ignores a signal for which it has none (pid_namespaces(7)).
     """
 
     what: Until
     seconds: float
     ports: tuple[tuple[int, bool], ...] = ()
+    stops: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def health(outcome: Outcome, detail: str) -> list[object]:
 
 def reached(state: Reached) -> list[object]:
     """The row of what a start came to."""
-    return ["reached", state.what.value, round(state.seconds, 3), [list(port) for port in state.ports]]
+    return ["reached", state.what.value, round(state.seconds, 3), [list(port) for port in state.ports], state.stops]
 
 
 def line(row: list[object]) -> bytes:
@@ -156,9 +158,9 @@ class _Reader:
             outcome, detail = cells
             self._health = Outcome(outcome), str(detail)
         elif kind == "reached":
-            what, seconds, ports = cells
+            what, seconds, ports, stops = cells
             answers = tuple((int(port), bool(answered)) for port, answered in ports)
-            self._reached = Reached(what=Until(what), seconds=float(seconds), ports=answers)
+            self._reached = Reached(what=Until(what), seconds=float(seconds), ports=answers, stops=bool(stops))
         else:
             raise ValueError(f"there is no row {kind!r}")
 

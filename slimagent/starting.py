@@ -17,6 +17,7 @@ from slimagent.results import Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import configured_environment, user_named
 from slimagent.started import HEALTH_STEP, START_STEP, Reached, Started, Until
+from slimagent.trace import kernel
 from slimagent.trace.diary import Diary
 from slimagent.trace.first import hand_over
 from slimagent.trace.seccomp import Seccomp, take_filter
@@ -142,16 +143,32 @@ class _Watch:
             settled = came is not None and spent >= _SETTLED and (quiet >= _QUIET or bool(self._unwatched))
             given_up = start.until is not Until.EXIT and quiet >= max(_GIVEN_UP, start.settle) and not self._unwatched
             if settled or given_up or spent >= start.limit:
-                self._write(
-                    started.reached(Reached(what=came or Until.TIME, seconds=spent, ports=tuple(ports.items())))
-                )
+                self._write(started.reached(self._reached(came or Until.TIME, spent, ports)))
                 return
+
+    def _reached(self, what: Until, seconds: float, ports: dict[int, bool]) -> Reached:
+        number = signal_number(self._start.config.stop_signal)
+        try:
+            stops = kernel.catches(1, number)
+        except OSError:
+            stops = True
+        return Reached(what=what, seconds=seconds, ports=tuple(ports.items()), stops=stops)
 
     def _probe(self, check: CheckSpec) -> Until | None:
         result = checks.run(check, self._context)
         self._write(started.health(result.outcome, result.detail))
         passed = result.outcome is Outcome.PASSED and self._start.until is Until.HEALTHY
         return Until.HEALTHY if passed else None
+
+
+def signal_number(name: str) -> int:
+    """The number of a stop signal as an image's configuration has it: a name with or without SIG, or a number."""
+    if name.isdecimal():
+        return int(name)
+    try:
+        return int(signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
+    except KeyError:
+        return int(signal.SIGTERM)
 
 
 def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:

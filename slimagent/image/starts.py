@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from slimagent import started
-from slimagent.errors import UnavailableError
+from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.image.engine import EngineRefusedError
 from slimagent.image.work import OUT, Work
 from slimagent.results import CheckResult
@@ -50,17 +50,26 @@ def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tupl
     while not _has_reached(os.path.join(work.shared, DIARY)) and time.monotonic() < deadline:
         if work.engine.wait(name, _LOOK_EVERY) is not None:
             break
-    status = _stop(work, name)
+    status = _stop(work, name, _GRACE if _stops(work) else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
     work.raise_error(image, "start", 0)  # another status is the image's own
     return status, said
 
 
-def _stop(work: Work, name: str) -> int:
+def _stops(work: Work) -> bool:
+    """Whether the process that was watched last has a handler for its stop signal, so that it is worth waiting."""
+    try:
+        state = started.decode(work.read(DIARY), DIARY).reached
+    except SlimagentError:
+        return True
+    return state is None or state.stops
+
+
+def _stop(work: Work, name: str, grace: int) -> int:
     """Stop a container as the image wants to be stopped, if it still runs: its exit status."""
     with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
-        work.engine.stop(name, seconds=_GRACE)
+        work.engine.stop(name, seconds=grace)
     return int(work.engine.inspect_container(name)["State"]["ExitCode"])
 
 
@@ -93,7 +102,7 @@ def plain(
         work.engine.remove_container(name)
         return started.outcome(None, until, _NOT_STARTED, before), error.words.encode()
     state = _Follow(work, name, image, until, ports, waiting).state()
-    status = _stop(work, name)
+    status = _stop(work, name, _GRACE if _stops(work) else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
     return started.outcome(state, until, status, before), said

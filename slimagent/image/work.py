@@ -207,7 +207,7 @@ class Work:
     def load(self, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
         layout = os.path.join(self.shared, LAYOUT)
-        self.engine.load(layout, progress)
+        self.engine.load(layout, self.pending, progress)
         self._remove(layout)
 
     @property

@@ -132,6 +132,13 @@ def status(task: int | str = "self") -> Status:
         return parse_status(file.read())
 
 
+def catches(process: int, number: int) -> bool:
+    """Whether a process has a handler for a signal (SigCgt of proc_pid_status(5)). Raises OSError if it is gone."""
+    with open(f"/proc/{process}/status", "rb") as file:
+        mask = next((line.split()[1] for line in file if line.startswith(b"SigCgt:")), b"0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def program(task: int) -> str:
     """The name of the program that a task runs, at most 15 bytes of it (proc_pid_comm(5)); "?" if that is unknown."""
     try:
