@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from slimagent import apply, documents
+from slimagent import apply, documents, gained_rights
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
@@ -345,5 +345,6 @@ def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
     if failed and FAILED_STEP not in accepted:
         raise CheckFailedError(
             f"a traced step failed on the full image: {failed[0].name} ({(failed[0].detail.splitlines() or [''])[0]})",
-            "a slim image can only be proved by steps that pass before; mend the step, then run again",
+            gained_rights.advice(traced.trace, failed)
+            or "a slim image can only be proved by steps that pass before; mend the step, then run again",
         )

@@ -12,6 +12,7 @@ from slimagent.errors import UnavailableError, UsageError
 from slimagent.model import Inventory, User
 from slimagent.paths import Resolver, normalise, to_text
 from slimagent.rules import Profile
+from slimagent.trace import kernel
 
 # What a container engine puts into a container and no image holds.
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
@@ -207,8 +208,17 @@ def require_readable(inventory: Inventory, doing: str) -> None:
     if inventory.unreadable:
         some = ", ".join(map(to_text, inventory.unreadable[:3]))
         raise UnavailableError(
-            f"cannot {doing}: {len(inventory.unreadable)} files and folders of the image cannot be read "
-            f"as {user_name(None)}, as {some}",
-            "run as root (in a container: `docker run --user root`, and --user for the traced command), "
-            "or name a folder that is readable whole with --scope",
+            f"cannot {doing}: {len(inventory.unreadable)} files and directories of the image cannot be read "
+            f"by {user_name(None)}, e.g. {some}",
+            to_read_all(os.geteuid(), kernel.status().capabilities),
         )
+
+
+def to_read_all(uid: int, capabilities: int) -> str:
+    """What helps a user with these capabilities in effect, as a bit set, who cannot read every file."""
+    scope = "name a directory that is readable whole with --scope"
+    if uid != 0:
+        return f"run as root (in a container: `docker run --user root`, and --user for the traced command), or {scope}"
+    if not capabilities & (1 << kernel.CAP_DAC_OVERRIDE | 1 << kernel.CAP_DAC_READ_SEARCH):
+        return f"this root lacks a capability: start the container with `--cap-add DAC_OVERRIDE`, or {scope}"
+    return scope

@@ -38,7 +38,7 @@ EDGES = {
     "profile_table": {"errors", "paths"},
     "profile_writer": {"rules"},
     "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
-    "session": {"errors", "model", "paths", "rules"},
+    "session": {"errors", "model", "paths", "rules", "trace.kernel"},
     "exercise": {
         "errors",
         "results",
@@ -55,6 +55,7 @@ EDGES = {
         "apply",
         "documents",
         "exercise",
+        "gained_rights",
         "inventory.accounts",
         "inventory.contents",
         "inventory.fingerprint",
@@ -69,6 +70,7 @@ EDGES = {
         "tracing",
         "verify.compare",
     },
+    "gained_rights": {"paths", "results", "traces"},
     "tracing": {
         "files",
         "model",
@@ -125,6 +127,7 @@ EDGES = {
         "checks",
         "documents",
         "exercise",
+        "gained_rights",
         "image.agent",
         "image.engine",
         "image.work",

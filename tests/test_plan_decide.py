@@ -215,6 +215,15 @@ def test_a_loss_is_refused_by_its_name(tmp_path: Path) -> None:
     assert "unreadable-path (1 times, as open of process 7)" in refusal.value.message
     assert "queue-overflow" not in refusal.value.message
     assert refusal.value.hint.endswith("--accept-loss unreadable-path")
+    assert refusal.value.hint.startswith("trace again in a container started with `--cap-add SYS_PTRACE`, or")
+
+
+def test_only_a_loss_that_more_rights_mend_is_told_so(tmp_path: Path) -> None:
+    """CAP_SYS_PTRACE reads unreadable processes; it helps against no other loss."""
+    evidence = evidence_for(tmp_path)
+    with pytest.raises(RefusedError) as refusal:
+        admit(with_run(evidence.trace, losses=LOSSES[:1]), frozenset())
+    assert refusal.value.hint == "trace again, or plan all the same with --accept-loss queue-overflow"
 
 
 def test_accepted_losses_pass_and_are_written_down(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pwd
 import pytest
 
 from slimagent.errors import UsageError
-from slimagent.session import user_named
+from slimagent.session import to_read_all, user_named
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
@@ -53,3 +53,20 @@ def test_ourselves_is_nobody_to_become() -> None:
     """And so is no user at all."""
     assert user_named(str(os.geteuid())) is None
     assert user_named(None) is None
+
+
+@pytest.mark.parametrize(
+    ("uid", "capabilities", "said"),
+    [
+        (1000, 0, "run as root"),
+        (0, 0, "--cap-add DAC_OVERRIDE"),
+        (0, 1 << 1, "name a directory"),  # CAP_DAC_OVERRIDE
+        (0, 1 << 2, "name a directory"),  # CAP_DAC_READ_SEARCH
+    ],
+)
+def test_who_cannot_read_all_is_told_what_they_lack(uid: int, capabilities: int, said: str) -> None:
+    """An ordinary user lacks root; a root of `--cap-drop=ALL` lacks a capability, and is not told to be root."""
+    hint = to_read_all(uid, capabilities)
+    assert hint.startswith(said) or said in hint
+    assert ("run as root" in hint) is (uid != 0)
+    assert "--scope" in hint

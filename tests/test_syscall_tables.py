@@ -21,7 +21,8 @@ def _each(names: str, paths: Paths) -> dict[str, Paths]:
     return dict.fromkeys(names.split(), paths)
 
 
-# Where each call's paths are: the argument's index, and that of its folder descriptor (manual, section 2).
+# Where each call's paths are: the argument's index, and that of its directory descriptor (manual, section 2).
+# Those without a path change what a tracer may look into, or where a process is.
 PATHS: dict[str, Paths] = {
     **_each("execve truncate chdir chroot statfs umount2 swapon swapoff acct", ((0, None),)),
     **_each("setxattr lsetxattr getxattr lgetxattr listxattr llistxattr removexattr lremovexattr", ((0, None),)),
@@ -32,6 +33,7 @@ PATHS: dict[str, Paths] = {
     **_each("inotify_add_watch quotactl", ((1, None),)),
     **_each("mount pivot_root", ((0, None), (1, None))),
     **_each("renameat renameat2 linkat move_mount", ((1, 0), (3, 2))),
+    **_each("fchdir setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid prctl", ()),
     "symlinkat": ((2, 1),),
     "fanotify_mark": ((4, 3),),
 }
@@ -55,12 +57,13 @@ def test_numbers_are_those_of_the_kernel(machine: Machine) -> None:
     foreign = {call.name: names[number] for number, call in machine.calls.items() if number in known}
     assert {name: other for name, other in foreign.items() if name != other} == {}
     assert numbers["seccomp"] == machine.seccomp
+    assert numbers["prctl"] == machine.prctl
     assert numbers["io_uring_setup"] == machine.io_uring_setup
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda machine: machine.name)
 def test_no_call_of_the_kernel_that_takes_a_path_is_missing(machine: Machine) -> None:
-    """Each call of the header that takes a path is in the table of its machine."""
+    """Each call of the header that is to be watched is in the table of its machine."""
     wanted = (PATHS | OLD) if machine.name == "x86_64" else PATHS
     present = {call.name for call in machine.calls.values()}
     assert {name for name in _numbers(machine.name) if name in wanted} - present == set()
@@ -68,7 +71,7 @@ def test_no_call_of_the_kernel_that_takes_a_path_is_missing(machine: Machine) ->
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda machine: machine.name)
 def test_each_path_is_where_the_manual_says(machine: Machine) -> None:
-    """A table has exactly the path-taking calls, and each reads its paths from the right arguments."""
+    """A table has exactly the calls to be watched, and each reads its paths from the right arguments."""
     wanted = (PATHS | OLD) if machine.name == "x86_64" else PATHS
     table = {call.name: tuple((at.path, at.descriptor) for at in call.paths) for call in machine.calls.values()}
     assert table == wanted

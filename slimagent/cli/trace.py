@@ -6,7 +6,7 @@ import os
 
 import click
 
-from slimagent import pipeline
+from slimagent import gained_rights, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
@@ -64,7 +64,10 @@ def trace(
     )
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
-    return traced.status or int(any(step.outcome is Outcome.FAILED for step in traced.trace.steps))
+    failed = [step for step in traced.trace.steps if step.outcome is Outcome.FAILED]
+    if note := gained_rights.advice(traced.trace, failed):
+        click.echo(f"slimagent: {note}", err=True)
+    return traced.status or int(bool(failed))
 
 
 COMMANDS = (trace,)

@@ -9,6 +9,8 @@ from slimagent.results import CheckResult, Outcome
 from slimagent.traces import Loss, Run, Trace
 
 FAILED_STEP = "failed-step"
+# What another trace would need, for losses that it would not have.
+_WAYS_OUT = {"unreadable-path": "in a container started with `--cap-add SYS_PTRACE`"}
 
 
 def admit(trace: Trace, accepted: frozenset[str]) -> None:
@@ -16,9 +18,10 @@ def admit(trace: Trace, accepted: frozenset[str]) -> None:
     losses = [loss for loss in trace.losses if loss.kind not in accepted]
     if losses:
         kinds = " ".join(f"--accept-loss {loss.kind}" for loss in losses)
+        ways = " ".join(_WAYS_OUT[loss.kind] for loss in losses if loss.kind in _WAYS_OUT)
         raise RefusedError(
             f"the trace has losses: {'; '.join(_shown(loss, trace) for loss in losses)}",
-            f"trace again, or plan all the same with {kinds}",
+            f"trace again{' ' if ways else ''}{ways}, or plan all the same with {kinds}",
         )
     failed: dict[str, list[Run]] = {}
     for run in trace.runs:

@@ -101,12 +101,13 @@ def set_file_system_user(uid: int, gid: int) -> None:
 
 
 class Status(NamedTuple):
-    """Of /proc/PID/status: real, effective, saved, file system ids; effective capabilities; the process; filters."""
+    """Of /proc/PID/status: real, effective, saved, file system ids; capabilities; process, parent; filters."""
 
     uids: tuple[int, ...]
     gids: tuple[int, ...]
     capabilities: int
     process: int
+    parent: int
     filters: int
 
 
@@ -122,6 +123,7 @@ def parse_status(text: bytes) -> Status:
         gids=numbers(b"Gid"),
         capabilities=int(fields.get(b"CapEff", b"0").strip() or b"0", 16),
         process=(numbers(b"Tgid") or (0,))[0],
+        parent=(numbers(b"PPid") or (0,))[0],
         filters=(numbers(b"Seccomp_filters") or (0,))[0],
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _ZOMBIE, _DEAD = b"Z", b"X"  # proc_pid_stat(5)
+_STARTED = 19  # the place of starttime among the fields after the name
 
 
 class Process(NamedTuple):
@@ -30,6 +31,15 @@ def parse_stat(text: bytes) -> Process:
         raise ValueError("no program's name")
     fields = after.split(maxsplit=18)
     return Process(int(before.split(b" ", 1)[0]), fields[0], int(fields[1]), int(fields[17]))
+
+
+def started(process: int) -> int:
+    """When a process or thread began, in clock ticks since the boot (proc_pid_stat(5)). Raises OSError if it is gone.
+
+    Together with its number it names one process for good.
+    """
+    with open(f"/proc/{process}/stat", "rb", buffering=0) as file:
+        return int(file.read().rpartition(b")")[2].split()[_STARTED])
 
 
 def descendants(of: int) -> list[Process]:

@@ -124,8 +124,8 @@ class Supervisor:
             fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
         for path in paths:
             self.record.add(self.step, path, how)
-        if how == _EXECUTED:
-            tasks.forget(task)
+        if call is not None and not refusal:
+            _follow(tasks, task, call, paths)
 
     def _judge(
         self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
@@ -178,7 +178,7 @@ class Supervisor:
                 descriptor = None if argument.descriptor is None else arguments[argument.descriptor]
                 path = tasks.absolute(task, path, descriptor)
             elif self._roots_change:
-                path = self._from_our_root(tasks, task, path)
+                path = tasks.from_our_root(task, path)
             if path.startswith(b"/proc/"):
                 path = tasks.through_proc(task, path)
             if path:
@@ -202,8 +202,9 @@ class Supervisor:
         if deed is Deed.CHANGE_ROOT:
             self._roots_change = True
             self._simply = False
-            return _LOOKED_UP, False
-        return _LOOKED_UP, True
+        if deed is Deed.CONCEAL:
+            tasks.hold(task)
+        return _LOOKED_UP, deed is Deed.CREATE
 
     def _use(self, flags: int) -> int:
         """What opening with these flags does to a path: O_PATH reads nothing."""
@@ -211,35 +212,42 @@ class Supervisor:
             return _LOOKED_UP
         return _LISTED if flags & self._machine.o_directory else _OPENED
 
-    @staticmethod
-    def _from_our_root(tasks: Tasks, task: int, path: bytes) -> bytes:
-        root = tasks.link(task, "root")
-        return path if root == b"/" else root + path
-
     def _unreadable(self, task: int, call: Call | None) -> None:
-        """A process between setuid and exec cannot be read. Its exec shows in /proc/TASK/exe at its next call."""
+        """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
+        name = "a call" if call is None else call.name
+        if call is None or call.deed is not Deed.EXECUTE or task in self._unseen_executions:
+            self.record.lose("unreadable-path", f"{name} of {kernel.program(task)} (process {task})")
         if call is not None and call.deed is Deed.EXECUTE:
             self._unseen_executions[task] = self.step
             self._simply = False
-        else:
-            name = "a call" if call is None else call.name
-            self.record.lose("unreadable-path", f"{name} of process {task}")
 
     def _see_execution(self, tasks: Tasks, task: int) -> None:
         step = self._unseen_executions.get(task)
         if step is None:
             return
         with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
-            path = tasks.link(task, "exe")
+            paths = tasks.executed(task)
             del self._unseen_executions[task]
             self._simply = self._mask is None and not self._roots_change and not self._unseen_executions
-            self.record.add(step, path, _EXECUTED)
+            for path in paths:
+                self.record.add(step, path, _EXECUTED)
 
     def _close_record(self, tasks: Tasks) -> None:
         for task in self._unseen_executions:
             self.record.lose("unreadable-path", f"execution by process {task}")
         if tasks.foreign_namespace:
             self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
+
+
+def _follow(tasks: Tasks, task: int, call: Call, paths: list[bytes]) -> None:
+    """What is known of a task may be another after a call that goes on."""
+    path = paths[0] if paths else None
+    if call.deed is Deed.EXECUTE:
+        tasks.forget(task, path if path and call.name == "execve" else b"")
+    elif call.deed is Deed.CHANGE_DIRECTORY:
+        tasks.moved(task, path)
+    elif call.deed is Deed.CHANGE_ROOT:
+        tasks.changed_root(task)
 
 
 def _let_go(untraced: Untraced) -> None:

@@ -1,4 +1,6 @@
-"""Every Linux system call that takes a path, by machine: where its paths are and what it does with them.
+"""The Linux system calls that are watched, by machine: where their paths are and what they do with them.
+
+All that take a path, and those after which a process cannot be looked into any more, or is somewhere else.
 
 Numbers are those of the kernel's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64); arguments
 are those of the manual pages of section 2. A call that an older kernel lacks is never seen, so the newest
@@ -21,6 +23,8 @@ class Deed(enum.Enum):
     OPEN_NEW = enum.auto()  # creat(2): opens what it makes or empties
     CREATE = enum.auto()  # makes its last path: whether that exists before says nothing
     CHANGE_ROOT = enum.auto()
+    CHANGE_DIRECTORY = enum.auto()  # without a path: to that of a descriptor
+    CONCEAL = enum.auto()  # has no path: takes the process out of reach (PR_SET_DUMPABLE of prctl(2))
 
 
 class PathArgument(NamedTuple):
@@ -46,6 +50,7 @@ class Machine(NamedTuple):
     audit_architecture: int  # AUDIT_ARCH_* of <linux/audit.h>
     o_directory: int  # <asm/fcntl.h>
     seccomp: int
+    prctl: int
     io_uring_setup: int
     calls: dict[int, Call]
 
@@ -75,7 +80,8 @@ _CALLS: tuple[Call, ...] = (
     Call("faccessat2", _AT),
     Call("readlink", _FIRST),
     Call("readlinkat", _AT),
-    Call("chdir", _FIRST),
+    Call("chdir", _FIRST, Deed.CHANGE_DIRECTORY),
+    Call("fchdir", (), Deed.CHANGE_DIRECTORY),
     Call("chroot", _FIRST, Deed.CHANGE_ROOT),
     Call("pivot_root", _BOTH, Deed.CHANGE_ROOT),
     Call("truncate", _FIRST),
@@ -132,6 +138,15 @@ _CALLS: tuple[Call, ...] = (
     Call("swapoff", _FIRST),
     Call("acct", _FIRST),
     Call("quotactl", _SECOND),
+    Call("setuid", (), Deed.CONCEAL),
+    Call("setgid", (), Deed.CONCEAL),
+    Call("setreuid", (), Deed.CONCEAL),
+    Call("setregid", (), Deed.CONCEAL),
+    Call("setresuid", (), Deed.CONCEAL),
+    Call("setresgid", (), Deed.CONCEAL),
+    Call("setfsuid", (), Deed.CONCEAL),
+    Call("setfsgid", (), Deed.CONCEAL),
+    Call("prctl", (), Deed.CONCEAL),
 )
 _BY_NAME = {call.name: call for call in _CALLS}
 
@@ -143,25 +158,28 @@ _COMMON = {
 }  # fmt: skip
 
 _X86_64 = {
-    "open": 2, "stat": 4, "lstat": 6, "access": 21, "execve": 59, "truncate": 76, "chdir": 80, "rename": 82,
-    "mkdir": 83, "rmdir": 84, "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89, "chmod": 90,
-    "chown": 92, "lchown": 94, "utime": 132, "mknod": 133, "uselib": 134, "statfs": 137, "pivot_root": 155,
-    "chroot": 161, "acct": 163, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "quotactl": 179,
-    "setxattr": 188, "lsetxattr": 189, "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195,
-    "removexattr": 197, "lremovexattr": 198, "utimes": 235, "inotify_add_watch": 254, "openat": 257,
-    "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat": 261, "newfstatat": 262, "unlinkat": 263,
-    "renameat": 264, "linkat": 265, "symlinkat": 266, "readlinkat": 267, "fchmodat": 268, "faccessat": 269,
-    "utimensat": 280, "fanotify_mark": 301, "name_to_handle_at": 303, "renameat2": 316, "execveat": 322,
-    "statx": 332,
+    "open": 2, "stat": 4, "lstat": 6, "access": 21, "execve": 59, "truncate": 76, "chdir": 80, "fchdir": 81,
+    "rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89,
+    "chmod": 90, "chown": 92, "lchown": 94, "setuid": 105, "setgid": 106, "setreuid": 113, "setregid": 114,
+    "setresuid": 117, "setresgid": 119, "setfsuid": 122, "setfsgid": 123, "utime": 132, "mknod": 133, "uselib": 134,
+    "statfs": 137, "pivot_root": 155, "prctl": 157, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166,
+    "swapon": 167, "swapoff": 168, "quotactl": 179, "setxattr": 188, "lsetxattr": 189, "getxattr": 191,
+    "lgetxattr": 192, "listxattr": 194, "llistxattr": 195, "removexattr": 197, "lremovexattr": 198, "utimes": 235,
+    "inotify_add_watch": 254, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat": 261,
+    "newfstatat": 262, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "readlinkat": 267,
+    "fchmodat": 268, "faccessat": 269, "utimensat": 280, "fanotify_mark": 301, "name_to_handle_at": 303,
+    "renameat2": 316, "execveat": 322, "statx": 332,
 }  # fmt: skip
 
 _AARCH64 = {
     "setxattr": 5, "lsetxattr": 6, "getxattr": 8, "lgetxattr": 9, "listxattr": 11, "llistxattr": 12,
     "removexattr": 14, "lremovexattr": 15, "inotify_add_watch": 27, "mknodat": 33, "mkdirat": 34, "unlinkat": 35,
     "symlinkat": 36, "linkat": 37, "renameat": 38, "umount2": 39, "mount": 40, "pivot_root": 41, "statfs": 43,
-    "truncate": 45, "faccessat": 48, "chdir": 49, "chroot": 51, "fchmodat": 53, "fchownat": 54, "openat": 56,
-    "quotactl": 60, "readlinkat": 78, "newfstatat": 79, "utimensat": 88, "acct": 89, "execve": 221, "swapon": 224,
-    "swapoff": 225, "fanotify_mark": 263, "name_to_handle_at": 264, "renameat2": 276, "execveat": 281, "statx": 291,
+    "truncate": 45, "faccessat": 48, "chdir": 49, "fchdir": 50, "chroot": 51, "fchmodat": 53, "fchownat": 54,
+    "openat": 56, "quotactl": 60, "readlinkat": 78, "newfstatat": 79, "utimensat": 88, "acct": 89, "setregid": 143,
+    "setgid": 144, "setreuid": 145, "setuid": 146, "setresuid": 147, "setresgid": 149, "setfsuid": 151,
+    "setfsgid": 152, "prctl": 167, "execve": 221, "swapon": 224, "swapoff": 225, "fanotify_mark": 263,
+    "name_to_handle_at": 264, "renameat2": 276, "execveat": 281, "statx": 291,
 }  # fmt: skip
 
 
@@ -170,6 +188,6 @@ def _table(numbers: dict[str, int]) -> dict[int, Call]:
 
 
 MACHINES: dict[str, Machine] = {
-    "x86_64": Machine("x86_64", 0xC000003E, 0o200000, 317, 425, _table(_X86_64)),
-    "aarch64": Machine("aarch64", 0xC00000B7, 0o40000, 277, 425, _table(_AARCH64)),
+    "x86_64": Machine("x86_64", 0xC000003E, 0o200000, 317, 157, 425, _table(_X86_64)),
+    "aarch64": Machine("aarch64", 0xC00000B7, 0o40000, 277, 167, 425, _table(_AARCH64)),
 }

@@ -7,11 +7,14 @@ import errno
 import fcntl
 import os
 import re
+import stat
+import struct
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from slimagent.trace import kernel
+from slimagent.trace.concealed import Concealed
 
 _T = TypeVar("_T")
 
@@ -23,6 +26,7 @@ _MOST_OPEN = 200
 _HIGHEST = 1 << 63  # an address from here on is the kernel's
 # A task number can only come back after all others were used: far more than a second's worth of forks.
 _SECONDS_TRUSTED = 1.0
+_EXECUTED_AS = 31  # AT_EXECFN of <linux/auxvec.h>: where the path is that was given to execve(2)
 _PROC_LINK = re.compile(rb"/proc/(self|thread-self|\d+)/(root|cwd|exe|fd/\d+)(/.*)?", re.DOTALL)
 
 
@@ -32,6 +36,7 @@ class Tasks:
     A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
     that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
     system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
+    What is about to be out of reach even so is held (`hold`).
 
     `callers` collects the numbers of the tasks that were read.
     `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
@@ -42,18 +47,72 @@ class Tasks:
         self._callers = callers
         self.notification = 0
         self._memories: dict[int, int] = {}
+        self._concealed = Concealed()
         self._opened = time.monotonic()
         self._own_namespace = os.stat("/proc/self/ns/mnt").st_ino
         self.foreign_namespace = ""
 
     def close(self) -> None:
         """Let go of every descriptor."""
+        self._close_memories()
+        self._concealed.close()
+
+    def _close_memories(self) -> None:
         for memory in self._memories.values():
             os.close(memory)
         self._memories.clear()
 
-    def forget(self, task: int) -> None:
-        """`task` is about to execute something: its memory will be another. So will that of its process's leader."""
+    def hold(self, task: int) -> None:
+        """`task` may be out of reach after its call. So may be its parent: a child of vfork(2) has the same memory."""
+        with contextlib.suppress(OSError):
+            status = kernel.status(task)
+            self._hold(task, status.process)
+            if status.parent not in (0, os.getpid()):
+                self._hold(status.parent, status.parent)
+
+    def _hold(self, task: int, process: int) -> None:
+        """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true.
+
+        Where one of its threads has directories of its own (CLONE_FS of clone(2)), they are not kept.
+        """
+        try:
+            memory = self._open_memory(task)
+        except OSError:
+            return
+        links = {}
+        for what in ("cwd", "root", "exe"):
+            with contextlib.suppress(OSError):
+                target = self._read_link(task, what)
+                if task == process or target == self._read_link(process, what):
+                    links[what] = target
+        self._concealed.hold(process, memory, links)
+
+    def moved(self, task: int, path: bytes | None) -> None:
+        """`task` was let change its working directory, to `path` or (None) to that of a descriptor.
+
+        Where it is, is only of interest while its links are out of reach, and is known only if it is certain.
+        """
+        if not self._concealed:
+            return
+        try:
+            certain = path is not None and self._concealed.link(task, "root") == b"/" and _enters(task, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # it stays where it is
+        except OSError:
+            certain = False
+        self._concealed.change(task, "cwd", path if certain else None)
+
+    def changed_root(self, task: int) -> None:
+        """`task` was let change its root directory."""
+        self._concealed.change(task, "root", None)
+
+    def forget(self, task: int, path: bytes) -> None:
+        """`task` is about to execute `path`, b"" if that is not known: its memory will be another.
+
+        So will that of its process's leader.
+        """
+        if self._concealed:
+            self._concealed.executes(task, path)
         leader = task
         with contextlib.suppress(OSError):
             leader = kernel.status(task).process
@@ -92,7 +151,7 @@ class Tasks:
     def _read(self, task: int, address: int, size: int) -> bytes:
         now = time.monotonic()
         if now - self._opened > _SECONDS_TRUSTED or len(self._memories) > _MOST_OPEN:
-            self.close()
+            self._close_memories()
             self._opened = now
         memory = self._memories.get(task)
         if memory is not None:
@@ -105,24 +164,27 @@ class Tasks:
             os.close(self._memories.pop(task))  # nothing, or memory of before an execve: look again
         memory = self._open(task)
         try:
-            return os.pread(memory, size, address)
+            data = os.pread(memory, size, address)
         except OSError:
             return b""
+        if not data:  # memory that nobody uses any more: what was held is of before an execve
+            self._require_valid(task)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"/proc/{task}/mem")
+        return data
 
     def _open(self, task: int) -> int:
-        path = f"/proc/{task}/mem"
         try:
-            memory = self._as_its_user(task, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            memory = self._reach(task)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            self.close()  # descriptors have become few
-            memory = self._as_its_user(task, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            self._close_memories()  # descriptors have become few
+            memory = self._reach(task)
         try:
-            fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
+            self._require_valid(task)
         except OSError:
-            os.close(memory)  # the caller was killed meanwhile, and this may be another task of the same number
-            raise ProcessLookupError(task) from None
+            os.close(memory)
+            raise
         self._memories[task] = memory
         self._callers.add(task)
         with contextlib.suppress(OSError):
@@ -131,8 +193,44 @@ class Tasks:
                 self.foreign_namespace = f"process {task}"
         return memory
 
+    def _require_valid(self, task: int) -> None:
+        """Raise ProcessLookupError if the caller was killed meanwhile: `task` may be another of the same number."""
+        try:
+            fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
+        except OSError:
+            raise ProcessLookupError(task) from None
+
+    def _reach(self, task: int) -> int:
+        try:
+            return self._open_memory(task)
+        except PermissionError:
+            return self._concealed.memory(task)
+
+    def _open_memory(self, task: int) -> int:
+        return self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+
+    def executed(self, task: int) -> list[bytes]:
+        """What a task executes: the file, and the path that it was executed by, as far as that is known.
+
+        To be asked at its first call after the execution: the path may be relative to its working directory.
+        Raises PermissionError.
+        """
+        paths = [self._read_link(task, "exe")]
+        auxiliary = self._as_its_user(task, lambda: _contents(f"/proc/{task}/auxv"))
+        for kind, address in struct.iter_unpack("=QQ", auxiliary[: len(auxiliary) // 16 * 16]):
+            path = self.path(task, address) if kind == _EXECUTED_AS else b""
+            if path and not path.startswith(b"/dev/fd/"):  # fexecve(3)
+                paths.append(self.from_our_root(task, path) if path[:1] == b"/" else self.absolute(task, path, None))
+        return [path for path in paths if path]
+
     def link(self, task: int, what: str) -> bytes:
         """The target of /proc/TASK/`what`. Raises PermissionError, or FileNotFoundError for a closed descriptor."""
+        try:
+            return self._read_link(task, what)
+        except PermissionError:
+            return self._concealed.link(task, what)
+
+    def _read_link(self, task: int, what: str) -> bytes:
         place = os.fsencode(f"/proc/{task}/{what}")
         return self._as_its_user(task, lambda: os.readlink(place))
 
@@ -155,6 +253,11 @@ class Tasks:
             return b""
         return base + b"/" + path
 
+    def from_our_root(self, task: int, path: bytes) -> bytes:
+        """An absolute path of a task as it is seen from our root."""
+        root = self.link(task, "root")
+        return path if root == b"/" else root + path
+
     def through_proc(self, task: int, path: bytes) -> bytes:
         """Where a path below /proc that leads through a task's link ends, b"" for any other path below /proc."""
         match = _PROC_LINK.fullmatch(path)
@@ -162,9 +265,28 @@ class Tasks:
             return b""
         whose = task if match[1] in (b"self", b"thread-self") else int(match[1])
         try:
-            target = self.link(whose, match[2].decode())
+            target = (self.link if whose == task else self._read_link)(whose, match[2].decode())
         except PermissionError:
             if whose == task:
                 raise
             return b""  # nobody may read that process, and the caller has no more rights than we have
         return target + (match[3] or b"") if target[:1] == b"/" else b""
+
+
+def _enters(task: int, path: bytes) -> bool:
+    """Whether a task surely may change to the directory `path`. Raises OSError as the kernel would, and more often.
+
+    Its supplementary groups and capabilities are not asked: what it may do by them is not sure.
+    """
+    status = kernel.status(task)
+    uid, gid = status.uids[3], status.gids[3]
+    kernel.set_file_system_user(uid, gid)
+    found = os.stat(path + b"/.")
+    if uid == 0:
+        return bool(status.capabilities >> kernel.CAP_DAC_OVERRIDE & 1)
+    return bool(found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH))
+
+
+def _contents(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()

@@ -145,13 +145,14 @@ int mode_prepare(char **arguments)
     umask(0);
     prepare_calls();
     prepare_processes();
+    prepare_rights();
     return 0;
 }
 
 int main(int count, char **arguments)
 {
     static const struct mode prepare[] = {{"prepare", mode_prepare}, {NULL, NULL}};
-    const struct mode *const lists[] = {prepare, call_modes, process_modes, odd_modes, robust_modes};
+    const struct mode *const lists[] = {prepare, call_modes, process_modes, odd_modes, robust_modes, rights_modes};
     if (count < 3) {
         dprintf(2, "usage: file_calls FOLDER MODE [ARGUMENT...]\n");
         return 2;

@@ -42,11 +42,12 @@ void wait_for(int process);
 int mode_prepare(char **arguments); /* everything that the other modes want to find; not to be traced */
 void prepare_calls(void);
 void prepare_processes(void);
+void prepare_rights(void);
 
 struct mode {
     const char *name;
     int (*run)(char **arguments); /* what follows the mode on the command line, NULL at the end */
 };
-extern const struct mode call_modes[], process_modes[], odd_modes[], robust_modes[];
+extern const struct mode call_modes[], process_modes[], odd_modes[], robust_modes[], rights_modes[];
 
 #endif

@@ -279,14 +279,6 @@ static int mode_setuid(char **arguments)
     fail(program);
 }
 
-/* Opens between setuid and execve: seen, or a loss. */
-static int mode_setuid_opens(char **arguments)
-{
-    drop_to((uid_t)atoi(arguments[0]));
-    touch("after-setuid");
-    return 0;
-}
-
 static int mode_chroot(char **arguments)
 {
     const char *jail = arguments[0];
@@ -377,6 +369,6 @@ const struct mode process_modes[] = {
     {"threads", mode_threads}, {"churn", mode_churn}, {"thread-folders", mode_thread_folders},
     {"thread-chdir", mode_thread_chdir}, {"exec-thread", mode_exec_thread}, {"forks", mode_forks}, {"crowd", mode_crowd},
     {"daemon", mode_daemon}, {"daemon-stays", mode_daemon_stays}, {"daemon-stubborn", mode_daemon_stubborn},
-    {"setuid", mode_setuid}, {"setuid-opens", mode_setuid_opens}, {"chroot", mode_chroot}, {"vfork", mode_vfork},
+    {"setuid", mode_setuid}, {"chroot", mode_chroot}, {"vfork", mode_vfork},
     {"exec-chain", mode_exec_chain}, {"forever", mode_forever}, {NULL, NULL},
 };

@@ -1,0 +1,133 @@
+"""Processes that only CAP_SYS_PTRACE may look into: seen all the same, or a loss, and never silently less.
+
+Each test runs in a forked child that gives up rights for good; only root has some to give.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import lacking
+from file_calls import FileCalls, missed
+from rights import NOBODY, container_root, in_child, ordinary_user, usable, watch_whole
+
+from slimagent.trace.concealed import Concealed
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
+
+USER = NOBODY.uid
+MASKING = ("seccomp", "seccomp+fanotify")
+WAYS = (
+    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "dumpable",
+)  # fmt: skip
+WHOLE = ("child", "threads", "exec", "moves", "parent", "spawns")
+OUT_OF_REACH = {"forks": "file_calls", "program": "program-unreada", "fchdir": "file_calls", "at": "file_calls"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_give_up_rights_is_seen_through(watcher_class: Any, calls: FileCalls, way: str) -> None:
+    """Absolute and relative paths after a change of user or group without an execution, and after PR_SET_DUMPABLE."""
+    in_child(container_root, lambda: watch_whole(watcher_class, calls, "conceal", way, USER))
+
+
+def test_a_process_that_forbids_to_be_read_is_seen_through(watcher_class: Any, calls: FileCalls) -> None:
+    """An ordinary user sees what a process of theirs does after PR_SET_DUMPABLE."""
+    in_child(ordinary_user, lambda: watch_whole(watcher_class, calls, "conceal", "dumpable", USER))
+
+
+@pytest.mark.parametrize("mode", WHOLE)
+def test_what_servers_do_after_it_is_seen(watcher_class: Any, calls: FileCalls, mode: str) -> None:
+    """Workers, threads, executions that fail and one that works, a new directory, the parent of vfork(2), a child."""
+    in_child(container_root, lambda: watch_whole(watcher_class, calls, f"conceal-{mode}", USER))
+
+
+@pytest.mark.parametrize("mode", OUT_OF_REACH)
+def test_what_is_out_of_reach_is_a_loss(watcher_class: Any, calls: FileCalls, mode: str) -> None:
+    """A fork's memory, a program that cannot be read, a directory by descriptor: seen, or a loss that names who."""
+
+    def act() -> None:
+        if not usable(watcher_class):
+            return
+        with watcher_class() as watcher:
+            watcher.step(mode)
+            said = calls.run(watcher, f"conceal-{mode}", USER)
+        observed = watcher.finish()
+        assert said.expected
+        assert missed(said, watcher) == [] or observed.losses
+        if watcher.name == "seccomp":
+            (loss,) = observed.losses
+            assert loss.kind == "unreadable-path"
+            assert f" of {OUT_OF_REACH[mode]} (process " in loss.example
+
+    in_child(container_root, act)
+
+
+def test_a_masked_path_is_not_there_for_it(watcher_class: Any, calls: FileCalls) -> None:
+    """Masked verification holds for a process that has given up its rights."""
+    if watcher_class.name not in MASKING:
+        pytest.skip(f"{watcher_class.name} cannot make files look gone")
+    for name in ("masked", "bare"):
+        Path(os.fsdecode(calls.path(name))).touch()
+
+    def act() -> None:
+        if not usable(watcher_class):
+            return
+        with watcher_class(mask=lambda path: path == calls.path("masked")) as watcher:
+            watcher.step("masked")
+            masked = calls.run(watcher, "conceal-masked", USER, "masked")
+            bare = calls.run(watcher, "conceal-masked", USER, "bare")
+        assert masked.results == {"found": 0, "error": errno.ENOENT}
+        assert bare.results == {"found": 1, "error": 0}
+        assert watcher.finish().losses == ()
+
+    in_child(container_root, act)
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_the_first() -> None:
+    """What is held of a process that ended is not given for one that was started with its number."""
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last, os.W_OK):
+        lacking(f"{last} cannot be written, to choose the number of a process")
+    concealed = Concealed()
+    first, end = _pausing()
+    concealed.hold(first, os.open(f"/proc/{first}/mem", os.O_RDONLY), {"cwd": b"/first"})
+    assert concealed.link(first, "cwd") == b"/first"
+    os.close(concealed.memory(first))
+    end()
+    time.sleep(0.1)  # clock ticks tell two processes of one number apart: no number comes back within one
+    for _ in range(50):  # somebody else may start a process in between
+        last.write_text(str(first - 1))
+        second, end = _pausing()
+        try:
+            if second != first:
+                continue
+            with pytest.raises(PermissionError):
+                concealed.link(second, "cwd")
+            assert not concealed
+            return
+        finally:
+            end()
+    pytest.fail("the number did not come back")
+
+
+def _pausing() -> tuple[int, Callable[[], None]]:
+    """A child that waits, and how to end it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+
+    def end() -> None:
+        os.close(writing)
+        os.waitpid(child, 0)
+
+    return child, end
