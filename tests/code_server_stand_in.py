@@ -177,7 +177,20 @@ class Editor(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def leave_traces() -> None:
+    """What the real one (4.139) writes whatever its options say: its log, its heartbeat, the machine's identifier."""
+    home = Path(os.environ["HOME"])
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    for file in (data / "code-server/coder-logs/stdout.log", data / "code-server/heartbeat"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    (cache / "Microsoft/DeveloperTools").mkdir(parents=True, exist_ok=True)
+    (cache / "Microsoft/DeveloperTools/deviceid").write_text("an identifier")
+
+
 def main() -> None:
+    leave_traces()
     if "--list-extensions" in sys.argv:
         if FAULT == "cannot list":
             sys.exit("ENOENT: no such file or directory, open 'product.json'")

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent import checks
-from slimagent.checks.code_server import browser
+from slimagent.checks.code_server import browser, host
 from slimagent.checks.code_server import start as code_server_start
-from slimagent.checks.code_server.extensions import discover, listed_by_command
+from slimagent.checks.code_server.extensions import Extension, Known, discover, listed_by_command
 from slimagent.checks.code_server.log import read_log
-from slimagent.checks.code_server.manifest import ManifestError, inside, nested, programs, read_manifest
+from slimagent.checks.code_server.manifest import (
+    ManifestError,
+    chat_extensions,
+    inside,
+    nested,
+    programs,
+    read_manifest,
+)
 from slimagent.checks.code_server.page import icons, named_files, read_page
 from slimagent.checks.code_server.remote import REGULAR, Frames, RemoteError, decode, encode, frame
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import HOST
-from slimagent.results import CheckResult, Outcome
+from slimagent.results import CheckResult, Item, Outcome
 from slimagent.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp import Seccomp
 
@@ -38,6 +46,7 @@ __all__ = ["place"]  # a fixture
 
 STAND_IN = str(Path(__file__).with_name("code_server_stand_in.py"))
 STATIC = f"{PREFIX[1:]}/static"
+MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 FIRST = ["start", "page", "assets", "list-extensions", "connection"]
 LAST = ["search", "watcher", "terminal", "extension host"]
 PAGE = f"""<!DOCTYPE html><html><head>
@@ -112,6 +121,18 @@ def editor(tmp_path: Path) -> Path:
 
 def plain(name: str, publisher: str) -> str:
     return json.dumps({"name": name, "publisher": publisher, "engines": {"vscode": "*"}})
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home in which an editor has its usual places; afterwards nothing new is in it."""
+    folder = tmp_path / "home of the user"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    yield folder
+    assert os.listdir(folder) == []
 
 
 def check(
@@ -271,16 +292,27 @@ def test_a_fault_of_the_server_is_told(
     assert not any("the check itself" in each for each in found.values())
 
 
-def test_a_broken_search_is_told(place: Place, editor: Path) -> None:
-    """A ripgrep that cannot run fails the search with its words; none at all is nothing to exercise."""
-    rg = editor / "node_modules/@vscode/ripgrep/bin/rg"
+RIPGREPS = ("ripgrep/bin/rg", f"ripgrep-universal/bin/linux-{MACHINE}/rg")  # until VS Code 1.121, and since
+
+
+@pytest.mark.parametrize("name", RIPGREPS)
+def test_a_broken_search_is_told(place: Place, editor: Path, name: str) -> None:
+    """A ripgrep that cannot run fails the search with its words; none for this machine is nothing to exercise."""
+    rg = editor / "node_modules/@vscode" / name
+    other = editor / "node_modules/@vscode/ripgrep-universal/bin/darwin-x64/rg"
+    write(other.parent, {"rg": "of another machine"})
+    if name != RIPGREPS[0]:
+        rg.parent.mkdir(parents=True)
+        (editor / "node_modules/@vscode" / RIPGREPS[0]).rename(rg)
+    assert outcomes(check(place, editor))["search"] == "passed"
     rg.write_text("#!/bin/sh\necho rg: error while loading shared libraries: libc.so.6 >&2; exit 127\n")
     found = failures(check(place, editor))
     assert found["search"].endswith("exit status 127: rg: error while loading shared libraries: libc.so.6")
     rg.chmod(0o644)
     assert failures(check(place, editor))["search"].endswith("rg: Permission denied")
     rg.unlink()
-    assert outcomes(check(place, editor))["search"] == "skipped"
+    gone = item(check(place, editor), "search")
+    assert (gone.outcome, gone.detail) == (Outcome.SKIPPED, "the editor brings no ripgrep for this machine")
 
 
 def test_what_the_profile_leaves_out_is_skipped(place: Place, editor: Path) -> None:
@@ -409,6 +441,10 @@ def test_what_is_no_manifest_is_said(data: bytes, cause: str) -> None:
         read_manifest(data)
 
 
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -535,6 +571,33 @@ def test_a_log_tells_what_was_activated_and_what_failed() -> None:
     assert not read_log("").started
     for at in range(len(LOG)):  # cut anywhere, it tells nothing else
         assert read_log(LOG[:at]).activated <= log.activated
+
+
+def test_chat_that_nobody_set_up_is_not_missed() -> None:
+    """The page hands the extension of its chat to the host only later; if it does so, it is judged as any other."""
+    chat = chat_extensions(b'{"defaultChatAgent": {"extensionId": "Acme.Old", "chatExtensionId": "Acme.Gone"}}')
+    assert chat == {"acme.old", "acme.gone"}
+    nothing = LOG.splitlines()[0] + "\n"
+    for log, named, outcome in (
+        (nothing, chat, Outcome.SKIPPED),
+        (nothing, frozenset[str](), Outcome.FAILED),
+        (LOG, chat, Outcome.FAILED),
+        ("", chat, Outcome.FAILED),
+        (LOG.replace("failed due", "x"), chat, Outcome.PASSED),
+    ):
+        assert host._activation(known("acme.gone"), read_log(log), named).outcome is outcome
+
+
+def known(identity: str) -> Known:
+    extension = Extension(identity=identity, folder="/x", built_in=True, listed=True)
+    good = Item(name=f"extension {identity}", outcome=Outcome.PASSED)
+    return Known(item=good, extension=extension, manifest=read_manifest(plain("gone", "acme").encode()))
+
+
+@given(st.binary() | st.recursive(JSON, lambda x: st.dictionaries(st.just("defaultChatAgent"), x)).map(as_json))
+def test_any_product_is_read(product: bytes) -> None:
+    """Whatever stands in an editor's product.json."""
+    assert all(isinstance(each, str) for each in chat_extensions(product))
 
 
 def test_a_page_that_is_not_the_editors_is_none() -> None:

@@ -205,6 +205,75 @@ def test_a_store_with_links_to_it(tmp_path: Path) -> None:
     assert f"{store}/a@1/node_modules/b" in paths(tmp_path, found[1])
 
 
+def program(root: Path, folder: str, **manifest: Any) -> None:
+    """A program beside its own `node_modules`: its manifest and some code."""
+    module(root, folder, **manifest)
+    (root / folder.lstrip("/") / "node_modules").mkdir(exist_ok=True)
+
+
+def named(root: Path) -> dict[str, list[str]]:
+    """What each package requires, by name and place; and no program has more than its manifest."""
+    found = find(root)
+    titles = [f"{each.package.name} in {os.fsdecode(each.package.place)}" for each in found]
+    return {title: [titles[at] for at, _ in each.requires] for title, each in zip(titles, found, strict=True)}
+
+
+def test_a_program_outside_of_node_modules_requires_what_its_manifest_names(tmp_path: Path) -> None:
+    """As code-server's archive lays it out: two programs, one in the other, and a third in that, each with its own."""
+    top = "/usr/lib/code-server"
+    program(tmp_path, top, version="4.139.1", dependencies={"argon2": "^1", "gone": "1"})
+    program(tmp_path, f"{top}/lib/vscode", dependencies={"rg": "1"}, devDependencies={"mocha": "1"})
+    program(tmp_path, f"{top}/lib/vscode/extensions", dependencies={"typescript": "*", "rg": "1"})
+    for location in ("argon2", "mocha", "lib/vscode/node_modules/rg", "lib/vscode/extensions/node_modules/typescript"):
+        module(tmp_path, f"{top}/{location if '/' in location else f'node_modules/{location}'}")
+    vscode, extensions = f"vscode in {top}/lib", f"extensions in {top}/lib/vscode"
+    assert {title: wanted for title, wanted in named(tmp_path).items() if wanted} == {
+        "code-server in /usr/lib": [f"argon2 in {top}", vscode],
+        vscode: [f"rg in {top}/lib/vscode", extensions],
+        extensions: [f"typescript in {extensions.partition(' in ')[2]}/extensions", f"rg in {top}/lib/vscode"],
+    }
+    whole = next(each for each in find(tmp_path) if each.package.name == "code-server")
+    assert (whole.package.version, whole.missing) == ("4.139.1", ["gone@1"])
+    assert paths(tmp_path, whole) == [f"{top}/package.json"]
+
+
+def test_a_program_inside_a_package_is_a_part_of_it(tmp_path: Path) -> None:
+    """As npm installs code-server: the package requires what its programs do, and they are no packages."""
+    module(tmp_path, "/lib/node_modules/code-server")
+    program(tmp_path, "/lib/node_modules/code-server/lib/vscode", dependencies={"rg": "1"})
+    module(tmp_path, "/lib/node_modules/code-server/lib/vscode/node_modules/rg")
+    assert named(tmp_path) == {
+        "code-server in /lib": ["rg in /lib/node_modules/code-server/lib/vscode"],
+        "rg in /lib/node_modules/code-server/lib/vscode": [],
+    }
+
+
+def test_a_program_at_the_root_and_one_whose_modules_are_elsewhere(tmp_path: Path) -> None:
+    """`npm install` in an image without a working directory, and a `node_modules` that is a link to another place."""
+    program(tmp_path, "/", name="x", dependencies={"a": "1"})
+    module(tmp_path, "/node_modules/a")
+    module(tmp_path, "/srv/app", dependencies={"b": "1"})
+    module(tmp_path, "/deps/node_modules/b")
+    link(tmp_path, "/srv/app/node_modules", "/deps/node_modules")
+    assert named(tmp_path) == {
+        "b in /deps": [],
+        "a in /": [],
+        "/ in /": ["a in /", "app in /srv"],
+        "app in /srv": ["b in /deps"],
+    }
+
+
+def test_what_is_no_program(tmp_path: Path) -> None:
+    """A manifest without `node_modules` beside it, one that is damaged, and one whose dependencies are no object."""
+    module(tmp_path, "/srv/plain", dependencies={"a": "1"})
+    program(tmp_path, "/srv/damaged")
+    write(tmp_path, "/srv/damaged/package.json", '{"name": "x", "ver')
+    program(tmp_path, "/srv/odd", dependencies=["a"])
+    image = image_of(tmp_path)
+    assert npm.find(image) == []
+    assert [path for path, _ in image.problems] == [b"/srv/damaged/package.json", b"/srv/odd/package.json"]
+
+
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     for name, target in {"out": "../../../../etc", "loop": "loop", "gone": "gone2", "root": "/"}.items():
         link(tmp_path, f"/app/node_modules/{name}", target)

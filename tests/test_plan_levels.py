@@ -12,6 +12,8 @@ from plan_images import (
     access,
     build_library,
     cruft,
+    evidence_for,
+    files_kept,
     kinds,
     link,
     paths_with,
@@ -22,7 +24,9 @@ from plan_images import (
 )
 
 from slimagent import profiles
+from slimagent.inventory.owners import owners
 from slimagent.model import Edit, Verdict
+from slimagent.plan.decide import decide
 from slimagent.plan.packages import EXCLUDES
 from slimagent.plan.parts import Part, part
 from slimagent.rules import CruftRule, KeepRule, LevelRule, PackageRule, Rules
@@ -330,27 +334,50 @@ def test_a_python_folder_whose_content_was_cruft_goes(tmp_path: Path) -> None:
 
 def test_of_a_gone_package_folders_links_and_empty_files_go(tmp_path: Path) -> None:
     """A package's own folders go to the last level; those that are nobody's stay, links to nowhere too."""
-    for path in ("/R/ggplot2/DESCRIPTION", "/R/ggplot2/R/code", "/node/x/package.json", "/R/dplyr/DESCRIPTION"):
+    for path in ("/R/ggplot2/DESCRIPTION", "/R/ggplot2/R/code", "/node_modules/x/package.json", "/R/dplyr/DESCRIPTION"):
         write(tmp_path, path)
-    write(tmp_path, "/node/x/__init__.py", "")
-    write(tmp_path, "/node/x/none/__init__.py", "")
-    link(tmp_path, "/bin/x", "../node/x/package.json")
-    link(tmp_path, "/bin/unowned", "../node/x/package.json")
+    write(tmp_path, "/node_modules/x/__init__.py", "")
+    write(tmp_path, "/node_modules/x/none/__init__.py", "")
+    link(tmp_path, "/bin/x", "../node_modules/x/package.json")
+    link(tmp_path, "/bin/unowned", "../node_modules/x/package.json")
     packages = [
         Installed("r:ggplot2", ["/R/ggplot2", "/R/ggplot2/R", "/R/ggplot2/R/code"], ["/R/ggplot2/DESCRIPTION"]),
         Installed("r:dplyr", ["/R/dplyr"], ["/R/dplyr/DESCRIPTION"]),
         Installed(
             "npm:x",
-            ["/node/x", "/node/x/__init__.py", "/node/x/none", "/node/x/none/__init__.py", "/bin/x"],
-            ["/node/x/package.json"],
+            [
+                "/node_modules/x",
+                "/node_modules/x/__init__.py",
+                "/node_modules/x/none",
+                "/node_modules/x/none/__init__.py",
+                "/bin/x",
+            ],
+            ["/node_modules/x/package.json"],
         ),
     ]
     rules = Rules(packages=(PackageRule(pattern="r:dplyr", why="w"),))
     plan = plan_of(tmp_path, packages, rules=rules)
-    assert kinds(plan, "/R/ggplot2", "/R/ggplot2/R", "/node/x", "/node/x/none") == ["folder-gone"] * 4
-    assert kinds(plan, "/node/x/__init__.py", "/node/x/none/__init__.py", "/bin/x") == ["package-gone"] * 3
-    assert kinds(plan, "/R", "/node", "/bin/unowned", "/bin") == ["folder", "folder", "symbolic-link", "folder"]
+    assert kinds(plan, "/R/ggplot2", "/R/ggplot2/R", "/node_modules/x", "/node_modules/x/none") == ["folder-gone"] * 4
+    assert (
+        kinds(plan, "/node_modules/x/__init__.py", "/node_modules/x/none/__init__.py", "/bin/x") == ["package-gone"] * 3
+    )
+    assert kinds(plan, "/R", "/node_modules", "/bin/unowned", "/bin") == ["folder", "folder", "symbolic-link", "folder"]
     assert reason(plan, "/R/dplyr").verdict is Verdict.KEEP
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_node_program_that_is_used_keeps_its_dependencies(tmp_path: Path, seen: bool) -> None:
+    """One that nothing used loses them, and no more: its author's manifest stays as the code beside it does."""
+    write(tmp_path, "/srv/app/main.js")
+    write(tmp_path, "/srv/app/package.json", '{"dependencies": {"used": "1"}}')
+    for name in ("used", "stray"):
+        write(tmp_path, f"/srv/app/node_modules/{name}/package.json", "{}")
+        write(tmp_path, f"/srv/app/node_modules/{name}/lib.js", "1")
+    evidence = evidence_for(tmp_path, ["/srv/app/package.json"] if seen else [])
+    plan = decide(replace(evidence, owners=owners(evidence.inventory), rules=Rules()), "package")
+    kept = {"/srv/app/main.js", "/srv/app/package.json"}
+    needed = {f"/srv/app/node_modules/used/{each}" for each in ("package.json", "lib.js")} if seen else set()
+    assert files_kept(plan, tmp_path) == kept | needed
 
 
 # Edits

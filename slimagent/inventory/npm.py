@@ -1,4 +1,8 @@
-"""npm packages: what lies in a folder `node_modules`, whoever put it there (npm, yarn, pnpm, an application's build).
+"""npm packages: what lies in a directory `node_modules`, whoever put it there (npm, yarn, pnpm, a build).
+
+A program that was unpacked or copied to its place (code-server's archive, an application in /srv) has a package.json
+and a `node_modules` beside it and lies in no `node_modules` itself. It is a package too, so that what it depends on
+stays where it is used.
 
 Sources: npm's manual pages package.json(5), folders(5) and package-lock-json(5) (which has the hidden lock file), and
 "Loading from node_modules folders" in the chapter "Modules" of Node.js's documentation.
@@ -17,7 +21,10 @@ from slimagent.model import Found, Package
 from slimagent.paths import name, parent, to_text
 
 _MANIFEST = b"/package.json"
-_LOCK = b"/node_modules/.package-lock.json"
+_MODULES = b"/node_modules"
+_LOCK = _MODULES + b"/.package-lock.json"
+_UNSOUND = "the dependencies are not an object"
+_PART = "part of it"  # the text of a requirement that no manifest states
 _LOCK_LIMIT = 1 << 26  # bytes
 # A name that begins with a dot is the manager's own: .bin, .cache, .pnpm.
 _LOCATION = re.compile(rb"(.*)/node_modules/((?:@[^/]+/)?[^/@.][^/]*)", re.DOTALL)
@@ -29,6 +36,9 @@ def find(image: Image) -> list[Found]:
     The folder's name and not the manifest's: two aliases of one package may lie side by side. A package that is a link
     to a folder elsewhere (`npm link`) owns the link alone. Reading a manifest is how Node resolves a module, so nothing
     is identity.
+
+    After them every program outside of `node_modules`, by path. It owns its manifest alone: Node reads that whenever
+    code of the program asks for a package by name (LOAD_PACKAGE_SELF), and whose the code is, others say.
     """
     tree = _Tree(image)
     tree.folders()
@@ -36,7 +46,7 @@ def find(image: Image) -> list[Found]:
     tree.share_out()
     for at in range(len(tree.found)):
         tree.require(at)
-    tree.require_parts()
+    tree.programs()
     tree.record()
     return tree.found
 
@@ -54,6 +64,7 @@ class _Tree:
         self._manifests: list[dict[str, Any]] = []
         self._at: dict[bytes, int | None] = {}  # location, also of a link, to package
         self._homes: dict[bytes, int | None] = {}  # the folder that the code is in, to package
+        self._programs: dict[bytes, int] = {}  # the directory of a program outside of node_modules, to package
         self._parts: list[tuple[int, int, int | None]] = []  # rows of entries (from, to) that a package has to itself
 
     def folders(self) -> None:
@@ -108,7 +119,7 @@ class _Tree:
         if manifest is None:
             return None
         if not _is_sound(manifest):
-            self.image.problem(path, "the dependencies are not an object")
+            self.image.problem(path, _UNSOUND)
             return None
         package = Package(
             kind="npm",
@@ -139,16 +150,40 @@ class _Tree:
         """Fill in what package `at` requires by its own manifest."""
         self._require(at, self._manifests[at], self._real[at])
 
-    def require_parts(self) -> None:
-        """The same for programs inside packages, with `node_modules` of their own (VS Code inside code-server)."""
-        index = self._inventory.index
+    def programs(self) -> None:
+        """Programs with `node_modules` of their own, and what they require.
+
+        Inside a package such a program is a part of it (VS Code in what npm installs as code-server). Elsewhere it
+        becomes a package, which requires the programs inside it.
+        """
+        parts: list[tuple[int, dict[str, Any], bytes]] = []
         for folder in self._manifested:
-            if folder + b"/node_modules" not in index or _LOCATION.fullmatch(folder) is not None:
+            if folder + _MODULES not in self._inventory.index or _LOCATION.fullmatch(folder) is not None:
                 continue
-            package = self._inside(folder)
-            manifest = None if package is None else package_json.manifest(self.image, folder + _MANIFEST)
-            if package is not None and manifest is not None and _is_sound(manifest):
-                self._require(package, manifest, folder)
+            home, path = folder or b"/", folder + _MANIFEST
+            manifest = package_json.manifest(self.image, path)
+            if manifest is None:
+                continue
+            if not _is_sound(manifest):
+                self.image.problem(path, _UNSOUND)
+                continue
+            package = self._inside(home)
+            parts.append((self._program(home, path, manifest) if package is None else package, manifest, home))
+        for part in parts:
+            self._require(*part)
+        for home, program in self._programs.items():
+            outer = next((each for each in _ancestors(parent(home)) if each in self._programs), home)
+            if outer != home:
+                self.found[self._programs[outer]].requires.append((program, _PART))
+
+    def _program(self, home: bytes, path: bytes, manifest: dict[str, Any]) -> int:
+        """The new package for a program in the directory `home` with its manifest at `path`."""
+        title = to_text(name(home)) or "/"
+        version = package_json.text(manifest.get("version"))
+        package = Package(kind="npm", name=title, version=version, place=parent(home))
+        self._programs[home] = len(self.found)
+        self.found.append(Found(package=package, files=[self._inventory.index[path]]))
+        return self._programs[home]
 
     def _require(self, at: int, manifest: dict[str, Any], home: bytes) -> None:
         """What package `at` requires by a manifest in the folder `home`, looked up as Node does.
@@ -172,9 +207,13 @@ class _Tree:
                 each.requires.append((there, text))
 
     def _search(self, folder: bytes) -> list[bytes]:
-        """The `node_modules` folders that are there for code in `folder`, with a slash at the end, nearest first."""
-        candidates = ((b"" if each == b"/" else each) + b"/node_modules" for each in _ancestors(folder))
-        return [each + b"/" for each in candidates if each in self._inventory.index]
+        """The `node_modules` directories for code in `folder`, nearest first, each with a slash at its end.
+
+        A `node_modules` that is a link (into a volume, to a shared installation) is where it leads.
+        """
+        candidates = ((b"" if each == b"/" else each) + _MODULES for each in _ancestors(folder))
+        ends = (self.image.end(each) for each in candidates if each in self._inventory.index)
+        return [self._inventory.paths[end] + b"/" for end in ends if end is not None]
 
     def record(self) -> None:
         """Note the packages' places in npm's hidden lock files: one beside each tree that npm itself installed."""

@@ -139,11 +139,21 @@ class Levels:
             level = self._at[at]
             if level == _CRUFT:
                 keeper.settle_number(at, kinds["no-cruft"])
-            elif of[at] < 0:
+            elif of[at] < 0 or self._is_program(at):
                 if level == _PACKAGE:
                     keeper.settle_number(at, kinds["unowned"])
                 elif inventory.sizes[at] <= self._budget:
                     keeper.settle_number(at, kinds["small-unowned"])
+
+    def _is_program(self, at: int) -> bool:
+        """Whether a file is the manifest of a Node program that lies in no `node_modules`.
+
+        Its author wrote it, as the code beside it that nobody owns: no package manager could bring it back.
+        """
+        path = self._inventory.paths[at]
+        if not path.endswith(b"/package.json") or b"/node_modules/" in path:
+            return False
+        return self._owners.packages[self._owners.of[at]].kind == "npm"
 
 
 def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> bytearray:

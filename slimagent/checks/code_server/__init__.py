@@ -7,6 +7,7 @@ names of items).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slimagent.checks.code_server import browser
+from slimagent.checks.code_server import browser, ripgrep
 from slimagent.checks.code_server.extensions import Extension, Files, Inspector, Known, discover
 from slimagent.checks.code_server.host import NAME as HOST_ITEM
 from slimagent.checks.code_server.host import Editor, host_items
+from slimagent.checks.code_server.manifest import chat_extensions
 from slimagent.checks.code_server.page import Page, icons, joined, named_files, read_page
 from slimagent.checks.code_server.remote import MANAGEMENT, Connection, RemoteError, connected
 from slimagent.checks.code_server.start import Place, listed, prepare
@@ -42,7 +44,6 @@ _FILE = 10.0  # seconds for one file of an extension
 _TERMINAL, _WATCHER, _SEARCH = 10.0, 10.0, 10.0  # seconds
 _LOOK = 0.5  # seconds between two looks at what the server writes
 _LINES = 200  # of it
-_RIPGREP = "node_modules/@vscode/ripgrep/bin/rg"
 # What the server writes of the process that its terminals live in; an exception that nobody catches is its end.
 _DEAD = re.compile(r"Pty Host\b.*Uncaught Exception")
 _CAUSE = re.compile(r"(?:\bError(?: \[\w+\])?: |Pty Host\" crashed with )(.{1,300})")
@@ -119,6 +120,7 @@ class _Checked:
     served: list[str] = field(default_factory=list)
     known: list[Known] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    chat: frozenset[str] = frozenset()
 
     def run(self) -> list[Item]:
         """Every item, in order."""
@@ -227,7 +229,7 @@ class _Checked:
                 answer = connection.call("remoteExtensionsScanner", "scanExtensions", ["en"], self._until())
                 asked = True
                 self.items.append(Item(name="connection", outcome=Outcome.PASSED))
-                self._extensions(page, discover(answer, root, self.place.extensions))
+                self._extensions(page, root, discover(answer, root, self.place.extensions))
                 self._item("search", lambda: self._search(root))
                 self._item("watcher", lambda: self._watcher(connection))
                 self._item("terminal", lambda: self._terminal(terminal, late, heard))
@@ -274,11 +276,11 @@ class _Checked:
         return ""
 
     def _search(self, root: str) -> str:
-        program = os.path.join(root, _RIPGREP)
         if "search" in self._skip():
             raise _UnexercisedError("left out by the profile")
-        if not os.path.lexists(program):
-            raise _UnexercisedError(f"there is no {_RIPGREP}")
+        program = ripgrep.find(root, os.uname().machine)
+        if not program:
+            raise _UnexercisedError("the editor brings no ripgrep for this machine")
         argv = (program, "--no-config", "--files-with-matches", "needle", self.place.workspace)
         try:
             ended = complete(
@@ -290,8 +292,10 @@ class _Checked:
             raise _FaultError(f"{program}: {ended.why}")
         return ""
 
-    def _extensions(self, page: Page, scanned: list[Extension]) -> None:
+    def _extensions(self, page: Page, root: str, scanned: list[Extension]) -> None:
         files = Files(self.server.client, page.prefix, lambda: self._left(_FILE))
+        with contextlib.suppress(RequestError):  # then every extension is expected to start
+            self.chat = chat_extensions(files.content(f"{root}/product.json"))
         identities = frozenset(each.identity for each in scanned if each.listed)
         inspector = Inspector(files, identities, self.command, _texts(self._before().get("names")))
         left_out = self._skip()
@@ -316,6 +320,7 @@ class _Checked:
             workspace=self.place.workspace,
             scratch=self.place.scratch,
             browser=browser.find(wanted, self.context.env),
+            chat=self.chat,
             deadline=self.deadline,
         )
         heard = self._heard()

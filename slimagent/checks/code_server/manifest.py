@@ -96,6 +96,19 @@ def read_manifest(data: bytes) -> Manifest:
     )
 
 
+def chat_extensions(product: bytes) -> frozenset[str]:
+    """The identities, in lower case, of the extensions that a product.json names as the editor's chat.
+
+    The page hands them to the extension host only once somebody has set up chat (defaultChatAgent; VS Code 1.139).
+    """
+    try:
+        agent = json.loads(product)["defaultChatAgent"]
+        named = [agent.get(key) for key in ("extensionId", "chatExtensionId")]
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return frozenset()
+    return frozenset(each.lower() for each in named if isinstance(each, str))
+
+
 def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 

@@ -1,7 +1,7 @@
 """How a code-server is started so that it uses the image's extensions and configuration, and leaves nothing behind.
 
 Its options and variables are those of src/node/cli.ts and src/node/util.ts in github.com/coder/code-server (as of
-4.100). CODE_EXTENSIONSDIR is what jupyter-vscode-proxy hands to it as --extensions-dir.
+4.139). CODE_EXTENSIONSDIR is what jupyter-vscode-proxy hands to it as --extensions-dir.
 """
 
 from __future__ import annotations
@@ -85,13 +85,22 @@ def prepare(command: tuple[str, ...], folder: str, context: Context, extensions:
     return Place(
         context=context,
         command=command,
-        env={**env, "TMPDIR": folder},  # its sockets and its extensions' go there
+        env={**env, **_own_places(folder)},
         data=data,
         workspace=workspace,
         scratch=scratch,
         extensions=wanted or _usual(env, folder),
         configuration=() if os.path.lexists(configuration) else (own,),  # else it would make one
     )
+
+
+def _own_places(folder: str) -> dict[str, str]:
+    """Where it writes whatever its options say: sockets, its log and heartbeat, and the machine's identifier."""
+    return {
+        "TMPDIR": folder,
+        "XDG_DATA_HOME": os.path.join(folder, "share"),
+        "XDG_CACHE_HOME": os.path.join(folder, "cache"),
+    }
 
 
 def _write(path: str, content: str) -> None:
