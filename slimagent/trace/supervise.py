@@ -35,6 +35,7 @@ class Supervisor:
 
     def __init__(self, machine: Machine, mask: Mask | None) -> None:
         self.record = Record()
+        self._untraced = Untraced()
         self.step = 0
         self.callers: set[int] = set()
         self._machine = machine
@@ -55,7 +56,7 @@ class Supervisor:
 
         After an error that it cannot live with it lets all calls go on unseen; the record tells.
         """
-        untraced = Untraced()
+        untraced = self._untraced
         untraced.hold(listener, page)
         tasks = None
         try:
@@ -65,9 +66,10 @@ class Supervisor:
             self._serve_all(listener, page, tasks)
             untraced.release(listener)
         except Exception as error:
+            # Nothing else comes before this. With no memory left, even an iterator over what is to be closed cannot be
+            # made; an error here would end the thread, and every call would wait for ever.
+            untraced.reserve = b""
             self.record.ended_by = error
-            if tasks is not None:
-                tasks.close()
             _let_go(untraced)
         finally:
             if tasks is not None:
