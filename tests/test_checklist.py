@@ -59,7 +59,15 @@ def test_a_check_stands_beside_the_one_before_item_by_item(
 
 def test_a_passed_check_is_one_line() -> None:
     """Its mark, its name padded to the others', its items, its seconds; nothing to read below."""
-    assert check_lines(result(PASSED, a=PASSED, b=SKIPPED), width=10) == ["✓ imports           1 of 2     1.2 s"]
+    assert check_lines(result(PASSED, a=PASSED, b=PASSED), width=10) == ["✓ imports           2 of 2     1.2 s"]
+
+
+def test_a_passed_check_names_the_items_that_it_skipped() -> None:
+    """A tick does not hide what did not run: three by name, on the same line."""
+    (line,) = check_lines(result(PASSED, a=PASSED, sudo=SKIPPED))
+    assert line.endswith("1 of 2     1.2 s  1 skipped: sudo")
+    (line,) = check_lines(result(PASSED, a=PASSED, **{f"s{at}": SKIPPED for at in range(4)}))
+    assert line.endswith("4 skipped: s0, s1, s2, …")
 
 
 def test_a_skipped_check_says_why_on_its_line() -> None:

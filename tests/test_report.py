@@ -186,14 +186,15 @@ def test_records_that_were_not_understood_are_told(tmp_path: Path) -> None:
 
 
 def test_a_receipt_in_a_few_lines() -> None:
-    """Sizes, digest, and the first ten of what was left alone, odd names readable."""
+    """Sizes, digest, why the tar is larger, and the first ten of what was left alone, odd names readable."""
     receipt = Receipt(
         tool="t", plan="p", target="tar:/out/x.tar", kept=3, dropped=12, bytes_kept=25, bytes_dropped=75,
         written=30, sha256="abc", left_alone=tuple((b"/\xe9%d" % at, "it changed") for at in range(12)),
     )  # fmt: skip
     lines = receipt_summary(receipt)
     assert lines[0] == "tar:/out/x.tar: 25 B of 100 B stays, 75.0 % smaller; 12 paths dropped, 3 kept"
-    assert lines[1] == "sha256:abc  30 B"
+    assert lines[1] == "sha256:abc  30 B, of which 5 B are tar headers and padding"
+    assert receipt_summary(replace(receipt, written=25))[1] == "sha256:abc  25 B"
     assert lines[2] == "left alone: /\\xe90: it changed"
     assert len(lines) == 13
     assert lines[-1] == "… and 2 more left alone (in the receipt)"

@@ -17,6 +17,7 @@ _MARKS = {
     Standing.FAILED_BEFORE: "!",
 }
 _SHOWN = 10
+_NAMED = 3  # skipped items, on the line of their check
 # What an XML document may not hold, not even as a reference (XML 1.0, 2.2).
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,7 +36,7 @@ def check_lines(
     if result.outcome is Outcome.SKIPPED:
         return [f"{first}  skipped: {reason}"]
     if result.outcome is Outcome.PASSED and stands is Standing.PASSED:
-        return [first]
+        return [first + _skipped(result.items)]
     lines = [f"{first}  failed before too" if stands is Standing.FAILED_BEFORE else first]
     then = _outcomes(before)
     found = [(item, Standing.of(item.outcome, then.get(item.name))) for item in result.items]
@@ -51,6 +52,13 @@ def check_lines(
     if not (new or known):
         lines.append(f"    {reason}")
     return lines + [f"    | {line}" for line in log[-_SHOWN:]]
+
+
+def _skipped(items: Iterable[Item]) -> str:
+    """The items that did not run, by name: a tick alone would hide them."""
+    names = [_short(item.name) for item in items if item.outcome is Outcome.SKIPPED]
+    more = ", …" if len(names) > _NAMED else ""
+    return f"  {len(names)} skipped: {', '.join(names[:_NAMED])}{more}" if names else ""
 
 
 def _outcomes(result: CheckResult | None) -> dict[str, Outcome]:

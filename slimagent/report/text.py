@@ -187,12 +187,18 @@ def exported(receipt: Receipt) -> list[str]:
     """What came of an export: where, its digest, and what was left alone."""
     lines = [receipt.target]
     if receipt.sha256:
-        lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}")
+        lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}{_overhead(receipt)}")
     lines += layer_table(receipt.layers)
     lines += [f"left alone: {to_text(path)}: {why}" for path, why in receipt.left_alone[:_SHOWN]]
     if len(receipt.left_alone) > _SHOWN:
         lines.append(f"… and {len(receipt.left_alone) - _SHOWN} more left alone (in the receipt)")
     return lines
+
+
+def _overhead(receipt: Receipt) -> str:
+    """Why a tar is larger than the files in it."""
+    more = receipt.written - receipt.bytes_kept
+    return f", of which {size(more)} are tar headers and padding" if more > 0 and not receipt.layers else ""
 
 
 def layer_table(layers: Sequence[Layer]) -> list[str]:

@@ -5,6 +5,7 @@ The first process of a container takes every other one with it when it ends (pid
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from slimagent.trace.record import Record
@@ -18,6 +19,8 @@ class Diary(Record):
     Rows are ["access", step, how, path] with the path as bytes, and ["loss", kind, count, example]. A loss is written
     again whenever its count has doubled, so that the file stays small; the last row of a kind says "at least so many".
     """
+
+    at_once = True
 
     def __init__(self, write: Write) -> None:
         self.written = 0  # rows so far: it stands still when nothing new is seen
@@ -51,4 +54,5 @@ class Diary(Record):
     def ended_by(self, error: Exception | None) -> None:
         self._ended_by = error
         if error is not None:
-            self._write(["loss", "supervisor-error", 1, f"from here on nothing was seen: {error!r}"])
+            with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever this one was
+                self._write(["loss", "supervisor-error", 1, f"from here on nothing was seen: {error!r}"])

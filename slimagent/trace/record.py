@@ -10,7 +10,12 @@ from slimagent.traces import How, Loss
 
 
 class Record:
-    """Paths by step, and losses by kind. Written by one thread alone."""
+    """Paths by step, and losses by kind. Written by one thread alone.
+
+    `at_once`: whether a path has to be here before its call goes on, since soon there may be no time.
+    """
+
+    at_once = False
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}

@@ -181,7 +181,13 @@ class Seccomp:
         with ours:
             word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
         if listeners:
-            supervisor.serve(listeners[0], self._guardian.hold(listeners[0]))
+            try:
+                page = self._guardian.hold(listeners[0])
+            except (OSError, MemoryError) as error:
+                supervisor.record.lose("not-watched", str(error) or "out of memory")
+                os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
+            else:
+                supervisor.serve(listeners[0], page)
         elif word:
             supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
 

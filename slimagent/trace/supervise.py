@@ -35,6 +35,8 @@ class Supervisor:
 
     def __init__(self, machine: Machine, mask: Mask | None, record: Record | None = None) -> None:
         self.record = Record() if record is None else record
+        self._at_once = self.record.at_once
+        self._untraced = Untraced()
         self.step = 0
         self.callers: set[int] = set()
         self._machine = machine
@@ -55,7 +57,7 @@ class Supervisor:
 
         After an error that it cannot live with it lets all calls go on unseen; the record tells.
         """
-        untraced = Untraced()
+        untraced = self._untraced
         untraced.hold(listener, page)
         tasks = None
         try:
@@ -65,9 +67,10 @@ class Supervisor:
             self._serve_all(listener, page, tasks)
             untraced.release(listener)
         except Exception as error:
+            # Nothing else comes before this. With no memory left, even an iterator over what is to be closed cannot be
+            # made; an error here would end the thread, and every call would wait for ever.
+            untraced.reserve = b""
             self.record.ended_by = error
-            if tasks is not None:
-                tasks.close()
             _let_go(untraced)
         finally:
             if tasks is not None:
@@ -106,11 +109,13 @@ class Supervisor:
             return False
         if path and (path[0] != _SLASH or path.startswith(b"/proc/")):
             return False
+        if self._at_once and path:
+            self.record.add(self.step, path, self._use(fields[flags_at]) if flags_at else _LOOKED_UP)
         try:
             fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
         except OSError:
             return True  # killed meanwhile
-        if path:
+        if path and not self._at_once:
             self.record.add(self.step, path, self._use(fields[flags_at]) if flags_at else _LOOKED_UP)
         return True
 
@@ -120,6 +125,9 @@ class Supervisor:
         if architecture == self._architecture and number < X32_BIT and task:
             call = self._calls.get(number)
         paths, how, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        if self._at_once:
+            for path in paths:
+                self.record.add(self.step, path, how)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
             fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
         for path in paths:

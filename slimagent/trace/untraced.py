@@ -33,7 +33,7 @@ class Untraced:
 
     def __init__(self) -> None:
         self.poll = select.poll()
-        self._reserve = bytes(_RESERVE)  # zeros that nobody touches take no memory; given back, there is some
+        self.reserve = bytes(_RESERVE)  # zeros that nobody touches take no memory; given back, there is some
         self._pages: dict[int, mmap.mmap] = {}
         self._response = bytearray(PAGE)  # struct seccomp_notif_resp { u64 id; s64 val; s32 error; u32 flags; }
         self._response[20:24] = CONTINUE.to_bytes(4, sys.byteorder)
@@ -51,7 +51,7 @@ class Untraced:
 
     def serve(self) -> None:
         """Answer until no process uses any of the filters. After an error it can be called again."""
-        self._reserve = b""
+        self.reserve = b""
         for listener, page in self._pages.items():
             self.poll.register(listener, select.POLLIN)
             self._answer(listener, page)

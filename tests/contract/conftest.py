@@ -1,4 +1,4 @@
-"""Each tracing backend, the C program that they watch, and a limit on every test."""
+"""Each tracing backend, the C program that they watch, a limit on every test, and no process left behind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import leftovers
 import pytest
 from file_calls import FileCalls
 
@@ -32,6 +33,14 @@ def lacking(reason: str) -> None:
     if os.environ.get("SLIMAGENT_TEST_STRICT") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def mount_namespaces() -> None:
+    """A test needs `unshare -m`. Where it is refused though fanotify is not, that is a security module's doing."""
+    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, text=True)
+    if done.returncode != 0:
+        lacking(f"no mount namespace can be made here: {done.stderr.strip()}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,22 @@ def watcher_class(request: pytest.FixtureRequest, calls: FileCalls) -> Backend:
     if reason is not None:
         lacking(f"{made_by.name}: {reason}")
     return Backend(made_by, (calls.folder, os.fsencode(os.path.dirname(calls.program))))
+
+
+@pytest.fixture(scope="session")
+def processes_mark() -> int:
+    """What all processes that the tests start have in common."""
+    return leftovers.mark()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(processes_mark: int) -> Iterator[None]:
+    """End what a test left running, however it ended, and let that test fail instead of the next ones."""
+    before = leftovers.marked(processes_mark)
+    yield
+    left = leftovers.end_others(processes_mark, before)
+    if left:
+        pytest.fail(f"left running: {'; '.join(left)}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -141,6 +141,7 @@ def test_a_removed_file_that_is_held_has_its_name(folder: bytes) -> None:
     assert found == {path: How.OPENED}
 
 
+@pytest.mark.usefixtures("mount_namespaces")
 def test_another_mount_namespace_is_another_image(folder: bytes) -> None:
     """What a container beside us holds is no evidence, and no loss of ours."""
     path = make(folder + b"/file")

@@ -101,6 +101,7 @@ def test_scripts_and_their_interpreters_are_explained(folder: bytes) -> None:
     assert observed.losses == ()
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_program_of_its_own_is_explained(calls: FileCalls) -> None:
     """Its loader is the kernel's doing, as its PT_INTERP says."""
     with SeccompFanotify() as watcher:

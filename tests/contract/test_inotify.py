@@ -52,15 +52,39 @@ def with_limit(name: str, limit: int, act: Callable[[], None]) -> None:
     """Run `act` in a fork with a limit of user_namespaces(7) of its own: no other process is concerned."""
     if not os.path.exists(f"/proc/sys/user/{name}"):
         lacking(f"this kernel has no {name} of its own in a user namespace")
+    refusal = _refusal(name)
+    if refusal:
+        lacking(f"no user namespace with a {name} of its own can be made here: {refusal}")
 
     def limited() -> None:
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
-        with open(f"/proc/sys/user/{name}", "w") as file:
-            file.write(str(limit))
+        _limit(name, limit)
         act()
 
     in_child(limited, lambda: None)
+
+
+def _limit(name: str, limit: int) -> None:
+    """Enter a user namespace with that limit. Raises OSError where that is forbidden, as in a default container."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    with open(f"/proc/sys/user/{name}", "w") as file:
+        file.write(str(limit))
+
+
+def _refusal(name: str) -> str:
+    """Why there can be no such limit, found out by setting one in a child process; "" if there can."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _limit(name, 1000)
+            os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        except BaseException:
+            os._exit(255)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.strerror(code) if code else ""
 
 
 def test_an_overflow_is_a_loss(image: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from slimagent.trace.processes import parse_stat
 from slimagent.trace.record import Record
 from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.syscalls import MACHINES
+from slimagent.trace.tasks import Tasks
 
 SECCOMP = ("slimagent.trace.seccomp", "Seccomp")
 BOTH = ("slimagent.trace.cross_check", "SeccompFanotify")
@@ -120,6 +122,33 @@ def test_a_supervisor_that_fails_lets_the_calls_go_on(calls: FileCalls, monkeypa
     assert loss.kind == "supervisor-error"
     assert "planted" in loss.example
     assert calls.path("steady-501") not in watcher.finish().accesses
+
+
+def test_nothing_comes_before_letting_the_calls_go_on(calls: FileCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory even the closing of a file may fail: it waits until the command has ended."""
+    add, close = Record.add, Tasks.close
+    failed = threading.Event()
+
+    def broken(record: Record, step: int, path: bytes, how: int) -> None:
+        add(record, step, path, how)
+        if path == calls.path("steady-500"):
+            failed.set()
+            raise MemoryError
+
+    def closes_at_the_end(tasks: Tasks) -> None:
+        if failed.is_set() and not os.path.exists(calls.path("steady-end")):
+            raise MemoryError
+        close(tasks)
+
+    monkeypatch.setattr(Record, "add", broken)
+    monkeypatch.setattr(Tasks, "close", closes_at_the_end)
+    with Seccomp() as watcher:
+        watcher.step("steady")
+        said = calls.run(watcher, "steady", 5000)
+    assert said.results["failures"] == 0
+    (loss,) = watcher.finish().losses
+    assert (loss.kind, loss.count) == ("supervisor-error", 1)
+    assert "MemoryError" in loss.example
 
 
 AGENT = """
