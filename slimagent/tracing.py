@@ -64,9 +64,10 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
     found: dict[bytes, Access] = {}
     for path, (how, steps) in observed.accesses.items():
         hops, end = resolver.resolve(path)
-        if end is None or within_any(end, outside):
-            continue
-        for each in _names(path, hops, end, before):
+        leads_outside = end is None or within_any(end, outside)
+        if end is None or (leads_outside and not any(hop in before.index for hop in hops)):
+            continue  # a link of the image that leads outside (a log to /dev/stdout) is the image's all the same
+        for each in (path,) if leads_outside else _names(path, hops, end, before):
             uses, at = how, steps
             known = found.get(each)  # by its own name, and over links from elsewhere
             if known is not None:

@@ -13,10 +13,11 @@ from slimagent import profiles
 from slimagent.cli import options
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console, printable
+from slimagent.cli.containers import container_options
 from slimagent.cli.starting import start_options
 from slimagent.cli.wishes import NAMES as WISHES
 from slimagent.cli.wishes import wishes
-from slimagent.image.engine import ENGINES, Container, find
+from slimagent.image.engine import Container, Engine, find
 from slimagent.image.output import Output
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
@@ -37,14 +38,7 @@ _DECISION = {"level", "accepted", *WISHES}
 @click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
 @options.also
 @start_options
-@click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]")
-@click.option("--network", default="none", show_default=True, metavar="NAME", help="The network of the containers.")
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="SPEC", help="Mount this for the tests only.")
-@click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable in the containers.")
-@click.option("--gpus", default="", metavar="SPEC", help="GPUs to give to the containers, e.g. `all`.")
-@click.option(
-    "--run-option", "further", multiple=True, metavar="OPTION", help="Any option for containers, e.g. --shm-size=2g."
-)
+@container_options
 @click.option("--no-privileges", is_flag=True, help="Never start again with SYS_PTRACE added.")
 @click.option("--agent", metavar="DIR", help="An agent made by `slimagent bundle`. [default: made, and cached]")
 @click.option("--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document goes.")
@@ -52,7 +46,7 @@ _DECISION = {"level", "accepted", *WISHES}
 @click.option("--keep-failed", is_flag=True, help="Leave an image that is not proved under a name of its own.")
 @options.together(options.quiet, options.as_json, options.command)
 def image(
-    image: str,
+    container: Container,
     tag: str,
     overwrite: bool,
     profile: str | None,
@@ -64,11 +58,6 @@ def image(
     also: tuple[str, ...],
     waiting: Waiting | None,
     engine: str | None,
-    network: str,
-    volumes: tuple[str, ...],
-    env: tuple[str, ...],
-    gpus: str,
-    further: tuple[str, ...],
     no_privileges: bool,
     agent: str | None,
     out: str,
@@ -86,7 +75,6 @@ def image(
     slimagent image app:latest -t app:slim -- pytest -q /app/tests
     """
     files, steps = _profile(profile)
-    container = Container(image=image, network=network, volumes=volumes, env=env, gpus=gpus, further=further)
     request = Request(
         tag=tag,
         out=out,
@@ -105,6 +93,17 @@ def image(
         keep_failed=keep_failed,
     )
     console = Console(quiet=quiet)
+    text, summary = _slim(find(engine), request, agent, console, quiet=quiet)
+    if as_json:
+        click.echo(summary)
+    elif not quiet:
+        click.echo(text)
+    return 0
+
+
+def _slim(engine: Engine, request: Request, agent: str | None, console: Console, *, quiet: bool) -> tuple[str, str]:
+    """Make the image. Returns its summary, as Markdown and as JSON; both are in the output directory, too."""
+    made: list[str] = []
 
     def say(line: bytes) -> None:
         if not quiet:
@@ -113,24 +112,26 @@ def image(
     def tell(line: str) -> None:
         click.echo(printable(line), err=True)
 
-    lines: list[str] = []
-
     def finish(output: Output, slimmed: Slimmed) -> None:
-        lines.extend(_lines(image, tag, slimmed, console.seconds))
-        output.write("summary.md", "\n".join(lines).encode() + b"\n")
-        output.write("summary.json", orjson.dumps(_summary(tag, slimmed, console.seconds), option=orjson.OPT_INDENT_2))
+        made.append("\n".join(_lines(request, slimmed, console.seconds)))
+        made.append(orjson.dumps(_summary(request, slimmed, console.seconds), option=orjson.OPT_INDENT_2).decode())
+        output.write("summary.md", made[0].encode() + b"\n")
+        output.write("summary.json", made[1].encode() + b"\n")
 
-    slimmed = slim(find(engine), lambda: agent_bundle(agent, console), request, console, say, tell, finish)
-    if as_json:
-        click.echo(orjson.dumps(_summary(tag, slimmed, console.seconds), option=orjson.OPT_INDENT_2).decode())
-    elif not quiet:
-        click.echo("\n".join(lines))
-    return 0
+    slim(engine, lambda: agent_bundle(agent, console), request, console, say, tell, finish)
+    return made[0], made[1]
 
 
-def _lines(image: str, tag: str, slimmed: Slimmed, seconds: dict[str, float]) -> list[str]:
+def _lines(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> list[str]:
     return pull_request(
-        image, tag, slimmed.plan, slimmed.receipt, slimmed.verification, slimmed.repaired, seconds, _reach(slimmed)
+        request.container.image,
+        request.tag,
+        slimmed.plan,
+        slimmed.receipt,
+        slimmed.verification,
+        slimmed.repaired,
+        seconds,
+        _reach(slimmed),
     )
 
 
@@ -142,10 +143,11 @@ def _reach(slimmed: Slimmed) -> Reach:
     return reach(slimmed.plan, slimmed.trace.steps, configured, None, slimmed.outside)
 
 
-def _summary(tag: str, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
+def _summary(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
     receipt = slimmed.receipt
     return {
-        "tag": tag,
+        "image": request.container.image,
+        "tag": request.tag,
         "passed": slimmed.verification.passed,
         "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped,
         "bytes_after": receipt.bytes_kept,

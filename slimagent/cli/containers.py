@@ -1,0 +1,52 @@
+"""Options for the containers that an engine starts, in the engine's own words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from slimagent.image.engine import ENGINES, Container
+
+_OPTIONS = (
+    click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]"),
+    click.option("--network", default="none", show_default=True, metavar="NAME", help="The network of the containers."),
+    click.option("-v", "--volume", "volumes", multiple=True, metavar="SPEC", help="Mount this, for the tests only."),
+    click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable in the containers."),
+    click.option("--gpus", default="", metavar="SPEC", help="GPUs to give to the containers, e.g. `all`."),
+    click.option(
+        "--run-option",
+        "further",
+        multiple=True,
+        metavar="OPTION",
+        help="Any option for containers, e.g. --shm-size=2g.",
+    ),
+)
+
+
+def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command with an argument `image`.
+
+    It gets what they say as the argument `container`, a Container of that image, and `engine`, a name or None.
+    """
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any,
+        image: str,
+        network: str,
+        volumes: tuple[str, ...],
+        env: tuple[str, ...],
+        gpus: str,
+        further: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        container = Container(image=image, network=network, volumes=volumes, env=env, gpus=gpus, further=further)
+        return function(*arguments, container=container, **others)
+
+    command: Callable[..., Any] = gather
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
