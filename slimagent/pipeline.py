@@ -179,8 +179,8 @@ def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
         some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
         raise RefusedError(
-            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, and the export "
-            f"would have what it left: {some}{more}{where}",
+            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, "
+            f"and the export would have what it left: {some}{more}{where}",
             "accept them with --accept-change PATTERN; or export from the unchanged image, in a new container of it: "
             "`slimagent plan TRACE`, then `slimagent apply PLAN`",
         )
