@@ -23,14 +23,14 @@ from slimagent.paths import USUAL_PATH, normalise, to_text
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
-from slimagent.results import CheckResult
+from slimagent.proof import verify
 from slimagent.session import Session, require_readable
 from slimagent.trace.select import choose
-from slimagent.traces import Trace
-from slimagent.tracing import TOOL, read_link, recorded
-from slimagent.verify.compare import compare, dropped_paths, mask, missed, united, unmasked, unproved
+from slimagent.traces import Change, Trace
+from slimagent.tracing import recorded
 
-STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
+CHANGED = "changed.txt"  # the list of what `run` does not export as the test left it
+_SHOWN = 5  # paths in a message
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
@@ -139,7 +139,8 @@ def seen_as(session: Session, document: Trace | Plan) -> Session:
 class Target:
     """Where the deed goes: a tar file, an image layout, a folder, or the image itself (`in_place`; see `journal`).
 
-    `strip` is the program to strip files with: auto, none, or its name.
+    `strip` is the program to strip files with: auto, none, or its name. `accepted` gives anything but None for a path
+    that may be exported though the run changed or removed it.
     """
 
     tar: bytes | None = None
@@ -148,6 +149,7 @@ class Target:
     in_place: bool = False
     journal: bytes | None = None
     strip: str = "auto"
+    accepted: Callable[[bytes], object] = lambda path: None
 
 
 def carry_out(
@@ -165,9 +167,23 @@ def carry_out(
     require_readable(inventory, "apply")
     if target.in_place:
         return _in_place(session, made, plan_digest, target, reporter, inventory, save)
+    require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
     receipt = _export(session, made, plan_digest, target, reporter, inventory)
     save(receipt)
     return receipt
+
+
+def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
+    """Refuse to export files as the run left them. Raises RefusedError that names some, and `where` all of them are."""
+    if changes:
+        some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
+        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        raise RefusedError(
+            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, "
+            f"and the export would have what it left: {some}{more}{where}",
+            "accept them with --accept-change PATTERN; or export from the unchanged image, in a new container of it: "
+            "`slimagent plan TRACE`, then `slimagent apply PLAN`",
+        )
 
 
 def _require_planned(session: Session, made: Plan, inventory: Inventory) -> None:
@@ -223,52 +239,6 @@ def _export(
         raise explained(error, session.root) from None
 
 
-def verify(
-    session: Session,
-    steps: Steps,
-    made: Plan,
-    plan_digest: str,
-    baseline: Sequence[CheckResult],
-    reporter: Reporter,
-) -> Verification:
-    """Run the steps again on the slim image, and name every file that they looked for in vain.
-
-    Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
-    watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
-    slim image; only a folder's listing still shows them. So the records of packages that went are not masked: a
-    listing that names a record which then is not there is a state that no image is ever in.
-    """
-    dropped = dropped_paths(made)
-    prefix = b"" if session.root == b"/" else session.root
-    there = sum(os.path.lexists(prefix + path) for path in dropped)
-    if there and there != len(dropped):
-        raise RefusedError(
-            f"{there} of {len(dropped)} dropped files are still there: the image is neither whole nor slim",
-            "run `slimagent apply --in-place` again to finish it, or verify in a new container of the image",
-        )
-    baseline = united(baseline)
-    is_dropped = mask(dropped_paths(made, STILL_LISTED) if there else dropped, read_link)
-    with reporter.phase("run again on the slim image"):
-        watched = watch(session, steps, reporter, is_dropped if there else None, baseline)
-    comparisons = compare(baseline, watched.results)
-    accesses = ((path, at) for path, (_, at) in watched.observed.accesses.items())
-    return Verification(
-        tool=TOOL,
-        plan=plan_digest,
-        how="masked" if there else "in-place",
-        backend=watched.backend,
-        blind_spots=watched.blind_spots,
-        passed=not watched.interrupted
-        and not any(each.worse for each in comparisons)
-        and not unproved(baseline, watched.results)
-        and not (there and unmasked(watched.observed.losses)),
-        steps=watched.results,
-        comparisons=comparisons,
-        missed=missed(is_dropped, accesses, [result.name for result in watched.results]),
-        losses=watched.observed.losses,
-    )
-
-
 @dataclass(slots=True, kw_only=True)
 class Whole:
     """Everything that a whole run made; documents as bytes by file name, in the order in which they came."""
@@ -315,6 +285,8 @@ def run(
     del data
     if target.in_place:
         _import_now()
+    if not target.in_place:
+        _require_unaltered_here(made, traced.inventory, target, save)
     whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
@@ -327,6 +299,15 @@ def run(
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))
     return whole
+
+
+def _require_unaltered_here(
+    made: Plan, inventory: Inventory, target: Target, save: Callable[[str, bytes], None]
+) -> None:
+    changes = apply.altered(made, inventory, target.accepted, traced_here=True)
+    if changes:
+        save(CHANGED, "".join(f"{each.kind.value}\t{to_text(each.path)}\n" for each in changes).encode())
+    require_unaltered(changes, f" (all are in {CHANGED})")
 
 
 def _import_now() -> None:

@@ -513,15 +513,21 @@ def outside_a_container(folder: Path, *arguments: str | Path) -> subprocess.Comp
 
 
 @pytest.mark.parametrize(
-    "arguments", [("apply", "plan.json", "--in-place"), ("run", "--verify", "in-place", "--", "touch", "/tmp/ran")]
+    ("arguments", "words"),
+    [
+        (("apply", "plan.json", "--in-place"), ("outside a container", "--root")),
+        (("run", "--verify", "in-place", "--", "touch", "/tmp/ran"), ("not a container", "slimagent image")),
+        (("run", "--scope", "/", "--", "touch", "/tmp/ran"), ("not a container", "--scope")),
+        (("run", "--profile", "no-such", "--out", "/tmp/ran", "--", "true"), ("not a container",)),
+    ],
 )
-def test_in_place_outside_a_container_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """On / of a machine, status 3 before anything is read, run or removed."""
+def test_the_machine_itself_is_not_meant(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    """On / outside a container: status 3 before anything is read, run, written or removed."""
     may = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True)
     if may.returncode:
         pytest.skip(f"cannot make a mount namespace: {may.stderr.decode(errors='replace').strip()}")
     done = outside_a_container(tmp_path, *arguments)
-    assert_error(done, 3, "in-place on / outside a container would remove files of this machine", "--force")
+    assert_error(done, 3, "--force", *words)
     assert not Path("/tmp/ran").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
 from slimagent.report.pull_request import pull_request
+from slimagent.report.reach import Reach
 from slimagent.results import Comparison, Outcome
 
 PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
@@ -37,8 +38,11 @@ VERIFICATION = Verification(
 )  # fmt: skip
 
 
-def summary(repaired: int = 0) -> list[str]:
-    return pull_request("big:1", "slim:1", PLAN, RECEIPT, VERIFICATION, repaired, {"load": 1.25, "· plan": 2})
+REACH = Reach(rows=(("touched by the steps", "2", "17 B (1.0 %)"),), warnings=("no step asked port 80",))
+
+
+def summary(repaired: int = 0, reached: Reach = REACH) -> list[str]:
+    return pull_request("big:1", "slim:1", PLAN, RECEIPT, VERIFICATION, repaired, {"load": 1.25, "verify": 2}, reached)
 
 
 def test_the_first_line_says_how_small_it_has_become() -> None:
@@ -49,7 +53,9 @@ def test_the_first_line_says_how_small_it_has_become() -> None:
 def test_the_proof_is_a_table() -> None:
     """Sizes, paths, what passes, what is worse, what was missed; items count, not the checks that they make up."""
     lines = summary()
-    assert lines[2] == "|  | `big:1` | `slim:1` |"
+    assert lines[2] == "**Note:** no step asked port 80."
+    assert lines[4] == "|  | `big:1` | `slim:1` |"
+    assert "| touched by the steps | 2 | 17 B (1.0 %) |" in lines
     assert "| files | 10.0 MB | 2.0 MB |" in lines
     assert "| paths | 100 | 30 |" in lines
     assert "| checks and items that pass | 1 | 1 |" in lines
@@ -77,5 +83,5 @@ def test_what_failed_before_too_is_told() -> None:
 def test_layers_and_seconds_are_told() -> None:
     """A row each."""
     assert "| system | 2.0 MB | 30 |" in summary()
-    assert "| load | 1.2 |" in summary() and "| · plan | 2.0 |" in summary()
+    assert "| load | 1.2 |" in summary() and "| verify | 2.0 |" in summary()
     assert summary()[-1] == "Level `package`, slimagent 0."

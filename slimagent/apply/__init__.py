@@ -1,5 +1,6 @@
 """Do what a plan says: export what stays (image, tar, folder), or remove what goes. A deed leaves a receipt."""
 
+from slimagent.apply.altered import altered
 from slimagent.apply.compression import COMPRESSIONS
 from slimagent.apply.in_place import remove
 from slimagent.apply.journal import Journal
@@ -12,6 +13,7 @@ __all__ = [
     "COMPRESSIONS",
     "Journal",
     "Layout",
+    "altered",
     "copy",
     "remove",
     "require_possible",

@@ -26,7 +26,7 @@ from slimagent.report.text import receipt_summary, stripped_files
 @layout_options
 @click.option("--to", "folder", metavar="DIR", help="Write it as a tree into a new or empty folder.")
 @in_place_options
-@options.strip
+@options.together(options.strip, options.accept_change)
 @click.option("-o", "--output", metavar="FILE", help="The receipt to write.")
 @options.quiet
 def apply(
@@ -38,6 +38,7 @@ def apply(
     folder: str | None,
     here: InPlace | None,
     strip: str,
+    accepted_changes: tuple[str, ...],
     output: str | None,
     quiet: bool,
 ) -> int:
@@ -70,6 +71,7 @@ def apply(
         in_place=here is not None,
         journal=None if here is None else os.fsencode(here.journal),
         strip=strip,
+        accepted=options.accepted(accepted_changes),
     )
 
     def save(receipt: Receipt) -> None:

@@ -10,11 +10,11 @@ import click
 
 from slimagent import checks, profiles
 from slimagent.apply.image_config import ImageConfig, read_image_config
-from slimagent.cli.wishes import Decorator, starts, with_wishes
+from slimagent.cli.wishes import Decorator, path_pattern, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
 from slimagent.files import read
-from slimagent.paths import within
+from slimagent.paths import matcher, within
 from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, seen_from, user_named, with_mount_points
 from slimagent.started import STEPS as START_STEPS
@@ -54,6 +54,13 @@ mounted = click.option(
     multiple=True,
     metavar="PATH",
     help="The mount at PATH is your own, though the image declares a volume there. What the image has there stays.",
+)
+accept_change = click.option(
+    "--accept-change",
+    "accepted_changes",
+    multiple=True,
+    metavar="PATTERN",
+    help="Export these paths as the test left them: files that stay and that it changed, or removed (e.g. /srv/db/**).",
 )
 also = click.option(
     "--also", multiple=True, metavar="COMMAND", help="Run this command line, too, as a check; may be given again."
@@ -117,6 +124,11 @@ def session(
         volumes=() if image is None else tuple(seen_from(base, os.fsencode(each)) for each in image.volumes),
         mounted=tuple(seen_from(base, os.fsencode(each)) for each in mounted),
     )
+
+
+def accepted(patterns: tuple[str, ...]) -> Callable[[bytes], int | None]:
+    """A test for paths that --accept-change names. Raises UsageError for what is not a pattern of absolute paths."""
+    return matcher([path_pattern("--accept-change", text) for text in patterns])
 
 
 def read_image(path: str | None) -> ImageConfig | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 
@@ -36,7 +37,7 @@ PROOFS = ("masked", "in-place", "none")
 
 @click.command()
 @options.together(options.scope, options.profile, options.level, options.user, wishes)
-@options.together(options.backend, options.also)
+@options.together(options.backend, options.also, options.mounted)
 @layout_options
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go."
@@ -50,8 +51,8 @@ PROOFS = ("masked", "in-place", "none")
     help="How to prove it: make dropped files look gone, or remove them from this very image.",
 )
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export (in a stage of a build).")
-@click.option("--force", is_flag=True, help="With --verify in-place: also on / outside a container.")
-@options.together(options.strip, options.accept, options.quiet, options.as_json, options.command)
+@click.option("--force", is_flag=True, help="Also on / outside a container: this machine is meant.")
+@options.together(options.strip, options.accept, options.accept_change, options.quiet, options.as_json, options.command)
 def run(
     scopes: tuple[str, ...],
     profile: str | None,
@@ -60,6 +61,7 @@ def run(
     wished: Rules,
     backend: str,
     also: tuple[str, ...],
+    mounted: tuple[str, ...],
     image: ImageConfig | None,
     layout: Layout | None,
     out: str,
@@ -68,15 +70,20 @@ def run(
     force: bool,
     strip: str,
     accepted: tuple[str, ...],
+    accepted_changes: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     command: tuple[str, ...],
 ) -> int:
     """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
 
+    A file that stays and that the test changed or removed is not exported: see --accept-change, and changed.txt.
+
     Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
     in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
+    if not force:
+        _require_container(scopes)
     chosen = options.chosen_profile(profile, bool(command or also), user)
     steps = options.steps(chosen, command, also)
     folder = os.fsencode(os.path.abspath(out))
@@ -88,12 +95,10 @@ def run(
         wished=wished,
         outputs=(folder,) if layout is None else (folder, layout.folder),
         image=image,
+        mounted=mounted,
     )
-    if proof == "in-place" and session.scopes == (b"/",) and not force:
-        _require_container()
-    target = _target(folder, layout, strip, proof, no_export=no_export)
-    make_folder(folder)
-    options.require_writable(os.path.join(out, "trace.json"))
+    target = _target(folder, layout, strip, accepted_changes, proof, no_export=no_export)
+    _prepare(folder)
     require_place(layout, quiet=quiet)
     console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
     whole = pipeline.run(
@@ -110,18 +115,29 @@ def run(
     return 0 if whole.verification is None or whole.verification.passed else 1
 
 
-def _require_container() -> None:
-    if not in_container():
+def _require_container(scopes: tuple[str, ...]) -> None:
+    is_whole = not scopes or any(os.path.realpath(each) == "/" for each in scopes)
+    if is_whole and not in_container():
         raise RefusedError(
-            "--verify in-place on / outside a container would remove files of this machine",
-            "run it in a container of the image, name a folder with --scope, or insist with --force",
+            "this is not a container: `run` on / would trace and export this machine",
+            "slim an image with `slimagent image IMAGE -- TEST`, name a directory with --scope, or insist with --force",
         )
 
 
-def _target(folder: bytes, layout: Layout | None, strip: str, proof: str, *, no_export: bool) -> pipeline.Target:
+def _prepare(folder: bytes) -> None:
+    """Make the output directory, and take away what is only written if there is something to say."""
+    make_folder(folder)
+    options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, pipeline.CHANGED.encode()))
+
+
+def _target(
+    folder: bytes, layout: Layout | None, strip: str, accepted: tuple[str, ...], proof: str, *, no_export: bool
+) -> pipeline.Target:
     if not no_export:
         tar = os.path.join(folder, b"rootfs.tar") if layout is None else None
-        return pipeline.Target(tar=tar, oci=layout, strip=strip)
+        return pipeline.Target(tar=tar, oci=layout, strip=strip, accepted=options.accepted(accepted))
     if proof != "in-place" or layout is not None:
         raise UsageError("--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`")
     return pipeline.Target(in_place=True, journal=os.path.join(folder, b"plan.json.journal"), strip=strip)

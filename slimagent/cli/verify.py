@@ -9,9 +9,9 @@ import click
 from slimagent import documents, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
-from slimagent.cli.evidence import evidence_options
-from slimagent.exercise import Start
+from slimagent.errors import RefusedError
 from slimagent.files import digest, read, write
+from slimagent.proof import verify as verify_slim
 from slimagent.report.text import verification_summary
 from slimagent.step_logs import StepLogs
 
@@ -46,12 +46,19 @@ def verify(
     data = read(plan)
     made = documents.decode_plan(data, plan)
     baseline = documents.decode_trace(read(trace), trace)
+    if baseline.before not in made.fingerprints:
+        raise RefusedError(
+            f"{trace} is of another image than {plan}: its fingerprint is {baseline.before[:12]}, "
+            f"not {made.fingerprints[0][:12]}",
+            "name the trace that the plan was made from",
+        )
     chosen = options.chosen_profile(profile, bool(command or also), user)
     session = options.session(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
+    session = pipeline.seen_as(session, made)
     steps = options.steps(chosen, command, also, logs=logs, start=start)
-    result = pipeline.verify(
+    result = verify_slim(
         session,
         steps,
         made,

@@ -85,7 +85,10 @@ def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         wished = Rules(
-            keep=tuple(KeepRule(pattern=_path(text), why="asked for with --keep", follow=True) for text in keep),
+            keep=tuple(
+                KeepRule(pattern=path_pattern("--keep", text), why="asked for with --keep", follow=True)
+                for text in keep
+            ),
             packages=tuple(
                 PackageRule(pattern=_package(text), why="asked for with --keep-package") for text in keep_packages
             ),
@@ -136,14 +139,15 @@ def starts(image: ImageConfig) -> tuple[StartRule, ...]:
     return tuple(StartRule(command=command, why=why, cwd=cwd) for command, why in commands if command)
 
 
-def _path(text: str) -> str:
+def path_pattern(option: str, text: str) -> str:
+    """The value of an option that takes a pattern. Raises UsageError if it is not one of absolute paths."""
     try:
         from_text(text)
         pattern(text)
     except ValueError as error:
-        raise UsageError(f"--keep {text}: {error}", "patterns are paths with *, ** and ?") from None
+        raise UsageError(f"{option} {text}: {error}", "patterns are paths with *, ** and ?") from None
     if not text.startswith("/"):
-        raise UsageError(f"--keep {text}: not an absolute path", "patterns start with /, as /opt/x/**")
+        raise UsageError(f"{option} {text}: not an absolute path", "patterns start with /, as /opt/x/**")
     return text
 
 

@@ -61,7 +61,7 @@ def lasting(inventory: Inventory, hidden: Collection[bytes] = ()) -> Iterator[in
     """
     out = inventory.mount_points.union(hidden)
     whole = inventory.scopes == (b"/",)
-    volatile = tuple(path for path in VOLATILE if not within_any_scope(inventory.scopes, path))
+    volatile = changing(inventory.scopes)
     skipped = b""
     for at, path in enumerate(inventory.paths):
         if skipped and within(path, skipped):
@@ -76,6 +76,11 @@ def lasting(inventory: Inventory, hidden: Collection[bytes] = ()) -> Iterator[in
         elif path in out:
             continue
         yield at
+
+
+def changing(scopes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The places that a running container fills and empties, without those that somebody asked for as a scope."""
+    return tuple(path for path in VOLATILE if not within_any_scope(scopes, path))
 
 
 def within_any_scope(scopes: tuple[bytes, ...], folder: bytes) -> bool:

@@ -18,6 +18,7 @@ from slimagent.plan.evidence import (
     created,
     is_compiling,
     keep_accessed,
+    keep_changed,
     keep_hidden,
     keep_missed,
     keep_packages,
@@ -45,9 +46,11 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     keeper = Keeper(evidence.inventory, owners)
     compiling = is_compiling(evidence)
     levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
-    _drop_created(keeper, created(evidence.trace))
+    if evidence.fingerprint in evidence.trace.afters:  # else this is the image as it was: nothing in it is the run's
+        _drop_created(keeper, created(evidence.trace))
     keep_accessed(keeper, evidence.trace.accesses)
     keep_hidden(keeper, evidence.trace.mounts)
+    keep_changed(keeper, evidence.trace)
     keep_missed(keeper, evidence.missed)
     bound = keep_ruled(keeper, evidence.rules.keep)
     keep_start(keeper, evidence)

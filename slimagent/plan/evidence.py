@@ -108,9 +108,28 @@ def keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
         if first is None or mount in inventory.mount_points:
             continue
         for at in _below(inventory, first):
-            keeper.settle(at, reason)
-            if not keeper.is_folder(at) and not keeper.owners.weak[at]:
-                keeper.need_owners(at, Grade.USED, reason)
+            _keep_used(keeper, at, reason)
+
+
+def keep_changed(keeper: Keeper, trace: Trace) -> None:
+    """Keep the files that the run modified or removed, and the packages that they belong to.
+
+    A trace that sees lookups has each as an access: removing a file looks its name up. Any other may lack it.
+    """
+    if BlindSpot.LOOKUPS not in trace.blind_spots:
+        return
+    for change in trace.changes:
+        at = keeper.inventory.index.get(change.path)
+        if at is None or change.kind is ChangeKind.CREATED or keeper.is_folder(at):
+            continue
+        _keep_used(keeper, at, Reason(verdict=_KEEP, kind="changed", detail=change.kind.value))
+
+
+def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
+    """Keep an entry as one that was used. What only says who a package is, is no use of it."""
+    keeper.settle(at, reason)
+    if not keeper.is_folder(at) and not keeper.owners.weak[at]:
+        keeper.need_owners(at, Grade.USED, reason)
 
 
 def _below(inventory: Inventory, first: int) -> Iterator[int]:

@@ -14,6 +14,7 @@ _SENTENCES = {
     "opened": "opened{steps}",
     "listed": "listed{steps}",
     "looked-up": "looked up{steps}, never opened",
+    "changed": "the traced run found it and {detail} it",
     "hidden": "a mount hid it during the trace, so nobody knows what needs it",
     "missed": "a slim image without it looked for it in vain: {detail}",
     "link-on-the-way": "a symbolic link on the way to what was asked for{steps}{link}",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.model import Missed, Plan, Verdict
-from slimagent.paths import Resolver
+from slimagent.paths import Resolver, within_any
 from slimagent.results import CheckResult, Comparison, Item, Outcome, Standing
 from slimagent.traces import Loss
 
@@ -86,6 +86,22 @@ def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozense
         if reason.verdict is Verdict.DROP and reason.kind != "created" and reason.kind not in without
     )
     return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
+
+
+def lacking(plan: Plan, outside: Collection[bytes], is_there: Callable[[bytes], bool]) -> tuple[tuple[bytes, ...], int]:
+    """The files that the plan keeps and that are not there, and how many were looked for.
+
+    Those are regular files with something in them that neither the traced run nor the plan changes: every image that
+    the plan fits, and every slim image made from it, has them. What lies in `outside` is not looked for.
+    """
+    keeps = [reason.verdict is Verdict.KEEP for reason in plan.reasons]
+    changed = {*(change.path for change in plan.changes), *(edit.path for edit in plan.edits)}
+    lasting = [
+        entry.path
+        for entry in plan.entries
+        if keeps[entry.reason] and entry.size and entry.path not in changed and not within_any(entry.path, outside)
+    ]
+    return tuple(path for path in lasting if not is_there(path)), len(lasting)
 
 
 def mask(dropped: frozenset[bytes], link: Callable[[bytes], bytes | None]) -> Callable[[bytes], bool]:
