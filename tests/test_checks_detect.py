@@ -22,7 +22,7 @@ def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefixes, "DATA", ())
     for name in ("_R_LIBRARIES", "_GPU_DEVICES", "_GPU_FOLDERS", "_NOTEBOOK_PLACES"):
         monkeypatch.setattr(detect, name, ())
-    monkeypatch.setattr(detect, "_RSERVER", "/no/rserver")
+    monkeypatch.setattr(detect, "RSTUDIO_FOLDERS", ())
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_servers_and_languages_bring_their_profiles(tmp_path: Path, monkeypatch:
         program(tmp_path / "bin" / name)
     (tmp_path / "library" / "stats").mkdir(parents=True)
     monkeypatch.setattr(detect, "_R_LIBRARIES", (str(tmp_path / "library"),))
-    monkeypatch.setattr(detect, "_RSERVER", str(program(tmp_path / "rstudio" / "rserver")))
+    monkeypatch.setattr(detect, "RSTUDIO_FOLDERS", ("/none", str(program(tmp_path / "rstudio" / "rserver").parent)))
     assert found(tmp_path / "bin", CODE_EXTENSIONSDIR="/opt/ext") == {
         "r": f"{tmp_path}/bin/Rscript (1 packages)",
         "rstudio": f"{tmp_path}/rstudio/rserver",

@@ -1,6 +1,7 @@
 """Kind `rstudio`, with a stand-in for RStudio Server that behaves, and with one fault planted at a time.
 
-The real server is in no package registry: what is tested here is the check, not what its protocol is taken for.
+The real server is in no package registry: what is tested here is the check, not what its protocol is taken for. The
+stand-in does what the real rserver was seen to do, also where that is awkward.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pytest
@@ -29,6 +32,7 @@ from slimagent.checks.rstudio import server as rstudio_server
 from slimagent.checks.rstudio import tools as rstudio_tools
 from slimagent.checks.rstudio.page import permutations, references
 from slimagent.checks.rstudio.rpc import Browser, CallError, Session, png_fault
+from slimagent.model import User
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp import Seccomp
@@ -90,11 +94,52 @@ def anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rstudio_tools, "locate", lambda name, folders, env: "")
 
 
-def check(place: Place, studio: Path, fault: str = "", seconds: float = 60, **parameters: Parameter) -> CheckResult:
+@pytest.fixture(autouse=True)
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What of the image a server can reach; afterwards nothing is there that was not there before.
+
+    That is the home of the password database and of the environment, the cache and the settings that variables name,
+    and the directories that old versions have in /tmp.
+    """
+    top = tmp_path / "image"
+    for name in ("home", "cache", "config"):
+        (top / name).mkdir(parents=True)
+    monkeypatch.setattr(rstudio_server, "_FIXED", (str(top / "fixed"), str(top / "gone")))
+    names = {"STAND_IN_HOME": "home", "HOME": "home", "STAND_IN_FIXED": "fixed"}
+    names |= {"XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"}
+    for variable, name in names.items():
+        monkeypatch.setenv(variable, str(top / name))
+    (tmp_path / "notes").touch()
+    (tmp_path / "notes").chmod(0o666)
+    monkeypatch.setenv("STAND_IN_NOTES", str(tmp_path / "notes"))
+    for variable in ("RSTUDIO_CONFIG_HOME", "RSTUDIO_CACHE_HOME", "RSTUDIO_CONFIG_DIR", "XDG_CONFIG_DIRS"):
+        monkeypatch.delenv(variable, raising=False)
+    before = contents(top)
+    yield top
+    assert contents(top) == before
+
+
+def contents(top: Path) -> set[str]:
+    return {str(each.relative_to(top)) for each in top.rglob("*")}
+
+
+def sessions(image: Path) -> list[dict[str, str]]:
+    """The environments of the sessions that were started."""
+    return [json.loads(line) for line in (image.parent / "notes").read_text().splitlines()]
+
+
+def check(
+    place: Place,
+    studio: Path,
+    fault: str = "",
+    seconds: float = 60,
+    env: Mapping[str, str] = MappingProxyType({}),
+    **parameters: Parameter,
+) -> CheckResult:
     """Check the stand-in with that fault."""
     parameters = {"rserver": str(studio / "bin" / "rserver"), **parameters}
     spec = CheckSpec(kind="rstudio", name="it", seconds=seconds, parameters=parameters)
-    return checks.run(spec, place.context(STAND_IN_FAULT=fault))
+    return checks.run(spec, place.context(STAND_IN_FAULT=fault, **env))
 
 
 def outcomes(result: CheckResult) -> list[str]:
@@ -106,19 +151,91 @@ def failing(result: CheckResult) -> dict[str, str]:
     return {each.name: each.detail for each in result.items if each.outcome is Outcome.FAILED}
 
 
-def test_a_server_that_behaves_passes_item_by_item(place: Place, studio: Path) -> None:
+def test_a_server_that_behaves_passes_item_by_item(place: Place, studio: Path, image: Path) -> None:
     """All of it: sign-in, files, a session that calculates and draws and ends, Quarto, pandoc; nothing is left."""
     result = check(place, studio)
     assert (result.outcome, outcomes(result)) == (Outcome.PASSED, [f"{name} passed" for name in NAMES])
     assert item(result, "session").detail == "RStudio 2026.05.0, R 4.5.2"
     assert item(result, "quarto").detail == f"{studio}/bin/quarto/bin/quarto 1.6.42"
+    (session,) = sessions(image)
+    assert {os.path.dirname(os.path.dirname(session[name])) for name in ("HOME", "TMPDIR")} == {str(place.temporary)}
+    assert "XDG_CACHE_HOME" not in session  # the stand-in hands on no more than the real one does
 
 
-@pytest.mark.parametrize("version", ["old", "more", "async", "slow", "no-r"])
-def test_other_versions_pass_too(place: Place, studio: Path, version: str) -> None:
-    """Fewer options and no sign-in; more options; calls completed by an event; a session that rserver gave up once."""
+@pytest.mark.parametrize("version", ["old", "more", "async", "slow", "no-r", "prefix", "warns"])
+def test_other_versions_pass_too(place: Place, studio: Path, image: Path, version: str) -> None:
+    """Fewer options and no sign-in; more options; calls completed by an event; a session that comes up later than the
+    server waits by itself; a path for a proxy in rserver.conf; warnings of R's at each line. One session is started.
+    """
     result = check(place, studio, version)
     assert (result.outcome, outcomes(result)) == (Outcome.PASSED, [f"{name} passed" for name in NAMES])
+    assert len(sessions(image)) == 1
+
+
+def test_settings_of_the_image_are_used(place: Place, studio: Path, image: Path) -> None:
+    """Where variables say; those of no image are in the place, and so is every home."""
+    assert check(place, studio).outcome is Outcome.PASSED
+    (image / "config/rstudio").mkdir()
+    assert check(place, studio).outcome is Outcome.PASSED
+    assert check(place, studio, env={"RSTUDIO_CONFIG_HOME": str(image / "none")}).outcome is Outcome.PASSED
+    where = [each.get("RSTUDIO_CONFIG_HOME", "").startswith(str(place.temporary)) for each in sessions(image)]
+    assert where == [True, False, True]
+    (image / "config/rstudio").rmdir()
+
+
+def test_the_session_that_rserver_conf_names_is_started(place: Place, studio: Path, image: Path) -> None:
+    """An administrator's wrapper of rsession, relative to rserver as rserver itself takes it, or absolute."""
+    (studio / "conf").mkdir()
+    (studio / "bin/theirs").mkdir()
+    (studio / "bin/rsession").rename(studio / "bin/theirs/rsession")
+    script(studio / "bin/our own.sh", f'#!/bin/sh\nOURS=1 exec "{studio}/bin/theirs/rsession" "$@"\n')
+    for path in ("our own.sh", f"{studio}/bin/our own.sh # as our manual says"):
+        (studio / "conf/rserver.conf").write_text(f"# rsession-path=no\nwww-port=1\n rsession-path = {path}\n")
+        env = {"RSTUDIO_CONFIG_DIR": str(studio / "conf")}
+        assert check(place, studio, env=env).outcome is Outcome.PASSED
+    assert [each["OURS"] for each in sessions(image)] == ["1", "1"]
+
+
+def test_what_was_in_a_fixed_place_before_stays(place: Place, studio: Path, image: Path) -> None:
+    """The key of a server that the image's maker ran is not ours to remove."""
+    (image / "fixed").mkdir()
+    (image / "fixed/session-rpc-key").write_text("theirs")
+    assert check(place, studio, "old").outcome is Outcome.PASSED
+    assert (image / "fixed/session-rpc-key").read_text() == "theirs"
+    shutil.rmtree(image / "fixed")
+
+
+def test_a_user_below_the_minimum_has_a_session(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image whose user is a system account; a server that knows no such option refuses it, in its own words."""
+    assert failing(check(place, studio)) == {}
+    monkeypatch.setattr(rstudio_server, "_options", without("auth-minimum-user-id"))
+    monkeypatch.setattr(rstudio_server, "SESSION_SECONDS", 2)
+    refused = "which is lower than the minimum user id (1000)"
+    result = check(place, studio)
+    if os.geteuid() < 1000:
+        assert failing(result) == {"session": "client_init: jsonrpc error 1 (Unable to connect to service)"}
+        assert refused in result.detail
+
+
+def without(name: str) -> Callable[[rstudio_server.Place, int, frozenset[str]], list[str]]:
+    """The options of the check, for a server that does not know one."""
+    options = rstudio_server._options
+
+    def known(place: rstudio_server.Place, port: int, known: frozenset[str]) -> list[str]:
+        return options(place, port, known - {name})
+
+    return known
+
+
+def test_a_place_where_nothing_can_be_executed_is_told(
+    place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/tmp is mounted noexec by some: no session could be started from there."""
+    status = os.statvfs(place.temporary)
+    flags = (*tuple(status)[:8], os.ST_NOEXEC, *tuple(status)[9:])
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(flags))
+    expected = f"{place.temporary} is mounted noexec, and a session is started from there: set TMPDIR to another"
+    assert failing(check(place, studio)) == {"start": expected}
 
 
 @pytest.mark.parametrize("fault", ["daemon", "daemon stays"])
@@ -156,10 +273,8 @@ def test_root_is_skipped(place: Place, studio: Path, monkeypatch: pytest.MonkeyP
     assert result.detail == "RStudio has no sessions for root: run this check as an ordinary user"
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
-def test_it_runs_as_the_user(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Server and session run as the image's user, in a place that is this user's own."""
-    monkeypatch.setattr(rstudio, "number", rstudio_server.number)
+def open_to_all(studio: Path) -> None:
+    """Have another user run the stand-in."""
     python = "/usr/bin/python3"
     if subprocess.call([python, "-c", "import ssl"], user=65534) != 0:
         pytest.skip(f"{python} cannot be run by another user here")
@@ -168,6 +283,13 @@ def test_it_runs_as_the_user(place: Place, studio: Path, monkeypatch: pytest.Mon
     for folder in (studio, *studio.parents):
         if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_", "rstudio-")):
             folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
+def test_it_runs_as_the_user(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Server and session run as the image's user, in a place that is this user's own."""
+    monkeypatch.setattr(rstudio, "number", rstudio_server.number)
+    open_to_all(studio)
     spec = CheckSpec(kind="rstudio", name="it", parameters={"rserver": str(studio / "bin" / "rserver")})
     result = checks.run(spec, place.context(NOBODY))
     assert (result.outcome, outcomes(result)) == (Outcome.PASSED, [f"{name} passed" for name in NAMES])
@@ -184,9 +306,9 @@ def test_rserver_is_found_where_the_proxy_finds_it(place: Place, studio: Path, m
 
 STARTS = [
     (
-        "unreadable-key",
-        "the server ended: exit status 1: 2026-11-23T10:00:00Z [rserver] ERROR system error 13 (Permission denied) "
-        "[path: /var/lib/rstudio-server/session-rpc-key]; LOGGED FROM: ServerMain.cpp",
+        "bad-conf",
+        "rserver --help: exit status 1: 2026-11-23T10:00:00Z [rserver] ERROR unrecognised option 'no-such-option' "
+        "[config-file: /etc/rstudio/rserver.conf]; LOGGED FROM: ServerMain.cpp",
     ),
     ("failing-help", "rserver --help: exit status 127"),
     ("no-port", "rserver --help does not name --www-port"),
@@ -216,15 +338,32 @@ def test_a_port_in_use_is_named(place: Place, studio: Path, monkeypatch: pytest.
         assert "Address already in use" in failing(check(place, studio))["start"]
 
 
-def test_a_key_file_of_somebody_else_is_named(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rserver refuses for its owner or mode is in the reason."""
+@pytest.mark.parametrize("content", ["", "their key"])
+def test_a_key_file_that_is_there_is_read(
+    place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """Whoever may read it; an empty one is refused, and the reason is rserver's."""
 
     def occupied(context: checks.Context, folder: str) -> rstudio_server.Place:
-        Path(folder, "secure-cookie-key").touch(0o644)
+        Path(folder, "secure-cookie-key").write_text(content)
         return rstudio_server.prepare(context, folder)
 
     monkeypatch.setattr(rstudio, "prepare", occupied)
-    assert re.search(r"File exists\) \[path: \S+/secure-cookie-key\]", failing(check(place, studio))["start"])
+    found = failing(check(place, studio))
+    why = r".*system error 2 \(No such file or directory\) \[path: \S+/secure-cookie-key\].*"
+    assert found == {} if content else re.fullmatch(why, found["start"])
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
+def test_a_user_without_an_account_is_told_so(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that the password database does not have: no version since 1.4 starts, and says little of why."""
+    monkeypatch.setattr(rstudio, "number", rstudio_server.number)
+    open_to_all(studio)
+    nobody = User(name="12345", uid=12345, gid=12345, groups=(12345,), home="/nonexistent")
+    spec = CheckSpec(kind="rstudio", name="it", parameters={"rserver": str(studio / "bin" / "rserver")})
+    found = failing(checks.run(spec, place.context(nobody)))
+    assert "Could not find details for server user '12345'" in found["start"]
+    assert found["start"].endswith("; user 12345 has no account, which rserver needs: add one to /etc/passwd")
 
 
 def test_deleted_files_are_named(place: Place, studio: Path) -> None:
@@ -253,7 +392,11 @@ def test_a_page_that_is_not_rstudios_is_told(place: Place, studio: Path) -> None
 
 SESSIONS = [
     ("http-500", "POST /rpc/client_init: 500 Internal Server Error"),
-    ("json-error", "client_init: Error occurred while executing method: No such file or directory (code 100)"),
+    (
+        "json-error",
+        "client_init: jsonrpc error 100 (Error occurred while executing method): No such file or directory",
+    ),
+    ("json-error old", "client_init: Error occurred while executing method: No such file or directory (code 100)"),
     ("string-error", "client_init: no"),
     ("deep", "POST /rpc/client_init: the answer is no JSON"),
     ("list", "client_init: the answer is no object"),
@@ -269,14 +412,19 @@ def test_a_session_that_is_refused_is_told(place: Place, studio: Path, fault: st
     assert [item(result, name).outcome.value for name in ("evaluate", "plot", "quit")] == ["skipped"] * 3
 
 
-def test_a_session_that_does_not_start_is_told(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """rserver is asked again until the limit; the detail has what rsession wrote into its own log."""
-    monkeypatch.setattr(rstudio, "_SESSION", 2.2)
-    result = check(place, studio, "no-session")
-    assert failing(result) == {"session": "client_init: Unable to connect to service (code 1)"}
+@pytest.mark.parametrize("version", ["", " old"])
+def test_a_session_that_does_not_start_is_told(
+    place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """rserver gives it up first; the detail has what rsession wrote, into the server's output or its own log."""
+    monkeypatch.setattr(rstudio_server, "SESSION_SECONDS", 2)
+    result = check(place, studio, f"no-session{version}")
+    message = "Unable to connect to service"
+    told = f"{message} (code 1)" if version else f"jsonrpc error 1 ({message})"
+    assert failing(result) == {"session": f"client_init: {told}"}
     assert "[path: /usr/lib/R/lib/libR.so]" in result.detail
     (studio / "bin" / "rsession").unlink()
-    assert "session" in failing(check(place, studio, "no-session"))
+    assert "session" in failing(check(place, studio, f"no-session{version}"))
 
 
 def test_a_session_that_hangs_is_given_up(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +441,8 @@ CONSOLES = [
         "broken-r",
         {
             "evaluate": "6*7: Error in loadNamespace(x) : there is no package called \u2018graphics\u2019",
-            "plot": "plot(1:3): Error in loadNamespace(x) : there is no package called \u2018graphics\u2019",
+            "plot": "plot(1:3): no plot after 2 s; until then: Error in loadNamespace(x) : there is no package called "
+            "\u2018graphics\u2019",
         },
     ),
     ("no-plot", {"plot": "plot(1:3): no plot after 2 s"}),
@@ -452,7 +601,8 @@ def test_no_answer_breaks_the_session(answers: list[Any], method: str) -> None:
     Scripted.answers = deque(json.loads(json.dumps(answers)))
     session = Session(Browser(Scripted(port=1), CookieJar()), ("me", ""), "")
     try:
-        assert isinstance(getattr(session, method)("6*7", 0.02), str)
+        found = session.plot("6*7", 0.02) if method == "plot" else session.evaluate("6*7", "42", 0.02)
+        assert found is None or found.startswith("/graphics/")
     except CallError as error:
         assert str(error).isprintable()
 

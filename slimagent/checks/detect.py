@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from slimagent.checks.python.prefixes import SITES, Environment, environments, first_on_path, is_bare
+from slimagent.checks.rstudio.server import FOLDERS as RSTUDIO_FOLDERS
 from slimagent.rules import CheckSpec
 
 _METADATA = (".dist-info", ".egg-info")
@@ -23,7 +24,6 @@ _R_LIBRARIES = (
     "/usr/lib/R/library",
     "/usr/local/lib/R/library",
 )
-_RSERVER = "/usr/lib/rstudio-server/bin/rserver"
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _GPU_FOLDERS = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
 _GPU_PACKAGES = ("nvidia", "cupy", "cudf", "jax_cuda12_plugin", "jax_cuda13_plugin", "triton", "pycuda")
@@ -135,7 +135,7 @@ def _r(path: str) -> str:
 
 
 def _rstudio(path: str) -> str:
-    return shutil.which("rserver", path=path) or shutil.which(_RSERVER) or ""
+    return shutil.which("rserver", path=os.pathsep.join((path, *RSTUDIO_FOLDERS))) or ""
 
 
 def _code_server(path: str, env: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """RStudio Server spoken to as a browser does; all that is known of its protocol is here.
 
-Read in github.com/rstudio/rstudio (cpp is src/cpp, gwt is src/gwt/src/org/rstudio), versions 0.9 to 2026.05:
+Read in github.com/rstudio/rstudio (cpp is src/cpp, gwt is src/gwt/src/org/rstudio), versions 0.9 to 2026.08:
 
 - Sign-in: with `--auth-none` the page comes at once, or (1.4 and later) after /auth-sign-in, which sets cookies and
   sends back (cpp/server/ServerPAMAuth.cpp, cpp/server/auth/ServerAuthCommon.cpp). Every call needs these cookies.
@@ -21,6 +21,7 @@ Read in github.com/rstudio/rstudio (cpp is src/cpp, gwt is src/gwt/src/org/rstud
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections import deque
@@ -36,22 +37,22 @@ from slimagent.checks.loopback import HOST, Client, RequestError
 # rserver shows its page to browsers that it knows (cpp/server/ServerBrowser.cpp), where --www-verify-user-agent is not.
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 _TOKENS = {"rs-csrf-token": "X-RS-CSRF-Token", "csrf-token": "X-CSRF-Token"}  # cookie: header; 2021.09 on, before
-_CONNECTION_ERROR = 1  # rserver waited --rsession-proxy-max-wait-secs (10) for rsession: cpp/core/json/JsonRpc.hpp
-_AGAIN = 0.5  # seconds
 _IDLE = 0.05  # seconds between two questions to a server that has nothing new, and should not have answered
 _MOST_EVENTS = 10_000  # kept for later
 _LONGEST = 1 << 16  # characters of a console's output that are kept
 _WIDTH = 400  # characters of them in a detail
+# Since 2025.05 an error, a warning and a message are marked (cpp/core/include/core/AnsiEscapes.hpp); R's own packages
+# colour what they write.
+_MARKS = re.compile(r"\x1b(?:[GH]\d;|[gh]|\[[\d;]*m)")
 _PNG = b"\x89PNG\r\n\x1a\n"  # https://www.w3.org/TR/png-3/#5PNG-file-signature
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk: no data, its name, the sum of that
 
 
 class CallError(Exception):
-    """A call that was answered by an error, or by nothing that the protocol knows. `code` is the error's, or None."""
+    """A call that was answered by an error, or by nothing that the protocol knows."""
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(_line(message))
-        self.code = code
 
 
 class Event(NamedTuple):
@@ -125,7 +126,8 @@ def _raise_error(method: str, answer: dict[str, Any]) -> None:
     parts = [error.get("message"), inner.get("message") if isinstance(inner, dict) else inner]
     code = error.get("code")
     told = ": ".join(str(part)[:_WIDTH] for part in parts if part) or "an error without a message"
-    raise CallError(f"{method}: {told} (code {code})", code if isinstance(code, int) else None)
+    # A real one says it itself: jsonrpc error 1 (Unable to connect to service).
+    raise CallError(f"{method}: {told}" if f"error {code} " in told else f"{method}: {told} (code {code})")
 
 
 @dataclass(slots=True)
@@ -138,8 +140,11 @@ class Session:
     _seen: int = -1
     _kept: deque[Event] = field(default_factory=deque)
 
-    def evaluate(self, code: str, seconds: float) -> str:
-        """What R prints for `code` until it prompts again. Raises CallError for an error of R's, or no end in time."""
+    def evaluate(self, code: str, expected: str, seconds: float) -> None:
+        """Have R evaluate `code`. Raises CallError if it does not print `expected` before it prompts again.
+
+        What R writes to standard error is not a failure: a warning comes that way too. It explains one.
+        """
         text, wrong = "", ""
         for event in self._console(code, seconds):
             if event.kind == "console_output":
@@ -147,9 +152,9 @@ class Session:
             elif event.kind == "console_error":
                 wrong = (wrong + _text(event.data))[-_LONGEST:]
             elif event.kind == "console_prompt":
-                if wrong:
-                    raise CallError(f"{code}: {_line(wrong)}")
-                return text
+                if expected in text:
+                    return
+                raise CallError(f"{code}: {_line(wrong)}" if wrong else f"{code} prints {text.strip()[:100]!r}")
         raise CallError(f"{code}: no end after {seconds:g} s{_so_far(wrong or text)}")
 
     def plot(self, code: str, seconds: float) -> str:
@@ -158,13 +163,11 @@ class Session:
         for event in self._console(code, seconds):
             if event.kind == "console_error":
                 wrong = (wrong + _text(event.data))[-_LONGEST:]
-            elif event.kind == "console_prompt" and wrong:
-                break
             elif event.kind == "plots_state_changed":
                 name = event.data.get("filename") if isinstance(event.data, dict) else None
                 if isinstance(name, str) and name not in ("", "empty.png"):
                     return f"/graphics/{quote(name, safe='')}"
-        raise CallError(f"{code}: {_line(wrong)}" if wrong else f"{code}: no plot after {seconds:g} s")
+        raise CallError(f"{code}: no plot after {seconds:g} s{_so_far(wrong)}")
 
     def quit(self, seconds: float) -> None:
         """Have the session end. It may not live to complete what it only acknowledged: see whether its process ends."""
@@ -229,23 +232,11 @@ class Session:
 
 
 def client_init(browser: Browser, seconds: float) -> Session:
-    """Have an rsession started. Raises RequestError, and CallError if none comes up in that time."""
-    deadline = time.monotonic() + seconds
-    refused: CallError | None = None
-    while True:
-        try:
-            answer = browser.call("/rpc/client_init", [browser.client.root], deadline - time.monotonic())
-        except CallError as error:
-            if error.code != _CONNECTION_ERROR or deadline - time.monotonic() < _AGAIN:
-                raise
-            refused = error
-            time.sleep(_AGAIN)
-        except RequestError:
-            if refused is not None:  # that says more than that the time is over now
-                raise refused from None
-            raise
-        else:
-            break
+    """Have an rsession started. Raises RequestError, and CallError if none comes up in that time.
+
+    It is asked for once: until 2026.07 rserver starts a second rsession if it is asked again.
+    """
+    answer = browser.call("/rpc/client_init", [browser.client.root], seconds)
     info = answer.get("result")
     if not isinstance(info, dict) or not isinstance(info.get("clientId"), str) or not info["clientId"]:
         raise CallError("client_init: the answer has no clientId")
@@ -260,9 +251,9 @@ def _versions(info: dict[str, Any]) -> str:
 
 
 def _text(data: Any) -> str:
-    """The text of a console's event; before 0.98 it was the data itself."""
+    """The text of a console's event, without marks and colours; before 0.98 it was the data itself."""
     text = data.get("text") if isinstance(data, dict) else data
-    return text if isinstance(text, str) else ""
+    return _MARKS.sub("", text) if isinstance(text, str) else ""
 
 
 def _line(text: str) -> str:

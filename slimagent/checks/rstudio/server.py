@@ -1,8 +1,9 @@
 """RStudio Server started as jupyter-rsession-proxy starts it, where nothing of it stays behind.
 
 Read in github.com/jupyterhub/jupyter-rsession-proxy (jupyter_rsession_proxy/__init__.py, 2.5.1) and in
-github.com/rstudio/rstudio (src/cpp/server/server-options.json, src/cpp/core/system/Xdg.cpp). Other than the proxy we
-listen on a port of the loopback interface, not on a socket, and at /, not at a user's URL.
+github.com/rstudio/rstudio (src/cpp/server/server-options.json, src/cpp/core/system/Xdg.cpp), and seen with the rserver
+of 2026.09's development. Other than the proxy we listen on a port of the loopback interface, not on a socket, and at /,
+not at a user's URL.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
+from slimagent.checks.leftover import text
 from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.output import last_lines
 from slimagent.checks.processes import ending, started
@@ -26,10 +29,18 @@ from slimagent.checks.server import NotReadyError, Server, serving
 from slimagent.model import User
 
 FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
+# How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and
+# after it rserver until 2026.07 forgets the rsession that it launched: the next client_init launches a second one.
+SESSION_SECONDS = 55
+# Whatever their options say, rserver 1.4 to 2022.07 has a key there, and rsession before 1.4 its sockets.
+_FIXED = ("/tmp/rstudio-server", "/tmp/rstudio-rsession")  # noqa: S108 - theirs, not ours
+_CONFIGURED = re.compile(r"^[ \t]*rsession-path[ \t]*=[ \t]*([^\s#][^#\n]*)", re.MULTILINE)
+_LARGEST_CONFIGURATION = 1 << 20
 _HELP_SECONDS = 30.0
 _HELP_MOST = 1 << 20
 _PIECE = 0.1  # seconds between two looks at how much was written
 _READY_SECONDS = 60.0
+_WRAPPER = "rsession"
 _OPTION = re.compile(r"--([a-z0-9][a-z0-9-]*)")
 _LOG_TAIL = 16 << 10
 
@@ -60,7 +71,7 @@ def number(user: User | None) -> int:
 
 
 def prepare(context: Context, folder: str) -> Place:
-    """Make a place in the folder, with a home, a data folder and a database.conf as the proxy writes it.
+    """Make a place in the directory, with a home, a data directory and a database.conf as the proxy writes it.
 
     The home is a new one, as the volume is that JupyterHub mounts; configuration outside of it is the image's own.
     """
@@ -74,17 +85,36 @@ def prepare(context: Context, folder: str) -> Place:
         "HOME": os.path.join(folder, "home"),
         "TMPDIR": os.path.join(folder, "tmp"),
         "RSTUDIO_DATA_HOME": os.path.join(folder, "rstudio"),
-        "RS_LOGGER_TYPE": "stderr",  # else the reason of a failure goes to syslog
+        "RSTUDIO_CACHE_HOME": os.path.join(folder, "cache"),  # else its key stays in the image's XDG_CACHE_HOME
+        **{f"XDG_{name}_HOME": os.path.join(folder, name.lower()) for name in ("CACHE", "DATA", "STATE")},  # Quarto's
+        "RS_LOGGER_TYPE": "stderr",  # else the reason of a failure goes to a file or to syslog
     }
+    if not _has_settings(context.env):
+        env["RSTUDIO_CONFIG_HOME"] = os.path.join(folder, "config")  # else a session makes it in XDG_CONFIG_HOME
     return Place(context=context, folder=folder, env=env)
 
 
-def _own(path: str, user: User | None, text: str = "", directory: bool = False) -> None:
+def _has_settings(env: Mapping[str, str]) -> bool:
+    """Whether the image has settings of RStudio's where its variables tell a session to look (core/system/Xdg.cpp)."""
+    general = (os.path.join(each, "rstudio") for each in env.get("XDG_CONFIG_HOME", "").split(":") if each)
+    return any(map(os.path.isdir, (env["RSTUDIO_CONFIG_HOME"],) if env.get("RSTUDIO_CONFIG_HOME") else general))
+
+
+def has_account(context: Context) -> bool:
+    """Whether the user that checks run as is in the password database. Since 1.4 rserver does not start without."""
+    try:
+        pwd.getpwuid(number(context.user))
+    except KeyError:
+        return False
+    return True
+
+
+def _own(path: str, user: User | None, content: str = "", directory: bool = False, mode: int = 0o600) -> None:
     if directory:
         os.mkdir(path, 0o700)
     else:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(content)
     if user is not None:
         os.chown(path, user.uid, user.gid)
 
@@ -106,10 +136,51 @@ def running(place: Place, rserver: str, client: Client, seconds: float) -> Itera
     """
     deadline = time.monotonic() + seconds
     known = _known_options(place, rserver, min(seconds, _HELP_SECONDS))
+    _wrap_session(place, rserver)
     argv = [rserver, *_options(place, client.port, known)]
     left = max(0.0, min(_READY_SECONDS, deadline - time.monotonic()))
-    with serving(place.context, argv, client, env=place.env, cwd=place.path("home"), ready="/", seconds=left) as server:
+    with _removing(_FIXED, number(place.context.user)), serving(
+        place.context, argv, client, env=place.env, cwd=place.path("home"), ready="/", seconds=left
+    ) as server:  # fmt: skip
         yield server
+
+
+@contextlib.contextmanager
+def _removing(paths: tuple[str, ...], owner: int) -> Iterator[None]:
+    """Remove directories of that owner that the block makes; those that were there before stay."""
+    absent = [path for path in paths if not os.path.lexists(path)]
+    try:
+        yield
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):
+                if os.lstat(path).st_uid == owner:
+                    shutil.rmtree(path, ignore_errors=True)  # refuses a link
+
+
+def _wrap_session(place: Place, rserver: str) -> None:
+    """Write the program that rserver starts in place of rsession: it sets HOME and TMPDIR and becomes rsession.
+
+    rserver builds the environment of an rsession anew, with the home of the password database and no TMPDIR
+    (core/system/PosixSystem.cpp, all versions). Raises NotReadyError where nothing can be executed in the place.
+    """
+    if os.statvfs(place.folder).f_flag & os.ST_NOEXEC:
+        folder = os.path.dirname(place.folder)
+        raise NotReadyError(f"{folder} is mounted noexec, and a session is started from there: set TMPDIR to another")
+    session = os.path.join(os.path.dirname(os.path.realpath(rserver)), _configured_session(place.env))
+    lines = (f"export {name}={shlex.quote(place.env[name])}" for name in ("HOME", "TMPDIR"))
+    content = "\n".join(("#!/bin/sh", *lines, f'exec {shlex.quote(session)} "$@"', ""))
+    _own(place.path(_WRAPPER), place.context.user, content, mode=0o700)
+
+
+def _configured_session(env: Mapping[str, str]) -> str:
+    """What the image's rserver.conf says rsession is, from the directory of rserver; by default the one beside it."""
+    only = env.get("RSTUDIO_CONFIG_DIR", "")
+    several = [os.path.join(each, "rstudio") for each in env.get("XDG_CONFIG_DIRS", "").split(":") if each]
+    files = (os.path.join(each, "rserver.conf") for each in ([only] if only else [*several, "/etc/rstudio"]))
+    file = next(filter(os.path.exists, files), "")
+    found = _CONFIGURED.search(text(os.path.realpath(file), _LARGEST_CONFIGURATION)) if file else None
+    return found[1].strip() if found else "rsession"
 
 
 def _known_options(place: Place, rserver: str, seconds: float) -> frozenset[str]:
@@ -138,6 +209,10 @@ def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
         "www-frame-origin": "same",
         "www-verify-user-agent": "0",
         "secure-cookie-key-file": place.path("secure-cookie-key"),  # not there yet: rserver makes it
+        "rsession-path": place.path(_WRAPPER),
+        "rsession-proxy-max-wait-secs": str(SESSION_SECONDS),
+        "auth-minimum-user-id": "0",  # else rsession refuses a user below UID_MIN of /etc/login.defs
+        "www-root-path": "/",  # rserver itself does not serve the prefix that rserver.conf may have for a proxy
         "server-user": place.env["USER"],
         "server-data-dir": place.path("data"),
         "server-pid-file": place.path("rserver.pid"),
@@ -149,7 +224,10 @@ def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
 
 
 def session_log(place: Place) -> str:
-    """The last lines of what rsession wrote: always into a file of its own, wherever the other logs go."""
+    """The last lines of what rsession until 2021.08 wrote: into a file of its own, wherever the other logs go.
+
+    Since 2021.09 it heeds RS_LOGGER_TYPE, and what it says is in the server's output.
+    """
     folder = place.path("rstudio/log")
     try:
         names = sorted(os.listdir(folder))
