@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
+from dataclasses import replace
 
 from slimagent.paths import to_text
-from slimagent.results import CheckResult
+from slimagent.results import CheckResult, Outcome
 from slimagent.traces import How, Trace
 
 _CAPABILITIES = "security.capability"  # capabilities(7), "File capabilities"
@@ -27,6 +28,16 @@ def advice(trace: Trace, steps: Collection[CheckResult]) -> str:
     failed = {index for index, step in enumerate(trace.steps) if step in steps}
     executed = (each for each in trace.accesses if each.how & How.EXECUTED and each.found and failed & {*each.steps})
     return without_rights([each.path for each in executed if gains_rights(each.path)])
+
+
+def advised(trace: Trace) -> tuple[CheckResult, ...]:
+    """The steps of a trace; in each that failed, the first line of its detail says what `advice` has to say of it."""
+    found = []
+    for step in trace.steps:
+        note = advice(trace, [step]) if step.outcome is Outcome.FAILED else ""
+        first, *more = step.detail.split("\n")
+        found.append(replace(step, detail="\n".join((f"{first}; {note}", *more))) if note else step)
+    return tuple(found)
 
 
 def gains_rights(program: bytes) -> bool:

@@ -67,6 +67,9 @@ def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory 
     after = inspect(session, reporter, "scan again")
     with reporter.phase("write down the trace"):
         result = recorded(watched, session, before, after)
+        advised = gained_rights.advised(result)
+        if advised != result.steps:
+            result = recorded(replace(watched, results=advised), session, before, after)
         data = documents.encode_trace(result)
     return Traced(trace=result, data=data, inventory=after, status=watched.status, interrupted=watched.interrupted)
 
@@ -325,7 +328,6 @@ def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
     failed = [step for step in traced.trace.steps if useless(step)]
     if failed and FAILED_STEP not in accepted:
         raise CheckFailedError(
-            f"a traced step failed on the full image: {failed[0].name} ({(failed[0].detail.splitlines() or [''])[0]})",
-            gained_rights.advice(traced.trace, failed)
-            or "a slim image can only be proved by steps that pass before; mend the step, then run again",
+            f"a traced step failed on the full image: {failed[0].name} ({failed[0].first_line})",
+            "a slim image can only be proved by steps that pass before; mend the step, then run again",
         )

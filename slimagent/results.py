@@ -58,6 +58,11 @@ class CheckResult:
     items: tuple[Item, ...] = ()
     snapshot: str = ""
 
+    @property
+    def first_line(self) -> str:
+        """The first line of the detail: how it ended, in a few words."""
+        return self.detail.partition("\n")[0]
+
     def has_passed(self, item: str) -> bool:
         """Whether it has an item of that name, and that passed."""
         return any(each.name == item and each.outcome is Outcome.PASSED for each in self.items)

@@ -155,7 +155,6 @@ EDGES = {
         "errors",
         "exercise",
         "files",
-        "gained_rights",
         "image.agent",
         "image.engine",
         "image.output",

@@ -6,9 +6,9 @@ import os
 
 import click
 
-from slimagent import gained_rights, pipeline
+from slimagent import pipeline
 from slimagent.cli import options
-from slimagent.cli.console import Console
+from slimagent.cli.console import Console, printable
 from slimagent.cli.evidence import evidence_options
 from slimagent.errors import UsageError
 from slimagent.exercise import Start
@@ -65,8 +65,8 @@ def trace(
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
     failed = [step for step in traced.trace.steps if step.outcome is Outcome.FAILED]
-    if note := gained_rights.advice(traced.trace, failed):
-        click.echo(f"slimagent: {note}", err=True)
+    for step in failed:
+        click.echo(f"slimagent: {step.name} failed: {printable(step.first_line)}", err=True)
     return traced.status or int(bool(failed))
 
 

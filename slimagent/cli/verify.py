@@ -9,7 +9,9 @@ import click
 from slimagent import documents, pipeline
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.evidence import evidence_options
 from slimagent.errors import RefusedError
+from slimagent.exercise import Start
 from slimagent.files import digest, read, write
 from slimagent.proof import verify as verify_slim
 from slimagent.report.text import verification_summary

@@ -112,4 +112,4 @@ def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: 
 
 
 def _first(result: CheckResult | None) -> str:
-    return "" if result is None else (result.detail.splitlines() or [result.outcome.value])[0]
+    return "" if result is None else result.first_line or result.outcome.value
