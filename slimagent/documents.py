@@ -163,6 +163,7 @@ def _put_run(run: Run) -> dict[str, Any]:
         "losses": [_put_loss(loss) for loss in run.losses],
         "volumes": put_paths(run.volumes),
         "mounts": put_paths(run.mounts),
+        "asked_ports": list(run.asked_ports),
         "steps": [_put_result(step) for step in run.steps],
     }
 
@@ -182,6 +183,7 @@ def _get_run(place: Place) -> Run:
         losses=place["losses"].each(_get_loss),
         volumes=place["volumes"].each(Place.path),
         mounts=place["mounts"].each(Place.path),
+        asked_ports=place["asked_ports"].each(Place.integer),
         steps=place["steps"].each(_get_result),
     )
 

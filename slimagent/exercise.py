@@ -15,6 +15,7 @@ from slimagent.rules import CheckSpec
 from slimagent.session import Session, environment, user_named
 from slimagent.step_logs import StepLogs
 from slimagent.trace.foreground import foreground
+from slimagent.trace.ports import AskedPorts
 from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher
 from slimagent.traces import BlindSpot, How
@@ -68,7 +69,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end."""
+    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end.
+
+    `asked_ports` are the TCP ports of this container to which something was seen to connect.
+    """
 
     results: tuple[CheckResult, ...]
     observed: Observed
@@ -76,6 +80,7 @@ class Watched:
     passed_over: tuple[tuple[str, str], ...]
     blind_spots: tuple[BlindSpot, ...]
     no_new_privileges: bool
+    asked_ports: tuple[int, ...]
     status: int
     interrupted: bool
 
@@ -144,10 +149,11 @@ def watch(
     watcher = choice.watcher(masked, folders, attach=session.attach)
     results: list[CheckResult] = []
     status, interrupted = 0, False
-    with watcher:
+    with watcher, AskedPorts() as asked:
         for spec in steps.checks:
             watcher.step(spec.name)
             results.append(check(spec, session, watcher.spawn, before, steps.logs))
+            asked.look()
             reporter.result(results[-1], earlier(spec, before))
         if steps.command:
             watcher.step(COMMAND_STEP)
@@ -157,6 +163,7 @@ def watch(
         if steps.until_signal and not interrupted:
             watcher.step(ATTACHED_STEP)
             results.append(_attend(watcher, reporter))
+        asked.look()
         observed = watcher.finish()
     return _with_start(
         steps.start,
@@ -168,6 +175,7 @@ def watch(
             passed_over=choice.passed_over,
             blind_spots=watcher.blind_spots,
             no_new_privileges=watcher.no_new_privileges,
+            asked_ports=tuple(sorted(asked.ports)),
             status=status,
             interrupted=interrupted,
         ),

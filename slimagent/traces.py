@@ -83,6 +83,7 @@ class Run:
     `profiles` are the names, or files, of the profiles it was made with. `after` is the image's fingerprint at its end.
     `volumes` are declared volumes that counted as part of the image. `mounts` are the places where something else was
     mounted: the run saw nothing of what the image has there.
+    `asked_ports` are the TCP ports to which something was seen to connect within the container.
     """
 
     identity: str
@@ -99,6 +100,7 @@ class Run:
     losses: tuple[Loss, ...]
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
+    asked_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,11 @@ class Trace:
         of two profiles that contradict each other the later one holds, and that must not depend on an identity.
         """
         return tuple(dict.fromkeys(name for names in sorted({run.profiles for run in self.runs}) for name in names))
+
+    @property
+    def asked_ports(self) -> frozenset[int]:
+        """The TCP ports to which something was seen to connect, in any run."""
+        return frozenset(port for run in self.runs for port in run.asked_ports)
 
     @property
     def volumes(self) -> tuple[bytes, ...]:

@@ -41,6 +41,7 @@ def recorded(watched: Watched, session: Session, before: Inventory, after: Inven
         losses=watched.observed.losses,
         volumes=tuple(sorted(session.volumes)),
         mounts=tuple(sorted(before.mount_points)),
+        asked_ports=watched.asked_ports,
     )
     trace = Trace(
         before=fingerprint(before, session.excluded),

@@ -48,6 +48,7 @@ EDGES = {
         "started",
         "step_logs",
         "trace.foreground",
+        "trace.ports",
         "trace.select",
         "trace.watcher",
         "traces",

@@ -60,6 +60,7 @@ RUNS = st.builds(
     losses=tuples(LOSSES),
     volumes=tuples(PATHS),
     mounts=tuples(PATHS),
+    asked_ports=tuples(st.integers(1, 65535)),
 )
 
 

@@ -140,7 +140,7 @@ def _reach(slimmed: Slimmed) -> Reach:
     configured = Configured(
         starts=bool(config.started), health_check=bool(config.health_command), ports=config.tcp_ports
     )
-    return reach(slimmed.plan, slimmed.trace.steps, configured, None, slimmed.outside)
+    return reach(slimmed.plan, slimmed.trace.steps, configured, slimmed.trace.asked_ports, slimmed.outside)
 
 
 def _summary(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
