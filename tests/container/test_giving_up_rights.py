@@ -38,7 +38,8 @@ SERVERS = {
     "nginx": f"nginx -g 'daemon off;' & {ASK % ('plain.txt', 'plain')} && kill $!",
     "php-fpm": f"$(ls /usr/sbin/php-fpm*) -D; nginx -g 'daemon off;' & {ASK % ('page.php', '42')} && kill $!",
     "apache": "rm /etc/nginx/sites-enabled/*; . /etc/apache2/envvars; mkdir -p $APACHE_RUN_DIR $APACHE_LOCK_DIR; "
-    f"apache2 -DFOREGROUND & {ASK % ('page.php', '42')} && kill $!",
+    # On SIGTERM it signals its whole process group, which must not be the script's.
+    f"setsid apache2 -DFOREGROUND & {ASK % ('page.php', '42')} && kill $!",
 }
 FORKS = (
     "printf 'server.max-worker = 2\\n' >> /etc/lighttpd/lighttpd.conf; "
