@@ -197,6 +197,7 @@ static int mode_conceal_spawns(char **arguments)
 static int mode_conceal_forks(char **arguments)
 {
     give_up((uid_t)atoi(arguments[0]));
+    enter("own-1");
     pid_t child = fork();
     if (child == 0) {
         touch("forked-child");

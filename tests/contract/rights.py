@@ -15,6 +15,7 @@ from slimagent.model import User
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 DOCKER = 0xA80425FB  # CapBnd of a default container
+CAP_SYS_PTRACE = 19  # <linux/capability.h>
 LAST_CAPABILITY = 40  # CAP_CHECKPOINT_RESTORE of <linux/capability.h>
 CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 SET_DUMPABLE, BOUNDING_DROP = 4, 24  # <linux/prctl.h>
@@ -23,11 +24,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def container_root() -> None:
     """Be root as a default container has it."""
+    _root_with(DOCKER)
+
+
+def container_root_that_traces() -> None:
+    """Be root as a container has it that was started with `--cap-add SYS_PTRACE`."""
+    _root_with(DOCKER | 1 << CAP_SYS_PTRACE)
+
+
+def _root_with(capabilities: int) -> None:
     for capability in range(LAST_CAPABILITY + 1):
-        if not DOCKER >> capability & 1:
+        if not capabilities >> capability & 1:
             assert _libc.prctl(BOUNDING_DROP, capability, 0, 0, 0) == 0
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-    assert _libc.capset(header, (ctypes.c_uint32 * 6)(DOCKER, DOCKER, 0, 0, 0, 0)) == 0
+    assert _libc.capset(header, (ctypes.c_uint32 * 6)(capabilities, capabilities, 0, 0, 0, 0)) == 0
 
 
 def ordinary_user() -> None:

@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 from conftest import lacking
 from file_calls import FileCalls, missed
-from rights import NOBODY, container_root, in_child, ordinary_user, usable, watch_whole
+from rights import (
+    NOBODY,
+    container_root,
+    container_root_that_traces,
+    in_child,
+    ordinary_user,
+    usable,
+    watch_whole,
+)
 
 from slimagent.trace.concealed import Concealed
 
@@ -66,6 +74,12 @@ def test_what_is_out_of_reach_is_a_loss(watcher_class: Any, calls: FileCalls, mo
             assert f" of {OUT_OF_REACH[mode]} (process " in loss.example
 
     in_child(container_root, act)
+
+
+@pytest.mark.parametrize("mode", OUT_OF_REACH)
+def test_the_capability_that_the_hint_names_helps(watcher_class: Any, calls: FileCalls, mode: str) -> None:
+    """With CAP_SYS_PTRACE nothing of that is lost."""
+    in_child(container_root_that_traces, lambda: watch_whole(watcher_class, calls, f"conceal-{mode}", USER))
 
 
 def test_a_masked_path_is_not_there_for_it(watcher_class: Any, calls: FileCalls) -> None:
