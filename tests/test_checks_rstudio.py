@@ -106,13 +106,13 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (top / name).mkdir(parents=True)
     monkeypatch.setattr(rstudio_server, "_FIXED", (str(top / "fixed"), str(top / "gone")))
     names = {"STAND_IN_HOME": "home", "HOME": "home", "STAND_IN_FIXED": "fixed"}
-    names |= {"XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"}
+    names |= {"RSTUDIO_CACHE_HOME": "cache", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"}
     for variable, name in names.items():
         monkeypatch.setenv(variable, str(top / name))
     (tmp_path / "notes").touch()
     (tmp_path / "notes").chmod(0o666)
     monkeypatch.setenv("STAND_IN_NOTES", str(tmp_path / "notes"))
-    for variable in ("RSTUDIO_CONFIG_HOME", "RSTUDIO_CACHE_HOME", "RSTUDIO_CONFIG_DIR", "XDG_CONFIG_DIRS"):
+    for variable in ("RSTUDIO_CONFIG_HOME", "RSTUDIO_CONFIG_DIR", "XDG_CONFIG_DIRS"):
         monkeypatch.delenv(variable, raising=False)
     before = contents(top)
     yield top

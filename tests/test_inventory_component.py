@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plan_images import link, write
 
@@ -213,6 +213,9 @@ NAMES = st.sampled_from(["bin", "lib", "share", "man", "opt", "a", "b.so", "pyth
     ),
     claims=st.sets(st.integers(0, 60)),
 )
+@example(
+    places=[("usr/local", ["lib", "python3.11", "dist-packages"])], claims=set()
+)  # a file by the name of a shared directory
 def test_no_entry_has_two_components_and_none_is_claimed(
     tmp_path_factory: pytest.TempPathFactory, places: list[tuple[str, list[str]]], claims: set[int]
 ) -> None:

@@ -380,6 +380,19 @@ def test_a_node_program_that_is_used_keeps_its_dependencies(tmp_path: Path, seen
     assert files_kept(plan, tmp_path) == kept | needed
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_rstudio_brings_for_copilot_stays_with_a_debian_package_alone(tmp_path: Path, packed: bool) -> None:
+    """Of a package that is used all stays; unpacked by hand, Node and Copilot are components that nothing requires."""
+    folder = "/usr/lib/rstudio-server/bin"
+    needed = {f"{folder}/rserver", f"{folder}/rsession", f"{folder}/quarto/bin/quarto"}
+    extra = {f"{folder}/node/bin/node", f"{folder}/copilot-language-server/main.js"}
+    for path in needed | extra:
+        write(tmp_path, path)
+    packages = [Installed("dpkg:rstudio-server", sorted(needed | extra))] if packed else []
+    plan = plan_of(tmp_path, packages, [f"{folder}/rserver"])
+    assert files_kept(plan, tmp_path) == needed | (extra if packed else set())
+
+
 # Edits
 
 

@@ -196,7 +196,8 @@ def _own(image: Image, part: _Part, claimed: Callable[[int], bool]) -> Found:
     for start, stop in part.rows:
         for at in range(stop - 1, start - 1, -1):  # what a folder holds comes before the folder
             path = paths[at]
-            if claimed(at) or path in shared or (within(path, _LOCAL) and _STANDING.fullmatch(path)):
+            standing = within(path, _LOCAL) and _STANDING.fullmatch(path) and not image.is_file(at)
+            if claimed(at) or path in shared or standing:
                 shared.add(parent(path))
             else:
                 files.append(at)
