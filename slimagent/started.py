@@ -8,7 +8,7 @@ ends without a "reached" line tells of a container that ended by itself.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ SCHEMA, VERSION = "slimagent/started", 1
 START_STEP, HEALTH_STEP = "start", "health check"
 STEPS = (START_STEP, HEALTH_STEP)
 KIND = "start"  # of both steps
+UNSEEN = "what it needs was not seen"
 _STATUS, _RUNNING = "exit status", "still running"
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
 
@@ -186,7 +187,10 @@ def steps(started: Started, status: int, before: CheckResult | None = None) -> t
     `status` is the exit status of a container that ended by itself. `before` is the start of the image as it was: one
     that ended by itself has to end with the same status.
     """
-    results = [outcome(started.reached, started.waited_for, status, before)]
+    start = outcome(started.reached, started.waited_for, status, before)
+    if started.unwatched:
+        start = replace(start, detail=f"{start.detail}; {UNSEEN}: {started.unwatched}")
+    results = [start]
     if started.health is not None:
         how, detail = started.health
         results.append(CheckResult(name=HEALTH_STEP, kind=KIND, outcome=how, seconds=0.0, detail=detail))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from slimagent.model import Plan, PlannedPackage, Verdict
 from slimagent.report.text import share, size
 from slimagent.results import CheckResult, Outcome
-from slimagent.started import HEALTH_STEP, KIND, START_STEP
+from slimagent.started import HEALTH_STEP, KIND, START_STEP, UNSEEN
 
 _THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
 _MUST_NEED = ("required", "essential")
@@ -89,6 +89,8 @@ def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outsid
     if start.outcome is not Outcome.PASSED:
         after = f"; the slim image: {_first(outside)}" if outside is not None else ""
         found.append(f"the image does not start alone as it is: {_first(start)}{after}")
+    if UNSEEN in start.detail:
+        found.append(f"the start was not watched: {start.first_line}")
     health = next((step for step in steps if step.name == HEALTH_STEP and step.kind == KIND), None)
     if configured.health_check and (health is None or health.outcome is not Outcome.PASSED):
         why = "did not run" if health is None else f"does not pass in the image as it is: {_first(health)}"
