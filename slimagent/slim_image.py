@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from slimagent import __version__, documents, started
 from slimagent.apply.image_config import ImageConfig, read_image_config
@@ -18,54 +19,27 @@ from slimagent.exercise import Reporter
 from slimagent.image import leftovers, owner, preflight, starts
 from slimagent.image.agent import Bundle
 from slimagent.image.directories import tail_inside
-from slimagent.image.engine import Container, Engine, undisturbed
+from slimagent.image.engine import Engine, undisturbed
 from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
 from slimagent.image.output import Output
+from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.starts import DIARY, Waiting
-from slimagent.image.work import LAYOUT, LOGS, OUT, Work
+from slimagent.image.work import LAYOUT, LOGS, Work
 from slimagent.model import Plan, Receipt, Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, not_proved
-from slimagent.results import CheckResult, Outcome
+from slimagent.results import CheckResult, Comparison, Outcome
 from slimagent.step_logs import log_name
 from slimagent.traces import Trace
 from slimagent.verify.compare import compare
 
-CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
-RECEIPT, VERIFICATION = "receipt.json", "verification.json"
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 FULL, SLIM = "full", "slim"  # which image a log is of
 OUTSIDE = "start-from-outside"
+_PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has its own ports
 _UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
 _TAIL = 1 << 14  # bytes of a log that are looked at
-_ROOTS = ("", "0", "root")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What somebody asked for, as options of the agent's commands.
-
-    `steps` say how the image is exercised (for `trace` and `verify`), `decision` what may go, `removal` how that is
-    done. `files` have to be where the agent's output is, by name. `container` says how containers are started, and of
-    which image. `start` None: the image is not started. `accepted` are the kinds of loss that do not matter.
-    """
-
-    tag: str
-    out: str
-    container: Container
-    user: str = ""
-    steps: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    decision: tuple[str, ...] = ()
-    removal: tuple[str, ...] = ()
-    accepted: frozenset[str] = frozenset()
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    repair: bool = True
-    start: Waiting | None = field(default_factory=Waiting)
-    may_add_privileges: bool = True
-    overwrite: bool = False
-    keep_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +133,7 @@ class _Slimming:
         self._reporter = reporter
         self._tell = tell
         self._image = request.container.image
-        self._options = _Options(request, config)
+        self._commands = Commands(request, config.user)
         self._cap_add: tuple[str, ...] = ()
 
     def whole(self) -> Slimmed:
@@ -167,17 +141,14 @@ class _Slimming:
         work, request = self._work, self._request
         for name, data in {**request.files, CONFIG: self._described}.items():
             work.give(name, data)
-        self._options.mounted = work.mounted(self._image, self._config.volumes)
+        self._commands.mounted = work.mounted(self._image, self._config.volumes)
         trace = self._trace()
-        self._export("plan and export in a new container", self._options.export(work.next_pending()))
-        verification, repaired = self._verified(), 0
+        self._export("plan and export in a new container", self._commands.export(work.next_pending()))
+        verification, repaired = self._verified(trace), 0
         if verification.missed and request.repair:
             repaired = len(verification.missed)
-            self._export(f"repair: {repaired} files were missed", self._options.repair(work.next_pending()))
-            verification = self._verified()
-        outside = None
-        if verification.passed:
-            verification, outside = self._started_outside(verification, trace)
+            self._export(f"repair: {repaired} files were missed", self._commands.repair(work.next_pending()))
+            verification = self._verified(trace)
         self._require_proved(verification)
         return Slimmed(
             config=self._config,
@@ -186,7 +157,7 @@ class _Slimming:
             receipt=documents.decode_receipt(work.read(RECEIPT)),
             verification=verification,
             repaired=repaired,
-            outside=outside,
+            outside=next((step for step in verification.steps if step.name == OUTSIDE), None),
         )
 
     def _trace(self) -> Trace:
@@ -215,7 +186,7 @@ class _Slimming:
         work.drop(TRACE)
         started_options = self._start(self._image, FULL)
         with self._reporter.phase(f"trace in a container of {self._image}"):
-            work.run(self._image, self._options.trace(started_options), cap_add=self._cap_add)
+            work.run(self._image, self._commands.trace(started_options), cap_add=self._cap_add)
         self._take_logs(FULL)
         trace = documents.decode_trace(work.read(TRACE))
         self._output.adopt(work.shared, TRACE)
@@ -229,9 +200,7 @@ class _Slimming:
         with self._reporter.phase(f"start {'the slim image' if which == SLIM else image} as configured"):
             status, said = starts.watched(self._work, image, CONFIG, waiting, self._cap_add)
         self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", said)
-        if not self._work.has(DIARY):
-            return ()
-        return ("--started", _at(DIARY), "--started-status", str(status))
+        return self._commands.started(DIARY, status) if self._work.has(DIARY) else ()
 
     def _export(self, phase: str, arguments: tuple[str, ...]) -> None:
         work = self._work
@@ -241,41 +210,75 @@ class _Slimming:
         for name in (PLAN, RECEIPT):
             self._output.adopt(work.shared, name)
 
-    def _verified(self) -> Verification:
-        """Load what was exported, start it, and run the steps in a container of it."""
+    def _verified(self, trace: Trace) -> Verification:
+        """Load what was exported, start it, watched and as `docker run` does, and run the steps in a container."""
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
             work.load(progress)
-        start = self._start(work.pending, SLIM)
+        with self._aside(lambda: self._start_plainly(work.pending, trace)) as outside:
+            start = self._start(work.pending, SLIM)
         with self._reporter.phase("verify in a container of the slim image"):
-            work.run(work.pending, self._options.verify(start), cap_add=self._cap_add)
+            work.run(work.pending, self._commands.verify(start), cap_add=self._cap_add)
         self._take_logs(SLIM)
-        self._output.adopt(work.shared, VERIFICATION)
-        return documents.decode_verification(work.read(VERIFICATION))
+        verification = documents.decode_verification(work.read(VERIFICATION))
+        before = _start_of(trace)
+        if before is not None and outside:
+            verification = self._with_outside(verification, before, outside[0])
+        self._output.write(VERIFICATION, documents.encode_verification(verification))
+        work.give(VERIFICATION, documents.encode_verification(verification))
+        return verification
 
-    def _started_outside(self, verification: Verification, trace: Trace) -> tuple[Verification, CheckResult | None]:
-        """Start the slim image as `docker run` does, and hold it against how the image itself starts."""
-        before = next((step for step in trace.steps if step.name == started.START_STEP), None)
-        waiting = self._request.start
+    @contextlib.contextmanager
+    def _aside(self, job: Callable[[], starts.Plain | None]) -> Iterator[list[starts.Plain]]:
+        """Do the job in another thread while the block runs, or after it where both would want the same ports.
+
+        Its value is in the list when the block has ended.
+        """
+        found: list[starts.Plain] = []
+        if self._request.container.network not in _PRIVATE_NETWORKS:
+            yield found
+            found += filter(None, [job()])
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            future = pool.submit(job)
+            try:
+                yield found
+                found += filter(None, [future.result()])
+            except BaseException:
+                self._work.end_containers()  # which ends the job, too
+                raise
+
+    def _start_plainly(self, image: str, trace: Trace) -> starts.Plain | None:
+        """Start an image as `docker run` does, and wait for what its start came to when it was watched."""
+        before, waiting = _start_of(trace), self._request.start
         if before is None or waiting is None:
-            return verification, None
-        until = self._waited_for(waiting)
-        ports = tuple(port for port in self._config.tcp_ports if before.has_passed(f"port {port}"))
-        with self._reporter.phase(f"start the slim image as `{self._work.engine.name} run` does"):
-            if before.outcome is not Outcome.PASSED:  # perhaps only the watching kept it from starting
+            return None
+        ports = self._config.tcp_ports
+        if before.outcome is Outcome.PASSED:
+            ports = tuple(port for port in ports if before.has_passed(f"port {port}"))
+        return starts.plain(self._work, image, self._waited_for(waiting), ports, waiting)
+
+    def _with_outside(self, verification: Verification, before: CheckResult, slim: starts.Plain) -> Verification:
+        """The verification with the start as `docker run` does it, held against how the image itself starts.
+
+        That is started so, too, where it did not come up when it was watched, or the slim one is not as good: perhaps
+        only the watching made a difference, or what was mounted then.
+        """
+        until = self._waited_for(self._request.start or Waiting())
+        after = slim.result(until, before)
+        self._output.write(f"logs/{OUTSIDE}.log", slim.said)
+        if before.outcome is not Outcome.PASSED or _worse(before, after):
+            with self._reporter.phase(f"start {self._image} as `{self._work.engine.name} run` does"):
                 ports = self._config.tcp_ports
-                before, _ = starts.plain(self._work, self._image, until, ports, waiting)
-            after, said = starts.plain(self._work, self._work.pending, until, ports, waiting, before)
-        self._output.write(f"logs/{OUTSIDE}.log", said)
-        comparisons = compare([replace(before, name=OUTSIDE)], [replace(after, name=OUTSIDE)])
-        verification = replace(
+                full = starts.plain(self._work, self._image, until, ports, self._request.start or Waiting())
+            before = full.result(until)
+            after = slim.result(until, before)
+        return replace(
             verification,
             steps=(*verification.steps, replace(after, name=OUTSIDE)),
-            comparisons=(*verification.comparisons, *comparisons),
-            passed=not any(each.worse for each in comparisons),
+            comparisons=(*verification.comparisons, *_compared(before, after)),
+            passed=verification.passed and not _worse(before, after),
         )
-        self._output.write(VERIFICATION, documents.encode_verification(verification))
-        return verification, after
 
     def _waited_for(self, waiting: Waiting) -> started.Until:
         sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
@@ -313,41 +316,13 @@ class _Slimming:
         return found
 
 
-class _Options:
-    """The agent's command lines. Its documents are where a container sees the output directory."""
-
-    def __init__(self, request: Request, config: ImageConfig) -> None:
-        self._request = request
-        user = request.user or ("" if config.user.partition(":")[0] in _ROOTS else config.user)
-        self._user = ("--user", user) if user else ()
-        self._config = ("--image-config", _at(CONFIG))
-        self.mounted: tuple[str, ...] = ()
-
-    def trace(self, start: tuple[str, ...]) -> tuple[str, ...]:
-        """Run the steps, and record what they need."""
-        mounted = (word for path in self.mounted for word in ("--mounted", path))
-        options = (*self._user, *self._request.steps, *self._config, *mounted, *start, "--logs", _at(LOGS))
-        return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
-
-    def export(self, tag: str) -> tuple[str, ...]:
-        """Plan from that, and export what stays."""
-        return ("export", *self._exporting(tag), _at(TRACE))
-
-    def repair(self, tag: str) -> tuple[str, ...]:
-        """The same, with what the verification missed."""
-        return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
-
-    def verify(self, start: tuple[str, ...]) -> tuple[str, ...]:
-        """Run the steps again where the dropped files are gone."""
-        options = (*self._user, *self._request.steps, *start, "--logs", _at(LOGS), "-o", _at(VERIFICATION))
-        return ("verify", *options, _at(PLAN), _at(TRACE), "--", *self._request.command)
-
-    def _exporting(self, tag: str) -> tuple[str, ...]:
-        # Not compressed: an engine would only undo it.
-        layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag)
-        written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
-        return (*self._request.decision, *self._request.removal, *self._config, *layout, *written)
+def _start_of(trace: Trace) -> CheckResult | None:
+    return next((step for step in trace.steps if step.name == started.START_STEP), None)
 
 
-def _at(name: str) -> str:
-    return f"{OUT}/{name}"
+def _compared(before: CheckResult, after: CheckResult) -> tuple[Comparison, ...]:
+    return compare([replace(before, name=OUTSIDE)], [replace(after, name=OUTSIDE)])
+
+
+def _worse(before: CheckResult, after: CheckResult) -> bool:
+    return any(each.worse for each in _compared(before, after))

@@ -19,12 +19,13 @@ from slimagent.cli.wishes import NAMES as WISHES
 from slimagent.cli.wishes import wishes
 from slimagent.image.engine import Container, Engine, find
 from slimagent.image.output import Output
+from slimagent.image.request import Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, Reach, reach
 from slimagent.rules import Rules
-from slimagent.slim_image import Request, Slimmed, slim
+from slimagent.slim_image import Slimmed, slim
 
 _STEPS, _REMOVAL = {"also"}, {"strip"}
 _DECISION = {"level", "accepted", *WISHES}

@@ -87,25 +87,33 @@ def _has_reached(path: str) -> bool:
         os.close(descriptor)
 
 
-def plain(
-    work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting, before: CheckResult | None = None
-) -> tuple[CheckResult, bytes]:
-    """Start an image untraced, exactly as `docker run` does: what it came to, and what it said.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """An unwatched start: what it had come to (None: it ended by itself), its exit status then, and what it said."""
 
-    `before` is how the image as it was started; it ends with the same status then.
-    """
+    reached: Reached | None
+    status: int
+    said: bytes
+
+    def result(self, until: Until, before: CheckResult | None = None) -> CheckResult:
+        """As the result of a step that waited for `until`; `before` is how the image as it was starts."""
+        return started.outcome(self.reached, until, self.status, before)
+
+
+def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting) -> Plain:
+    """Start an image unwatched, exactly as `docker run` does."""
     further = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
     name = work.create_as_configured(image, further)
     try:
         work.engine.start(name)
     except EngineRefusedError as error:  # its program is not there, above all
         work.engine.remove_container(name)
-        return started.outcome(None, until, _NOT_STARTED, before), error.words.encode()
+        return Plain(reached=None, status=_NOT_STARTED, said=error.words.encode())
     state = _Follow(work, name, image, until, ports, waiting).state()
     status = _stop(work, name, _GRACE if _stops(work) else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
-    return started.outcome(state, until, status, before), said
+    return Plain(reached=state, status=status, said=said)
 
 
 class _Follow:

@@ -64,11 +64,15 @@ class Work:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with deferred():
-            for name in self._names:
-                self.engine.remove_container(name)
+            self.end_containers()
             for name in reversed(self._pending):
                 self.engine.remove_image(name)
             self._remove(self._private)
+
+    def end_containers(self) -> None:
+        """Stop and remove every container that was made so far."""
+        for name in list(self._names):
+            self.engine.remove_container(name)
 
     def give(self, name: str, data: bytes) -> None:
         """Put a file where containers see it."""

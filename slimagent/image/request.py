@@ -1,0 +1,85 @@
+"""What somebody asks of `slimagent image`, and the command lines of the agent that it comes to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from slimagent.image.engine import Container
+from slimagent.image.starts import Waiting
+from slimagent.image.work import LAYOUT, LOGS, OUT
+
+CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
+RECEIPT, VERIFICATION = "receipt.json", "verification.json"
+_ROOTS = ("", "0", "root")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked for, as options of the agent's commands.
+
+    `steps` say how the image is exercised (for `trace` and `verify`), `decision` what may go, `removal` how that is
+    done. `files` have to be where the agent's output is, by name. `container` says how containers are started, and of
+    which image. `start` None: the image is not started. `accepted` are the kinds of loss that do not matter.
+    """
+
+    tag: str
+    out: str
+    container: Container
+    user: str = ""
+    steps: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    decision: tuple[str, ...] = ()
+    removal: tuple[str, ...] = ()
+    accepted: frozenset[str] = frozenset()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    repair: bool = True
+    start: Waiting | None = field(default_factory=Waiting)
+    may_add_privileges: bool = True
+    overwrite: bool = False
+    keep_failed: bool = False
+
+
+class Commands:
+    """The agent's command lines. Its documents are where a container sees the output directory."""
+
+    def __init__(self, request: Request, user: str) -> None:
+        """`user` is the image's own."""
+        self._request = request
+        user = request.user or ("" if user.partition(":")[0] in _ROOTS else user)
+        self._user = ("--user", user) if user else ()
+        self._config = ("--image-config", _at(CONFIG))
+        self.mounted: tuple[str, ...] = ()
+
+    def started(self, diary: str, status: int) -> tuple[str, ...]:
+        """The options that make a start, by its file and its exit status, steps of a trace or a verification."""
+        return ("--started", _at(diary), "--started-status", str(status))
+
+    def trace(self, start: tuple[str, ...]) -> tuple[str, ...]:
+        """Run the steps, and record what they need."""
+        mounted = (word for path in self.mounted for word in ("--mounted", path))
+        options = (*self._user, *self._request.steps, *self._config, *mounted, *start, "--logs", _at(LOGS))
+        return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
+
+    def export(self, tag: str) -> tuple[str, ...]:
+        """Plan from that, and export what stays."""
+        return ("export", *self._exporting(tag), _at(TRACE))
+
+    def repair(self, tag: str) -> tuple[str, ...]:
+        """The same, with what the verification missed."""
+        return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
+
+    def verify(self, start: tuple[str, ...]) -> tuple[str, ...]:
+        """Run the steps again where the dropped files are gone."""
+        options = (*self._user, *self._request.steps, *start, "--logs", _at(LOGS), "-o", _at(VERIFICATION))
+        return ("verify", *options, _at(PLAN), _at(TRACE), "--", *self._request.command)
+
+    def _exporting(self, tag: str) -> tuple[str, ...]:
+        # Not compressed: an engine would only undo it.
+        layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag)
+        written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
+        return (*self._request.decision, *self._request.removal, *self._config, *layout, *written)
+
+
+def _at(name: str) -> str:
+    return f"{OUT}/{name}"
