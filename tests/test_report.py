@@ -216,3 +216,20 @@ def test_a_verification_in_a_few_lines() -> None:
     )
     assert lines[1:3] == ["  worse: smoke  exit status 1", "  missed: /gone0  (smoke, other)"]
     assert lines[-2:] == ["  … and 2 more (in the verification)", "  loss: unreadable-path, 2 times, as open"]
+
+
+def test_a_verification_names_what_it_does_not_count_as_passed() -> None:
+    """What failed before too and what was skipped: the numbers add up."""
+    outcomes = {"a": (PASSED, PASSED), "b": (FAILED, FAILED), "c": (SKIPPED, SKIPPED), "d": (SKIPPED, SKIPPED)}
+    verification = Verification(
+        tool="t", plan="p", how="masked", backend="seccomp", blind_spots=(), passed=True,
+        steps=tuple(
+            CheckResult(name=name, kind="command", outcome=now, seconds=1) for name, (_, now) in outcomes.items()
+        ),
+        comparisons=tuple(
+            Comparison(name=name, before=before, after=now) for name, (before, now) in outcomes.items()
+        ),
+        missed=(), losses=(),
+    )  # fmt: skip
+    assert "1 of 4 checks pass, 0 worse than before" in verification_summary(verification)[0]
+    assert verification_summary(verification)[1:] == ["  failed before too: b", "  skipped: c, d"]

@@ -262,8 +262,10 @@ def verification_summary(verification: Verification) -> list[str]:
         )
     ]
     already = [each.name for each in things if each.before is Outcome.FAILED is each.after]
-    if already:
-        lines.append(f"  failed before too: {', '.join(already[:_SHOWN])}{' …' if len(already) > _SHOWN else ''}")
+    skipped = [each.name for each in things if each.after is Outcome.SKIPPED and not each.worse]
+    for words, names in (("failed before too", already), ("skipped", skipped)):
+        if names:
+            lines.append(f"  {words}: {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}")
     lines += [f"  worse: {each.name}  {each.detail}" for each in worse[:_SHOWN]]
     lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
     if len(verification.missed) > _SHOWN:
