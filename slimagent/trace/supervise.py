@@ -46,7 +46,7 @@ class Supervisor:
         self._simple = {
             number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
             for number, call in machine.calls.items()
-            if len(call.paths) == 1 and call.deed in (Deed.LOOK_UP, Deed.OPEN)
+            if len(call.paths) == 1 and call.deed in (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY)
         }
         self._roots_change = False
         self._unseen_executions: dict[int, int] = {}
@@ -212,6 +212,9 @@ class Supervisor:
             self._simply = False
         if deed is Deed.CONCEAL:
             tasks.hold(task)
+            for number, other in self._calls.items():  # from now on it matters where a process is
+                if other.deed is Deed.CHANGE_DIRECTORY:
+                    self._simple.pop(number, None)
         return _LOOKED_UP, deed is Deed.CREATE
 
     def _use(self, flags: int) -> int:
