@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from slimagent.trace import kernel
 from slimagent.trace.processes import started
 
-_MOST_HELD = 200
+MOST_HELD = 200
 _NAME_SIZE = 15  # bytes of a program's name that the kernel keeps: TASK_COMM_LEN of <linux/sched.h>, without the NUL
 
 
@@ -52,13 +52,13 @@ class Concealed:
         Where too much is held already, this process is not: its calls will be losses.
         """
         self._drop(process)
-        if len(self._processes) >= _MOST_HELD:
+        if len(self._processes) >= MOST_HELD:
             self._sweep()
         try:
             since = started(process)
         except OSError:  # it was killed meanwhile
             since = 0
-        if since and len(self._processes) < _MOST_HELD:
+        if since and len(self._processes) < MOST_HELD:
             self._processes[process] = _Process(since, memory, links)
         else:
             os.close(memory)

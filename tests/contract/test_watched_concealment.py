@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from rights import (
     watch_whole,
 )
 
-from slimagent.trace.concealed import Concealed
+from slimagent.trace.concealed import MOST_HELD, Concealed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
 
@@ -130,18 +131,42 @@ def test_another_process_of_the_same_number_is_not_taken_for_the_first() -> None
     pytest.fail("the number did not come back")
 
 
+def test_what_lives_is_never_let_go_for_another() -> None:
+    """With as much held as may be, one more process is not held; once others have ended, it is."""
+    concealed, held = Concealed(), []
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for _ in range(MOST_HELD + 1):
+            held.append(_pausing())
+            _hold(concealed, held[-1][0])
+        for process, _ in held[:-1]:
+            assert concealed.link(process, "cwd") == b"%d" % process
+        last = held[-1][0]
+        with pytest.raises(PermissionError):
+            concealed.memory(last)
+        held.pop(0)[1]()
+        _hold(concealed, last)
+        assert concealed.link(last, "cwd") == b"%d" % last
+    finally:
+        for _, end in held:
+            end()
+        concealed.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def _hold(concealed: Concealed, process: int) -> None:
+    concealed.hold(process, os.open(f"/proc/{process}/mem", os.O_RDONLY), {"cwd": b"%d" % process})
+
+
 def _pausing() -> tuple[int, Callable[[], None]]:
     """A child that waits, and how to end it."""
-    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
+        signal.pause()
         os._exit(0)
-    os.close(reading)
 
     def end() -> None:
-        os.close(writing)
+        os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
     return child, end
