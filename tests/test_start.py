@@ -116,7 +116,7 @@ def a_free_port() -> int:
 def test_what_it_opens_is_in_the_diary_and_time_is_what_it_comes_to(place: Place) -> None:
     """With the command's words after the entry point's, found or not, of children too."""
     (place.folder / "needed").write_text("x")
-    script = f"cat {place.folder}/needed; test -e {place.folder}/no; echo \"$@\"; exec sleep 60"
+    script = f'cat {place.folder}/needed; test -e {place.folder}/no; echo "$@"; exec sleep 60'
     process = place.start("/bin/sh", "-c", script, "sh", Cmd=["a b", "c"], options=("--settle", "0.5"))
     state = place.reached()
     seen = place.seen()
@@ -149,7 +149,9 @@ def test_a_port_is_waited_for(place: Place) -> None:
 def test_a_health_check_is_waited_for_and_its_files_are_a_step_of_their_own(place: Place) -> None:
     """It fails at first; the last word counts."""
     up = place.folder / "up"
-    place.start("/bin/sh", "-c", f"sleep 1; : > {up}; exec sleep 60", Healthcheck={"Test": ["CMD", "test", "-e", str(up)]})
+    place.start(
+        "/bin/sh", "-c", f"sleep 1; : > {up}; exec sleep 60", Healthcheck={"Test": ["CMD", "test", "-e", str(up)]}
+    )
     assert place.reached().what is Until.HEALTHY
     seen = place.seen()
     assert seen.health == (Outcome.PASSED, "")
@@ -185,7 +187,9 @@ def test_an_image_that_ends_by_itself_leaves_no_word_of_what_it_came_to(place: P
 
 
 @pytest.mark.parametrize(("mode", "status"), [(None, 127), (0o644, 126), (0o755, 126)])
-def test_what_cannot_be_executed_has_the_status_that_engines_give_it(place: Place, mode: int | None, status: int) -> None:
+def test_what_cannot_be_executed_has_the_status_that_engines_give_it(
+    place: Place, mode: int | None, status: int
+) -> None:
     """Not there; not executable; and of no known format."""
     program = place.folder / "program"
     if mode is not None:

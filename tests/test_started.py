@@ -28,7 +28,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 names = st.binary(min_size=1, max_size=12).filter(lambda data: b"\0" not in data)
 paths = names.map(lambda name: normalise(b"/" + name))
 accesses = st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(1, 15), paths), max_size=8)
-losses = st.lists(st.tuples(st.sampled_from(["unreadable-path", "foreign-call"]), st.integers(1, 99), texts), max_size=3)
+losses = st.lists(
+    st.tuples(st.sampled_from(["unreadable-path", "foreign-call"]), st.integers(1, 99), texts), max_size=3
+)
 ports = st.lists(st.tuples(st.integers(1, 65535), st.booleans()), max_size=3).map(tuple)
 states = st.none() | st.builds(
     Reached,
@@ -90,7 +92,9 @@ def test_a_file_cut_off_anywhere_tells_what_came_before(
 
 
 @given(accesses, states, st.data())
-def test_a_damaged_file_is_a_document_error_or_nothing(seen: Accesses, state: Reached | None, data: st.DataObject) -> None:
+def test_a_damaged_file_is_a_document_error_or_nothing(
+    seen: Accesses, state: Reached | None, data: st.DataObject
+) -> None:
     """Whatever some bytes become: never another error, and the message names the line."""
     whole = bytearray(written(seen, [("foreign-call", 1, "x")], (Outcome.PASSED, ""), state))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -207,7 +211,9 @@ def test_to_run_on_and_to_end_are_not_the_same(status: int) -> None:
 
 
 @given(ports, ports)
-def test_a_port_that_answered_has_to_answer(before: tuple[tuple[int, bool], ...], after: tuple[tuple[int, bool], ...]) -> None:
+def test_a_port_that_answered_has_to_answer(
+    before: tuple[tuple[int, bool], ...], after: tuple[tuple[int, bool], ...]
+) -> None:
     """Each by itself; one that did not answer before may do as it likes."""
     first = step(replace(UP, ports=tuple(dict(before).items())))
     second = step(replace(UP, ports=tuple(dict(after).items())))
