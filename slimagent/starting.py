@@ -60,8 +60,8 @@ def begin(start: Start, path: str) -> None:
     """Let this process become the image's own, and go on beside it until the container ends.
 
     What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
-    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have; UnavailableError
-    where `path` cannot be made.
+    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have, and
+    UnavailableError where `path` cannot be made.
     """
     if not start.config.started:
         raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")

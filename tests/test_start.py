@@ -367,7 +367,8 @@ def test_a_server_of_ipv6_alone_answers() -> None:
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        ("SIGINT", signal.SIGINT), ("QUIT", signal.SIGQUIT), ("sigusr1", signal.SIGUSR1), ("9", 9), ("", signal.SIGTERM),
+        ("SIGINT", signal.SIGINT), ("QUIT", signal.SIGQUIT), ("sigusr1", signal.SIGUSR1), ("9", 9),
+        ("", signal.SIGTERM),
         ("SIGRTMIN+3", signal.SIGRTMIN + 3), ("RTMAX-1", signal.SIGRTMAX - 1), ("SIGRTMIN", signal.SIGRTMIN),
         ("SIGNONE", signal.SIGTERM), ("SIGRTMIN+99", signal.SIGTERM), ("0", signal.SIGTERM), ("999", signal.SIGTERM),
     ],

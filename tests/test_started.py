@@ -182,6 +182,7 @@ def test_the_best_sign_that_an_image_is_up() -> None:
 # What is worse
 
 UP = Reached(what=Until.PORT, seconds=3.0, ports=((80, True), (81, False)))
+UP_AND_SILENT = Reached(what=Until.TIME, seconds=3.0)
 
 
 def step(state: Reached | None, status: int = 0, before: CheckResult | None = None) -> CheckResult:
@@ -245,11 +246,11 @@ def test_a_start_is_never_worse_than_itself(state: Reached | None, until: Until,
     ("state", "until", "passed", "words"),
     [
         (UP, Until.PORT, True, "port 80 answers after 3.0 s"),
-        (replace(UP, what=Until.TIME, ports=()), Until.PORT, False, "still running after 3.0 s, and no exposed port answers"),
-        (replace(UP, what=Until.TIME, ports=()), Until.HEALTHY, False, "still running and not healthy after 3.0 s"),
+        (UP_AND_SILENT, Until.PORT, False, "still running after 3.0 s, and no exposed port answers"),
+        (UP_AND_SILENT, Until.HEALTHY, False, "still running and not healthy after 3.0 s"),
         (replace(UP, what=Until.HEALTHY), Until.HEALTHY, True, "healthy after 3.0 s"),
-        (replace(UP, what=Until.TIME, ports=()), Until.TIME, True, "still running after 3.0 s"),
-        (replace(UP, what=Until.TIME, ports=()), Until.EXIT, False, "still running after 3.0 s"),
+        (UP_AND_SILENT, Until.TIME, True, "still running after 3.0 s"),
+        (UP_AND_SILENT, Until.EXIT, False, "still running after 3.0 s"),
         (None, Until.EXIT, True, "exit status 0"),
     ],
 )  # fmt: skip
