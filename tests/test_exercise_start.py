@@ -60,7 +60,9 @@ def test_the_steps_of_a_start_come_first_and_the_others_move(
         start_how, start_steps = of_start.get(path, (How(0), ()))
         step_how, step_steps = of_steps.get(path, (How(0), ()))
         assert how == start_how | step_how
-        wanted = {firsts[min(step, len(firsts) - 1)] for step in start_steps} | {STEPS[step].name for step in step_steps}
+        wanted = {firsts[min(step, len(firsts) - 1)] for step in start_steps} | {
+            STEPS[step].name for step in step_steps
+        }
         assert [names[step] for step in steps] == sorted(wanted, key=names.index)
     assert set(after.observed.accesses) == {*of_start, *of_steps}
     counts = {loss.kind: loss.count for loss in after.observed.losses}

@@ -95,7 +95,7 @@ def test_layers_and_seconds_are_told() -> None:
 
 @given(st.text(st.sampled_from("ab|\\<>[](!&\n\x1b"), max_size=12))
 def test_no_word_of_an_image_becomes_markup(word: str) -> None:
-    """Not in a table, whose rows keep their cells, and not in a note: no tag, no link, no picture, no line of its own."""
+    """Not in a table, whose rows keep their cells, and not in a note: no tag, no link, no picture, no other line."""
     failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
     verification = replace(VERIFICATION, comparisons=(failed,))
     reached = Reach(rows=((word, "1", "2"),), warnings=(word,))

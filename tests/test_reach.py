@@ -135,7 +135,9 @@ details = st.text(max_size=30)
 
 
 @given(detail=details, status=st.integers(0, 255), healthy=st.booleans(), asked=st.none() | st.just(frozenset[int]()))
-def test_a_warning_is_one_line(thick: Plan, detail: str, status: int, healthy: bool, asked: frozenset[int] | None) -> None:
+def test_a_warning_is_one_line(
+    thick: Plan, detail: str, status: int, healthy: bool, asked: frozenset[int] | None
+) -> None:
     """Whatever a program said. Other control characters are for those to take out who show it."""
     start = CheckResult(name="start", kind="start", outcome=Outcome.FAILED, seconds=1, detail=detail, status=status)
     health = CheckResult(name="health check", kind="start", outcome=Outcome.FAILED, seconds=1, detail=detail)
