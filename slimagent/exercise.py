@@ -187,7 +187,11 @@ def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Wat
     if start is None:
         return watched
     first = start.results(before)
-    accesses = dict(start.seen.accesses)
+    last = len(first) - 1  # a health check that was cut off in its first try has no result: its uses are the start's
+    accesses = {
+        path: (how, tuple(sorted({min(step, last) for step in steps})))
+        for path, (how, steps) in start.seen.accesses.items()
+    }
     for path, (how, steps) in watched.observed.accesses.items():
         known, known_steps = accesses.get(path, (How(0), ()))
         accesses[path] = known | how, (*known_steps, *(step + len(first) for step in steps))

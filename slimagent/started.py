@@ -23,6 +23,7 @@ START_STEP, HEALTH_STEP = "start", "health check"
 STEPS = (START_STEP, HEALTH_STEP)
 KIND = "start"  # of both steps
 UNSEEN = "what it needs was not seen"
+_ALL_USES = sum(How)
 _STATUS, _RUNNING = "exit status", "still running"
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
 
@@ -119,7 +120,7 @@ def decode(data: bytes, document: str) -> Started:
                 reader = _Reader(kind, cells)
             else:
                 reader.take(kind, cells)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DocumentError(f"{document}, line {number}: cannot be understood ({error})", _HINT) from None
     if reader is None:
         raise DocumentError(f"{document}: the start was not written down", _HINT)
@@ -149,8 +150,10 @@ class _Reader:
             step, how, text = cells
             path = normalise(from_text(text))
             known, steps = self._uses.get(path, (0, set()))
-            if not 0 <= step < len(STEPS) or not How(how):
+            if type(step) is not int or not 0 <= step < len(STEPS) or type(how) is not int or not 0 < how <= _ALL_USES:
                 raise ValueError(f"step {step}, use {how}")
+            if not path.startswith(b"/"):
+                raise ValueError(f"not an absolute path: {text!r}")
             self._uses[path] = known | how, {*steps, step}
         elif kind == "loss":
             name, count, example = cells

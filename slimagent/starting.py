@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from slimagent import checks, started
 from slimagent.apply.image_config import ImageConfig
 from slimagent.errors import UsageError
+from slimagent.files import explained
 from slimagent.results import Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import configured_environment, user_named
@@ -27,6 +29,7 @@ _PROBE_EVERY = 1.0  # seconds between two health checks; the image's own interva
 _QUIET = 1.0  # seconds without a new path: then a start is over, so far as one can see
 _SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
 _GIVEN_UP = 10.0  # seconds without a new path: nothing comes any more
+_SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
 _PROBE = 30.0  # seconds, what engines give a health check that does not say
 
 
@@ -57,13 +60,17 @@ def begin(start: Start, path: str) -> None:
     """Let this process become the image's own, and go on beside it until the container ends.
 
     What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
-    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have.
+    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have, and
+    UnavailableError where `path` cannot be made.
     """
     if not start.config.started:
         raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
     user = user_named(start.config.user or None)
     env = configured_environment(user, start.config.env)
-    diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise explained(error, path) from None
     start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
     hand_over(start.config.started, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
@@ -162,13 +169,14 @@ class _Watch:
 
 
 def signal_number(name: str) -> int:
-    """The number of a stop signal as an image's configuration has it: a name with or without SIG, or a number."""
-    if name.isdecimal():
-        return int(name)
-    try:
-        return int(signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
-    except KeyError:
-        return int(signal.SIGTERM)
+    """The number of a stop signal as an image's configuration has it, that of SIGTERM if there is no such signal.
+
+    It is a number, or a name with or without SIG, in capitals or not; a real-time one as `SIGRTMIN+3`.
+    """
+    word = _SIGNAL.fullmatch(name.upper())
+    known = {each.name: int(each) for each in signal.Signals} | {f"SIG{int(n)}": int(n) for n in signal.valid_signals()}
+    number = known.get(f"SIG{word[1]}", 0) + int(word[2] or 0) if word is not None else 0
+    return number if number in signal.valid_signals() else int(signal.SIGTERM)
 
 
 def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:

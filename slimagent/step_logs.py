@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import re
 import select
@@ -15,13 +17,21 @@ from slimagent.files import explained, make_folder
 LARGEST = 64 << 20  # bytes of a log; of what comes after that only the last TAIL bytes are kept
 TAIL = 1 << 16
 _PIECE = 1 << 16
+_LONGEST = 100  # characters of a step's name
 _PATIENCE = 0.2  # seconds between two looks whether the end has been asked for
 _LAST_WORDS = 1.0  # seconds that are waited for what is still in the pipe
 
 
 def log_name(step: str) -> str:
-    """The name of a step's log: what its name has besides letters, digits and `._-` is a dash."""
-    return (re.sub(r"[^A-Za-z0-9._-]+", "-", step).strip("-.")[:100] or "step") + ".log"
+    """The name of a step's log: what its name has besides letters, digits and `._-` is a dash.
+
+    Two steps have two logs: where something of the name is not shown, there is a digest of all of it.
+    """
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", step).strip("-.")[:_LONGEST]
+    if shown != step or not shown:
+        digest = hashlib.sha256(step.encode("utf-8", "surrogatepass")).hexdigest()
+        shown = f"{shown or 'step'}-{digest[:8]}"
+    return shown + ".log"
 
 
 class StepLogs:
@@ -67,30 +77,47 @@ class _Pump(threading.Thread):
         self._left_out = 0
         self._tail = b""
         self._asked = threading.Event()
+        self._finished = threading.Event()
 
     def run(self) -> None:
-        poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
-        while True:
-            if not poll.poll(_PATIENCE * 1000):
-                if self._asked.is_set():
-                    break
-                continue
-            data = os.read(self._reading, _PIECE)
-            if not data:
-                break
-            self._take(data)
+        ended = self._copy()
         self._finish()
+        if ended:
+            os.close(self._reading)
+        self._finished.set()
+        if not ended:
+            self._keep_open()
 
     def end(self) -> None:
         """Take what is still there, then close the log. A pipe that others hold open is not waited for."""
-        self.join(_LAST_WORDS)
+        self._finished.wait(_LAST_WORDS)
         self._asked.set()
-        self.join()
+        self._finished.wait()
+
+    def _copy(self) -> bool:
+        """Copy until the end of the pipe, or until what was in it when the end was asked for. Whether it has ended."""
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        left = fcntl.fcntl(self._reading, fcntl.F_GETPIPE_SZ)
+        while left > 0:
+            if poll.poll(_PATIENCE * 1000):
+                data = os.read(self._reading, _PIECE)
+                if not data:
+                    return True
+                self._take(data)
+                left -= len(data) if self._asked.is_set() else 0
+            elif self._asked.is_set():
+                break
+        return False
+
+    def _keep_open(self) -> None:
+        """Show what those say who hold the pipe: without a reader they would be ended by SIGPIPE."""
+        while data := os.read(self._reading, _PIECE):
+            _show(data)
+        os.close(self._reading)
 
     def _take(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), data)
+        _show(data)
         room = max(LARGEST - self._written, 0)
         with contextlib.suppress(OSError):  # no space: the step goes on, and the terminal has seen it
             self._written += os.write(self._log, data[:room])
@@ -104,4 +131,8 @@ class _Pump(threading.Thread):
             with contextlib.suppress(OSError):
                 os.write(self._log, b"\n[slimagent: %d bytes left out]\n%b" % (between, self._tail))
         os.close(self._log)
-        os.close(self._reading)
+
+
+def _show(data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), data)

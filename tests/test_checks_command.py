@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -193,3 +194,67 @@ def test_endless_output_is_cut_and_its_end_kept() -> None:
         assert os.fstat(output.fileno()).st_size == 0
         os.write(output.fileno(), b"first after\n")
         assert output.last_lines(2).split("\n") == ["last before", "first after"]
+
+
+def test_all_that_a_command_says_goes_to_its_log(place: Place, tmp_path: Path) -> None:
+    """Whole, whether it ends well, badly or not at all; the detail has its last lines as without a log."""
+    log = tmp_path / "it.log"
+    line = "seq 9999; printf '\\377'"
+    for shell, outcome in (("", Outcome.PASSED), ("; exit 3", Outcome.FAILED), ("; exec sleep 60", Outcome.FAILED)):
+        spec = CheckSpec(
+            kind="command", name="it", seconds=1.0, parameters={"shell": "seq 9999; printf '\\377'" + shell}
+        )
+        result = checks.run(spec, replace(place.context(), log=str(log)))
+        assert result.outcome is outcome
+        assert log.read_bytes() == b"".join(b"%d\n" % number for number in range(1, 10000)) + b"\xff"
+
+
+def test_a_command_that_writes_without_end_leaves_a_log_of_what_it_said(place: Place, tmp_path: Path) -> None:
+    """It still writes when its time is over; that is not followed."""
+    log = tmp_path / "it.log"
+    spec = CheckSpec(kind="command", name="it", seconds=0.5, parameters={"argv": ("yes",)})
+    result = checks.run(spec, replace(place.context(), log=str(log)))
+    assert result.detail.startswith("no end after 0.5 s")
+    assert log.read_bytes().startswith(b"y\n")
+
+
+def test_a_log_that_cannot_be_written_fails_no_check(place: Place) -> None:
+    """The log is for people: a disk that is full says nothing about the image."""
+    spec = CheckSpec(kind="command", name="it", parameters={"shell": "echo said"})
+    assert checks.run(spec, replace(place.context(), log="/dev/full")).outcome is Outcome.PASSED
+    assert checks.run(spec, replace(place.context(), log="/no/such/it.log")).outcome is Outcome.PASSED
+
+
+def test_a_log_has_what_was_kept_of_too_much(tmp_path: Path) -> None:
+    """The end of what was thrown away, then all that came after, and nothing of what comes meanwhile."""
+    with Output() as output:
+        os.write(output.fileno(), b"x" * (17 << 20) + b"\nlast before\n")
+        output.limit()
+        os.write(output.fileno(), b"first after\n")
+        output.save(str(tmp_path / "log"))
+    saved = (tmp_path / "log").read_bytes()
+    assert saved.endswith(b"x\nlast before\nfirst after\n")
+    assert len(saved) < 1 << 20
+
+
+def test_a_log_ends_where_the_output_ended_when_it_was_saved(tmp_path: Path) -> None:
+    """A writer that is faster than we are would fill the disk: here, who reads the log adds what was read."""
+    whole = 3 << 20
+    with Output() as output:
+        os.write(output.fileno(), bytes(whole))
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        sizes: list[int] = []
+
+        def take() -> None:
+            with open(pipe, "rb", buffering=0) as file:
+                while data := file.read(1 << 16):
+                    sizes.append(len(data))
+                    if sum(sizes) <= whole:
+                        os.write(output.fileno(), data)
+
+        reader = threading.Thread(target=take)
+        reader.start()
+        output.save(str(pipe))
+        reader.join()
+    assert sum(sizes) == whole

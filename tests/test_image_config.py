@@ -161,3 +161,52 @@ def test_deep_nesting_is_refused() -> None:
     """It costs no recursion of ours."""
     with pytest.raises(DocumentError):
         read_image_config(b"[" * 100_000)
+
+
+def configured(**config: Any) -> ImageConfig:
+    """A configuration with this and nothing else."""
+    return read({**DOCKER, "Config": config})
+
+
+words = st.lists(st.text(max_size=5), max_size=3)
+
+
+@given(st.none() | words, st.none() | words)
+def test_what_a_container_runs(entrypoint: list[str] | None, command: list[str] | None) -> None:
+    """The entry point, then the command, either of which may be missing."""
+    assert configured(Entrypoint=entrypoint, Cmd=command).started == (*(entrypoint or ()), *(command or ()))
+
+
+@pytest.mark.parametrize(
+    ("test", "shell", "command"),
+    [
+        (["CMD", "curl", "-f", "x"], None, ("curl", "-f", "x")),
+        (["CMD-SHELL", "curl x || exit 1"], None, ("/bin/sh", "-c", "curl x || exit 1")),
+        (["CMD-SHELL", "curl x"], ["/bin/bash", "-lc"], ("/bin/bash", "-lc", "curl x")),
+        (["NONE"], None, ()),
+        ([], None, ()),
+        (["CMD"], None, ()),
+        (["CMD-SHELL"], None, ()),
+        (["SOMETHING-NEWER", "x"], None, ()),
+    ],
+)
+def test_the_command_of_a_health_check(test: list[str], shell: list[str] | None, command: tuple[str, ...]) -> None:
+    """As it is, by the image's shell, or none."""
+    assert configured(Healthcheck={"Test": test}, Shell=shell).health_command == command
+    assert configured().health_command == ()
+
+
+@pytest.mark.parametrize(
+    ("exposed", "ports"),
+    [
+        (["80/tcp", "443"], (80, 443)),
+        (["80", "80/tcp", "80/TCP"], (80,)),
+        (["53/udp", "9/sctp"], ()),
+        (["8000-8010/tcp"], ()),
+        (["0/tcp", "65536/tcp", "65535/tcp", "99999999999/tcp"], (65535,)),
+        (["x/tcp", "/tcp", "", "-1/tcp"], ()),
+    ],
+)
+def test_the_tcp_ports_that_are_exposed(exposed: list[str], ports: tuple[int, ...]) -> None:
+    """Each once; other protocols, ranges, and what is not the number of a port are left out."""
+    assert configured(ExposedPorts={key: {} for key in exposed}).tcp_ports == ports

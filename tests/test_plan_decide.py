@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from plan_images import STEP, access, evidence_for, files_kept, link, paths_with, plan_for, reason, with_run, write
 
+from slimagent import started
 from slimagent.errors import RefusedError
 from slimagent.model import Verdict
 from slimagent.plan.admit import FAILED_STEP, admit, fit, useless
@@ -266,6 +267,19 @@ def test_a_step_is_useless_if_nothing_of_it_passed(
         items=tuple(Item(name=str(at), outcome=each) for at, each in enumerate(items)),
     )
     assert useless(step) is expected
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_start_that_fails_was_exercised_all_the_same(outcome: Outcome) -> None:
+    """An image that needs a database beside it cannot start alone: neither that nor its health check is refused."""
+    for name in started.STEPS:
+        step = CheckResult(name=name, kind=started.KIND, outcome=outcome, seconds=1)
+        assert not useless(step)
+        assert useless(replace(step, kind="command")) is (outcome is Outcome.FAILED)
+    ended = started.outcome(None, started.Until.HEALTHY, 1)
+    up = started.Reached(what=started.Until.TIME, seconds=9.0)
+    assert not useless(ended)
+    assert not useless(started.outcome(up, started.Until.HEALTHY, 0))
 
 
 def test_another_image_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from plan_images import (
     write,
 )
 
+from slimagent.apply.image_config import ImageConfig
+from slimagent.cli.wishes import starts
 from slimagent.inventory.owners import owners
 from slimagent.model import Missed, Verdict
 from slimagent.plan.decide import decide
@@ -216,6 +218,44 @@ def test_what_the_image_is_started_with(tmp_path: Path, command: tuple[str, ...]
     assert {path for path in programs if reason(plan, path).kind == "start"} == expected
     assert {each.kind for each in staying(plan).values()} <= {"used"}
     assert len(staying(plan)) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "expected"),
+    [
+        (("./app",), "/srv", {"/srv/app"}),
+        (("python", "app"), "/srv", {"/usr/bin/python", "/srv/app"}),
+        (("python", "lib/app.py"), "/srv/", {"/usr/bin/python", "/srv/lib/app.py"}),
+        (("python", "../srv/./app"), "/etc2", {"/usr/bin/python", "/srv/app"}),
+        (("sh", "-c", "exec ./app --config=x"), "/srv", {"/srv/app"}),
+        (("python",), "/srv/bin", {"/usr/bin/python"}),  # one of that name is there, too; PATH comes first
+        (("./python",), "/srv/bin", {"/srv/bin/python"}),
+        (("app",), "/link", {"/srv/app"}),
+        (("app", "lib/app.py"), "", set()),
+        (("-app", ""), "/srv", set()),
+        (("srv/app",), "/", {"/srv/app"}),
+    ],
+)
+def test_words_are_seen_from_where_the_image_is_started(
+    tmp_path: Path, command: tuple[str, ...], cwd: str, expected: set[str]
+) -> None:
+    """A word that is no program on PATH can be a file in WORKDIR: it stays, over links too. Where unknown: none."""
+    files = ("/srv/app", "/srv/lib/app.py", "/srv/bin/python", "/usr/bin/python", "/etc2/x")
+    for path in files:
+        write(tmp_path, path, "x", 0o755)
+    link(tmp_path, "/link", "srv")
+    plan = plan_of(tmp_path, rules=Rules(start=(StartRule(command=command, why="entry point", cwd=cwd),)))
+    assert {path for path in files if reason(plan, path).kind == "start"} == expected
+
+
+@pytest.mark.parametrize(("workdir", "kept"), [("/srv", "/srv/app"), ("", "/app")])
+def test_the_working_directory_is_the_images(tmp_path: Path, workdir: str, kept: str) -> None:
+    """`/` where the image names none."""
+    for path in ("/srv/app", "/app"):
+        write(tmp_path, path)
+    config: dict[str, object] = {"Cmd": ["python", "app"], "WorkingDir": workdir}
+    plan = plan_of(tmp_path, rules=Rules(start=starts(ImageConfig(config=config, architecture="amd64", os="linux"))))
+    assert [path for path in ("/srv/app", "/app") if reason(plan, path).kind == "start"] == [kept]
 
 
 def test_login_shells_stay_through_their_links(tmp_path: Path) -> None:

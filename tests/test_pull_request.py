@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Reach
@@ -85,3 +91,21 @@ def test_layers_and_seconds_are_told() -> None:
     assert "| system | 2.0 MB | 30 |" in summary()
     assert "| load | 1.2 |" in summary() and "| verify | 2.0 |" in summary()
     assert summary()[-1] == "Level `package`, slimagent 0."
+
+
+@given(st.text(st.sampled_from("ab|\\<>[](!&\n\x1b"), max_size=12))
+def test_no_word_of_an_image_becomes_markup(word: str) -> None:
+    """Not in a table, whose rows keep their cells, and not in a note: no tag, no link, no picture, no other line."""
+    failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
+    verification = replace(VERIFICATION, comparisons=(failed,))
+    reached = Reach(rows=((word, "1", "2"),), warnings=(word,))
+    lines = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, reached)
+    plain = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, replace(reached, warnings=("x",)))
+    assert len(lines) == len(plain)
+    shown = [line for line in lines if line.startswith("**Note:**") or line.endswith(" | 1 | 2 |")]
+    shown.append(lines[lines.index("| check | why |") + 2])
+    for line, cells in zip(shown, (1, 3, 2), strict=True):
+        assert line.isprintable()
+        unescaped = re.sub(r"\\[\\|\[]", "", line)
+        assert not re.search(r"[<>\[\\]", unescaped)
+        assert unescaped.count("|") == (0 if cells == 1 else cells + 1)

@@ -7,6 +7,7 @@ layout (OCI image-spec, config.md; Docker's own is the same with some keys more)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import orjson
 from slimagent.errors import DocumentError
 
 _HINT = "give it what `docker image inspect IMAGE` prints"
+_TCP_PORT, _LARGEST_PORT = re.compile(r"([0-9]{1,5})(?:/(?:tcp)?)?", re.IGNORECASE), 65535
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
@@ -114,9 +116,10 @@ class ImageConfig:
 
     @property
     def tcp_ports(self) -> tuple[int, ...]:
-        """The TCP ports that are exposed, those of no range (Dockerfile reference, EXPOSE)."""
-        pairs = (port.partition("/") for port in self.exposed_ports)
-        return tuple(int(digits) for digits, _, protocol in pairs if digits.isdecimal() and protocol in ("", "tcp"))
+        """The TCP ports that are exposed, each once, those of no range (Dockerfile reference, EXPOSE)."""
+        found = (_TCP_PORT.fullmatch(port) for port in self.exposed_ports)
+        numbers = dict.fromkeys(int(each[1]) for each in found if each is not None)
+        return tuple(number for number in numbers if 0 < number <= _LARGEST_PORT)
 
 
 _KNOWN = (

@@ -46,11 +46,11 @@ class Output:
             os.ftruncate(self.fileno(), 0)
 
     def save(self, path: str) -> None:
-        """Write all that is still there to a file."""
+        """Write all that is there now to a file; the program may go on writing. Raises OSError."""
+        at, end = 0, os.fstat(self.fileno()).st_size
         with open(path, "wb") as file:
             file.write(self._before)
-            at = 0
-            while data := os.pread(self.fileno(), _PIECE, at):
+            while data := os.pread(self.fileno(), min(_PIECE, end - at), at):
                 at += file.write(data)
 
     def last_lines(self, count: int = _LINES) -> str:

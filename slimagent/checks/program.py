@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -81,5 +82,6 @@ def complete(
         first = last_lines(os.pread(output.fileno(), _HEAD, 0), _HEAD)
         last = output.last_lines(_KEPT)
         if log:
-            output.save(log)
+            with contextlib.suppress(OSError):  # no space for it: that says nothing about the program
+                output.save(log)
     return Ended(returncode=returncode, seconds=seconds, first=tuple(first.splitlines()), last=tuple(last.splitlines()))

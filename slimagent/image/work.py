@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -28,7 +29,8 @@ _LARGEST_ERROR = 1 << 16  # bytes
 _SAID = 12  # last lines of a container that ended without a word of ours
 _KILLED = 137
 # Options of an engine that put something over the image's own files.
-_MOUNTING = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
+# A short one may stand behind letters that take no value, and its value right behind it.
+_MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*v")
 
 
 class Work:
@@ -259,10 +261,11 @@ def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:
 
 def _without_mounts(options: Iterator[str]) -> Iterator[str]:
     for option in options:
-        if option in _MOUNTING:
-            next(options, None)
-        elif option.partition("=")[0] not in _MOUNTING and not (option.startswith("-v") and option[2:3] != ""):
+        mounting = _MOUNTING.match(option)
+        if mounting is None:
             yield option
+        elif mounting[0] == option:
+            next(options, None)
 
 
 def _is_anonymous(name: str) -> bool:

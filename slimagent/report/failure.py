@@ -19,9 +19,7 @@ def failed_steps(steps: Sequence[CheckResult], logs: Mapping[str, tuple[str, str
     """
     lines: list[str] = []
     for step in steps:
-        first, *more = step.detail.splitlines() or [""]
-        lines.append(f"✗ {step.name}: {first}")
-        lines += _said(logs[step.name]) if step.name in logs else [f"    {line}" for line in more[-_LINES:]]
+        lines += _failed(f"✗ {step.name}", step, logs)
     return lines
 
 
@@ -36,12 +34,19 @@ def not_proved(verification: Verification, logs: Mapping[str, tuple[str, str]]) 
     lines += _more(len(worse), "things are worse")
     known = {each.name for each in verification.comparisons if each.before is not Outcome.SKIPPED}
     new = [each for each in verification.steps if each.outcome is Outcome.FAILED and each.name not in known]
-    lines += [f"✗ {each.name} fails, and did not run on the image as it was: {each.detail}" for each in new]
+    for step in new:
+        lines += _failed(f"✗ {step.name} fails, and did not run on the image as it was", step, logs)
     if verification.missed:
         lines.append("looked for in vain:")
         lines += [f"    {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
         lines += _more(len(verification.missed), "files were looked for in vain")
     return lines
+
+
+def _failed(head: str, step: CheckResult, logs: Mapping[str, tuple[str, str]]) -> list[str]:
+    first, *more = step.detail.splitlines() or [""]
+    said = _said(logs[step.name]) if step.name in logs else [f"    {line}" for line in more[-_LINES:]]
+    return [f"{head}: {first}", *said]
 
 
 def _worse(each: Comparison) -> list[str]:

@@ -117,6 +117,6 @@ def _row(cells: Sequence[str]) -> str:
 def _escaped(text: str) -> str:
     """Text that Markdown and HTML take as it is: names and messages are the image's."""
     kept = "".join(each if each.isprintable() else " " for each in text)
-    for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+    for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\"), ("|", "\\|"), ("[", "\\[")):
         kept = kept.replace(old, new)
     return kept

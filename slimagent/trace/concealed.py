@@ -12,6 +12,7 @@ import errno
 import os
 from dataclasses import dataclass
 
+from slimagent.paths import to_text
 from slimagent.trace import kernel
 from slimagent.trace.processes import started
 
@@ -127,7 +128,7 @@ def _is_same(process: int, held: _Process) -> bool:
     if held.executing is None:
         return True
     name = os.path.basename(held.executing)[:_NAME_SIZE].rstrip(b"\n")
-    return os.fsencode(kernel.program(process)) != name
+    return kernel.program(process) != to_text(name)
 
 
 def _refused(task: int) -> PermissionError:

@@ -21,6 +21,11 @@ from slimagent.model import User
 from slimagent.trace import kernel
 
 _READY, _HERE = b"w", 3  # from here on descriptors are the agent's
+# Signals that end or stop a process that has no handler for them, and that nobody gets by a mistake of its own.
+_ENDING = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGTSTP, signal.SIGPWR, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
+)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as engines and shells say it
 
 
@@ -44,7 +49,7 @@ def hand_over(
         ours.close()
         os.close(tell)
         _become(argv, env, cwd, user, ready, lambda: enter(theirs))
-    os.setsid()  # what the image's process sends to its group is not for us
+    _be_left_alone()
     theirs.close()
     os.close(ready)
     watch(ours)
@@ -55,12 +60,15 @@ def hand_over(
 def _become(
     argv: Sequence[str], env: Mapping[str, str], cwd: str, user: User | None, ready: int, enter: Callable[[], None]
 ) -> NoReturn:
+    place = ""
     try:
         _forget_ourselves()
         if os.read(ready, 1) != _READY:  # the watcher ended, and has said why
             os._exit(_NOT_EXECUTABLE)
         enter()
+        place = f" in {cwd}"
         os.chdir(cwd)
+        place = ""
         if user is not None:
             _give_streams(user)
         if user is not None:
@@ -71,11 +79,21 @@ def _become(
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606  # it is what the image starts
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.write(2, f"slimagent: cannot start {argv[0]}: {error.strerror}\n".encode("utf-8", "replace"))
+            os.write(2, f"slimagent: cannot start {argv[0]}{place}: {error.strerror}\n".encode("utf-8", "replace"))
         os._exit(_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
     except BaseException as error:
         os.write(2, f"slimagent: cannot start {argv[0]}: {error!r}\n".encode("utf-8", "replace"))
     os._exit(_NOT_EXECUTABLE)
+
+
+def _be_left_alone() -> None:
+    """What the image's process sends to its group, or as an init to all processes, is not for its watcher.
+
+    With a handler that does nothing: what is ignored would be ignored by all that the watcher executes, too.
+    """
+    os.setsid()
+    for number in _ENDING:
+        signal.signal(number, lambda *_: None)
 
 
 def _give_streams(user: User) -> None:

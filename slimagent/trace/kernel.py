@@ -13,6 +13,7 @@ import platform
 import struct
 from typing import NamedTuple
 
+from slimagent.paths import to_text
 from slimagent.trace.syscalls import MACHINES, Machine
 
 SET_MODE_FILTER, GET_ACTION_AVAILABLE = 1, 2
@@ -145,7 +146,7 @@ def program(task: int) -> str:
     """The name of the program that a task runs, at most 15 bytes of it (proc_pid_comm(5)); "?" if that is unknown."""
     try:
         with open(f"/proc/{task}/comm", "rb") as file:
-            return os.fsdecode(file.read().rstrip(b"\n"))
+            return to_text(file.read().rstrip(b"\n"))
     except OSError:
         return "?"
 
