@@ -111,7 +111,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for folder in ("bin", "etc", "srv", "data", "tmp"):
         (root / folder).mkdir(parents=True)
     shutil.copy(str(busybox), root / "bin/busybox")
-    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id"):
+    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id", "true"):
         (root / "bin" / name).symlink_to("busybox")
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nsomebody:x:1000:1000::/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nsomebody:x:1000:\n")
@@ -147,9 +147,10 @@ def tag() -> Iterator[str]:
 @pytest.fixture
 def nothing_left(small: str, tmp_path: Path) -> Iterator[None]:
     """After a test there is no container, volume, pending image or directory of work more than before."""
-    before = slimming.ours()
+    before, volumes = slimming.ours(), slimming.Volumes()
     yield
     assert slimming.ours() <= before
+    assert volumes.left() == set()
     assert not list(tmp_path.rglob(".work-*"))
 
 

@@ -81,14 +81,30 @@ def record(out: Path) -> dict[str, Any]:
 
 
 def ours() -> set[str]:
-    """What runs that have ended left behind: containers, pending images, and volumes that nothing uses."""
+    """What runs that have ended left in the engine: containers and pending images."""
     names = [
         *docker("ps", "-a", "--format", "{{.Names}}").split(),
         *docker("images", "--format", "{{.Repository}}:{{.Tag}}", "slimagent-pending").split(),
     ]
     keys = {name: match[1] for name in names if (match := _OURS.match(name))}
-    left = {name for name, key in keys.items() if owner.fate(key) is not owner.Fate.ALIVE}
-    return left | {*docker("volume", "ls", "-q", "-f", "dangling=true").split()}
+    return {name for name, key in keys.items() if owner.fate(key) is not owner.Fate.ALIVE}
+
+
+class Volumes:
+    """Which volumes the containers of our runs get from here on. Others use the engine at the same time."""
+
+    def __init__(self) -> None:
+        filters = ("--filter", "type=container", "--filter", "type=volume", "--filter", "event=create")
+        words = ["docker", "events", *filters, "--filter", "event=mount", "--format", "{{json .Actor}}"]
+        self._events = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def left(self) -> set[str]:
+        """Those that are still there and that nothing uses. To be asked once."""
+        self._events.terminate()
+        told = [json.loads(line) for line in self._events.communicate()[0].splitlines()]
+        by_us = {each["ID"] for each in told if _OURS.match(each["Attributes"].get("name", ""))}
+        volumes = {each["ID"] for each in told if each["Attributes"].get("container") in by_us}
+        return volumes & {*docker("volume", "ls", "-q", "-f", "dangling=true").split()}
 
 
 def build(tag: str, context: Path, dockerfile: str) -> None:
@@ -157,7 +173,7 @@ def differences(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list
     that it touches so have its time.
     """
     places = ("/.dockerenv", "/dev", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/proc", "/sys")
-    touched = ("", "etc", "data")
+    touched = ("", "etc", "data", "more")
     found = []
     for name, now in after.items():
         was = before.get(name)
