@@ -229,3 +229,9 @@ def said(ended: subprocess.CompletedProcess[str]) -> str:
 def flat(options: Sequence[tuple[str, str]]) -> list[str]:
     """Options with their values, as words."""
     return [word for option in options for word in option]
+
+
+def directory(path: Path) -> Path:
+    """A new directory."""
+    path.mkdir()
+    return path
