@@ -135,4 +135,5 @@ def test_documents_belong_to_whom_the_directory_does(small: str, tag: str, tmp_p
     os.chown(out, 1234, 1234)
     ended = slim(small, tag, out, "--no-start", "--", "cat", "/srv/needed")
     assert ended.returncode == 0, ended.stderr
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in out.iterdir() if path.is_file()} == {(1234, 1234)}
+    assert (out / "logs/full-command.log").exists()
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in out.rglob("*")} == {(1234, 1234)}
