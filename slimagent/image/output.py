@@ -216,9 +216,11 @@ class Output:
         with contextlib.ExitStack() as rest:
             at = self._at
             for each in filter(None, directory.split("/")):
+                made = False
                 if make:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(each, 0o755, dir_fd=at)
+                        made = True
                 try:
                     at = os.open(each, DIRECTORY, dir_fd=at)
                 except OSError as error:
@@ -226,6 +228,8 @@ class Output:
                         raise
                     raise RefusedError(f"{self._shown(directory)} is not a directory", _ELSEWHERE) from None
                 rest.callback(os.close, at)
+                if made:
+                    hand_over(at, os.fsencode(self.path))
             yield at
 
     def _shown(self, name: str = "") -> str:

@@ -10,17 +10,17 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from slimagent.inventory import elf
+from tests.container import slimming
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-AGENT = ROOT / "build" / "agent"
-BUNDLE = ROOT / "build" / "bundle"
+AGENT = slimming.ROOT / "build" / "agent"
+BUNDLE = slimming.BUNDLE
 LARGE = b"x" * 1_000_000
 
 
@@ -111,7 +111,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for folder in ("bin", "etc", "srv", "data", "tmp"):
         (root / folder).mkdir(parents=True)
     shutil.copy(str(busybox), root / "bin/busybox")
-    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id"):
+    for name in ("sh", "cat", "test", "touch", "sleep", "ls", "id", "true"):
         (root / "bin" / name).symlink_to("busybox")
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nsomebody:x:1000:1000::/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nsomebody:x:1000:\n")
@@ -134,6 +134,40 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )  # fmt: skip
     yield tag
     subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
+
+
+@pytest.fixture
+def tag() -> Iterator[str]:
+    """A name for a slim image, which is free again afterwards."""
+    tag = f"slimagent-test-slim:{secrets.token_hex(4)}"
+    yield tag
+    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
+
+
+@pytest.fixture
+def nothing_left(small: str, tmp_path: Path) -> Iterator[None]:
+    """After a test there is no container, volume, pending image or directory of work more than before."""
+    before, volumes = slimming.ours(), slimming.Volumes()
+    yield
+    assert slimming.ours() <= before
+    assert volumes.left() == set()
+    assert not list(tmp_path.rglob(".work-*"))
+
+
+@pytest.fixture(scope="module")
+def derive(small: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[slimming.Derive]:
+    """Build an image from the small one: `derive(lines of a Dockerfile, {name: a file beside it})`."""
+    made = []
+
+    def derived(lines: str, files: Mapping[str, str | bytes] = {}, tag: str = "") -> str:  # noqa: B006  # only read
+        made.append(tag or f"slimagent-test-derived:{secrets.token_hex(4)}")
+        context = tmp_path_factory.mktemp("derived")
+        slimming.write_files(context, files)
+        slimming.build(made[-1], context, f"FROM {small}\n{lines}\n")
+        return made[-1]
+
+    yield derived
+    slimming.remove(*made)
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
