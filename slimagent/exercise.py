@@ -44,14 +44,21 @@ class Steps:
     """What a session exercises the image with: its profile's checks, then a command of the user's.
 
     With `until_signal` others do so at last, until we are asked to end. `logs` take what the commands of the steps say;
-    without them a command has our own standard streams. `start` is how the image was started before: its steps count.
+    without them a command has our own standard streams. `start` gives an earlier start of the image, which counts, too.
     """
 
     checks: tuple[CheckSpec, ...] = ()
     command: tuple[str, ...] = ()
     until_signal: bool = False
     logs: StepLogs | None = None
-    start: Start | None = None
+    start: Callable[[], Start] | None = None
+
+    def awaited(self) -> Steps:
+        """The same, when the start that they begin with is over."""
+        if self.start is None:
+            return self
+        start = self.start()
+        return replace(self, start=lambda: start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +173,7 @@ def watch(
         asked.look()
         observed = watcher.finish()
     return _with_start(
-        steps.start,
+        None if steps.start is None else steps.start(),
         before,
         Watched(
             results=tuple(results),

@@ -18,8 +18,8 @@ from slimagent.inventory.fingerprint import fingerprint, lasting
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
-from slimagent.model import Inventory, Missed, Plan, Receipt, Verification
-from slimagent.paths import USUAL_PATH, normalise, to_text
+from slimagent.model import Inventory, Missed, Owners, Plan, Receipt, Verification
+from slimagent.paths import USUAL_PATH, normalise, to_text, within_any
 from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
@@ -62,6 +62,7 @@ def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory 
     choose(session.backend, attaches=session.attach)  # say at once if nothing can be watched here
     if before is None:
         before = inspect(session, reporter)
+    steps = steps.awaited()
     with reporter.phase("run under trace"):
         watched = watch(session, steps, reporter)
     after = inspect(session, reporter, "scan again")
@@ -83,17 +84,18 @@ def plan(
     reporter: Reporter,
     inventory: Inventory | None = None,
     missed: tuple[Missed, ...] = (),
+    owned: Owners | None = None,
 ) -> Plan:
     """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides.
 
-    `trace_digests` name the documents that the trace was made of.
+    `trace_digests` name the documents that the trace was made of. `owned` are the inventory's owners, if known already.
     """
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
     contents = Contents(session.root)
-    with reporter.phase("find the owners of files"):
-        owned = owners(inventory)
+    if owned is None:
+        owned = find_owners(inventory, reporter)
     with reporter.phase("plan", "files") as progress:
         made = decide(
             Evidence(
@@ -121,6 +123,19 @@ def plan(
             "run as root, or mend the files",
         )
     return made
+
+
+def find_owners(inventory: Inventory, reporter: Reporter) -> Owners:
+    """Whose the files of an image are."""
+    with reporter.phase("find the owners of files"):
+        return owners(inventory)
+
+
+def is_same_view(session: Session, other: Session) -> bool:
+    """Whether two sessions see the same of an image: the second leaves out nothing that the first one shows."""
+    return (session.root, session.scopes, session.volumes) == (other.root, other.scopes, other.volumes) and all(
+        within_any(path, session.excluded) for path in other.excluded
+    )
 
 
 def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:

@@ -42,6 +42,7 @@ def verify(
     there = _require_verifiable(session, made, dropped, foreign)
     baseline = united(baseline)
     is_dropped = mask(_in_front(dropped_paths(made, STILL_LISTED), foreign) if there else dropped, read_link)
+    steps = steps.awaited()
     with reporter.phase("run again on the slim image"):
         watched = watch(session, steps, reporter, is_dropped if there else None, baseline)
     comparisons = compare(baseline, watched.results)

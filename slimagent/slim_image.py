@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from slimagent import __version__, documents, started
@@ -24,8 +23,8 @@ from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
-from slimagent.image.starts import DIARY, Waiting
-from slimagent.image.work import LAYOUT, LOGS, Work
+from slimagent.image.starts import Waiting
+from slimagent.image.work import LOGS, Job, Work
 from slimagent.model import Plan, Receipt, Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, not_proved
@@ -39,6 +38,7 @@ FULL, SLIM = "full", "slim"  # which image a log is of
 OUTSIDE = "start-from-outside"
 _PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has its own ports
 _UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
+_GO = "go"  # the file that an export waits for
 _TAIL = 1 << 14  # bytes of a log that are looked at
 
 
@@ -135,6 +135,7 @@ class _Slimming:
         self._image = request.container.image
         self._commands = Commands(request, config.user)
         self._cap_add: tuple[str, ...] = ()
+        self._stops = True  # whether the image has a handler for its stop signal
 
     def whole(self) -> Slimmed:
         """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
@@ -142,12 +143,15 @@ class _Slimming:
         for name, data in {**request.files, CONFIG: self._described}.items():
             work.give(name, data)
         self._commands.mounted = work.mounted(self._image, self._config.volumes)
+        exporting = work.begin(self._image, self._commands.export(work.next_pending(), _GO), bare=True)
         trace = self._trace()
-        self._export("plan and export in a new container", self._commands.export(work.next_pending()))
+        work.give(_GO, b"")
+        self._export("plan and export in a new container", exporting)
         verification, repaired = self._verified(trace), 0
         if verification.missed and request.repair:
             repaired = len(verification.missed)
-            self._export(f"repair: {repaired} files were missed", self._commands.repair(work.next_pending()))
+            repairing = work.begin(self._image, self._commands.repair(work.next_pending()), bare=True)
+            self._export(f"repair: {repaired} files were missed", repairing)
             verification = self._verified(trace)
         self._require_proved(verification)
         return Slimmed(
@@ -182,71 +186,75 @@ class _Slimming:
         return trace
 
     def _traced(self) -> Trace:
-        work = self._work
+        work, which = self._work, FULL
         work.drop(TRACE)
-        started_options = self._start(self._image, FULL)
+        tracing = work.begin(self._image, self._commands.trace(self._waits_for(which)), cap_add=self._cap_add)
+        self._hand_on(self._start(self._image, which), which)
         with self._reporter.phase(f"trace in a container of {self._image}"):
-            work.run(self._image, self._commands.trace(started_options), cap_add=self._cap_add)
-        self._take_logs(FULL)
-        trace = documents.decode_trace(work.read(TRACE))
-        self._output.adopt(work.shared, TRACE)
-        return trace
+            tracing.result()
+        self._take_logs(which)
+        data = work.read(TRACE)
+        self._output.write(TRACE, data)
+        return documents.decode_trace(data)
 
-    def _start(self, image: str, which: str) -> tuple[str, ...]:
-        """Start an image, watched: the options that make it steps of what comes after."""
+    def _waits_for(self, which: str) -> str:
+        """The name of the file that tells how an image was started, empty if it is not to be started."""
+        if self._request.start is None or not self._config.started:
+            return ""
+        self._work.drop(_started(which))
+        return _started(which)
+
+    def _start(self, image: str, which: str) -> starts.Watched | None:
+        """Start an image as it is configured, watched. None if it is not to be started."""
         waiting = self._request.start
         if waiting is None or not self._config.started:
-            return ()
+            return None
         with self._reporter.phase(f"start {'the slim image' if which == SLIM else image} as configured"):
-            status, said = starts.watched(self._work, image, CONFIG, waiting, self._cap_add)
-        self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", said)
-        return self._commands.started(DIARY, status) if self._work.has(DIARY) else ()
+            found = starts.watched(self._work, image, CONFIG, waiting, self._cap_add)
+        self._stops = found.stops
+        self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", found.said)
+        return found
 
-    def _export(self, phase: str, arguments: tuple[str, ...]) -> None:
-        work = self._work
-        work.drop(LAYOUT)
+    def _hand_on(self, start: starts.Watched | None, which: str) -> None:
+        """Let the container that waits for a start go on with its steps."""
+        if start is not None:
+            self._work.give(_started(which), start.diary)
+
+    def _export(self, phase: str, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
-            work.run(self._image, arguments, bare=True)
+            exporting.result()
         for name in (PLAN, RECEIPT):
-            self._output.adopt(work.shared, name)
+            self._output.adopt(self._work.shared, name)
 
     def _verified(self, trace: Trace) -> Verification:
         """Load what was exported, start it, watched and as `docker run` does, and run the steps in a container."""
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
             work.load(progress)
-        with self._aside(lambda: self._start_plainly(work.pending, trace)) as outside:
-            start = self._start(work.pending, SLIM)
+        verifying = work.begin(work.pending, self._commands.verify(self._waits_for(SLIM)), cap_add=self._cap_add)
+        outside = self._start_both(trace)
         with self._reporter.phase("verify in a container of the slim image"):
-            work.run(work.pending, self._commands.verify(start), cap_add=self._cap_add)
+            verifying.result()
         self._take_logs(SLIM)
         verification = documents.decode_verification(work.read(VERIFICATION))
         before = _start_of(trace)
-        if before is not None and outside:
-            verification = self._with_outside(verification, before, outside[0])
+        if before is not None and outside is not None:
+            verification = self._with_outside(verification, before, outside)
         self._output.write(VERIFICATION, documents.encode_verification(verification))
         work.give(VERIFICATION, documents.encode_verification(verification))
         return verification
 
-    @contextlib.contextmanager
-    def _aside(self, job: Callable[[], starts.Plain | None]) -> Iterator[list[starts.Plain]]:
-        """Do the job in another thread while the block runs, or after it where both would want the same ports.
+    def _start_both(self, trace: Trace) -> starts.Plain | None:
+        """Start the slim image watched and as `docker run` does: at once, unless both would want the same ports.
 
-        Its value is in the list when the block has ended.
+        No step runs meanwhile.
         """
-        found: list[starts.Plain] = []
-        if self._request.container.network not in _PRIVATE_NETWORKS:
-            yield found
-            found += filter(None, [job()])
-            return
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            future = pool.submit(job)
-            try:
-                yield found
-                found += filter(None, [future.result()])
-            except BaseException:
-                self._work.end_containers()  # which ends the job, too
-                raise
+        work, is_private = self._work, self._request.container.network in _PRIVATE_NETWORKS
+        plainly = work.aside(lambda: self._start_plainly(work.pending, trace)) if is_private else None
+        start = self._start(work.pending, SLIM)
+        outside = self._start_plainly(work.pending, trace) if plainly is None else plainly.result()
+        self._hand_on(start, SLIM)
+        return outside
 
     def _start_plainly(self, image: str, trace: Trace) -> starts.Plain | None:
         """Start an image as `docker run` does, and wait for what its start came to when it was watched."""
@@ -256,7 +264,7 @@ class _Slimming:
         ports = self._config.tcp_ports
         if before.outcome is Outcome.PASSED:
             ports = tuple(port for port in ports if before.has_passed(f"port {port}"))
-        return starts.plain(self._work, image, self._waited_for(waiting), ports, waiting)
+        return starts.plain(self._work, image, self._waited_for(waiting), ports, waiting, stops=self._stops)
 
     def _with_outside(self, verification: Verification, before: CheckResult, slim: starts.Plain) -> Verification:
         """The verification with the start as `docker run` does it, held against how the image itself starts.
@@ -270,7 +278,9 @@ class _Slimming:
         if before.outcome is not Outcome.PASSED or _worse(before, after):
             with self._reporter.phase(f"start {self._image} as `{self._work.engine.name} run` does"):
                 ports = self._config.tcp_ports
-                full = starts.plain(self._work, self._image, until, ports, self._request.start or Waiting())
+                full = starts.plain(
+                    self._work, self._image, until, ports, self._request.start or Waiting(), stops=self._stops
+                )
             before = full.result(until)
             after = slim.result(until, before)
         return replace(
@@ -314,6 +324,10 @@ class _Slimming:
                 text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
                 found[step] = (os.path.join(self._output.path, name), text)
         return found
+
+
+def _started(which: str) -> str:
+    return f"started-{which}.jsonl"
 
 
 def _start_of(trace: Trace) -> CheckResult | None:

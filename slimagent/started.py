@@ -63,7 +63,8 @@ class Reached:
 class Started:
     """One start. `reached` None: the container ended by itself. `health` None: there is no health check, or no time.
 
-    The steps of `accesses` are indices into STEPS. `unwatched` says why nothing was watched, empty if it was.
+    The steps of `accesses` are indices into STEPS. `unwatched` says why nothing was watched, empty if it was. `status`
+    is the exit status of the container, None if nobody has written that down.
     """
 
     waited_for: Until
@@ -76,6 +77,7 @@ class Started:
     losses: tuple[Loss, ...] = ()
     reached: Reached | None = None
     health: tuple[Outcome, str] | None = None
+    status: int | None = None
 
 
 def head(started: Started) -> list[object]:
@@ -94,6 +96,16 @@ def health(outcome: Outcome, detail: str) -> list[object]:
 def reached(state: Reached) -> list[object]:
     """The row of what a start came to."""
     return ["reached", state.what.value, round(state.seconds, 3), [list(port) for port in state.ports], state.stops]
+
+
+def ended(status: int) -> list[object]:
+    """The row of a container's end, which only somebody outside can write: its exit status."""
+    return ["ended", status]
+
+
+def whole(diary: bytes, status: int) -> bytes:
+    """What was written down while a container lived, and how it ended. What was cut off by its end is left out."""
+    return diary[: diary.rfind(b"\n") + 1] + line(ended(status))
 
 
 def line(row: list[object]) -> bytes:
@@ -144,6 +156,7 @@ class _Reader:
         self._losses: dict[str, Loss] = {}
         self._reached: Reached | None = None
         self._health: tuple[Outcome, str] | None = None
+        self._status: int | None = None
 
     def take(self, kind: Any, cells: list[Any]) -> None:
         if kind == "access":
@@ -165,6 +178,9 @@ class _Reader:
             what, seconds, ports, stops = cells
             answers = tuple((int(port), bool(answered)) for port, answered in ports)
             self._reached = Reached(what=Until(what), seconds=float(seconds), ports=answers, stops=bool(stops))
+        elif kind == "ended":
+            (status,) = cells
+            self._status = int(status)
         else:
             raise ValueError(f"there is no row {kind!r}")
 
@@ -181,6 +197,7 @@ class _Reader:
             losses=tuple(self._losses[kind] for kind in sorted(self._losses)),
             reached=self._reached,
             health=self._health,
+            status=self._status,
         )
 
 

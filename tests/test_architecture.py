@@ -190,6 +190,7 @@ EDGES = {
         "apply.image_config",
         "checks",
         "errors",
+        "files",
         "results",
         "rules",
         "session",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from slimagent.errors import UsageError
+from slimagent.errors import DocumentError, UnavailableError
 from slimagent.exercise import Start
 from slimagent.files import read
 from slimagent.started import decode
@@ -20,27 +22,19 @@ _OPTIONS = (
         "--started",
         "diary",
         metavar="FILE",
-        help="How the image was started, written by `slimagent start`: its steps count, too.",
-    ),
-    click.option(
-        "--started-status",
-        "status",
-        type=int,
-        default=0,
-        metavar="N",
-        help="With --started: the exit status of that container.",
+        help="How the image was started (`slimagent start`): its steps count, too. Waits until FILE is there.",
     ),
 )
+_LOOK_EVERY = 0.05  # seconds
+_PATIENCE = 86400.0  # seconds: tests may take hours
 
 
 def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets them as `logs` (a StepLogs or None) and `start` (a Start or None)."""
+    """Add the options to a command; it gets them as `logs` (a StepLogs or None) and `start` (gives a Start)."""
 
     @functools.wraps(function)
-    def gather(*arguments: Any, directory: str | None, diary: str | None, status: int, **others: Any) -> Any:
-        if diary is None and status:
-            raise UsageError("--started-status says nothing without --started", "add --started FILE")
-        start = None if diary is None else Start(seen=decode(read(diary), diary), status=status)
+    def gather(*arguments: Any, directory: str | None, diary: str | None, **others: Any) -> Any:
+        start = None if diary is None else functools.partial(_start, diary)
         logs = None if directory is None else StepLogs(directory)
         return function(*arguments, logs=logs, start=start, **others)
 
@@ -48,3 +42,24 @@ def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def _start(diary: str) -> Start:
+    """The start that a file tells of, once it is there. Raises UnavailableError if it does not come, DocumentError."""
+    await_file(diary)
+    seen = decode(read(diary), diary)
+    if seen.reached is None and seen.status is None:
+        raise DocumentError(
+            f"{diary}: the container ended by itself, and the file does not say with which exit status",
+            'add a last line with it, e.g. ["ended", 0]',
+        )
+    return Start(seen=seen, status=seen.status or 0)
+
+
+def await_file(path: str) -> None:
+    """Wait until a file is there, which somebody puts there whole. Raises UnavailableError if it does not come."""
+    deadline = time.monotonic() + _PATIENCE
+    while not os.path.exists(path):
+        if time.monotonic() >= deadline:
+            raise UnavailableError(f"{path} did not come within {_PATIENCE:.0f} s", "name a file that is there")
+        time.sleep(_LOOK_EVERY)

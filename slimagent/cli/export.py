@@ -12,12 +12,15 @@ from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.evidence import await_file
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
 from slimagent.errors import UsageError
 from slimagent.files import digest, read, write
 from slimagent.report.text import before_and_after, plan_summary
-from slimagent.rules import Rules
+from slimagent.rules import Profile, Rules
+from slimagent.session import Session
+from slimagent.traces import Trace
 from slimagent.tracing import merged
 
 
@@ -25,6 +28,7 @@ from slimagent.tracing import merged
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.level, options.profile, wishes, options.accept, layout_options)
 @click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
+@click.option("--when", metavar="FILE", help="Look at the image at once, then wait until FILE is there.")
 @click.option("--repair", metavar="FILE", help="A verification of an earlier plan: what it looked for in vain stays.")
 @click.option("--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
 @click.option(
@@ -40,6 +44,7 @@ def export(
     image: ImageConfig | None,
     layout: Layout | None,
     tar: str | None,
+    when: str | None,
     repair: str | None,
     plan_file: str,
     receipt: str,
@@ -61,21 +66,22 @@ def export(
         options.require_writable(path)
     require_place(layout, quiet=quiet)
     console = Console(quiet=quiet)
+    ours = (*written, *traces, *(() if layout is None else (os.fsdecode(layout.folder),)))
+    outputs = tuple(map(os.fsencode, sorted(set(ours))))
+    first = options.session(outputs=outputs, image=image)
+    inventory = pipeline.inspect(first, console)
+    owned = pipeline.find_owners(inventory, console)
+    if when is not None:
+        await_file(when)
     evidence, digests = merged(((trace, read(trace)) for trace in traces), Console(quiet=True))
     missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
     chosen = options.profile_of(evidence) if profile is None else options.chosen_profile(profile, False, None)
-    ours = (*written, *traces, *(() if layout is None else (os.fsdecode(layout.folder),)))
-    session = options.session(
-        scopes=tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
-        profile=replace(chosen, user=""),  # nothing is run
-        wished=wished,
-        outputs=tuple(map(os.fsencode, sorted(set(ours)))),
-        image=image,
-    )
-    session = pipeline.seen_as(session, evidence)
-    inventory = pipeline.inspect(session, console)
+    session = _session(evidence, chosen, wished, outputs, image)
+    if not pipeline.is_same_view(first, session):
+        inventory = pipeline.inspect(session, console)
+        owned = pipeline.find_owners(inventory, console)
     its_level = options.chosen_level(level, chosen)
-    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, inventory, missed)
+    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, inventory, missed, owned)
     data = documents.encode_plan(made)
     write(plan_file, data)
     target = pipeline.Target(tar=None if tar is None else os.fsencode(os.path.abspath(tar)), oci=layout, strip=strip)
@@ -84,6 +90,19 @@ def export(
     if not quiet:
         click.echo("\n".join([*plan_summary(made), *before_and_after(done)]))
     return 0
+
+
+def _session(
+    evidence: Trace, profile: Profile, wished: Rules, outputs: tuple[bytes, ...], image: ImageConfig | None
+) -> Session:
+    session = options.session(
+        scopes=tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
+        profile=replace(profile, user=""),  # nothing is run
+        wished=wished,
+        outputs=outputs,
+        image=image,
+    )
+    return pipeline.seen_as(session, evidence)
 
 
 COMMANDS = (export,)

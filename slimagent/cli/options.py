@@ -143,7 +143,7 @@ def steps(
     *,
     until_signal: bool = False,
     logs: StepLogs | None = None,
-    start: Start | None = None,
+    start: Callable[[], Start] | None = None,
 ) -> Steps:
     """What to exercise the image with: a profile's checks, further command lines, a command, then others.
 

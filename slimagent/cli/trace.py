@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import click
 
@@ -36,7 +37,7 @@ def trace(
     image_config: str | None,
     mounted: tuple[str, ...],
     logs: StepLogs | None,
-    start: Start | None,
+    start: Callable[[], Start] | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:

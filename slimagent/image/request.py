@@ -51,28 +51,24 @@ class Commands:
         self._config = ("--image-config", _at(CONFIG))
         self.mounted: tuple[str, ...] = ()
 
-    def started(self, diary: str, status: int) -> tuple[str, ...]:
-        """The options that make a start, by its file and its exit status, steps of a trace or a verification."""
-        return ("--started", _at(diary), "--started-status", str(status))
-
-    def trace(self, start: tuple[str, ...]) -> tuple[str, ...]:
-        """Run the steps, and record what they need."""
+    def trace(self, started: str) -> tuple[str, ...]:
+        """Run the steps, and record what they need. `started` is a file to wait for, which tells of a start; or empty."""
         mounted = (word for path in self.mounted for word in ("--mounted", path))
-        options = (*self._user, *self._request.steps, *self._config, *mounted, *start, "--logs", _at(LOGS))
+        options = (*self._user, *self._request.steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 
-    def export(self, tag: str) -> tuple[str, ...]:
-        """Plan from that, and export what stays."""
-        return ("export", *self._exporting(tag), _at(TRACE))
+    def export(self, tag: str, when: str) -> tuple[str, ...]:
+        """Look at the image; plan from the trace when a file of that name is there, and export what stays."""
+        return ("export", *self._exporting(tag), "--when", _at(when), _at(TRACE))
 
     def repair(self, tag: str) -> tuple[str, ...]:
-        """The same, with what the verification missed."""
+        """Plan and export again, with what the verification missed."""
         return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
 
-    def verify(self, start: tuple[str, ...]) -> tuple[str, ...]:
-        """Run the steps again where the dropped files are gone."""
-        options = (*self._user, *self._request.steps, *start, "--logs", _at(LOGS), "-o", _at(VERIFICATION))
-        return ("verify", *options, _at(PLAN), _at(TRACE), "--", *self._request.command)
+    def verify(self, started: str) -> tuple[str, ...]:
+        """Run the steps again where the dropped files are gone. `started` as for `trace`."""
+        options = (*self._user, *self._request.steps, *_starting(started), "--logs", _at(LOGS))
+        return ("verify", *options, "-o", _at(VERIFICATION), _at(PLAN), _at(TRACE), "--", *self._request.command)
 
     def _exporting(self, tag: str) -> tuple[str, ...]:
         # Not compressed: an engine would only undo it.
@@ -83,3 +79,7 @@ class Commands:
 
 def _at(name: str) -> str:
     return f"{OUT}/{name}"
+
+
+def _starting(started: str) -> tuple[str, ...]:
+    return ("--started", _at(started)) if started else ()

@@ -37,10 +37,19 @@ class Waiting:
         return ("--until", self.until, "--seconds", f"{self.seconds:g}", "--settle", f"{self.settle:g}")
 
 
-def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tuple[str, ...]) -> tuple[int, bytes]:
-    """Start an image in the agent's place: the exit status of its container, and what it said.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A watched start: what was written down of it, and what it said. `stops` as in `Reached`."""
 
-    `config` is the name of what the engine says of the image. What was seen is then in DIARY, and stays there.
+    diary: bytes
+    said: bytes
+    stops: bool
+
+
+def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tuple[str, ...]) -> Watched:
+    """Start an image in the agent's place. `config` is the name of what the engine says of the image.
+
+    Raises what the agent says of itself if it could not do its work.
     """
     work.drop(DIARY)
     arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
@@ -50,15 +59,16 @@ def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tupl
     while not _has_reached(os.path.join(work.shared, DIARY)) and time.monotonic() < deadline:
         if work.engine.wait(name, _LOOK_EVERY) is not None:
             break
-    status = _stop(work, name, _GRACE if _stops(work) else 0)
+    stops = _stops(work)
+    status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
-    work.raise_error(image, "start", 0)  # another status is the image's own
-    return status, said
+    work.raise_error(name, image, "start", 0)  # another status is the image's own
+    return Watched(diary=started.whole(work.read(DIARY), status), said=said, stops=stops)
 
 
 def _stops(work: Work) -> bool:
-    """Whether the process that was watched last has a handler for its stop signal, so that it is worth waiting."""
+    """Whether the process that is watched has a handler for its stop signal, so that it is worth waiting."""
     try:
         state = started.decode(work.read(DIARY), DIARY).reached
     except SlimagentError:
@@ -100,8 +110,8 @@ class Plain:
         return started.outcome(self.reached, until, self.status, before)
 
 
-def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting) -> Plain:
-    """Start an image unwatched, exactly as `docker run` does."""
+def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting, *, stops: bool) -> Plain:
+    """Start an image unwatched, exactly as `docker run` does. `stops`: whether it has a handler for its stop signal."""
     further = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
     name = work.create_as_configured(image, further)
     try:
@@ -110,7 +120,7 @@ def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting:
         work.engine.remove_container(name)
         return Plain(reached=None, status=_NOT_STARTED, said=error.words.encode())
     state = _Follow(work, name, image, until, ports, waiting).state()
-    status = _stop(work, name, _GRACE if _stops(work) else 0)
+    status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
     return Plain(reached=state, status=status, said=said)

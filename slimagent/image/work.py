@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from types import TracebackType
+from typing import Generic, TypeVar
 
 import orjson
 
@@ -22,12 +25,14 @@ from slimagent.image.engine import Container, Engine, deferred
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
 LAYOUT, LOGS = "layout", "logs"
-ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"
+ERROR_VARIABLE = "SLIMAGENT_ERROR"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 _REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
 _LARGEST_ERROR = 1 << 16  # bytes
 _SAID = 12  # last lines of a container that ended without a word of ours
 _KILLED = 137
+_PATIENCE = 0.2  # seconds
+_T = TypeVar("_T")
 # Options of an engine that put something over the image's own files.
 # A short one may stand behind letters that take no value, and its value right behind it.
 _MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*v")
@@ -50,6 +55,7 @@ class Work:
         self._key = key
         self._names: list[str] = []
         self._pending: list[str] = []
+        self._pool = ThreadPoolExecutor(thread_name_prefix="container")
         self._private = os.path.join(os.path.abspath(out), f".work-{key}")
         self.shared = os.path.join(self._private, "shared")
 
@@ -67,6 +73,8 @@ class Work:
     ) -> None:
         with deferred():
             self.end_containers()
+            self._pool.shutdown()
+            self.end_containers()  # what a thread was about to make then
             for name in reversed(self._pending):
                 self.engine.remove_image(name)
             self._remove(self._private)
@@ -113,16 +121,29 @@ class Work:
         `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all. Raises
         what the agent says of itself if it could not do its work.
         """
+        return self.begin(image, arguments, bare=bare, cap_add=cap_add).result()
+
+    def begin(
+        self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()
+    ) -> Job[int]:
+        """As `run`, without waiting for the end."""
+        name = self.create(image, arguments, bare=bare, cap_add=cap_add)
+        return self.aside(lambda: self._run(name, image, arguments[0]))
+
+    def aside(self, job: Callable[[], _T]) -> Job[_T]:
+        """Do something in a thread of its own."""
+        return Job(self._pool.submit(job))
+
+    def _run(self, name: str, image: str, command: str) -> int:
         last: collections.deque[bytes] = collections.deque(maxlen=_SAID)
 
         def say(line: bytes) -> None:
             last.append(line)
             self._say(line)
 
-        name = self.create(image, arguments, bare=bare, cap_add=cap_add)
         status = self.engine.run(name, say, say)
         self.engine.remove_container(name)
-        self.raise_error(image, arguments[0], status, last)
+        self.raise_error(name, image, command, status, last)
         return status
 
     def create(
@@ -131,8 +152,8 @@ class Work:
         """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
         wanted = replace(self._bare() if bare else self._container, cap_add=cap_add)
         mounts = ((self._agent.folder, AGENT, False), (self.shared, OUT, True))
-        variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         name = self.new_name()
+        variable = f"{ERROR_VARIABLE}={OUT}/{_error_of(name)}"
         self.engine.create(
             name,
             replace(
@@ -196,11 +217,11 @@ class Work:
         container = self._container
         return Container(image=container.image, further=without_mounts(container.further))
 
-    def raise_error(self, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
-        """Raise what the agent wrote down of itself in its last container, or that it was killed."""
-        if self.has(ERROR):
-            told = orjson.loads(read_inside(self.shared, ERROR, _LARGEST_ERROR))
-            self.drop(ERROR)
+    def raise_error(self, name: str, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
+        """Raise what the agent wrote down of itself in a container, or that it was killed."""
+        error = _error_of(name)
+        if self.has(error):
+            told = orjson.loads(read_inside(self.shared, error, _LARGEST_ERROR))
             raise _ERRORS.get(told["status"], CheckFailedError)(str(told["message"]), str(told["hint"]))
         if status >= _KILLED or status in (126, 127):
             said = b"".join(last).decode("utf-8", "replace").strip()
@@ -252,6 +273,30 @@ class Work:
             self.engine.create(name, replace(self._bare(), entry=entry, mounts=mounts))
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)
+
+
+class Job(Generic[_T]):
+    """Something that is done in a thread of its own."""
+
+    def __init__(self, future: Future[_T]) -> None:
+        self._future = future
+
+    def result(self) -> _T:
+        """Wait for its end, and return or raise what came of it.
+
+        In short waits: a signal that comes just before a long one would only be noticed after it.
+        """
+        while True:
+            try:
+                return self._future.result(_PATIENCE)
+            except FutureTimeoutError:
+                if self._future.done():
+                    raise
+
+
+def _error_of(name: str) -> str:
+    """The file in which the agent writes down its error, for a container of that name."""
+    return f"error-{name.rpartition('-')[2]}.json"
 
 
 def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,9 +35,7 @@ def command(*arguments: str, agent: Path = BUNDLE) -> list[str]:
     return [sys.executable, "-m", "slimagent", "image", "--agent", str(agent), *arguments]
 
 
-def slim(
-    image: str, tag: str, out: Path, *arguments: str, agent: Path = BUNDLE
-) -> subprocess.CompletedProcess[str]:
+def slim(image: str, tag: str, out: Path, *arguments: str, agent: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
     """The command at level `file`: what nobody owns goes as well if nothing needs it."""
     words = command(image, "-t", tag, "--level", "file", "--out", str(out), *arguments, agent=agent)
     return subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)

@@ -114,9 +114,7 @@ def test_what_nobody_asked_is_in_the_summary(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_an_image_that_does_not_start_alone_is_made_and_said_to_be_so(
-    derive: Derive, tag: str, tmp_path: Path
-) -> None:
+def test_an_image_that_does_not_start_alone_is_made_and_said_to_be_so(derive: Derive, tag: str, tmp_path: Path) -> None:
     """It ends with status 3 before and after, having said why; what it needs to say so is there."""
     image = derive(
         f'USER root\n{program("busybox-tac")}\nCOPY start /start\nUSER somebody\nENTRYPOINT ["/start"]\nCMD []',
