@@ -188,6 +188,7 @@ EDGES = {
         "apply.image_config",
         "checks",
         "errors",
+        "files",
         "results",
         "rules",
         "session",
