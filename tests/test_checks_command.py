@@ -199,7 +199,6 @@ def test_endless_output_is_cut_and_its_end_kept() -> None:
 def test_all_that_a_command_says_goes_to_its_log(place: Place, tmp_path: Path) -> None:
     """Whole, whether it ends well, badly or not at all; the detail has its last lines as without a log."""
     log = tmp_path / "it.log"
-    line = "seq 9999; printf '\\377'"
     for shell, outcome in (("", Outcome.PASSED), ("; exit 3", Outcome.FAILED), ("; exec sleep 60", Outcome.FAILED)):
         spec = CheckSpec(
             kind="command", name="it", seconds=1.0, parameters={"shell": "seq 9999; printf '\\377'" + shell}

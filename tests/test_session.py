@@ -9,7 +9,8 @@ import pwd
 import pytest
 
 from slimagent.errors import UsageError
-from slimagent.session import to_read_all, user_named
+from slimagent.model import User
+from slimagent.session import configured_environment, to_read_all, user_named
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
@@ -70,3 +71,37 @@ def test_who_cannot_read_all_is_told_what_they_lack(uid: int, capabilities: int,
     assert hint.startswith(said) or said in hint
     assert ("run as root" in hint) is (uid != 0)
     assert "--scope" in hint
+
+
+SOMEBODY = User(name="somebody", uid=1000, gid=1000, groups=(1000,), home="/home/somebody")
+ROOTS_HOME = pwd.getpwuid(0).pw_dir
+
+
+@pytest.mark.parametrize(
+    ("home", "user", "configured", "expected"),
+    [
+        (ROOTS_HOME, SOMEBODY, (), "/home/somebody"),  # the engine set it for root, as whom we run
+        ("/", SOMEBODY, (), "/home/somebody"),
+        (None, SOMEBODY, (), "/home/somebody"),
+        ("/given", SOMEBODY, (), "/given"),  # with `--env HOME=/given`
+        (ROOTS_HOME, SOMEBODY, ("PATH=/bin", f"HOME={ROOTS_HOME}"), ROOTS_HOME),  # the image wants it so
+        (ROOTS_HOME, SOMEBODY, ("HOMELY=1",), "/home/somebody"),
+        (ROOTS_HOME, None, (), ROOTS_HOME),
+        (None, None, (), None),
+    ],
+)
+def test_the_home_of_the_image_s_own_process(
+    monkeypatch: pytest.MonkeyPatch,
+    home: str | None,
+    user: User | None,
+    configured: tuple[str, ...],
+    expected: str | None,
+) -> None:
+    """As an engine sets it: the user's, unless somebody else has; and nothing of ours, nor USER."""
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("USER", "as it was")
+    monkeypatch.setenv("SLIMAGENT_HOME", "/agent")
+    env = configured_environment(user, configured)
+    assert (env.get("HOME"), env["USER"], "SLIMAGENT_HOME" in env) == (expected, "as it was", False)

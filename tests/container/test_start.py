@@ -94,6 +94,25 @@ def test_an_entry_point_that_insists_on_being_the_first_process(place: Place) ->
     assert not [path for path in seen.accesses if path.startswith((b"/agent", b"/out"))]
 
 
+STATE = (
+    "busybox env | busybox sort; pwd; busybox cat /proc/self/limits; umask; id; busybox ls /proc/$$/fd; ulimit -a;"
+    " busybox grep -E '^(Uid|Gid|Groups|Sig[BIC]|Cap|NS)' /proc/$$/status; busybox cut -d' ' -f 4-8,19 /proc/$$/stat;"
+    " busybox stat -L -c '%u %a' /dev/stdout /dev/stderr; busybox cat /proc/$$/oom_score_adj; echo $$"
+)
+
+
+@pytest.mark.parametrize("user", ["somebody", "root", "1234:5", "somebody:root"])
+def test_it_is_started_just_as_the_engine_starts_it(place: Place, user: str) -> None:
+    """User, environment, limits, signals, capabilities, descriptors, session, directory: as by `docker run`."""
+    options = ("--rm", "--network=none", "--hostname=here", f"--user={user}", "--entrypoint=/bin/sh")
+    plain = subprocess.run(
+        ["docker", "run", *options, place.image, "-c", STATE], capture_output=True, text=True, check=True
+    )
+    words = place.words(STATE, User=user)
+    ours = subprocess.run([*words[:2], "--hostname=here", *words[2:]], capture_output=True, text=True, check=False)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, 0)
+
+
 def test_all_that_it_touched_is_there_after_it_has_killed_everybody(place: Place) -> None:
     """An init does so at the end: first SIGTERM to all, a last look at some files, then SIGKILL. Ten times."""
     script = (
