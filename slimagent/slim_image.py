@@ -215,7 +215,7 @@ class _Slimming:
         work.drop(TRACE)
         started_options = self._start(self._image, FULL)
         with self._reporter.phase(f"trace in a container of {self._image}"):
-            work.run(self._image, self._options.trace(started_options), cap_add=self._cap_add)
+            work.run(self._image, self._options.trace(started_options), cap_add=self._cap_add, leaves=TRACE)
         self._take_logs(FULL)
         trace = documents.decode_trace(work.read(TRACE))
         self._output.adopt(work.shared, TRACE)

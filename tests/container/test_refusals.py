@@ -1,4 +1,4 @@
-"""What cannot end well is refused before anything runs: no agent is made for it, no container, and no file is written."""
+"""What cannot end well is refused before anything runs: no agent is made for it, and no file is written."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ def test_a_tag_is_taken_if_that_is_wanted_and_taken_again_if_it_is_ours(
         (("IMAGE", "--run-option=--name=mine"), "slimagent finds its containers by their names"),
         (("IMAGE", "-v", "/nope:bad:ro:x"), "/nope:bad:ro:x"),
         (("IMAGE", "-v", "/tmp:/x:no-such-mode"), "invalid mode: no-such-mode"),
-        (("IMAGE", "--run-option=--mount=type=bind,source=/no/such/place,target=/x"), "bind source path does not exist"),
+        (
+            ("IMAGE", "--run-option=--mount=type=bind,source=/no/such/place,target=/x"),
+            "bind source path does not exist",
+        ),
     ],
 )
 def test_what_the_engine_refuses_is_said_in_its_own_words(

@@ -86,7 +86,7 @@ def test_what_a_start_script_and_a_health_check_call_stays(service: Service) -> 
 
 
 def test_the_slim_image_starts_and_stops_as_docker_does_it(service: Service) -> None:
-    """It becomes healthy, answers, has the user, environment and directory of its configuration, and stops by SIGINT."""
+    """It becomes healthy, answers, has its user, environment and directory, and stops by SIGINT."""
     with Running(service.tag, "--health-interval=1s") as name:
         form = "{{.State.Health.Status}} {{.State.Running}}"
         assert comes(lambda: docker("inspect", "-f", form, name).split() != ["starting", "true"])
@@ -114,9 +114,7 @@ def test_what_nobody_asked_is_in_the_summary(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_an_image_that_does_not_start_alone_is_made_and_said_to_be_so(
-    derive: Derive, tag: str, tmp_path: Path
-) -> None:
+def test_an_image_that_does_not_start_alone_is_made_and_said_to_be_so(derive: Derive, tag: str, tmp_path: Path) -> None:
     """It ends with status 3 before and after, having said why; what it needs to say so is there."""
     image = derive(
         f'USER root\n{program("busybox-tac")}\nCOPY start /start\nUSER somebody\nENTRYPOINT ["/start"]\nCMD []',
