@@ -188,7 +188,9 @@ class _Slimming:
     def _traced(self) -> Trace:
         work, which = self._work, FULL
         work.drop(TRACE)
-        tracing = work.begin(self._image, self._commands.trace(self._waits_for(which)), cap_add=self._cap_add)
+        tracing = work.begin(
+            self._image, self._commands.trace(self._waits_for(which)), cap_add=self._cap_add, leaves=TRACE
+        )
         self._hand_on(self._start(self._image, which), which)
         with self._reporter.phase(f"trace in a container of {self._image}"):
             tracing.result()
@@ -231,7 +233,10 @@ class _Slimming:
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
             work.load(progress)
-        verifying = work.begin(work.pending, self._commands.verify(self._waits_for(SLIM)), cap_add=self._cap_add)
+        work.drop(VERIFICATION)
+        verifying = work.begin(
+            work.pending, self._commands.verify(self._waits_for(SLIM)), cap_add=self._cap_add, leaves=VERIFICATION
+        )
         outside = self._start_both(trace)
         with self._reporter.phase("verify in a container of the slim image"):
             verifying.result()

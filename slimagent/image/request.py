@@ -52,7 +52,7 @@ class Commands:
         self.mounted: tuple[str, ...] = ()
 
     def trace(self, started: str) -> tuple[str, ...]:
-        """Run the steps, and record what they need. `started` is a file to wait for, which tells of a start; or empty."""
+        """Run the steps, and record what they need. `started` is a file to wait for that tells of a start, or empty."""
         mounted = (word for path in self.mounted for word in ("--mounted", path))
         options = (*self._user, *self._request.steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)

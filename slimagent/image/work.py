@@ -115,26 +115,29 @@ class Work:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def run(self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()) -> int:
-        """Run the agent in a new container of an image, to its end. Returns its exit status.
-
-        `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all. Raises
-        what the agent says of itself if it could not do its work.
-        """
-        return self.begin(image, arguments, bare=bare, cap_add=cap_add).result()
-
     def begin(
-        self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()
+        self,
+        image: str,
+        arguments: tuple[str, ...],
+        *,
+        bare: bool = False,
+        cap_add: tuple[str, ...] = (),
+        leaves: str = "",
     ) -> Job[int]:
-        """As `run`, without waiting for the end."""
+        """Run the agent in a new container of an image, to its end. What comes of it is its exit status.
+
+        `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all. `leaves`
+        names what the agent leaves there when it has done its work: with that, any status is the one of a step. Its end
+        raises what the agent says of itself if it could not do its work.
+        """
         name = self.create(image, arguments, bare=bare, cap_add=cap_add)
-        return self.aside(lambda: self._run(name, image, arguments[0]))
+        return self.aside(lambda: self._run(name, image, arguments[0], leaves))
 
     def aside(self, job: Callable[[], _T]) -> Job[_T]:
         """Do something in a thread of its own."""
         return Job(self._pool.submit(job))
 
-    def _run(self, name: str, image: str, command: str) -> int:
+    def _run(self, name: str, image: str, command: str, leaves: str) -> int:
         last: collections.deque[bytes] = collections.deque(maxlen=_SAID)
 
         def say(line: bytes) -> None:
@@ -143,7 +146,8 @@ class Work:
 
         status = self.engine.run(name, say, say)
         self.engine.remove_container(name)
-        self.raise_error(name, image, command, status, last)
+        ended_well = bool(leaves) and self.has(leaves)
+        self.raise_error(name, image, command, 0 if ended_well else status, last)
         return status
 
     def create(

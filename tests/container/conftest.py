@@ -159,7 +159,7 @@ def derive(small: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sli
     """Build an image from the small one: `derive(lines of a Dockerfile, {name: a file beside it})`."""
     made = []
 
-    def derived(lines: str, files: Mapping[str, str | bytes] = {}, tag: str = "") -> str:  # noqa: B006  # only read
+    def derived(lines: str, files: Mapping[str, str | bytes] = {}, tag: str = "") -> str:
         made.append(tag or f"slimagent-test-derived:{secrets.token_hex(4)}")
         context = tmp_path_factory.mktemp("derived")
         slimming.write_files(context, files)

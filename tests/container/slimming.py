@@ -1,4 +1,4 @@
-"""`slimagent image` from outside, for the tests: the command, images derived from the small one, what is in an image."""
+"""`slimagent image` for the tests: the command, images derived from the small one, what is in an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,9 @@ def listed(tag: str, directory: str) -> list[str]:
     return docker("run", "--rm", "--network=none", "--entrypoint", "/bin/ls", tag, directory).split()
 
 
-def started(image: str) -> subprocess.CompletedProcess[str]:
-    """A container of an image as `docker run` starts it, at its end."""
-    words = ["docker", "run", "--rm", "--network=none", image]
+def started(image: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A container of an image as `docker run` starts it with these arguments, at its end."""
+    words = ["docker", "run", "--rm", "--network=none", image, *arguments]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -139,9 +139,11 @@ def contents(image: str) -> dict[str, Entry]:
     """Every path of an image, by its name without a leading slash."""
     name = docker("create", "--network=none", image, "/x").strip()
     try:
-        with subprocess.Popen(["docker", "export", name], stdout=subprocess.PIPE) as export:
-            with tarfile.open(fileobj=export.stdout, mode="r|") as archive:
-                return dict(_entries(archive))
+        with (
+            subprocess.Popen(["docker", "export", name], stdout=subprocess.PIPE) as export,
+            tarfile.open(fileobj=export.stdout, mode="r|") as archive,
+        ):
+            return dict(_entries(archive))
     finally:
         docker("rm", "--volumes", name)
 
@@ -222,11 +224,6 @@ def notes(summary: str) -> list[str]:
 def said(ended: subprocess.CompletedProcess[str]) -> str:
     """Standard error in one line."""
     return re.sub(r"\s+", " ", ended.stderr)
-
-
-def flat(options: Sequence[tuple[str, str]]) -> list[str]:
-    """Options with their values, as words."""
-    return [word for option in options for word in option]
 
 
 def directory(path: Path) -> Path:

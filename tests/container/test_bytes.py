@@ -14,7 +14,7 @@ from tests.container.slimming import Derive, bytes_of, contents, differences, sl
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 OLD = 1_000_000_000  # a time of modification
-SECRET = "token-of-the-test"
+MADE = "token-of-the-test"
 # cap_net_raw=ep: struct vfs_cap_data, version 2 (linux/capability.h); whoever writes to a file takes it away
 CAPABILITY = "SCHILY.xattr.security.capability"
 NET_RAW = "\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
@@ -34,15 +34,15 @@ $busybox touch /opt/odd
 echo more >> /opt/capable
 $busybox mv /opt/one /opt/moved
 $busybox rm /opt/link
-echo {SECRET} > /opt/link
+echo {MADE} > /opt/link
 $busybox touch /opt/unchanged
 $busybox chmod 777 /opt/directory
 $busybox rm /opt/directory/inner
-echo {SECRET} > /srv/token
+echo {MADE} > /srv/token
 $busybox mkdir /srv/made
-echo {SECRET} > /srv/made/token
-echo {SECRET} >> /data/seed
-echo {SECRET} > /data/token
+echo {MADE} > /srv/made/token
+echo {MADE} >> /data/seed
+echo {MADE} > /data/token
 """
 START = """
 cd /var/app
@@ -98,7 +98,7 @@ def test_what_a_test_changes_moves_and_removes_is_as_in_the_image(image: str, ta
     assert kept | {"opt/directory/inner", "srv/unneeded", "var/app/config.default", "var/app/seed"} <= made.keys()
     assert full["opt/capable"].attributes and full["opt/odd"].modified == OLD  # the comparison compares something
     assert differences(full, made) == []
-    assert SECRET not in bytes_of(tag).replace(SMOKE.encode(), b"").decode("latin-1")
+    assert MADE not in bytes_of(tag).replace(SMOKE.encode(), b"").decode("latin-1")
 
 
 def test_a_start_script_that_moves_a_default_away_can_start_again(image: str, tag: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What somebody mounts for the tests hides the image's own files: those are in the slim image, and what was mounted is not."""
+"""A mount for the tests hides the image's own files: those are in the slim image, and what was mounted is not."""
 
 from __future__ import annotations
 

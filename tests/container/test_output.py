@@ -25,7 +25,7 @@ def names(out: Path) -> set[str]:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_run_takes_the_place_of_the_one_before_and_of_nothing_else(small: str, tag: str, tmp_path: Path) -> None:
-    """Complete, then failed in the slim image, then in the full one: each time only what that run wrote, and others'."""
+    """Complete, then failed in the slim image, then in the full one: each time what that run wrote, and others'."""
     out = tmp_path / "out"
     (out / "logs").mkdir(parents=True)
     (out / "mine.txt").write_text("mine\n")

@@ -1,4 +1,4 @@
-"""What cannot end well is refused before anything runs: no agent is made for it, no container, and no file is written."""
+"""What cannot end well is refused before anything runs: no agent is made for it, and no file is written."""
 
 from __future__ import annotations
 

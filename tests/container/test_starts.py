@@ -86,7 +86,7 @@ def test_what_a_start_script_and_a_health_check_call_stays(service: Service) -> 
 
 
 def test_the_slim_image_starts_and_stops_as_docker_does_it(service: Service) -> None:
-    """It becomes healthy, answers, has the user, environment and directory of its configuration, and stops by SIGINT."""
+    """It becomes healthy, answers, has its user, environment and directory, and stops by SIGINT."""
     with Running(service.tag, "--health-interval=1s") as name:
         form = "{{.State.Health.Status}} {{.State.Running}}"
         assert comes(lambda: docker("inspect", "-f", form, name).split() != ["starting", "true"])
