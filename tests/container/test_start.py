@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from command_line import wait_until
 
+from slimagent.image import agent
 from slimagent.results import Outcome
 from slimagent.started import Reached, Started, Until, decode, has_reached
 from slimagent.traces import How
@@ -37,7 +38,7 @@ class Place:
         (self.out / "image.json").write_text(json.dumps([described]))
         mounts = ("-v", f"{BUNDLE}:/agent:ro", "-v", f"{self.out}:/out")
         start = ("start", "--image-config", "/out/image.json", "-o", "/out/started.jsonl", *options)
-        entry = "--entrypoint=/agent/entrypoint.sh"
+        program, *before = agent.bundle(str(BUNDLE)).entry("/agent")  # as `slimagent image` starts it: by no shell
         return [
             "docker",
             "run",
@@ -45,8 +46,9 @@ class Place:
             "--network=none",
             "--user=0",
             *mounts,
-            entry,
+            f"--entrypoint={program}",
             self.image,
+            *before,
             *start,
         ]
 
