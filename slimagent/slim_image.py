@@ -36,7 +36,6 @@ from slimagent.verify.compare import compare
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 FULL, SLIM = "full", "slim"  # which image a log is of
 OUTSIDE = "start-from-outside"
-_PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has its own ports
 _UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
 _GO = "go"  # the file that an export waits for
 _TAIL = 1 << 14  # bytes of a log that are looked at
@@ -188,10 +187,14 @@ class _Slimming:
     def _traced(self) -> Trace:
         work, which = self._work, FULL
         work.drop(TRACE)
-        tracing = work.begin(
-            self._image, self._commands.trace(self._waits_for(which)), cap_add=self._cap_add, leaves=TRACE
-        )
+        command = self._commands.trace(self._waits_for(which))
+
+        def begin() -> Job[int]:
+            return work.begin(self._image, command, cap_add=self._cap_add, leaves=TRACE)
+
+        tracing = begin() if work.can_run_together else None
         self._hand_on(self._start(self._image, which), which)
+        tracing = tracing or begin()
         with self._reporter.phase(f"trace in a container of {self._image}"):
             tracing.result()
         self._take_logs(which)
@@ -234,10 +237,14 @@ class _Slimming:
         with self._reporter.phase("load", "bytes") as progress:
             work.load(progress)
         work.drop(VERIFICATION)
-        verifying = work.begin(
-            work.pending, self._commands.verify(self._waits_for(SLIM)), cap_add=self._cap_add, leaves=VERIFICATION
-        )
+        command = self._commands.verify(self._waits_for(SLIM))
+
+        def begin() -> Job[int]:
+            return work.begin(work.pending, command, cap_add=self._cap_add, leaves=VERIFICATION)
+
+        verifying = begin() if work.can_run_together else None
         outside = self._start_both(trace)
+        verifying = verifying or begin()
         with self._reporter.phase("verify in a container of the slim image"):
             verifying.result()
         self._take_logs(SLIM)
@@ -254,8 +261,8 @@ class _Slimming:
 
         No step runs meanwhile.
         """
-        work, is_private = self._work, self._request.container.network in _PRIVATE_NETWORKS
-        plainly = work.aside(lambda: self._start_plainly(work.pending, trace)) if is_private else None
+        work = self._work
+        plainly = work.aside(lambda: self._start_plainly(work.pending, trace)) if work.can_run_together else None
         start = self._start(work.pending, SLIM)
         outside = self._start_plainly(work.pending, trace) if plainly is None else plainly.result()
         self._hand_on(start, SLIM)

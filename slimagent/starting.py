@@ -26,9 +26,9 @@ from slimagent.trace.seccomp import Seccomp, take_filter
 
 _LOOK_EVERY = 0.1  # seconds
 _PROBE_EVERY = 1.0  # seconds between two health checks; the image's own interval is for a life of months
-_QUIET = 1.0  # seconds without a new path: then a start is over, so far as one can see
+_QUIET = 0.7  # seconds without a new path: then a start is over, so far as one can see
 _SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
-_GIVEN_UP = 10.0  # seconds without a new path: nothing comes any more
+_GIVEN_UP = 30.0  # seconds without a new path: nothing comes any more
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
 _PROBE = 30.0  # seconds, what engines give a health check that does not say
 
@@ -134,7 +134,7 @@ class _Watch:
         while True:
             time.sleep(_LOOK_EVERY)
             now = time.monotonic()
-            spent, written = now - self._began, sum(record.written for record in self._records)
+            spent, written = now - self._began, sum(record.written for record in self._records[:1])
             if written != seen:
                 seen, seen_at = written, now
             if came is None and check is not None and now >= next_probe:

@@ -59,7 +59,7 @@ def test_the_first_line_says_how_small_it_has_become() -> None:
 def test_the_proof_is_a_table() -> None:
     """Sizes, paths, what passes, what is worse, what was missed; items count, not the checks that they make up."""
     lines = summary()
-    assert lines[2] == "**Note:** no step asked port 80."
+    assert lines[2] == "- **Note:** no step asked port 80."
     assert lines[4] == "|  | `big:1` | `slim:1` |"
     assert "| touched by the steps | 2 | 17 B (1.0 %) |" in lines
     assert "| files | 10.0 MB | 2.0 MB |" in lines

@@ -36,6 +36,9 @@ _T = TypeVar("_T")
 # Options of an engine that put something over the image's own files.
 # A short one may stand behind letters that take no value, and its value right behind it.
 _MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*v")
+_NETWORKING = re.compile(r"--(?:publish|publish-all|ip6?|mac-address|net|network)(?![^=])|-[ditP]*p|-[dit]*P")
+_WITHOUT_VALUE = ("-P", "--publish-all")
+_PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has ports of its own
 
 
 class Work:
@@ -212,6 +215,12 @@ class Work:
         places |= set((found.get("HostConfig") or {}).get("Tmpfs") or {})
         return tuple(sorted(places & {volume.rstrip("/") or "/" for volume in volumes}))
 
+    @property
+    def can_run_together(self) -> bool:
+        """Whether two containers may run at a time: neither has a port or an address that the other one wants, too."""
+        container = self._container
+        return container.network in _PRIVATE_NETWORKS and without_network(container.further) == container.further
+
     def new_name(self) -> str:
         """A name for a container, which is removed at the end."""
         self._names.append(f"slimagent-{self._key}-{len(self._names)}")
@@ -219,7 +228,7 @@ class Work:
 
     def _bare(self) -> Container:
         container = self._container
-        return Container(image=container.image, further=without_mounts(container.further))
+        return Container(image=container.image, further=without_network(without_mounts(container.further)))
 
     def raise_error(self, name: str, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
         """Raise what the agent wrote down of itself in a container, or that it was killed."""
@@ -305,15 +314,23 @@ def _error_of(name: str) -> str:
 
 def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:
     """An engine's options without those that put something over the image's files, each with its value."""
-    return tuple(_without_mounts(iter(options)))
+    return tuple(_without(_MOUNTING, iter(options)))
 
 
-def _without_mounts(options: Iterator[str]) -> Iterator[str]:
+def without_network(options: tuple[str, ...]) -> tuple[str, ...]:
+    """An engine's options without those that give a container a port or an address, each with its value.
+
+    Two containers at a time cannot have the same.
+    """
+    return tuple(_without(_NETWORKING, iter(options)))
+
+
+def _without(unwanted: re.Pattern[str], options: Iterator[str]) -> Iterator[str]:
     for option in options:
-        mounting = _MOUNTING.match(option)
-        if mounting is None:
+        found = unwanted.match(option)
+        if found is None:
             yield option
-        elif mounting[0] == option:
+        elif found[0] == option and option not in _WITHOUT_VALUE:
             next(options, None)
 
 

@@ -32,7 +32,7 @@ def pull_request(
     return [
         f"### {_escaped(tag)}: {size(before)} → {size(receipt.bytes_kept)}, {smaller} smaller",
         "",
-        *(f"**Note:** {_escaped(warning)}." for warning in reached.warnings),
+        *(f"- **Note:** {_escaped(warning)}." for warning in reached.warnings),
         *([""] if reached.warnings else []),
         *_proof(image, tag, receipt, verification, repaired),
         "",
