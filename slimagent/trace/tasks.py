@@ -236,12 +236,15 @@ class Tasks:
 
     @staticmethod
     def _as_its_user(task: int, act: Callable[[], _T]) -> _T:
-        try:
+        """Do it as whom we did the last, else as its user, else as ourselves, who may more with CAP_SYS_PTRACE."""
+        with contextlib.suppress(PermissionError):
             return act()
-        except PermissionError:
-            status = kernel.status(task)
-            kernel.set_file_system_user(status.uids[1], status.gids[1])
+        status = kernel.status(task)
+        kernel.set_file_system_user(status.uids[1], status.gids[1])
+        with contextlib.suppress(PermissionError):
             return act()
+        kernel.set_file_system_user(os.geteuid(), os.getegid())
+        return act()
 
     def absolute(self, task: int, path: bytes, descriptor: int | None) -> bytes:
         """A relative path as it is seen from the root, b"" if it starts from something that is no folder (any more)."""

@@ -156,6 +156,37 @@ def test_an_exposed_port_that_answered_answers(derive: Derive, tag: str, tmp_pat
 
 
 @pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize(
+    ("mode", "user"),
+    [
+        pytest.param("755", "-u 1000", id="it becomes another user, and forks then"),
+        pytest.param("711", "", id="who runs it may not read its program"),
+    ],
+)
+def test_a_server_that_is_not_to_be_looked_into(derive: Derive, tag: str, tmp_path: Path, mode: str, user: str) -> None:
+    """What cannot be seen in a default container is seen in one with SYS_PTRACE, and the user is told of it.
+
+    Unless that was forbidden: then nothing is made, and nothing lost.
+    """
+    lines = (
+        "USER root",
+        program("busybox-httpd"),
+        f"RUN /bin/busybox chmod {mode} /usr/local/bin/busybox-httpd",
+        "RUN /bin/busybox mkdir /www && /bin/busybox head -c 100000 /dev/urandom > /www/index.html",
+        "HEALTHCHECK CMD /bin/busybox wget -q -O /dev/null http://127.0.0.1/index.html",
+        f'ENTRYPOINT ["busybox-httpd"]\nCMD {json.dumps(f"httpd -f {user} -h /www".split())}',
+        f"USER {'root' if user else 'somebody'}",
+    )
+    image, out = derive("\n".join(lines)), tmp_path / "out"
+    ended = slim(image, tag, out, "--no-privileges", "--", "true")
+    assert (ended.returncode, exists(tag), "unreadable-path" in ended.stderr) == (3, False, True), ended.stderr
+    ended = slim(image, tag, out, "--", "true")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("once more with SYS_PTRACE") == 1
+    assert {"www/index.html", "usr/local/bin/busybox-httpd"} <= slimming.contents(tag).keys()
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_an_image_that_needs_more_when_nobody_watches_is_not_tagged(derive: Derive, tag: str, tmp_path: Path) -> None:
     """Only a start without a tracer shows it: the start script reads another file then, which nobody has seen."""
     script = """#!/bin/sh
