@@ -151,7 +151,7 @@ def test_an_interruption_leaves_nothing(
     assert not exists(tag)
     assert "Traceback" not in rest
     assert not (out / "run.json").exists() or state(out) in ("failed", "unfinished")
-    assert not [path for path in out.glob(".*")]
+    assert not list(out.glob(".*"))
 
 
 def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> None:
