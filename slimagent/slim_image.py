@@ -142,14 +142,14 @@ class _Slimming:
         for name, data in {**request.files, CONFIG: self._described}.items():
             work.give(name, data)
         self._commands.mounted = work.mounted(self._image, self._config.volumes)
-        exporting = work.begin(self._image, self._commands.export(work.next_pending(), _GO), bare=True)
+        exporting = self._begin_export(self._commands.export(work.next_pending(), _GO))
         trace = self._trace()
         work.give(_GO, b"")
         self._export("plan and export in a new container", exporting)
         verification, repaired = self._verified(trace), 0
         if verification.missed and request.repair:
             repaired = len(verification.missed)
-            repairing = work.begin(self._image, self._commands.repair(work.next_pending()), bare=True)
+            repairing = self._begin_export(self._commands.repair(work.next_pending()))
             self._export(f"repair: {repaired} files were missed", repairing)
             verification = self._verified(trace)
         self._require_proved(verification)
@@ -224,6 +224,12 @@ class _Slimming:
         """Let the container that waits for a start go on with its steps."""
         if start is not None:
             self._work.give(_started(which), start.diary)
+
+    def _begin_export(self, command: tuple[str, ...]) -> Job[int]:
+        config = self._config
+        platform = {"architecture": config.architecture, "os": config.os, "variant": config.variant}
+        self._work.load_early({key: value for key, value in platform.items() if value})
+        return self._work.begin(self._image, command, bare=True)
 
     def _export(self, phase: str, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):

@@ -102,7 +102,7 @@ def test_no_word_of_an_image_becomes_markup(word: str) -> None:
     lines = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, reached)
     plain = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, replace(reached, warnings=("x",)))
     assert len(lines) == len(plain)
-    shown = [line for line in lines if line.startswith("**Note:**") or line.endswith(" | 1 | 2 |")]
+    shown = [line for line in lines if line.startswith("- **Note:**") or line.endswith(" | 1 | 2 |")]
     shown.append(lines[lines.index("| check | why |") + 2])
     for line, cells in zip(shown, (1, 3, 2), strict=True):
         assert line.isprintable()

@@ -43,13 +43,16 @@ _WHITEOUT = b"/.wh."  # layer.md: what begins so says that something of a lower 
 class Layout:
     """What is wanted: the folder to make, the image's name if it has one, its configuration, and the compression.
 
-    Without a configuration the image has one that says nothing but the platform of this machine.
+    Without a configuration the image has one that says nothing but the platform of this machine. `ready` is a directory
+    in which each layer gets a second name as soon as it is written, its number and its digest, so that somebody can
+    begin to load it; empty for none.
     """
 
     folder: bytes
     tag: str = ""
     config: ImageConfig | None = None
     compression: str = GZIP
+    ready: bytes = b""
 
 
 def write_layout(
@@ -79,7 +82,7 @@ def write_layout(
         order = [each for part in divided for each in part.members if isinstance(each, int)]
         stripped = Stripped(plan, inventory, decision, order, parent(target), tools)
         with replacing_folder(target) as folder, stripped:
-            store = _Store(folder, compression(wanted.compression), Pace(progress))
+            store = _Store(folder, compression(wanted.compression), Pace(progress), wanted.ready)
             layers, left_out = _write_layers(divided, inventory, decision, source, store, stripped)
             digest = _describe(_comment(plan, decision, stripped), wanted, layers, store)
             store.finish()
@@ -189,10 +192,12 @@ def _date() -> str:
 
 
 class _Store:
-    """The new folder, while it is private. `written` counts the bytes of its blobs."""
+    """The new folder, while it is private. `written` counts the bytes of its blobs. `ready` as in `Layout`."""
 
-    def __init__(self, folder: bytes, way: Compression | None, pace: Pace) -> None:
+    def __init__(self, folder: bytes, way: Compression | None, pace: Pace, ready: bytes = b"") -> None:
         self._folder = folder
+        self._ready = ready
+        self._layers = 0
         self._way = way
         self._pace = pace
         self.suffix = "" if way is None else way.suffix
@@ -217,9 +222,18 @@ class _Store:
                 written = blob.finish()
         finally:
             os.close(descriptor)
-        os.rename(unnamed, self._path(documents.blob(written.digest)))
+        blob_path = self._path(documents.blob(written.digest))
+        os.rename(unnamed, blob_path)
+        self._announce(blob_path, written.digest)
         self.written += written.size
         return written, archive.left_out
+
+    def _announce(self, blob: bytes, digest: str) -> None:
+        if self._ready:
+            hand_over(blob, self._ready)
+            name = b"%03d-%b" % (self._layers, digest.partition(":")[2].encode())
+            os.link(blob, os.path.join(self._ready, name))
+            self._layers += 1
 
     def add(self, name: str, data: bytes) -> None:
         """Write a document."""

@@ -25,6 +25,9 @@ _OPTIONS = (
         type=click.Choice(COMPRESSIONS),
         help=f"With --oci: how layers are compressed; every engine loads gzip. [default: {COMPRESSIONS[0]}]",
     ),
+    click.option(
+        "--ready", metavar="DIR", help="With --oci: link each layer into this directory as soon as it is written."
+    ),
 )
 
 
@@ -41,10 +44,11 @@ def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
         oci: str | None,
         tag: str | None,
         compression: str | None,
+        ready: str | None,
         **others: Any,
     ) -> Any:
         image = options.read_image(image_config)
-        return function(*arguments, image=image, layout=_layout(oci, tag, compression, image), **others)
+        return function(*arguments, image=image, layout=_layout(oci, tag, compression, ready, image), **others)
 
     command: Callable[..., Any] = gather
     for option in reversed(_OPTIONS):
@@ -52,11 +56,18 @@ def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _layout(oci: str | None, tag: str | None, compression: str | None, image: ImageConfig | None) -> Layout | None:
+def _layout(
+    oci: str | None, tag: str | None, compression: str | None, ready: str | None, image: ImageConfig | None
+) -> Layout | None:
     if oci is not None:
-        folder = os.fsencode(os.path.abspath(oci))
-        return Layout(folder=folder, tag=tag or "", config=image, compression=compression or COMPRESSIONS[0])
-    for option, said in (("--tag", tag), ("--compression", compression)):
+        return Layout(
+            folder=os.fsencode(os.path.abspath(oci)),
+            tag=tag or "",
+            config=image,
+            compression=compression or COMPRESSIONS[0],
+            ready=b"" if ready is None else os.fsencode(os.path.abspath(ready)),
+        )
+    for option, said in (("--tag", tag), ("--compression", compression), ("--ready", ready)):
         if said is not None:
             raise UsageError(f"{option} says nothing without --oci", "add --oci DIR")
     return None

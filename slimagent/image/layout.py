@@ -12,7 +12,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import IO
 
 import orjson
@@ -27,9 +27,12 @@ _LARGEST_LAYER = 1 << 50  # bytes: what the disk holds
 _CHUNK = 1 << 20  # bytes
 
 
-def send(layout: str, tag: str, stream: IO[bytes], progress: Callable[[int], None]) -> None:
+def send(
+    layout: str, tag: str, stream: IO[bytes], progress: Callable[[int], None], known: Collection[str] = ()
+) -> None:
     """Write the image of a layout as a tar, with `tag` as its only name, and close the stream.
 
+    `known` are layers that the engine has already, by their names in the layout: they are left out.
     `progress` gets the bytes written so far. Raises CheckFailedError if there is no layout, RefusedError if it is not
     such as slimagent writes, BrokenPipeError if the reader has gone.
     """
@@ -39,7 +42,7 @@ def send(layout: str, tag: str, stream: IO[bytes], progress: Callable[[int], Non
         counted = _Counted(stream, progress)
         with tarfile.open(fileobj=counted, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
             _add(archive, _MANIFEST, io.BytesIO(manifest), len(manifest))
-            for name in dict.fromkeys((config, *layers)):  # two layers may be the same
+            for name in dict.fromkeys((config, *(each for each in layers if each not in known))):  # two may be the same
                 with os.fdopen(_opened(layout, name, _LARGEST_LAYER), "rb") as file:
                     _add(archive, name, file, os.fstat(file.fileno()).st_size)
     finally:

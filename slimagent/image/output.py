@@ -20,6 +20,7 @@ from types import TracebackType
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.files import explained, hand_over, make_folder
 from slimagent.image.directories import DIRECTORY, LARGEST, open_inside, pieces
+from slimagent.image.engine import deferred
 from slimagent.image.run_record import COMPLETE, FAILED, NAME, Record, read_record
 from slimagent.paths import to_text
 
@@ -163,7 +164,7 @@ class Output:
 
     def _put(self, name: str, data: Iterable[bytes]) -> None:
         """Write into a file of our own, list it in the record, and give it its name: in this order."""
-        try:
+        with deferred(), self._explaining(name):
             with self._new_file() as descriptor:
                 sha256 = hashlib.sha256()
                 for piece in data:
@@ -175,18 +176,22 @@ class Output:
             self._save()
             self._rename(name)
             self._record.files[name] = (sha256.hexdigest(),)
-        except OSError as error:
-            raise explained(error, os.path.join(self.path, name)) from None
 
     def _save(self) -> None:
         """Write the record, whole or not at all."""
-        try:
+        with deferred(), self._explaining(NAME):
             with self._new_file(".json") as descriptor:
                 _write(descriptor, self._record.encoded())
                 hand_over(descriptor, os.fsencode(self.path))
             self._rename(NAME, ".json")
+
+    @contextlib.contextmanager
+    def _explaining(self, name: str) -> Iterator[None]:
+        """Raise UnavailableError for a file that cannot be written."""
+        try:
+            yield
         except OSError as error:
-            raise explained(error, os.path.join(self.path, NAME)) from None
+            raise explained(error, os.path.join(self.path, name)) from None
 
     @contextlib.contextmanager
     def _new_file(self, suffix: str = "") -> Iterator[int]:

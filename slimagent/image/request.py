@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from slimagent.image.engine import Container
 from slimagent.image.starts import Waiting
-from slimagent.image.work import LAYOUT, LOGS, OUT
+from slimagent.image.work import LAYOUT, LOGS, OUT, READY
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
@@ -72,7 +72,7 @@ class Commands:
 
     def _exporting(self, tag: str) -> tuple[str, ...]:
         # Not compressed: an engine would only undo it.
-        layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag)
+        layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag, "--ready", _at(READY))
         written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
         return (*self._request.decision, *self._request.removal, *self._config, *layout, *written)
 

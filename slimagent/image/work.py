@@ -20,11 +20,12 @@ from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, Una
 from slimagent.files import explained, make_folder, write
 from slimagent.image.agent import Bundle
 from slimagent.image.directories import read_inside, remove_tree
-from slimagent.image.engine import Container, Engine, deferred
+from slimagent.image.early import EarlyLoading
+from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
-LAYOUT, LOGS = "layout", "logs"
+LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR_VARIABLE = "SLIMAGENT_ERROR"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 _REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
@@ -58,6 +59,8 @@ class Work:
         self._key = key
         self._names: list[str] = []
         self._pending: list[str] = []
+        self._early: EarlyLoading | None = None
+        self._loading: Job[None] | None = None
         self._pool = ThreadPoolExecutor(thread_name_prefix="container")
         self._private = os.path.join(os.path.abspath(out), f".work-{key}")
         self.shared = os.path.join(self._private, "shared")
@@ -76,7 +79,10 @@ class Work:
     ) -> None:
         with deferred():
             self.end_containers()
+            if self._early is not None:
+                self._early.finish()
             self._pool.shutdown()
+            self._end_early()
             self.end_containers()  # what a thread was about to make then
             for name in reversed(self._pending):
                 self.engine.remove_image(name)
@@ -247,8 +253,39 @@ class Work:
     def load(self, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
         layout = os.path.join(self.shared, LAYOUT)
-        self.engine.load(layout, self.pending, progress)
+        early = self._end_early()
+        if early:
+            try:
+                self.engine.load(layout, self.pending, progress, early)
+            except EngineRefusedError:  # it has thrown away what it had
+                early = ()
+        if not early:
+            self.engine.load(layout, self.pending, progress)
         self._remove(layout)
+
+    def load_early(self, platform: dict[str, str]) -> None:
+        """Load the layers of the export that is going on as they come, where the engine can do that.
+
+        `platform` is the image's, as its configuration says it.
+        """
+        if self.engine.name != "docker":
+            return
+        self.drop(READY)
+        os.mkdir(os.path.join(self.shared, READY))
+        place = os.path.join(self._private, f"early-{len(self._pending)}")
+        ready = os.path.join(self.shared, READY)
+        self._early = EarlyLoading(self.engine, ready, place, platform, f"{self.pending}0")
+        self._loading = self.aside(self._early.run)
+
+    def _end_early(self) -> Collection[str]:
+        """The layers that were loaded early, when no more are."""
+        if self._early is None or self._loading is None:
+            return ()
+        self._early.finish()
+        self._loading.result()
+        self._pending[:0] = self._early.names  # they go when all is over: what they hold is then in use, or not
+        known, self._early = self._early.known, None
+        return known
 
     @property
     def pending(self) -> str:

@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import BUNDLE
+from slimagent import __version__
+from tests.container.slimming import command, docker, exists, identity, listed, slim, state
 
-DOCUMENTS = {"image.json", "trace.json", "plan.json", "receipt.json", "summary.json", "verification.json", "summary.md"}
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def command(*arguments: str, agent: Path = BUNDLE) -> list[str]:
-    return [sys.executable, "-m", "slimagent", "image", "--agent", str(agent), *arguments]
-
-
-@pytest.fixture
-def tag() -> Iterator[str]:
-    """A name for a slim image, which is free again afterwards."""
-    tag = f"slimagent-test-slim:{secrets.token_hex(4)}"
-    yield tag
-    subprocess.run(["docker", "rmi", "-f", tag], check=False, capture_output=True)
-
-
-def ours() -> set[str]:
-    """What a run makes on the way: containers, pending images, volumes that nothing uses."""
-    containers = {
-        name for name in docker("ps", "-a", "--format", "{{.Names}}").split() if name.startswith("slimagent-")
-    }
-    return {
-        *containers,
-        *docker("images", "-q", "slimagent-pending").split(),
-        *docker("volume", "ls", "-q", "-f", "dangling=true").split(),
-    }
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """After each test there is no container, volume, pending image or folder of work more than before."""
-    request.getfixturevalue("small")
-    before = ours()
-    yield
-    assert ours() <= before
-    assert not list(tmp_path.rglob(".work-*"))
-
-
-def slim(image: str, tag: str, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command at level `file`: what nobody owns goes as well if nothing needs it."""
-    words = command(image, "-t", tag, "--level", "file", "--out", str(out), *arguments)
-    return subprocess.run(words, capture_output=True, text=True, check=False)
-
-
-def exists(tag: str) -> bool:
-    return subprocess.run(["docker", "image", "inspect", tag], capture_output=True).returncode == 0
-
-
-def listed(tag: str, folder: str) -> list[str]:
-    return docker("run", "--rm", "--network=none", "--entrypoint", "/bin/ls", tag, folder).split()
+DOCUMENTS = {
+    "run.json", "image.json", "trace.json", "plan.json", "receipt.json", "verification.json", "summary.json",
+    "summary.md", "logs",
+}  # fmt: skip
+LOGS = {"full-command.log", "full-start.log", "slim-command.log", "slim-start.log", "start-from-outside.log"}
 
 
 def test_a_slim_image_works_as_the_original(small: str, tag: str, tmp_path: Path) -> None:
@@ -80,11 +33,20 @@ def test_a_slim_image_works_as_the_original(small: str, tag: str, tmp_path: Path
     assert docker("run", "--rm", "--network=none", tag, "id -u") == "1000\n"
     assert listed(tag, "/srv") == ["needed"]  # the health check's file, and what the test read
     first, second = (json.loads(docker("image", "inspect", each))[0] for each in (small, tag))
+    assert second["Config"].pop("Labels") == {
+        **first["Config"].pop("Labels"),
+        "io.slimagent.version": __version__,
+        "io.slimagent.source": small,
+        "io.slimagent.source.id": identity(small),
+    }
     assert second["Config"] == first["Config"]
     assert {key: second[key] for key in ("Architecture", "Os", "Created")} == {
         key: first[key] for key in ("Architecture", "Os", "Created")
     }
     assert {path.name for path in out.iterdir()} == DOCUMENTS
+    assert {path.name for path in (out / "logs").iterdir()} == LOGS
+    assert (out / "logs/start-from-outside.log").read_text() == "seed\nhello world\n"
+    assert state(out) == "complete"
     assert ended.stdout.startswith(f"### {tag}: ")
     assert (out / "summary.md").read_text() == ended.stdout
     assert "ADD file" in docker("history", "--no-trunc", tag)
@@ -117,7 +79,7 @@ def test_without_repair_a_slim_image_that_fails_is_no_image(small: str, tag: str
     out = tmp_path / "out"
     ended = slim(small, tag, out, "--no-repair", "-v", f"{state}:/state", "--also", line)
     assert ended.returncode == 1
-    assert f"the slim image does not pass what {small} passes, so there is no {tag}" in ended.stderr
+    assert f"the slim image does not do what {small} does, so {tag} was not made" in ended.stderr
     assert not exists(tag)
     found = json.loads((out / "verification.json").read_text())
     assert [each["path"] for each in found["missed"]] == ["/srv/later"]
@@ -136,10 +98,10 @@ def test_what_no_file_can_repair_is_no_image(small: str, tag: str, tmp_path: Pat
 
 
 def test_a_test_that_fails_in_the_original_ends_it(small: str, tag: str, tmp_path: Path) -> None:
-    """The agent's own message, and its exit status."""
+    """Status 1, and which image it was."""
     ended = slim(small, tag, tmp_path / "out", "--", "cat", "/srv/nothing")
     assert ended.returncode == 1
-    assert "a traced step failed on the full image" in ended.stderr
+    assert f"command failed in {small} as it is, so nothing was made of it" in ended.stderr
     assert not exists(tag)
 
 
@@ -163,7 +125,8 @@ def test_a_profile_of_ones_own_is_taken_along(small: str, tag: str, tmp_path: Pa
         (signal.SIGINT, "scan the image"),
         (signal.SIGINT, "going on"),
         (signal.SIGTERM, "going on"),
-        (signal.SIGINT, "trace, plan and export"),
+        (signal.SIGINT, "as configured"),
+        (signal.SIGINT, "plan and export"),
         (signal.SIGHUP, "load"),
         (signal.SIGINT, "verify in a container"),
     ],
@@ -172,7 +135,8 @@ def test_an_interruption_leaves_nothing(
     small: str, tag: str, tmp_path: Path, number: signal.Signals, when: str
 ) -> None:
     """At any time: before the container runs, while it does, while the image is loaded, while it is proved."""
-    words = command(small, "-t", tag, "--out", str(tmp_path / "out"), "--", "sh", "-c", "echo going on >&2; sleep 3")
+    out = tmp_path / "out"
+    words = command(small, "-t", tag, "--out", str(out), "--", "sh", "-c", "echo going on >&2; sleep 3")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -186,6 +150,8 @@ def test_an_interruption_leaves_nothing(
     assert status == 128 + number, rest
     assert not exists(tag)
     assert "Traceback" not in rest
+    assert not (out / "run.json").exists() or state(out) in ("failed", "unfinished")
+    assert not list(out.glob(".*"))
 
 
 def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> None:
@@ -207,10 +173,7 @@ def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message", "status"),
     [
-        (("no-such-image:1",), "there is no image no-such-image:1 here", 2),
-        (("IMAGE", "--network", "no-such-network"), "network no-such-network not found", 1),
         (("IMAGE", "--profile", "no-such"), "there is no profile 'no-such'", 2),
-        (("IMAGE", "--user", "no-such"), "there is no user 'no-such' here", 2),
         (("IMAGE", "--keep", "relative"), "not an absolute path", 2),
         (("IMAGE", "--agent", "/"), "is no agent bundle", 4),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,40 @@ def test_an_exposed_port_that_answered_answers(derive: Derive, tag: str, tmp_pat
 
 
 @pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize(
+    ("mode", "user", "options"),
+    [
+        pytest.param("755", "-u 1000", (), id="it becomes another user, and forks then"),
+        pytest.param("711", "", (), id="who runs it may not read its program"),
+        pytest.param("711", "", ("--no-privileges",), id="and no privilege may be added"),
+    ],
+)
+def test_a_server_that_is_not_to_be_looked_into(
+    derive: Derive, tag: str, tmp_path: Path, mode: str, user: str, options: Sequence[str]
+) -> None:
+    """What cannot be seen in a default container is seen in one with SYS_PTRACE, and the user is told of it.
+
+    Unless that was forbidden: then nothing is made, and nothing lost.
+    """
+    lines = (
+        "USER root",
+        program("busybox-httpd"),
+        f"RUN /bin/busybox chmod {mode} /usr/local/bin/busybox-httpd",
+        "RUN /bin/busybox mkdir /www && /bin/busybox head -c 100000 /dev/urandom > /www/index.html",
+        "HEALTHCHECK CMD /bin/busybox wget -q -O /dev/null http://127.0.0.1/index.html",
+        f'ENTRYPOINT ["busybox-httpd"]\nCMD {json.dumps(f"httpd -f {user} -h /www".split())}',
+        f"USER {'root' if user else 'somebody'}",
+    )
+    ended = slim(derive("\n".join(lines)), tag, tmp_path / "out", *options, "--", "true")
+    if options:
+        assert (ended.returncode, exists(tag), "unreadable-path" in ended.stderr) == (3, False, True), ended.stderr
+        return
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("once more with SYS_PTRACE") == 1
+    assert {"www/index.html", "usr/local/bin/busybox-httpd"} <= slimming.contents(tag).keys()
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_an_image_that_needs_more_when_nobody_watches_is_not_tagged(derive: Derive, tag: str, tmp_path: Path) -> None:
     """Only a start without a tracer shows it: the start script reads another file then, which nobody has seen."""
     script = """#!/bin/sh
@@ -185,6 +219,6 @@ def test_without_a_start_the_summary_says_that_none_is_proved(derive: Derive, ta
     ended = slim(image, tag, tmp_path / "out", "--no-start", "--", "true")
     assert ended.returncode == 0, ended.stderr
     assert any("was not started as it is configured (--no-start)" in note for note in notes(ended.stdout))
-    assert ended.stdout.index("**Note:**") < ended.stdout.index("checks and items that pass")
+    assert ended.stdout.index("- **Note:**") < ended.stdout.index("checks and items that pass")
     assert "usr/local/bin/busybox-tac" not in slimming.contents(tag)
     assert "as configured" not in ended.stderr
