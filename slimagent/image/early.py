@@ -1,7 +1,7 @@
 """Load an image's layers while the later ones are still written: an engine takes as long for that as the export does.
 
-Docker does not ask for a layer that it has: `docker load` looks it up, by its digest and those of all below, and
-opens its file after that. So each layer that is ready becomes the last one of an image of its own, and the whole image needs
+Docker does not ask for a layer that it has: `docker load` looks it up, by its digest and those of all below, and opens
+its file after that. So each layer that is ready becomes the last one of an image of its own, and the whole image needs
 little but its configuration in the end. The form is that of the Docker Image Specification v1.2.
 """
 
