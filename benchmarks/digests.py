@@ -81,7 +81,10 @@ def changed_by_slimagent(plan: str) -> dict[str, str]:
     with open(plan, "rb") as file:
         document = json.load(file)
     found = {str(row[0]).lstrip("/"): "stripped" for row in document["strips"]}
-    found |= {str(row[0]).lstrip("/"): "edited" for row in document["edits"]}
+    for path, kind, _ in document["edits"]:
+        found[str(path).lstrip("/")] = "edited"
+        if kind == "dpkg-alternatives":  # the link of a choice whose program went leads to the next best
+            found[f"etc/alternatives/{str(path).rpartition('/')[2]}"] = "edited"
     return found
 
 
@@ -98,7 +101,7 @@ def differences(full: dict[str, Entry], slim: dict[str, Entry], changed: dict[st
         for field, was, is_now in zip(Entry._fields, before, now, strict=True):
             if was == is_now or (path in _ENGINE and field in ("mtime", "mode")):
                 continue
-            if path in changed and field in ("digest", "mtime"):
+            if path in changed and field in ("digest", "mtime", "link"):
                 continue
             yield f"{path}: {field} was {was!r}, is {is_now!r}"
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from slimagent import __version__, documents, started
 from slimagent.apply.image_config import ImageConfig, read_image_config
@@ -172,6 +173,9 @@ class _Slimming:
             self._tell(f"some processes cannot be read in a default container ({example}): once more with SYS_PTRACE")
             self._cap_add = _PTRACE
             trace = self._traced()
+            lost = {loss.kind for loss in trace.losses} - self._request.accepted
+        if _UNREADABLE in lost:
+            self._refuse_unreadable(trace)
         failed = [step for step in trace.steps if useless(step)]
         if failed and FAILED_STEP not in self._request.accepted:
             for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
@@ -183,6 +187,14 @@ class _Slimming:
             )
         admit(trace, self._request.accepted)
         return trace
+
+    def _refuse_unreadable(self, trace: Trace) -> NoReturn:
+        loss = next(loss for loss in trace.losses if loss.kind == _UNREADABLE)
+        way = "leave out --no-privileges, so that SYS_PTRACE is added" if not self._cap_add else "SYS_PTRACE was added"
+        raise RefusedError(
+            f"some processes could not be read, so what they need is not known ({loss.count} times, e.g. {loss.example})",
+            f"{way}; or plan all the same with --accept-loss {_UNREADABLE}",
+        )
 
     def _traced(self) -> Trace:
         work, which = self._work, FULL
