@@ -174,8 +174,6 @@ class _Slimming:
             self._cap_add = _PTRACE
             trace = self._traced()
             lost = {loss.kind for loss in trace.losses} - self._request.accepted
-        if _UNREADABLE in lost:
-            self._refuse_unreadable(trace)
         failed = [step for step in trace.steps if useless(step)]
         if failed and FAILED_STEP not in self._request.accepted:
             for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
@@ -185,6 +183,8 @@ class _Slimming:
                 f"{names} failed in {self._image} as it is, so nothing was made of it",
                 "a slim image can only be proved by steps that pass before: mend the step, then run again",
             )
+        if _UNREADABLE in lost:
+            self._refuse_unreadable(trace)
         admit(trace, self._request.accepted)
         return trace
 
@@ -192,7 +192,7 @@ class _Slimming:
         loss = next(loss for loss in trace.losses if loss.kind == _UNREADABLE)
         way = "leave out --no-privileges, so that SYS_PTRACE is added" if not self._cap_add else "SYS_PTRACE was added"
         raise RefusedError(
-            f"some processes could not be read, so what they need is not known ({loss.count} times, e.g. {loss.example})",
+            f"what some processes need could not be read ({loss.count} times, e.g. {loss.example})",
             f"{way}; or plan all the same with --accept-loss {_UNREADABLE}",
         )
 
