@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.image.work import without_mounts
+from slimagent.image.work import Job, without_mounts, without_network
 
 Words = tuple[str, ...]
 values = st.sampled_from(["/a:/b", "x", "", "a=b", "-v", "type=bind,src=/a,dst=/b", "5"])
@@ -40,3 +43,35 @@ def test_no_option_that_mounts_is_left_and_every_other_one_is(rows: list[tuple[b
 def test_an_option_without_its_value_harms_nothing(option: str) -> None:
     """The engine says that it lacks one."""
     assert without_mounts(("--init", option)) == ("--init",)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("-p", "8080:80"), ("-p8080:80",), ("--publish=8080:80",), ("--publish", "8080:80"), ("-P",), ("--publish-all",),
+        ("--ip", "10.0.0.2"), ("--ip6=::2",), ("--mac-address", "x"), ("--network=host",), ("--net", "host"),
+    ],
+)  # fmt: skip
+def test_an_option_that_two_containers_cannot_both_have_is_known(option: Words) -> None:
+    """A port of this machine, an address: whoever has one runs alone, and what only plans goes without."""
+    assert without_network(("--init", *option, "--gpus", "all")) == ("--init", "--gpus", "all")
+
+
+@pytest.mark.parametrize("option", [("--pids-limit", "5"), ("--privileged",), ("--ipc=host",), ("--pull", "never")])
+def test_other_options_are_left(option: Words) -> None:
+    """They begin alike, and mean something else."""
+    assert without_network(option) == option
+
+
+def test_a_job_gives_what_it_came_to() -> None:
+    """Its value, or what it raised; however long it takes."""
+    with ThreadPoolExecutor() as pool:
+        assert Job(pool.submit(lambda: time.sleep(0.5) or 7)).result() == 7
+        with pytest.raises(ZeroDivisionError):
+            Job(pool.submit(lambda: 1 // 0)).result()
+        with pytest.raises(TimeoutError):  # the job's own
+            Job(pool.submit(_times_out)).result()
+
+
+def _times_out() -> None:
+    raise TimeoutError
