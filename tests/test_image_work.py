@@ -48,7 +48,8 @@ def test_an_option_without_its_value_harms_nothing(option: str) -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        ("-p", "8080:80"), ("-p8080:80",), ("--publish=8080:80",), ("--publish", "8080:80"), ("-P",), ("--publish-all",),
+        ("-p", "8080:80"), ("-p8080:80",), ("--publish=8080:80",), ("--publish", "8080:80"), ("-P",),
+        ("--publish-all",),
         ("--ip", "10.0.0.2"), ("--ip6=::2",), ("--mac-address", "x"), ("--network=host",), ("--net", "host"),
     ],
 )  # fmt: skip
