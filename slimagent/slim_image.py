@@ -28,7 +28,7 @@ from slimagent.image.starts import Waiting
 from slimagent.image.work import LOGS, Job, Work
 from slimagent.model import Plan, Receipt, Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
-from slimagent.report.failure import failed_steps, not_proved
+from slimagent.report.failure import failed_steps, last_line, not_proved
 from slimagent.results import CheckResult, Comparison, Outcome
 from slimagent.step_logs import log_name
 from slimagent.traces import Trace
@@ -181,7 +181,8 @@ class _Slimming:
             names = ", ".join(step.name for step in failed)
             raise CheckFailedError(
                 f"{names} failed in {self._image} as it is, so nothing was made of it",
-                "a slim image can only be proved by steps that pass before: mend the step, then run again",
+                "mend the step, then run again; it runs in a container of its own, in which the image's servers "
+                "are not running unless the step starts them (docs/image.md)",
             )
         if _UNREADABLE in lost:
             self._refuse_unreadable(trace)
@@ -230,6 +231,9 @@ class _Slimming:
             found = starts.watched(self._work, image, CONFIG, waiting, self._cap_add)
         self._stops = found.stops
         self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", found.said)
+        if which == FULL and found.status:
+            self._tell(f"{image} does not start alone as it is: exit status {found.status}; it said last:")
+            self._tell(f"    {last_line(found.said)}")
         return found
 
     def _hand_on(self, start: starts.Watched | None, which: str) -> None:
@@ -336,9 +340,9 @@ class _Slimming:
             hint += f"; look into it, then remove it: {self._work.engine.name} rmi {kept}"
         else:
             hint += ", or look into it with --keep-failed"
-        raise CheckFailedError(
-            f"the slim image does not do what {self._image} does, so {self._request.tag} was not made", hint
-        )
+        tag = self._request.tag
+        left = f"; {tag} is still the image from before" if self._work.engine.find_image(tag) is not None else ""
+        raise CheckFailedError(f"the slim image does not do what {self._image} does, so {tag} was not made{left}", hint)
 
     def _take_logs(self, which: str) -> None:
         for name in self._work.names_in(LOGS):

@@ -117,11 +117,13 @@ def test_a_health_check_that_did_not_pass_is_said(thick: Plan) -> None:
 def test_a_port_that_nobody_asked_is_said(thick: Plan) -> None:
     """That it answers is not enough; who does not know who asked says nothing about it."""
     (said,) = warnings(thick, asked=frozenset({81}))
-    assert said.startswith("no step asked port 80")
+    assert said.startswith("no check and no command asked port 80")
     assert "it answers" in said
     assert warnings(thick, asked=None) == ()
     silent = started.steps(replace(UP, reached=Reached(what=Until.HEALTHY, seconds=2.0, ports=((80, False),))), 0)
-    assert warnings(thick, silent, asked=frozenset()) == ("no step asked port 80, which the image exposes",)
+    assert warnings(thick, silent, asked=frozenset()) == (
+        "no check and no command asked port 80, which the image exposes",
+    )
     assert warnings(thick, silent, asked=None) == ("port 80, which the image exposes, did not answer",)
 
 

@@ -26,6 +26,7 @@ from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, Reach, reach
 from slimagent.rules import Rules
 from slimagent.slim_image import Slimmed, slim
+from slimagent.started import KIND
 
 _STEPS, _REMOVAL = {"also"}, {"strip"}
 _DECISION = {"level", "accepted", *WISHES}
@@ -118,6 +119,9 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
         made.append(orjson.dumps(_summary(request, slimmed, console.seconds), option=orjson.OPT_INDENT_2).decode())
         output.write("summary.md", made[0].encode() + b"\n")
         output.write("summary.json", made[1].encode() + b"\n")
+        if quiet:
+            for warning in _reach(slimmed).warnings:
+                tell(f"note: {warning}")
 
     slim(engine, lambda: agent_bundle(agent, console), request, console, say, tell, finish)
     return made[0], made[1]
@@ -141,7 +145,10 @@ def _reach(slimmed: Slimmed) -> Reach:
     configured = Configured(
         starts=bool(config.started), health_check=bool(config.health_command), ports=config.tcp_ports
     )
-    return reach(slimmed.plan, slimmed.trace.steps, configured, slimmed.trace.asked_ports, slimmed.outside)
+    trace = slimmed.trace
+    starts = sum(step.kind == KIND for step in trace.steps)
+    own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
+    return reach(slimmed.plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own)
 
 
 def _summary(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Ended(BaseException):
 def group() -> None:
     """Make a container image small, keep it working, and prove it.
 
-    Runs inside the container while smoke tests exercise the image. Begin with `slimagent run -- YOUR-TEST`.
+    Begin with `slimagent image IMAGE -t TAG -- YOUR-TEST`.
     """
 
 

@@ -38,6 +38,13 @@ def made_by_us(inspected: bytes, history: bytes) -> bool:
     return isinstance(labels, dict) and VERSION in labels and _newest(history).startswith(_TOOL)
 
 
+def source_of(inspected: bytes) -> str:
+    """The name of the image that a slim one was made from, by its labels; empty for none."""
+    config = _image(inspected).get("Config")
+    labels = config.get("Labels") if isinstance(config, dict) else None
+    return str(labels.get(SOURCE, "")) if isinstance(labels, dict) else ""
+
+
 def identity(inspected: bytes) -> str:
     """The ID of an image: a digest, or empty."""
     return str(_image(inspected).get("Id", ""))

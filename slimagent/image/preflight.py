@@ -8,7 +8,7 @@ from dataclasses import replace
 from slimagent import references
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
-from slimagent.image.labels import identity, made_by_us
+from slimagent.image.labels import identity, made_by_us, source_of
 
 # A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it
 # has made the network, the mounts and the devices.
@@ -38,6 +38,9 @@ def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> None:
         raise RefusedError(f"{tag} is another name of {image}: that image would lose it", _OVERWRITE)
     if not made_by_us(taken, engine.history(tag)):
         raise RefusedError(f"there is an image {tag} already, and slimagent did not make it", _OVERWRITE)
+    source = source_of(taken)
+    if source != image and not references.same(source, image):
+        raise RefusedError(f"{tag} is the slim image of {source}, not of {image}", _OVERWRITE)
 
 
 def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> None:

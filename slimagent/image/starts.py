@@ -39,11 +39,15 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A watched start: what was written down of it, and what it said. `stops` as in `Reached`."""
+    """A watched start: what was written down of it, and what it said. `stops` as in `Reached`.
+
+    `status` is the exit status of a container that ended by itself, None if it had to be stopped.
+    """
 
     diary: bytes
     said: bytes
     stops: bool
+    status: int | None
 
 
 def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tuple[str, ...]) -> Watched:
@@ -55,16 +59,17 @@ def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tupl
     arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
     name = work.create(image, arguments, cap_add=cap_add)
     work.engine.start(name)
-    deadline = time.monotonic() + waiting.seconds + _MORE
+    deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
     while not _has_reached(os.path.join(work.shared, DIARY)) and time.monotonic() < deadline:
-        if work.engine.wait(name, _LOOK_EVERY) is not None:
+        ended = work.engine.wait(name, _LOOK_EVERY)
+        if ended is not None:
             break
     stops = _stops(work)
     status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
     work.raise_error(name, image, "start", 0)  # another status is the image's own
-    return Watched(diary=started.whole(work.read(DIARY), status), said=said, stops=stops)
+    return Watched(diary=started.whole(work.read(DIARY), status), said=said, stops=stops, status=ended)
 
 
 def _stops(work: Work) -> bool:

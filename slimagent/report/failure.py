@@ -10,6 +10,7 @@ from slimagent.results import CheckResult, Comparison, Outcome
 
 _LINES = 15  # of what a step said
 _SHOWN = 20  # things of one kind
+_WIDTH = 300
 
 
 def failed_steps(steps: Sequence[CheckResult], logs: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -47,6 +48,12 @@ def _failed(head: str, step: CheckResult, logs: Mapping[str, tuple[str, str]]) -
     first, *more = step.detail.splitlines() or [""]
     said = _said(logs[step.name]) if step.name in logs else [f"    {line}" for line in more[-_LINES:]]
     return [f"{head}: {first}", *said]
+
+
+def last_line(said: bytes) -> str:
+    """The last line that holds anything of what a container said, as text."""
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:_WIDTH] if lines else "nothing"
 
 
 def _worse(each: Comparison) -> list[str]:

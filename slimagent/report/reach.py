@@ -14,6 +14,7 @@ from slimagent.results import CheckResult, Outcome
 from slimagent.started import HEALTH_STEP, KIND, START_STEP, UNSEEN
 
 _THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
+_FEW = 50  # files: a program that does nothing asks for a dozen
 _MUST_NEED = ("required", "essential")
 
 
@@ -40,10 +41,12 @@ def reach(
     configured: Configured,
     asked: frozenset[int] | None,
     outside: CheckResult | None,
+    own_files: int | None = None,
 ) -> Reach:
     """What the steps of a trace reached. `asked` are the ports that a step connected to, None if nobody knows.
 
-    `outside` is how the slim image started as `docker run` starts it.
+    `outside` is how the slim image started as `docker run` starts it. `own_files` are how many files of the image the
+    checks and the command asked for, None if nobody knows.
     """
     groups = _groups(plan)
     whole = sum(each.size for each in plan.packages)
@@ -59,6 +62,8 @@ def reach(
     warnings = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:
         warnings.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
+    if own_files is not None and own_files < _FEW:
+        warnings.append(f"the checks and the command asked for only {own_files} files of the image")
     return Reach(rows=rows, warnings=tuple(warnings))
 
 
@@ -105,7 +110,7 @@ def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: 
         answers = start is not None and start.has_passed(f"port {port}")
         if asked is not None and port not in asked:
             found.append(
-                f"no step asked port {port}, which the image exposes"
+                f"no check and no command asked port {port}, which the image exposes"
                 + (": it answers, and what it serves was not exercised" if answers else "")
             )
         elif start is not None and not answers:

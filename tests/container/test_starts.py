@@ -107,7 +107,9 @@ def test_the_watched_starts_are_as_the_plain_one(service: Service) -> None:
 def test_what_nobody_asked_is_in_the_summary(service: Service) -> None:
     """The port that the health check asks is not one that a step asked; the other one has nobody behind it."""
     found = notes(service.ended.stdout)
-    assert any("no step asked port 8080, which the image exposes: it answers" in note for note in found), found
+    assert any(
+        "no check and no command asked port 8080, which the image exposes: it answers" in note for note in found
+    ), found
     assert any("port 80, which the image exposes" in note and "answers" not in note for note in found), found
     assert not any("start" in note or "health check" in note for note in found), found
     assert "the slim image as `docker run` does" in service.ended.stderr
