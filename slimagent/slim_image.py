@@ -21,9 +21,10 @@ from slimagent.image.agent import Bundle
 from slimagent.image.directories import tail_inside
 from slimagent.image.engine import Engine, undisturbed
 from slimagent.image.history import with_history
-from slimagent.image.labels import with_labels
+from slimagent.image.labels import identity, with_labels
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
+from slimagent.image.shared import Shared
 from slimagent.image.starts import Waiting
 from slimagent.image.work import LOGS, Job, Work
 from slimagent.model import Plan, Receipt, Verification
@@ -76,10 +77,13 @@ def slim(
     """
     image, key = request.container.image, owner.new_key()
     with reporter.phase("look at the image"):
-        described = with_labels(with_history(engine.inspect(image), engine.history(image)), image, __version__)
+        inspected = engine.inspect(image)
+        # From here on by its ID: its name may come to mean another image meanwhile.
+        container = replace(request.container, image=identity(inspected) or image)
+        described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
         config = read_image_config(described, image)
-        preflight.require_free(engine, image, request.tag, request.overwrite)
-        preflight.require_startable(engine, request.container, key, request.user)
+        taken = preflight.require_free(engine, image, request.tag, request.overwrite)
+        preflight.require_startable(engine, container, key, request.user)
     output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
     with output:
         _sweep(engine, output, tell)
@@ -87,9 +91,10 @@ def slim(
         agent = bundle()
         with (
             contextlib.ExitStack() as rest,
-            Work(engine, agent, output.path, key, request.container, say) as work,
+            Work(engine, agent, output.path, key, container, say) as work,
         ):
-            slimmed = _Slimming(work, output, request, config, described, reporter, tell).whole()
+            slimmed = _Slimming(work, output, request, config, described, reporter, tell, container.image).whole()
+            preflight.require_as_before(engine, request.tag, taken)
             finish(output, slimmed)
             with reporter.phase("tag"):
                 rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
@@ -124,41 +129,45 @@ class _Slimming:
         described: bytes,
         reporter: Reporter,
         tell: Callable[[str], None],
+        identity: str,
     ) -> None:
         self._work = work
         self._output = output
         self._request = request
         self._config = config
-        self._described = described
         self._reporter = reporter
         self._tell = tell
-        self._image = request.container.image
+        self._image = identity
+        self._name = request.container.image
         self._commands = Commands(request, config.user)
+        self._files = {**request.files, CONFIG: described}  # what every container is given
+        self._made: dict[str, bytes] = {}  # documents that containers have made, as they were when they came
         self._cap_add: tuple[str, ...] = ()
         self._stops = True  # whether the image has a handler for its stop signal
 
     def whole(self) -> Slimmed:
         """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
         work, request = self._work, self._request
-        for name, data in {**request.files, CONFIG: self._described}.items():
-            work.give(name, data)
         self._commands.mounted = work.mounted(self._image, self._config.volumes)
-        exporting = self._begin_export(self._commands.export(work.next_pending(), _GO))
+        export = self._share("export")
+        exporting = self._begin_export(export, self._commands.export(work.next_pending(), _GO))
         trace = self._trace()
-        work.give(_GO, b"")
-        self._export("plan and export in a new container", exporting)
-        verification, repaired = self._verified(trace), 0
+        export.give(TRACE, self._made[TRACE])
+        export.give(_GO, b"")
+        self._export("plan and export in a new container", export, exporting)
+        verification, repaired = self._verified(export, trace), 0
         if verification.missed and request.repair:
             repaired = len(verification.missed)
-            repairing = self._begin_export(self._commands.repair(work.next_pending()))
-            self._export(f"repair: {repaired} files were missed", repairing)
-            verification = self._verified(trace)
+            export = self._share("repair", TRACE, VERIFICATION)
+            exporting = self._begin_export(export, self._commands.repair(work.next_pending()))
+            self._export(f"repair: {repaired} files were missed", export, exporting)
+            verification = self._verified(export, trace)
         self._require_proved(verification)
         return Slimmed(
             config=self._config,
             trace=trace,
-            plan=documents.decode_plan(work.read(PLAN)),
-            receipt=documents.decode_receipt(work.read(RECEIPT)),
+            plan=documents.decode_plan(self._made[PLAN]),
+            receipt=documents.decode_receipt(self._made[RECEIPT]),
             verification=verification,
             repaired=repaired,
             outside=next((step for step in verification.steps if step.name == OUTSIDE), None),
@@ -180,7 +189,7 @@ class _Slimming:
                 self._tell(line)
             names = ", ".join(step.name for step in failed)
             raise CheckFailedError(
-                f"{names} failed in {self._image} as it is, so nothing was made of it",
+                f"{names} failed in {self._name} as it is, so nothing was made of it",
                 "mend the step, then run again; it runs in a container of its own, in which the image's servers "
                 "are not running unless the step starts them (docs/image.md)",
             )
@@ -197,88 +206,96 @@ class _Slimming:
             f"{way}; or plan all the same with --accept-loss {_UNREADABLE}",
         )
 
+    def _share(self, name: str, *made: str) -> Shared:
+        """A directory for one container, with what every one is given, and documents that others have made."""
+        shared = self._work.share(name)
+        for each, data in {**self._files, **{each: self._made[each] for each in made}}.items():
+            shared.give(each, data)
+        return shared
+
+    def _take(self, shared: Shared, name: str) -> bytes:
+        """A document that a container has made, as it is now: a later one is given this, and nothing else."""
+        self._made[name] = data = shared.read(name)
+        self._output.write(name, data)
+        return data
+
     def _traced(self) -> Trace:
-        work, which = self._work, FULL
-        work.drop(TRACE)
-        command = self._commands.trace(self._waits_for(which))
+        work, shared = self._work, self._share("trace")
+        command = self._commands.trace(self._started)
 
         def begin() -> Job[int]:
-            return work.begin(self._image, command, cap_add=self._cap_add, leaves=TRACE)
+            return work.begin(shared, self._image, command, cap_add=self._cap_add, leaves=TRACE)
 
         tracing = begin() if work.can_run_together else None
-        self._hand_on(self._start(self._image, which), which)
+        self._hand_on(self._start(self._image, FULL), shared)
         tracing = tracing or begin()
-        with self._reporter.phase(f"trace in a container of {self._image}"):
+        with self._reporter.phase(f"trace in a container of {self._name}"):
             tracing.result()
-        self._take_logs(which)
-        data = work.read(TRACE)
-        self._output.write(TRACE, data)
-        return documents.decode_trace(data)
+        self._take_logs(shared, FULL)
+        return documents.decode_trace(self._take(shared, TRACE))
 
-    def _waits_for(self, which: str) -> str:
+    @property
+    def _started(self) -> str:
         """The name of the file that tells how an image was started, empty if it is not to be started."""
-        if self._request.start is None or not self._config.started:
-            return ""
-        self._work.drop(_started(which))
-        return _started(which)
+        return "" if self._request.start is None or not self._config.started else "started.jsonl"
 
     def _start(self, image: str, which: str) -> starts.Watched | None:
         """Start an image as it is configured, watched. None if it is not to be started."""
         waiting = self._request.start
-        if waiting is None or not self._config.started:
+        if waiting is None or not self._started:
             return None
-        with self._reporter.phase(f"start {'the slim image' if which == SLIM else image} as configured"):
-            found = starts.watched(self._work, image, CONFIG, waiting, self._cap_add)
+        with self._reporter.phase(f"start {'the slim image' if which == SLIM else self._name} as configured"):
+            found = starts.watched(self._work, image, self._files, CONFIG, waiting, self._cap_add)
         self._stops = found.stops
         self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", found.said)
         if which == FULL and found.status:
-            self._tell(f"{image} does not start alone as it is: exit status {found.status}; it said last:")
+            self._tell(f"{self._name} does not start alone as it is: exit status {found.status}; it said last:")
             self._tell(f"    {last_line(found.said)}")
         return found
 
-    def _hand_on(self, start: starts.Watched | None, which: str) -> None:
+    def _hand_on(self, start: starts.Watched | None, shared: Shared) -> None:
         """Let the container that waits for a start go on with its steps."""
         if start is not None:
-            self._work.give(_started(which), start.diary)
+            shared.give(self._started, start.diary)
 
-    def _begin_export(self, command: tuple[str, ...]) -> Job[int]:
+    def _begin_export(self, shared: Shared, command: tuple[str, ...]) -> Job[int]:
         config = self._config
         platform = {"architecture": config.architecture, "os": config.os, "variant": config.variant}
-        self._work.load_early({key: value for key, value in platform.items() if value})
-        return self._work.begin(self._image, command, bare=True)
+        self._work.load_early(shared, {key: value for key, value in platform.items() if value})
+        return self._work.begin(shared, self._image, command, bare=True)
 
-    def _export(self, phase: str, exporting: Job[int]) -> None:
+    def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
             exporting.result()
         for name in (PLAN, RECEIPT):
-            self._output.adopt(self._work.shared, name)
+            self._take(shared, name)
 
-    def _verified(self, trace: Trace) -> Verification:
+    def _verified(self, export: Shared, trace: Trace) -> Verification:
         """Load what was exported, start it, watched and as `docker run` does, and run the steps in a container."""
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
-            work.load(progress)
-        work.drop(VERIFICATION)
-        command = self._commands.verify(self._waits_for(SLIM))
+            work.load(export, progress)
+        shared = self._share("verify", PLAN, TRACE)
+        command = self._commands.verify(self._started)
 
         def begin() -> Job[int]:
-            return work.begin(work.pending, command, cap_add=self._cap_add, leaves=VERIFICATION)
+            return work.begin(shared, work.pending, command, cap_add=self._cap_add, leaves=VERIFICATION)
 
         verifying = begin() if work.can_run_together else None
-        outside = self._start_both(trace)
+        outside = self._start_both(shared, trace)
         verifying = verifying or begin()
         with self._reporter.phase("verify in a container of the slim image"):
             verifying.result()
-        self._take_logs(SLIM)
-        verification = documents.decode_verification(work.read(VERIFICATION))
+        self._take_logs(shared, SLIM)
+        verification = documents.decode_verification(self._take(shared, VERIFICATION))
         before = _start_of(trace)
         if before is not None and outside is not None:
             verification = self._with_outside(verification, before, outside)
-        self._output.write(VERIFICATION, documents.encode_verification(verification))
-        work.give(VERIFICATION, documents.encode_verification(verification))
+            self._made[VERIFICATION] = documents.encode_verification(verification)
+            self._output.write(VERIFICATION, self._made[VERIFICATION])
         return verification
 
-    def _start_both(self, trace: Trace) -> starts.Plain | None:
+    def _start_both(self, shared: Shared, trace: Trace) -> starts.Plain | None:
         """Start the slim image watched and as `docker run` does: at once, unless both would want the same ports.
 
         No step runs meanwhile.
@@ -287,7 +304,7 @@ class _Slimming:
         plainly = work.aside(lambda: self._start_plainly(work.pending, trace)) if work.can_run_together else None
         start = self._start(work.pending, SLIM)
         outside = self._start_plainly(work.pending, trace) if plainly is None else plainly.result()
-        self._hand_on(start, SLIM)
+        self._hand_on(start, shared)
         return outside
 
     def _start_plainly(self, image: str, trace: Trace) -> starts.Plain | None:
@@ -310,7 +327,7 @@ class _Slimming:
         after = slim.result(until, before)
         self._output.write(f"logs/{OUTSIDE}.log", slim.said)
         if before.outcome is not Outcome.PASSED or _worse(before, after):
-            with self._reporter.phase(f"start {self._image} as `{self._work.engine.name} run` does"):
+            with self._reporter.phase(f"start {self._name} as `{self._work.engine.name} run` does"):
                 ports = self._config.tcp_ports
                 full = starts.plain(
                     self._work, self._image, until, ports, self._request.start or Waiting(), stops=self._stops
@@ -342,12 +359,12 @@ class _Slimming:
             hint += ", or look into it with --keep-failed"
         tag = self._request.tag
         left = f"; {tag} is still the image from before" if self._work.engine.find_image(tag) is not None else ""
-        raise CheckFailedError(f"the slim image does not do what {self._image} does, so {tag} was not made{left}", hint)
+        raise CheckFailedError(f"the slim image does not do what {self._name} does, so {tag} was not made{left}", hint)
 
-    def _take_logs(self, which: str) -> None:
-        for name in self._work.names_in(LOGS):
-            self._output.adopt(self._work.shared, f"{LOGS}/{name}", f"logs/{which}-{name}")
-        self._work.drop(LOGS)
+    def _take_logs(self, shared: Shared, which: str) -> None:
+        for name in shared.names_in(LOGS):
+            if name.endswith(".log"):
+                self._output.adopt(shared.path, f"{LOGS}/{name}", f"logs/{which}-{name}")
 
     def _logs(self, which: str, steps: Sequence[str]) -> dict[str, tuple[str, str]]:
         """For each step that has a log, the file that holds it and the last part of its text."""
@@ -358,10 +375,6 @@ class _Slimming:
                 text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
                 found[step] = (os.path.join(self._output.path, name), text)
         return found
-
-
-def _started(which: str) -> str:
-    return f"started-{which}.jsonl"
 
 
 def _start_of(trace: Trace) -> CheckResult | None:

@@ -24,7 +24,7 @@ STEPS = (START_STEP, HEALTH_STEP)
 KIND = "start"  # of both steps
 UNSEEN = "what it needs was not seen"
 _ALL_USES = sum(How)
-_STATUS, _RUNNING = "exit status", "still running"
+_STATUS, RUNNING, HEALTHY = "exit status", "still running", "healthy"  # names of items
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
 
 
@@ -222,10 +222,10 @@ def outcome(state: Reached | None, waited_for: Until, status: int, before: Check
     if state is None:
         return _ended(status, before)
     came = state.what is waited_for
-    items = [Item(name=_RUNNING, outcome=Outcome.PASSED)]
+    items = [Item(name=RUNNING, outcome=Outcome.PASSED)]
     items += [Item(name=f"port {port}", outcome=_passed(answered)) for port, answered in state.ports]
     if waited_for is Until.HEALTHY:
-        items.append(Item(name="healthy", outcome=_passed(came)))
+        items.append(Item(name=HEALTHY, outcome=_passed(came)))
     return CheckResult(
         name=START_STEP,
         kind=KIND,

@@ -30,6 +30,7 @@ _QUIET = 0.7  # seconds without a new path: then a start is over, so far as one 
 _SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
 _GIVEN_UP = 30.0  # seconds without a new path: nothing comes any more
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
+_LARGEST = 256 << 20  # bytes that a start may fill with paths
 _PROBE = 30.0  # seconds, what engines give a health check that does not say
 
 
@@ -85,6 +86,7 @@ class _Watch:
         self._start = start
         self._diary = diary
         self._context = context
+        self._size, self._is_full = 0, False
         self._records: list[Diary] = []
         self._unwatched = Seccomp.unavailable() or ""
         self._watcher = Seccomp(record=self._record)
@@ -95,7 +97,14 @@ class _Watch:
         return self._records[-1]
 
     def _write(self, row: list[object]) -> None:
-        os.write(self._diary, started.line(row))
+        if self._size > _LARGEST and row[0] == "access":
+            if not self._is_full:  # an image that asks for ever new names must not fill somebody's disk
+                self._is_full = True
+                self._write(
+                    ["loss", "too-many-paths", 1, f"after {self._size} bytes no path was written down any more"]
+                )
+            return
+        self._size += os.write(self._diary, started.line(row))
 
     def enter(self, theirs: socket.socket) -> None:
         """In the process that becomes the image's."""

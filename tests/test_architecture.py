@@ -133,6 +133,7 @@ EDGES = {
         "image.owner",
         "image.preflight",
         "image.request",
+        "image.shared",
         "image.starts",
         "image.work",
         "model",

@@ -64,6 +64,7 @@ def main() -> None:
     """Parse the arguments, run, and exit: 0 done, 1 no, 2 usage, 3 refused, 4 unavailable."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
+    signal.signal(signal.SIGQUIT, _end)
     try:
         result: Any = group.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

@@ -25,7 +25,7 @@ from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_by
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SHORT = 120.0  # seconds: longer than any answer of an engine that lives
 _LOG_LINES = 10_000  # of a container's log: more than anybody reads
 _MIB = 1 << 20

@@ -163,7 +163,11 @@ class Output:
         self._save()
 
     def _put(self, name: str, data: Iterable[bytes]) -> None:
-        """Write into a file of our own, list it in the record, and give it its name: in this order."""
+        """Write into a file of our own, list it in the record, and give it its name: in this order.
+
+        Raises RefusedError for a name that the run did not say it would write, or that somebody else has taken since.
+        """
+        self._require_ours(name)
         with deferred(), self._explaining(name):
             with self._new_file() as descriptor:
                 sha256 = hashlib.sha256()
@@ -176,6 +180,22 @@ class Output:
             self._save()
             self._rename(name)
             self._record.files[name] = (sha256.hexdigest(),)
+
+    def _require_ours(self, name: str) -> None:
+        known = self._record.files.get(name, ())
+        if not any(fnmatch.fnmatchcase(name, each) for each in self._names):
+            raise RefusedError(f"{self._shown(name)} is not a name that this run writes", _ELSEWHERE)
+        if self._exists(name) and not self._is_as_written(name, known):
+            raise RefusedError(f"not written by slimagent, or changed since: {self._shown(name)}", _ELSEWHERE)
+
+    def _exists(self, name: str) -> bool:
+        directory, _, base = name.rpartition("/")
+        try:
+            with self._inside(directory) as at:
+                os.stat(base, dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _save(self) -> None:
         """Write the record, whole or not at all."""

@@ -17,23 +17,27 @@ _OURS = {
     "--name": "slimagent finds its containers by their names",
     "--entrypoint": "slimagent starts its agent in them",
     "--cidfile": "slimagent makes several containers",
+    "--rm": "slimagent removes its containers by itself",
+    "--user": "slimagent is root in them, and steps run as --user of its own",
+    "-u": "slimagent is root in them, and steps run as --user of its own",
 }
 _OVERWRITE = "choose another tag, or let it be replaced: --overwrite"
 
 
-def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> None:
+def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> str:
     """Raise RefusedError if an image would lose the name `tag` and slimagent did not make it, unless that is wanted.
 
-    `image` is here. Raises UsageError for a tag that cannot be one.
+    So it is if slimagent made it from another image. `image` is here. Returns the ID of the image that has the name
+    now, empty for none. Raises UsageError for a tag that cannot be one.
     """
     references.tag(tag)
+    taken = engine.find_image(tag)
     if overwrite:
-        return
+        return "" if taken is None else identity(taken)
     if references.same(image, tag):
         raise RefusedError(f"the tag {tag} is the image that is to become slim: it would lose its name", _OVERWRITE)
-    taken = engine.find_image(tag)
     if taken is None:
-        return
+        return ""
     if identity(taken) == identity(engine.inspect(image)):
         raise RefusedError(f"{tag} is another name of {image}: that image would lose it", _OVERWRITE)
     if not made_by_us(taken, engine.history(tag)):
@@ -41,6 +45,16 @@ def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> None:
     source = source_of(taken)
     if source != image and not references.same(source, image):
         raise RefusedError(f"{tag} is the slim image of {source}, not of {image}", _OVERWRITE)
+    return identity(taken)
+
+
+def require_as_before(engine: Engine, tag: str, before: str) -> None:
+    """Raise RefusedError if somebody gave the name `tag` to another image than the one that had it before."""
+    taken = engine.find_image(tag)
+    if taken is not None and identity(taken) != before:
+        raise RefusedError(
+            f"{tag} was given to another image while this one was made, and stays with that", "run it again"
+        )
 
 
 def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> None:

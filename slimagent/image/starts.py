@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slimagent import started
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.image.engine import EngineRefusedError
-from slimagent.image.work import OUT, Work
+from slimagent.image.shared import Shared
+from slimagent.image.work import OUT, Work, raise_error
 from slimagent.results import CheckResult
 from slimagent.started import Reached, Until
 
@@ -50,32 +52,36 @@ class Watched:
     status: int | None
 
 
-def watched(work: Work, image: str, config: str, waiting: Waiting, cap_add: tuple[str, ...]) -> Watched:
-    """Start an image in the agent's place. `config` is the name of what the engine says of the image.
+def watched(
+    work: Work, image: str, files: Mapping[str, bytes], config: str, waiting: Waiting, cap_add: tuple[str, ...]
+) -> Watched:
+    """Start an image in the agent's place. `files` are what the agent is given, `config` the name of one of them:
 
-    Raises what the agent says of itself if it could not do its work.
+    what the engine says of the image. Raises what the agent says of itself if it could not do its work.
     """
-    work.drop(DIARY)
+    shared = work.share("start")
+    for each, data in files.items():
+        shared.give(each, data)
     arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
-    name = work.create(image, arguments, cap_add=cap_add)
+    name = work.create(shared, image, arguments, cap_add=cap_add)
     work.engine.start(name)
     deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
-    while not _has_reached(os.path.join(work.shared, DIARY)) and time.monotonic() < deadline:
+    while not _has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
         ended = work.engine.wait(name, _LOOK_EVERY)
         if ended is not None:
             break
-    stops = _stops(work)
+    stops = _stops(shared)
     status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
-    work.raise_error(name, image, "start", 0)  # another status is the image's own
-    return Watched(diary=started.whole(work.read(DIARY), status), said=said, stops=stops, status=ended)
+    raise_error(shared, image, "start", 0)  # another status is the image's own
+    return Watched(diary=started.whole(shared.read(DIARY), status), said=said, stops=stops, status=ended)
 
 
-def _stops(work: Work) -> bool:
+def _stops(shared: Shared) -> bool:
     """Whether the process that is watched has a handler for its stop signal, so that it is worth waiting."""
     try:
-        state = started.decode(work.read(DIARY), DIARY).reached
+        state = started.decode(shared.read(DIARY), DIARY).reached
     except SlimagentError:
         return True
     return state is None or state.stops

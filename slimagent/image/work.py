@@ -17,16 +17,17 @@ from typing import Generic, TypeVar
 import orjson
 
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, UnavailableError, UsageError
-from slimagent.files import explained, make_folder, write
+from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle
-from slimagent.image.directories import read_inside, remove_tree
+from slimagent.image.directories import remove_tree
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
+from slimagent.image.shared import Shared
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
-ERROR_VARIABLE = "SLIMAGENT_ERROR"
+ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 _REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
 _LARGEST_ERROR = 1 << 16  # bytes
@@ -45,8 +46,8 @@ _PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has
 class Work:
     """Containers, images under pending names, and a directory for what is on its way. Use as a context manager.
 
-    The directory lies in `out`, is nobody else's, and holds the one that containers write to. `container` says how
-    containers are started; `say` gets their lines. Everything that is made has `key` in its name.
+    The directory lies in `out`, is nobody else's, and holds those that containers write to, one for each. `container`
+    says how containers are started; `say` gets their lines. Everything that is made has `key` in its name.
     """
 
     def __init__(
@@ -63,13 +64,11 @@ class Work:
         self._loading: Job[None] | None = None
         self._pool = ThreadPoolExecutor(thread_name_prefix="container")
         self._private = os.path.join(os.path.abspath(out), f".work-{key}")
-        self.shared = os.path.join(self._private, "shared")
+        self._shared = 0
 
     def __enter__(self) -> Work:
         try:
             os.mkdir(self._private, 0o700)
-            os.mkdir(self.shared)
-            os.chmod(self.shared, 0o755)  # noqa: S103  # checks run as another user read their profile in it
         except OSError as error:
             raise explained(error, self._private) from None
         return self
@@ -93,39 +92,14 @@ class Work:
         for name in list(self._names):
             self.engine.remove_container(name)
 
-    def give(self, name: str, data: bytes) -> None:
-        """Put a file where containers see it."""
-        path = os.path.join(self.shared, name)
-        make_folder(os.path.dirname(path))
-        write(path, data)
-
-    def read(self, name: str) -> bytes:
-        """A file that a container wrote: a regular one, bounded, over no link. Raises UnavailableError without one."""
-        try:
-            return read_inside(self.shared, name)
-        except OSError as error:
-            raise UnavailableError(f"the container left no {name} ({error.strerror})", "run it again") from None
-
-    def has(self, name: str) -> bool:
-        """Whether a container has left a file of that name."""
-        return os.path.lexists(os.path.join(self.shared, name))
-
-    def names_in(self, name: str) -> list[str]:
-        """The names in a directory that a container left; none if there is none."""
-        path = os.path.join(self.shared, name)
-        return sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
-
-    def drop(self, name: str) -> None:
-        """Remove a file, or a directory with all in it, that a container left; nothing if there is none."""
-        path = os.path.join(self.shared, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            self._remove(path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    def share(self, name: str) -> Shared:
+        """A new directory for one container to write to."""
+        self._shared += 1
+        return Shared(os.path.join(self._private, f"{name}-{self._shared}"), self._remove)
 
     def begin(
         self,
+        shared: Shared,
         image: str,
         arguments: tuple[str, ...],
         *,
@@ -135,18 +109,18 @@ class Work:
     ) -> Job[int]:
         """Run the agent in a new container of an image, to its end. What comes of it is its exit status.
 
-        `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all. `leaves`
-        names what the agent leaves there when it has done its work: with that, any status is the one of a step. Its end
-        raises what the agent says of itself if it could not do its work.
+        `shared` is where it writes to. `bare`: with nothing of what somebody asked for containers of the image, no
+        mount of theirs above all. `leaves` names what the agent leaves when it has done its work: with that, any status
+        is the one of a step. Its end raises what the agent says of itself if it could not do its work.
         """
-        name = self.create(image, arguments, bare=bare, cap_add=cap_add)
-        return self.aside(lambda: self._run(name, image, arguments[0], leaves))
+        name = self.create(shared, image, arguments, bare=bare, cap_add=cap_add)
+        return self.aside(lambda: self._run(shared, name, image, arguments[0], leaves))
 
     def aside(self, job: Callable[[], _T]) -> Job[_T]:
         """Do something in a thread of its own."""
         return Job(self._pool.submit(job))
 
-    def _run(self, name: str, image: str, command: str, leaves: str) -> int:
+    def _run(self, shared: Shared, name: str, image: str, command: str, leaves: str) -> int:
         last: collections.deque[bytes] = collections.deque(maxlen=_SAID)
 
         def say(line: bytes) -> None:
@@ -155,18 +129,24 @@ class Work:
 
         status = self.engine.run(name, say, say)
         self.engine.remove_container(name)
-        ended_well = bool(leaves) and self.has(leaves)
-        self.raise_error(name, image, command, 0 if ended_well else status, last)
+        ended_well = bool(leaves) and shared.has(leaves)
+        raise_error(shared, image, command, 0 if ended_well else status, last)
         return status
 
     def create(
-        self, image: str, arguments: tuple[str, ...], *, bare: bool = False, cap_add: tuple[str, ...] = ()
+        self,
+        shared: Shared,
+        image: str,
+        arguments: tuple[str, ...],
+        *,
+        bare: bool = False,
+        cap_add: tuple[str, ...] = (),
     ) -> str:
         """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
         wanted = replace(self._bare() if bare else self._container, cap_add=cap_add)
-        mounts = ((self._agent.folder, AGENT, False), (self.shared, OUT, True))
+        mounts = ((self._agent.folder, AGENT, False), (shared.path, OUT, True))
         name = self.new_name()
-        variable = f"{ERROR_VARIABLE}={OUT}/{_error_of(name)}"
+        variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         self.engine.create(
             name,
             replace(
@@ -210,7 +190,7 @@ class Work:
         container = self._container
         if not (container.volumes or container.further) or not volumes:
             return ()
-        name = self.create(image, ("--version",))
+        name = self.create(self.share("look"), image, ("--version",))
         found = self.engine.inspect_container(name)
         self.engine.remove_container(name)
         places = {
@@ -236,23 +216,9 @@ class Work:
         container = self._container
         return Container(image=container.image, further=without_network(without_mounts(container.further)))
 
-    def raise_error(self, name: str, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
-        """Raise what the agent wrote down of itself in a container, or that it was killed."""
-        error = _error_of(name)
-        if self.has(error):
-            told = orjson.loads(read_inside(self.shared, error, _LARGEST_ERROR))
-            raise _ERRORS.get(told["status"], CheckFailedError)(str(told["message"]), str(told["hint"]))
-        if status >= _KILLED or status in (126, 127):
-            said = b"".join(last).decode("utf-8", "replace").strip()
-            ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
-            raise UnavailableError(
-                f"{ended}: {said}" if said else ended,
-                "was it killed for want of memory? give the container more" if status == _KILLED else "run it again",
-            )
-
-    def load(self, progress: Callable[[int], None]) -> None:
+    def load(self, shared: Shared, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
-        layout = os.path.join(self.shared, LAYOUT)
+        layout = shared.at(LAYOUT)
         early = self._end_early()
         if early:
             try:
@@ -263,18 +229,16 @@ class Work:
             self.engine.load(layout, self.pending, progress)
         self._remove(layout)
 
-    def load_early(self, platform: dict[str, str]) -> None:
-        """Load the layers of the export that is going on as they come, where the engine can do that.
+    def load_early(self, shared: Shared, platform: dict[str, str]) -> None:
+        """Load the layers of an export into `shared` as they come, where the engine can do that.
 
         `platform` is the image's, as its configuration says it.
         """
         if self.engine.name != "docker":
             return
-        self.drop(READY)
-        os.mkdir(os.path.join(self.shared, READY))
         place = os.path.join(self._private, f"early-{len(self._pending)}")
-        ready = os.path.join(self.shared, READY)
-        self._early = EarlyLoading(self.engine, ready, place, platform, f"{self.pending}0")
+        make_folder(shared.at(READY))
+        self._early = EarlyLoading(self.engine, shared.at(READY), place, platform, f"{self.pending}0")
         self._loading = self.aside(self._early.run)
 
     def _end_early(self) -> Collection[str]:
@@ -310,19 +274,45 @@ class Work:
         except FileNotFoundError:
             return
         except OSError:
-            self._remove_as_root()
+            self._remove_as_root(directory)
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _remove_as_root(self) -> None:
+    def _remove_as_root(self, directory: str) -> None:
         python = self._agent.entry(AGENT)[:-1]
-        inside = [f"{OUT}/{each}" for each in os.listdir(self.shared)]
-        mounts = ((self._agent.folder, AGENT, False), (self.shared, OUT, True))
+        inside = [f"{OUT}/{each}" for each in os.listdir(directory)]
+        mounts = ((self._agent.folder, AGENT, False), (directory, OUT, True))
         name = self.new_name()
         with contextlib.suppress(SlimagentError):
             entry = (*python, "-c", _REMOVE, *inside)
             self.engine.create(name, replace(self._bare(), entry=entry, mounts=mounts))
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)
+
+
+def raise_error(shared: Shared, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
+    """Raise what the agent wrote down of itself in a container, or that it was killed."""
+    if shared.has(ERROR):
+        kind, message, hint = _told(shared)
+        raise _ERRORS.get(kind, CheckFailedError)(message, hint)
+    if status >= _KILLED or status in (126, 127):
+        said = b"".join(last).decode("utf-8", "replace").strip()
+        ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
+        raise UnavailableError(
+            f"{ended}: {said}" if said else ended,
+            "was it killed for want of memory? give the container more" if status == _KILLED else "run it again",
+        )
+
+
+def _told(shared: Shared) -> tuple[int, str, str]:
+    """The exit status, the message and the hint of an error that the agent wrote down."""
+    try:
+        told = orjson.loads(shared.read(ERROR, _LARGEST_ERROR))
+        return int(told["status"]), str(told["message"]), str(told["hint"])
+    except (ValueError, TypeError, KeyError):
+        raise RefusedError(
+            f"a container left an {ERROR} that slimagent did not write",
+            "a test or a start wrote into slimagent's own directory: see what it does",
+        ) from None
 
 
 class Job(Generic[_T]):
@@ -342,11 +332,6 @@ class Job(Generic[_T]):
             except FutureTimeoutError:
                 if self._future.done():
                     raise
-
-
-def _error_of(name: str) -> str:
-    """The file in which the agent writes down its error, for a container of that name."""
-    return f"error-{name.rpartition('-')[2]}.json"
 
 
 def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:

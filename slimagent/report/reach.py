@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from slimagent.model import Plan, PlannedPackage, Verdict
 from slimagent.report.text import share, size
 from slimagent.results import CheckResult, Outcome
-from slimagent.started import HEALTH_STEP, KIND, START_STEP, UNSEEN
+from slimagent.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
 
 _THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
 _FEW = 50  # files: a program that does nothing asks for a dozen
@@ -92,8 +92,13 @@ def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outsid
         return ["the image was not started as it is configured (--no-start): whether it still starts is not proved"]
     found = []
     if start.outcome is not Outcome.PASSED:
-        after = f"; the slim image: {_first(outside)}" if outside is not None else ""
-        found.append(f"the image does not start alone as it is: {_first(start)}{after}")
+        if outside is not None and outside.outcome is Outcome.PASSED:
+            found.append(f"the image does not start while it is watched: {_first(start)}; unwatched: {_first(outside)}")
+        else:
+            after = f"; the slim image: {_first(outside)}" if outside is not None else ""
+            found.append(f"the image does not start alone as it is: {_first(start)}{after}")
+    elif start.has_passed(RUNNING) and not start.has_passed(HEALTHY):
+        found.append(f"the start was watched for {start.seconds:.1f} s: what the image does later is not proved")
     if UNSEEN in start.detail:
         found.append(f"the start was not watched: {start.first_line}")
     health = next((step for step in steps if step.name == HEALTH_STEP and step.kind == KIND), None)

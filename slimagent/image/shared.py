@@ -1,0 +1,61 @@
+"""A directory that one container writes to, and no other one: nothing in it is trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from slimagent.errors import UnavailableError
+from slimagent.files import make_folder, write
+from slimagent.image.directories import read_inside
+
+
+class Shared:
+    """What a container sees as its output. `remove` removes a directory, also one that root made in it.
+
+    A container gets what it needs of another one by `give`: what was read before, and cannot change any more.
+    """
+
+    def __init__(self, path: str, remove: Callable[[str], None]) -> None:
+        self.path = path
+        self._remove = remove
+        make_folder(path)
+        os.chmod(path, 0o755)  # noqa: S103  # checks run as another user read their profile in it
+
+    def at(self, name: str) -> str:
+        """Where a file of that name is."""
+        return os.path.join(self.path, name)
+
+    def give(self, name: str, data: bytes) -> None:
+        """Put a file where the container sees it."""
+        make_folder(os.path.dirname(self.at(name)))
+        write(self.at(name), data)
+
+    def read(self, name: str, limit: int = 1 << 30) -> bytes:
+        """A file that the container wrote: a regular one, of at most `limit` bytes, over no link.
+
+        Raises UnavailableError without one, RefusedError for what is not such a file.
+        """
+        try:
+            return read_inside(self.path, name, limit)
+        except OSError as error:
+            raise UnavailableError(f"the container left no {name} ({error.strerror})", "run it again") from None
+
+    def has(self, name: str) -> bool:
+        """Whether the container has left something of that name."""
+        return os.path.lexists(self.at(name))
+
+    def names_in(self, name: str) -> list[str]:
+        """The names in a directory that the container left; none if there is none."""
+        path = self.at(name)
+        return sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
+
+    def drop(self, name: str) -> None:
+        """Remove a file, or a directory with all in it, that the container left; nothing if there is none."""
+        path = self.at(name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            self._remove(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
