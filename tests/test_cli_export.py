@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import tarfile
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +168,7 @@ def diary(image: Image, name: str, state: Started, *losses: Loss) -> Path:
         *(["loss", loss.kind, loss.count, loss.example] for loss in losses),
         *([] if state.health is None else [started.health(*state.health)]),
         *([] if state.reached is None else [started.reached(state.reached)]),
+        *([] if state.status is None else [started.ended(state.status)]),
     ]
     path = image.out / name
     path.write_bytes(b"".join(map(started.line, rows)))
@@ -203,8 +206,8 @@ def test_a_start_counts_as_steps_of_a_trace_and_of_its_proof(image: Image) -> No
         return done.returncode, [each.name for each in found.comparisons if each.worse]
 
     assert verified("--started", up) == (0, [])
-    ended = diary(image, "ended.jsonl", Started(waited_for=Until.HEALTHY, backend="seccomp"))
-    status, worse = verified("--started", ended, "--started-status", "1")
+    ended = diary(image, "ended.jsonl", Started(waited_for=Until.HEALTHY, backend="seccomp", status=1))
+    status, worse = verified("--started", ended)
     assert (status, set(worse)) == (1, {"start", "start: still running", "start: healthy", "health check"})
 
 
@@ -218,19 +221,34 @@ def test_a_loss_of_a_start_is_a_loss_of_the_trace(image: Image) -> None:
 
 def test_a_start_that_fails_is_evidence_all_the_same(image: Image) -> None:
     """An image that cannot start alone can be made slim; the trace's own status tells of it."""
-    ended = diary(image, "ended.jsonl", Started(waited_for=Until.TIME, backend="seccomp"))
-    done = image.trace(f"cat {image.tree}/used", "--started", ended, "--started-status", "3")
+    ended = diary(image, "ended.jsonl", Started(waited_for=Until.TIME, backend="seccomp", status=3))
+    done = image.trace(f"cat {image.tree}/used", "--started", ended)
     assert done.returncode == 1
-    assert "start failed: exit status 3" in done.stderr
+    steps = decode_trace((image.out / "trace.json").read_bytes()).steps
+    assert (steps[0].name, steps[0].detail) == ("start", "exit status 3")
     image.in_a_new_container()
     assert image.export("--quiet", *image.tar).returncode == 0
     assert set(image.exported()) == {"used", "of-start"}
 
 
-def test_a_damaged_start_and_a_status_without_one(image: Image) -> None:
+def test_a_damaged_start_and_one_without_its_status(image: Image) -> None:
     """Each is said by name."""
     path = image.out / "up.jsonl"
     path.write_bytes(started.line(started.head(UP)) + b"[]\n")
     done = image.trace("true", "--started", path)
     assert_error(done, done.returncode, "up.jsonl, line 2")
-    assert_error(image.trace("true", "--started-status", "3"), 2, "--started")
+    ended = diary(image, "ended.jsonl", Started(waited_for=Until.TIME, backend="seccomp"))
+    done = image.trace("true", "--started", ended)
+    assert_error(done, done.returncode, '["ended", 0]')
+
+
+def test_a_start_is_waited_for(image: Image) -> None:
+    """Its file comes when the start is over; no step runs before."""
+    up = diary(image, "late.jsonl", UP)
+    hidden = up.rename(image.out / "hidden")
+    timer = threading.Timer(1.0, hidden.rename, [up])
+    timer.start()
+    began = time.monotonic()
+    assert image.trace(f"cat {image.tree}/used", "--started", up).returncode == 0
+    timer.join()
+    assert time.monotonic() - began >= 1.0

@@ -115,7 +115,7 @@ def test_a_link_is_not_followed(tmp_path: Path, name: str) -> None:
 
 
 def test_a_link_that_comes_later_is_not_followed(tmp_path: Path) -> None:
-    """A file is renamed over it, a directory is refused."""
+    """It is left alone, as every file is that comes while the run goes on, and a directory is refused."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "file").write_bytes(b"theirs")
@@ -123,10 +123,17 @@ def test_a_link_that_comes_later_is_not_followed(tmp_path: Path) -> None:
     with output(out) as run:
         (out / "plan.json").symlink_to(other / "file")
         (out / "logs").symlink_to(other)
-        run.write("plan.json", b"ours")
+        with pytest.raises(RefusedError, match="not written by slimagent"):
+            run.write("plan.json", b"ours")
         with pytest.raises(RefusedError, match="logs is not a directory"):
             run.write("logs/x.log", b"ours")
-    assert not (out / "plan.json").is_symlink()
+        (out / "trace.json").write_bytes(b"theirs")
+        with pytest.raises(RefusedError, match="not written by slimagent"):
+            run.write("trace.json", b"ours")
+        with pytest.raises(RefusedError, match="not a name that this run writes"):
+            run.write("notes.txt", b"ours")
+    assert (out / "plan.json").is_symlink()
+    assert (out / "trace.json").read_bytes() == b"theirs"
     assert [each.name for each in other.iterdir()] == ["file"]
     assert (other / "file").read_bytes() == b"theirs"
     assert not [each for each in os.listdir(out) if each.endswith(".partial")]
