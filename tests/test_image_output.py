@@ -127,13 +127,13 @@ def test_a_link_that_comes_later_is_not_followed(tmp_path: Path) -> None:
             run.write("plan.json", b"ours")
         with pytest.raises(RefusedError, match="logs is not a directory"):
             run.write("logs/x.log", b"ours")
-        (out / "trace.json").write_bytes(b"theirs")
+        (out / "summary.md").write_bytes(b"theirs")
         with pytest.raises(RefusedError, match="not written by slimagent"):
-            run.write("trace.json", b"ours")
+            run.write("summary.md", b"ours")
         with pytest.raises(RefusedError, match="not a name that this run writes"):
             run.write("notes.txt", b"ours")
     assert (out / "plan.json").is_symlink()
-    assert (out / "trace.json").read_bytes() == b"theirs"
+    assert (out / "summary.md").read_bytes() == b"theirs"
     assert [each.name for each in other.iterdir()] == ["file"]
     assert (other / "file").read_bytes() == b"theirs"
     assert not [each for each in os.listdir(out) if each.endswith(".partial")]
