@@ -83,7 +83,7 @@ def slim(
         described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
         config = read_image_config(described, image)
         taken = preflight.require_free(engine, image, request.tag, request.overwrite)
-        preflight.require_startable(engine, container, key, request.user)
+        preflight.require_startable(engine, request.container, key, request.user)
     output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
     with output:
         _sweep(engine, output, tell)

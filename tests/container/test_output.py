@@ -41,7 +41,10 @@ def test_a_run_takes_the_place_of_the_one_before_and_of_nothing_else(small: str,
     ended = slim(small, tag, out, "--no-start", "--", "/bin/sh", "-c", ONLY_IN_FULL)
     assert ended.returncode == 1, ended.stderr
     assert (state(out), record(out)["tag"]) == ("failed", tag)
-    assert record(out)["reason"] == f"the slim image does not do what {small} does, so {tag} was not made"
+    assert (
+        record(out)["reason"]
+        == f"the slim image does not do what {small} does, so {tag} was not made; {tag} is still the image from before"
+    )
     assert names(out) == (full - SUMMARIES) | mine
 
     ended = slim(small, tag, out, "--no-start", "--", "cat", "/srv/nothing")

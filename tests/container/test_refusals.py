@@ -76,7 +76,7 @@ def test_an_image_that_is_not_ours_keeps_its_name(small: str, foreign: str, tmp_
 def test_a_tag_is_taken_if_that_is_wanted_and_taken_again_if_it_is_ours(
     derive: Derive, small: str, foreign: str, images: list[str], tmp_path: Path
 ) -> None:
-    """--overwrite for a foreign image; no option for a slim one of an image built anew, nor of another image.
+    """--overwrite for a foreign image and for the slim one of another image; no option when IMAGE was built anew.
 
     An image that somebody built FROM a slim one is theirs.
     """
@@ -86,9 +86,11 @@ def test_a_tag_is_taken_if_that_is_wanted_and_taken_again_if_it_is_ours(
     assert identity(foreign) not in images
     images.append(identity(foreign))
     image = derive("LABEL built=once")
-    for lines in ("LABEL built=once", "LABEL built=again"):
+    ended = refused(image, foreign, tmp_path / "other")
+    assert (ended.returncode, f"{foreign} is the slim image of {small}, not of {image}" in said(ended)) == (3, True)
+    for lines, options in (("LABEL built=once", ("--overwrite",)), ("LABEL built=again", ())):
         derive(lines, tag=image)
-        ended = slim(image, foreign, out, *words)
+        ended = slim(image, foreign, out, *options, *words)
         assert ended.returncode == 0, ended.stderr
         labels = docker("image", "inspect", "-f", "{{.Config.Labels.built}}", foreign)
         assert labels.strip() == lines.partition("=")[2]
