@@ -65,6 +65,7 @@ def traced(inventory: Inventory, *paths: str, **session: object) -> Trace:
         passed_over=(),
         blind_spots=(),
         no_new_privileges=True,
+        asked_ports=(),
         status=0,
         interrupted=False,
     )
