@@ -60,15 +60,16 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
 
     What was asked for below another mount counts as a path of the image: it can have a file of that name there.
     """
-    outside = (*_KERNEL, *session.excluded)
     resolver = Resolver(_link_reader(before))
     found: dict[bytes, Access] = {}
     for path, (how, steps) in observed.accesses.items():
         hops, end = resolver.resolve(path)
-        leads_outside = end is None or within_any(end, outside)
-        if end is None or (leads_outside and not any(hop in before.index for hop in hops)):
-            continue  # a link of the image that leads outside (a log to /dev/stdout) is the image's all the same
-        for each in (path,) if leads_outside else _names(path, hops, end, before):
+        if end is None or within_any(end, session.excluded):
+            continue
+        to_kernel = within_any(end, _KERNEL)
+        if to_kernel and not any(hop in before.index for hop in hops):
+            continue  # a link of the image that leads there (a log to /dev/stdout) is the image's all the same
+        for each in (path,) if to_kernel else _names(path, hops, end, before):
             uses, at = how, steps
             known = found.get(each)  # by its own name, and over links from elsewhere
             if known is not None:

@@ -139,6 +139,17 @@ def test_links_of_a_mount_that_lead_into_the_image_are_followed(root: Path) -> N
     assert traced(seen, f"{root}/mine/link", excluded=(base + b"/usr",)).accesses == ()
 
 
+def test_a_link_of_the_image_to_a_device_is_the_image_s(root: Path) -> None:
+    """A log that leads to /dev/stdout; the device itself is the kernel's."""
+    (root / "srv/app/log").symlink_to("/dev/stdout")
+    inventory = behind(root)
+    base = os.fsencode(root.resolve())
+    seen = dataclasses.replace(inventory, scopes=(b"/",), mount_points=set())
+    seen.index = {base + path: at for path, at in inventory.index.items()}
+    trace = traced(seen, f"{root}/srv/app/log", "/dev/stdout")
+    assert [each.path for each in trace.accesses] == [base + b"/srv/app/log"]
+
+
 def test_packages_of_hidden_files_are_needed(root: Path) -> None:
     """Nobody knows whether they were, so what they require stays as well."""
     packages = (
