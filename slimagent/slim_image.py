@@ -176,13 +176,11 @@ class _Slimming:
     def _trace(self) -> Trace:
         """Start and exercise the image, watched; again with one more capability if that is what it takes to see all."""
         trace = self._traced()
-        lost = {loss.kind for loss in trace.losses} - self._request.accepted
-        if _UNREADABLE in lost and self._request.may_add_privileges:
+        if self._is_unreadable(trace) and self._request.may_add_privileges:
             example = next(loss.example for loss in trace.losses if loss.kind == _UNREADABLE)
             self._tell(f"some processes cannot be read in a default container ({example}): once more with SYS_PTRACE")
             self._cap_add = _PTRACE
             trace = self._traced()
-            lost = {loss.kind for loss in trace.losses} - self._request.accepted
         failed = [step for step in trace.steps if useless(step)]
         if failed and FAILED_STEP not in self._request.accepted:
             for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
@@ -193,10 +191,14 @@ class _Slimming:
                 "mend the step, then run again; it runs in a container of its own, in which the image's servers "
                 "are not running unless the step starts them (docs/image.md)",
             )
-        if _UNREADABLE in lost:
+        if self._is_unreadable(trace):
             self._refuse_unreadable(trace)
         admit(trace, self._request.accepted)
         return trace
+
+    def _is_unreadable(self, trace: Trace) -> bool:
+        """Whether something of a process could not be read, and nobody has accepted that."""
+        return _UNREADABLE not in self._request.accepted and any(loss.kind == _UNREADABLE for loss in trace.losses)
 
     def _refuse_unreadable(self, trace: Trace) -> NoReturn:
         loss = next(loss for loss in trace.losses if loss.kind == _UNREADABLE)

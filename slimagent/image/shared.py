@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable
 
 from slimagent.errors import UnavailableError
 from slimagent.files import make_folder, write
@@ -12,14 +10,13 @@ from slimagent.image.directories import read_inside
 
 
 class Shared:
-    """What a container sees as its output. `remove` removes a directory, also one that root made in it.
+    """What a container sees as its output.
 
     A container gets what it needs of another one by `give`: what was read before, and cannot change any more.
     """
 
-    def __init__(self, path: str, remove: Callable[[str], None]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._remove = remove
         make_folder(path)
         os.chmod(path, 0o755)  # noqa: S103  # checks run as another user read their profile in it
 
@@ -50,12 +47,3 @@ class Shared:
         """The names in a directory that the container left; none if there is none."""
         path = self.at(name)
         return sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
-
-    def drop(self, name: str) -> None:
-        """Remove a file, or a directory with all in it, that the container left; nothing if there is none."""
-        path = self.at(name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            self._remove(path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)

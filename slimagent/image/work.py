@@ -95,7 +95,7 @@ class Work:
     def share(self, name: str) -> Shared:
         """A new directory for one container to write to."""
         self._shared += 1
-        return Shared(os.path.join(self._private, f"{name}-{self._shared}"), self._remove)
+        return Shared(os.path.join(self._private, f"{name}-{self._shared}"))
 
     def begin(
         self,
