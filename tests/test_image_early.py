@@ -100,3 +100,24 @@ def test_names_of_other_forms_are_left_alone(engine: Engine, tmp_path: Path, nam
     early.finish()
     thread.join()
     assert (early.known, early.names) == ([], [])
+
+
+def test_what_is_there_at_the_end_is_loaded_and_after_giving_up_nothing(
+    engine: Engine, tmp_path: Path, name: str
+) -> None:
+    layers = [layer(tmp_path, each) for each in ("a", "b", "c")]
+    for finished in (True, False):
+        folder = tmp_path / str(finished)
+        folder.mkdir()
+        (folder / "ready").mkdir()
+        early = EarlyLoading(engine, str(folder / "ready"), str(folder / "place"), PLATFORM, f"{name}{finished}-")
+        for number, (digest, data) in enumerate(layers):
+            (folder / "ready" / f"{number:03d}-{digest}").write_bytes(data)
+        early.finish() if finished else early.give_up()
+        try:
+            early.run()
+        finally:
+            for each in early.names:
+                engine.remove_image(each)
+        assert early.known == [f"blobs/sha256/{digest}" for digest, _ in layers if finished]
+        assert (early.sent > sum(len(data) for _, data in layers)) == finished

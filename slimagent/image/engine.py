@@ -243,10 +243,18 @@ class Engine:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""
         self._quietly("rm", "--force", "--volumes", name)
 
-    def load(self, layout: str, tag: str, progress: Callable[[int], None], known: Collection[str] = ()) -> None:
+    def load(
+        self,
+        layout: str,
+        tag: str,
+        progress: Callable[[int], None],
+        known: Collection[str] = (),
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
         """Load the image of an OCI layout that has a `manifest.json` beside it; `progress` gets bytes sent.
 
-        `tag` is the only name that it gets, whatever the layout says. `known` as for `layout.send`, which raises, too.
+        `tag` is the only name that it gets, whatever the layout says. `known` and `wait` as for `layout.send`, which
+        raises, too.
 
         An interruption ends it: the engine drops what came only in part. What came whole it cannot be told to drop, so
         that its end is waited for; the caller then removes the image by its tag.
@@ -255,7 +263,7 @@ class Engine:
         with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
             with contextlib.suppress(BrokenPipeError):  # it has said why
-                send(layout, tag, process.stdin, progress, known)
+                send(layout, tag, process.stdin, progress, known, wait)
             with deferred():
                 words = process.stderr.read()
                 status = process.wait()

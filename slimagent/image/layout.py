@@ -28,23 +28,30 @@ _CHUNK = 1 << 20  # bytes
 
 
 def send(
-    layout: str, tag: str, stream: IO[bytes], progress: Callable[[int], None], known: Collection[str] = ()
+    layout: str,
+    tag: str,
+    stream: IO[bytes],
+    progress: Callable[[int], None],
+    known: Collection[str] = (),
+    wait: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the image of a layout as a tar, with `tag` as its only name, and close the stream.
 
-    `known` are layers that the engine has already, by their names in the layout: they are left out.
+    `known` are layers that the engine has already, by their names in the layout: they are left out. `wait` is called
+    before the manifest, which comes last: an engine looks for the known layers when it has read that.
     `progress` gets the bytes written so far. Raises CheckFailedError if there is no layout, RefusedError if it is not
-    such as slimagent writes, BrokenPipeError if the reader has gone.
+    such as slimagent writes, BrokenPipeError if the reader has gone, and what `wait` raises.
     """
     try:
         config, layers = _listed(layout)
         manifest = orjson.dumps([{"Config": config, "RepoTags": [tag], "Layers": layers}])
         counted = _Counted(stream, progress)
         with tarfile.open(fileobj=counted, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-            _add(archive, _MANIFEST, io.BytesIO(manifest), len(manifest))
             for name in dict.fromkeys((config, *(each for each in layers if each not in known))):  # two may be the same
                 with os.fdopen(_opened(layout, name, _LARGEST_LAYER), "rb") as file:
                     _add(archive, name, file, os.fstat(file.fileno()).st_size)
+            wait()
+            _add(archive, _MANIFEST, io.BytesIO(manifest), len(manifest))
     finally:
         with contextlib.suppress(BrokenPipeError):
             stream.close()

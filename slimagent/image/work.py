@@ -79,7 +79,7 @@ class Work:
         with deferred():
             self.end_containers()
             if self._early is not None:
-                self._early.finish()
+                self._early.give_up()
             self._pool.shutdown()
             self._end_early()
             self.end_containers()  # what a thread was about to make then
@@ -219,10 +219,10 @@ class Work:
     def load(self, shared: Shared, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
         layout = shared.at(LAYOUT)
-        early = self._end_early()
+        early, sent = self._end_early(progress)
         if early:
             try:
-                self.engine.load(layout, self.pending, progress, early)
+                self.engine.load(layout, self.pending, lambda count: progress(sent + count), early)
             except EngineRefusedError:  # it has thrown away what it had
                 early = ()
         if not early:
@@ -241,15 +241,16 @@ class Work:
         self._early = EarlyLoading(self.engine, shared.at(READY), place, platform, f"{self.pending}0")
         self._loading = self.aside(self._early.run)
 
-    def _end_early(self) -> Collection[str]:
-        """The layers that were loaded early, when no more are."""
-        if self._early is None or self._loading is None:
-            return ()
-        self._early.finish()
-        self._loading.result()
-        self._pending[:0] = self._early.names  # they go when all is over: what they hold is then in use, or not
-        known, self._early = self._early.known, None
-        return known
+    def _end_early(self, progress: Callable[[int], None] = lambda count: None) -> tuple[Collection[str], int]:
+        """Wait until all layers that came are loaded: their names, and the bytes that were sent."""
+        early, loading = self._early, self._loading
+        if early is None or loading is None:
+            return (), 0
+        early.finish()
+        loading.result(lambda: progress(early.sent))
+        self._pending[:0] = early.names  # they go when all is over: what they hold is then in use, or not
+        self._early = None
+        return early.known, early.sent
 
     @property
     def pending(self) -> str:
@@ -321,8 +322,8 @@ class Job(Generic[_T]):
     def __init__(self, future: Future[_T]) -> None:
         self._future = future
 
-    def result(self) -> _T:
-        """Wait for its end, and return or raise what came of it.
+    def result(self, meanwhile: Callable[[], None] = lambda: None) -> _T:
+        """Wait for its end, and return or raise what came of it. `meanwhile` is called now and then.
 
         In short waits: a signal that comes just before a long one would only be noticed after it.
         """
@@ -332,6 +333,7 @@ class Job(Generic[_T]):
             except FutureTimeoutError:
                 if self._future.done():
                     raise
+            meanwhile()
 
 
 def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:
