@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+ERROR_VARIABLE = "SLIMAGENT_ERROR"  # the file in which an error is written down for whoever started us
+
 
 class SlimagentError(Exception):
     """What happened to what (`message`), and what to do about it (`hint`)."""

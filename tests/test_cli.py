@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import errno
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from command_line import SLIMAGENT, assert_error, environment, slimagent
 
+from slimagent.cli.commands import SECTIONS, import_all
 from slimagent.trace import kernel
 from slimagent.trace.fanotify import Fanotify
 
@@ -414,7 +416,9 @@ def open_folder() -> Iterator[Path]:
 _AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
-import difflib, slimagent.cli.main, slimagent.trace.seccomp, rich.console
+import difflib, orjson, slimagent.cli.main, slimagent.trace.seccomp, rich.console
+from slimagent.cli.commands import import_all
+import_all()
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.argv = ["slimagent", *sys.argv[1:]]
@@ -548,3 +552,44 @@ def test_a_bug_shows_its_traceback(trace: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroDivisionError" in done.stderr
+
+
+# The commands are imported when they are called
+
+
+def test_the_help_and_the_version_import_no_command() -> None:
+    """What is asked at once is answered at once: neither needs orjson, a stage or a command's module."""
+    script = (
+        "import sys; sys.argv = ['slimagent', sys.argv[1]]\n"
+        "from slimagent.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('slimagent.') or name in ('orjson', 'rich')))"
+    )
+    for option in ("--version", "--help"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, option],
+            capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=60, check=True,
+        )  # fmt: skip
+        known = {"slimagent.cli", "slimagent.cli.commands", "slimagent.cli.main", "slimagent.errors"}
+        assert set(ast.literal_eval(done.stdout.splitlines()[-1])) == known
+
+
+def test_the_help_lists_every_command_in_its_section() -> None:
+    """Each module's commands stand in the list, each with a summary that is not cut at 80 columns."""
+    import_all()
+    modules = [sys.modules[f"slimagent.cli.{path.stem}"] for path in (ROOT / "slimagent/cli").glob("*.py")
+               if f"slimagent.cli.{path.stem}" in sys.modules]  # fmt: skip
+    there = {each.name for module in modules for each in getattr(module, "COMMANDS", ())}
+    listed = [name for section in SECTIONS.values() for name, _, _ in section]
+    assert sorted(listed) == sorted(filter(None, there))
+    shown = slimagent("--help").stdout
+    for section in SECTIONS.values():
+        for name, _, summary in section:
+            assert len(summary) <= 60 and summary.endswith(".")
+            assert any(line.split() == [name, *summary.split()] for line in shown.splitlines())
+
+
+def test_a_mistyped_command_is_guessed() -> None:
+    done = slimagent("iamge")
+    assert done.returncode == 2 and "Did you mean image" in done.stderr

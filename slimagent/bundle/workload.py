@@ -20,7 +20,10 @@ _REACH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "reach_driver.
 _SECONDS = 300.0
 _NO, _USAGE = 1, 2  # exit statuses
 _PROFILE = b'name = "bundle"\ndescription = ""\n[[check]]\nkind = "command"\nargv = ["cat", "/dev/null"]\n'
-_IMPORT = "import sys; sys.path.insert(0, sys.argv[1]); import slimagent.cli.main, rich.status"
+_IMPORT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import slimagent.cli.main, rich.status; "
+    "from slimagent.cli.commands import import_all; import_all()"
+)
 _ON_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 

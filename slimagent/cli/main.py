@@ -9,29 +9,10 @@ from types import FrameType
 from typing import Any
 
 import click
-import orjson
 
 from slimagent import __version__
-from slimagent.cli import (
-    apply,
-    bundle,
-    check,
-    dockerfile,
-    explain,
-    export,
-    image,
-    merge,
-    plan,
-    profiles,
-    run,
-    start,
-    trace,
-    verify,
-)
-from slimagent.cli.console import printable
-from slimagent.errors import SlimagentError
-from slimagent.files import write
-from slimagent.image.work import ERROR_VARIABLE
+from slimagent.cli.commands import Commands
+from slimagent.errors import ERROR_VARIABLE, SlimagentError
 
 INTERRUPTED = 128
 
@@ -44,20 +25,13 @@ class Ended(BaseException):
         self.number = number
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="slimagent")
 def group() -> None:
     """Make a container image small, keep it working, and prove it.
 
-    Begin with `slimagent image IMAGE -t TAG -- YOUR-TEST`.
+    Begin with:  slimagent image IMAGE -t TAG -- YOUR-TEST
     """
-
-
-for module in (
-    *(image, run, trace, merge, plan, explain, apply, export, verify, check, profiles, bundle, dockerfile, start),
-):
-    for each in module.COMMANDS:
-        group.add_command(each)
 
 
 def main() -> None:
@@ -93,6 +67,10 @@ def _written_down(error: SlimagentError) -> bool:
     path = os.environ.get(ERROR_VARIABLE)
     if not path:
         return False
+    import orjson  # what only an error needs is imported when there is one
+
+    from slimagent.files import write
+
     told = {"message": error.message, "hint": error.hint, "status": error.exit_status}
     try:
         write(path, orjson.dumps(told))
@@ -102,6 +80,8 @@ def _written_down(error: SlimagentError) -> bool:
 
 
 def _say(message: str, hint: str) -> None:
+    from slimagent.cli.console import printable
+
     click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
     click.echo(printable(message, ""), err=True)
     if hint:

@@ -16,7 +16,14 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, UnavailableError, UsageError
+from slimagent.errors import (
+    ERROR_VARIABLE,
+    CheckFailedError,
+    RefusedError,
+    SlimagentError,
+    UnavailableError,
+    UsageError,
+)
 from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle
 from slimagent.image.directories import remove_tree
@@ -27,7 +34,7 @@ from slimagent.image.shared import Shared
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
-ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"
+ERROR = "error.json"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 _REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
 _LARGEST_ERROR = 1 << 16  # bytes

@@ -1,0 +1,78 @@
+"""The commands, in the order in which people meet them. Each module is imported when its command is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import click
+
+# By section: the name of a command, the module that has it, and what it does.
+SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
+    {
+        "Slim an image": (
+            ("image", "image", "Make a slim image from an image, and prove it."),
+            ("dockerfile", "dockerfile", "Write a Dockerfile that slims and proves an image."),
+            ("run", "run", "The same inside one container: trace to proof."),
+        ),
+        "Look into it": (
+            ("explain", "explain", "Say why a file or a package stays or goes."),
+            ("detect", "profiles", "Say which checks fit what is installed here."),
+            ("check", "check", "Run a profile's checklist."),
+            ("profiles", "profiles", "List the profiles known by name."),
+        ),
+        "Step by step": (
+            ("trace", "trace", "Run a command and record every file it asks for."),
+            ("merge", "merge", "Unite traces of one image."),
+            ("plan", "plan", "Decide from a trace what the image can lose."),
+            ("apply", "apply", "Carry out a plan: tar, image, directory, in place."),
+            ("verify", "verify", "Run it again on the slim image, and compare."),
+        ),
+        "For containers": (
+            ("bundle", "bundle", "Make an agent that runs in any Linux container."),
+            ("start", "start", "Become the image's own first process, watched."),
+            ("export", "export", "Plan, and export what stays, in a new container."),
+            ("ports", "start", "Say which TCP ports answer here."),
+        ),
+    }
+)
+_MODULES = {name: module for section in SECTIONS.values() for name, module, _ in section}
+
+
+class Commands(click.Group):
+    """The group of all commands, which knows their names and their summaries without them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in order."""
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name, None if there is none. Imports its module."""
+        if cmd_name not in _MODULES:
+            return None
+        module = importlib.import_module(f"slimagent.cli.{_MODULES[cmd_name]}")
+        commands: tuple[click.Command, ...] = module.COMMANDS
+        return next(each for each in commands if each.name == cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As any group does; for a name that is not known, say which one may have been meant."""
+        if args[0] not in _MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], _MODULES)
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, summary) for name, _, summary in section])
+
+
+def import_all() -> None:
+    """Import the modules of all commands: whoever has to have them before it is called."""
+    for module in set(_MODULES.values()):
+        importlib.import_module(f"slimagent.cli.{module}")
