@@ -24,7 +24,7 @@ from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
 
-# Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
+# Where containers see the agent and its output. An image that has these names is refused (preflight.py).
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"

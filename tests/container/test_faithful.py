@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from slimagent.apply import layers
+from slimagent.apply.tree import copy
+from slimagent.errors import RefusedError
 from slimagent.image.agent import bundle, python
 from slimagent.inventory.scan import scan
 from tests.container import slimming
@@ -19,7 +22,7 @@ from tests.container.conftest import lacking
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from apply_images import ACCESS_LIST, IS_ROOT, plan_for, write
+from apply_images import ACCESS_LIST, IS_ROOT, exported, plan_for, state, write
 from layout_images import export
 
 pytestmark = [
@@ -85,6 +88,25 @@ def test_attributes_and_access_lists_are_as_they_were(request: pytest.FixtureReq
         "/srv/directory": {},
         "/srv/directory/file": {},
     }
+
+
+def test_what_no_image_can_hold_is_in_a_directory_alone(tree: bytes, tag: str, tmp_path: Path) -> None:
+    """F2: an engine that imports a tar with such a name or device loses it, so that only `--to` is a way out."""
+    write(tree, b"/srv/.wh.odd")
+    os.mknod(tree + b"/srv/gone", stat.S_IFCHR | 0o600, 0)
+    for path in (b"/srv/.wh.odd", b"/srv/gone"):
+        with pytest.raises(RefusedError, match="no image can hold /srv/") as caught:
+            export(tree, tmp_path / "layout")
+        assert "--to" in caught.value.hint
+        inventory = scan(tree)
+        copy(plan_for(inventory), "digest", inventory, os.fsencode(tmp_path / "copy"))
+        assert state(os.fsencode(tmp_path / "copy")) == state(tree)
+        shutil.rmtree(tmp_path / "copy")
+        layers.write_tar(plan_for(inventory), "digest", inventory, os.fsencode(tmp_path / "rootfs.tar"))
+        slimming.docker("import", str(tmp_path / "rootfs.tar"), tag)
+        assert path[1:] not in exported(tag)
+        os.unlink(tree + path)
+    export(tree, tmp_path / "layout")
 
 
 def attributes(image: str, *paths: str) -> dict[str, dict[str, str]]:
