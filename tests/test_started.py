@@ -152,7 +152,7 @@ def test_a_row_that_makes_no_sense_is_refused_by_its_line(row: str) -> None:
         '["head","slimagent/started",2,"time","",[],false,""]',
         '["head","slimagent/trace",1,"time","",[],false,""]',
         '["head","slimagent/started",1,"soon","",[],false,""]',
-        '["head","slimagent/started",1,"time","",[["x"]],[],false,""]',
+        '["head","slimagent/started",1,"time","",[["x"]],false,""]',
         '["head","slimagent/started",1,"time","",["moon"],false,""]',
     ],
 )
