@@ -23,6 +23,7 @@ START_STEP, HEALTH_STEP = "start", "health check"
 STEPS = (START_STEP, HEALTH_STEP)
 KIND = "start"  # of both steps
 UNSEEN = "what it needs was not seen"
+_OVER = "the image ended by itself"
 _ALL_USES = sum(How)
 _STATUS, RUNNING, HEALTHY = "exit status", "still running", "healthy"  # names of items
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
@@ -209,7 +210,8 @@ def steps(started: Started, status: int, before: CheckResult | None = None) -> t
         start = replace(start, detail=f"{start.detail}; {UNSEEN}: {started.unwatched}")
     results = [start]
     if started.health is not None:
-        how, detail = started.health
+        # Of a container that ended by itself it is chance whether a check came before its end, or in the midst of it.
+        how, detail = (Outcome.SKIPPED, _OVER) if started.reached is None else started.health
         results.append(CheckResult(name=HEALTH_STEP, kind=KIND, outcome=how, seconds=0.0, detail=detail))
     return tuple(results)
 

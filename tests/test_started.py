@@ -233,6 +233,14 @@ def test_not_to_become_healthy_is_worse_only_where_it_was() -> None:
     assert [each.name for each in compare(before, unasked) if each.worse] == ["health check"]
 
 
+@given(healths, healths, st.integers(0, 255))
+def test_whether_a_health_check_came_before_the_end_is_chance(before: Health, after: Health, status: int) -> None:
+    """Of an image that ends by itself: one that was asked in time, or too late, is no better and no worse."""
+    first = started.steps(Started(waited_for=Until.HEALTHY, health=before), status)
+    again = started.steps(Started(waited_for=Until.HEALTHY, health=after), status, first[0])
+    assert not any(each.worse for each in compare(first, again))
+
+
 @given(states, st.sampled_from(Until), st.integers(0, 255))
 def test_a_start_is_never_worse_than_itself(state: Reached | None, until: Until, status: int) -> None:
     """Whatever it came to."""
