@@ -1,9 +1,10 @@
 """Try ways around the watchers under every backend, with more and less privileges: no file may be used in silence.
 
-    make agent && python benchmarks/evasions/evasions.py IMAGE [--without default,user,sys-admin,here] [--json FILE] [WAY …]
+    make agent && python benchmarks/evasions/evasions.py IMAGE [--without default,user] [--json FILE] [WAY …]
 
-Needs a C compiler here, a Docker engine, and an image with a Python. `here` is this machine itself, as the user that runs
-this. Each way is a part of evasions.c that uses a file without calling it by its name. In the tables a way is
+Needs a C compiler here, a Docker engine, and an image with a Python. Privileges are those of a default container, of
+an ordinary user there, of a container with SYS_ADMIN (sys-admin), and of this machine itself, as who runs this (here).
+Each way is a part of evasions.c that uses a file without calling it by its name. In the tables a way is
 
 - seen: the file is in the trace by the name that it has in the image, so that a plan keeps it;
 - loss: something is counted as not seen, so that a plan is refused; the kinds of losses are named;
@@ -11,7 +12,8 @@ this. Each way is a part of evasions.c that uses a file without calling it by it
 - refused: the machine does not let a process do that;
 - SILENT: none of these. Then the exit status is 1.
 
-Under "seccomp, masked" every file is to look gone: "hidden" is a way that did not get at it, "loss" one that is no proof.
+Under "seccomp, masked" every file is to look gone: "hidden" is a way that did not get at it, "loss" one that proves
+nothing.
 """
 
 from __future__ import annotations
