@@ -32,13 +32,10 @@ DOCUMENTED = {
     "socket-message": ("seccomp", "seccomp+fanotify"),
     "given-descriptor": BACKENDS,
     "moved-file": ("inotify",),
-    "moved-directory": ("inotify",),
-    "exchanged": ("inotify",),
     "hard-link": ("inotify",),
     "hard-link-of-descriptor": ("inotify",),
     "handle-of-now": ("inotify",),
     "handle-of-before": ("inotify",),
-    "removed-script": ("inotify",),
     "overlay-mounted": ("inotify",),
     "overlay-unmounted": ("inotify", "fanotify"),
 }
