@@ -25,6 +25,7 @@ class Mount(NamedTuple):
 class MountTable:
     """The mounts when the watch began, and whether there are others now.
 
+    `special` are where a proc file system is mounted, and what was covered.
     `again` are mount points that show a directory which another mount shows as well: mount point → that directory.
     What a watched process mounts something on may be `cover`ed. Nobody looks there any more: a file system that a
     watched process serves would wait for us, as that process waits for our answer.
@@ -37,7 +38,7 @@ class MountTable:
         with open(self._descriptor, "rb", closefd=False) as file:
             mounts = parse(file.read())
         self._kernels = [(each.point, each.shows.rstrip(b"/")) for each in mounts if each.kind == b"proc"][::-1]
-        self._points = frozenset(point for point, _ in self._kernels)
+        self.special = {point for point, _ in self._kernels}
         self.again = shown_again(mounts)
         self._covered: set[bytes] = set()
         self._have_changed = False
@@ -49,6 +50,7 @@ class MountTable:
     def cover(self, point: bytes) -> None:
         """Something is about to be mounted on `point`."""
         self._covered.add(point)
+        self.special.add(point)
 
     def covers(self, path: bytes) -> bool:
         """Whether `path`, or a directory above it, was covered, and the mounts are others since."""
@@ -59,10 +61,6 @@ class MountTable:
         if not self._have_changed:
             self._have_changed = any(events & (select.POLLPRI | select.POLLERR) for _, events in self._poll.poll(0))
         return self._have_changed
-
-    def is_special(self, path: bytes) -> bool:
-        """Whether a proc file system is mounted on `path`, or something that may cover it."""
-        return path in self._points or path in self._covered
 
     def of_kernel(self, path: bytes) -> bytes | None:
         """The path within a proc file system, b"" for its root; None for a path that is not on one."""

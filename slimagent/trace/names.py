@@ -134,43 +134,52 @@ class Names:
         self._directories: dict[bytes, bytes] = {b"": b"/"}  # as they are spelled: where they really are
         self._mounts = changes.mounts
         changes.forgets(self.plain)
-        changes.forgets(self._directories)
+        changes.forgets(self._directories)  # the root as well: it is learnt again
 
     def is_plain(self, path: bytes) -> bool:
         """Whether an absolute path, from our root, leads only over links that were there before the run.
 
-        The common case: its directory is known, and it is no link itself.
+        While no name has changed, a link at the end is not looked at: the kernel's only lead to what is in use already.
         """
-        generation = self._changes.generation
+        generation, changed = self._changes.generation, self._changes.names
         directory, _, last = path.rpartition(b"/")
         real = self._directories.get(directory)
-        if real is None or last in (b"", b".", b".."):
-            return self._learn(path, directory, generation)
+        if real is None:
+            real = self._learn(directory, generation)
+        if not real or last in (b"", b".", b".."):
+            return bool(real) and self._walk(None, b"/", b"/", path).plain
         there = real + last if real == b"/" else real + b"/" + last
-        if there in self._changes.names or self._mounts.is_special(there):
+        if there in changed or there in self._mounts.special:
             return False
-        if self._link(there) is not None and not self._walk(None, b"/", real, last).plain:
+        follow = changed or real == b"/dev"
+        if follow and self._link(there) is not None and not self._walk(None, b"/", real, last).plain:
             return False
-        self._remember(self.plain.add, path, generation)
+        if generation == self._changes.generation:  # no other supervisor saw a change meanwhile
+            self._make_room()
+            self.plain.add(path)
         return True
 
-    def _learn(self, path: bytes, directory: bytes, generation: int) -> bool:
-        way = self._walk(None, b"/", b"/", directory)
-        whole = self._walk(None, b"/", b"/", path)
-        if not (way.plain and whole.plain and way.names and whole.names):
-            return False
-        real = way.names[-1]
-        self._remember(lambda key: self._directories.__setitem__(key, real), directory, generation)
-        self._remember(self.plain.add, path, generation)
-        return True
+    def _learn(self, directory: bytes, generation: int) -> bytes:
+        """Where a directory really is, if the way there is plain; else b""."""
+        above, _, last = directory.rpartition(b"/")
+        real, there = self._directories.get(above), b""
+        if real is not None and last not in (b"", b".", b".."):
+            there = real + last if real == b"/" else real + b"/" + last
+            if there in self._changes.names or there in self._mounts.special:
+                return b""
+        if not there or self._link(there) is not None:
+            way = self._walk(None, b"/", b"/", directory)
+            there = way.end if way.plain and way.names else b""
+        if there and generation == self._changes.generation:
+            self._make_room()
+            self._directories[directory] = there
+        return there
 
-    def _remember(self, keep: Callable[[bytes], None], key: bytes, generation: int) -> None:
-        if generation != self._changes.generation:
-            return  # another supervisor saw a change meanwhile
+    def _make_room(self) -> None:
         if len(self.plain) + len(self._directories) > _MOST_KNOWN:
             self.plain.clear()
             self._directories.clear()
-        keep(key)
+            self._directories[b""] = b"/"
 
     def walk(self, caller: Caller, start: bytes, path: bytes, *, root: bytes, follow: bool = True) -> Walk:
         """Where `path` leads from the directory `start`, an absolute one from `root`, and `..` not above that.
