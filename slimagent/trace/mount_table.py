@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import select
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from slimagent.paths import within
@@ -26,12 +27,13 @@ class MountTable:
     """The mounts when the watch began, and whether there are others now.
 
     `special` are where a proc file system is mounted, and what was covered.
-    `again` are mount points that show a directory which another mount shows as well: mount point → that directory.
+    `again` are mount points that show a directory which another mount shows as well: mount point → that directory. Only
+    those count that show a part of the file systems on which `folders` are.
     What a watched process mounts something on may be `cover`ed. Nobody looks there any more: a file system that a
     watched process serves would wait for us, as that process waits for our answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Iterable[bytes]) -> None:
         self._descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLPRI)
@@ -39,7 +41,8 @@ class MountTable:
             mounts = parse(file.read())
         self._kernels = [(each.point, each.shows.rstrip(b"/")) for each in mounts if each.kind == b"proc"][::-1]
         self.special = {point for point, _ in self._kernels}
-        self.again = shown_again(mounts)
+        devices = set(map(_device, folders))
+        self.again = shown_again([each for each in mounts if each.device in devices])
         self._covered: set[bytes] = set()
         self._have_changed = False
 
@@ -75,6 +78,15 @@ class MountTable:
             if within(path, point):
                 return (directory.rstrip(b"/") + path[len(point) :]) or b"/"
         return path
+
+
+def _device(path: bytes) -> bytes:
+    """The device of a file as mountinfo names it, b"" for no file."""
+    try:
+        device = os.stat(path).st_dev
+    except OSError:
+        return b""
+    return b"%d:%d" % (os.major(device), os.minor(device))
 
 
 def parse(mountinfo: bytes) -> list[Mount]:

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from slimagent.paths import MAXIMUM_LINKS, ancestors, normalise, parent
@@ -51,12 +51,13 @@ class Walk(NamedTuple):
 class Changes:
     """What the watched processes did to names since the watch began. All supervisors of a watcher share it.
 
-    `names` are where a link or a directory was made, moved or replaced. `began` is when, as files tell their times.
+    `names` are where a link or a directory was made, moved or replaced; at first, where a part of the file systems of
+    `folders` is mounted once more. `began` is when, as files tell their times.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Iterable[bytes]) -> None:
         self.began = time.clock_gettime_ns(_COARSE)
-        self.mounts = MountTable()
+        self.mounts = MountTable(folders)
         self.names: set[bytes] = set(self.mounts.again)
         self.generation = 0
         self._caches: list[set[bytes] | dict[bytes, Any]] = []

@@ -38,7 +38,7 @@ class Seccomp:
     def __init__(
         self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
     ) -> None:
-        del folders  # it sees calls, wherever they lead
+        self._folders = folders  # it sees calls, wherever they lead
         self._mask = mask
         self._record = record
         self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
@@ -74,7 +74,7 @@ class Seccomp:
         return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
 
     def __enter__(self) -> Seccomp:
-        self._changes = Changes()
+        self._changes = Changes(self._folders)
         self._guardian.start()
         self.family.__enter__()
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from conftest import BACKENDS, lacking
 
 from slimagent.errors import UnavailableError
+from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.select import choose
 from slimagent.traces import Loss
 
@@ -108,6 +110,42 @@ def test_no_way_gets_at_a_masked_file_in_silence(evasions: tuple[str, str], way:
 def test_no_backend_is_evaded_in_silence(evasions: tuple[str, str], way: str, backend: str) -> None:
     """T1: of the others each sees the file, has a loss, or is documented not to see what is used like that."""
     assert _attempt(evasions, way, backend).verdict != "SILENT"
+
+
+MOUNTED_BEFORE = """
+import os, subprocess, sys
+from slimagent.trace.seccomp import Seccomp
+place = sys.argv[1]
+subprocess.run(["mount", "--bind", place + "/d", place + "/mounts"], check=True)
+with Seccomp() as watcher:
+    watcher.step("read")
+    assert watcher.spawn(["cat", place + "/mounts/file"], env=dict(os.environ), stdout=-3).wait() == 0
+observed = watcher.finish()
+assert observed.losses == (), observed.losses
+print(*sorted(os.fsdecode(path) for path in observed.accesses if place.encode() in path))
+"""
+
+
+@pytest.mark.usefixtures("mount_namespaces")
+def test_a_second_mount_from_before_the_run_is_seen_through(evasions: tuple[str, str]) -> None:
+    """T1: a file below a mount that shows a part of the image once more is seen by both of its names."""
+    place = os.path.realpath(tempfile.mkdtemp(prefix="mounted-", dir=evasions[1]))
+    subprocess.run([evasions[0], place, "prepare"], check=True)
+    command = ["unshare", "-m", sys.executable, "-c", MOUNTED_BEFORE, place]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.stdout.split() == [f"{place}/d/file", f"{place}/mounts/file"]
+
+
+def test_a_masked_file_that_a_call_would_make_is_a_loss(tmp_path: Path) -> None:
+    """T2: with O_CREAT a file that looks gone would be found with its content, and not made: that is no proof."""
+    gone = tmp_path / "gone"
+    gone.write_text("content", encoding="ascii")
+    script = f"import os; os.read(os.open({str(gone)!r}, os.O_RDWR | os.O_CREAT), 9)"
+    with Seccomp(mask=os.fsencode(gone).__eq__) as watcher:
+        watcher.step("make")
+        command = [sys.executable, "-I", "-S", "-c", script]
+        assert watcher.spawn(command, env=inside.ENVIRONMENT).wait(timeout=60) == 0
+    assert [(loss.kind, loss.example) for loss in watcher.finish().losses] == [("not-masked", str(gone))]
 
 
 def test_every_way_is_tried_and_every_exception_is_one() -> None:
