@@ -14,7 +14,7 @@ from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
-from slimagent.inventory.fingerprint import fingerprint, lasting
+from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
@@ -24,6 +24,7 @@ from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.proof import verify
+from slimagent.removal import remove
 from slimagent.session import Session, require_readable
 from slimagent.trace.select import choose
 from slimagent.traces import Change, Trace
@@ -179,16 +180,43 @@ def carry_out(
     inventory: Inventory | None = None,
     save: Callable[[Receipt], None] = lambda receipt: None,
 ) -> Receipt:
-    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt."""
+    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt.
+
+    Raises RefusedError for a removal in place that has been done before: see `removed`.
+    """
+    if target.in_place:
+        receipt = removed(session, made, plan_digest, target, reporter, inventory, save)
+        if receipt is None:
+            raise RefusedError(
+                "the plan has been carried out here before", "plan again, in a new container of the image"
+            )
+        return receipt
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "apply")
-    if target.in_place:
-        return _in_place(session, made, plan_digest, target, reporter, inventory, save)
     require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
     receipt = _export(session, made, plan_digest, target, reporter, inventory)
     save(receipt)
     return receipt
+
+
+def removed(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+    save: Callable[[Receipt], None] = lambda receipt: None,
+) -> Receipt | None:
+    """Carry out a plan in the image itself, as `removal.remove` does. None: that has been done before."""
+
+    def inspected() -> Inventory:
+        return inspect(session, reporter) if inventory is None else inventory
+
+    return remove(
+        session, made, plan_digest, reporter, inspected, journal=target.journal, strip=target.strip, save=save
+    )
 
 
 def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
@@ -204,43 +232,10 @@ def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
         )
 
 
-def _require_planned(session: Session, made: Plan, inventory: Inventory) -> None:
-    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
-
-
-def _in_place(
-    session: Session,
-    made: Plan,
-    plan_digest: str,
-    target: Target,
-    reporter: Reporter,
-    inventory: Inventory,
-    save: Callable[[Receipt], None],
-) -> Receipt:
-    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved."""
-    with contextlib.ExitStack() as stack:
-        journal = None
-        if target.journal is not None:
-            journal = stack.enter_context(apply.Journal(target.journal, plan_digest))
-        before = inventory if journal is None or journal.before is None else journal.before
-        _require_planned(session, made, before)
-        tools = apply.strip_tools(target.strip, session.root, session.excluded)
-        try:
-            with reporter.phase("remove", "files") as progress:
-                receipt = apply.remove(made, plan_digest, inventory, progress, journal, lasting, tools)
-        except OSError as error:
-            raise explained(error, session.root) from None
-        save(receipt)
-        if journal is not None:
-            with reporter.phase("see that it is on the disk"):
-                journal.finish(session.root)
-    return receipt
-
-
 def _export(
     session: Session, made: Plan, plan_digest: str, target: Target, reporter: Reporter, inventory: Inventory
 ) -> Receipt:
-    _require_planned(session, made, inventory)
+    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
     tools = apply.strip_tools(target.strip, session.root, session.excluded)
     try:
         if target.tar is not None:
@@ -309,10 +304,10 @@ def run(
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
         _import_now()
-        removed = carry_out(
+        again = carry_out(
             session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
         )
-        save("in-place.json", documents.encode_receipt(removed))
+        save("in-place.json", documents.encode_receipt(again))
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))

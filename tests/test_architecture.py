@@ -12,7 +12,7 @@ import pytest
 import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
-BASE = {"errors", "model", "results", "rules", "traces", "paths", "files"}
+BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary", "trees"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -26,7 +26,9 @@ EDGES = {
     "traces": {"results"},
     "rules": set(),
     "paths": set(),
-    "files": {"errors", "paths"},
+    "files": {"errors", "paths", "temporary"},
+    "temporary": {"trees"},
+    "trees": set(),
     "envelope": {"errors", "paths"},
     "documents": {"envelope", "model", "paths", "plan_document", "results", "traces"},
     "plan_document": {"envelope", "errors", "model", "paths", "traces"},
@@ -54,7 +56,7 @@ EDGES = {
         "traces",
     },
     "pipeline": {
-        *(BASE - {"results", "rules"}),
+        *(BASE - {"results", "rules", "temporary", "trees"}),
         "apply",
         "documents",
         "exercise",
@@ -69,9 +71,21 @@ EDGES = {
         "plan.decide",
         "plan.evidence",
         "proof",
+        "removal",
         "session",
         "trace.select",
         "tracing",
+    },
+    "removal": {
+        "apply",
+        "errors",
+        "exercise",
+        "files",
+        "inventory.fingerprint",
+        "model",
+        "plan.admit",
+        "session",
+        "temporary",
     },
     "proof": {
         "errors",
@@ -116,6 +130,7 @@ EDGES = {
         "pipeline",
         "profiles",
         "session",
+        "temporary",
     },
     "slim_image": {
         VERSION,
@@ -150,7 +165,6 @@ EDGES = {
         "apply",
         "apply.dockerfile",
         "apply.image_config",
-        "apply.journal",
         "apply.own_folder",
         "bundler",
         "checks",
@@ -181,6 +195,7 @@ EDGES = {
         "started",
         "starting",
         "step_logs",
+        "temporary",
         "trace.select",
         "traces",
         "tracing",
@@ -223,7 +238,13 @@ PURE = (
     *("apply/altered.py", "apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
     *("apply/alternative_links.py", "apply/draft.py", "apply/edits.py", "apply/image_config.py"),
     *("apply/journal_format.py", "apply/components.py", "apply/compression.py", "apply/image_documents.py"),
-    *("apply/between.py", "apply/dockerfile.py", "apply/dockerfile_words.py", "image/history.py"),
+    *(
+        "apply/between.py",
+        "apply/carried_out.py",
+        "apply/dockerfile.py",
+        "apply/dockerfile_words.py",
+        "image/history.py",
+    ),
     *("references.py", "started.py", "image/labels.py", "image/complaint.py"),
     *("elf_tables.py", "apply/strip_proof.py", "inventory/sections.py"),
     *("inventory/elf.py", "inventory/fingerprint.py", "inventory/changes.py"),

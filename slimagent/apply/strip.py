@@ -7,10 +7,9 @@ part of the image. A copy that is not what it was to a loader is thrown away, an
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import shutil
 import stat
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -26,19 +25,20 @@ from slimagent.apply.strip_load import Child, is_library, needed
 from slimagent.apply.strip_program import StripFailedError
 from slimagent.apply.strip_proof import difference
 from slimagent.elf_tables import Read, tables
-from slimagent.errors import SlimagentError
+from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.files import explained
 from slimagent.model import Inventory, Plan
-from slimagent.paths import join
+from slimagent.paths import join, to_text
+from slimagent.temporary import new_directory
 
 WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself
 _FILES, _BYTES = 16, 32_000_000  # that one run of the program gets, at most
 _HANGS = 3  # runs that did not end: then the program is given up
 _CHUNK = 1 << 22  # bytes
-_PREFIX = b".slimagent-strip-"
 
 MODIFIED = "it was modified after the plan was made"
 NO_PROGRAM = "there is no program to strip it with"
+_ELSE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR)
 _NOT_SMALLER = "strip does not make it smaller"
 _UNLOADABLE = "it could be loaded before, and stripped it cannot"
 
@@ -72,11 +72,15 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
 
 @dataclass(slots=True)
 class _Work:
-    """One file to strip: its entry, its copy, and what came of it. `why` empty: it is stripped, and `size` its size."""
+    """One file to strip: its entry, its copy, and what came of it. `why` empty: it is stripped, and `size` its size.
+
+    `passing`: the reason may be gone next time.
+    """
 
     at: int
     copy: bytes
     why: str = ""
+    passing: bool = False
     size: int = 0
     loaded: bool = False
 
@@ -109,10 +113,10 @@ def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[in
 class Stripped:
     """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
 
-    `order` are entries of the inventory; `beside` is a folder to make a private one in, which is called `private` if
-    that is given: then what a killed go left of it is removed. `count` files were handed over so far, `saved` bytes
-    smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that the plan strips and that
-    stay as they are, with the reason.
+    `order` are entries of the inventory; `beside` is a directory to make a private one in. `count` files were handed
+    over so far, `saved` bytes smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those
+    that the plan strips and that stay as they are, with the reason; `passing` are those of them whose reason may be
+    gone next time, by path.
     """
 
     def __init__(
@@ -123,17 +127,17 @@ class Stripped:
         order: Sequence[int],
         beside: bytes,
         tools: Tools,
-        private: bytes = b"",
     ) -> None:
         self._inventory = inventory
         self._tools = tools
         self._beside = beside
-        self._private = private
+        self._resources = contextlib.ExitStack()
         entries, self.left = wanted(plan, inventory, decision)
         works = [at for at in order if at in entries]
         if tools.program is None:
             self.left += [(inventory.paths[at], NO_PROGRAM) for at in works]
             works = []
+        self.passing: dict[bytes, str] = {}
         self._batches = deque(_batches(inventory, works))
         self._running: dict[int, tuple[_Batch, Future[None]]] = {}
         self._waiting = 0
@@ -142,16 +146,23 @@ class Stripped:
 
     def __enter__(self) -> Stripped:
         if self._batches:
-            self._bench = _Bench(self._inventory, _folder(self._beside, self._private), self._tools)
-            self._start()
+            try:
+                folder = self._resources.enter_context(new_directory(self._beside))
+                self._bench = _Bench(self._inventory, folder, self._tools)
+                self._resources.callback(self._bench.close)
+                self._start()
+            except BaseException as error:
+                self._resources.close()
+                if isinstance(error, OSError):
+                    raise explained(error, self._beside) from None
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batches.clear()
-        if self._bench is not None:
-            self._bench.close()
+        self._resources.close()
 
     def take(self, at: int) -> tuple[int, int] | None:
         """A descriptor of an entry's stripped contents, which the caller closes, and their size; None: not stripped.
@@ -167,11 +178,18 @@ class Stripped:
             future.result()
         except OSError as error:
             raise explained(error, self._beside) from None
+        except MemoryError:
+            raise UnavailableError(
+                f"there is not enough memory to strip {to_text(self._inventory.paths[at])}",
+                "give it more, or strip nothing with --strip none",
+            ) from None
         work = next(each for each in batch.works if each.at == at)
         self._waiting -= self._inventory.sizes[at]
         self._start()
         if work.why:
             self.left.append((self._inventory.paths[at], work.why))
+            if work.passing:
+                self.passing[self._inventory.paths[at]] = work.why
             return None
         descriptor = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.unlink(work.copy)
@@ -205,21 +223,6 @@ def _batches(inventory: Inventory, works: list[int]) -> list[_Batch]:
     return found
 
 
-def _folder(beside: bytes, name: bytes) -> bytes:
-    """A new folder that nobody else can enter. Raises UnavailableError."""
-    try:
-        if not name:
-            return tempfile.mkdtemp(prefix=_PREFIX, dir=beside)
-        path = os.path.join(beside, name)
-        with contextlib.suppress(FileNotFoundError):
-            if os.lstat(path).st_uid == os.geteuid():
-                shutil.rmtree(path)
-        os.mkdir(path, 0o700)
-    except OSError as error:
-        raise explained(error, beside) from None
-    return path
-
-
 class _Bench:
     """Where copies are stripped and proved: a private folder, a thread per core, and a child to load with for each."""
 
@@ -243,14 +246,13 @@ class _Bench:
         return self._pool.submit(self._run, batch)
 
     def close(self) -> None:
-        """Wait for what runs, forget the rest, and remove everything."""
+        """Wait for what runs, and forget the rest."""
         self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         while not self._children.empty():
             child = self._children.get()
             if child is not None:
                 child.close()
-        shutil.rmtree(self._folder)
 
     def _run(self, batch: _Batch) -> None:
         holder = os.path.join(self._folder, batch.works[0].copy)
@@ -259,7 +261,7 @@ class _Bench:
             work.copy = os.path.join(holder, work.copy)
         with Source(self._inventory) as source:
             for work in batch.works:
-                work.why = self._copy(source, work)
+                self._copy(source, work)
             self._strip(source, holder, [work for work in batch.works if not work.why])
             for work in batch.works:
                 if not work.why:
@@ -269,12 +271,11 @@ class _Bench:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(work.copy)
 
-    def _copy(self, source: Source, work: _Work) -> str:
-        """Copy a file for strip. Returns why it cannot be; the export will say so itself, or nobody cares."""
-        try:
-            original = source.open(work.at)
-        except SlimagentError as error:
-            return error.message
+    def _copy(self, source: Source, work: _Work) -> None:
+        """Copy a file for strip. `why` is set if it cannot be; the export will say so itself, or nobody cares."""
+        original = self._open(source, work)
+        if original is None:
+            return
         try:
             copy = os.open(work.copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
@@ -284,49 +285,59 @@ class _Bench:
                 os.close(copy)
         finally:
             os.close(original)
-        return ""
+
+    def _open(self, source: Source, work: _Work) -> int | None:
+        """A descriptor of the original; None, and `why` is set, where it cannot be opened."""
+        try:
+            return source.open(work.at)
+        except SlimagentError as error:
+            work.why, work.passing = error.message, isinstance(error, UnavailableError)
+            return None
 
     def _strip(self, source: Source, holder: bytes, works: list[_Work]) -> None:
         """Strip copies in one go; if that fails, afresh one by one, to find out which it was."""
         if not works:
             return
-        why = self._attempt(holder, works)
+        why, passing = self._attempt(holder, works)
         if not why:
             return
         if len(works) == 1:
-            works[0].why = why
+            works[0].why, works[0].passing = why, passing
             return
         for work in works:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(work.copy)
-            work.why = self._copy(source, work) or self._attempt(holder, [work])
+            self._copy(source, work)
+            if not work.why:
+                work.why, work.passing = self._attempt(holder, [work])
 
-    def _attempt(self, holder: bytes, works: list[_Work]) -> str:
+    def _attempt(self, holder: bytes, works: list[_Work]) -> tuple[str, bool]:
+        """Run the program. Returns why it failed, empty if it did not, and whether the reason may pass by itself."""
         program, size = self._tools.program, sum(self._inventory.sizes[work.at] for work in works)
         if program is None or self._ended:
-            return NO_PROGRAM
+            return NO_PROGRAM, False
         if self._hangs >= _HANGS:
-            return f"strip was given up: {_HANGS} times it did not end in time"
+            return f"strip was given up: {_HANGS} times it did not end in time", False
         names = [os.fsdecode(os.path.basename(work.copy)) for work in works]
         try:
             strip_program.run(program, holder, names, size, self._tools.seconds)
         except StripFailedError as error:
             with self._lock:
                 self._hangs += error.hung
-            return error.why
-        return ""
+            return error.why, error.passing
+        return "", False
 
     def _prove(self, source: Source, work: _Work) -> None:
         """Judge a stripped copy: `why` is set if it is not what the original is."""
-        try:
-            original = source.open(work.at)
-        except SlimagentError as error:
-            work.why = error.message
+        original = self._open(source, work)
+        if original is None:
             return
         try:
             copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        except OSError as error:
             os.close(original)
+            if error.errno not in _ELSE:
+                raise
             work.why = "strip left something else in its place"
             return
         try:
@@ -359,7 +370,10 @@ class _Bench:
             if not child.is_ready:
                 return ""
             work.loaded = child.loads(work.copy, first)
-            return _UNLOADABLE if not work.loaded and child.loads(path, first) else ""
+            if work.loaded or not child.loads(path, first):
+                return ""
+            work.loaded = child.loads(work.copy, first)  # the first attempt may have been killed for want of memory
+            return "" if work.loaded else _UNLOADABLE
         finally:
             self._children.put(child)
 

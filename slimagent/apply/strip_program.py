@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,11 @@ from slimagent.paths import USUAL_PATH, within
 AUTO, NONE = "auto", "none"
 
 _NAME = "strip"
+# What may be otherwise next time: space, memory, descriptors, processes; and a signal that was sent by somebody else.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_LACKS = (*(os.strerror(each).lower() for each in _PASSING), "memory exhausted", "out of memory")
+_ENDING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
+_BY_SIGNAL = 128  # a shell adds it to the number of the signal that ended its command
 _SECONDS, _PER_SECOND = 60.0, 5_000_000  # a run may take so long, and a second more for so many bytes
 
 
@@ -42,12 +48,13 @@ def find(said: str, root: bytes) -> str | None:
 
 
 class StripFailedError(Exception):
-    """The program did not do it: why, and whether it did not end by itself."""
+    """The program did not do it: why, whether it did not end by itself, and whether the reason may pass by itself."""
 
-    def __init__(self, why: str, *, hung: bool = False) -> None:
+    def __init__(self, why: str, *, hung: bool = False, passing: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.hung = hung
+        self.passing = passing
 
 
 def _loading(program: str) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             start_new_session=True,
         )
     except OSError as error:
-        raise StripFailedError(f"strip cannot be run: {error.strerror}") from None
+        raise StripFailedError(f"strip cannot be run: {error.strerror}", passing=error.errno in _PASSING) from None
     with process:
         try:
             _, problems = process.communicate(timeout=seconds + size / _PER_SECOND)
@@ -85,10 +92,14 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             _kill(process)
             raise
     if process.returncode < 0:
-        raise StripFailedError(f"strip was ended by signal {-process.returncode}")
+        number = -process.returncode
+        raise StripFailedError(f"strip was ended by signal {number}", passing=number in _ENDING)
     if process.returncode:
         said = problems.decode("utf-8", "replace").strip().splitlines() or [f"status {process.returncode}"]
-        raise StripFailedError(f"strip failed: {said[-1][:200]}")
+        lacks = any(each in line.lower() for line in said for each in _LACKS)
+        raise StripFailedError(
+            f"strip failed: {said[-1][:200]}", passing=lacks or process.returncode - _BY_SIGNAL in _ENDING
+        )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

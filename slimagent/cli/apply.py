@@ -10,12 +10,12 @@ from slimagent import documents, pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options
-from slimagent.cli.console import Console
+from slimagent.cli.console import Console, printable
 from slimagent.cli.in_place import InPlace, in_place_options
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.errors import UsageError
 from slimagent.files import digest, read, write
-from slimagent.model import Receipt
+from slimagent.model import Plan, Receipt
 from slimagent.report.text import receipt_summary, stripped_files
 
 
@@ -78,12 +78,19 @@ def apply(
         if output is not None:
             write(output, documents.encode_receipt(receipt))
 
-    receipt = pipeline.carry_out(session, made, digest(data), target, Console(quiet=quiet), save=save)
+    carry_out = pipeline.carry_out if here is None else pipeline.removed
+    receipt = carry_out(session, made, digest(data), target, Console(quiet=quiet), save=save)
     if not quiet:
-        click.echo("\n".join([*receipt_summary(receipt), *stripped_files(receipt, made)]))
+        click.echo(_said(receipt, made, root))
     if here is not None:
         here.leave()
     return 0
+
+
+def _said(receipt: Receipt | None, made: Plan, root: str) -> str:
+    if receipt is None:
+        return printable(f"done before: nothing that the plan drops is in {root} any more")
+    return "\n".join([*receipt_summary(receipt), *stripped_files(receipt, made)])
 
 
 COMMANDS = (apply,)

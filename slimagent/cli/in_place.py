@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from slimagent.apply.journal import temporary
 from slimagent.apply.own_folder import own_folder, remove_folder, require_removable
 from slimagent.cli import options
 from slimagent.errors import RefusedError, UsageError
@@ -42,8 +41,7 @@ class InPlace:
     @property
     def outputs(self) -> tuple[bytes, ...]:
         """Files of ours, never part of the image."""
-        journal = os.fsencode(self.journal)
-        return (journal, temporary(journal))
+        return (os.fsencode(self.journal),)
 
     def leave(self) -> None:
         """The last that is done here: nothing can be imported afterwards."""
