@@ -12,6 +12,7 @@ from slimagent import apply, documents, gained_rights
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
+from slimagent.in_place import remove
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
@@ -24,7 +25,6 @@ from slimagent.plan.admit import FAILED_STEP, fit, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.proof import verify
-from slimagent.removal import remove
 from slimagent.session import Session, require_readable
 from slimagent.trace.select import choose
 from slimagent.traces import Change, Trace
@@ -209,7 +209,7 @@ def removed(
     inventory: Inventory | None = None,
     save: Callable[[Receipt], None] = lambda receipt: None,
 ) -> Receipt | None:
-    """Carry out a plan in the image itself, as `removal.remove` does. None: that has been done before."""
+    """Carry out a plan in the image itself, as `in_place.remove` does. None: that has been done before."""
 
     def inspected() -> Inventory:
         return inspect(session, reporter) if inventory is None else inventory

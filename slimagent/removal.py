@@ -1,69 +1,76 @@
-"""Composition: carry out a plan in the image itself, take up what was interrupted, and know what was done before."""
+"""Remove a directory that others wrote into: no link is followed, no depth is too much."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import tempfile
-from collections.abc import Callable
+import stat
+from collections.abc import Iterator
 
-from slimagent import apply
-from slimagent.errors import RefusedError
-from slimagent.exercise import Reporter
-from slimagent.files import explained
-from slimagent.inventory.fingerprint import fingerprint, lasting, may_change
-from slimagent.model import Inventory, Plan, Receipt
-from slimagent.plan.admit import fit
-from slimagent.session import Session, require_readable
-from slimagent.temporary import remove_left
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove(
-    session: Session,
-    made: Plan,
-    plan_digest: str,
-    reporter: Reporter,
-    inspect: Callable[[], Inventory],
-    *,
-    journal: bytes | None = None,
-    strip: str = "auto",
-    save: Callable[[Receipt], None] = lambda receipt: None,
-) -> Receipt | None:
-    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved.
+def remove_tree(path: str | bytes) -> None:
+    """Remove a directory and all in it. A link is removed and not followed. Raises OSError.
 
-    None: the plan has been carried out there before, and nothing is left to do. Raises RefusedError for another image
-    than the plan's, for a journal of another plan or root, and while another removal is at work in the image.
+    Each directory below moves up to the top before it is emptied, so neither the stack nor the length of paths ends it.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(apply.alone(session.root))
-        opened = None
-        if journal is not None:
-            opened = stack.enter_context(apply.Journal(journal, plan_digest, session.root))
-        remove_left(os.fsencode(tempfile.gettempdir()))  # before the scan: it may be in the image
-        inventory = inspect()
-        require_readable(inventory, "apply")
-        before = inventory if opened is None or opened.before is None else opened.before
+    parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = _opened(os.path.basename(os.path.abspath(path)), parent)
         try:
-            fit(fingerprint(before, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
-        except RefusedError:
-            if before is inventory and _is_done(made, inventory):
-                return None
-            raise
-        tools = apply.strip_tools(strip, session.root, session.excluded)
-        try:
-            with reporter.phase("remove", "files") as progress:
-                receipt = apply.remove(made, plan_digest, inventory, progress, opened, lasting, tools)
-        except OSError as error:
-            raise explained(error, session.root) from None
-        save(receipt)
-        if opened is not None:
-            with reporter.phase("see that it is on the disk"):
-                opened.finish(session.root)
-    return receipt
+            numbers = itertools.count()
+            while directories := _without_files(top):
+                for each in directories:
+                    _flatten(top, each, numbers)
+        finally:
+            os.close(top)
+        os.rmdir(os.path.basename(os.path.abspath(path)), dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
-def _is_done(made: Plan, inventory: Inventory) -> bool:
-    with apply.Source(inventory) as source:
-        return apply.is_carried_out(
-            made, inventory, lambda at: apply.contents(source, at), lambda path: may_change(path, inventory.scopes)
-        )
+def _flatten(top: int, name: bytes, numbers: Iterator[int]) -> None:
+    """Move the directories of a directory up to the top, and remove it with its files."""
+    at = _opened(name, top)
+    try:
+        for each in _without_files(at):
+            os.chmod(each, 0o700, dir_fd=at)  # to move a directory is to write to it
+            os.rename(each, _free(top, numbers), src_dir_fd=at, dst_dir_fd=top)
+    finally:
+        os.close(at)
+    os.rmdir(name, dir_fd=top)
+
+
+def _without_files(at: int) -> list[bytes]:
+    """Remove all from a directory that is not one; return the names of the directories in it."""
+    directories = []
+    for name in map(os.fsencode, os.listdir(at)):
+        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            directories.append(name)
+        else:
+            os.unlink(name, dir_fd=at)
+    return directories
+
+
+def _free(top: int, numbers: Iterator[int]) -> bytes:
+    """A name that nothing has at the top."""
+    while True:
+        name = b"%d" % next(numbers)
+        try:
+            os.stat(name, dir_fd=top, follow_symlinks=False)
+        except FileNotFoundError:
+            return name
+
+
+def _opened(name: str | bytes, parent: int) -> int:
+    """A descriptor of a directory; its mode is made such that it can be emptied."""
+    with contextlib.suppress(PermissionError):
+        at = os.open(name, _DIRECTORY, dir_fd=parent)
+        if os.geteuid() == 0 or os.fstat(at).st_mode & 0o700 == 0o700:
+            return at
+        os.close(at)
+    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.chmod(name, 0o700, dir_fd=parent)
+    return os.open(name, _DIRECTORY, dir_fd=parent)

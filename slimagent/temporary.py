@@ -15,9 +15,10 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-from slimagent.trees import DIRECTORY, remove_tree
+from slimagent.removal import remove_tree
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name must not wait for its writer
 _NAME = re.compile(rb"\.slimagent-([0-9]+)-[0-9a-f]{32}\.partial")
 
@@ -41,7 +42,7 @@ def new_directory(directory: bytes) -> Iterator[bytes]:
     while True:
         path = _free(directory)
         os.mkdir(path, 0o700)
-        descriptor = os.open(path, DIRECTORY)
+        descriptor = os.open(path, _DIRECTORY)
         if _is_held(descriptor, path):
             break
         os.close(descriptor)

@@ -12,7 +12,7 @@ import pytest
 import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
-BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary", "trees"}
+BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -27,13 +27,13 @@ EDGES = {
     "rules": set(),
     "paths": set(),
     "files": {"errors", "paths", "temporary"},
-    "temporary": {"trees"},
-    "trees": set(),
+    "temporary": {"removal"},
     "envelope": {"errors", "paths"},
     "documents": {"envelope", "model", "paths", "plan_document", "results", "traces"},
     "plan_document": {"envelope", "errors", "model", "paths", "traces"},
     "elf_tables": set(),
     "path_rules": {"paths"},
+    "removal": set(),
     "references": {"errors"},
     "profile": {"errors", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
@@ -56,7 +56,7 @@ EDGES = {
         "traces",
     },
     "pipeline": {
-        *(BASE - {"results", "rules", "temporary", "trees"}),
+        *(BASE - {"results", "rules", "temporary"}),
         "apply",
         "documents",
         "exercise",
@@ -70,13 +70,13 @@ EDGES = {
         "plan.admit",
         "plan.decide",
         "plan.evidence",
+        "in_place",
         "proof",
-        "removal",
         "session",
         "trace.select",
         "tracing",
     },
-    "removal": {
+    "in_place": {
         "apply",
         "errors",
         "exercise",
@@ -333,7 +333,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        known = {*BASE, "elf_tables", "path_rules", "references", "started", stage, VERSION}
+        known = {*BASE, "elf_tables", "path_rules", "references", "removal", "started", stage, VERSION}
         foreign = {name for name in own_imports(path) if room(name) not in known}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 

@@ -7,7 +7,6 @@ part of the image. A copy that is not what it was to a loader is thrown away, an
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import threading
@@ -22,7 +21,7 @@ from slimagent.apply import strip_load, strip_program
 from slimagent.apply.decide import Decision
 from slimagent.apply.source import Source
 from slimagent.apply.strip_load import Child, is_library, needed
-from slimagent.apply.strip_program import StripFailedError
+from slimagent.apply.strip_program import LACKS, Passing, StripFailedError
 from slimagent.apply.strip_proof import difference
 from slimagent.elf_tables import Read, tables
 from slimagent.errors import SlimagentError, UnavailableError
@@ -38,7 +37,6 @@ _CHUNK = 1 << 22  # bytes
 
 MODIFIED = "it was modified after the plan was made"
 NO_PROGRAM = "there is no program to strip it with"
-_ELSE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR)
 _NOT_SMALLER = "strip does not make it smaller"
 _UNLOADABLE = "it could be loaded before, and stripped it cannot"
 
@@ -72,15 +70,11 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
 
 @dataclass(slots=True)
 class _Work:
-    """One file to strip: its entry, its copy, and what came of it. `why` empty: it is stripped, and `size` its size.
-
-    `passing`: the reason may be gone next time.
-    """
+    """One file to strip: its entry, its copy, and what came of it. `why` empty: it is stripped, and `size` its size."""
 
     at: int
     copy: bytes
     why: str = ""
-    passing: bool = False
     size: int = 0
     loaded: bool = False
 
@@ -113,10 +107,9 @@ def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[in
 class Stripped:
     """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
 
-    `order` are entries of the inventory; `beside` is a directory to make a private one in. `count` files were handed
-    over so far, `saved` bytes smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those
-    that the plan strips and that stay as they are, with the reason; `passing` are those of them whose reason may be
-    gone next time, by path.
+    `order` are entries of the inventory; `beside` is a folder to make a private one in. `count` files were handed over
+    so far, `saved` bytes smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that
+    the plan strips and that stay as they are, with the reason, which is Passing if it may be gone next time.
     """
 
     def __init__(
@@ -137,7 +130,6 @@ class Stripped:
         if tools.program is None:
             self.left += [(inventory.paths[at], NO_PROGRAM) for at in works]
             works = []
-        self.passing: dict[bytes, str] = {}
         self._batches = deque(_batches(inventory, works))
         self._running: dict[int, tuple[_Batch, Future[None]]] = {}
         self._waiting = 0
@@ -188,8 +180,6 @@ class Stripped:
         self._start()
         if work.why:
             self.left.append((self._inventory.paths[at], work.why))
-            if work.passing:
-                self.passing[self._inventory.paths[at]] = work.why
             return None
         descriptor = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.unlink(work.copy)
@@ -261,7 +251,7 @@ class _Bench:
             work.copy = os.path.join(holder, work.copy)
         with Source(self._inventory) as source:
             for work in batch.works:
-                self._copy(source, work)
+                work.why = self._copy(source, work)
             self._strip(source, holder, [work for work in batch.works if not work.why])
             for work in batch.works:
                 if not work.why:
@@ -271,11 +261,12 @@ class _Bench:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(work.copy)
 
-    def _copy(self, source: Source, work: _Work) -> None:
-        """Copy a file for strip. `why` is set if it cannot be; the export will say so itself, or nobody cares."""
-        original = self._open(source, work)
-        if original is None:
-            return
+    def _copy(self, source: Source, work: _Work) -> str:
+        """Copy a file for strip. Returns why it cannot be; the export will say so itself, or nobody cares."""
+        try:
+            original = source.open(work.at)
+        except SlimagentError as error:
+            return _why(error)
         try:
             copy = os.open(work.copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
@@ -285,58 +276,50 @@ class _Bench:
                 os.close(copy)
         finally:
             os.close(original)
-
-    def _open(self, source: Source, work: _Work) -> int | None:
-        """A descriptor of the original; None, and `why` is set, where it cannot be opened."""
-        try:
-            return source.open(work.at)
-        except SlimagentError as error:
-            work.why, work.passing = error.message, isinstance(error, UnavailableError)
-            return None
+        return ""
 
     def _strip(self, source: Source, holder: bytes, works: list[_Work]) -> None:
         """Strip copies in one go; if that fails, afresh one by one, to find out which it was."""
         if not works:
             return
-        why, passing = self._attempt(holder, works)
+        why = self._attempt(holder, works)
         if not why:
             return
         if len(works) == 1:
-            works[0].why, works[0].passing = why, passing
+            works[0].why = why
             return
         for work in works:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(work.copy)
-            self._copy(source, work)
-            if not work.why:
-                work.why, work.passing = self._attempt(holder, [work])
+            work.why = self._copy(source, work) or self._attempt(holder, [work])
 
-    def _attempt(self, holder: bytes, works: list[_Work]) -> tuple[str, bool]:
-        """Run the program. Returns why it failed, empty if it did not, and whether the reason may pass by itself."""
+    def _attempt(self, holder: bytes, works: list[_Work]) -> str:
         program, size = self._tools.program, sum(self._inventory.sizes[work.at] for work in works)
         if program is None or self._ended:
-            return NO_PROGRAM, False
+            return NO_PROGRAM
         if self._hangs >= _HANGS:
-            return f"strip was given up: {_HANGS} times it did not end in time", False
+            return f"strip was given up: {_HANGS} times it did not end in time"
         names = [os.fsdecode(os.path.basename(work.copy)) for work in works]
         try:
             strip_program.run(program, holder, names, size, self._tools.seconds)
         except StripFailedError as error:
             with self._lock:
                 self._hangs += error.hung
-            return error.why, error.passing
-        return "", False
+            return error.why
+        return ""
 
     def _prove(self, source: Source, work: _Work) -> None:
         """Judge a stripped copy: `why` is set if it is not what the original is."""
-        original = self._open(source, work)
-        if original is None:
+        try:
+            original = source.open(work.at)
+        except SlimagentError as error:
+            work.why = _why(error)
             return
         try:
             copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             os.close(original)
-            if error.errno not in _ELSE:
+            if error.errno in LACKS:
                 raise
             work.why = "strip left something else in its place"
             return
@@ -372,10 +355,15 @@ class _Bench:
             work.loaded = child.loads(work.copy, first)
             if work.loaded or not child.loads(path, first):
                 return ""
-            work.loaded = child.loads(work.copy, first)  # the first attempt may have been killed for want of memory
+            work.loaded = child.loads(work.copy, first)  # at first it may have been killed for want of memory
             return "" if work.loaded else _UNLOADABLE
         finally:
             self._children.put(child)
+
+
+def _why(error: SlimagentError) -> str:
+    """Why an original could not be opened: another one is there for good, anything else may pass."""
+    return Passing(error.message) if isinstance(error, UnavailableError) else error.message
 
 
 def _reader(descriptor: int) -> Read:

@@ -19,6 +19,7 @@ from slimagent.apply.journal_format import Outcome, temporary_name
 from slimagent.apply.rewrite import discard, finish
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip import Stripped, Tools, wanted
+from slimagent.apply.strip_program import Passing
 from slimagent.errors import UnavailableError
 from slimagent.model import Inventory, Plan
 from slimagent.paths import parent, to_text, within
@@ -126,8 +127,8 @@ def _strip(place: Place, stripped: Stripped, at: int, names: Sequence[int], done
     path, before = place.inventory.paths[at], (stripped.loaded, len(stripped.left))
     taken = stripped.take(at)
     if taken is None:
-        if path in stripped.passing:
-            done.passing.append((path, stripped.passing[path]))
+        if len(stripped.left) > before[1] and isinstance(stripped.left[-1][1], Passing):
+            done.passing.append(stripped.left[-1])
         elif len(stripped.left) > before[1]:
             _note(place, Outcome(path=path, size=0, why=stripped.left[-1][1]), at, done)
         return

@@ -16,10 +16,9 @@ from slimagent.paths import USUAL_PATH, within
 AUTO, NONE = "auto", "none"
 
 _NAME = "strip"
-# What may be otherwise next time: space, memory, descriptors, processes; and a signal that was sent by somebody else.
-_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
-_LACKS = (*(os.strerror(each).lower() for each in _PASSING), "memory exhausted", "out of memory")
-_ENDING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
+LACKS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SAID = (*(os.strerror(each).lower() for each in LACKS), "memory exhausted", "out of memory")
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
 _BY_SIGNAL = 128  # a shell adds it to the number of the signal that ended its command
 _SECONDS, _PER_SECOND = 60.0, 5_000_000  # a run may take so long, and a second more for so many bytes
 
@@ -47,14 +46,22 @@ def find(said: str, root: bytes) -> str | None:
     return (its or own) if root == b"/" else (own or its)
 
 
-class StripFailedError(Exception):
-    """The program did not do it: why, whether it did not end by itself, and whether the reason may pass by itself."""
+class Passing(str):
+    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, or a signal that was sent.
 
-    def __init__(self, why: str, *, hung: bool = False, passing: bool = False) -> None:
+    What is only a reason says something about the file.
+    """
+
+    __slots__ = ()
+
+
+class StripFailedError(Exception):
+    """The program did not do it: why, and whether it did not end by itself."""
+
+    def __init__(self, why: str, *, hung: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.hung = hung
-        self.passing = passing
 
 
 def _loading(program: str) -> tuple[str, ...]:
@@ -81,7 +88,8 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             start_new_session=True,
         )
     except OSError as error:
-        raise StripFailedError(f"strip cannot be run: {error.strerror}", passing=error.errno in _PASSING) from None
+        why = f"strip cannot be run: {error.strerror}"
+        raise StripFailedError(Passing(why) if error.errno in LACKS else why) from None
     with process:
         try:
             _, problems = process.communicate(timeout=seconds + size / _PER_SECOND)
@@ -92,14 +100,13 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             _kill(process)
             raise
     if process.returncode < 0:
-        number = -process.returncode
-        raise StripFailedError(f"strip was ended by signal {number}", passing=number in _ENDING)
+        why = f"strip was ended by signal {-process.returncode}"
+        raise StripFailedError(Passing(why) if -process.returncode in _SENT else why)
     if process.returncode:
         said = problems.decode("utf-8", "replace").strip().splitlines() or [f"status {process.returncode}"]
-        lacks = any(each in line.lower() for line in said for each in _LACKS)
-        raise StripFailedError(
-            f"strip failed: {said[-1][:200]}", passing=lacks or process.returncode - _BY_SIGNAL in _ENDING
-        )
+        why = f"strip failed: {said[-1][:200]}"
+        lacks = any(each in line.lower() for line in said for each in _SAID)
+        raise StripFailedError(Passing(why) if lacks or process.returncode - _BY_SIGNAL in _SENT else why)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Directories that a container wrote into: nothing in them is trusted, and no link is followed."""
+"""Directories that a container wrote into: nothing in them is trusted, no link is followed, no depth is too much."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 
 from slimagent.errors import RefusedError
-from slimagent.trees import DIRECTORY
 
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 LARGEST = 1 << 30  # bytes: more than the documents of any image have
 _CHUNK = 1 << 20

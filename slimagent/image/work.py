@@ -22,7 +22,7 @@ from slimagent.image.agent import Bundle
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
-from slimagent.trees import remove_tree
+from slimagent.removal import remove_tree
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
