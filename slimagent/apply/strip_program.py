@@ -47,7 +47,7 @@ def find(said: str, root: bytes) -> str | None:
 
 
 class Passing(str):
-    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, or a signal that was sent.
+    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, a signal that was sent.
 
     What is only a reason says something about the file.
     """
