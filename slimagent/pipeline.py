@@ -195,9 +195,7 @@ def carry_out(
         inventory = inspect(session, reporter)
     require_readable(inventory, "apply")
     require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
-    receipt = _export(session, made, plan_digest, target, reporter, inventory)
-    save(receipt)
-    return receipt
+    return _export(session, made, plan_digest, target, reporter, inventory, save)
 
 
 def removed(
@@ -232,22 +230,41 @@ def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
         )
 
 
+def is_exported(target: Target, plan_digest: str, receipt: Receipt) -> bool:
+    """Whether a receipt is of this plan and this target, a directory, and what it tells of is there."""
+    where = {"to": target.folder, "oci": None if target.oci is None else target.oci.folder}
+    return any(
+        directory is not None
+        and (receipt.plan, receipt.target) == (plan_digest, f"{form}:{to_text(directory)}")
+        and apply.is_there(receipt, directory)
+        for form, directory in where.items()
+    )
+
+
 def _export(
-    session: Session, made: Plan, plan_digest: str, target: Target, reporter: Reporter, inventory: Inventory
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory,
+    save: Callable[[Receipt], None],
 ) -> Receipt:
     fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
     tools = apply.strip_tools(target.strip, session.root, session.excluded)
     try:
         if target.tar is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+                receipt = apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+            save(receipt)
+            return receipt
         if target.oci is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools)
+                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools, save)
         if target.folder is None:
             raise ValueError("an export needs a target")
         with reporter.phase("export", "bytes") as progress:
-            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools)
+            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools, save)
     except OSError as error:
         raise explained(error, session.root) from None
 

@@ -8,6 +8,7 @@ from slimagent.apply.in_place import contents, remove
 from slimagent.apply.journal import Journal
 from slimagent.apply.layers import write_tar
 from slimagent.apply.oci import Layout, require_possible, write_layout
+from slimagent.apply.receipt import is_there
 from slimagent.apply.source import Source
 from slimagent.apply.strip import strip_tools
 from slimagent.apply.tree import copy
@@ -22,6 +23,7 @@ __all__ = [
     "contents",
     "copy",
     "is_carried_out",
+    "is_there",
     "remove",
     "require_possible",
     "strip_tools",
