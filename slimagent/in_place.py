@@ -43,10 +43,11 @@ def remove(
         inventory = inspect()
         require_readable(inventory, "apply")
         before = inventory if opened is None or opened.before is None else opened.before
+        hidden = (*made.mounts, *session.excluded)
         try:
-            fit(fingerprint(before, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
+            fit(fingerprint(before, hidden), made.fingerprints, "the plan was made")
         except RefusedError:
-            if before is inventory and _is_done(made, inventory):
+            if before is inventory and _is_done(made, inventory, hidden):
                 return None
             raise
         tools = apply.strip_tools(strip, session.root, session.excluded)
@@ -62,8 +63,12 @@ def remove(
     return receipt
 
 
-def _is_done(made: Plan, inventory: Inventory) -> bool:
+def _is_done(made: Plan, inventory: Inventory, hidden: tuple[bytes, ...]) -> bool:
     with apply.Source(inventory) as source:
         return apply.is_carried_out(
-            made, inventory, lambda at: apply.contents(source, at), lambda path: may_change(path, inventory.scopes)
+            made,
+            inventory,
+            lambda at: apply.contents(source, at),
+            lasting(inventory, hidden),
+            lambda path: may_change(path, inventory.scopes),
         )

@@ -321,16 +321,20 @@ def test_what_was_done_before_is_said_to_be_done(roots: Roots, tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "plan.json", "receipt.json"]
 
 
-@pytest.mark.parametrize("change", ["a file that stays is gone", "a file that goes is back", "nothing was done"])
-def test_what_was_not_done_is_not_said_to_be_done(roots: Roots, change: str) -> None:
-    """K2: another image is refused as before: one that lacks what the plan keeps, or has what it drops."""
-    if change != "nothing was done":
-        assert roots.apply(roots.a).returncode == 0
+@pytest.mark.parametrize(
+    "change", ["a file that stays is gone", "it has another size", "a file that goes is back", "there is a new one"]
+)
+def test_what_is_another_image_is_not_said_to_be_done(roots: Roots, change: str) -> None:
+    """K2: it is refused as before: one that lacks what the plan keeps, or has what it drops or does not know."""
+    assert roots.apply(roots.a).returncode == 0
     if change == "a file that stays is gone":
         (roots.a / "kept/1").unlink()
-    else:
+    elif change == "it has another size":
+        (roots.a / "kept/1").write_bytes(b"")
+    elif change == "a file that goes is back":
         write(os.fsencode(roots.a), b"/gone/3")
         os.utime(roots.a / "gone/3", ns=(7, 7))
+    else:
         (roots.a / "new").touch()
     assert_error(roots.apply(roots.a, "--quiet"), 3, "not the image that the plan was made for")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,5 +23,8 @@ def test_a_kill_at_any_moment_leaves_nothing_half_done(tmp_path: Path, form: str
     if "cannot trace here" in done.stderr:
         pytest.skip(done.stderr)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert " 8 kills," in done.stdout
-    assert " 8 right," in done.stdout
+    found = re.match(rf"{form} +([0-9]+) kills, +([0-9]+) at work, +([0-9]+) right,", done.stdout)
+    assert found is not None
+    kills, met, right = map(int, found.groups())
+    assert met > 0
+    assert kills == right
