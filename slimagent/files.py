@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from slimagent.errors import DocumentError, SlimagentError, UnavailableError
 from slimagent.paths import to_text
+from slimagent.temporary import new_file
 
 
 def read(path: str | bytes) -> bytes:
@@ -80,11 +81,10 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     target = os.fsencode(path)
     if _is_special(target):
         raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
-    folder, base = os.path.split(target)
-    temporary = os.path.join(folder, b".%s.%d.partial" % (base[:200], os.getpid()))
+    folder = os.path.dirname(target)
     try:
-        _discard(temporary)  # of a killed run; exclusively, so that nobody's link of that name is written through
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor, temporary = new_file(folder, mode)
+        lock = os.dup(descriptor)  # it is ours until it has its name, and closing may fail before
     except OSError as error:
         raise explained(error, target) from None
     try:
@@ -100,6 +100,8 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     except BaseException:
         _discard(temporary)
         raise
+    finally:
+        os.close(lock)
 
 
 def _discard(path: bytes) -> None:

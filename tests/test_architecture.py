@@ -12,7 +12,7 @@ import pytest
 import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
-BASE = {"errors", "model", "results", "rules", "traces", "paths", "files"}
+BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -26,13 +26,15 @@ EDGES = {
     "traces": {"results"},
     "rules": set(),
     "paths": set(),
-    "files": {"errors", "paths"},
+    "files": {"errors", "paths", "temporary"},
+    "temporary": {"removal"},
     "envelope": {"errors", "paths"},
     "documents": {"envelope", "model", "paths", "plan_document", "results", "traces"},
     "plan_document": {"envelope", "errors", "model", "paths", "traces"},
     "elf_tables": set(),
     "posix_acl": set(),
     "path_rules": {"paths"},
+    "removal": set(),
     "references": {"errors"},
     "profile": {"errors", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
@@ -55,7 +57,7 @@ EDGES = {
         "traces",
     },
     "pipeline": {
-        *(BASE - {"results", "rules"}),
+        *(BASE - {"results", "rules", "temporary"}),
         "apply",
         "documents",
         "exercise",
@@ -69,10 +71,22 @@ EDGES = {
         "plan.admit",
         "plan.decide",
         "plan.evidence",
+        "in_place",
         "proof",
         "session",
         "trace.select",
         "tracing",
+    },
+    "in_place": {
+        "apply",
+        "errors",
+        "exercise",
+        "files",
+        "inventory.fingerprint",
+        "model",
+        "plan.admit",
+        "session",
+        "temporary",
     },
     "proof": {
         "errors",
@@ -117,6 +131,7 @@ EDGES = {
         "pipeline",
         "profiles",
         "session",
+        "temporary",
     },
     "slim_image": {
         VERSION,
@@ -151,7 +166,6 @@ EDGES = {
         "apply",
         "apply.dockerfile",
         "apply.image_config",
-        "apply.journal",
         "apply.own_folder",
         "bundler",
         "checks",
@@ -182,6 +196,7 @@ EDGES = {
         "started",
         "starting",
         "step_logs",
+        "temporary",
         "trace.select",
         "traces",
         "tracing",
@@ -224,7 +239,13 @@ PURE = (
     *("apply/altered.py", "apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
     *("apply/alternative_links.py", "apply/draft.py", "apply/edits.py", "apply/image_config.py"),
     *("apply/journal_format.py", "apply/components.py", "apply/compression.py", "apply/image_documents.py"),
-    *("apply/between.py", "apply/dockerfile.py", "apply/dockerfile_words.py", "image/history.py"),
+    *(
+        "apply/between.py",
+        "apply/carried_out.py",
+        "apply/dockerfile.py",
+        "apply/dockerfile_words.py",
+        "image/history.py",
+    ),
     *("references.py", "started.py", "image/labels.py", "image/complaint.py"),
     *("elf_tables.py", "posix_acl.py", "apply/strip_proof.py", "inventory/sections.py"),
     *("inventory/elf.py", "inventory/fingerprint.py", "inventory/changes.py"),
@@ -313,7 +334,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        known = {*BASE, "elf_tables", "path_rules", "posix_acl", "references", "started", stage, VERSION}
+        known = {*BASE, "elf_tables", "path_rules", "posix_acl", "references", "removal", "started", stage, VERSION}
         foreign = {name for name in own_imports(path) if room(name) not in known}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 

@@ -545,13 +545,13 @@ def test_an_interrupted_removal_is_taken_up_and_ends_the_same(tmp_path: Path, ca
         if not child:
             try:
                 _kill_at(call, number)
-                with Journal(journal, "d") as noted:
+                with Journal(journal, "d", inventory.root) as noted:
                     remove(plan, "d", inventory, journal=noted, tools=tools())
                     noted.finish(inventory.root)
             finally:
                 os._exit(1)
         status = os.waitpid(child, 0)[1]
-        with Journal(journal, "d") as noted:
+        with Journal(journal, "d", inventory.root) as noted:
             if noted.before is None and os.waitstatus_to_exitcode(status) != 77:
                 break  # there are no more calls than that
             again = remove(plan, "d", scan(os.fsencode(root)), journal=noted, tools=tools())

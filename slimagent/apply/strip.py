@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -23,19 +21,19 @@ from slimagent.apply import strip_load, strip_program
 from slimagent.apply.decide import Decision
 from slimagent.apply.source import Source
 from slimagent.apply.strip_load import Child, is_library, needed
-from slimagent.apply.strip_program import StripFailedError
+from slimagent.apply.strip_program import LACKS, Passing, StripFailedError
 from slimagent.apply.strip_proof import difference
 from slimagent.elf_tables import Read, tables
-from slimagent.errors import SlimagentError
+from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.files import explained
 from slimagent.model import Inventory, Plan
-from slimagent.paths import join
+from slimagent.paths import join, to_text
+from slimagent.temporary import new_directory
 
 WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself
 _FILES, _BYTES = 16, 32_000_000  # that one run of the program gets, at most
 _HANGS = 3  # runs that did not end: then the program is given up
 _CHUNK = 1 << 22  # bytes
-_PREFIX = b".slimagent-strip-"
 
 MODIFIED = "it was modified after the plan was made"
 NO_PROGRAM = "there is no program to strip it with"
@@ -109,10 +107,9 @@ def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[in
 class Stripped:
     """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
 
-    `order` are entries of the inventory; `beside` is a folder to make a private one in, which is called `private` if
-    that is given: then what a killed go left of it is removed. `count` files were handed over so far, `saved` bytes
-    smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that the plan strips and that
-    stay as they are, with the reason.
+    `order` are entries of the inventory; `beside` is a folder to make a private one in. `count` files were handed over
+    so far, `saved` bytes smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that
+    the plan strips and that stay as they are, with the reason, which is Passing if it may be gone next time.
     """
 
     def __init__(
@@ -123,12 +120,11 @@ class Stripped:
         order: Sequence[int],
         beside: bytes,
         tools: Tools,
-        private: bytes = b"",
     ) -> None:
         self._inventory = inventory
         self._tools = tools
         self._beside = beside
-        self._private = private
+        self._resources = contextlib.ExitStack()
         entries, self.left = wanted(plan, inventory, decision)
         works = [at for at in order if at in entries]
         if tools.program is None:
@@ -142,16 +138,23 @@ class Stripped:
 
     def __enter__(self) -> Stripped:
         if self._batches:
-            self._bench = _Bench(self._inventory, _folder(self._beside, self._private), self._tools)
-            self._start()
+            try:
+                folder = self._resources.enter_context(new_directory(self._beside))
+                self._bench = _Bench(self._inventory, folder, self._tools)
+                self._resources.callback(self._bench.close)
+                self._start()
+            except BaseException as error:
+                self._resources.close()
+                if isinstance(error, OSError):
+                    raise explained(error, self._beside) from None
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batches.clear()
-        if self._bench is not None:
-            self._bench.close()
+        self._resources.close()
 
     def take(self, at: int) -> tuple[int, int] | None:
         """A descriptor of an entry's stripped contents, which the caller closes, and their size; None: not stripped.
@@ -167,6 +170,11 @@ class Stripped:
             future.result()
         except OSError as error:
             raise explained(error, self._beside) from None
+        except MemoryError:
+            raise UnavailableError(
+                f"there is not enough memory to strip {to_text(self._inventory.paths[at])}",
+                "give it more, or strip nothing with --strip none",
+            ) from None
         work = next(each for each in batch.works if each.at == at)
         self._waiting -= self._inventory.sizes[at]
         self._start()
@@ -205,21 +213,6 @@ def _batches(inventory: Inventory, works: list[int]) -> list[_Batch]:
     return found
 
 
-def _folder(beside: bytes, name: bytes) -> bytes:
-    """A new folder that nobody else can enter. Raises UnavailableError."""
-    try:
-        if not name:
-            return tempfile.mkdtemp(prefix=_PREFIX, dir=beside)
-        path = os.path.join(beside, name)
-        with contextlib.suppress(FileNotFoundError):
-            if os.lstat(path).st_uid == os.geteuid():
-                shutil.rmtree(path)
-        os.mkdir(path, 0o700)
-    except OSError as error:
-        raise explained(error, beside) from None
-    return path
-
-
 class _Bench:
     """Where copies are stripped and proved: a private folder, a thread per core, and a child to load with for each."""
 
@@ -243,14 +236,13 @@ class _Bench:
         return self._pool.submit(self._run, batch)
 
     def close(self) -> None:
-        """Wait for what runs, forget the rest, and remove everything."""
+        """Wait for what runs, and forget the rest."""
         self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         while not self._children.empty():
             child = self._children.get()
             if child is not None:
                 child.close()
-        shutil.rmtree(self._folder)
 
     def _run(self, batch: _Batch) -> None:
         holder = os.path.join(self._folder, batch.works[0].copy)
@@ -274,7 +266,7 @@ class _Bench:
         try:
             original = source.open(work.at)
         except SlimagentError as error:
-            return error.message
+            return _why(error)
         try:
             copy = os.open(work.copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
@@ -321,12 +313,14 @@ class _Bench:
         try:
             original = source.open(work.at)
         except SlimagentError as error:
-            work.why = error.message
+            work.why = _why(error)
             return
         try:
             copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        except OSError as error:
             os.close(original)
+            if error.errno in LACKS:
+                raise
             work.why = "strip left something else in its place"
             return
         try:
@@ -359,9 +353,17 @@ class _Bench:
             if not child.is_ready:
                 return ""
             work.loaded = child.loads(work.copy, first)
-            return _UNLOADABLE if not work.loaded and child.loads(path, first) else ""
+            if work.loaded or not child.loads(path, first):
+                return ""
+            work.loaded = child.loads(work.copy, first)  # at first it may have been killed for want of memory
+            return "" if work.loaded else _UNLOADABLE
         finally:
             self._children.put(child)
+
+
+def _why(error: SlimagentError) -> str:
+    """Why an original could not be opened: another one is there for good, anything else may pass."""
+    return Passing(error.message) if isinstance(error, UnavailableError) else error.message
 
 
 def _reader(descriptor: int) -> Read:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,10 @@ from slimagent.paths import USUAL_PATH, within
 AUTO, NONE = "auto", "none"
 
 _NAME = "strip"
+LACKS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SAID = (*(os.strerror(each).lower() for each in LACKS), "memory exhausted", "out of memory")
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
+_BY_SIGNAL = 128  # a shell adds it to the number of the signal that ended its command
 _SECONDS, _PER_SECOND = 60.0, 5_000_000  # a run may take so long, and a second more for so many bytes
 
 
@@ -39,6 +44,15 @@ def find(said: str, root: bytes) -> str | None:
         folders = [each for each in folders if not within(os.path.realpath(os.fsencode(each)), agents)]
     its = shutil.which(_NAME, path=":".join(each for each in folders if each.startswith("/")))
     return (its or own) if root == b"/" else (own or its)
+
+
+class Passing(str):
+    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, a signal that was sent.
+
+    What is only a reason says something about the file.
+    """
+
+    __slots__ = ()
 
 
 class StripFailedError(Exception):
@@ -74,7 +88,8 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             start_new_session=True,
         )
     except OSError as error:
-        raise StripFailedError(f"strip cannot be run: {error.strerror}") from None
+        why = f"strip cannot be run: {error.strerror}"
+        raise StripFailedError(Passing(why) if error.errno in LACKS else why) from None
     with process:
         try:
             _, problems = process.communicate(timeout=seconds + size / _PER_SECOND)
@@ -85,10 +100,13 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             _kill(process)
             raise
     if process.returncode < 0:
-        raise StripFailedError(f"strip was ended by signal {-process.returncode}")
+        why = f"strip was ended by signal {-process.returncode}"
+        raise StripFailedError(Passing(why) if -process.returncode in _SENT else why)
     if process.returncode:
         said = problems.decode("utf-8", "replace").strip().splitlines() or [f"status {process.returncode}"]
-        raise StripFailedError(f"strip failed: {said[-1][:200]}")
+        why = f"strip failed: {said[-1][:200]}"
+        lacks = any(each in line.lower() for line in said for each in _SAID)
+        raise StripFailedError(Passing(why) if lacks or process.returncode - _BY_SIGNAL in _SENT else why)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

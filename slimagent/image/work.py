@@ -26,10 +26,10 @@ from slimagent.errors import (
 )
 from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle
-from slimagent.image.directories import remove_tree
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
+from slimagent.removal import remove_tree
 
 # Where containers see the agent and its output. An image that has these names is refused (preflight.py).
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
