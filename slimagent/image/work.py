@@ -19,10 +19,10 @@ import orjson
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle
-from slimagent.image.directories import remove_tree
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
+from slimagent.removal import remove_tree
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
