@@ -13,14 +13,17 @@ case $0 in
 esac
 
 if [ -f "$home/bundle.json" ]; then # the same words as in slimagent/image/agent.py
+  # What the loader and the C library would load for these is the image's. start.py tells its programs, we do without.
+  for name in LD_PRELOAD LD_AUDIT LD_DEBUG LD_DEBUG_OUTPUT LD_PROFILE GCONV_PATH LOCPATH; do
+    eval "value=\${$name-}"
+    if [ -n "$value" ]; then export "SLIMAGENT_ENV_$name=$value"; unset "$name"; fi
+  done
   for loader in "$home"/lib/ld*.so.*; do
     if ! "$loader" --version >/dev/null 2>&1; then
       echo "slimagent: $loader does not run here: this bundle is for another processor, or may not be executed" >&2
       echo "  hint: make the bundle on a machine like this one, and mount it without noexec" >&2
       exit 4
     fi
-    # Whatever programs of the image preload was made for its C library. start.py tells them of it, we do without.
-    if [ -n "${LD_PRELOAD-}" ]; then export SLIMAGENT_LD_PRELOAD="$LD_PRELOAD"; unset LD_PRELOAD; fi
     exec "$loader" --inhibit-cache --library-path "$home/lib" "$home/python/bin/python3" -I -S -B -X utf8 \
       "$home/start.py" "$@"
   done

@@ -45,7 +45,8 @@ class Container:
 
     `entry` is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty
     for the image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words;
-    `gpus` as Docker's `--gpus`; `cap_add` names capabilities. `healthcheck`: whether the image's health check runs.
+    `agent_env` are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add`
+    names capabilities. `healthcheck`: whether the image's health check runs.
     """
 
     image: str
@@ -56,6 +57,7 @@ class Container:
     mounts: tuple[tuple[str, str, bool], ...] = ()
     volumes: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    agent_env: tuple[str, ...] = ()
     gpus: str = ""
     further: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
@@ -131,7 +133,9 @@ class Engine:
             yield from ("--gpus", container.gpus)
         elif container.gpus:  # Podman takes the names of the Container Device Interface
             yield from ("--device", f"nvidia.com/gpu={container.gpus}")
-        yield from (*container.further, container.image, *container.entry[1:], *container.arguments)
+        yield from container.further
+        yield from (f"--env={variable}" for variable in container.agent_env)  # of two of a name the last one counts
+        yield from (container.image, *container.entry[1:], *container.arguments)
 
     def run(self, name: str, say_out: Callable[[bytes], None], say_err: Callable[[bytes], None]) -> int:
         """Start a container and wait for its end: its exit status.

@@ -57,8 +57,8 @@ def require_as_before(engine: Engine, tag: str, before: str) -> None:
         )
 
 
-def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> None:
-    """Start a container with these options, of a program that is not there, and remove it.
+def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
+    """Start a container with these options, of a program that is not there, and remove it: the variables that it had.
 
     `key` is the run's (owner.py). `user` is an account of the image, NAME[:GROUP] or numbers. Raises UsageError, with
     the engine's own sentence, for options that it refuses, and for a user who is not in the image; UnavailableError if
@@ -66,7 +66,7 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
     """
     _require_our_options(container.further)
     try:
-        _try(engine, container, key, user)
+        return _try(engine, container, key, user)
     except EngineRefusedError as error:
         given = _given(container)
         if not given:
@@ -78,7 +78,7 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
         ) from None
 
 
-def _try(engine: Engine, container: Container, key: str, user: str = "") -> None:
+def _try(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
     name = f"slimagent-{key}-try"
     try:
         with deferred():
@@ -89,6 +89,7 @@ def _try(engine: Engine, container: Container, key: str, user: str = "") -> None
                 if NOTHING not in error.words:
                     raise
         _require_user(engine, name, container.image, user)
+        return tuple(engine.inspect_container(name)["Config"].get("Env") or ())
     finally:
         with deferred():
             engine.remove_container(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import sys
 from slimagent.trace import kernel, untraced
 from slimagent.trace.untraced import PAGE
 
+# By these variables the C library would load what is the image's (image/agent.py, HELD_BACK).
+_LOADS = re.compile(r"LD_(?!LIBRARY_PATH$)\w+|GCONV_PATH|LOCPATH")
 _ALONE = ("-I", "-S", "-B", "-X", "utf8")  # imports nothing of the image's, writes no byte code
 
 
@@ -44,7 +47,7 @@ class Guardian:
                 self._process = subprocess.Popen(
                     [*_interpreter(), *_ALONE, untraced.__file__, str(agent), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                    env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+                    env={name: value for name, value in os.environ.items() if not _LOADS.fullmatch(name)},
                     pass_fds=(agent, theirs.fileno()), start_new_session=True,
                 )  # fmt: skip
                 undo.pop_all()
