@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.conftest import lacking
-from tests.container.slimming import Derive, build, contents, remove, slim, write_files
+from tests.container.slimming import Derive, slim
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -98,3 +98,38 @@ def test_what_an_image_preloads_into_every_program_is_not_for_the_agent(
     ended = slim(derive(lines, files), tag, tmp_path / "out", "--no-start", "--", "/bin/true")
     assert ended.returncode == 0, ended.stderr
     assert "EVIL runs as" not in ended.stderr
+
+
+# Opens the memory of every process in sight but its own family's.
+OPEN_MEMORY = """
+for each in /proc/[0-9]*; do
+    test $each = /proc/$$ && continue
+    case $(/bin/busybox tr '\\000' ' ' < $each/cmdline 2> /dev/null) in
+        */.slimagent/*) if (exec 3<> $each/mem) 2> /dev/null; then echo "OPENED $each"; else echo "refused $each"; fi ;;
+    esac
+done
+"""
+
+
+def test_a_step_that_runs_as_root_cannot_write_to_the_agent(small: str, tag: str, tmp_path: Path) -> None:
+    """I7: nor to the process that stands in for it, where no Yama forbids it either. Their results would be its own."""
+    out = tmp_path / "out"
+    ended = slim(small, tag, out, "--user", "root", "--no-start", "--", "/bin/sh", "-c", OPEN_MEMORY)
+    assert ended.returncode == 0, ended.stderr
+    for which in ("full", "slim"):
+        said = (out / f"logs/{which}-command.log").read_text()
+        assert "OPENED" not in said
+        assert len(said.splitlines()) == 2, said  # the agent, and its guardian
+
+
+def test_an_image_that_starts_as_root_cannot_write_to_its_watcher(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """I7: the agent goes on beside the image's own process, as another one of root's."""
+    script = f"#!/bin/sh\n{OPEN_MEMORY}\nexec sleep 60\n"
+    image = derive('USER 0\nHEALTHCHECK NONE\nCOPY go /go\nENTRYPOINT ["/go"]\nCMD []\n', {"go": script})
+    out = tmp_path / "out"
+    ended = slim(image, tag, out, "--start-until", "time", "--start-settle", "2", "--", "/bin/true")
+    assert ended.returncode == 0, ended.stderr
+    for which in ("full", "slim"):
+        said = (out / f"logs/{which}-start.log").read_text()
+        assert "OPENED" not in said
+        assert "refused" in said, said
