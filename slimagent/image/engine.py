@@ -41,12 +41,13 @@ class EngineRefusedError(UnavailableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What a container is started with. `mounts` are (directory here, place there, writable).
+    """What a container is started with.
 
-    `entry` is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty
-    for the image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words;
-    `agent_env` are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add`
-    names capabilities. `healthcheck`: whether the image's health check runs.
+    `mounts` are (directory here, place there, writable), `private` directories there that only root can enter. `entry`
+    is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty for the
+    image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words; `agent_env`
+    are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add` names
+    capabilities. `healthcheck`: whether the image's health check runs.
     """
 
     image: str
@@ -54,6 +55,7 @@ class Container:
     arguments: tuple[str, ...] = ()
     user: str = "0:0"
     network: str = "none"
+    private: tuple[str, ...] = ()
     mounts: tuple[tuple[str, str, bool], ...] = ()
     volumes: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ class Engine:
             yield "--no-healthcheck"
         for capability in container.cap_add:
             yield from ("--cap-add", capability)
+        yield from (f"--mount=type=tmpfs,target={place},tmpfs-mode=0700" for place in container.private)
         for here, there, writable in container.mounts:
             fields = ("type=bind", f"source={here}", f"target={there}", *(() if writable else ("readonly",)))
             yield from ("--mount", ",".join(map(_field, fields)))
@@ -242,6 +245,15 @@ class Engine:
         if why_unreachable(words, self.name):
             raise self._failed("cp", words)
         return data
+
+    def has_path(self, name: str, path: str) -> bool:
+        """Whether there is something at a path of a container, which need not run: a link that leads nowhere, too."""
+        argv = [self._program, "cp", f"{name}:{path}", "-"]
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None  # noqa: S101  # for the type checker
+            found = bool(process.stdout.read(1))
+            process.kill()
+        return found
 
     def remove_container(self, name: str) -> None:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""

@@ -9,6 +9,7 @@ from slimagent import references
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.labels import identity, made_by_us, source_of
+from slimagent.image.work import AGENT, PRIVATE
 
 # A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it
 # has made the network, the mounts and the devices.
@@ -83,6 +84,7 @@ def _try(engine: Engine, container: Container, key: str, user: str = "") -> tupl
     try:
         with deferred():
             engine.create(name, replace(container, entry=(NOTHING,), arguments=(), user="0:0", mounts=()))
+            _require_free_places(engine, name, container.image)
             try:
                 engine.start(name)
             except EngineRefusedError as error:
@@ -93,6 +95,15 @@ def _try(engine: Engine, container: Container, key: str, user: str = "") -> tupl
     finally:
         with deferred():
             engine.remove_container(name)
+
+
+def _require_free_places(engine: Engine, name: str, image: str) -> None:
+    """Raise RefusedError if the image has something where we mount: it would be hidden, or a link lead us elsewhere."""
+    for place in (AGENT, PRIVATE):
+        if engine.has_path(name, place):
+            raise RefusedError(
+                f"{image} has {place}, where slimagent mounts its own files", "rename it in the image: it would be lost"
+            )
 
 
 def _require_our_options(options: Sequence[str]) -> None:

@@ -24,8 +24,9 @@ from slimagent.image.engine import Container, Engine, EngineRefusedError, deferr
 from slimagent.image.shared import Shared
 from slimagent.removal import remove_tree
 
-# Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
-AGENT, OUT = "/.slimagent", "/.slimagent-out"
+# Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
+# have the number of the one who runs slimagent, whose the output is.
+AGENT, PRIVATE, OUT = "/.slimagent", "/.slimagent-out", "/.slimagent-out/out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR, ERROR_VARIABLE = "error.json", "SLIMAGENT_ERROR"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
@@ -169,6 +170,7 @@ class Work:
                 wanted,
                 image=image,
                 entry=(*self._agent.entry(AGENT), *arguments),
+                private=(PRIVATE,),
                 mounts=mounts,
                 agent_env=(*self._held_back, variable),
             ),
