@@ -181,20 +181,30 @@ def test_an_image_that_has_something_where_we_mount_is_refused(
     assert f"has {place}, where slimagent mounts its own files" in said(ended)
 
 
+ORDINARY = f"test $(/bin/busybox id -u) = 1000 && ! (: > {OUT}/forged) 2> /dev/null && ! ls /.slimagent-out"
+DEEP = f"cd {OUT}; n=0; while test $n -lt 1500; do mkdir d && cd d; n=$((n + 1)); done"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_user_of_the_image_with_our_number_cannot_write_to_our_directory(small: str, tag: str) -> None:
-    """I7: an image's user and who runs slimagent are often 1000, both: a mounted directory would be theirs."""
+@pytest.mark.parametrize(
+    ("user", "script"), [("somebody", ORDINARY), ("root", DEEP)], ids=["our number", "root's directories"]
+)
+def test_slimagent_as_an_ordinary_user(hostile: str, tag: str, user: str, script: str) -> None:
+    """I7: an image's user with our number does not get into our directory, though a mounted one is theirs, too.
+
+    I6: and what root of a container leaves there goes, whose it may be and however deep.
+    """
     python = shutil.which("python3", path="/usr/bin") or lacking("there is no Python that everybody can run")
     base = Path(tempfile.mkdtemp())
     os.chown(base, 1000, 1000)
-    script = f"test $(/bin/busybox id -u) = 1000 && ! (: > {OUT}/forged) 2> /dev/null && ! ls /.slimagent-out"
-    words = command(small, "-t", tag, "--out", str(base / "out"), "--no-start", "--", "/bin/sh", "-c", script)
+    words = command(hostile, "-t", tag, "--user", user, "--out", str(base / "out"), "--no-start")
     packages = next(each for each in sys.path if each.endswith("site-packages"))
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{packages}", "HOME": str(base)}
-    group = os.stat("/var/run/docker.sock").st_gid
+    whom = {"user": 1000, "group": 1000, "extra_groups": [os.stat("/var/run/docker.sock").st_gid]}
+    line = [str(python), *words[1:], "--", "/bin/sh", "-c", script]
     try:
-        whom = {"user": 1000, "group": 1000, "extra_groups": [group]}
-        ended = subprocess.run([str(python), *words[1:]], capture_output=True, text=True, env=env, cwd=base, **whom)  # type: ignore[call-overload]
+        ended = subprocess.run(line, capture_output=True, text=True, env=env, cwd=base, **whom)  # type: ignore[call-overload]
         assert ended.returncode == 0, ended.stderr
+        assert not list((base / "out").glob(".work-*"))
     finally:
         shutil.rmtree(base)
