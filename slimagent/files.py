@@ -63,7 +63,9 @@ def _is_special(path: str | bytes) -> bool:
 @contextlib.contextmanager
 def _passing(path: str | bytes) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        # A FIFO that nobody reads is an error (ENXIO of fifo(7)), and not something to wait for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
         try:
             yield descriptor
         finally:
@@ -120,6 +122,7 @@ def explained(error: OSError, path: str | bytes) -> SlimagentError:
         errno.EROFS: "choose a target on a writable file system",
         errno.ENOENT: "create the folder first",
         errno.ENOTDIR: "a folder is expected there",
+        errno.ENXIO: "let somebody read from it, or name a file",
         errno.EISDIR: "a folder is there: name a file",
     }
     where = error.filename if error.filename is not None else path

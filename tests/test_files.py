@@ -220,3 +220,17 @@ def test_what_root_writes_in_somebodys_folder_is_theirs(tmp_path: Path) -> None:
         files.write(str(folder / "document"), b"x")
     found = [(folder / "document").stat() for folder in (theirs, ours)]
     assert [(each.st_uid, each.st_gid) for each in found] == [(1000, 1001), (0, os.getegid())]
+
+
+def test_a_fifo_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
+    """I2: it is not waited for: who put it there may mean us to hang. One with a reader is written to."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(UnavailableError, match="No such device"):
+        files.write(path, b"x")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write(path, b"x")
+        assert os.read(reader, 9) == b"x"
+    finally:
+        os.close(reader)

@@ -1,7 +1,9 @@
 """Strip copies of files while an export or a removal goes on, prove each, and hand it over when its turn comes.
 
 The image's own files are never given to strip: it gets copies with numbers for names, in a private folder that is no
-part of the image. A copy that is not what it was to a loader is thrown away, and the original stays.
+part of the image. If we are root it runs as a user who owns nothing but them. What it makes is copied again before it
+is proved, so that nothing of it can change any more. What is not what it was to a loader is thrown away, and the
+original stays.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from types import TracebackType
 
 from slimagent.apply import strip_load, strip_program
 from slimagent.apply.decide import Decision
+from slimagent.apply.rights import gain_nothing, stranger
 from slimagent.apply.source import Source
 from slimagent.apply.strip_load import Child, is_library, needed
 from slimagent.apply.strip_program import LACKS, Passing, StripFailedError
@@ -37,19 +40,20 @@ _CHUNK = 1 << 22  # bytes
 
 MODIFIED = "it was modified after the plan was made"
 NO_PROGRAM = "there is no program to strip it with"
+_SOMETHING_ELSE = "strip left something else in its place"
 _NOT_SMALLER = "strip does not make it smaller"
 _UNLOADABLE = "it could be loaded before, and stripped it cannot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What to strip and to prove with: a strip program and a Python of the image, each None for none.
+    """What to strip and to prove with: a strip program, None for none, and Pythons of the image, the best first.
 
-    `seconds` is the time that a run of the program may take, beside that for the bytes it gets.
+    `seconds` is the time that a run of the program may take, beside that for the bytes it gets, and a library to load.
     """
 
     program: str | None = None
-    python: str | None = None
+    pythons: tuple[str, ...] = ()
     seconds: float = 60.0
     waiting: int = WAITING
 
@@ -63,9 +67,8 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
     Libraries are loaded only if we run in the image: then it is the image's own loader that loads them. Raises
     UnavailableError for a program that was named and is not there.
     """
-    return Tools(
-        program=strip_program.find(said, root), python=strip_load.interpreter(excluded) if root == b"/" else None
-    )
+    pythons = strip_load.interpreters(excluded) if root == b"/" else ()
+    return Tools(program=strip_program.find(said), pythons=pythons)
 
 
 @dataclass(slots=True)
@@ -219,14 +222,15 @@ class _Bench:
     def __init__(self, inventory: Inventory, folder: bytes, tools: Tools) -> None:
         self._inventory = inventory
         self._tools = tools
-        self._hangs = 0
+        self._user = stranger(inventory)
+        self._hangs = self._silent = 0
         self._lock = threading.Lock()
         self._ended = False
         self._folder = folder
         # from a file system that nothing may be executed on, no library can be loaded
-        self._python = None if os.statvfs(folder).f_flag & os.ST_NOEXEC else tools.python
+        self._pythons = [] if os.statvfs(folder).f_flag & os.ST_NOEXEC else [*tools.pythons]
         cores = max(1, len(os.sched_getaffinity(0)))
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip")
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip", initializer=gain_nothing)
         self._children: SimpleQueue[Child | None] = SimpleQueue()
         for _ in range(cores):
             self._children.put(None)
@@ -247,6 +251,8 @@ class _Bench:
     def _run(self, batch: _Batch) -> None:
         holder = os.path.join(self._folder, batch.works[0].copy)
         os.mkdir(holder, 0o700)
+        if self._user is not None:
+            os.chown(holder, self._user, self._user)
         for work in batch.works:
             work.copy = os.path.join(holder, work.copy)
         with Source(self._inventory) as source:
@@ -258,7 +264,7 @@ class _Bench:
                     self._prove(source, work)
         for work in batch.works:
             if work.why:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # whatever is there: it goes with the folder
                     os.unlink(work.copy)
 
     def _copy(self, source: Source, work: _Work) -> str:
@@ -272,6 +278,8 @@ class _Bench:
             try:
                 while os.sendfile(copy, original, None, _CHUNK):
                     pass
+                if self._user is not None:
+                    os.fchown(copy, self._user, self._user)
             finally:
                 os.close(copy)
         finally:
@@ -289,8 +297,13 @@ class _Bench:
             works[0].why = why
             return
         for work in works:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 os.unlink(work.copy)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                work.why = _SOMETHING_ELSE
+                continue
             work.why = self._copy(source, work) or self._attempt(holder, [work])
 
     def _attempt(self, holder: bytes, works: list[_Work]) -> str:
@@ -301,64 +314,106 @@ class _Bench:
             return f"strip was given up: {_HANGS} times it did not end in time"
         names = [os.fsdecode(os.path.basename(work.copy)) for work in works]
         try:
-            strip_program.run(program, holder, names, size, self._tools.seconds)
+            strip_program.run(program, holder, names, size, self._tools.seconds, self._user)
         except StripFailedError as error:
             with self._lock:
                 self._hangs += error.hung
             return error.why
         return ""
 
+    def _take_over(self, work: _Work) -> str:
+        """Copy what strip made to a file of our own, which nobody else can change. Returns why it cannot be."""
+        try:
+            made = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in LACKS:
+                raise
+            return _SOMETHING_ELSE
+        own = os.path.join(self._folder, b"%s.own" % os.path.basename(work.copy))
+        limit = self._inventory.sizes[work.at]
+        try:
+            status = os.fstat(made)
+            if not stat.S_ISREG(status.st_mode) or status.st_size >= limit:
+                return _NOT_SMALLER
+            copy = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                while count := os.sendfile(copy, made, None, min(_CHUNK, limit - work.size)):
+                    work.size += count
+            finally:
+                os.close(copy)
+        finally:
+            os.close(made)
+        with contextlib.suppress(OSError):
+            os.unlink(work.copy)
+        work.copy = own
+        return _NOT_SMALLER if work.size >= limit else ""
+
     def _prove(self, source: Source, work: _Work) -> None:
         """Judge a stripped copy: `why` is set if it is not what the original is."""
+        work.why = self._take_over(work)
+        if work.why:
+            return
         try:
             original = source.open(work.at)
         except SlimagentError as error:
             work.why = _why(error)
             return
         try:
-            copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            os.close(original)
-            if error.errno in LACKS:
-                raise
-            work.why = "strip left something else in its place"
-            return
-        try:
-            status = os.fstat(copy)
-            work.size = status.st_size
-            if not stat.S_ISREG(status.st_mode) or work.size >= self._inventory.sizes[work.at]:
-                work.why = _NOT_SMALLER
-            else:
-                work.why = difference(_reader(original), _reader(copy)) or self._load(work, _reader(original))
+            copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
+            finally:
+                os.close(copy)
         finally:
-            os.close(copy)
             os.close(original)
 
-    def _load(self, work: _Work, original: Read) -> str:
+    def _load(self, work: _Work, original: int, copy: int) -> str:
         """Load a library, as far as there is something to load it with. One that never could be loaded proves nothing.
 
         So it is only tried as it was if as it is it cannot be loaded.
         """
-        found = tables(original)
-        if self._python is None or found is None or not is_library(found):
+        found = tables(_reader(original))
+        if not self._pythons or found is None or not is_library(found):
             return ""
-        path = join(self._inventory.root, self._inventory.paths[work.at][1:])
-        first = needed(original, path)
+        first = needed(_reader(original), join(self._inventory.root, self._inventory.paths[work.at][1:]))
         child = self._children.get()
         try:
             if child is None or not child.is_ready:
                 if child is not None:
                     child.close()
-                child = Child(self._python)
+                child = self._new_child()
+            if child is None:
+                return ""
+            work.loaded = child.loads(copy, first)
+            if not work.loaded and child.loads(original, first):
+                work.loaded = child.loads(copy, first)  # at first it may have been killed for want of memory
+                why = "" if work.loaded else _UNLOADABLE
+            else:
+                why = ""
             if not child.is_ready:
-                return ""
-            work.loaded = child.loads(work.copy, first)
-            if work.loaded or not child.loads(path, first):
-                return ""
-            work.loaded = child.loads(work.copy, first)  # at first it may have been killed for want of memory
-            return "" if work.loaded else _UNLOADABLE
+                self._note_silence()
+            return why
         finally:
             self._children.put(child)
+
+    def _note_silence(self) -> None:
+        """A Python gave no answer, though it has time to tell of a crash: after some times it is not asked any more."""
+        with self._lock:
+            self._silent += 1
+            if self._silent >= _HANGS:
+                self._pythons.clear()
+
+    def _new_child(self) -> Child | None:
+        """A child of the first Python that can be run by who we become for it; None if there is none."""
+        for program in list(self._pythons):
+            with contextlib.suppress(OSError):
+                child = Child(program, self._user, self._tools.seconds)
+                if child.is_ready:
+                    return child
+                child.close()
+            with self._lock, contextlib.suppress(ValueError):  # another thread has found out, too
+                self._pythons.remove(program)
+        return None
 
 
 def _why(error: SlimagentError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 # the environment, which the image's programs inherit. Python: no variables, no site-packages, no byte code written.
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
 _PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
+# Variables by which the loader and the C library load what they name, or write to it. They are the image's programs'.
+HELD_BACK = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "GCONV_PATH", "LOCPATH")
+HELD = "SLIMAGENT_ENV_"  # before the name of one that start.py gives back
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
 
@@ -65,6 +68,16 @@ def python(at: str, loader: str) -> tuple[str, ...]:
 def loading(at: str, loader: str) -> tuple[str, ...]:
     """The words before any program of a bundle at `at`, which run it with the bundle's libraries."""
     return (os.path.join(at, LIBRARIES, loader), *_LOADER_OPTIONS, os.path.join(at, LIBRARIES))
+
+
+def held_back(env: Sequence[str]) -> tuple[str, ...]:
+    """For a container with these variables (`NAME=VALUE`), those with which the agent is started in it.
+
+    An engine cannot take a variable away; empty, these do nothing.
+    """
+    values = {name: value for name, _, value in (each.partition("=") for each in env)}
+    found = [name for name in HELD_BACK if values.get(name)]
+    return tuple(word for name in found for word in (f"{name}=", f"{HELD}{name}={values[name]}"))
 
 
 def record(made: Bundle, parts: Mapping[str, int]) -> bytes:
