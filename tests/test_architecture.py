@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ EDGES = {
     "__init__": set(),
     "__main__": {"cli.main"},
     "errors": set(),
+    "escapes": set(),
     "results": set(),
     "model": {"results", "traces"},
     "traces": {"results"},
@@ -156,6 +158,7 @@ EDGES = {
         "checks",
         "documents",
         "errors",
+        "escapes",
         "exercise",
         "files",
         "image.agent",
@@ -213,6 +216,7 @@ PURE = (
         "traces.py",
         "paths.py",
         "envelope.py",
+        "escapes.py",
         "documents.py",
         "path_rules.py",
     ),
@@ -312,7 +316,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        known = {*BASE, "elf_tables", "path_rules", "references", "started", stage, VERSION}
+        known = {*BASE, "elf_tables", "escapes", "path_rules", "references", "started", stage, VERSION}
         foreign = {name for name in own_imports(path) if room(name) not in known}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 
@@ -354,6 +358,43 @@ def test_the_library_never_prints_and_never_exits(path: Path) -> None:
     calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     assert not {"print", "exit", "quit", "sys.exit", "SystemExit"} & set(calls)
     assert "click" not in outside_imports(path)
+
+
+# Which modules write to a stream of the process, and why nothing of an image can go astray there.
+WRITERS = {
+    "cli/terminal.py": "the way to the terminal",
+    "step_logs.py": "passes on what a step says, as the step's own terminal would",
+    "trace/first.py": "is the image's process, and says why it cannot execute",
+    "bundle/reach_driver.py": "runs in an interpreter of its own, which reads names of modules to us",
+    "checks/gpu/driver.py": "the same",
+    "checks/python/imports_driver.py": "the same",
+}
+_PRINTS = re.compile(
+    r"(?:.*\.)?(?:print|input|echo|secho|echo_via_pager|confirm|prompt|progressbar)|rich\..*|traceback\.print_.*"
+    r"|(?:.*\.)?(?:sys\.(?:__)?std(?:out|err)(?:__)?|stdout|stderr)(?:\.buffer)?\.write(?:lines)?|warnings\.warn"
+)
+
+
+def writes(path: Path) -> list[str]:
+    """The calls of a module that write to the terminal, in whatever way."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            first = ast.unparse(node.args[0]) if node.args else ""
+            to_stream = called == "os.write" and (first in ("1", "2") or "std" in first)
+            shows = called.endswith(".show") and not node.args and path.parent.name == "cli"
+            if _PRINTS.fullmatch(called) or to_stream or shows:
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_there_is_one_way_to_the_terminal() -> None:
+    """O1: what is printed is made printable in one place, so no module has another way to the terminal."""
+    assert {shown(path) for path in MODULES if writes(path)} == WRITERS.keys()
+    for path in MODULES:
+        if shown(path) != "cli/terminal.py":
+            assert "rich" not in outside_imports(path), shown(path)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)

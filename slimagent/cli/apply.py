@@ -9,7 +9,7 @@ import click
 from slimagent import documents, pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.in_place import InPlace, in_place_options
 from slimagent.cli.layout import layout_options, require_place
@@ -80,7 +80,7 @@ def apply(
 
     receipt = pipeline.carry_out(session, made, digest(data), target, Console(quiet=quiet), save=save)
     if not quiet:
-        click.echo("\n".join([*receipt_summary(receipt), *stripped_files(receipt, made)]))
+        terminal.lines([*receipt_summary(receipt), *stripped_files(receipt, made)])
     if here is not None:
         here.leave()
     return 0

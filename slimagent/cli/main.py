@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -25,10 +26,11 @@ from slimagent.cli import (
     profiles,
     run,
     start,
+    terminal,
     trace,
     verify,
 )
-from slimagent.cli.console import printable
+from slimagent.cli.terminal import Styled
 from slimagent.errors import SlimagentError
 from slimagent.files import write
 from slimagent.image.work import ERROR_VARIABLE
@@ -73,7 +75,9 @@ def main() -> None:
             _say(error.message, error.hint)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        terminal.lines(shown.getvalue().removesuffix("\n").split("\n"), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted", "")
@@ -102,8 +106,6 @@ def _written_down(error: SlimagentError) -> bool:
 
 
 def _say(message: str, hint: str) -> None:
-    click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(printable(message, ""), err=True)
+    terminal.line(Styled("slimagent: ", "red", bold=True), message, err=True)
     if hint:
-        click.secho("  hint: ", fg="cyan", nl=False, err=True)
-        click.echo(printable(hint, ""), err=True)
+        terminal.line(Styled("  hint: ", "cyan"), hint, err=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from slimagent import documents, pipeline
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.wishes import wishes
 from slimagent.files import read, write
@@ -62,7 +62,7 @@ def plan(
     made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, missed=missed)
     write(output, documents.encode_plan(made))
     if not quiet:
-        click.echo("\n".join(plan_summary(made)))
+        terminal.lines(plan_summary(made))
     return 0
 
 
