@@ -6,6 +6,7 @@ One function per format. What a terminal, a browser or a build service would obe
 from __future__ import annotations
 
 import re
+import reprlib
 
 # What the logs of build services obey: on GitHub a line that begins with `::` (ActionCommand.cs of actions/runner trims
 # it first); anywhere `##[` of GitHub and Azure Pipelines, `##vso[` of the latter and `##teamcity[`.
@@ -15,6 +16,17 @@ _COMMAND = re.compile(r"^([ \t]*)(:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)", re.MULTI
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$]")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _REFERENCE = re.compile(r"(@|#|:(?=//)|(?i:www)(?=\.)|(?i:gh-)(?=\d)|(?i:mailto|xmpp)(?=:))")
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 200, 200, 60
+
+
+def quoted(value: object) -> str:
+    """A value of a document as a message quotes it: a line of a few hundred characters, however large or deep it is.
+
+    >>> quoted([1, "a"])
+    "[1, 'a']"
+    """
+    return printable(_REPR.repr(value), "")
 
 
 def printable(text: str, also: str = "\t") -> str:

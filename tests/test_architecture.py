@@ -23,21 +23,22 @@ EDGES = {
     "__main__": {"cli.main"},
     "errors": set(),
     "escapes": set(),
+    "json_input": set(),
     "results": set(),
     "model": {"results", "traces"},
     "traces": {"results"},
     "rules": set(),
     "paths": set(),
     "files": {"errors", "paths"},
-    "envelope": {"errors", "paths"},
-    "documents": {"envelope", "model", "paths", "plan_document", "results", "traces"},
-    "plan_document": {"envelope", "errors", "model", "paths", "traces"},
+    "envelope": {"errors", "escapes", "json_input", "paths"},
+    "documents": {"envelope", "escapes", "model", "paths", "plan_document", "results", "traces"},
+    "plan_document": {"envelope", "errors", "escapes", "model", "paths", "traces"},
     "elf_tables": set(),
     "path_rules": {"paths"},
     "references": {"errors"},
-    "profile": {"errors", "profile_rules", "profile_table", "rules"},
+    "profile": {"errors", "escapes", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
-    "profile_table": {"errors", "paths"},
+    "profile_table": {"errors", "escapes", "paths"},
     "profile_writer": {"rules"},
     "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
     "session": {"errors", "model", "paths", "rules", "trace.kernel"},
@@ -189,7 +190,7 @@ EDGES = {
         "tracing",
         "verify.compare",
     },
-    "started": {"errors", "paths", "results", "traces"},
+    "started": {"errors", "escapes", "json_input", "paths", "results", "traces"},
     "starting": {
         "apply.image_config",
         "checks",
@@ -217,6 +218,7 @@ PURE = (
         "paths.py",
         "envelope.py",
         "escapes.py",
+        "json_input.py",
         "documents.py",
         "path_rules.py",
     ),
@@ -316,7 +318,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        known = {*BASE, "elf_tables", "escapes", "path_rules", "references", "started", stage, VERSION}
+        known = {*BASE, "elf_tables", "escapes", "json_input", "path_rules", "references", "started", stage, VERSION}
         foreign = {name for name in own_imports(path) if room(name) not in known}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 
@@ -395,6 +397,55 @@ def test_there_is_one_way_to_the_terminal() -> None:
     for path in MODULES:
         if shown(path) != "cli/terminal.py":
             assert "rich" not in outside_imports(path), shown(path)
+
+
+def test_there_is_one_reader_of_json_for_documents() -> None:
+    """R1: what is nested too deep to be shown or written again is refused where it is read, and that is one place."""
+    for path in MODULES:
+        calls = {ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)}
+        assert "orjson.loads" not in calls or shown(path) == "json_input.py", shown(path)
+
+
+# What calls itself, and why its depth is not that of any input.
+RECURSIVE = {
+    ("checks/code_server/extensions.py", "_file"): "counts down",
+    ("checks/code_server/manifest.py", "_at"): "the length of a constant",
+    ("checks/code_server/remote.py", "_decode"): "has a limit",
+    ("checks/compiling/r.py", "_build"): "once for each language",
+    ("envelope.py", "_encodable"): "our own documents, before they are written",
+    ("inventory/component.py", "_local"): "the shared folders of /usr/local, by constant patterns",
+    ("trace/fanotify_group.py", "ignore"): "once, without what the kernel did not understand",
+    ("starting.py", "_write"): "the row that says that no more is written",
+}
+
+
+def functions(node: ast.AST, holder: str = "") -> Iterator[tuple[str, str, ast.AST]]:
+    """Every function below a node, as the class that holds it (or nothing), its name, and itself."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield holder, child.name, child
+        yield from functions(child, child.name if isinstance(child, ast.ClassDef) else holder)
+
+
+def recursive(path: Path) -> set[str]:
+    """The functions of a module that reach themselves by calls of plain names, or of methods of `self`."""
+    found = list(functions(tree(path)))
+    calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for holder, name, node in found:
+        for call in (each.func for each in ast.walk(node) if isinstance(each, ast.Call)):
+            method = isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name) and call.value.id == "self"
+            called = call.attr if isinstance(call, ast.Attribute) else call.id if isinstance(call, ast.Name) else ""
+            if method or isinstance(call, ast.Name):
+                calls.setdefault((holder, name), set()).add((holder if method else "", called))
+    for _ in found:  # until nothing new is reached
+        for key, reached in calls.items():
+            calls[key] = reached.union(*(calls.get(each, set()) for each in reached))
+    return {name for (holder, name), reached in calls.items() if (holder, name) in reached}
+
+
+def test_nothing_calls_itself_as_deep_as_its_input() -> None:
+    """R1, R2: a chain of files, links, requirements or levels of any length is followed by a loop."""
+    assert {(shown(path), name) for path in MODULES for name in recursive(path)} == RECURSIVE.keys()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)

@@ -14,8 +14,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
-import orjson
-
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle
@@ -23,6 +21,7 @@ from slimagent.image.directories import remove_tree
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
+from slimagent.json_input import parsed
 
 # Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
@@ -306,7 +305,7 @@ def raise_error(shared: Shared, image: str, command: str, status: int, last: Col
 def _told(shared: Shared) -> tuple[int, str, str]:
     """The exit status, the message and the hint of an error that the agent wrote down."""
     try:
-        told = orjson.loads(shared.read(ERROR, _LARGEST_ERROR))
+        told = parsed(shared.read(ERROR, _LARGEST_ERROR))
         return int(told["status"]), str(told["message"]), str(told["hint"])
     except (ValueError, TypeError, KeyError):
         raise RefusedError(
