@@ -25,9 +25,8 @@ def loader(inventory: Inventory) -> Loader:
     image = _Image(inventory.root)
     folders = _configured(image, b"/etc/ld.so.conf")
     for machine in (b"x86_64", b"aarch64"):
-        folders += [
-            each for each in re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine)) if each[:1] == b"/"
-        ]
+        listed = re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine))
+        folders += [each for each in listed if each[:1] == b"/" and b"\0" not in each]
     folders += [base + b"/" + triplet for base in (b"/lib", b"/usr/lib") for triplet in _MULTIARCH]
     folders += _DEFAULTS
     return Loader(cache=parse_cache(image.read(b"/etc/ld.so.cache")), folders=tuple(dict.fromkeys(folders)))
@@ -76,7 +75,7 @@ def _configured(image: _Image, path: bytes) -> list[bytes]:
 def _said(image: _Image, path: bytes) -> Iterator[tuple[bool, bytes]]:
     """What a file says, in order: (True, a file that it includes) or (False, a folder)."""
     for text in image.read(path).split(b"\n"):
-        line = text.split(b"#", 1)[0].strip()
+        line = text.split(b"\0", 1)[0].split(b"#", 1)[0].strip()  # a line of C ends at a NUL
         keyword, *patterns = line.split() or [b""]
         if keyword == b"include":
             for pattern in patterns:
