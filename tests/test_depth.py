@@ -19,6 +19,7 @@ from slimagent.apply.journal_format import Start, decode_outcomes, decode_start,
 from slimagent.checks.notebooks.folders import notebooks
 from slimagent.errors import DocumentError, SlimagentError
 from slimagent.image.agent import RECORD, bundle
+from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
 from slimagent.image.labels import made_by_us, with_labels
 from slimagent.image.run_record import read_record
@@ -146,6 +147,17 @@ def test_deep_answers_and_configurations(tmp_path: Path, depth: int) -> None:
             assert depth > 200
         except SlimagentError as error:
             assert error.message.isprintable() and len(error.message) < 1000
+
+
+@pytest.mark.parametrize("answer", ["", "x", "{}", "[]", "[1]", "[{}, {}]", "null", nested(1000), nested(200_000)])
+def test_an_engine_whose_answer_is_not_understood(tmp_path: Path, answer: str) -> None:
+    """R1: what is no description of a container is refused in one line."""
+    (tmp_path / "answer").write_text(answer)
+    program = tmp_path / "engine"
+    program.write_text(f"#!/bin/sh\nexec cat {tmp_path}/answer\n")
+    program.chmod(0o755)
+    with pytest.raises(SlimagentError, match="its answer is not a description of one container"):
+        Engine("docker", str(program)).inspect_container("x")
 
 
 def test_directories_in_directories(tmp_path: Path) -> None:

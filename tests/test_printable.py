@@ -77,6 +77,13 @@ def test_every_report_is_printed_line_by_line(name: str, capsys: pytest.CaptureF
     assert len(shown.out.splitlines()) == len(shown.err.splitlines()) == len(lines)
 
 
+def test_a_live_line_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """O1: what is waited for is named after an image, and brackets are no markup in it."""
+    with terminal.status(f"[bold]{HOSTILE}[/nope]") as show:
+        show(f"[/red]{HOSTILE}")
+    assert "\x1b]0" not in capsys.readouterr().err
+
+
 def test_a_report_of_the_checks_for_machines_is_printable() -> None:
     """O1: JUnit XML is read by pages of build services."""
     data, decode = DOCUMENTS["checks"]
