@@ -41,7 +41,7 @@ EDGES = {
     "profile_table": {"errors", "escapes", "paths"},
     "profile_writer": {"rules"},
     "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
-    "session": {"errors", "model", "paths", "rules", "trace.kernel"},
+    "session": {"errors", "escapes", "model", "paths", "rules", "trace.kernel"},
     "exercise": {
         "checks",
         "errors",

@@ -17,7 +17,7 @@ from slimagent import profile, started
 from slimagent.apply.image_config import read_image_config
 from slimagent.apply.journal_format import Start, decode_outcomes, decode_start, encode_start
 from slimagent.checks.notebooks.folders import notebooks
-from slimagent.errors import DocumentError, SlimagentError
+from slimagent.errors import DocumentError, SlimagentError, UsageError
 from slimagent.image.agent import RECORD, bundle
 from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
@@ -27,6 +27,7 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.scan import scan
 from slimagent.json_input import parsed
 from slimagent.plan.evidence import _words
+from slimagent.session import user_named
 
 CHAIN = 3000
 DEPTHS = (100, 240, 260, 500, 990, 1000, 1020, 1024, 1030, 200_000)
@@ -147,6 +148,16 @@ def test_deep_answers_and_configurations(tmp_path: Path, depth: int) -> None:
             assert depth > 200
         except SlimagentError as error:
             assert error.message.isprintable() and len(error.message) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["9" * 5000, "²", "a\0b", "4294967296", "\u0663", "x:9999999999999", "0:" + "9" * 5000, ""]
+)
+def test_a_user_that_cannot_be(name: str) -> None:
+    """R1: a profile and an image name users: by any text, and by numbers of any length."""
+    with pytest.raises(UsageError) as caught:
+        user_named(name)
+    assert caught.value.message.isprintable() and len(caught.value.message) < 400
 
 
 @pytest.mark.parametrize("answer", ["", "x", "{}", "[]", "[1]", "[{}, {}]", "null", nested(1000), nested(200_000)])
