@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +12,8 @@ from xml.etree import ElementTree
 from slimagent import documents, started
 from slimagent.apply.journal_format import decode_outcomes, decode_start, encode_outcome, encode_start
 from slimagent.cli.console import Console
+from slimagent.image import leftovers
+from slimagent.image.owner import Fate, fate
 from slimagent.image.run_record import read_record
 from slimagent.model import Plan, Receipt, Verdict, Verification
 from slimagent.plan.admit import admit
@@ -125,6 +130,18 @@ def run_record(data: bytes) -> None:
             assert not name.startswith("/") and ".." not in name.split("/")
 
 
+def leftover_names(data: bytes) -> None:
+    """Names of files and directories of killed runs, in a directory that anybody may write to."""
+    name = data.replace(b"\0", b"").replace(b"/", b"")[:250]
+    for each in filter(None, (name, b".work-" + name, b".slimagent-" + name + b".partial")):
+        with tempfile.TemporaryDirectory() as out:
+            with contextlib.suppress(OSError), open(os.path.join(os.fsencode(out), each[:255]), "xb"):
+                pass
+            for key, found in leftovers._in_directory(out):
+                assert fate(key) in Fate
+                assert found.name.startswith(out)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "trace": _target("trace", _trace),
     "plan": _target("plan", _plan),
@@ -134,4 +151,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "started": start,
     "journal": journal,
     "run_record": run_record,
+    "leftover_names": leftover_names,
 }
