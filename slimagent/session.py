@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.escapes import quoted
 from slimagent.model import Inventory, User
 from slimagent.paths import Resolver, normalise, to_text, within
 from slimagent.rules import Profile
@@ -21,6 +22,7 @@ _PLACE = re.compile(rb"(python/lib/python3\.[0-9]+/site-packages/|lib/)?slimagen
 _ENTRYPOINT, _BEGINNING = b"# Starts slimagent in any container", 1000  # bytes
 _MTAB = b"/etc/mtab"
 _SAME_MOMENT = 5  # seconds
+_DIGITS = re.compile("[0-9]{1,10}")
 _LARGEST_ID = (1 << 32) - 2  # the largest there is stands for none (chown(2))
 _AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE to where the locale would be C
@@ -88,21 +90,29 @@ def user_named(name: str | None) -> User | None:
 
 
 def _account(name: str) -> User:
+    number = _identifier(name)
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except (KeyError, OverflowError):
-        if name.isdecimal() and int(name) <= _LARGEST_ID:
-            return User(name=name, uid=int(name), gid=0, groups=(0,), home="/")
-        raise UsageError(f"there is no user {name!r} here", "name a user of /etc/passwd") from None
+        entry = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
+    except (KeyError, ValueError):  # ValueError: a NUL in the name
+        if number is not None:
+            return User(name=name, uid=number, gid=0, groups=(0,), home="/")
+        raise UsageError(f"there is no user {quoted(name)} here", "name a user of /etc/passwd") from None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
 
 def _group(name: str) -> int:
     try:
-        return int(name) if name.isdecimal() and int(name) <= _LARGEST_ID else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise UsageError(f"there is no group {name!r} here", "name a group of /etc/group") from None
+        number = _identifier(name)
+        return grp.getgrnam(name).gr_gid if number is None else number
+    except (KeyError, ValueError):
+        raise UsageError(f"there is no group {quoted(name)} here", "name a group of /etc/group") from None
+
+
+def _identifier(name: str) -> int | None:
+    """The number that a user or a group is given by; None for a name, and for more than the kernel has."""
+    number = int(name) if _DIGITS.fullmatch(name) else None
+    return number if number is not None and number <= _LARGEST_ID else None
 
 
 def user_name(user: User | None) -> str:

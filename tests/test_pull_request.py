@@ -76,36 +76,41 @@ def test_packages_that_went_are_named_the_largest_first() -> None:
     lines = summary()
     assert "3 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." not in lines
     assert "2 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." in lines
-    where = lines.index("| dpkg:a\\|b&lt;i&gt; | 4.0 MB |")
-    assert lines[where + 1] == "| dpkg:small | 10 B |"
+    where = lines.index("| `dpkg:a\\x7cb<i>` | 4.0 MB |")
+    assert lines[where + 1] == "| `dpkg:small` | 10 B |"
 
 
 def test_what_failed_before_too_is_told() -> None:
     """With the first line of why."""
     assert "<details><summary>1 fail in the original, too</summary>" in summary()
-    assert "| imports: old | no module &lt;old&gt; |" in summary()
+    assert "| `imports: old` | `no module <old>` |" in summary()
 
 
 def test_layers_and_seconds_are_told() -> None:
     """A row each."""
-    assert "| system | 2.0 MB | 30 |" in summary()
+    assert "| `system` | 2.0 MB | 30 |" in summary()
     assert "| load | 1.2 |" in summary() and "| verify | 2.0 |" in summary()
     assert summary()[-1] == "Level `package`, slimagent 0."
 
 
-@given(st.text(st.sampled_from("ab|\\<>[](!&\n\x1b"), max_size=12))
+@given(st.text(st.sampled_from("ab|\\<>[](!&`@#:/\n\x1b\u202e"), max_size=12))
 def test_no_word_of_an_image_becomes_markup(word: str) -> None:
-    """Not in a table, whose rows keep their cells, and not in a note: no tag, no link, no picture, no other line."""
+    """O2: in every field of every document a word is code or escaped: no tag, link, picture, mention, cell or line."""
+    lines, plain = _with_word(word), _with_word("x")
+    assert len(lines) == len(plain)
+    for line, other in zip(lines, plain, strict=True):
+        assert line.isprintable()
+        words = re.sub(r"\\[\\`*_\[\]|~$]|`[^`]*`", "", line)  # without escapes, and code, where nothing is obeyed
+        assert not re.search(r"[@#](?!<)|://", words.removeprefix("### ")), line
+        bare = re.sub(r"<!-- -->|</?(details|summary|code)>", "", words)
+        assert not re.search(r"[<>\[\\`]", bare), line
+        assert bare.count("|") == other.count("|"), line
+
+
+def _with_word(word: str) -> list[str]:
     failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
     verification = replace(VERIFICATION, comparisons=(failed,))
     reached = Reach(rows=((word, "1", "2"),), warnings=(word,))
-    lines = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, reached)
-    plain = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, replace(reached, warnings=("x",)))
-    assert len(lines) == len(plain)
-    shown = [line for line in lines if line.startswith("- **Note:**") or line.endswith(" | 1 | 2 |")]
-    shown.append(lines[lines.index("| check | why |") + 2])
-    for line, cells in zip(shown, (1, 3, 2), strict=True):
-        assert line.isprintable()
-        unescaped = re.sub(r"\\[\\|\[]", "", line)
-        assert not re.search(r"[<>\[\\]", unescaped)
-        assert unescaped.count("|") == (0 if cells == 1 else cells + 1)
+    plan = replace(PLAN, level=word, tool=word, packages=(package(word, 5), replace(package(word, 9), reason=0)))
+    layer = replace(RECEIPT.layers[0], component=word)
+    return pull_request("big:1", "slim:1", plan, replace(RECEIPT, layers=(layer,)), verification, 0, {}, reached)

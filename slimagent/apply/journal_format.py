@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.escapes import quoted
+from slimagent.json_input import parsed
 from slimagent.model import Inventory
 from slimagent.paths import from_text, normalise, to_text
 
@@ -78,12 +80,12 @@ def encode_start(start: Start) -> bytes:
 def decode_start(line: bytes, document: str) -> Start:
     """The first line of a journal. Raises DocumentError for one that is not whole, or not a journal's."""
     try:
-        value = orjson.loads(line)
+        value = parsed(line)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             raise DocumentError(f"{document}: not a journal of slimagent", "name another file with --journal")
         if value.get("version") != VERSION:
             raise DocumentError(
-                f"{document}: version {value.get('version')!r} of {SCHEMA} is not known",
+                f"{document}: version {quoted(value.get('version'))} of {SCHEMA} is not known",
                 "finish with the slimagent that wrote it",
             )
         return _start(value)
@@ -133,7 +135,7 @@ def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
     found: dict[bytes, Outcome] = {}
     try:
         for line in whole.splitlines():
-            path, size, why, loaded = orjson.loads(line)
+            path, size, why, loaded = parsed(line)
             (length,) = _integers([size], 1)
             found[_path(path)] = Outcome(path=_path(path), size=length, why=_text(why), loaded=loaded is True)
     except (ValueError, TypeError) as error:
@@ -150,7 +152,7 @@ def _text(value: object) -> str:
 def _path(value: object) -> bytes:
     path = from_text(_text(value))
     if path[:1] != b"/" or normalise(path) != path or b".." in path.split(b"/"):
-        raise ValueError(f"{value!r} is not an absolute path")
+        raise ValueError(f"{quoted(value)} is not an absolute path")
     return path
 
 

@@ -9,8 +9,8 @@ import click
 from slimagent import documents, pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
-from slimagent.cli.console import Console, printable
+from slimagent.cli import options, terminal
+from slimagent.cli.console import Console
 from slimagent.cli.in_place import InPlace, in_place_options
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.errors import DocumentError, UsageError
@@ -78,7 +78,7 @@ def apply(
 
     told = _carry_out(session, made, digest(data), target, output, quiet)
     if not quiet:
-        click.echo(told)
+        terminal.lines(told)
     if here is not None:
         here.leave()
     return 0
@@ -86,20 +86,20 @@ def apply(
 
 def _carry_out(
     session: Session, made: Plan, plan_digest: str, target: pipeline.Target, output: str | None, quiet: bool
-) -> str:
-    """Do it, unless it has been done before. Returns what to say of it."""
+) -> list[str]:
+    """Do it, unless it has been done before. Returns what to say of it, in lines."""
 
     def save(receipt: Receipt) -> None:
         if output is not None:
             write(output, documents.encode_receipt(receipt))
 
     if output is not None and _is_exported(target, plan_digest, output):
-        return printable(f"done before: {output} is the receipt of what is there")
+        return [f"done before: {output} is the receipt of what is there"]
     carry_out = pipeline.removed if target.in_place else pipeline.carry_out
     receipt = carry_out(session, made, plan_digest, target, Console(quiet=quiet), save=save)
     if receipt is None:
-        return printable(f"done before: nothing that the plan drops is in {to_text(session.root)} any more")
-    return "\n".join([*receipt_summary(receipt), *stripped_files(receipt, made)])
+        return [f"done before: nothing that the plan drops is in {to_text(session.root)} any more"]
+    return [*receipt_summary(receipt), *stripped_files(receipt, made)]
 
 
 def _is_exported(target: pipeline.Target, plan_digest: str, output: str) -> bool:

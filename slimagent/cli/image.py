@@ -10,9 +10,9 @@ import click
 import orjson
 
 from slimagent import profiles
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
-from slimagent.cli.console import Console, printable
+from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.starting import start_options
 from slimagent.cli.wishes import NAMES as WISHES
@@ -97,9 +97,9 @@ def image(
     console = Console(quiet=quiet)
     text, summary = _slim(find(engine), request, agent, console, quiet=quiet)
     if as_json:
-        click.echo(summary)
+        terminal.json(summary.encode())
     elif not quiet:
-        click.echo(text)
+        terminal.lines(text.split("\n"))
     return 0
 
 
@@ -109,10 +109,10 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
 
     def say(line: bytes) -> None:
         if not quiet:
-            click.echo(printable(line.decode("utf-8", "replace").rstrip("\n")), err=True)
+            terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
 
     def tell(line: str) -> None:
-        click.echo(printable(line), err=True)
+        terminal.line(line, err=True)
 
     def finish(output: Output, slimmed: Slimmed) -> None:
         made.append("\n".join(_lines(request, slimmed, console.seconds)))

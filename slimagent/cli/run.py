@@ -12,7 +12,7 @@ import orjson
 from slimagent import pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
@@ -148,7 +148,7 @@ def _report(whole: pipeline.Whole, console: Console, folder: bytes, *, as_json: 
     summary = orjson.dumps(_summary(whole, console, peak), option=orjson.OPT_INDENT_2)
     write(os.path.join(folder, b"summary.json"), summary + b"\n")
     if as_json:
-        click.echo(summary.decode())
+        terminal.json(summary)
     elif not quiet:
         _show(whole, console, peak)
 
@@ -163,7 +163,7 @@ def _show(whole: pipeline.Whole, console: Console, peak: int) -> None:
         verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
         table([*phases, ["peak memory", size(peak)]], right=(1,)),
     ]
-    click.echo("\n\n".join("\n".join(part) for part in parts if part))
+    terminal.lines(line for at, part in enumerate(filter(None, parts)) for line in (*([""] if at else []), *part))
 
 
 def _summary(whole: pipeline.Whole, console: Console, peak: int) -> dict[str, object]:

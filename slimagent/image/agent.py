@@ -15,7 +15,9 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError, UnavailableError
+from slimagent.escapes import quoted
 from slimagent.files import read
+from slimagent.json_input import parsed
 
 RECORD = "bundle.json"
 SCHEMA, VERSION = "slimagent/bundle", 1
@@ -93,13 +95,13 @@ def bundle(folder: str) -> Bundle:
     if not os.path.exists(path):
         raise UnavailableError(f"{folder} is no agent bundle: it has no {RECORD}", "make one with `slimagent bundle`")
     try:
-        values = orjson.loads(read(path))
-    except orjson.JSONDecodeError as error:
+        values = parsed(read(path))
+    except ValueError as error:
         raise _damaged(path, f"not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise _damaged(path, f"not a {SCHEMA} document")
     if values.get("version") != VERSION:
-        raise _damaged(path, f"version {values.get('version')!r} and not {VERSION}")
+        raise _damaged(path, f"version {quoted(values.get('version'))} and not {VERSION}")
     return Bundle(folder=os.path.abspath(folder), **_texts(path, values), size=_size(path, values))
 
 

@@ -8,7 +8,6 @@ from a registry.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.layout import send
 from slimagent.image.streams import PATIENCE, Reader, child, first_file, holds_anything, last_bytes
+from slimagent.json_input import parsed
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
@@ -224,8 +224,13 @@ class Engine:
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
-        found: dict[str, Any] = json.loads(self._need("container", "inspect", name))[0]
-        return found
+        try:
+            (found,) = parsed(self._need("container", "inspect", name))
+            if isinstance(found, dict):
+                return found
+        except (ValueError, TypeError):
+            pass
+        raise self._failed("inspect", "its answer is not a description of one container")
 
     def is_healthy(self, name: str) -> bool:
         """Whether a container's own health check has passed last."""

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
-import orjson
-
 from slimagent.errors import (
     ERROR_VARIABLE,
     CheckFailedError,
@@ -29,6 +27,7 @@ from slimagent.image.agent import Bundle, held_back
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
+from slimagent.json_input import parsed
 from slimagent.removal import remove_tree
 
 # Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
@@ -330,7 +329,7 @@ def raise_error(shared: Shared, image: str, command: str, status: int, last: Col
 def _told(shared: Shared) -> tuple[int, str, str]:
     """The exit status, the message and the hint of an error that the agent wrote down."""
     try:
-        told = orjson.loads(shared.read(ERROR, _LARGEST_ERROR))
+        told = parsed(shared.read(ERROR, _LARGEST_ERROR))
         return int(told["status"]), str(told["message"]), str(told["hint"])
     except (ValueError, TypeError, KeyError):
         raise RefusedError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from slimagent.escapes import markdown, markdown_code
 from slimagent.model import Plan, Receipt, Verdict, Verification
 from slimagent.report.reach import Reach
 from slimagent.report.text import share, single_things, size
@@ -30,19 +31,22 @@ def pull_request(
     before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
     smaller = share(before - receipt.bytes_kept, before)
     return [
-        f"### {_escaped(tag)}: {size(before)} → {size(receipt.bytes_kept)}, {smaller} smaller",
+        f"### {markdown(tag)}: {size(before)} → {size(receipt.bytes_kept)}, {smaller} smaller",
         "",
-        *(f"- **Note:** {_escaped(warning)}." for warning in reached.warnings),
+        *(f"- **Note:** {markdown(warning)}." for warning in reached.warnings),
         *([""] if reached.warnings else []),
         *_proof(image, tag, receipt, verification, repaired),
         "",
-        *_table(("packages", "number", "size"), reached.rows),
+        *_table(("packages", "number", "size"), [tuple(map(markdown, row)) for row in reached.rows]),
         "",
         *_gone(plan, receipt),
         *_layers(receipt),
         *_already(verification),
-        *_folded("Seconds", _table(("phase", "seconds"), [(name, f"{spent:.1f}") for name, spent in seconds.items()])),
-        f"Level `{plan.level}`, {plan.tool}.",
+        *_folded(
+            "Seconds",
+            _table(("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in seconds.items()]),
+        ),
+        f"Level {markdown_code(plan.level)}, {markdown(plan.tool)}.",
     ]
 
 
@@ -63,7 +67,7 @@ def _proof(image: str, tag: str, receipt: Receipt, verification: Verification, r
     ]
     if repaired:
         rows.append(("files brought back after a first verification", "", f"{repaired:,}"))
-    return _table(("", f"`{image}`", f"`{tag}`"), rows)
+    return _table(("", markdown_code(image), markdown_code(tag)), rows)
 
 
 def _gone(plan: Plan, receipt: Receipt) -> list[str]:
@@ -77,11 +81,14 @@ def _gone(plan: Plan, receipt: Receipt) -> list[str]:
     ]
     if not whole:
         return lines
-    rows = [(f"{each.package.kind}:{each.package.name}", size(each.size - each.kept)) for each in whole[:_SHOWN]]
+    rows = [
+        (markdown_code(f"{each.package.kind}:{each.package.name}"), size(each.size - each.kept))
+        for each in whole[:_SHOWN]
+    ]
     return [
         *lines,
         *_folded(
-            "The largest of them (one of them: `slimagent explain plan.json KIND:NAME`)",
+            "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)",
             _table(("package", "size"), rows),
         ),
     ]
@@ -90,33 +97,25 @@ def _gone(plan: Plan, receipt: Receipt) -> list[str]:
 def _layers(receipt: Receipt) -> list[str]:
     if not receipt.layers:
         return []
-    rows = [(each.component, size(each.size), f"{each.paths:,}") for each in receipt.layers]
+    rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in receipt.layers]
     return _folded("Layers", _table(("layer", "size", "paths"), rows))
 
 
 def _already(verification: Verification) -> list[str]:
     failed = [each for each in verification.comparisons if each.before is Outcome.FAILED is each.after]
-    rows = [(each.name, (each.detail.splitlines() or [""])[0]) for each in failed]
+    rows = [(markdown_code(each.name), markdown_code((each.detail.splitlines() or [""])[0])) for each in failed]
     return _folded(f"{len(failed)} fail in the original, too", _table(("check", "why"), rows)) if failed else []
 
 
 def _folded(summary: str, lines: Sequence[str]) -> list[str]:
-    return [f"<details><summary>{_escaped(summary)}</summary>", "", *lines, "", "</details>", ""]
+    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose columns but the first are numbers, where there are more than two."""
+    """A table whose columns but the first are numbers, where there are more than two. Cells are Markdown."""
     marks = ["---", *("---:" if len(head) > 2 or head[1] in ("size", "seconds") else "---" for _ in head[1:])]
-    return [_row(head), _row(marks), *(_row(list(map(_escaped, row))) for row in rows)]
+    return [_row(head), _row(marks), *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown and HTML take as it is: names and messages are the image's."""
-    kept = "".join(each if each.isprintable() else " " for each in text)
-    for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\"), ("|", "\\|"), ("[", "\\[")):
-        kept = kept.replace(old, new)
-    return kept
