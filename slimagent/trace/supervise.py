@@ -38,7 +38,7 @@ class Supervisor:
     def __init__(self, machine: Machine, mask: Mask | None, record: Record, changes: Changes) -> None:
         self.record = record
         self._look = Look(machine, changes, record.lose, mask is not None)
-        self._names = self._look.names
+        self._is_plain, self._plain = self._look.names.is_plain, self._look.names.plain
         self._at_once = self.record.at_once
         self._untraced = Untraced()
         self.step = 0
@@ -106,10 +106,9 @@ class Supervisor:
     def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], simple: tuple[int, int]) -> bool:
         """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
         path_at, flags_at = simple
-        names = self._names
         try:
             path = tasks.path(fields[1], fields[path_at])
-            if path and path not in names.plain and (path[0] != _SLASH or not names.is_plain(path)):
+            if path and path not in self._plain and (path[0] != _SLASH or not self._is_plain(path)):
                 return False
         except OSError:
             return False
