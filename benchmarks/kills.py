@@ -10,9 +10,9 @@ Then the same command has to end well, with the same result and the same receipt
 directories it writes to. The commands run in children of this process, so that a kill meets their work and not the
 start of Python.
 
-With `--image` it is `slimagent image` that is killed, a new process each time, and what has to be the same is the
-image's layers and the plan's verdicts; what comes after `--` are more of its arguments. The directory that `--state` names is
-emptied before each run.
+With `--image` it is `slimagent image` that is killed, a new process each time, and what has to be the same are the
+image's layers and the plan's verdicts; what comes after `--` are more of its arguments. The directory that `--state`
+names is emptied before each run.
 
 The table says how many kills there were, how many met the command at work (the others came when it had ended, and
 then the same command is a repetition), and how many ends were as they have to be. The exit status is 0 when all were.
