@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import hashlib
+import os
 import random
 import resource
 import secrets
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -35,12 +38,15 @@ def main() -> int:
     asked = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     names = asked.target or sorted(TARGETS)
-    print(f"seed {asked.seed}, {len(names)} targets, {asked.seconds:.0f} s", flush=True)
-    runs = {name: _Runs(name, random.Random(f"{asked.seed} {name}")) for name in names}
+    faulthandler.enable()
+    tried = tempfile.NamedTemporaryFile(prefix="slimagent-fuzz-input-", delete=False, buffering=0)  # noqa: SIM115
+    print(f"seed {asked.seed}, {len(names)} targets, {asked.seconds:.0f} s; each input is in {tried.name}", flush=True)
+    runs = {name: _Runs(name, random.Random(f"{asked.seed} {name}"), tried.fileno()) for name in names}
     end = time.monotonic() + asked.seconds
     while time.monotonic() < end:
         for each in runs.values():
             each.go_on(min(time.monotonic() + _SLICE, end))
+    os.unlink(tried.name)  # it stays when the interpreter itself breaks
     for name, each in runs.items():
         print(f"{name:22} {each.executions:9,} executions  {len(each.found):3} findings")
     found = sum(len(each.found) for each in runs.values())
@@ -51,17 +57,19 @@ def main() -> int:
 class _Runs:
     """The runs of one target; `found` are its findings, each once, by what was raised where."""
 
-    def __init__(self, name: str, generator: random.Random) -> None:
+    def __init__(self, name: str, generator: random.Random, tried: int) -> None:
         self.executions = 0
         self.found: set[str] = set()
         self._name = name
         self._generator = generator
+        self._tried = tried
 
     def go_on(self, end: float) -> None:
         """Run until then."""
         while time.monotonic() < end:
             data = mutated(self._generator, seeds(self._name))
             self.executions += 1
+            os.ftruncate(self._tried, os.pwrite(self._tried, f"{self._name}\n".encode() + data, 0))
             try:
                 with _patience():
                     TARGETS[self._name](data)
