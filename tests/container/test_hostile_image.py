@@ -40,7 +40,8 @@ $b cp $b evil; chmod 4755 evil
 echo x > go
 n=0; while test $n -lt 1500; do mkdir d && cd d; n=$((n + 1)); done
 """
-LINE = "/bin/busybox head -c 300000000 /dev/zero | /bin/busybox tr '\\000' x"
+# In the slim image there is less in /srv: once is enough.
+LINE = "set -- /srv/*; test $# -lt 3 || /bin/busybox head -c 300000000 /dev/zero | /bin/busybox tr '\\000' x"
 
 
 @pytest.fixture(scope="module")
