@@ -16,14 +16,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from types import TracebackType
 
 from slimagent.apply import strip_load, strip_program
 from slimagent.apply.decide import Decision
 from slimagent.apply.rights import gain_nothing, stranger
 from slimagent.apply.source import Source
-from slimagent.apply.strip_load import Child, is_library, needed
+from slimagent.apply.strip_load import Children, is_library, needed
 from slimagent.apply.strip_program import LACKS, Passing, StripFailedError
 from slimagent.apply.strip_proof import difference
 from slimagent.elf_tables import Read, tables
@@ -223,17 +222,15 @@ class _Bench:
         self._inventory = inventory
         self._tools = tools
         self._user = stranger(inventory)
-        self._hangs = self._silent = 0
+        self._hangs = 0
         self._lock = threading.Lock()
         self._ended = False
         self._folder = folder
-        # from a file system that nothing may be executed on, no library can be loaded
-        self._pythons = [] if os.statvfs(folder).f_flag & os.ST_NOEXEC else [*tools.pythons]
         cores = max(1, len(os.sched_getaffinity(0)))
+        # from a file system that nothing may be executed on, no library can be loaded
+        pythons = () if os.statvfs(folder).f_flag & os.ST_NOEXEC else tools.pythons
+        self._children = Children(pythons, self._user, tools.seconds, cores)
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip", initializer=gain_nothing)
-        self._children: SimpleQueue[Child | None] = SimpleQueue()
-        for _ in range(cores):
-            self._children.put(None)
 
     def start(self, batch: _Batch) -> Future[None]:
         """Strip and prove the files of a batch."""
@@ -243,10 +240,7 @@ class _Bench:
         """Wait for what runs, and forget the rest."""
         self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
-        while not self._children.empty():
-            child = self._children.get()
-            if child is not None:
-                child.close()
+        self._children.close()
 
     def _run(self, batch: _Batch) -> None:
         holder = os.path.join(self._folder, batch.works[0].copy)
@@ -373,47 +367,14 @@ class _Bench:
         So it is only tried as it was if as it is it cannot be loaded.
         """
         found = tables(_reader(original))
-        if not self._pythons or found is None or not is_library(found):
+        if found is None or not is_library(found):
             return ""
         first = needed(_reader(original), join(self._inventory.root, self._inventory.paths[work.at][1:]))
-        child = self._children.get()
-        try:
-            if child is None or not child.is_ready:
-                if child is not None:
-                    child.close()
-                child = self._new_child()
-            if child is None:
-                return ""
-            work.loaded = child.loads(copy, first)
-            if not work.loaded and child.loads(original, first):
-                work.loaded = child.loads(copy, first)  # at first it may have been killed for want of memory
-                why = "" if work.loaded else _UNLOADABLE
-            else:
-                why = ""
-            if not child.is_ready:
-                self._note_silence()
-            return why
-        finally:
-            self._children.put(child)
-
-    def _note_silence(self) -> None:
-        """A Python gave no answer, though it has time to tell of a crash: after some times it is not asked any more."""
-        with self._lock:
-            self._silent += 1
-            if self._silent >= _HANGS:
-                self._pythons.clear()
-
-    def _new_child(self) -> Child | None:
-        """A child of the first Python that can be run by who we become for it; None if there is none."""
-        for program in list(self._pythons):
-            with contextlib.suppress(OSError):
-                child = Child(program, self._user, self._tools.seconds)
-                if child.is_ready:
-                    return child
-                child.close()
-            with self._lock, contextlib.suppress(ValueError):  # another thread has found out, too
-                self._pythons.remove(program)
-        return None
+        work.loaded = self._children.loads(copy, first)
+        if not work.loaded and self._children.loads(original, first):
+            work.loaded = self._children.loads(copy, first)  # at first it may have been killed for want of memory
+            return "" if work.loaded else _UNLOADABLE
+        return ""
 
 
 def _why(error: SlimagentError) -> str:

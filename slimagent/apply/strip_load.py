@@ -7,12 +7,16 @@ would look (ld.so(8), "$ORIGIN"), because the copy lies elsewhere; a library tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
 from types import TracebackType
 
 from slimagent.apply.rights import whom
@@ -22,6 +26,7 @@ from slimagent.paths import USUAL_PATH, parent
 SECONDS = 60.0  # one library may take so long
 _DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
 _LONGEST_WORD = 16  # bytes
+_SILENT = 3  # answers that did not come: then no Python is asked any more
 _LONGEST = 1 << 20  # bytes of dynamic entries or their names
 
 # Runs under whatever Python the image has, from 3.6 on. A request is a line, [seconds, what to load first], and with it
@@ -205,3 +210,61 @@ class Child:
         except OSError:
             return b""
         return said.strip()
+
+
+class Children:
+    """Children of the first Python that who we become for it can run, `count` at most, one for a thread at a time."""
+
+    def __init__(self, programs: Sequence[str], user: int | None, seconds: float, count: int) -> None:
+        self._programs = list(programs)
+        self._user = user
+        self._seconds = seconds
+        self._silent = 0
+        self._lock = threading.Lock()
+        self._idle: SimpleQueue[Child | None] = SimpleQueue()
+        for _ in range(count):
+            self._idle.put(None)
+
+    def close(self) -> None:
+        """End those that are idle."""
+        while not self._idle.empty():
+            child = self._idle.get()
+            if child is not None:
+                child.close()
+
+    def loads(self, library: int, first: list[bytes]) -> bool:
+        """As `Child.loads`; False if there is no Python that can be run."""
+        if not self._programs:
+            return False
+        child = self._idle.get()
+        try:
+            if child is None or not child.is_ready:
+                if child is not None:
+                    child.close()
+                child = self._new()
+            if child is None:
+                return False
+            loaded = child.loads(library, first)
+            if not child.is_ready:
+                self._note_silence()
+            return loaded
+        finally:
+            self._idle.put(child)
+
+    def _new(self) -> Child | None:
+        for program in list(self._programs):
+            with contextlib.suppress(OSError):
+                child = Child(program, self._user, self._seconds)
+                if child.is_ready:
+                    return child
+                child.close()
+            with self._lock, contextlib.suppress(ValueError):  # another thread has found out, too
+                self._programs.remove(program)
+        return None
+
+    def _note_silence(self) -> None:
+        """A Python gave no answer, though it has time to tell of a crash: after some times it is not asked any more."""
+        with self._lock:
+            self._silent += 1
+            if self._silent >= _SILENT:
+                self._programs.clear()

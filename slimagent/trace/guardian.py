@@ -81,7 +81,8 @@ class Guardian:
                 self._is_closed = True
                 poll = select.poll()
                 poll.register(self._socket, select.POLLIN)
-                poll.poll(_PATIENCE * 1000)
+                if poll.poll(_PATIENCE * 1000):
+                    self._socket.recv(1)  # what is unread when we are killed would be an error at the other end
 
     def end(self) -> None:
         """Goodbye: nothing is left to guard."""

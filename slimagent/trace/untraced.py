@@ -105,6 +105,8 @@ def _take(untraced: Untraced, channel: socket.socket) -> bool:
         word, descriptors, _, _ = socket.recv_fds(channel, 16, 2, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
+    except ConnectionResetError:  # the agent was killed before it had read all; what it had sent comes after this
+        return True
     if len(descriptors) == 2:
         untraced.hold(descriptors[0], mmap.mmap(descriptors[1], PAGE))
         os.close(descriptors.pop())

@@ -99,7 +99,7 @@ class Volumes:
     def left(self) -> set[str]:
         """Those that are still there and that nothing uses. To be asked once."""
         self._events.terminate()
-        told = [json.loads(line) for line in self._events.communicate()[0].splitlines()]
+        told = [json.loads(line) for line in self._events.communicate()[0].split("\n") if line]
         by_us = {each["ID"] for each in told if _OURS.match(each["Attributes"].get("name", ""))}
         volumes = {each["ID"] for each in told if each["Attributes"].get("container") in by_us}
         return volumes & {*docker("volume", "ls", "-q", "-f", "dangling=true").split()}
