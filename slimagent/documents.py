@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
+from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, unsigned
 from slimagent.model import Layer, Missed, Receipt, Verification
 from slimagent.paths import to_text
 from slimagent.plan_document import decode_plan as decode_plan
@@ -64,7 +64,7 @@ def _put_loss(loss: Loss) -> dict[str, Any]:
 
 
 def _get_loss(place: Place) -> Loss:
-    return Loss(kind=place["kind"].text(), count=place["count"].integer(), example=place["example"].text())
+    return Loss(kind=place["kind"].text(), count=place["count"].unsigned(), example=place["example"].text())
 
 
 # Trace
@@ -183,7 +183,7 @@ def _get_run(place: Place) -> Run:
         losses=place["losses"].each(_get_loss),
         volumes=place["volumes"].each(Place.path),
         mounts=place["mounts"].each(Place.path),
-        asked_ports=place["asked_ports"].each(Place.integer),
+        asked_ports=place["asked_ports"].each(Place.unsigned),
         steps=place["steps"].each(_get_result),
     )
 
@@ -232,8 +232,8 @@ def _get_layer(row: Any) -> Layer:
         component=string(component),
         digest=string(digest),
         diff_id=string(diff_id),
-        size=whole(size),
-        paths=whole(paths),
+        size=unsigned(size),
+        paths=unsigned(paths),
     )
 
 
@@ -244,17 +244,17 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         tool=place["tool"].text(),
         plan=place["plan"].text(),
         target=place["target"].text(),
-        kept=place["kept"].integer(),
-        dropped=place["dropped"].integer(),
-        bytes_kept=place["bytes_kept"].integer(),
-        bytes_dropped=place["bytes_dropped"].integer(),
-        written=place["written"].integer(),
+        kept=place["kept"].unsigned(),
+        dropped=place["dropped"].unsigned(),
+        bytes_kept=place["bytes_kept"].unsigned(),
+        bytes_dropped=place["bytes_dropped"].unsigned(),
+        written=place["written"].unsigned(),
         sha256=place["sha256"].text(),
-        edited=place["edited"].integer(),
+        edited=place["edited"].unsigned(),
         left_alone=place["left_alone"].rows(noted),
-        stripped=place["stripped"].integer(),
-        bytes_stripped=place["bytes_stripped"].integer(),
-        loaded=place["loaded"].integer(),
+        stripped=place["stripped"].unsigned(),
+        bytes_stripped=place["bytes_stripped"].unsigned(),
+        loaded=place["loaded"].unsigned(),
         unstripped=place["unstripped"].rows(noted),
         layers=place["layers"].rows(_get_layer),
     )

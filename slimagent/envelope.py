@@ -13,7 +13,7 @@ import orjson
 from slimagent.errors import DocumentError
 from slimagent.paths import from_text
 
-# The version of each schema that is not at its first.
+# The version of each document; slimagent/schemas has the JSON Schema of each.
 VERSIONS = {
     "slimagent/trace": 4,
     "slimagent/plan": 4,
@@ -30,7 +30,7 @@ _E = TypeVar("_E", bound=Enum)
 
 def dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | None = None) -> bytes:
     """One JSON object; each long list is written a record a line, so that two documents can be compared with diff."""
-    head = _json({"schema": schema, "version": VERSIONS.get(schema, 1), **body}, orjson.OPT_INDENT_2)
+    head = _json({"schema": schema, "version": VERSIONS[schema], **body}, orjson.OPT_INDENT_2)
     parts = [head[:-2]]
     for name, rows in (records or {}).items():
         parts.append(b',\n  "%b": [\n' % name.encode())
@@ -119,6 +119,12 @@ class Place:
             raise self.fail("expected a whole number")
         return self.value
 
+    def unsigned(self) -> int:
+        """A whole number that is not negative."""
+        if self.integer() < 0:
+            raise self.fail("expected a number that is not negative")
+        return self.integer()
+
     def number(self) -> float:
         """Any number."""
         if not isinstance(self.value, (int, float)) or isinstance(self.value, bool):
@@ -169,7 +175,7 @@ def load(data: bytes, schema: str, document: str) -> Place:
     if found != schema:
         raise DocumentError(f"{document}: this is a {found}", f"a {schema} is expected")
     version = value.get("version")
-    known = VERSIONS.get(schema, 1)
+    known = VERSIONS[schema]
     if version != known or isinstance(version, bool):
         is_older = isinstance(version, int) and not isinstance(version, bool) and 0 < version < known
         raise DocumentError(
@@ -211,6 +217,13 @@ def whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not a whole number")
     return value
+
+
+def unsigned(value: Any) -> int:
+    """A whole number that is not negative."""
+    if whole(value) < 0:
+        raise ValueError(f"{value!r} is negative")
+    return int(value)
 
 
 def indices(values: Any) -> tuple[int, ...]:

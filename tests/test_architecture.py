@@ -155,6 +155,7 @@ EDGES = {
         "bundler",
         "checks",
         "documents",
+        "envelope",
         "errors",
         "exercise",
         "files",
