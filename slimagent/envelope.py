@@ -20,6 +20,7 @@ VERSIONS = {
     "slimagent/receipt": 3,
     "slimagent/verification": 3,
     "slimagent/checks": 2,
+    "slimagent/summary": 1,
 }
 _BATCH = 1000  # rows
 _SURROGATE = re.compile("[\ud800-\udfff]")  # PEP 383: how Python holds a byte that is not UTF-8

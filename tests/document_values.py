@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from slimagent import documents, model, results, traces
+from slimagent import documents, model, results, summaries, traces
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.integers(0, 2**63 - 1)
@@ -115,6 +115,8 @@ RECEIPTS = st.builds(
     unstripped=tuples(st.tuples(PATHS, TEXTS)),
     layers=tuples(LAYERS),
 )
+OUTCOMES = members(results.Outcome)
+COMPARISONS = st.builds(results.Comparison, name=TEXTS, before=OUTCOMES, after=OUTCOMES, detail=TEXTS)
 VERIFICATIONS = st.builds(
     model.Verification,
     tool=TEXTS,
@@ -124,15 +126,7 @@ VERIFICATIONS = st.builds(
     blind_spots=tuples(members(traces.BlindSpot)),
     passed=st.booleans(),
     steps=tuples(RESULTS),
-    comparisons=tuples(
-        st.builds(
-            results.Comparison,
-            name=TEXTS,
-            before=members(results.Outcome),
-            after=members(results.Outcome),
-            detail=TEXTS,
-        )
-    ),
+    comparisons=tuples(COMPARISONS),
     missed=tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
     losses=tuples(LOSSES),
 )
@@ -207,6 +201,71 @@ def plans(draw: st.DrawFn) -> model.Plan:
         volumes=draw(tuples(PATHS)),
         mounts=draw(tuples(PATHS)),
     )
+
+
+CHECKED = st.builds(
+    summaries.Checked,
+    name=TEXTS,
+    kind=TEXTS,
+    before=st.none() | OUTCOMES,
+    after=st.none() | OUTCOMES,
+    items=COUNTS,
+    items_passed_before=st.none() | COUNTS,
+    items_passed_after=st.none() | COUNTS,
+    seconds_before=st.none() | SECONDS,
+    seconds_after=st.none() | SECONDS,
+    detail=TEXTS,
+)
+SUMMARIES = st.builds(
+    summaries.Summary,
+    tool=TEXTS,
+    command=st.sampled_from(("image", "run")),
+    image=st.none() | TEXTS,
+    tag=st.none() | TEXTS,
+    failure=st.none()
+    | st.builds(
+        summaries.Failure,
+        slug=st.sampled_from(("check-failed", "usage", "document", "refused", "unavailable")),
+        status=st.integers(1, 4),
+        message=TEXTS,
+        hint=TEXTS,
+    ),
+    level=st.none() | TEXTS,
+    accepted=tuples(TEXTS),
+    plan=st.none() | TEXTS,
+    **dict.fromkeys(
+        (
+            *("bytes_before", "bytes_after", "bytes_dropped", "bytes_stripped", "paths_before", "paths_after"),
+            *("files_stripped", "left_alone", "passing_before", "passing_after", "repaired", "peak_bytes"),
+        ),
+        st.none() | COUNTS,
+    ),
+    caution=st.none() | st.builds(model.Caution, paths=COUNTS, size=COUNTS),
+    dropped=tuples(st.builds(summaries.Dropped, kind=TEXTS, files=COUNTS, bytes=COUNTS)),
+    owners=tuples(
+        st.builds(summaries.Owner, kind=TEXTS, packages=COUNTS, packages_kept=COUNTS, bytes=COUNTS, bytes_kept=COUNTS)
+    ),
+    reached=tuples(
+        st.builds(
+            summaries.Reached,
+            how=st.sampled_from(("touched by the steps", "required by those", "kept by a rule", "not needed")),
+            packages=COUNTS,
+            bytes=COUNTS,
+        )
+    ),
+    packages_dropped=tuples(st.builds(summaries.Gone, kind=TEXTS, name=TEXTS, version=TEXTS, bytes=COUNTS)),
+    layers=tuples(LAYERS),
+    export=st.none() | st.builds(summaries.Export, sha256=TEXTS, bytes=COUNTS),
+    verified=st.none() | TEXTS,
+    passed=st.none() | st.booleans(),
+    checks=tuples(CHECKED),
+    start=tuples(CHECKED),
+    worse=tuples(COMPARISONS),
+    failed_before=tuples(COMPARISONS),
+    missed=st.none() | tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
+    notes=tuples(TEXTS),
+    seconds=st.dictionaries(TEXTS, SECONDS, max_size=3),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Reach
+from slimagent.report.summary import summarised
 from slimagent.results import Comparison, Outcome
+from slimagent.summaries import Failure, Summary, Whole
 
 PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
 
@@ -44,11 +45,16 @@ VERIFICATION = Verification(
 )  # fmt: skip
 
 
-REACH = Reach(rows=(("touched by the steps", "2", "17 B (1.0 %)"),), warnings=("no step asked port 80",))
+WHOLE = Whole(plan=PLAN, receipt=RECEIPT, verification=VERIFICATION)
+BLANK = Summary(
+    tool="slimagent 0", command="image", image="big:1", tag="slim:1", notes=("no step asked port 80",),
+    seconds={"load": 1.25, "verify": 2},
+)  # fmt: skip
+FAILURE = Failure(slug="check-failed", status=1, message="it does not <work>", hint="keep | mend")
 
 
-def summary(repaired: int = 0, reached: Reach = REACH) -> list[str]:
-    return pull_request("big:1", "slim:1", PLAN, RECEIPT, VERIFICATION, repaired, {"load": 1.25, "verify": 2}, reached)
+def summary(blank: Summary = BLANK, whole: Whole = WHOLE) -> list[str]:
+    return pull_request(summarised(blank, whole))
 
 
 def test_the_first_line_says_how_small_it_has_become() -> None:
@@ -61,14 +67,15 @@ def test_the_proof_is_a_table() -> None:
     lines = summary()
     assert lines[2] == "- **Note:** no step asked port 80."
     assert lines[4] == "|  | `big:1` | `slim:1` |"
-    assert "| touched by the steps | 2 | 17 B (1.0 %) |" in lines
+    assert "| kept by a rule | 1 | 7 B (0.0 %) |" in lines
+    assert "| not needed | 3 | 5.0 MB (100.0 %) |" in lines
     assert "| files | 10.0 MB | 2.0 MB |" in lines
     assert "| paths | 100 | 30 |" in lines
     assert "| checks and items that pass | 1 | 1 |" in lines
     assert "| worse than before |  | 0 |" in lines
     assert "| files looked for in vain |  | 1 |" in lines
     assert not any("brought back" in line for line in lines)
-    assert "| files brought back after a first verification |  | 12 |" in summary(repaired=12)
+    assert "| files brought back after a first verification |  | 12 |" in summary(replace(BLANK, repaired=12))
 
 
 def test_packages_that_went_are_named_the_largest_first() -> None:
@@ -98,14 +105,34 @@ def test_no_word_of_an_image_becomes_markup(word: str) -> None:
     """Not in a table, whose rows keep their cells, and not in a note: no tag, no link, no picture, no other line."""
     failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
     verification = replace(VERIFICATION, comparisons=(failed,))
-    reached = Reach(rows=((word, "1", "2"),), warnings=(word,))
-    lines = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, reached)
-    plain = pull_request("big:1", "slim:1", PLAN, RECEIPT, verification, 0, {}, replace(reached, warnings=("x",)))
-    assert len(lines) == len(plain)
-    shown = [line for line in lines if line.startswith("- **Note:**") or line.endswith(" | 1 | 2 |")]
-    shown.append(lines[lines.index("| check | why |") + 2])
-    for line, cells in zip(shown, (1, 3, 2), strict=True):
+    whole = replace(WHOLE, verification=verification)
+    lines = summary(replace(BLANK, notes=(word,), seconds={word: 1}), whole)
+    assert len(lines) == len(summary(replace(BLANK, seconds={"x": 1}), whole))
+    shown = [line for line in lines if line.startswith("- **Note:**")]
+    shown += [lines[lines.index(head) + 2] for head in ("| phase | seconds |", "| check | why |")]
+    for line, cells in zip(shown, (1, 2, 2), strict=True):
         assert line.isprintable()
         unescaped = re.sub(r"\\[\\|\[]", "", line)
         assert not re.search(r"[<>\[\\]", unescaped)
         assert unescaped.count("|") == (0 if cells == 1 else cells + 1)
+
+
+def test_a_failure_says_why_and_what_is_worse() -> None:
+    """In place of the sizes in the first line, which nothing has that does not exist."""
+    worse = Comparison(name="imports: numpy", before=PASSED, after=FAILED, detail="no <numpy>\nand more")
+    whole = replace(WHOLE, verification=replace(VERIFICATION, passed=False, comparisons=(worse,)))
+    lines = summary(replace(BLANK, failure=FAILURE), whole)
+    assert lines[0] == "### slim:1 was not made"
+    assert lines[2] == "it does not &lt;work&gt;."
+    assert "Hint: keep \\| mend." in lines
+    assert "| imports: numpy | passed | failed | no &lt;numpy&gt; |" in lines
+    assert "| worse than before |  | 1 |" in lines
+
+
+def test_a_failure_before_there_is_anything_says_why() -> None:
+    """And calls unknown what nobody knows."""
+    lines = summary(replace(BLANK, failure=FAILURE), Whole())
+    assert lines[2] == "it does not &lt;work&gt;."
+    assert "| files | unknown | unknown |" in lines
+    assert "| worse than before |  | unknown |" in lines
+    assert lines[-1] == "slimagent 0."

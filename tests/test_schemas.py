@@ -8,14 +8,16 @@ from typing import Any
 import orjson
 import pytest
 from command_line import slimagent
-from document_values import FOREIGN, KINDS, SAMPLES, Kind, each_kind, places, replaced, without
+from document_values import FOREIGN, KINDS, SAMPLES, SUMMARIES, Kind, each_kind, places, replaced, without
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemas import DIRECTORY, NAMES, problems, schema
 
+from slimagent.documents import encode_summary
 from slimagent.envelope import VERSIONS
 from slimagent.errors import DocumentError
+from slimagent.summaries import Summary
 
 each_name = pytest.mark.parametrize("name", NAMES)
 
@@ -74,6 +76,26 @@ def test_an_unknown_document_is_a_usage_error() -> None:
 def test_what_is_written_is_described(kind: Kind, data: st.DataObject) -> None:
     """Any value, with any bytes as file names: each member and each cell of a row is in the schema."""
     assert problems(kind.name, orjson.loads(kind.encode(data.draw(kind.values)))) == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(SUMMARIES)
+def test_a_summary_is_described(summary: Summary) -> None:
+    """Of a run that ended well or badly, early or late."""
+    written = orjson.loads(encode_summary(summary))
+    assert problems("summary", written) == []
+    assert written["status"] == (0 if summary.failure is None else summary.failure.status)
+    assert (written["error"] is None) == (summary.failure is None)
+
+
+def test_a_summary_of_something_else_is_not_valid() -> None:
+    """The schema can refuse: a value of another kind anywhere, a member that is missing."""
+    written = orjson.loads(encode_summary(Summary(tool="slimagent 0", command="run")))
+    validator = Draft202012Validator(schema("summary"))
+    assert validator.is_valid(written)
+    for place in places(written)[1:]:
+        assert not validator.is_valid(without(written, place)), place
+        assert not validator.is_valid(replaced(written, place, {"neither": "here"})), place
 
 
 @each_kind

@@ -16,7 +16,7 @@ _DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file
 @click.command()
 @click.argument("name", metavar="NAME", type=click.Choice(_NAMES))
 def schema(name: str) -> int:
-    """Print the JSON Schema (2020-12) of a document: trace, plan, receipt, verification or checks.
+    """Print the JSON Schema (2020-12) of a document: trace, plan, receipt, verification, checks or summary.
 
     docs/documents.md says what a script may rely on.
 
