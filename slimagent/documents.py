@@ -333,9 +333,10 @@ def encode_summary(summary: Summary) -> bytes:
         as_they_are[name] = [asdict(each) for each in as_they_are[name]]
     caution, failure = summary.caution, as_they_are.pop("failure")
     body = {
-        **as_they_are,
+        **{name: as_they_are.pop(name) for name in ("tool", "command", "image", "tag")},
         "status": 0 if failure is None else failure.status,
         "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
+        **as_they_are,
         "caution": None if caution is None else {"paths": caution.paths, "bytes": caution.size},
         "export": None if summary.export is None else asdict(summary.export),
         "layers": [

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 from slimagent import documents
 from slimagent.errors import DocumentError
+from slimagent.summaries import Failure, Summary
 
 
 def one_line(error: DocumentError) -> bool:
@@ -264,6 +265,10 @@ def test_text_that_is_not_unicode_is_written_as_its_bytes() -> None:
     assert trace.steps[0].items[0].name == "\\xff"
     receipt = dataclasses.replace(RECEIPT, left_alone=((b"/y", "caf\udce9"),))
     assert documents.decode_receipt(documents.encode_receipt(receipt)).left_alone == ((b"/y", "caf\\xe9"),)
+    failure = Failure(slug="usage", status=2, message="caf\udce9", hint="")
+    summary = Summary(tool="slimagent 0", command="image", tag="\udcff", failure=failure)
+    written = orjson.loads(documents.encode_summary(summary))
+    assert (written["tag"], written["error"]["message"]) == ("\\xff", "caf\\xe9")
 
 
 def test_long_lists_are_written_a_record_a_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from slimagent.envelope import VERSIONS
 from slimagent.errors import DocumentError
 from slimagent.summaries import Summary
 
+ROWS = ("change", "note", "use", "access", "package", "entry", "item")  # definitions that are rows
 each_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -133,3 +135,17 @@ def test_a_path_is_refused_by_both(text: str) -> None:
     whole = orjson.loads(kind.encode(SAMPLES[kind.name]))
     whole["missed"][0]["path"] = text
     assert Draft202012Validator(schema(kind.name)).is_valid(whole) == (refusal(kind.decode, whole) is None)
+
+
+def test_the_page_names_every_member_of_a_summary() -> None:
+    """And every list of rows."""
+    page = (Path(__file__).parent.parent / "docs/documents.md").read_text()
+    rows = {
+        member
+        for name in NAMES
+        for member, value in schema(name)["properties"].items()
+        if value.get("items", {}).get("$ref", "").rpartition("/")[2] in ROWS or "prefixItems" in value.get("items", {})
+    }
+    assert {"entries", "uses", "left_alone"} <= rows
+    missing = {each for each in {*schema("summary")["properties"], *rows} if f"`{each}`" not in page}
+    assert missing == set()

@@ -118,8 +118,8 @@ def _checks(whole: Whole) -> Iterator[Checked]:
             items=len(last.items),
             items_passed_before=_passed(before),
             items_passed_after=_passed(after),
-            seconds_before=None if before is None else before.seconds,
-            seconds_after=None if after is None else after.seconds,
+            seconds_before=None if before is None else round(before.seconds, 3),
+            seconds_after=None if after is None else round(after.seconds, 3),
             detail=last.first_line,
         )
 
