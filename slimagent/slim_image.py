@@ -26,7 +26,7 @@ from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.shared import Shared
 from slimagent.image.starts import Waiting
-from slimagent.image.work import LOGS, Job, Work
+from slimagent.image.work import LOGS, Job, Task, Work
 from slimagent.model import Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, last_line, not_proved
@@ -223,9 +223,10 @@ class _Slimming:
     def _traced(self) -> Trace:
         work, shared = self._work, self._share("trace")
         command = self._commands.trace(self._started)
+        task = Task(shared=shared, image=self._image, arguments=command, cap_add=self._cap_add)
 
         def begin() -> Job[int]:
-            return work.begin(shared, self._image, command, cap_add=self._cap_add, leaves=TRACE)
+            return work.begin(task, leaves=TRACE)
 
         tracing = begin() if work.can_run_together else None
         self._hand_on(self._start(self._image, FULL), shared)
@@ -264,7 +265,7 @@ class _Slimming:
         config = self._config
         platform = {"architecture": config.architecture, "os": config.os, "variant": config.variant}
         self._work.load_early(shared, {key: value for key, value in platform.items() if value})
-        return self._work.begin(shared, self._image, command, bare=True)
+        return self._work.begin(Task(shared=shared, image=self._image, arguments=command, bare=True))
 
     def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
@@ -280,9 +281,10 @@ class _Slimming:
             work.load(export, progress)
         shared = self._share("verify", PLAN, TRACE)
         command = self._commands.verify(self._started)
+        task = Task(shared=shared, image=work.pending, arguments=command, cap_add=self._cap_add)
 
         def begin() -> Job[int]:
-            return work.begin(shared, work.pending, command, cap_add=self._cap_add, leaves=VERIFICATION)
+            return work.begin(task, leaves=VERIFICATION)
 
         verifying = begin() if work.can_run_together else None
         outside = self._start_both(shared, trace)

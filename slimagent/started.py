@@ -23,6 +23,7 @@ START_STEP, HEALTH_STEP = "start", "health check"
 STEPS = (START_STEP, HEALTH_STEP)
 KIND = "start"  # of both steps
 UNSEEN = "what it needs was not seen"
+_OVER = "the image ended by itself"
 _ALL_USES = sum(How)
 _STATUS, RUNNING, HEALTHY = "exit status", "still running", "healthy"  # names of items
 _HINT = "it was written by another version of slimagent, or edited; start the image again"
@@ -69,7 +70,6 @@ class Started:
 
     waited_for: Until
     backend: str = ""
-    passed_over: tuple[tuple[str, str], ...] = ()
     blind_spots: tuple[BlindSpot, ...] = ()
     no_new_privileges: bool = False
     unwatched: str = ""
@@ -83,7 +83,7 @@ class Started:
 def head(started: Started) -> list[object]:
     """The first row: how it is watched. The other fields come as rows of their own."""
     return [
-        "head", SCHEMA, VERSION, started.waited_for.value, started.backend, list(map(list, started.passed_over)),
+        "head", SCHEMA, VERSION, started.waited_for.value, started.backend,
         [spot.value for spot in started.blind_spots], started.no_new_privileges, started.unwatched,
     ]  # fmt: skip
 
@@ -141,13 +141,12 @@ def decode(data: bytes, document: str) -> Started:
 
 class _Reader:
     def __init__(self, kind: Any, cells: list[Any]) -> None:
-        schema, version, waited_for, backend, passed_over, spots, no_new_privileges, unwatched = cells
+        schema, version, waited_for, backend, spots, no_new_privileges, unwatched = cells
         if (kind, schema, version) != ("head", SCHEMA, VERSION):
             raise ValueError(f"not version {VERSION} of {SCHEMA}")
         self._head = Started(
             waited_for=Until(waited_for),
             backend=str(backend),
-            passed_over=tuple((str(name), str(why)) for name, why in passed_over),
             blind_spots=tuple(map(BlindSpot, spots)),
             no_new_privileges=bool(no_new_privileges),
             unwatched=str(unwatched),
@@ -189,7 +188,6 @@ class _Reader:
         return Started(
             waited_for=head.waited_for,
             backend=head.backend,
-            passed_over=head.passed_over,
             blind_spots=head.blind_spots,
             no_new_privileges=head.no_new_privileges,
             unwatched=head.unwatched,
@@ -212,7 +210,8 @@ def steps(started: Started, status: int, before: CheckResult | None = None) -> t
         start = replace(start, detail=f"{start.detail}; {UNSEEN}: {started.unwatched}")
     results = [start]
     if started.health is not None:
-        how, detail = started.health
+        # Of a container that ended by itself it is chance whether a check came before its end, or in the midst of it.
+        how, detail = (Outcome.SKIPPED, _OVER) if started.reached is None else started.health
         results.append(CheckResult(name=HEALTH_STEP, kind=KIND, outcome=how, seconds=0.0, detail=detail))
     return tuple(results)
 

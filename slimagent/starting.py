@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from slimagent import checks, started
@@ -136,31 +136,25 @@ class _Watch:
 
     def follow(self) -> None:
         """Wait for what the start is waited for, and write down what it came to."""
-        start, check = self._start, self._start.health_check()
-        came: Until | None = None
-        ports = dict.fromkeys(start.config.tcp_ports, False)
-        next_probe, seen, seen_at = 0.0, -1, time.monotonic()
+        signs = _Signs(self._start, self._probe)
+        silence = _Silence(lambda: sum(record.written for record in self._records[:1]))
         while True:
             time.sleep(_LOOK_EVERY)
-            now = time.monotonic()
-            spent, written = now - self._began, sum(record.written for record in self._records[:1])
-            if written != seen:
-                seen, seen_at = written, now
-            if came is None and check is not None and now >= next_probe:
-                came = self._probe(check)
-                next_probe = time.monotonic() + _PROBE_EVERY
-            for port in [port for port, answers in ports.items() if not answers]:
-                ports[port] = answering(port)
-            if came is None and start.until is Until.PORT and any(ports.values()):
-                came = Until.PORT
-            if came is None and start.until is Until.TIME and spent >= start.settle:
-                came = Until.TIME
-            quiet = now - seen_at
-            settled = came is not None and spent >= _SETTLED and (quiet >= _QUIET or bool(self._unwatched))
-            given_up = start.until is not Until.EXIT and quiet >= max(_GIVEN_UP, start.settle) and not self._unwatched
-            if settled or given_up or spent >= start.limit:
-                self._write(started.reached(self._reached(came or Until.TIME, spent, ports)))
+            spent, silent = time.monotonic() - self._began, silence.seconds()
+            signs.look(spent)
+            if self._is_over(signs.came, spent, silent):
+                self._write(started.reached(self._reached(signs.came or Until.TIME, spent, signs.ports)))
                 return
+
+    def _is_over(self, came: Until | None, spent: float, silent: float) -> bool:
+        """Whether a start is over that has lasted for `spent` seconds, the last `silent` without a new path."""
+        if spent >= self._start.limit:
+            return True
+        settled = came is not None and spent >= _SETTLED
+        if self._unwatched:  # no path is ever seen
+            return settled
+        given_up = self._start.until is not Until.EXIT and silent >= max(_GIVEN_UP, self._start.settle)
+        return given_up or (settled and silent >= _QUIET)
 
     def _reached(self, what: Until, seconds: float, ports: dict[int, bool]) -> Reached:
         number = signal_number(self._start.config.stop_signal)
@@ -175,6 +169,45 @@ class _Watch:
         self._write(started.health(result.outcome, result.detail))
         passed = result.outcome is Outcome.PASSED and self._start.until is Until.HEALTHY
         return Until.HEALTHY if passed else None
+
+
+class _Signs:
+    """What of all that may come has come. `came` is what the start is waited for; `ports` says which answer."""
+
+    def __init__(self, start: Start, probe: Callable[[CheckSpec], Until | None]) -> None:
+        self.came: Until | None = None
+        self.ports = dict.fromkeys(start.config.tcp_ports, False)
+        self._start = start
+        self._check = start.health_check()
+        self._probe = probe
+        self._next_probe = 0.0
+
+    def look(self, spent: float) -> None:
+        """Look once more, `spent` seconds after the start. What has come stays, and is not asked for again."""
+        if self.came is None and self._check is not None and time.monotonic() >= self._next_probe:
+            self.came = self._probe(self._check)
+            self._next_probe = time.monotonic() + _PROBE_EVERY
+        for port in [port for port, answers in self.ports.items() if not answers]:
+            self.ports[port] = answering(port)
+        if self.came is None and self._start.until is Until.PORT and any(self.ports.values()):
+            self.came = Until.PORT
+        if self.came is None and self._start.until is Until.TIME and spent >= self._start.settle:
+            self.came = Until.TIME
+
+
+class _Silence:
+    """For how long a number has not changed."""
+
+    def __init__(self, number: Callable[[], int]) -> None:
+        self._number = number
+        self._last, self._since = -1, time.monotonic()
+
+    def seconds(self) -> float:
+        """Look once more."""
+        number, now = self._number(), time.monotonic()
+        if number != self._last:
+            self._last, self._since = number, now
+        return now - self._since
 
 
 def signal_number(name: str) -> int:

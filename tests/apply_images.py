@@ -73,7 +73,7 @@ def _extend(root: bytes) -> None:
     """Attributes, owners and devices, as far as this user may and the file system can."""
     with contextlib.suppress(OSError):
         os.setxattr(root + b"/bin/a", b"user.binary", b"\x00\xff=\n")
-        os.setxattr(root + b"/bin/a", b"user.a=b%", b"x")
+        os.setxattr(root + b"/bin/a", b"user.a%b", b"x")
         os.setxattr(root + b"/empty", b"user.folder", b"y")
         os.setxattr(root + b"/bin/secret", b"system.posix_acl_access", ACCESS_LIST)
     if not IS_ROOT:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from apply_images import (
+    ACCESS_LIST,
     IS_ROOT,
     LONG,
     ODD_NAMES,
@@ -46,11 +47,11 @@ def left_over(target: bytes) -> list[bytes]:
     return os.listdir(os.path.dirname(target))
 
 
-def unpack(tar: bytes, folder: Path) -> bytes:
+def unpack(tar: bytes, folder: Path, *options: str) -> bytes:
     """What GNU tar makes of an archive."""
     folder.mkdir()
-    command = ["tar", "-xpf", tar, "-C", folder, "--numeric-owner"]
-    if IS_ROOT:
+    command = ["tar", "-xpf", tar, "-C", folder, "--numeric-owner", *options]
+    if IS_ROOT and not options:
         command += ["--same-owner", "--xattrs", "--xattrs-include=*"]
     subprocess.run(command, check=True, capture_output=True)
     return os.fsencode(folder)
@@ -64,6 +65,43 @@ def test_gnu_tar_unpacks_the_same_tree(root: bytes, target: bytes, tmp_path: Pat
     inventory = scan(root)
     layers.write_tar(plan_for(inventory), "digest", inventory, target)
     assert state(unpack(target, tmp_path / "unpacked")) == state(root)
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
+def test_gnu_tar_reads_any_name_of_an_attribute(root: bytes, target: bytes, tmp_path: Path) -> None:
+    """F1: also one with what GNU tar escapes, and one that looks like an escape."""
+    names = [f"user.{name}".encode() for name in ("a%b", "a=b", "%", "=", "a%25b", "a%3Db", "%%3D=", "%2=5", "%253D")]
+    write(root, b"/file")
+    for name in names:
+        set_attribute(root + b"/file", name, name)
+    inventory = scan(root)
+    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    path = unpack(target, tmp_path / "unpacked", "--xattrs") + b"/file"
+    assert {os.fsencode(name): os.getxattr(path, name) for name in os.listxattr(path)} == dict(
+        zip(names, names, strict=True)
+    )
+
+
+@pytest.mark.parametrize("options", [("--acls",), ("--xattrs", "--xattrs-include=*"), ("--acls", "--xattrs")])
+@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
+def test_gnu_tar_reads_access_lists_by_either_option(
+    root: bytes, target: bytes, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """F: it takes a list from the record that its option names, and never from the other one."""
+    write(root, b"/directory/file", mode=0o660)
+    write(root, b"/directory/below/plain", mode=0o640)
+    for path, name in ((b"/directory/file", b"access"), (b"/directory", b"access"), (b"/directory", b"default")):
+        set_attribute(root + path, b"system.posix_acl_" + name, ACCESS_LIST)
+    inventory = scan(root)
+    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    assert state(unpack(target, tmp_path / "unpacked", *options)) == state(root)
+
+
+def set_attribute(path: bytes, name: bytes, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
 
 
 def test_python_reads_the_same_names_and_contents(root: bytes, target: bytes) -> None:

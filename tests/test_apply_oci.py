@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -436,9 +437,36 @@ def test_a_part_of_an_image_is_refused(root: bytes, target: Path) -> None:
 def test_a_name_that_would_remove_lower_files_is_refused(root: bytes, target: Path, path: bytes) -> None:
     """A layer has no way to hold it: engines take it for the mark of a removal."""
     write(root, path)
-    with pytest.raises(RefusedError, match=r"no layer can hold /etc/\.wh\."):
+    with pytest.raises(RefusedError, match=r"no image can hold /etc/\.wh\."):
         export(root, target)
     assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
+def test_a_device_that_would_hide_lower_files_is_refused(root: bytes, target: Path) -> None:
+    """F: engines that stack directories take a character device 0:0 for a removal; other devices are no matter."""
+    os.mknod(root + b"/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(root + b"/disk", stat.S_IFBLK | 0o600, 0)
+    export(root, target)
+    assert {"null", "disk"} <= stacked(target).keys()
+    os.mknod(root + b"/gone", stat.S_IFCHR | 0o600, 0)
+    with pytest.raises(RefusedError, match=r"no image can hold /gone: a character device 0:0"):
+        export(root, target.with_name("other"))
+
+
+def test_an_attribute_that_engines_cannot_read_is_refused(root: bytes, target: Path) -> None:
+    """F1: they end its name at the equals sign. Names with a percent sign are in a layer as they are."""
+    write(root, b"/file")
+    try:
+        os.setxattr(root + b"/file", b"user.a%25b%3D%", b"x")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    export(root, target)
+    assert members(tars(target)[0])["file"].pax_headers["SCHILY.xattr.user.a%25b%3D%"] == "x"
+    os.setxattr(root + b"/file", b"user.a=b", b"x")
+    with pytest.raises(RefusedError, match=r"no layer can hold the attribute user\.a=b of /file"):
+        export(root, target.with_name("other"))
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_socket_is_left_out_and_said_so(root: bytes, target: Path) -> None:

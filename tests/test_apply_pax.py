@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 
+from apply_images import ACCESS_LIST
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.apply import pax
 
 NAMES = st.binary(min_size=1, max_size=300).map(lambda name: name.replace(b"\0", b"_").strip(b"/")).filter(bool)
+UNDONE = re.compile("%(25|3D)")  # the escapes that GNU tar undoes (xheader.c, xattr_decode_keyword)
 TIMES = st.integers(min_value=-(10**18), max_value=2 * 10**19)
 
 
@@ -57,11 +60,34 @@ def test_what_goes_in_comes_out(
     nanoseconds = int(whole) * 10**9 + int(fraction.ljust(9, "0"))
     assert (-nanoseconds if text.startswith("-") else nanoseconds) == mtime_ns
     found = {
-        key[len("SCHILY.xattr.") :].replace("%3D", "=").replace("%25", "%").encode(): os.fsencode(value)
+        UNDONE.sub(lambda escape: chr(int(escape[1], 16)), key[len("SCHILY.xattr.") :]).encode(): os.fsencode(value)
         for key, value in member.pax_headers.items()
         if key.startswith("SCHILY.xattr.")
     }
     assert found == attributes
+
+
+@given(st.dictionaries(st.text("ab%253D", min_size=1, max_size=9).map(str.encode), st.binary(max_size=9), max_size=3))
+def test_engines_get_the_names_of_attributes_as_they_are(attributes: dict[bytes, bytes]) -> None:
+    """F1: Go's archive/tar, as Python's tarfile, undoes no escape, so that a layer has none."""
+    member = pax.Member(
+        name=b"f", kind=pax.FILE, mode=0, uid=0, gid=0, mtime_ns=0, attributes=tuple(attributes.items())
+    )
+    found = read(pax.header(member, escape=False)).pax_headers
+    assert {f"SCHILY.xattr.{name.decode()}": value for name, value in attributes.items()} == {
+        key: os.fsencode(value) for key, value in found.items()
+    }
+
+
+def test_an_access_list_is_written_for_both_kinds_of_readers() -> None:
+    """As an attribute and as text with numbers; what is no list has no text."""
+    lists = ((b"system.posix_acl_access", ACCESS_LIST), (b"system.posix_acl_default", b"no list"))
+    member = pax.Member(name=b"f", kind=pax.FILE, mode=0o660, uid=0, gid=0, mtime_ns=0, attributes=lists)
+    headers = read(pax.header(member)).pax_headers
+    assert headers["SCHILY.acl.access"] == "user::rw-,user:1000:r--,group::r--,mask::r--,other::---"
+    assert os.fsencode(headers["SCHILY.xattr.system.posix_acl_access"]) == ACCESS_LIST
+    assert "SCHILY.acl.default" not in headers
+    assert headers["SCHILY.xattr.system.posix_acl_default"] == "no list"
 
 
 @given(st.text("abc/é", min_size=1, max_size=300).map(lambda name: name.strip("/")).filter(bool), st.integers(0, 2**40))

@@ -52,6 +52,32 @@ def test_the_copy_is_the_same_tree(root: bytes, target: bytes) -> None:
     assert receipt.target == "to:" + os.fsdecode(target)
 
 
+@pytest.mark.parametrize("size", [1 << 40, (1 << 40) + 12345])
+def test_a_hole_stays_a_hole(root: bytes, target: bytes, size: int) -> None:
+    """F: a terabyte of nothing takes no place and no time; what is between the holes is where it was."""
+    pieces = {0: b"begin", 1 << 30: b"x" * 3_000_000, size - 5: b"end!!"}
+    files: dict[bytes, dict[int, bytes]] = {b"/sparse": pieces, b"/hole-last": {70_000: b"middle"}, b"/hole": {}}
+    for name, parts in files.items():
+        with open(root + name, "wb") as file:
+            for at, data in parts.items():
+                file.seek(at)
+                file.write(data)
+            file.truncate(size)
+    if os.stat(root + b"/hole").st_blocks:
+        pytest.skip("this file system has no holes")
+    inventory = scan(root)
+    receipt = tree.copy(plan_for(inventory), "digest", inventory, target)
+    for name, parts in files.items():
+        status = os.stat(target + name)
+        assert status.st_size == size
+        assert status.st_blocks <= os.stat(root + name).st_blocks
+        with open(target + name, "rb") as file:
+            for at, data in parts.items():
+                file.seek(at)
+                assert file.read(len(data)) == data
+    assert receipt.written < 2 * len(pieces[1 << 30])
+
+
 def test_what_the_plan_drops_is_not_there(root: bytes, target: bytes) -> None:
     """The rest is as it was; a hard link whose first name goes is a file."""
     fill(root)

@@ -19,10 +19,10 @@ from permissions_helpers import as_user, required
 
 from slimagent import checks
 from slimagent.checks.context import spawn_plainly
-from slimagent.checks.permissions.posix_acl import Identity
 from slimagent.checks.permissions.walk import LeftOut, look, usually_left_out
 from slimagent.errors import UsageError
 from slimagent.model import User
+from slimagent.posix_acl import Identity
 from slimagent.results import CheckResult, Item, Outcome
 from slimagent.rules import CheckSpec, Parameter
 

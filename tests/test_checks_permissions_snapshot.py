@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slimagent.checks.permissions.compare import compared
-from slimagent.checks.permissions.posix_acl import Attributes, Identity
 from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
 from slimagent.checks.permissions.walk import LeftOut, Snapshot, below, look
 from slimagent.checks.permissions.writable import writable
+from slimagent.posix_acl import Attributes, Identity
 from slimagent.results import Outcome
 
 WHO = Identity(1000, frozenset({1000, 27}))

@@ -163,6 +163,20 @@ def test_a_user_who_is_not_in_the_image(engine: Engine, probe: str, key: str, us
         require_startable(engine, Container(image=probe), key, user)
 
 
+@pytest.mark.parametrize("place", ["/.slimagent", "/.slimagent-out"])
+def test_something_where_our_directories_are_mounted(
+    engine: Engine, probe: str, key: str, repository: str, place: str
+) -> None:
+    """I9: a mount would hide it, or what it points to. An empty directory is left by whoever commits a container."""
+    derive(probe, f"{repository}:empty", f"WORKDIR {place}")
+    require_startable(engine, Container(image=f"{repository}:empty"), key)
+    derive(probe, f"{repository}:full", f"COPY --from={probe} /accounts {place}/accounts")
+    derive(probe, f"{repository}:file", f"COPY --from={probe} /accounts {place}")
+    for tag in ("full", "file"):
+        with pytest.raises(RefusedError, match=f"{repository}:{tag} has something at {place}, where"):
+            require_startable(engine, Container(image=f"{repository}:{tag}"), key)
+
+
 def test_an_image_that_never_starts(engine: Engine, key: str) -> None:
     """It is not for the options."""
     for container in (Container(image="slimagent-test-none"), Container(image="slimagent-test-none", env=("A=b",))):

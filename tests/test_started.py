@@ -20,7 +20,6 @@ from slimagent.verify.compare import compare, standing
 HEAD = Started(
     waited_for=Until.PORT,
     backend="seccomp",
-    passed_over=(("fanotify", "no capability"),),
     blind_spots=(BlindSpot.KERNEL_OPENS,),
     no_new_privileges=True,
 )
@@ -136,7 +135,7 @@ def _decodes_or_names_the_line(data: bytes) -> None:
         '["access",0,0,"/x"]', '["access",0,16,"/x"]', '["access",0,1,"x"]', '["access",0,1,""]',
         '["access",0,1,"\\\\q"]', '["access",0,1,7]', '["access",0,1]', '["loss","x",1e400,""]', '["health","fine",""]',
         '["reached","healthy",1,[[80]],true]', '["reached","soon",1,[],true]', '["else"]', "[]", "7", "", "{}", '"ab"',
-        '["head","slimagent/started",1,"time","",[],[],false,""]',
+        '["head","slimagent/started",1,"time","",[],false,""]',
     ],
 )  # fmt: skip
 def test_a_row_that_makes_no_sense_is_refused_by_its_line(row: str) -> None:
@@ -150,11 +149,11 @@ def test_a_row_that_makes_no_sense_is_refused_by_its_line(row: str) -> None:
     "head",
     [
         '["access",0,1,"/x"]',
-        '["head","slimagent/started",2,"time","",[],[],false,""]',
-        '["head","slimagent/trace",1,"time","",[],[],false,""]',
-        '["head","slimagent/started",1,"soon","",[],[],false,""]',
-        '["head","slimagent/started",1,"time","",[["x"]],[],false,""]',
-        '["head","slimagent/started",1,"time","",[],["moon"],false,""]',
+        '["head","slimagent/started",2,"time","",[],false,""]',
+        '["head","slimagent/trace",1,"time","",[],false,""]',
+        '["head","slimagent/started",1,"soon","",[],false,""]',
+        '["head","slimagent/started",1,"time","",[["x"]],false,""]',
+        '["head","slimagent/started",1,"time","",["moon"],false,""]',
     ],
 )
 def test_a_head_of_something_else_is_refused(head: str) -> None:
@@ -232,6 +231,14 @@ def test_not_to_become_healthy_is_worse_only_where_it_was() -> None:
     assert not any(each.worse for each in compare(after, before))
     unasked = started.steps(replace(healthy, health=None), 0)
     assert [each.name for each in compare(before, unasked) if each.worse] == ["health check"]
+
+
+@given(healths, healths, st.integers(0, 255))
+def test_whether_a_health_check_came_before_the_end_is_chance(before: Health, after: Health, status: int) -> None:
+    """Of an image that ends by itself: one that was asked in time, or too late, is no better and no worse."""
+    first = started.steps(Started(waited_for=Until.HEALTHY, health=before), status)
+    again = started.steps(Started(waited_for=Until.HEALTHY, health=after), status, first[0])
+    assert not any(each.worse for each in compare(first, again))
 
 
 @given(states, st.sampled_from(Until), st.integers(0, 255))

@@ -6,9 +6,11 @@ The same inventory and plan give the same bytes. Formats: see `apply/pax.py`.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Collection, Iterable
 
+from slimagent import posix_acl
 from slimagent.apply import pax
 from slimagent.apply.decide import Decision, Deed, decide, in_order
 from slimagent.apply.edits import edit
@@ -18,6 +20,7 @@ from slimagent.apply.progress import Progress
 from slimagent.apply.receipt import exported
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
+from slimagent.errors import RefusedError
 from slimagent.files import replacing
 from slimagent.model import Inventory, Plan, Receipt
 from slimagent.paths import parent, to_text
@@ -67,7 +70,10 @@ def write_tar(
 
 
 class Archive:
-    """Turns entries of an inventory into members of a tar. `left_out` are those that a tar cannot hold."""
+    """Turns entries of an inventory into members of a tar. `left_out` are those that a tar cannot hold.
+
+    `for_engine`: the tar is a layer, which nobody but engines unpacks.
+    """
 
     def __init__(
         self,
@@ -76,14 +82,18 @@ class Archive:
         source: Source,
         output: Buffers,
         stripped: Stripped | None = None,
+        *,
+        for_engine: bool = False,
     ) -> None:
         self._inventory = inventory
         self._decision = decision
         self._source = source
         self._output = output
+        self._for_engine = for_engine
         self._stripped = stripped
         self._linked: dict[int, Attributes] = {}
         self._undated: Collection[int] = ()
+        self._inherited: set[bytes] = set()  # folders that give what is made in them an access list
         self.left_out: list[tuple[bytes, str]] = []
 
     def add_all(self, members: Iterable[int | Deed], undated: Collection[int] = ()) -> None:
@@ -120,7 +130,7 @@ class Archive:
             return
         else:
             self._describe(at, member)
-        self._output.put(pax.header(member))
+        self._put_header(member)
 
     def add_made(self, deed: Deed) -> None:
         """Append what an edit makes: a file or a symbolic link."""
@@ -135,7 +145,7 @@ class Archive:
             size=0 if is_link else len(data),
             link=data if is_link else b"",
         )
-        self._output.put(pax.header(member))
+        self._put_header(member)
         if not is_link:
             self._output.put(data)
             self._output.put(bytes(pax.padding(len(data))))
@@ -151,6 +161,26 @@ class Archive:
             gid=inventory.gids[at],
             mtime_ns=0 if at in self._undated else self._decision.mtimes[at],
         )
+
+    def _put_header(self, member: pax.Member) -> None:
+        self._undo_inheritance(member)
+        if self._for_engine:
+            _require_names_for_engines(member)
+        self._output.put(pax.header(member, escape=not self._for_engine))
+
+    def _undo_inheritance(self, member: pax.Member) -> None:
+        """Name the access lists of a member that would inherit others when it is unpacked (acl(5), OBJECT CREATION)."""
+        if member.kind in (pax.HARD_LINK, pax.SYMBOLIC_LINK):
+            return
+        path = member.name.rstrip(b"/")
+        known = dict(member.attributes)
+        if os.path.dirname(path) in self._inherited and path != b".":
+            plain = {pax.ACCESS: posix_acl.of_mode(member.mode)}
+            if member.kind == pax.FOLDER:
+                plain[pax.DEFAULT] = posix_acl.NOTHING
+            member.attributes = tuple((plain | known).items())
+        if pax.DEFAULT in known:
+            self._inherited.add(b"" if path == b"." else path)
 
     def _describe(self, at: int, member: pax.Member) -> None:
         if member.kind == pax.FOLDER:
@@ -172,7 +202,7 @@ class Archive:
             member.attributes = self._source.attributes(at, descriptor)
             if member.attributes and self._inventory.links[at] > 1:
                 self._linked[at] = member.attributes
-            self._output.put(pax.header(member))
+            self._put_header(member)
             if edited is None:
                 self._copy(at, descriptor if taken is None else taken[0], member.size)
             else:
@@ -197,6 +227,17 @@ class Archive:
             output.fill(count)
             left -= count
         output.put(bytes(pax.padding(size)))
+
+
+def _require_names_for_engines(member: pax.Member) -> None:
+    """Go's archive/tar ends the name of an attribute at its first equals sign, and knows no escape."""
+    path = to_text(b"/" + member.name.rstrip(b"/"))
+    for name, _ in member.attributes:
+        if b"=" in name:
+            raise RefusedError(
+                f"no layer can hold the attribute {to_text(name)} of {path}: engines end its name at the =",
+                f"take it off (setfattr -x {shlex.quote(to_text(name))} FILE), or export with --tar or --to",
+            )
 
 
 def _relative(path: bytes) -> bytes:

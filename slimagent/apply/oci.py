@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def write_layout(
     require_readable(inventory, decision)
     with Source(inventory) as source:
         decision = edit(plan, inventory, decision, source.read)
-        _require_layerable(inventory, decision)
+        _require_layerable(inventory, decision, source)
         divided = parts(plan, inventory, decision)
         order = [each for part in divided for each in part.members if isinstance(each, int)]
         stripped = Stripped(plan, inventory, decision, order, parent(target), tools)
@@ -120,14 +121,22 @@ def require_possible(wanted: Layout, scopes: tuple[bytes, ...]) -> None:
     require_free(os.path.realpath(wanted.folder))
 
 
-def _require_layerable(inventory: Inventory, decision: Decision) -> None:
+def _require_layerable(inventory: Inventory, decision: Decision, source: Source) -> None:
+    """Raise RefusedError for what engines take for the removal of a file, in a layer or when they have unpacked it."""
     made = (deed.path for deed in decision.deeds if deed.at is None)
     for path in (*made, *(inventory.paths[at] for at in decision.kept)):
         if _WHITEOUT in path:
-            raise RefusedError(
-                f"no layer can hold {to_text(path)}: what is named .wh.* removes files of lower layers",
-                "remove it from the image, or export with --tar or --to",
-            )
+            raise _unlayerable(path, "a name that begins with .wh. removes files of lower layers")
+    for at in decision.kept:
+        if stat.S_ISCHR(inventory.modes[at]) and source.device(at) == (0, 0):
+            raise _unlayerable(inventory.paths[at], "a character device 0:0 hides files of lower layers")
+
+
+def _unlayerable(path: bytes, why: str) -> RefusedError:
+    return RefusedError(
+        f"no image can hold {to_text(path)}: {why}",
+        "rename it or remove it before you trace; --to makes a directory that has it",
+    )
 
 
 def _write_layers(
@@ -216,7 +225,7 @@ class _Store:
         descriptor = os.open(unnamed, _NEW, 0o644)
         try:
             with Blob(descriptor, self._way, self._pace, cores()) as blob:
-                archive = Archive(inventory, decision, source, blob, stripped)
+                archive = Archive(inventory, decision, source, blob, stripped, for_engine=True)
                 archive.add_all(part.members, part.undated)
                 blob.put(pax.END)
                 written = blob.finish()

@@ -2,12 +2,17 @@
 
 An entry is a ustar header of 512 bytes. What does not fit there (long names, fractions of a second, names that
 are not ASCII, extended attributes) goes before it in an extended header of `length key=value` records. Extended
-attributes are `SCHILY.xattr.NAME` records, star's invention that GNU tar, libarchive and Docker read.
+attributes are `SCHILY.xattr.NAME` records, star's invention that GNU tar, libarchive and Docker read. An access control
+list is written twice, as such a record and as a `SCHILY.acl` one: engines read only the first, libarchive only the
+second, GNU tar the one that its options name.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from slimagent import posix_acl
 
 BLOCK = 512
 END = bytes(2 * BLOCK)  # two blocks of zeros end an archive
@@ -17,6 +22,9 @@ CHARACTER_DEVICE, BLOCK_DEVICE, FOLDER, FIFO = b"3", b"4", b"5", b"6"
 EXTENDED = b"x"
 
 _SECOND = 1_000_000_000
+ACCESS, DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
+_ACCESS_LISTS = {ACCESS: b"SCHILY.acl.access", DEFAULT: b"SCHILY.acl.default"}
+_AMBIGUOUS = re.compile(rb"%(?=25|3D)")  # what GNU tar would take for an escape
 _SMALL, _LARGE = 8**7, 8**11  # the first numbers that do not fit into an octal field of 8 and of 12 bytes
 
 
@@ -36,9 +44,13 @@ class Member:
     attributes: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def header(member: Member) -> bytes:
-    """The blocks before an entry's contents: the extended header if one is needed, then the ustar header."""
-    records = _records(member)
+def header(member: Member, *, escape: bool = True) -> bytes:
+    """The blocks before an entry's contents: the extended header if one is needed, then the ustar header.
+
+    `escape`: write the names of attributes so that GNU tar reads them right, else so that engines do. The two differ
+    for a name with `=`, which engines cannot read at all, and one with `%25` or `%3D` in it.
+    """
+    records = _records(member, escape=escape)
     block = _ustar(member)
     return extended(records) + block if records else block
 
@@ -63,7 +75,7 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _records(member: Member) -> list[tuple[bytes, bytes]]:
+def _records(member: Member, *, escape: bool) -> list[tuple[bytes, bytes]]:
     records = _names(member)
     for key, number, limit in (
         (b"uid", member.uid, _SMALL),
@@ -75,10 +87,24 @@ def _records(member: Member) -> list[tuple[bytes, bytes]]:
     if member.mtime_ns % _SECOND or not 0 <= member.mtime_ns < _LARGE * _SECOND:
         records.append((b"mtime", _seconds(member.mtime_ns)))
     for name, value in sorted(member.attributes):
-        # GNU tar's escapes: a key ends at the first equals sign
-        key = name.replace(b"%", b"%25").replace(b"=", b"%3D")
-        records.append((b"SCHILY.xattr." + key, value))
+        records.append((b"SCHILY.xattr." + (_escaped(name) if escape else name), value))
+        if name in _ACCESS_LISTS and (text := _list_text(value)):
+            records.append((_ACCESS_LISTS[name], text))
     return records
+
+
+def _list_text(value: bytes) -> bytes:
+    """An access control list in the text form of acl(5), empty if it has no entries or is no list."""
+    try:
+        posix_acl.parse(value)
+    except ValueError:
+        return b""
+    return posix_acl.text(value).encode()
+
+
+def _escaped(name: bytes) -> bytes:
+    """A name as GNU tar reads it: it undoes these two escapes (xheader.c), and a key ends at the first equals sign."""
+    return _AMBIGUOUS.sub(b"%25", name).replace(b"=", b"%3D")
 
 
 def _names(member: Member) -> list[tuple[bytes, bytes]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from slimagent.apply.decide import Decision, Deed, decide
 from slimagent.apply.edits import edit
@@ -146,17 +148,12 @@ class Tree:
         taken = None
         try:
             taken = self._stripped.take(at) if self._stripped is not None else None
-            contents, left = (original, self._inventory.sizes[at]) if taken is None else taken
+            contents, size = (original, self._inventory.sizes[at]) if taken is None else taken
             if edited is not None:
-                left = 0
                 write_all(descriptor, edited)
                 self._pace.add(len(edited))
-            while left:
-                count = os.sendfile(descriptor, contents, None, min(left, _CHUNK))
-                if not count:
-                    raise changed(self._inventory.paths[at], "shrank")
-                left -= count
-                self._pace.add(count)
+            elif not self._copy(contents, descriptor, size):
+                raise changed(self._inventory.paths[at], "shrank")
             attributes = self._source.attributes(at, original)
             self._source.check(at, original)
         finally:
@@ -164,6 +161,19 @@ class Tree:
             if taken is not None:
                 os.close(taken[0])
         return attributes
+
+    def _copy(self, contents: int, target: int, size: int) -> bool:
+        """Copy the first `size` bytes of an open file, less its holes. False if it ends before."""
+        for start, end in _data(contents, size):
+            os.lseek(target, start, os.SEEK_SET)
+            while start < end:
+                count = os.sendfile(target, contents, start, min(end - start, _CHUNK))
+                if not count:
+                    return False
+                start += count
+                self._pace.add(count)
+        os.ftruncate(target, size)
+        return True
 
     def _make_new(self, deed: Deed) -> None:
         """What an edit makes: a file or a symbolic link."""
@@ -220,3 +230,20 @@ class Tree:
                     f"cannot give {path} its attribute {shown}: {error.strerror}",
                     "run as root, and choose a target whose file system has extended attributes",
                 ) from None
+
+
+def _data(contents: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the first `size` bytes of an open file are more than a hole, as offsets (lseek(2), SEEK_DATA)."""
+    start = end = 0
+    while end < size:
+        try:
+            start = os.lseek(contents, end, os.SEEK_DATA)
+            end = os.lseek(contents, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            if error.errno != errno.EINVAL:
+                raise
+            start, end = end, size  # a file system that cannot say
+        if start < size:
+            yield start, min(end, size)

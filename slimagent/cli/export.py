@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import click
 
@@ -14,14 +13,12 @@ from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
 from slimagent.errors import UsageError
-from slimagent.files import digest, read, write
+from slimagent.files import digest, write
 from slimagent.report.text import before_and_after, plan_summary
-from slimagent.rules import Profile, Rules
-from slimagent.session import Session
-from slimagent.traces import Trace
-from slimagent.tracing import merged
+from slimagent.rules import Rules
 
 
 @click.command(short_help="Plan, and export what stays, in a new container.")
@@ -73,15 +70,13 @@ def export(
     owned = pipeline.find_owners(inventory, console)
     if when is not None:
         await_file(when)
-    evidence, digests = merged(((trace, read(trace)) for trace in traces), Console(quiet=True))
-    missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
-    chosen = options.profile_of(evidence) if profile is None else options.chosen_profile(profile, False, None)
-    session = _session(evidence, chosen, wished, outputs, image)
+    asked = Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair)
+    prepared = prepare(asked, Console(quiet=True), outputs=outputs, image=image)
+    session = prepared.session
     if not pipeline.is_same_view(first, session):
         inventory = pipeline.inspect(session, console)
         owned = pipeline.find_owners(inventory, console)
-    its_level = options.chosen_level(level, chosen)
-    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, inventory, missed, owned)
+    made = prepared.plan(console, inventory, owned)
     data = documents.encode_plan(made)
     write(plan_file, data)
     target = pipeline.Target(tar=None if tar is None else os.fsencode(os.path.abspath(tar)), oci=layout, strip=strip)
@@ -90,19 +85,6 @@ def export(
     if not quiet:
         click.echo("\n".join([*plan_summary(made), *before_and_after(done)]))
     return 0
-
-
-def _session(
-    evidence: Trace, profile: Profile, wished: Rules, outputs: tuple[bytes, ...], image: ImageConfig | None
-) -> Session:
-    session = options.session(
-        scopes=tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
-        profile=replace(profile, user=""),  # nothing is run
-        wished=wished,
-        outputs=outputs,
-        image=image,
-    )
-    return pipeline.seen_as(session, evidence)
 
 
 COMMANDS = (export,)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import click
 
-from slimagent import documents, pipeline
+from slimagent import documents
 from slimagent.cli import options
 from slimagent.cli.console import Console
+from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
-from slimagent.files import read, write
+from slimagent.files import write
 from slimagent.report.text import plan_summary
 from slimagent.rules import Rules
-from slimagent.tracing import merged
 
 
 @click.command()
@@ -45,21 +44,15 @@ def plan(
     options.require_writable(output)
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)
-    evidence, digests = merged(((trace, read(trace)) for trace in traces), reading)
-    missed = () if repair is None else documents.decode_verification(read(repair), repair).missed
-    chosen = options.profile_of(evidence) if profile is None else options.chosen_profile(profile, False, None)
-    its_level = options.chosen_level(level, chosen)
-    chosen = replace(chosen, user="")  # nothing is run
-    session = options.session(
+    prepared = prepare(
+        Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair),
+        reading,
         root=root,
-        scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
-        profile=chosen,
-        wished=wished,
+        scopes=scopes,
         outputs=tuple(map(os.fsencode, (output, *sorted(set(traces))))),
         image=options.read_image(image_config),
     )
-    session = pipeline.seen_as(session, evidence)
-    made = pipeline.plan(session, evidence, digests, its_level, frozenset(accepted), console, missed=missed)
+    made = prepared.plan(console)
     write(output, documents.encode_plan(made))
     if not quiet:
         click.echo("\n".join(plan_summary(made)))

@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.layout import send
-from slimagent.image.streams import PATIENCE, Reader, child, first_file, last_bytes
+from slimagent.image.streams import PATIENCE, Reader, child, first_file, holds_anything, last_bytes
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
@@ -29,6 +29,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SHORT = 120.0  # seconds: longer than any answer of an engine that lives
 _LOG_LINES = 10_000  # of a container's log: more than anybody reads
 _MIB = 1 << 20
+_T = TypeVar("_T")
 
 
 class EngineRefusedError(UnavailableError):
@@ -229,15 +230,23 @@ class Engine:
     def copy_out(self, name: str, path: str, limit: int = 16 * _MIB) -> bytes | None:
         """The bytes of a regular file in a container, which need not run. None for what is not one, or is larger."""
         follow = ("--follow-link",) if self.name == "docker" else ()  # Podman follows links without being told
-        argv = [self._program, "cp", *follow, f"{name}:{path}", "-"]
+        return self._copied(name, path, follow, lambda stream: first_file(stream, limit))
+
+    def holds(self, name: str, path: str) -> bool:
+        """Whether a container, which need not run, has anything at a path but an empty directory."""
+        return self._copied(name, path, (), holds_anything)
+
+    def _copied(self, name: str, path: str, options: tuple[str, ...], look: Callable[[IO[bytes]], _T]) -> _T:
+        """What `look` makes of the tar that `cp` writes of a path in a container; it is empty if there is none."""
+        argv = [self._program, "cp", *options, f"{name}:{path}", "-"]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
-            data = first_file(process.stdout, limit)
+            found = look(process.stdout)
             process.kill()  # what follows in the stream is not read
             words = sentence(process.stderr.read())
         if why_unreachable(words, self.name):
             raise self._failed("cp", words)
-        return data
+        return found
 
     def remove_container(self, name: str) -> None:
         """Stop and remove a container with its anonymous volumes, if there is one of that name."""

@@ -9,6 +9,7 @@ from slimagent import references
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.labels import identity, made_by_us, source_of
+from slimagent.image.work import AGENT, OUT
 
 # A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it
 # has made the network, the mounts and the devices.
@@ -61,8 +62,9 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
     """Start a container with these options, of a program that is not there, and remove it.
 
     `key` is the run's (owner.py). `user` is an account of the image, NAME[:GROUP] or numbers. Raises UsageError, with
-    the engine's own sentence, for options that it refuses, and for a user who is not in the image; UnavailableError if
-    it starts no container of this image at all.
+    the engine's own sentence, for options that it refuses, and for a user who is not in the image; RefusedError for an
+    image with something of its own where our directories are mounted; UnavailableError if it starts no container of
+    this image at all.
     """
     _require_our_options(container.further)
     try:
@@ -88,6 +90,7 @@ def _try(engine: Engine, container: Container, key: str, user: str = "") -> None
             except EngineRefusedError as error:
                 if NOTHING not in error.words:
                     raise
+        _require_places(engine, name, container.image)
         _require_user(engine, name, container.image, user)
     finally:
         with deferred():
@@ -111,6 +114,18 @@ def _given(container: Container) -> list[str]:
         "--run-option": container.further,
     }
     return [option for option, value in given.items() if value]
+
+
+def _require_places(engine: Engine, name: str, image: str) -> None:
+    """Raise RefusedError if the image has something where its containers will see the agent.
+
+    A mount hides what is there, and one over a link what the link points to: the slim image would lack it.
+    """
+    for place in (AGENT, OUT):
+        if engine.holds(name, place):
+            raise RefusedError(
+                f"{image} has something at {place}, where slimagent mounts what is its own", "remove it from the image"
+            )
 
 
 def _require_user(engine: Engine, name: str, image: str, user: str) -> None:

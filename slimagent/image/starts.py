@@ -12,7 +12,7 @@ from slimagent import started
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.image.engine import EngineRefusedError
 from slimagent.image.shared import Shared
-from slimagent.image.work import OUT, Work, raise_error
+from slimagent.image.work import OUT, Task, Work, raise_error
 from slimagent.results import CheckResult
 from slimagent.started import Reached, Until
 
@@ -63,7 +63,7 @@ def watched(
     for each, data in files.items():
         shared.give(each, data)
     arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
-    name = work.create(shared, image, arguments, cap_add=cap_add)
+    name = work.create(Task(shared=shared, image=image, arguments=arguments, cap_add=cap_add))
     work.engine.start(name)
     deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
     while not _has_reached(shared.at(DIARY)) and time.monotonic() < deadline:

@@ -75,3 +75,13 @@ def first_file(stream: IO[bytes], limit: int) -> bytes | None:
             return file.read() if file is not None and member is not None and member.size <= limit else None
     except tarfile.TarError:
         return None
+
+
+def holds_anything(stream: IO[bytes]) -> bool:
+    """Whether there is anything in a tar but one directory."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            first = archive.next()
+            return first is not None and (not first.isdir() or archive.next() is not None)
+    except tarfile.ReadError:  # it is empty
+        return False

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -31,7 +31,7 @@ from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
 
-# Where containers see the agent and its output: names that no image has, since a mount hides what is below it.
+# Where containers see the agent and its output. An image that has these names is refused (preflight.py).
 AGENT, OUT = "/.slimagent", "/.slimagent-out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR = "error.json"
@@ -48,6 +48,20 @@ _MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*
 _NETWORKING = re.compile(r"--(?:publish|publish-all|ip6?|mac-address|net|network)(?![^=])|-[ditP]*p|-[dit]*P")
 _WITHOUT_VALUE = ("-P", "--publish-all")
 _PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has ports of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the agent is to do in a container of `image`, and where it writes to.
+
+    `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all.
+    """
+
+    shared: Shared
+    image: str
+    arguments: tuple[str, ...]
+    bare: bool = False
+    cap_add: tuple[str, ...] = ()
 
 
 class Work:
@@ -104,30 +118,20 @@ class Work:
         self._shared += 1
         return Shared(os.path.join(self._private, f"{name}-{self._shared}"))
 
-    def begin(
-        self,
-        shared: Shared,
-        image: str,
-        arguments: tuple[str, ...],
-        *,
-        bare: bool = False,
-        cap_add: tuple[str, ...] = (),
-        leaves: str = "",
-    ) -> Job[int]:
+    def begin(self, task: Task, *, leaves: str = "") -> Job[int]:
         """Run the agent in a new container of an image, to its end. What comes of it is its exit status.
 
-        `shared` is where it writes to. `bare`: with nothing of what somebody asked for containers of the image, no
-        mount of theirs above all. `leaves` names what the agent leaves when it has done its work: with that, any status
-        is the one of a step. Its end raises what the agent says of itself if it could not do its work.
+        `leaves` names what the agent leaves when it has done its work: with that, any status is the one of a step. Its
+        end raises what the agent says of itself if it could not do its work.
         """
-        name = self.create(shared, image, arguments, bare=bare, cap_add=cap_add)
-        return self.aside(lambda: self._run(shared, name, image, arguments[0], leaves))
+        name = self.create(task)
+        return self.aside(lambda: self._run(task, name, leaves))
 
     def aside(self, job: Callable[[], _T]) -> Job[_T]:
         """Do something in a thread of its own."""
         return Job(self._pool.submit(job))
 
-    def _run(self, shared: Shared, name: str, image: str, command: str, leaves: str) -> int:
+    def _run(self, task: Task, name: str, leaves: str) -> int:
         last: collections.deque[bytes] = collections.deque(maxlen=_SAID)
 
         def say(line: bytes) -> None:
@@ -136,30 +140,22 @@ class Work:
 
         status = self.engine.run(name, say, say)
         self.engine.remove_container(name)
-        ended_well = bool(leaves) and shared.has(leaves)
-        raise_error(shared, image, command, 0 if ended_well else status, last)
+        ended_well = bool(leaves) and task.shared.has(leaves)
+        raise_error(task.shared, task.image, task.arguments[0], 0 if ended_well else status, last)
         return status
 
-    def create(
-        self,
-        shared: Shared,
-        image: str,
-        arguments: tuple[str, ...],
-        *,
-        bare: bool = False,
-        cap_add: tuple[str, ...] = (),
-    ) -> str:
+    def create(self, task: Task) -> str:
         """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
-        wanted = replace(self._bare() if bare else self._container, cap_add=cap_add)
-        mounts = ((self._agent.folder, AGENT, False), (shared.path, OUT, True))
+        wanted = replace(self._bare() if task.bare else self._container, cap_add=task.cap_add)
+        mounts = ((self._agent.folder, AGENT, False), (task.shared.path, OUT, True))
         name = self.new_name()
         variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         self.engine.create(
             name,
             replace(
                 wanted,
-                image=image,
-                entry=(*self._agent.entry(AGENT), *arguments),
+                image=task.image,
+                entry=(*self._agent.entry(AGENT), *task.arguments),
                 mounts=mounts,
                 env=(*wanted.env, variable),
             ),
@@ -197,7 +193,7 @@ class Work:
         container = self._container
         if not (container.volumes or container.further) or not volumes:
             return ()
-        name = self.create(self.share("look"), image, ("--version",))
+        name = self.create(Task(shared=self.share("look"), image=image, arguments=("--version",)))
         found = self.engine.inspect_container(name)
         self.engine.remove_container(name)
         places = {

@@ -139,3 +139,12 @@ def test_no_message_runs_on_the_terminal(small: str, tmp_path: Path) -> None:
     """What is not printable in a name is shown as an escape."""
     ended = refused(small, "x\x1b]0;mine\x07", tmp_path / "out")
     assert "\x1b" not in ended.stderr and "\\x1b" in ended.stderr
+
+
+@pytest.mark.parametrize("place", ["/.slimagent", "/.slimagent-out"])
+def test_a_link_where_our_directories_are_mounted(tag: str, derive: Derive, tmp_path: Path, place: str) -> None:
+    """I9: what it points to would be hidden by the mount, and missing in the slim image, with status 0."""
+    image = derive(f'USER root\nRUN ["/bin/busybox", "ln", "-s", "/data", "{place}"]\nUSER somebody')
+    ended = refused(image, tag, tmp_path / "out")
+    assert ended.returncode == 3
+    assert f"has something at {place}, where slimagent mounts" in ended.stderr

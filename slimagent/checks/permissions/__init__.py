@@ -18,13 +18,13 @@ from slimagent.checks.context import Context
 from slimagent.checks.finding import Finding, failed, of_items
 from slimagent.checks.permissions.compare import ASPECTS, compared
 from slimagent.checks.permissions.places import Place, places
-from slimagent.checks.permissions.posix_acl import Identity, describe
 from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
 from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes_of, look, usually_left_out
 from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
 from slimagent.errors import UsageError
 from slimagent.model import User
 from slimagent.paths import from_text, matcher, normalise, to_text, within
+from slimagent.posix_acl import Identity, describe
 from slimagent.results import CheckResult, Item, Outcome
 from slimagent.rules import CheckSpec, Parameter
 

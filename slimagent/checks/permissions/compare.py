@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from slimagent.checks.permissions import file_capabilities, posix_acl
-from slimagent.checks.permissions.posix_acl import Attributes, kind_text, mode_text
+from slimagent import posix_acl
+from slimagent.checks.permissions import file_capabilities
 from slimagent.checks.permissions.walk import Snapshot, below
 from slimagent.paths import to_text
+from slimagent.posix_acl import Attributes, kind_text, mode_text
 from slimagent.results import Item, Outcome
 
 _NAMED = 5

@@ -18,8 +18,8 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
-from slimagent.checks.permissions.posix_acl import Attributes, Identity, parse
 from slimagent.checks.permissions.walk import Snapshot, below
+from slimagent.posix_acl import Attributes, Identity, parse
 
 _VERSION = "1"
 _LARGEST = 64 << 20  # bytes, inflated: two hundred thousand paths are five million

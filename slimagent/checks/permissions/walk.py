@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.checks.permissions.posix_acl import Attributes, Identity
 from slimagent.paths import join, mounted
+from slimagent.posix_acl import Attributes, Identity
 
 _EXTENDED = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 _NONE: tuple[bytes, ...] = (b"", b"", b"")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
-from slimagent.checks.permissions.posix_acl import SEARCH, WRITE, Identity, describe, permits
 from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
 from slimagent.checks.processes import ending, started
 from slimagent.paths import to_text
+from slimagent.posix_acl import SEARCH, WRITE, Identity, describe, permits
 
 # Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
 PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})

@@ -15,6 +15,9 @@ _HEADER, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _WORDS = {_USER_OBJ: "user", _USER: "user", _GROUP_OBJ: "group", _GROUP: "group", _MASK: "mask", _OTHER: "other"}
 
+_NOBODY = 0xFFFFFFFF  # ACL_UNDEFINED_ID
+NOTHING = _HEADER.pack(_VERSION)  # a list without entries: to set it is to remove the one that is there
+
 
 class Identity(NamedTuple):
     """Whose rights are asked for: a user's number, and the numbers of all groups, the first one included."""
@@ -56,6 +59,12 @@ def parse(data: bytes) -> tuple[Entry, ...]:
     if unknown:
         raise ValueError(f"not an access control list: {unknown[0]}")
     return entries
+
+
+def of_mode(mode: int) -> bytes:
+    """The list that grants what a mode does, and that the kernel stores as nothing but the mode."""
+    bits = zip((_USER_OBJ, _GROUP_OBJ, _OTHER), (mode >> 6, mode >> 3, mode), strict=True)
+    return NOTHING + b"".join(_ENTRY.pack(tag, each & stat.S_IRWXO, _NOBODY) for tag, each in bits)
 
 
 def meaning(data: bytes) -> object:

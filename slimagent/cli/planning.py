@@ -1,0 +1,95 @@
+"""What the commands that plan prepare: the evidence, what it is held against, and the image as it was seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from slimagent import documents, pipeline
+from slimagent.apply.image_config import ImageConfig
+from slimagent.cli import options
+from slimagent.exercise import Reporter
+from slimagent.files import read
+from slimagent.model import Inventory, Missed, Owners, Plan
+from slimagent.rules import Rules
+from slimagent.session import Session
+from slimagent.traces import Trace
+from slimagent.tracing import merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a command line asks of a plan.
+
+    These are its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, the
+    kinds of losses that are accepted, and a verification: what it missed stays.
+    """
+
+    traces: Sequence[str]
+    level: str | None
+    profile: str | None
+    wished: Rules
+    accepted: tuple[str, ...]
+    repair: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that a plan is made of but the inventory. `digests` are the traces', `missed` is what has to stay."""
+
+    evidence: Trace
+    digests: tuple[str, ...]
+    missed: tuple[Missed, ...]
+    level: str
+    accepted: frozenset[str]
+    session: Session
+
+    def plan(self, reporter: Reporter, inventory: Inventory | None = None, owned: Owners | None = None) -> Plan:
+        """Decide, with an inventory and its owners if they are known already. Raises as `pipeline.plan` does."""
+        return pipeline.plan(
+            self.session,
+            self.evidence,
+            self.digests,
+            self.level,
+            self.accepted,
+            reporter,
+            inventory,
+            self.missed,
+            owned,
+        )
+
+
+def prepare(
+    asked: Asked,
+    reporter: Reporter,
+    *,
+    root: str = "/",
+    scopes: tuple[str, ...] = (),
+    outputs: tuple[bytes, ...],
+    image: ImageConfig | None,
+) -> Prepared:
+    """Read what is asked for, and see the image as its traces saw it. `scopes` empty: those of the traces.
+
+    Raises DocumentError and UsageError.
+    """
+    evidence, digests = merged(((trace, read(trace)) for trace in asked.traces), reporter)
+    missed = () if asked.repair is None else documents.decode_verification(read(asked.repair), asked.repair).missed
+    by_name = asked.profile
+    profile = options.profile_of(evidence) if by_name is None else options.chosen_profile(by_name, False, None)
+    session = options.session(
+        root=root,
+        scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
+        profile=replace(profile, user=""),  # nothing is run
+        wished=asked.wished,
+        outputs=outputs,
+        image=image,
+    )
+    return Prepared(
+        evidence=evidence,
+        digests=digests,
+        missed=missed,
+        level=options.chosen_level(asked.level, profile),
+        accepted=frozenset(asked.accepted),
+        session=pipeline.seen_as(session, evidence),
+    )
