@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +27,7 @@ from slimagent.image import agent
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import CheckSpec
 from slimagent.session import Session
+from slimagent.temporary import new_directory, remove_left
 
 PROFILE = "slimagent"
 
@@ -203,16 +203,14 @@ def _require_ours(target: str) -> None:
 
 @contextlib.contextmanager
 def _beside(target: str) -> Iterator[str]:
-    """A private folder beside the target; gone afterwards."""
-    holder, name = os.path.split(target)
+    """A private folder beside the target; gone afterwards. What killed runs left there goes, too."""
+    holder = os.fsencode(os.path.dirname(target))
     try:
-        work = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=holder)
+        remove_left(holder)
+        with new_directory(holder) as work:
+            yield os.fsdecode(work)
     except OSError as error:
         raise explained(error, target) from None
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(made: str, target: str, work: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, unsigned
+from slimagent.escapes import quoted
 from slimagent.model import Layer, Missed, Receipt, Verification
 from slimagent.paths import to_text
 from slimagent.plan_document import decode_plan as decode_plan
@@ -135,7 +136,7 @@ def decode_uses(
         if path is None:
             path = known[text] = absolute(text)
         if type(use) is not int or not 0 <= use < count:
-            raise ValueError(f"there is no use {use!r}")
+            raise ValueError(f"there is no use {quoted(use)}")
         return path, use
 
     return trace, uses, place["accesses"].rows(get_used)
@@ -198,7 +199,7 @@ def _get_use(row: Any, steps: int) -> Use:
     """A row as a use in a trace that has so many steps."""
     words, at_steps, found = cells(row, 3)
     if not isinstance(words, list):
-        raise TypeError(f"{words!r} is not a list of words")
+        raise TypeError(f"{quoted(words)} is not a list of words")
     how = How(0)
     for word in words:
         how |= _WORD_HOWS[string(word)]

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.escapes import quoted
+from slimagent.json_input import parsed
 from slimagent.paths import from_text
 
 # The version of each document; slimagent/schemas has the JSON Schema of each.
@@ -144,7 +146,7 @@ class Place:
             return of(self.value)
         except ValueError:
             known = ", ".join(str(member.value) for member in of)
-            raise self.fail(f"{self.value!r} is none of {known}") from None
+            raise self.fail(f"{quoted(self.value)} is none of {known}") from None
 
     def rows(self, build: Callable[[Any], _T]) -> tuple[_T, ...]:
         """A long list, built row by row with no object per value; the first bad row is named."""
@@ -165,8 +167,8 @@ class Place:
 def load(data: bytes, schema: str, document: str) -> Place:
     """The object that a document of that schema holds; `document` is its name in messages. Raises DocumentError."""
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        value = parsed(data)
+    except ValueError as error:
         raise DocumentError(
             f"{document}: not a whole JSON document ({error})", "was its writing cut off? make it again"
         ) from None
@@ -180,7 +182,7 @@ def load(data: bytes, schema: str, document: str) -> Place:
     if version != known or isinstance(version, bool):
         is_older = isinstance(version, int) and not isinstance(version, bool) and 0 < version < known
         raise DocumentError(
-            f"{document}: version {version!r} of {schema} is not known (this slimagent knows {known})",
+            f"{document}: version {quoted(version)} of {schema} is not known (this slimagent knows {known})",
             "an older slimagent wrote it: make it again with this one"
             if is_older
             else "use the slimagent that wrote it, or a newer one",
@@ -202,21 +204,21 @@ def absolute(value: Any) -> bytes:
     """An absolute path, written as `paths.to_text` does."""
     path = from_text(string(value))
     if path[:1] != b"/":
-        raise ValueError(f"{value!r} is not an absolute path")
+        raise ValueError(f"{quoted(value)} is not an absolute path")
     return path
 
 
 def string(value: Any) -> str:
     """A string."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
+        raise TypeError(f"{quoted(value)} is not a string")
     return value
 
 
 def whole(value: Any) -> int:
     """A whole number."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
+        raise TypeError(f"{quoted(value)} is not a whole number")
     return value
 
 
@@ -230,5 +232,5 @@ def unsigned(value: Any) -> int:
 def indices(values: Any) -> tuple[int, ...]:
     """A list of whole numbers that count from 0."""
     if not isinstance(values, list) or any(whole(value) < 0 for value in values):
-        raise ValueError(f"{values!r} is not a list of indices")
+        raise ValueError(f"{quoted(values)} is not a list of indices")
     return tuple(values)

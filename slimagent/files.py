@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from slimagent.errors import DocumentError, SlimagentError, UnavailableError
 from slimagent.paths import to_text
+from slimagent.temporary import new_file
 
 
 def read(path: str | bytes) -> bytes:
@@ -62,7 +63,9 @@ def _is_special(path: str | bytes) -> bool:
 @contextlib.contextmanager
 def _passing(path: str | bytes) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        # A FIFO that nobody reads is an error (ENXIO of fifo(7)), and not something to wait for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
         try:
             yield descriptor
         finally:
@@ -80,11 +83,10 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     target = os.fsencode(path)
     if _is_special(target):
         raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
-    folder, base = os.path.split(target)
-    temporary = os.path.join(folder, b".%s.%d.partial" % (base[:200], os.getpid()))
+    folder = os.path.dirname(target)
     try:
-        _discard(temporary)  # of a killed run; exclusively, so that nobody's link of that name is written through
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor, temporary = new_file(folder, mode)
+        lock = os.dup(descriptor)  # it is ours until it has its name, and closing may fail before
     except OSError as error:
         raise explained(error, target) from None
     try:
@@ -100,6 +102,8 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     except BaseException:
         _discard(temporary)
         raise
+    finally:
+        os.close(lock)
 
 
 def _discard(path: bytes) -> None:
@@ -118,6 +122,7 @@ def explained(error: OSError, path: str | bytes) -> SlimagentError:
         errno.EROFS: "choose a target on a writable file system",
         errno.ENOENT: "create the folder first",
         errno.ENOTDIR: "a folder is expected there",
+        errno.ENXIO: "let somebody read from it, or name a file",
         errno.EISDIR: "a folder is there: name a file",
     }
     where = error.filename if error.filename is not None else path

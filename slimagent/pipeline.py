@@ -12,9 +12,10 @@ from slimagent import apply, documents, gained_rights
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
 from slimagent.exercise import Reporter, Steps, watch
 from slimagent.files import digest, explained
+from slimagent.in_place import remove
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
-from slimagent.inventory.fingerprint import fingerprint, lasting
+from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
@@ -180,16 +181,41 @@ def carry_out(
     inventory: Inventory | None = None,
     save: Callable[[Receipt], None] = lambda receipt: None,
 ) -> Receipt:
-    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt."""
+    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt.
+
+    Raises RefusedError for a removal in place that has been done before: see `removed`.
+    """
+    if target.in_place:
+        receipt = removed(session, made, plan_digest, target, reporter, inventory, save)
+        if receipt is None:
+            raise RefusedError(
+                "the plan has been carried out here before", "plan again, in a new container of the image"
+            )
+        return receipt
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "apply")
-    if target.in_place:
-        return _in_place(session, made, plan_digest, target, reporter, inventory, save)
     require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
-    receipt = _export(session, made, plan_digest, target, reporter, inventory)
-    save(receipt)
-    return receipt
+    return _export(session, made, plan_digest, target, reporter, inventory, save)
+
+
+def removed(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+    save: Callable[[Receipt], None] = lambda receipt: None,
+) -> Receipt | None:
+    """Carry out a plan in the image itself, as `in_place.remove` does. None: that has been done before."""
+
+    def inspected() -> Inventory:
+        return inspect(session, reporter) if inventory is None else inventory
+
+    return remove(
+        session, made, plan_digest, reporter, inspected, journal=target.journal, strip=target.strip, save=save
+    )
 
 
 def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
@@ -205,11 +231,18 @@ def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
         )
 
 
-def _require_planned(session: Session, made: Plan, inventory: Inventory) -> None:
-    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
+def is_exported(target: Target, plan_digest: str, receipt: Receipt) -> bool:
+    """Whether a receipt is of this plan and this target, a directory, and what it tells of is there."""
+    where = {"to": target.folder, "oci": None if target.oci is None else target.oci.folder}
+    return any(
+        directory is not None
+        and (receipt.plan, receipt.target) == (plan_digest, f"{form}:{to_text(directory)}")
+        and apply.is_there(receipt, directory)
+        for form, directory in where.items()
+    )
 
 
-def _in_place(
+def _export(
     session: Session,
     made: Plan,
     plan_digest: str,
@@ -218,42 +251,21 @@ def _in_place(
     inventory: Inventory,
     save: Callable[[Receipt], None],
 ) -> Receipt:
-    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved."""
-    with contextlib.ExitStack() as stack:
-        journal = None
-        if target.journal is not None:
-            journal = stack.enter_context(apply.Journal(target.journal, plan_digest))
-        before = inventory if journal is None or journal.before is None else journal.before
-        _require_planned(session, made, before)
-        tools = apply.strip_tools(target.strip, session.root, session.excluded)
-        try:
-            with reporter.phase("remove", "files") as progress:
-                receipt = apply.remove(made, plan_digest, inventory, progress, journal, lasting, tools)
-        except OSError as error:
-            raise explained(error, session.root) from None
-        save(receipt)
-        if journal is not None:
-            with reporter.phase("see that it is on the disk"):
-                journal.finish(session.root)
-    return receipt
-
-
-def _export(
-    session: Session, made: Plan, plan_digest: str, target: Target, reporter: Reporter, inventory: Inventory
-) -> Receipt:
-    _require_planned(session, made, inventory)
+    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
     tools = apply.strip_tools(target.strip, session.root, session.excluded)
     try:
         if target.tar is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+                receipt = apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+            save(receipt)
+            return receipt
         if target.oci is not None:
             with reporter.phase("export", "bytes") as progress:
-                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools)
+                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools, save)
         if target.folder is None:
             raise ValueError("an export needs a target")
         with reporter.phase("export", "bytes") as progress:
-            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools)
+            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools, save)
     except OSError as error:
         raise explained(error, session.root) from None
 
@@ -299,10 +311,10 @@ def run(
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and not target.in_place:
         _import_now()
-        removed = carry_out(
+        again = carry_out(
             session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
         )
-        save("in-place.json", documents.encode_receipt(removed))
+        save("in-place.json", documents.encode_receipt(again))
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))

@@ -10,6 +10,7 @@ from typing import Any
 
 from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
 from slimagent.errors import DocumentError
+from slimagent.escapes import quoted
 from slimagent.model import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
 from slimagent.paths import to_text
 from slimagent.traces import Change, ChangeKind
@@ -127,7 +128,7 @@ def _put_package(each: PlannedPackage) -> list[Any]:
 def _get_package(row: Any) -> PlannedPackage:
     kind, name, version, place, section, essential, reason, files, size, kept, requires = cells(row, 11)
     if not isinstance(essential, bool):
-        raise TypeError(f"{essential!r} is neither true nor false")
+        raise TypeError(f"{quoted(essential)} is neither true nor false")
     package = Package(
         kind=string(kind),
         name=string(name),
@@ -149,7 +150,7 @@ def _get_package(row: Any) -> PlannedPackage:
 def _get_edit(row: Any) -> Edit:
     path, kind, keys = cells(row, 3)
     if not isinstance(keys, list):
-        raise TypeError(f"{keys!r} is not a list of keys")
+        raise TypeError(f"{quoted(keys)} is not a list of keys")
     return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
 
 

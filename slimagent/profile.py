@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import posixpath
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any
 
 from slimagent import profile_rules
 from slimagent.errors import UsageError
+from slimagent.escapes import quoted
 from slimagent.profile_table import HINT, Table
 from slimagent.rules import SECONDS, VARIANTS, CheckSpec, Parameter, Profile, Rules
 
@@ -34,6 +35,7 @@ else:
 
 SUFFIX = ".toml"
 _LONGEST = 604_800.0  # seconds: a week
+_MOST = 100  # profiles that extend one another
 
 
 def load(name: str, text_of: Callable[[str], str]) -> Profile:
@@ -43,21 +45,32 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
     replaces an earlier one. Raises UsageError for TOML that cannot be read, an unknown key, a wrong type, or a circle.
     """
     found: dict[str, Profile] = {}  # each after what it extends
-    seen: set[str] = set()
+    above: dict[str, tuple[Profile, Iterator[str]]] = {}  # from `name` down to the one that is looked at
 
-    def visit(each: str, above: tuple[str, ...]) -> None:
+    def begin(each: str) -> None:
         if each in above:
-            raise UsageError(f"profile {name}: extends itself: {' -> '.join((*above, each))}", HINT)
-        if each in seen:
-            return  # again, it would take back what a profile in between has replaced
-        seen.add(each)
-        own, extends = _own(each, Table(_parse(text_of(each), each), f"profile {each}"))
-        for base in extends:
-            visit(_beside(each, base), (*above, each))
-        found[each] = own
+            raise UsageError(f"profile {name}: extends itself: {_chain((*above, each))}", HINT)
+        if len(above) >= _MOST:  # a way over `..` can go in circles under ever new names
+            raise UsageError(f"profile {name}: a chain of more than {_MOST} profiles: {_chain(tuple(above))}", HINT)
+        if each not in found:  # again, it would take back what a profile in between has replaced
+            own, extends = _own(each, Table(_parse(text_of(each), each), f"profile {each}"))
+            above[each] = own, (_beside(each, base) for base in extends)
 
-    visit(name, ())
+    begin(name)
+    while above:
+        each, (own, extends) = next(reversed(above.items()))
+        base = next(extends, None)
+        if base is not None:
+            begin(base)
+        else:
+            found[each] = own
+            del above[each]
     return _merged(name, found[name].description, (name,), tuple(found.values()))
+
+
+def _chain(names: tuple[str, ...]) -> str:
+    shown = names if len(names) <= 10 else (*names[:5], "…", *names[-4:])
+    return " -> ".join(shown)
 
 
 def is_file(name: str) -> bool:
@@ -145,7 +158,7 @@ def _seconds(table: Table) -> float:
     seconds = table.take("seconds", object, SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST:
         raise UsageError(
-            f"{table.where}.seconds: expected more than 0 and at most {_LONGEST:.0f}, found {seconds!r}", HINT
+            f"{table.where}.seconds: expected more than 0 and at most {_LONGEST:.0f}, found {quoted(seconds)}", HINT
         )
     return float(seconds)
 

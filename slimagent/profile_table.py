@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from slimagent.errors import UsageError
+from slimagent.escapes import quoted
 from slimagent.paths import pattern
 
 _T = TypeVar("_T")
@@ -50,7 +51,7 @@ class Table:
         """One of some words."""
         value = self.take(key, str, default)
         if value not in choices:
-            raise self.wrong(key, f"expected {' or '.join(map(repr, choices))}, found {value!r}")
+            raise self.wrong(key, f"expected {' or '.join(map(repr, choices))}, found {quoted(value)}")
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class Table:
 
     def _pattern(self, key: str, value: str) -> str:
         if not value.startswith("/"):
-            raise self.wrong(key, f"{value!r} is not an absolute path")
+            raise self.wrong(key, f"{quoted(value)} is not an absolute path")
         try:
             pattern(value)
         except ValueError as error:

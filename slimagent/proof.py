@@ -14,7 +14,7 @@ from slimagent.paths import to_text, within_any
 from slimagent.results import CheckResult
 from slimagent.session import Session
 from slimagent.tracing import TOOL, read_link
-from slimagent.verify.compare import compare, dropped_paths, lacking, mask, missed, united, unmasked, unproved
+from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved
 
 STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
 _TOLERATED = 100  # one file in so many that stay may be missing in an image that is verified
@@ -41,10 +41,11 @@ def verify(
     dropped = _in_front(dropped_paths(made), foreign)
     there = _require_verifiable(session, made, dropped, foreign)
     baseline = united(baseline)
-    is_dropped = mask(_in_front(dropped_paths(made, STILL_LISTED), foreign) if there else dropped, read_link)
+    if there:
+        dropped = _in_front(dropped_paths(made, STILL_LISTED), foreign)
     steps = steps.awaited()
     with reporter.phase("run again on the slim image"):
-        watched = watch(session, steps, reporter, is_dropped if there else None, baseline)
+        watched = watch(session, steps, reporter, dropped.__contains__ if there else None, baseline)
     comparisons = compare(baseline, watched.results)
     accesses = ((path, at) for path, (_, at) in watched.observed.accesses.items())
     return Verification(
@@ -56,10 +57,10 @@ def verify(
         passed=not watched.interrupted
         and not any(each.worse for each in comparisons)
         and not unproved(baseline, watched.results)
-        and not (there and unmasked(watched.observed.losses)),
+        and not (there and unmasked(watched.observed.losses, made.accepted)),
         steps=watched.results,
         comparisons=comparisons,
-        missed=missed(is_dropped, accesses, [result.name for result in watched.results]),
+        missed=missed(finder(dropped, read_link), accesses, [result.name for result in watched.results]),
         losses=watched.observed.losses,
     )
 

@@ -9,15 +9,20 @@ import re
 from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.escapes import quoted
 from slimagent.model import Inventory, User
-from slimagent.paths import Resolver, normalise, to_text
+from slimagent.paths import Resolver, normalise, to_text, within
 from slimagent.rules import Profile
 from slimagent.trace import kernel
 
 # What a container engine puts into a container and no image holds.
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
+# Where an agent has our package: a bundle, one of `make agent`, a checkout; and what its entrypoint.sh begins with.
+_PLACE = re.compile(rb"(python/lib/python3\.[0-9]+/site-packages/|lib/)?slimagent")
+_ENTRYPOINT, _BEGINNING = b"# Starts slimagent in any container", 1000  # bytes
 _MTAB = b"/etc/mtab"
 _SAME_MOMENT = 5  # seconds
+_DIGITS = re.compile("[0-9]{1,10}")
 _LARGEST_ID = (1 << 32) - 2  # the largest there is stands for none (chown(2))
 _AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE to where the locale would be C
@@ -85,21 +90,29 @@ def user_named(name: str | None) -> User | None:
 
 
 def _account(name: str) -> User:
+    number = _identifier(name)
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except (KeyError, OverflowError):
-        if name.isdecimal() and int(name) <= _LARGEST_ID:
-            return User(name=name, uid=int(name), gid=0, groups=(0,), home="/")
-        raise UsageError(f"there is no user {name!r} here", "name a user of /etc/passwd") from None
+        entry = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
+    except (KeyError, ValueError):  # ValueError: a NUL in the name
+        if number is not None:
+            return User(name=name, uid=number, gid=0, groups=(0,), home="/")
+        raise UsageError(f"there is no user {quoted(name)} here", "name a user of /etc/passwd") from None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
 
 def _group(name: str) -> int:
     try:
-        return int(name) if name.isdecimal() and int(name) <= _LARGEST_ID else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise UsageError(f"there is no group {name!r} here", "name a group of /etc/group") from None
+        number = _identifier(name)
+        return grp.getgrnam(name).gr_gid if number is None else number
+    except (KeyError, ValueError):
+        raise UsageError(f"there is no group {quoted(name)} here", "name a group of /etc/group") from None
+
+
+def _identifier(name: str) -> int | None:
+    """The number that a user or a group is given by; None for a name, and for more than the kernel has."""
+    number = int(name) if _DIGITS.fullmatch(name) else None
+    return number if number is not None and number <= _LARGEST_ID else None
 
 
 def user_name(user: User | None) -> str:
@@ -148,22 +161,31 @@ def _was_given(name: bytes) -> bool:
         return any(each.startswith(name + b"=") for each in file.read().split(b"\0"))
 
 
-def own_folder() -> bytes:
-    """The folder of the agent that entrypoint.sh started. Raises UsageError if it is not that which runs."""
-    home = os.environ.get("SLIMAGENT_HOME")
-    if not home:
-        raise UsageError("this slimagent is installed and has no folder of its own", "start its entrypoint.sh")
-    return os.path.realpath(os.fsencode(home))
+def own_folder() -> bytes | None:
+    """The directory of the agent whose entrypoint.sh, or whose bundle, has started us; None if we are installed.
+
+    Both say in SLIMAGENT_HOME which it is. But anybody can set a variable, so it only counts if the code that runs lies
+    there, where an agent has it, and an entrypoint.sh of ours with it.
+    """
+    home = os.path.realpath(os.fsencode(os.environ.get("SLIMAGENT_HOME") or "/"))
+    package = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
+    if home == b"/" or not within(package, home) or not _PLACE.fullmatch(package[len(home) + 1 :]):
+        return None
+    try:
+        with open(os.path.join(home, b"entrypoint.sh"), "rb") as file:
+            return home if _ENTRYPOINT in file.read(_BEGINNING) else None
+    except OSError:
+        return None
 
 
 def own_files() -> tuple[bytes, ...]:
     """The agent's own files, and what the container engine added: never evidence, never part of the image.
 
-    That is the folder of entrypoint.sh if it started us (SLIMAGENT_HOME), else the package and its metadata.
+    That is the directory of the agent that runs, else the package and its metadata.
     """
-    home = os.environ.get("SLIMAGENT_HOME")
-    if home:
-        return (os.path.realpath(os.fsencode(home)), *engine_files())
+    home = own_folder()
+    if home is not None:
+        return (home, *engine_files())
     package = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
     beside = os.path.dirname(package)
     metadata = sorted(each for each in os.listdir(beside) if re.fullmatch(rb"slimagent-[^/]*\.dist-info", each))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from slimagent import __version__, documents, started
+from slimagent import __version__, documents, started, step_logs
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError
 from slimagent.exercise import Reporter
@@ -31,7 +31,6 @@ from slimagent.model import Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, last_line, not_proved
 from slimagent.results import CheckResult, Comparison, Outcome
-from slimagent.step_logs import log_name
 from slimagent.summaries import Whole
 from slimagent.traces import Trace
 from slimagent.verify.compare import compare
@@ -42,6 +41,8 @@ OUTSIDE = "start-from-outside"
 _UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
 _GO = "go"  # the file that an export waits for
 _TAIL = 1 << 14  # bytes of a log that are looked at
+# What a container can make us copy: as large as the agent lets a log become, and more of them than any checklist has.
+_LOG, _ALL_LOGS, _MOST_LOGS = step_logs.LARGEST + (1 << 20), 1 << 30, 10_000  # bytes, bytes, files
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +85,7 @@ def slim(
         described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
         config = read_image_config(described, image)
         taken = preflight.require_free(engine, image, request.tag, request.overwrite)
-        preflight.require_startable(engine, request.container, key, request.user)
+        env = preflight.require_startable(engine, request.container, key, request.user)
     output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
     slimmed = Slimmed(config=config)
     with output:
@@ -94,7 +95,7 @@ def slim(
             agent = bundle()
             with (
                 contextlib.ExitStack() as rest,
-                Work(engine, agent, output.path, key, container, say) as work,
+                Work(engine, agent, output.path, key, container, say, env) as work,
             ):
                 _Slimming(work, output, request, slimmed, described, reporter, tell, container.image).whole()
                 preflight.require_as_before(engine, request.tag, taken)
@@ -250,7 +251,7 @@ class _Slimming:
         with self._reporter.phase(f"start {'the slim image' if which == SLIM else self._name} as configured"):
             found = starts.watched(self._work, image, self._files, CONFIG, waiting, self._cap_add)
         self._stops = found.stops
-        self._output.write(f"logs/{which}-{log_name(started.START_STEP)}", found.said)
+        self._output.write(f"logs/{which}-{step_logs.log_name(started.START_STEP)}", found.said)
         if which == FULL and found.status:
             self._tell(f"{self._name} does not start alone as it is: exit status {found.status}; it said last:")
             self._tell(f"    {last_line(found.said)}")
@@ -368,15 +369,17 @@ class _Slimming:
         raise CheckFailedError(f"the slim image does not do what {self._name} does, so {tag} was not made{left}", hint)
 
     def _take_logs(self, shared: Shared, which: str) -> None:
-        for name in shared.names_in(LOGS):
-            if name.endswith(".log"):
-                self._output.adopt(shared.path, f"{LOGS}/{name}", f"logs/{which}-{name}")
+        left = _ALL_LOGS
+        for name in shared.names_in(LOGS, _MOST_LOGS):
+            target = f"logs/{which}-{name}"
+            if name.endswith(".log") and self._output.adopt(shared.path, f"{LOGS}/{name}", target, min(left, _LOG)):
+                left -= os.stat(os.path.join(self._output.path, target), follow_symlinks=False).st_size
 
     def _logs(self, which: str, steps: Sequence[str]) -> dict[str, tuple[str, str]]:
         """For each step that has a log, the file that holds it and the last part of its text."""
         found: dict[str, tuple[str, str]] = {}
         for step in steps:
-            name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{log_name(step)}"
+            name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{step_logs.log_name(step)}"
             with contextlib.suppress(OSError, RefusedError):
                 text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
                 found[step] = (os.path.join(self._output.path, name), text)

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.escapes import quoted
+from slimagent.json_input import parsed
 from slimagent.paths import from_text, normalise, to_text
 from slimagent.results import CheckResult, Item, Outcome
 from slimagent.traces import BlindSpot, How, Loss
@@ -127,7 +129,7 @@ def decode(data: bytes, document: str) -> Started:
     reader: _Reader | None = None
     for number, text in enumerate(lines, 1):
         try:
-            kind, *cells = orjson.loads(text)
+            kind, *cells = parsed(text)
             if reader is None:
                 reader = _Reader(kind, cells)
             else:
@@ -165,7 +167,7 @@ class _Reader:
             if type(step) is not int or not 0 <= step < len(STEPS) or type(how) is not int or not 0 < how <= _ALL_USES:
                 raise ValueError(f"step {step}, use {how}")
             if not path.startswith(b"/"):
-                raise ValueError(f"not an absolute path: {text!r}")
+                raise ValueError(f"not an absolute path: {quoted(text)}")
             self._uses[path] = known | how, {*steps, step}
         elif kind == "loss":
             name, count, example = cells
@@ -181,7 +183,7 @@ class _Reader:
             (status,) = cells
             self._status = int(status)
         else:
-            raise ValueError(f"there is no row {kind!r}")
+            raise ValueError(f"there is no row {quoted(kind)}")
 
     def result(self) -> Started:
         head = self._head

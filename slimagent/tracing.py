@@ -18,7 +18,7 @@ from slimagent.paths import Resolver, within_any
 from slimagent.session import Session, user_name
 from slimagent.trace.merge import Merging
 from slimagent.trace.watcher import Observed
-from slimagent.traces import Access, Run, Trace
+from slimagent.traces import Access, How, Run, Trace
 
 TOOL = f"slimagent {__version__}"
 _KERNEL = (b"/proc", b"/sys", b"/dev")  # file systems that the kernel fills in every container
@@ -62,7 +62,7 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
     """
     resolver = Resolver(_link_reader(before))
     found: dict[bytes, Access] = {}
-    for path, (how, steps) in observed.accesses.items():
+    for path, how, steps in _uses(observed, before):
         hops, end = resolver.resolve(path)
         if end is None or within_any(end, session.excluded):
             continue
@@ -76,6 +76,26 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
                 uses, at = how | known.how, tuple(sorted({*steps, *known.steps}))
             found[each] = Access(path=each, how=uses, steps=at, found=end in before.index)
     yield from (found[path] for path in sorted(found))
+
+
+def _uses(observed: Observed, before: Inventory) -> Iterator[tuple[bytes, How, tuple[int, ...]]]:
+    """What was seen of paths; and the same of files that had another name in the image than the one they were seen by.
+
+    A file that the run moved, mounted elsewhere or gave a second name is known again by its device and inode.
+    """
+    for path, (how, steps) in observed.accesses.items():
+        yield path, how, steps
+    strange = {identity: path for identity, path in observed.files.items() if _identity(before, path) != identity}
+    if strange:
+        for path, *identity in zip(before.paths, before.devices, before.inodes, strict=True):
+            seen_as = strange.get((identity[0], identity[1]))
+            if seen_as is not None and seen_as in observed.accesses:
+                yield path, *observed.accesses[seen_as]
+
+
+def _identity(inventory: Inventory, path: bytes) -> tuple[int, int] | None:
+    at = inventory.index.get(path)
+    return None if at is None else (inventory.devices[at], inventory.inodes[at])
 
 
 def _names(path: bytes, hops: tuple[bytes, ...], end: bytes, before: Inventory) -> Iterable[bytes]:

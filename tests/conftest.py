@@ -1,4 +1,7 @@
-"""For all tests: signals as a terminal leaves them, whoever started pytest; and an engine with a small image."""
+"""For all tests: signals as a terminal leaves them, whoever started pytest; no limit of time for an example of a law;
+
+and an engine with a small image.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator
 
 import engine_images
 import pytest
+from hypothesis import HealthCheck, settings
 
 from slimagent.image.engine import Engine
 
@@ -18,6 +22,9 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    # A slow machine is no fault of an example, and what hangs is ended by its test's own limit.
+    settings.register_profile("slimagent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("slimagent")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slimagent.apply import Journal, in_place
-from slimagent.apply.journal import temporary
 from slimagent.apply.journal_format import (
     Outcome,
     Start,
@@ -34,6 +33,7 @@ from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
 from slimagent.model import Edit, Inventory, Plan, Receipt
+from slimagent.temporary import remove_left
 
 STATUS, EXCLUDE = b"/var/lib/dpkg/status", b"/etc/dpkg/dpkg.cfg.d/zz-slim"
 DROPPED = {b"/bin/a", b"/odd/latin1-\xe9", b"/odd/to-\xff", b"/empty", b"/fifo", b"/dangling", b"/bin/suid"}
@@ -66,7 +66,7 @@ def build(root: bytes) -> Plan:
 
 def go(plan: Plan, root: bytes, journal: bytes) -> Receipt:
     """A whole go, as `apply --in-place` has it."""
-    with Journal(journal, "digest") as opened:
+    with Journal(journal, "digest", root) as opened:
         receipt = in_place.remove(plan, "digest", scan(root), None, opened)
         opened.finish(root)
     return receipt
@@ -129,7 +129,8 @@ def test_wherever_it_is_killed_the_next_go_ends_as_one_go_would(scratch: bytes) 
         assert os.listdir(scratch).count(b"plan.journal") == 0
         number += 1
     assert number > 30
-    assert not os.path.exists(temporary(journal))
+    remove_left(scratch)
+    assert sorted(os.listdir(scratch)) == [b"original", b"root"]
 
 
 def copy_tree(source: bytes, target: bytes) -> None:
@@ -179,17 +180,19 @@ def halfway(scratch: bytes) -> Iterator[tuple[Plan, bytes, bytes]]:
 
 def test_another_plan_is_refused(halfway: tuple[Plan, bytes, bytes]) -> None:
     """The image is neither what that plan was made for, nor anything that it makes."""
-    _, _, journal = halfway
-    with pytest.raises(RefusedError, match="the journal of another plan"), Journal(journal, "another"):
+    _, root, journal = halfway
+    with pytest.raises(RefusedError, match="of plan digest in") as caught, Journal(journal, "another", root):
         pytest.fail("the journal was opened")
+    assert os.fsdecode(root) in caught.value.message
+    assert f"--root {os.fsdecode(root)} --journal {os.fsdecode(journal)}" in caught.value.hint
 
 
 def test_two_at_once_are_refused(halfway: tuple[Plan, bytes, bytes]) -> None:
     """While one works, the other may not."""
-    _, _, journal = halfway
+    _, root, journal = halfway
     with open(journal, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RefusedError, match="at work"), Journal(journal, "digest"):
+        with pytest.raises(RefusedError, match="at work"), Journal(journal, "digest", root):
             pytest.fail("the journal was opened")
 
 
@@ -211,7 +214,7 @@ def test_an_image_that_changed_otherwise_is_refused(
     plan, root, journal = halfway
     change(root)
     before = state(root)
-    with pytest.raises(RefusedError) as caught, Journal(journal, "digest") as opened:
+    with pytest.raises(RefusedError) as caught, Journal(journal, "digest", root) as opened:
         in_place.remove(plan, "digest", scan(root), None, opened)
     assert words in caught.value.message
     assert state(root) == before
@@ -231,7 +234,7 @@ def test_what_changes_by_itself_is_no_reason(halfway: tuple[Plan, bytes, bytes])
     def lasting(inventory: Inventory) -> list[int]:
         return [at for at, path in enumerate(inventory.paths) if not path.startswith(b"/odd")]
 
-    with Journal(journal, "digest") as opened:
+    with Journal(journal, "digest", root) as opened:
         in_place.remove(plan, "digest", scan(root), None, opened, lasting)
         opened.finish(root)
     assert os.path.exists(root + b"/odd/new")
@@ -243,17 +246,17 @@ def test_a_journal_that_cannot_be_written_stops_all(scratch: bytes) -> None:
     root = scratch + b"/root"
     plan = build(root)
     before = state(root)
-    with pytest.raises(UnavailableError), Journal(scratch + b"/absent/journal", "digest") as opened:
+    with pytest.raises(UnavailableError), Journal(scratch + b"/absent/journal", "digest", root) as opened:
         in_place.remove(plan, "digest", scan(root), None, opened)
     assert state(root) == before
 
 
-@pytest.mark.parametrize("data", [b"", b"{}\n", b"[]", b'{"schema": "slimagent/journal", "version": 2}\n', b"\xff\n"])
+@pytest.mark.parametrize("data", [b"", b"{}\n", b"[]", b'{"schema": "slimagent/journal", "version": 3}\n', b"\xff\n"])
 def test_what_is_no_journal_is_refused(scratch: bytes, data: bytes) -> None:
     """Somebody's file of that name is not taken for one, and stays."""
     with open(scratch + b"/journal", "wb") as file:
         file.write(data)
-    with pytest.raises(DocumentError), Journal(scratch + b"/journal", "digest"):
+    with pytest.raises(DocumentError), Journal(scratch + b"/journal", "digest", scratch):
         pytest.fail("the journal was opened")
     assert os.path.exists(scratch + b"/journal")
 
@@ -261,7 +264,7 @@ def test_what_is_no_journal_is_refused(scratch: bytes, data: bytes) -> None:
 def test_a_link_of_that_name_is_not_followed(scratch: bytes) -> None:
     """Nor is anything written through it."""
     os.symlink(b"elsewhere", scratch + b"/journal")
-    with pytest.raises(UnavailableError), Journal(scratch + b"/journal", "digest"):
+    with pytest.raises(UnavailableError), Journal(scratch + b"/journal", "digest", scratch):
         pytest.fail("the journal was opened")
     assert not os.path.exists(scratch + b"/elsewhere")
 
@@ -271,7 +274,7 @@ def test_a_journal_in_the_image_leaves_no_trace(scratch: bytes) -> None:
     root = scratch + b"/root"
     plan = build(root)
     before = os.stat(root + b"/empty").st_mtime_ns
-    with Journal(root + b"/empty/journal", "digest") as journal:
+    with Journal(root + b"/empty/journal", "digest", root) as journal:
         journal.begin(scan(root), {})
         assert os.stat(root + b"/empty").st_mtime_ns == before
         assert os.listdir(root + b"/empty") == [b"journal"]
@@ -286,7 +289,7 @@ def test_decode_after_encode_is_the_identity(scratch: bytes) -> None:
     build(scratch + b"/root")
     inventory = scan(scratch + b"/root")
     inventory.ctimes = type(inventory.ctimes)("q", [0] * len(inventory))
-    start = Start(plan="digest", inventory=inventory, contents={1: b"\x00\xff", 3: None})
+    start = Start(plan="digest", token="0" * 32, inventory=inventory, contents={1: b"\x00\xff", 3: None})
     decoded = decode_start(encode_start(start).rstrip(b"\n"), "journal")
     assert decoded == start
 
@@ -316,7 +319,7 @@ def test_a_damaged_journal_is_read_or_refused(tmp_path: Path, data: st.DataObjec
     if not os.path.isdir(root):
         write(root, b"/f/x")
         os.symlink(b"x", root + b"/f/l")
-    whole = bytearray(encode_start(Start(plan="digest", inventory=scan(root), contents={2: b"data"})))
+    whole = bytearray(encode_start(Start(plan="digest", token="0" * 32, inventory=scan(root), contents={2: b"data"})))
     for _ in range(data.draw(st.integers(0, 2))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from(b'0-9"[]{},.x/\\'))
     with contextlib.suppress(DocumentError):
@@ -385,7 +388,7 @@ def test_the_command_takes_up_what_was_killed(scratch: bytes) -> None:
     copy_tree(original, root)
     kill_halfway([*SLIMAGENT, *arguments], journal, root + b"/d11")
     refused = slimagent("apply", f"{folder}/other.json", *arguments[2:], "--journal", os.fsdecode(journal))
-    assert (refused.returncode, "journal of another plan" in refused.stderr) == (3, True)
+    assert (refused.returncode, "journal of another removal" in refused.stderr) == (3, True)
     done = slimagent(*arguments)
     assert done.returncode == 0, done.stderr
     assert (Path(folder, "receipt.json").read_bytes(), state(root)) == (expected, left)
@@ -399,10 +402,10 @@ def test_the_agents_own_folder_goes_last(scratch: bytes) -> None:
     write(scratch, b"/elsewhere/kept")
     os.symlink(scratch + b"/elsewhere", own + b"/lib/link")
     os.utime(scratch + b"/image", ns=(5, 7))
-    require_removable(own)
+    require_removable(own, ())
     remove_folder(own)
     assert os.listdir(scratch + b"/image") == []
     assert os.stat(scratch + b"/image").st_mtime_ns == 7
     assert os.path.exists(scratch + b"/elsewhere/kept")
-    with pytest.raises(RefusedError):
-        require_removable(b"/proc")
+    with pytest.raises(RefusedError, match="mounted"):
+        require_removable(b"/sys", [b"/sys/" + name for name in os.listdir(b"/sys")])

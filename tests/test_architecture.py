@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,18 @@ import pytest
 import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
-BASE = {"errors", "model", "results", "rules", "traces", "paths", "files"}
+BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary"}
+TOOLS = {
+    "elf_tables",
+    "escapes",
+    "json_input",
+    "path_rules",
+    "posix_acl",
+    "references",
+    "removal",
+    "started",
+    "summaries",
+}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -26,21 +38,23 @@ EDGES = {
     "traces": {"results"},
     "rules": set(),
     "paths": set(),
-    "files": {"errors", "paths"},
-    "envelope": {"errors", "paths"},
-    "documents": {"envelope", "model", "paths", "plan_document", "results", "summaries", "traces"},
+    "files": {"errors", "paths", "temporary"},
+    "temporary": {"removal"},
+    "envelope": {"errors", "escapes", "json_input", "paths"},
+    "documents": {"envelope", "escapes", "model", "paths", "plan_document", "results", "summaries", "traces"},
     "summaries": {"model", "results", "traces"},
-    "plan_document": {"envelope", "errors", "model", "paths", "traces"},
+    "plan_document": {"envelope", "errors", "escapes", "model", "paths", "traces"},
     "elf_tables": set(),
     "posix_acl": set(),
     "path_rules": {"paths"},
+    "removal": set(),
     "references": {"errors"},
-    "profile": {"errors", "profile_rules", "profile_table", "rules"},
+    "profile": {"errors", "escapes", "profile_rules", "profile_table", "rules"},
     "profile_rules": {"errors", "profile_table", "rules"},
-    "profile_table": {"errors", "paths"},
+    "profile_table": {"errors", "escapes", "paths"},
     "profile_writer": {"rules"},
     "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
-    "session": {"errors", "model", "paths", "rules", "trace.kernel"},
+    "session": {"errors", "escapes", "model", "paths", "rules", "trace.kernel"},
     "exercise": {
         "checks",
         "errors",
@@ -56,7 +70,7 @@ EDGES = {
         "traces",
     },
     "pipeline": {
-        *(BASE - {"results", "rules"}),
+        *(BASE - {"results", "rules", "temporary"}),
         "apply",
         "documents",
         "exercise",
@@ -70,11 +84,23 @@ EDGES = {
         "plan.admit",
         "plan.decide",
         "plan.evidence",
+        "in_place",
         "proof",
         "session",
         "summaries",
         "trace.select",
         "tracing",
+    },
+    "in_place": {
+        "apply",
+        "errors",
+        "exercise",
+        "files",
+        "inventory.fingerprint",
+        "model",
+        "plan.admit",
+        "session",
+        "temporary",
     },
     "proof": {
         "errors",
@@ -119,6 +145,7 @@ EDGES = {
         "pipeline",
         "profiles",
         "session",
+        "temporary",
     },
     "slim_image": {
         VERSION,
@@ -154,13 +181,13 @@ EDGES = {
         "apply",
         "apply.dockerfile",
         "apply.image_config",
-        "apply.journal",
         "apply.own_folder",
         "bundler",
         "checks",
         "documents",
         "envelope",
         "errors",
+        "escapes",
         "exercise",
         "files",
         "image.agent",
@@ -188,12 +215,13 @@ EDGES = {
         "starting",
         "step_logs",
         "summaries",
+        "temporary",
         "trace.select",
         "traces",
         "tracing",
         "verify.compare",
     },
-    "started": {"errors", "paths", "results", "traces"},
+    "started": {"errors", "escapes", "json_input", "paths", "results", "traces"},
     "starting": {
         "apply.image_config",
         "checks",
@@ -209,6 +237,8 @@ EDGES = {
         "trace.seccomp",
     },
     "step_logs": {"files"},
+    "escapes": set(),
+    "json_input": set(),
 }
 
 PURE = (
@@ -221,6 +251,8 @@ PURE = (
         "summaries.py",
         "paths.py",
         "envelope.py",
+        "escapes.py",
+        "json_input.py",
         "documents.py",
         "path_rules.py",
     ),
@@ -231,7 +263,13 @@ PURE = (
     *("apply/altered.py", "apply/decide.py", "apply/pax.py", "apply/package_databases.py", "apply/alternatives.py"),
     *("apply/alternative_links.py", "apply/draft.py", "apply/edits.py", "apply/image_config.py"),
     *("apply/journal_format.py", "apply/components.py", "apply/compression.py", "apply/image_documents.py"),
-    *("apply/between.py", "apply/dockerfile.py", "apply/dockerfile_words.py", "image/history.py"),
+    *(
+        "apply/between.py",
+        "apply/carried_out.py",
+        "apply/dockerfile.py",
+        "apply/dockerfile_words.py",
+        "image/history.py",
+    ),
     *("references.py", "started.py", "image/labels.py", "image/complaint.py"),
     *("elf_tables.py", "posix_acl.py", "apply/strip_proof.py", "inventory/sections.py"),
     *("inventory/elf.py", "inventory/fingerprint.py", "inventory/changes.py"),
@@ -320,7 +358,7 @@ def test_every_room_is_known() -> None:
 def test_a_stage_knows_the_base_rooms_and_itself(stage: str) -> None:
     """No stage imports another one: data goes from one to the next through the pipeline alone."""
     for path in sorted((PACKAGE / stage).rglob("*.py")):
-        known = {*BASE, "elf_tables", "path_rules", "posix_acl", "references", "started", "summaries", stage, VERSION}
+        known = {*BASE, *TOOLS, stage, VERSION}
         foreign = {name for name in own_imports(path) if room(name) not in known}
         assert not foreign, f"{shown(path)} imports {sorted(foreign)}"
 
@@ -362,6 +400,92 @@ def test_the_library_never_prints_and_never_exits(path: Path) -> None:
     calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     assert not {"print", "exit", "quit", "sys.exit", "SystemExit"} & set(calls)
     assert "click" not in outside_imports(path)
+
+
+# Which modules write to a stream of the process, and why nothing of an image can go astray there.
+WRITERS = {
+    "cli/terminal.py": "the way to the terminal",
+    "step_logs.py": "passes on what a step says, as the step's own terminal would",
+    "trace/first.py": "is the image's process, and says why it cannot execute",
+    "bundle/reach_driver.py": "runs in an interpreter of its own, which reads names of modules to us",
+    "checks/gpu/driver.py": "the same",
+    "checks/python/imports_driver.py": "the same",
+}
+_PRINTS = re.compile(
+    r"(?:.*\.)?(?:print|input|echo|secho|echo_via_pager|confirm|prompt|progressbar)|rich\..*|traceback\.print_.*"
+    r"|(?:.*\.)?(?:sys\.(?:__)?std(?:out|err)(?:__)?|stdout|stderr)(?:\.buffer)?\.write(?:lines)?|warnings\.warn"
+)
+
+
+def writes(path: Path) -> list[str]:
+    """The calls of a module that write to the terminal, in whatever way."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            first = ast.unparse(node.args[0]) if node.args else ""
+            to_stream = called == "os.write" and (first in ("1", "2") or "std" in first)
+            shows = called.endswith(".show") and not node.args and path.parent.name == "cli"
+            if _PRINTS.fullmatch(called) or to_stream or shows:
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_there_is_one_way_to_the_terminal() -> None:
+    """O1: what is printed is made printable in one place, so no module has another way to the terminal."""
+    assert {shown(path) for path in MODULES if writes(path)} == WRITERS.keys()
+    for path in MODULES:
+        if shown(path) != "cli/terminal.py":
+            assert "rich" not in outside_imports(path), shown(path)
+
+
+def test_there_is_one_reader_of_json_for_documents() -> None:
+    """R1: what is nested too deep to be shown or written again is refused where it is read, and that is one place."""
+    for path in MODULES:
+        calls = {ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)}
+        assert "orjson.loads" not in calls or shown(path) == "json_input.py", shown(path)
+
+
+# What calls itself, and why its depth is not that of any input.
+RECURSIVE = {
+    ("checks/code_server/extensions.py", "_file"): "counts down",
+    ("checks/code_server/manifest.py", "_at"): "the length of a constant",
+    ("checks/code_server/remote.py", "_decode"): "has a limit",
+    ("checks/compiling/r.py", "_build"): "once for each language",
+    ("envelope.py", "_encodable"): "our own documents, before they are written",
+    ("inventory/component.py", "_local"): "the shared folders of /usr/local, by constant patterns",
+    ("trace/fanotify_group.py", "ignore"): "once, without what the kernel did not understand",
+    ("starting.py", "_write"): "the row that says that no more is written",
+}
+
+
+def functions(node: ast.AST, holder: str = "") -> Iterator[tuple[str, str, ast.AST]]:
+    """Every function below a node, as the class that holds it (or nothing), its name, and itself."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield holder, child.name, child
+        yield from functions(child, child.name if isinstance(child, ast.ClassDef) else holder)
+
+
+def recursive(path: Path) -> set[str]:
+    """The functions of a module that reach themselves by calls of plain names, or of methods of `self`."""
+    found = list(functions(tree(path)))
+    calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for holder, name, node in found:
+        for call in (each.func for each in ast.walk(node) if isinstance(each, ast.Call)):
+            method = isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name) and call.value.id == "self"
+            called = call.attr if isinstance(call, ast.Attribute) else call.id if isinstance(call, ast.Name) else ""
+            if method or isinstance(call, ast.Name):
+                calls.setdefault((holder, name), set()).add((holder if method else "", called))
+    for _ in found:  # until nothing new is reached
+        for key, reached in calls.items():
+            calls[key] = reached.union(*(calls.get(each, set()) for each in reached))
+    return {name for (holder, name), reached in calls.items() if (holder, name) in reached}
+
+
+def test_nothing_calls_itself_as_deep_as_its_input() -> None:
+    """R1, R2: a chain of files, links, requirements or levels of any length is followed by a loop."""
+    assert {(shown(path), name) for path in MODULES for name in recursive(path)} == RECURSIVE.keys()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)

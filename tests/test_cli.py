@@ -571,7 +571,10 @@ def test_the_help_and_the_version_import_no_command() -> None:
             [sys.executable, "-c", script, option],
             capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=60, check=True,
         )  # fmt: skip
-        known = {"slimagent.cli", "slimagent.cli.commands", "slimagent.cli.main", "slimagent.errors"}
+        known = {
+            *("slimagent.cli", "slimagent.cli.commands", "slimagent.cli.main", "slimagent.cli.terminal"),
+            *("slimagent.errors", "slimagent.escapes"),
+        }
         assert set(ast.literal_eval(done.stdout.splitlines()[-1])) == known
 
 

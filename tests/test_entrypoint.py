@@ -100,3 +100,24 @@ def test_without_a_python_it_says_what_is_missing(agent: Path, tmp_path: Path) -
     first, second = done.stderr.splitlines()
     assert first.startswith("slimagent: no Python of 3.10 or later")
     assert second.startswith("  hint: ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what others may write is no danger but for root")
+@pytest.mark.parametrize("writable", ["python", "bin", "ls"])
+def test_root_runs_no_program_that_others_may_write(agent: Path, tmp_path: Path, writable: str) -> None:
+    """I3: neither as the Python that comes first in PATH, nor to find out whether it may be run."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    mark = tmp_path / "mark"
+    for name in ("python3", "ls", "readlink", "id"):
+        (folder / name).write_text(f"#!/bin/sh\necho run by $(/usr/bin/id -u) >> {mark}\nexit 1\n")
+        (folder / name).chmod(0o755)
+    if writable == "python":
+        os.chown(folder / "python3", 1234, 1234)
+    else:
+        folder.chmod(0o777)
+    if writable == "ls":
+        (folder / "python3").unlink()
+    done = start(agent, "--version", path=f"{folder}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
+    assert (done.returncode, done.stdout.strip()) == (0, f"slimagent, version {__version__}"), done.stderr
+    assert not mark.exists()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from slimagent import files
 from slimagent.errors import DocumentError, UnavailableError
+from slimagent.temporary import remove_left
 
 NAMES = st.binary(min_size=1, max_size=255).map(lambda name: name.replace(b"\0", b"_").replace(b"/", b"_"))
 
@@ -62,7 +63,10 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path, error: type[BaseExce
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
-    """A process that is killed while it writes leaves the old file whole."""
+    """K3: a process that is killed while it writes leaves the old file whole, and what else it leaves is known as that.
+
+    As long as it lives it is not.
+    """
     path = tmp_path / "trace.json"
     path.write_bytes(b"old")
     program = textwrap.dedent(
@@ -78,28 +82,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "half\n"
+    remove_left(os.fsencode(tmp_path))
+    assert len(os.listdir(tmp_path)) == 2, "it was taken away while it was being written"
     child.kill()
     child.communicate()
     assert path.read_bytes() == b"old"
-
-
-def test_what_a_killed_writer_left_is_no_hindrance(tmp_path: Path) -> None:
-    """In a container every run has the same process id: a temporary file of an earlier one is taken away."""
-    left = tmp_path / f".plan.json.{os.getpid()}.partial"
-    left.write_bytes(b"much longer than what is written now")
-    files.write(str(tmp_path / "plan.json"), b"new")
-    assert (tmp_path / "plan.json").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["plan.json"]
-
-
-def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
-    """A link that somebody put where our temporary file will be is not followed: what it names stays as it is."""
-    precious = tmp_path / "precious"
-    precious.write_bytes(b"precious")
-    (tmp_path / f".plan.json.{os.getpid()}.partial").symlink_to(precious)
-    files.write(str(tmp_path / "plan.json"), b"new")
-    assert precious.read_bytes() == b"precious"
-    assert not (tmp_path / "plan.json").is_symlink()
+    remove_left(os.fsencode(tmp_path))
+    assert os.listdir(tmp_path) == ["trace.json"]
 
 
 def in_child(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -231,3 +220,17 @@ def test_what_root_writes_in_somebodys_folder_is_theirs(tmp_path: Path) -> None:
         files.write(str(folder / "document"), b"x")
     found = [(folder / "document").stat() for folder in (theirs, ours)]
     assert [(each.st_uid, each.st_gid) for each in found] == [(1000, 1001), (0, os.getegid())]
+
+
+def test_a_fifo_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
+    """I2: it is not waited for: who put it there may mean us to hang. One with a reader is written to."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(UnavailableError, match="No such device"):
+        files.write(path, b"x")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write(path, b"x")
+        assert os.read(reader, 9) == b"x"
+    finally:
+        os.close(reader)

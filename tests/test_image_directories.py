@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from slimagent.errors import RefusedError
-from slimagent.image.directories import read_inside, remove_tree
+from slimagent.image.directories import read_inside
+from slimagent.removal import remove_tree
 
 
 def test_a_deep_tree_goes(tmp_path: Path) -> None:
-    """Deeper than Python's stack and longer than a path can be."""
+    """I6: deeper than Python's stack and longer than a path can be."""
     top = tmp_path / "top"
     top.mkdir()
     at = os.open(top, os.O_RDONLY)
@@ -32,7 +33,7 @@ def test_a_deep_tree_goes(tmp_path: Path) -> None:
 
 
 def test_odd_things_go_and_what_links_point_to_stays(tmp_path: Path) -> None:
-    """Links, pipes, directories without rights, names that are numbers."""
+    """I2: links, pipes, directories without rights, names that are numbers."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "file").touch()
@@ -86,7 +87,7 @@ def test_a_link_is_not_a_tree(tmp_path: Path) -> None:
 
 
 def test_reading_has_a_limit(tmp_path: Path) -> None:
-    """A file of that size is still read."""
+    """I2: a file of that size is still read."""
     (tmp_path / "x").write_bytes(b"1234")
     assert read_inside(str(tmp_path), "x", limit=4) == b"1234"
     with pytest.raises(RefusedError, match="x is not a file of at most 3 bytes"):

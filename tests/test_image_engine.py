@@ -54,7 +54,7 @@ def test_a_container_is_run_to_its_end(engine: Engine, probe: str, name: str) ->
 
 
 def test_a_line_without_an_end_comes_in_pieces(engine: Engine, probe: str, name: str) -> None:
-    """What a container writes does not fill our memory."""
+    """I5: what a container writes does not fill our memory."""
     pieces: list[int] = []
     engine.create(name, Container(image=probe, entry=("/probe", "flood")))
     assert engine.run(name, lambda line: pieces.append(len(line)), nothing) == 0
@@ -152,7 +152,7 @@ def test_containers_and_images_are_found_by_their_names(engine: Engine, probe: s
 
 
 def test_a_comma_in_a_mounted_directory(engine: Engine, probe: str, name: str, tmp_path: Path) -> None:
-    """A mount is told in fields with commas between them."""
+    """I8: a mount is told in fields with commas between them."""
     here = tmp_path / 'a,b "c"'
     here.mkdir()
     engine.create(name, Container(image=probe, entry=("/probe",), mounts=((str(here), "/x", True),)))
@@ -314,7 +314,7 @@ def listed(made: Path) -> tuple[str, str]:
 
 
 def test_an_image_cannot_take_the_name_of_another_one(engine: Engine, probe: str, tmp_path: Path, tag: str) -> None:
-    """Whatever a container wrote into its layout: the image gets the name that was asked for."""
+    """I1: whatever a container wrote into its layout: the image gets the name that was asked for."""
     before = engine.inspect(probe)
     made = layout(tmp_path / "layout", probe, tag)
     (made / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
@@ -338,7 +338,7 @@ def test_an_image_cannot_take_the_name_of_another_one(engine: Engine, probe: str
 def test_a_layout_that_slimagent_did_not_write(
     engine: Engine, tmp_path: Path, tag: str, manifest: str | None, error: type[Exception]
 ) -> None:
-    """It is refused, and nothing outside of it is read."""
+    """I1: it is refused, and nothing outside of it is read."""
     made = layout(tmp_path / "layout")
     (made / "manifest.json").unlink()
     if manifest is not None:
@@ -349,7 +349,7 @@ def test_a_layout_that_slimagent_did_not_write(
 
 
 def test_a_layer_that_is_a_link_is_not_followed(engine: Engine, tmp_path: Path, tag: str) -> None:
-    """It may point to any file of this machine."""
+    """I1: it may point to any file of this machine."""
     made = layout(tmp_path / "layout")
     _, layer = listed(made)
     (made / layer).rename(tmp_path / "layer")

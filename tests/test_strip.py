@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
 import stat
 import struct
 import subprocess
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from slimagent.apply.journal import Journal
 from slimagent.apply.layers import write_tar
 from slimagent.apply.oci import Layout, write_layout
 from slimagent.apply.strip import Tools
-from slimagent.apply.strip_load import Child, interpreter, needed
+from slimagent.apply.strip_load import Child, interpreters, needed
 from slimagent.apply.strip_program import find
 from slimagent.apply.strip_proof import difference
 from slimagent.apply.tree import copy
@@ -379,6 +381,15 @@ def planned(root: Path, **changes: Any) -> tuple[Plan, Any]:
     return plan_for(inventory, strips=tuple(strips), **changes), inventory
 
 
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose programs everybody can run, as those of an image: pytest's own are private."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 def program_that(folder: Path, text: str) -> str:
     """A strip program that does something else."""
     path = folder / "strip-stand-in"
@@ -388,7 +399,7 @@ def program_that(folder: Path, text: str) -> str:
 
 
 def tools(**changes: Any) -> Tools:
-    return Tools(**({"program": tool("strip"), "python": None} | changes))
+    return Tools(**({"program": tool("strip")} | changes))
 
 
 def carried_out(kind: str, plan: Plan, inventory: Any, target: Path, tools: Tools) -> tuple[Path, Receipt]:
@@ -463,33 +474,34 @@ def test_every_deed_strips_and_changes_nothing_else(tmp_path: Path, kind: str) -
         ('shift 2; for f; do rm "$f"; done', "something else"),
         ('shift 2; for f; do rm "$f"; ln -s /etc/passwd "$f"; done', "something else"),
         ('shift 2; for f; do rm "$f"; mkfifo "$f"; done', "smaller"),
+        ('shift 2; for f; do rm "$f"; mkdir "$f"; done', "smaller"),
         ("echo cannot >&2; exit 1", "strip failed: cannot"),
         ("kill -SEGV $$", "signal 11"),
     ],
 )
-def test_what_strip_spoils_is_put_back(tmp_path: Path, kind: str, text: str, why: str) -> None:
+def test_what_strip_spoils_is_put_back(tmp_path: Path, programs: Path, kind: str, text: str, why: str) -> None:
     """Whatever the program does to its copies, the image gets the originals, and the receipt says why."""
     root = image(tmp_path / "root")
     plan, inventory = planned(root)
     originals = {path: (root / os.fsdecode(path[1:])).read_bytes() for path, _ in plan.strips}
-    out, receipt = carried_out(kind, plan, inventory, tmp_path / "out", tools(program=program_that(tmp_path, text)))
+    out, receipt = carried_out(kind, plan, inventory, tmp_path / "out", tools(program=program_that(programs, text)))
     assert {path: (out / os.fsdecode(path[1:])).read_bytes() for path in originals} == originals
     assert receipt.stripped == receipt.bytes_stripped == 0
     assert sorted(path for path, _ in receipt.unstripped) == sorted(originals)
     assert all(why in each for _, each in receipt.unstripped), receipt.unstripped
 
 
-def test_a_program_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_given_up(tmp_path: Path, programs: Path) -> None:
     """Each run ends in time, with what it started, and after some the program is not tried any more."""
     plan, inventory = planned(image(tmp_path / "root"))
-    hanging = tools(program=program_that(tmp_path, "sleep 600 & wait"), seconds=0.2)
+    hanging = tools(program=program_that(programs, "sleep 600 & wait"), seconds=0.2)
     _, receipt = carried_out("tar", plan, inventory, tmp_path / "out", hanging)
     reasons = {why for _, why in receipt.unstripped}
     assert receipt.stripped == 0
     assert reasons == {"strip did not end in time", "strip was given up: 3 times it did not end in time"}
 
 
-def test_one_file_that_strip_refuses_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_file_that_strip_refuses_does_not_stop_the_others(tmp_path: Path, programs: Path) -> None:
     """A run that fails is done again file by file."""
     root = image(tmp_path / "root")
     plan, inventory = planned(root)
@@ -498,7 +510,7 @@ def test_one_file_that_strip_refuses_does_not_stop_the_others(tmp_path: Path) ->
     (root / "usr/lib/\udce9/libb.so").write_bytes((root / "usr/lib/\udce9/libb.so").read_bytes())
     build(root / "usr/lib/\udce9/libb.so", "-O2")
     plan, inventory = planned(root)
-    _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(program=program_that(tmp_path, picky)))
+    _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(program=program_that(programs, picky)))
     assert receipt.stripped == 2
     assert [path for path, _ in receipt.unstripped] == [b"/usr/lib/liba.so"]
 
@@ -545,13 +557,13 @@ def test_an_interrupted_removal_is_taken_up_and_ends_the_same(tmp_path: Path, ca
         if not child:
             try:
                 _kill_at(call, number)
-                with Journal(journal, "d") as noted:
+                with Journal(journal, "d", inventory.root) as noted:
                     remove(plan, "d", inventory, journal=noted, tools=tools())
                     noted.finish(inventory.root)
             finally:
                 os._exit(1)
         status = os.waitpid(child, 0)[1]
-        with Journal(journal, "d") as noted:
+        with Journal(journal, "d", inventory.root) as noted:
             if noted.before is None and os.waitstatus_to_exitcode(status) != 77:
                 break  # there are no more calls than that
             again = remove(plan, "d", scan(os.fsencode(root)), journal=noted, tools=tools())
@@ -580,27 +592,53 @@ def _kill_at(call: str, number: int) -> None:
 def test_a_named_program_has_to_be_there() -> None:
     """A program that was asked for by name and is not there is an error; none is none."""
     with pytest.raises(UnavailableError):
-        find("/no/such/strip", b"/")
-    assert find("none", b"/") is None
+        find("/no/such/strip")
+    assert find("none") is None
 
 
-def test_the_agents_program_serves_where_the_image_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the image its own strip comes first; for a folder the agent's does."""
+def test_the_agents_own_program_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the image's, or this machine's, serves."""
     (tmp_path / "bin").mkdir()
     own = shutil.copy(tool("strip"), tmp_path / "bin/strip")
+    assert find("auto") == tool("strip")
     monkeypatch.setenv("SLIMAGENT_HOME", str(tmp_path))
-    assert find("auto", b"/some/root") == str(own)
-    assert find("auto", b"/") == tool("strip")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr("slimagent.apply.strip_program.USUAL_PATH", ())
-    assert find("auto", b"/") == str(own)
+    assert find("auto") == str(own)
+
+
+@pytest.mark.parametrize("writable", ["the program", "its directory", "the directory above", "what a link leads to"])
+def test_a_program_that_others_may_write_is_not_taken(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, writable: str
+) -> None:
+    """I3: first on PATH, and somebody else could put anything there; the next one serves."""
+    folder = programs / "above/bin"
+    folder.mkdir(parents=True)
+    (programs / "elsewhere").mkdir()
+    planted = folder / "strip"
+    if writable == "what a link leads to":
+        planted.symlink_to(programs / "elsewhere/strip")
+    shutil.copy(tool("strip"), programs / "elsewhere/strip" if planted.is_symlink() else planted)
+    opened = {"the program": planted, "its directory": folder, "the directory above": folder.parent}
+    other = tool("strip")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLIMAGENT_HOME", raising=False)
+    assert find("auto") == str(planted)
+    opened.get(writable, programs / "elsewhere").chmod(0o777)
+    assert find("auto") == other
+
+
+def everybodys_python() -> str:
+    """A Python that everybody can run; without one the test is skipped."""
+    whom = {"user": 65533, "group": 65533, "extra_groups": []} if os.geteuid() == 0 else {}
+    for each in interpreters():
+        with contextlib.suppress(PermissionError):
+            if subprocess.run([each, "-I", "-S", "-c", "import ctypes"], check=False, **whom).returncode == 0:
+                return each
+    pytest.skip("there is no Python in PATH that everybody can run")
 
 
 def test_a_library_is_loaded_by_the_images_python(tmp_path: Path) -> None:
     """One that is whole loads; one that crashes, hangs, or lacks a symbol does not, and the child lives on."""
-    python = interpreter()
-    if python is None:
-        pytest.skip("there is no Python in PATH")
+    python = everybodys_python()
     tmp_path.chmod(0o755)
     sources = {
         "good": "int good(void) { return 1; }",
@@ -609,21 +647,20 @@ def test_a_library_is_loaded_by_the_images_python(tmp_path: Path) -> None:
         "hang": "__attribute__((constructor)) void go(void) { for (;;); }",
         "lacks": "void nowhere_to_be_found(void); void go(void) { nowhere_to_be_found(); }",
     }
-    with Child(python) as child:
+    with Child(python, seconds=1.0) as child:
         assert child.is_ready
         for name, source in [*sources.items(), ("good", sources["good"])]:
             path = tmp_path / f"{name}.so"
             subprocess.run(
                 [compiler(), "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=source.encode(), check=True
             )
-            assert child.loads(os.fsencode(path), [], seconds=1.0) is (name == "good"), name
+            with open(path, "rb") as file:
+                assert child.loads(file.fileno(), []) is (name == "good"), name
 
 
 def test_a_library_that_only_loaded_before_is_put_back(tmp_path: Path) -> None:
     """A library that looks at the size of the file that it comes from: equal to a loader, but not to itself."""
-    python = interpreter()
-    if python is None:
-        pytest.skip("there is no Python in PATH")
+    python = everybodys_python()
     source = """
     #include <stdlib.h>
     #include <sys/stat.h>
@@ -645,6 +682,103 @@ def test_a_library_that_only_loaded_before_is_put_back(tmp_path: Path) -> None:
         folder.chmod(0o755)
     build(root / "other.so")
     plan, inventory = planned(root)
-    _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(python=python))
+    _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(pythons=(python,)))
     assert receipt.unstripped == ((b"/own.so", "it could be loaded before, and stripped it cannot"),)
     assert (receipt.stripped, receipt.loaded) == (1, 1)
+
+
+# Rights
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_strip_runs_without_rights(tmp_path: Path, programs: Path) -> None:
+    """I3: as a user who owns nothing in the image, in no other group, with no capability and no way to get one.
+
+    It can write to its own copies, and to nothing else of ours.
+    """
+    said = programs / "said"
+    said.mkdir()
+    said.chmod(0o777)
+    victim = programs / "victim"
+    victim.write_text("root's")
+    text = f"""
+    cat /proc/self/status > {said}/status; ls -l /proc/self/fd > {said}/fd
+    echo mine > {victim}; ls {tmp_path} > {said}/listed
+    exec strip "$@"
+    """
+    root = image(tmp_path / "root")
+    os.chown(root / "etc/text", 65533, 65532)  # an ID of the image is not taken
+    plan, inventory = planned(root)
+    _, receipt = carried_out("tar", plan, inventory, tmp_path / "out", tools(program=program_that(programs, text)))
+    assert receipt.stripped == 3
+    status = dict(line.split(":\t", 1) for line in (said / "status").read_text().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == status["Gid"].split() == ["65531"] * 4
+    assert status["Groups"].split() == []
+    assert {status[each] for each in ("CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+    assert victim.read_text() == "root's"
+    assert not (said / "listed").read_text()
+    opened = [line.split(" -> ")[1] for line in (said / "fd").read_text().splitlines() if " -> " in line]
+    assert all(each.startswith(("/dev/null", "pipe:", str(said), "/proc/", str(programs))) for each in opened), opened
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_what_strip_goes_on_to_write_does_not_count(tmp_path: Path, programs: Path) -> None:
+    """I3: a process that outlives it and keeps its files open changes nothing that is proved or exported."""
+    text = """
+    strip "$@"; shift 2
+    for f; do
+        exec 9<>"$f"
+        (while test -e "$f"; do sleep 0.01; done; printf EVIL >&9) 2> /dev/null &
+    done
+    """
+    root = image(tmp_path / "root")
+    plan, inventory = planned(root)
+    spoiled, _ = carried_out("tree", plan, inventory, tmp_path / "a", tools(program=program_that(programs, text)))
+    plain, _ = carried_out("tree", plan, inventory, tmp_path / "b", tools())
+    for path, _ in plan.strips:
+        name = os.fsdecode(path[1:])
+        assert (spoiled / name).read_bytes() == (plain / name).read_bytes(), name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_the_python_that_loads_runs_without_rights(tmp_path: Path, programs: Path) -> None:
+    """I3: it may be anybody's, so it never runs as root, and neither does a library's constructor."""
+    python = everybodys_python()
+    said = programs / "said"
+    said.mkdir()
+    said.chmod(0o777)
+    planted = programs / "python3"
+    planted.write_text(f'#!/bin/sh\ncat /proc/self/status > {said}/python\nexec {python} "$@"\n')
+    planted.chmod(0o755)
+    source = f"""
+    #include <stdio.h>
+    #include <unistd.h>
+    __attribute__((constructor)) static void go(void) {{
+        FILE *file = fopen("{said}/library", "w");
+        fprintf(file, "Uid:\\t%d\\t%d", (int)getuid(), (int)geteuid());
+        fclose(file);
+    }}
+    """
+    root = tmp_path / "root"
+    root.mkdir()
+    command = [compiler(), "-g", "-shared", "-fPIC", "-x", "c", "-", "-o", str(root / "own.so")]
+    subprocess.run(command, input=source.encode(), check=True)
+    plan, inventory = planned(root)
+    _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(pythons=(str(planted),)))
+    assert (receipt.stripped, receipt.loaded) == (1, 1)
+    told = (said / "python").read_text()
+    assert "Uid:\t65533\t65533\t65533\t65533" in told and "NoNewPrivs:\t1" in told
+    assert (said / "library").read_text() == "Uid:\t65533\t65533"
+
+
+@pytest.mark.parametrize("text", ["exec sleep 600", "yes | tr -d '\\n'", "echo ready; cat > /dev/null", "exit 0"])
+def test_a_python_that_is_something_else_loads_nothing(tmp_path: Path, programs: Path, text: str) -> None:
+    """I3: whatever it says, or if it never says a word, the export goes on and has an end."""
+    planted = programs / "python3"
+    planted.write_text(f"#!/bin/sh\nexec >&0\n{text}\n")
+    planted.chmod(0o755)
+    root = image(tmp_path / "root")
+    plan, inventory = planned(root)
+    _, receipt = carried_out("tar", plan, inventory, tmp_path / "out", tools(pythons=(str(planted),), seconds=2.0))
+    assert (receipt.stripped, receipt.loaded) == (3, 0)

@@ -30,10 +30,11 @@ PATHS: dict[str, Paths] = {
     **_each("mkdirat mknodat fchmodat fchmodat2 fchownat utimensat name_to_handle_at", ((1, 0),)),
     **_each("setxattrat getxattrat listxattrat removexattrat file_getattr file_setattr", ((1, 0),)),
     **_each("open_tree open_tree_attr fspick mount_setattr", ((1, 0),)),
-    **_each("inotify_add_watch quotactl", ((1, None),)),
+    **_each("inotify_add_watch quotactl connect bind", ((1, None),)),
     **_each("mount pivot_root", ((0, None), (1, None))),
     **_each("renameat renameat2 linkat move_mount", ((1, 0), (3, 2))),
     **_each("fchdir setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid prctl", ()),
+    **_each("fsmount unshare setns open_by_handle_at", ()),
     "symlinkat": ((2, 1),),
     "fanotify_mark": ((4, 3),),
 }

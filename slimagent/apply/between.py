@@ -6,11 +6,10 @@ import stat
 from collections.abc import Iterable, Mapping
 
 from slimagent.apply.decide import Decision, Deed
-from slimagent.apply.journal_format import Outcome
-from slimagent.apply.rewrite import partial
+from slimagent.apply.journal_format import Outcome, temporary_name
 from slimagent.errors import RefusedError
 from slimagent.model import Inventory
-from slimagent.paths import join, name, parent, to_text
+from slimagent.paths import join, parent, to_text
 
 
 def require_between(
@@ -18,13 +17,14 @@ def require_between(
     now: Inventory,
     decision: Decision,
     outcomes: Mapping[bytes, Outcome],
+    token: str,
     lasting: tuple[Iterable[int], Iterable[int]],
 ) -> None:
     """Refuse an image that has changed otherwise than the decision and the outcomes of stripping say.
 
-    Each path is as it was or as it will be; missing is only what goes, and new only what is made. `lasting` are the
-    entries of both inventories to look at: not what a running container fills and empties as it goes. Raises
-    RefusedError that names the first that is otherwise.
+    Each path is as it was or as it will be; missing is only what goes, and new only what is made, also on the way with
+    the journal's `token` in its name. `lasting` are the entries of both inventories to look at: not what a running
+    container fills and empties as it goes. Raises RefusedError that names the first that is otherwise.
     """
     deeds = {deed.path: deed for deed in decision.deeds}
     gone = {before.paths[at] for at in decision.dropped} | {path for path, deed in deeds.items() if deed.data is None}
@@ -38,7 +38,7 @@ def require_between(
         elif not (_is_same(before, at, now, here, sizes.get(at)) or _is_done(deeds.get(path), now, here)):
             raise _other(path, "is neither what it was nor what the plan makes of it")
     replaced = (*deeds, *outcomes, *(before.paths[at] for at in sizes))
-    ours = {join(parent(path), partial(name(path))) for path in replaced}
+    ours = {join(parent(path), temporary_name(token, path)) for path in replaced}
     ours.update(path for path, deed in deeds.items() if deed.at is None)
     for at in lasting[1]:
         path = now.paths[at]

@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
+from slimagent.escapes import json_text, printable
 
 NEWLINE, EQUALS = "SLIMAGENT_NEWLINE", "SLIMAGENT_EQUALS"
 _PLAIN = re.compile(r"[A-Za-z0-9/_.][A-Za-z0-9/_.:@,+-]*")
@@ -45,8 +46,8 @@ def name(text: str) -> str:
 
 
 def array(values: Sequence[str], indent: str = "") -> str:
-    """An array on one line; with `indent`, an option a line. Raises RefusedError."""
-    elements = [json.dumps(require_text(value), ensure_ascii=False) for value in values]
+    """An array on one line, all of it printable; with `indent`, an option a line. Raises RefusedError."""
+    elements = [json_text(json.dumps(require_text(value), ensure_ascii=False)) for value in values]
     if any(_HERE_DOCUMENT.match(value) for value in values):
         return f"[{','.join(elements)}]"  # as one word
     broken = [f"\\\n{indent}{each}" if indent and each.startswith('"--') else each for each in elements]
@@ -60,7 +61,7 @@ def raw(text: str) -> bool:
 
 def comment(text: str) -> list[str]:
     """A comment in lines; each says `# ` first, and no line is a directive to the reader."""
-    return ["# " + re.sub(r"[\x00-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], line) for line in text.split("\n")]
+    return [f"# {printable(line, '')}" for line in text.split("\n")]
 
 
 def folded(line: str) -> str:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
-
 from slimagent.errors import DocumentError
+from slimagent.json_input import parsed
 
 _HINT = "give it what `docker image inspect IMAGE` prints"
 _TCP_PORT, _LARGEST_PORT = re.compile(r"([0-9]{1,5})(?:/(?:tcp)?)?", re.IGNORECASE), 65535
@@ -131,8 +130,8 @@ _KNOWN = (
 def read_image_config(data: bytes, document: str = "image configuration") -> ImageConfig:
     """The configuration in one of the three forms; `document` is its name in messages. Raises DocumentError."""
     try:
-        whole = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        whole = parsed(data)
+    except ValueError as error:
         raise DocumentError(f"{document}: not a whole JSON document ({error})", _HINT) from None
     try:
         return _read(_only(whole) if isinstance(whole, list) else _object(whole, ""))

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable
 
@@ -19,14 +20,15 @@ from slimagent.apply.draft import growth
 from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders
 from slimagent.apply.journal import Journal
+from slimagent.apply.journal_format import temporary_name
 from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.rewrite import discard, holds, partial, replace
+from slimagent.apply.rewrite import discard, holds, replace
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip import NO_TOOLS, Tools
 from slimagent.apply.strip_in_place import Done, Place, strip_in_place
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.model import Inventory, Plan, Receipt
-from slimagent.paths import join, name, parent, to_text
+from slimagent.paths import parent, to_text
 
 _OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or mounted on
 _KEPT = "it was modified while the image was being slimmed"
@@ -50,27 +52,29 @@ def remove(
     Raises RefusedError where an interrupted go cannot be taken up.
     """
 
+    token = secrets.token_hex(16) if journal is None else journal.token
+
     def strip(inventory: Inventory, decision: Decision, folders: Folders, source: Source) -> Done:
-        place = Place(inventory=inventory, decision=decision, folders=folders, source=source, journal=journal)
+        place = Place(inventory, decision, folders, source, token, journal)
         return strip_in_place(plan, place, tools)
 
     if journal is not None and journal.before is not None:
         decision = _taken_up(plan, inventory, journal, journal.before, lasting)
         inventory = journal.before
-        return _go(plan_digest, inventory, lambda source: decision, strip, progress, again=True)
-    contents: dict[int, bytes | None] = {}
+        return _go(plan_digest, inventory, lambda source: decision, strip, progress, token, again=True)
+    found: dict[int, bytes | None] = {}
 
     def begin(source: Source) -> Decision:
         def read(at: int) -> bytes | None:
-            contents[at] = _contents(source, at)
-            return contents[at]
+            found[at] = contents(source, at)
+            return found[at]
 
         decision = edit(plan, inventory, decide(plan, inventory), read)
         if journal is not None:
-            journal.begin(inventory, contents)
+            journal.begin(inventory, found)
         return decision
 
-    return _go(plan_digest, inventory, begin, strip, progress, again=False)
+    return _go(plan_digest, inventory, begin, strip, progress, token, again=False)
 
 
 def _taken_up(
@@ -82,7 +86,7 @@ def _taken_up(
 ) -> Decision:
     """The decision of an interrupted go, if the image is one that it can have left."""
     decision = edit(plan, before, decide(plan, before), journal.content)
-    require_between(before, inventory, decision, journal.outcomes, (lasting(before), lasting(inventory)))
+    require_between(before, inventory, decision, journal.outcomes, journal.token, (lasting(before), lasting(inventory)))
     return decision
 
 
@@ -92,6 +96,7 @@ def _go(
     decided: Callable[[Source], Decision],
     strip: Callable[[Inventory, Decision, Folders, Source], Done],
     progress: Progress | None,
+    token: str,
     *,
     again: bool,
 ) -> Receipt:
@@ -106,7 +111,7 @@ def _go(
             stripped = strip(inventory, decision, folders, source)
         except OSError as error:
             raise _failed(error.filename or inventory.root, error) from None
-        removal = Removal(inventory, decision, folders, source, pace, again=again, touched=stripped.touched)
+        removal = Removal(inventory, decision, folders, source, pace, token, again=again, touched=stripped.touched)
         removal.remove_files()
         removal.carry_out_edits()
         removal.remove_folders()
@@ -115,16 +120,16 @@ def _go(
     return _receipt(plan_digest, inventory, decision, removal, stripped)
 
 
-def _contents(source: Source, at: int) -> bytes | None:
+def contents(source: Source, at: int) -> bytes | None:
+    """The contents of an entry; None if it changed or went since the inventory was made."""
     try:
         return source.read(at)
-    except RefusedError:  # it changed or went since the inventory was made
+    except RefusedError:
         return None
 
 
 def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal, stripped: Done) -> Receipt:
-    beside = [join(parent(deed.path), partial(name(deed.path))) for deed in removal.done]  # of a killed go: gone now
-    gone = {*removal.gone, *(inventory.index[path] for path in beside if path in inventory.index)}
+    gone = set(removal.gone)
     lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
     bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], lost)
     made = sum(deed.at is None for deed in removal.done) - sum(deed.data is None for deed in removal.done)
@@ -148,8 +153,9 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
 
 
 class Removal:
-    """One go at a decision; `again`, if an earlier one was interrupted: what is done already counts as done here.
+    """One run at a decision; `again`, if an earlier one was interrupted: what is done already counts as done here.
 
+    What it makes has `token` in its name until it takes its place; that of the earlier run, and nothing else, goes.
     `gone` are the entries it removed, `done` the edits it carried out, `left_alone` are paths that resisted, and why.
     """
 
@@ -160,6 +166,7 @@ class Removal:
         folders: Folders,
         source: Source,
         pace: Pace,
+        token: str,
         *,
         again: bool = False,
         touched: Iterable[bytes] = (),
@@ -169,6 +176,7 @@ class Removal:
         self._folders = folders
         self._source = source
         self._pace = pace
+        self._token = token
         self._again = again
         self._touched = set(touched)
         self.gone: list[int] = []
@@ -188,23 +196,25 @@ class Removal:
                 self.done.append(deed)
 
     def _edit(self, deed: Deed, folder: int, name: bytes) -> str:
-        if self._again and holds(deed, folder, name):
-            return ""
+        temporary = temporary_name(self._token, deed.path)
+        if self._again:
+            discard(folder, temporary)
+            if holds(deed, folder, name):
+                return ""
         if deed.at is None:
             with contextlib.suppress(FileNotFoundError):
                 os.stat(name, dir_fd=folder, follow_symlinks=False)
                 return _KEPT
-            replace(deed, folder, name, ())
+            replace(deed, folder, name, (), temporary)
             return ""
         attributes = self._attributes(deed.at)
         folder, name = self._folders.holding(deed.path)
         if attributes is None or not self._is_unchanged(deed.at, folder, name):
             return _KEPT
         if deed.data is None:
-            discard(folder, partial(name))
             os.unlink(name, dir_fd=folder)
         else:
-            replace(deed, folder, name, attributes)
+            replace(deed, folder, name, attributes, temporary)
         return ""
 
     def _attributes(self, at: int) -> Attributes | None:

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from types import TracebackType
 
 from slimagent.apply.journal_format import (
@@ -32,25 +35,27 @@ from slimagent.errors import DocumentError, RefusedError
 from slimagent.files import explained
 from slimagent.model import Inventory
 from slimagent.paths import to_text
+from slimagent.temporary import new_file
 
 _CHUNK = 1 << 20  # bytes
 # NONBLOCK: opening a FIFO of that name must not wait for its writer
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 
 class Journal:
-    """The journal at `path` for one plan. Use as a context manager: entering takes up what an earlier go left.
+    """The journal at `path` for one plan and one root. Use as a context manager: entering takes up an interrupted run.
 
     `before` is then the image as it was, and None where there is nothing to take up; `outcomes` are those of stripping
-    so far, by path. Entering raises RefusedError for another plan's journal and for one that is in use, DocumentError
-    for a damaged one.
+    so far, by path; `token` is in the names of what the removal makes on its way. Entering raises RefusedError for the
+    journal of another plan or root and for one that is in use, DocumentError for a damaged one.
     """
 
-    def __init__(self, path: bytes, plan_digest: str) -> None:
+    def __init__(self, path: bytes, plan_digest: str, root: bytes) -> None:
         self._path = path
-        self._partial = temporary(path)
         self._plan = plan_digest
+        self._root = root
+        self.token = secrets.token_hex(16)
         self._descriptor = -1
         self._contents: Mapping[int, bytes | None] = {}
         self.before: Inventory | None = None
@@ -82,9 +87,12 @@ class Journal:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RefusedError(
-                f"another slimagent is at work with the journal {to_text(self._path)}", "let it come to its end"
-            ) from None
+            raise self._in_use() from None
+
+    def _in_use(self) -> RefusedError:
+        return RefusedError(
+            f"another slimagent is at work with the journal {to_text(self._path)}", "let it come to its end"
+        )
 
     def _read(self) -> None:
         shown = to_text(self._path)
@@ -96,12 +104,14 @@ class Journal:
             raise DocumentError(f"cannot read {shown}: {error.strerror}", "name another file with --journal") from None
         line, _, rest = b"".join(parts).partition(b"\n")
         start = decode_start(line, shown)
-        if start.plan != self._plan:
+        if (start.plan, start.inventory.root) != (self._plan, self._root):
+            its = to_text(start.inventory.root)
             raise RefusedError(
-                f"{shown} is the journal of another plan, {start.plan[:12]}, which was not carried out to its end",
-                "finish that plan first; if its image is no longer there, remove the journal",
+                f"{shown} is the journal of another removal, which was interrupted: of plan {start.plan[:12]} in {its}",
+                f"finish that one: `slimagent apply PLAN --in-place --root {quote(its)} --journal {quote(shown)}`; "
+                "or, for an image of its own, name another file with --journal",
             )
-        self.before, self._contents = start.inventory, start.contents
+        self.before, self._contents, self.token = start.inventory, start.contents, start.token
         self.outcomes = decode_outcomes(rest, shown)
 
     def content(self, at: int) -> bytes | None:
@@ -113,22 +123,35 @@ class Journal:
         return self._contents[at]
 
     def begin(self, inventory: Inventory, contents: Mapping[int, bytes | None]) -> None:
-        """Put down what the image is. When this returns, it is on the disk."""
-        data = encode_start(Start(plan=self._plan, inventory=inventory, contents=contents))
+        """Put down what the image is. When this returns, it is on the disk.
+
+        Raises RefusedError if somebody else has begun with this journal meanwhile.
+        """
+        data = encode_start(Start(plan=self._plan, token=self.token, inventory=inventory, contents=contents))
         try:
-            with _same_time(self._path), contextlib.suppress(FileNotFoundError):
-                os.unlink(self._partial)  # of a killed go
             with _same_time(self._path):
-                self._descriptor = os.open(self._partial, _NEW, 0o600)
-                self._lock()
-                write_all(self._descriptor, data)
-                os.fsync(self._descriptor)
-                os.rename(self._partial, self._path)
+                self._write(data)
             _sync_folder(self._path)
+        except FileExistsError:
+            raise self._in_use() from None
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(self._partial)
             raise explained(error, self._path) from None
+
+    def _write(self, data: bytes) -> None:
+        """Make the journal under another name, locked, and give it its own only if nothing has that."""
+        self._descriptor, temporary = new_file(os.path.dirname(self._path))
+        try:
+            write_all(self._descriptor, data)
+            os.fsync(self._descriptor)
+            try:
+                os.link(temporary, self._path, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS or os.path.lexists(self._path):
+                    raise
+                os.rename(temporary, self._path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
 
     def note(self, outcome: Outcome) -> None:
         """Put down how the stripping of a file ends, before the file is replaced. It outlives us, if not the power."""
@@ -150,12 +173,6 @@ class Journal:
             _sync_folder(self._path)
         except OSError as error:
             raise explained(error, self._path) from None
-
-
-def temporary(path: bytes) -> bytes:
-    """The file as which a journal is written: always the same name, so that it can be known as ours."""
-    folder, base = os.path.split(path)
-    return os.path.join(folder, b".%b.partial" % base[:200])
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +13,14 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.escapes import quoted
+from slimagent.json_input import parsed
 from slimagent.model import Inventory
 from slimagent.paths import from_text, normalise, to_text
 
-SCHEMA, VERSION = "slimagent/journal", 1
+SCHEMA, VERSION = "slimagent/journal", 2
 _COLUMNS = ("modes", "uids", "gids", "sizes", "mtimes", "devices", "inodes", "links")
+_TOKEN = re.compile("[0-9a-f]{32}")
 _HINT = "it is damaged: slim a new container of the image"
 
 
@@ -23,10 +28,12 @@ _HINT = "it is damaged: slim a new container of the image"
 class Start:
     """What was before the first change: the plan's SHA-256, the image, and the contents of what the plan edits.
 
-    `contents` are by entry; None for a file that changed before it could be read.
+    `contents` are by entry; None for a file that changed before it could be read. `token` is in the names of all that
+    the removal makes on its way (see `temporary_name`), and in no other name.
     """
 
     plan: str
+    token: str
     inventory: Inventory
     contents: Mapping[int, bytes | None]
 
@@ -44,6 +51,11 @@ class Outcome:
     loaded: bool = False
 
 
+def temporary_name(token: str, path: bytes) -> bytes:
+    """The name beside `path` under which a removal makes what takes its place: a name for each path, however long."""
+    return b".slimagent-%b-%b" % (token.encode(), hashlib.sha256(path).hexdigest()[:32].encode())
+
+
 def encode_start(start: Start) -> bytes:
     """The first line of a journal. Change times of the inventory are not in it."""
     inventory = start.inventory
@@ -51,6 +63,7 @@ def encode_start(start: Start) -> bytes:
         "schema": SCHEMA,
         "version": VERSION,
         "plan": start.plan,
+        "token": start.token,
         "root": to_text(inventory.root),
         "scopes": [to_text(path) for path in inventory.scopes],
         "paths": [to_text(path) for path in inventory.paths],
@@ -67,12 +80,12 @@ def encode_start(start: Start) -> bytes:
 def decode_start(line: bytes, document: str) -> Start:
     """The first line of a journal. Raises DocumentError for one that is not whole, or not a journal's."""
     try:
-        value = orjson.loads(line)
+        value = parsed(line)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             raise DocumentError(f"{document}: not a journal of slimagent", "name another file with --journal")
         if value.get("version") != VERSION:
             raise DocumentError(
-                f"{document}: version {value.get('version')!r} of {SCHEMA} is not known",
+                f"{document}: version {quoted(value.get('version'))} of {SCHEMA} is not known",
                 "finish with the slimagent that wrote it",
             )
         return _start(value)
@@ -89,7 +102,7 @@ def _start(value: dict[str, Any]) -> Start:
         scopes=tuple(_path(text) for text in _list(value["scopes"])),
         paths=paths,
         mtimes=mtimes,
-        targets={_index(at, paths): from_text(target) for at, target in _list(value["targets"])},
+        targets={_index(at, paths): from_text(_text(target)) for at, target in _list(value["targets"])},
         index={path: at for at, path in enumerate(paths)},
         mount_points={_path(text) for text in _list(value["mount_points"])},
     )
@@ -102,7 +115,10 @@ def _start(value: dict[str, Any]) -> Start:
         _index(at, paths): None if data is None else base64.b64decode(data, validate=True)
         for at, data in _list(value["contents"])
     }
-    return Start(plan=_text(value["plan"]), inventory=inventory, contents=contents)
+    token = _text(value["token"])
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("the token is not one of ours")
+    return Start(plan=_text(value["plan"]), token=token, inventory=inventory, contents=contents)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -119,7 +135,7 @@ def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
     found: dict[bytes, Outcome] = {}
     try:
         for line in whole.splitlines():
-            path, size, why, loaded = orjson.loads(line)
+            path, size, why, loaded = parsed(line)
             (length,) = _integers([size], 1)
             found[_path(path)] = Outcome(path=_path(path), size=length, why=_text(why), loaded=loaded is True)
     except (ValueError, TypeError) as error:
@@ -136,7 +152,7 @@ def _text(value: object) -> str:
 def _path(value: object) -> bytes:
     path = from_text(_text(value))
     if path[:1] != b"/" or normalise(path) != path or b".." in path.split(b"/"):
-        raise ValueError(f"{value!r} is not an absolute path")
+        raise ValueError(f"{quoted(value)} is not an absolute path")
     return path
 
 

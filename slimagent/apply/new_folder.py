@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.files import explained
 from slimagent.model import Inventory, Plan
 from slimagent.paths import to_text, within, within_any
+from slimagent.temporary import new_directory
 
 
 def require_free(target: bytes) -> None:
@@ -49,27 +48,9 @@ def require_outside(plan: Plan, inventory: Inventory, target: bytes) -> None:
 @contextlib.contextmanager
 def replacing_folder(target: bytes) -> Iterator[bytes]:
     """A new folder beside `target`, private until it takes the target's place; removed if the block fails."""
-    holder, base = os.path.split(target)
     try:
-        temporary = tempfile.mkdtemp(prefix=b".%b." % base[:200], suffix=b".partial", dir=holder)
+        with new_directory(os.path.dirname(target)) as temporary:
+            yield temporary
+            os.rename(temporary, target)
     except OSError as error:
         raise explained(error, target) from None
-    try:
-        yield temporary
-        os.rename(temporary, target)
-    except OSError as error:
-        _discard(temporary)
-        raise explained(error, target) from None
-    except BaseException:
-        _discard(temporary)
-        raise
-
-
-def _discard(folder: bytes) -> None:
-    """Remove a tree, its read-only folders too: without root, those have to be made writable first."""
-    for holder, names, _ in os.walk(folder):
-        for name in names:
-            path = os.path.join(holder, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(folder)

@@ -25,7 +25,7 @@ from slimagent.apply.image_config import ImageConfig
 from slimagent.apply.layers import Archive
 from slimagent.apply.new_folder import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.receipt import exported
+from slimagent.apply.receipt import Save, exported
 from slimagent.apply.rewrite import write_all
 from slimagent.apply.source import Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
@@ -63,13 +63,15 @@ def write_layout(
     wanted: Layout,
     progress: Progress | None = None,
     tools: Tools = NO_TOOLS,
+    save: Save = lambda receipt: None,
 ) -> Receipt:
     """Write everything that stays as an image layout, whole or not at all; `progress` gets bytes before compression.
 
-    The receipt's `sha256` is the manifest's. Raises UsageError for a name that is none; RefusedError for a target that
-    is not empty or lies in what is exported, for a plan that is not of a whole image, for a file that no layer can
-    hold, and for one that changes meanwhile; DocumentError for a configuration that no image can have;
-    UnavailableError for a file that cannot be read and when the target cannot be written.
+    The receipt's `sha256` is the manifest's; `save` gets it before the layout is there. Raises UsageError for a name
+    that is none; RefusedError for a target that is not empty or lies in what is exported, for a plan that is not of a
+    whole image, for a file that no layer can hold, and for one that changes meanwhile; DocumentError for a
+    configuration that no image can have; UnavailableError for a file that cannot be read and when the target cannot be
+    written.
     """
     require_possible(wanted, plan.scopes)
     target = os.path.realpath(wanted.folder)
@@ -88,16 +90,18 @@ def write_layout(
             digest = _describe(_comment(plan, decision, stripped), wanted, layers, store)
             store.finish()
             _hand_over(folder, parent(target))
-    return exported(
-        plan_digest,
-        f"oci:{to_text(wanted.folder)}",
-        decision,
-        stripped,
-        written=store.written,
-        sha256=digest,
-        left_out=tuple(left_out),
-        layers=tuple(layers),
-    )
+            receipt = exported(
+                plan_digest,
+                f"oci:{to_text(wanted.folder)}",
+                decision,
+                stripped,
+                written=store.written,
+                sha256=digest,
+                left_out=tuple(left_out),
+                layers=tuple(layers),
+            )
+            save(receipt)
+    return receipt
 
 
 def _hand_over(folder: bytes, holder: bytes) -> None:

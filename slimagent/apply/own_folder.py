@@ -6,26 +6,28 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Collection
 
-from slimagent.errors import RefusedError, UsageError
+from slimagent.errors import RefusedError
 from slimagent.files import explained
 from slimagent.paths import parent, to_text, within
 
-
-def own_folder() -> bytes:
-    """The folder of the agent that entrypoint.sh, or a bundle, started. Raises UsageError if none of them did."""
-    home = os.environ.get("SLIMAGENT_HOME")
-    if not home:
-        raise UsageError("this slimagent is installed and has no folder of its own", "start an agent's entrypoint.sh")
-    return os.path.realpath(os.fsencode(home))
+# All that an agent has in its directory: of a bundle, or of `make agent` with a Python of its own (see entrypoint.sh).
+_PARTS = {b"bin", b"bundle.json", b"entrypoint.sh", b"lib", b"python", b"start.py", b".venv", b"venv"}
 
 
-def require_removable(folder: bytes) -> None:
-    """Say at once if a folder cannot be removed.
+def require_removable(folder: bytes, files: Collection[bytes]) -> None:
+    """Say at once if the agent's directory cannot be removed. `files` are absolute paths of what we read and write.
 
-    Raises RefusedError for one that is no part of the image, or holds what is not, UnavailableError for one that we
-    may not remove.
+    Raises RefusedError for one that is no part of the image, that holds what is not, or anything but the agent and
+    these files, UnavailableError for one that we may not remove.
     """
+    others = {os.path.join(folder, name) for name in os.listdir(folder) if name not in _PARTS} - set(files)
+    if others:
+        raise RefusedError(
+            f"the agent's directory holds what is not the agent's: {to_text(min(others))}",
+            "move it elsewhere, or leave out --remove-agent",
+        )
     with open("/proc/self/mountinfo", "rb") as file:  # proc(5): the fifth field, with blanks as octal escapes
         points = [_unescaped(line.split(b" ")[4]) for line in file]
     if any(within(point, folder) for point in points):

@@ -1,11 +1,18 @@
-"""The receipt of an export, whatever it is written as.."""
+"""The receipt of an export, whatever it is written as, and whether what it tells of is there."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Callable
+
 import slimagent
 from slimagent.apply.decide import Decision
+from slimagent.apply.image_documents import blob
 from slimagent.apply.strip import Stripped
 from slimagent.model import Layer, Receipt
+
+Save = Callable[[Receipt], None]
 
 
 def exported(
@@ -38,3 +45,19 @@ def exported(
         unstripped=tuple(stripped.left),
         layers=layers,
     )
+
+
+def is_there(receipt: Receipt, directory: bytes) -> bool:
+    """Whether a directory holds what an export to it has made, as far as its receipt says: the manifest, or the bytes.
+
+    A directory appears whole or not at all, so what is there was whole.
+    """
+    if receipt.sha256:
+        return os.path.exists(os.path.join(directory, blob(receipt.sha256).encode()))
+    sizes: dict[tuple[int, int], int] = {}
+    for base, _, names in os.walk(directory):
+        for name in names:
+            status = os.lstat(os.path.join(base, name))
+            if stat.S_ISREG(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values()) == receipt.bytes_kept

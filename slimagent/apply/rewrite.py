@@ -12,24 +12,20 @@ from slimagent.apply.source import Attributes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def partial(name: bytes) -> bytes:
-    """The name under which a path's successor is made: always the same, so that the next go finds a killed one's."""
-    return b".%b.slimagent-partial" % name[:200]
-
-
-def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
+def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes, temporary: bytes) -> None:
     """Put what the deed says at `name` in the open folder, at once: it is the old or the new, and never between.
 
-    Its contents are on the disk before it has the name: a loss of power leaves no empty file (rename(2) alone does).
-    Raises OSError; then the old one is still there and nothing beside it.
+    It is made as `temporary`, a name that nothing has. Its contents are on the disk before it has its own: a loss of
+    power leaves no empty file (rename(2) alone does). Raises OSError; then the old one is still there and nothing
+    beside it; FileExistsError if something has that name, and then that is still there.
     """
-    temporary = partial(name)
-    discard(folder, temporary)
     try:
         place(deed, folder, temporary, attributes)
         if stat.S_ISREG(deed.mode):
             _sync(folder, temporary)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:  # somebody else's
+        raise
     except BaseException:
         discard(folder, temporary)
         raise

@@ -1,16 +1,16 @@
 """Strip copies of files while an export or a removal goes on, prove each, and hand it over when its turn comes.
 
 The image's own files are never given to strip: it gets copies with numbers for names, in a private folder that is no
-part of the image. A copy that is not what it was to a loader is thrown away, and the original stays.
+part of the image. If we are root it runs as a user who owns nothing but them. What it makes is copied again before it
+is proved, so that nothing of it can change any more. What is not what it was to a loader is thrown away, and the
+original stays.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -21,37 +21,39 @@ from types import TracebackType
 
 from slimagent.apply import strip_load, strip_program
 from slimagent.apply.decide import Decision
+from slimagent.apply.rights import gain_nothing, stranger
 from slimagent.apply.source import Source
 from slimagent.apply.strip_load import Child, is_library, needed
-from slimagent.apply.strip_program import StripFailedError
+from slimagent.apply.strip_program import LACKS, Passing, StripFailedError
 from slimagent.apply.strip_proof import difference
 from slimagent.elf_tables import Read, tables
-from slimagent.errors import SlimagentError
+from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.files import explained
 from slimagent.model import Inventory, Plan
-from slimagent.paths import join
+from slimagent.paths import join, to_text
+from slimagent.temporary import new_directory
 
 WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself
 _FILES, _BYTES = 16, 32_000_000  # that one run of the program gets, at most
 _HANGS = 3  # runs that did not end: then the program is given up
 _CHUNK = 1 << 22  # bytes
-_PREFIX = b".slimagent-strip-"
 
 MODIFIED = "it was modified after the plan was made"
 NO_PROGRAM = "there is no program to strip it with"
+_SOMETHING_ELSE = "strip left something else in its place"
 _NOT_SMALLER = "strip does not make it smaller"
 _UNLOADABLE = "it could be loaded before, and stripped it cannot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What to strip and to prove with: a strip program and a Python of the image, each None for none.
+    """What to strip and to prove with: a strip program, None for none, and Pythons of the image, the best first.
 
-    `seconds` is the time that a run of the program may take, beside that for the bytes it gets.
+    `seconds` is the time that a run of the program may take, beside that for the bytes it gets, and a library to load.
     """
 
     program: str | None = None
-    python: str | None = None
+    pythons: tuple[str, ...] = ()
     seconds: float = 60.0
     waiting: int = WAITING
 
@@ -65,9 +67,8 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
     Libraries are loaded only if we run in the image: then it is the image's own loader that loads them. Raises
     UnavailableError for a program that was named and is not there.
     """
-    return Tools(
-        program=strip_program.find(said, root), python=strip_load.interpreter(excluded) if root == b"/" else None
-    )
+    pythons = strip_load.interpreters(excluded) if root == b"/" else ()
+    return Tools(program=strip_program.find(said), pythons=pythons)
 
 
 @dataclass(slots=True)
@@ -109,10 +110,9 @@ def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[in
 class Stripped:
     """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
 
-    `order` are entries of the inventory; `beside` is a folder to make a private one in, which is called `private` if
-    that is given: then what a killed go left of it is removed. `count` files were handed over so far, `saved` bytes
-    smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that the plan strips and that
-    stay as they are, with the reason.
+    `order` are entries of the inventory; `beside` is a folder to make a private one in. `count` files were handed over
+    so far, `saved` bytes smaller; `loaded` of them are libraries that were loaded to prove it. `left` are those that
+    the plan strips and that stay as they are, with the reason, which is Passing if it may be gone next time.
     """
 
     def __init__(
@@ -123,12 +123,11 @@ class Stripped:
         order: Sequence[int],
         beside: bytes,
         tools: Tools,
-        private: bytes = b"",
     ) -> None:
         self._inventory = inventory
         self._tools = tools
         self._beside = beside
-        self._private = private
+        self._resources = contextlib.ExitStack()
         entries, self.left = wanted(plan, inventory, decision)
         works = [at for at in order if at in entries]
         if tools.program is None:
@@ -142,16 +141,23 @@ class Stripped:
 
     def __enter__(self) -> Stripped:
         if self._batches:
-            self._bench = _Bench(self._inventory, _folder(self._beside, self._private), self._tools)
-            self._start()
+            try:
+                folder = self._resources.enter_context(new_directory(self._beside))
+                self._bench = _Bench(self._inventory, folder, self._tools)
+                self._resources.callback(self._bench.close)
+                self._start()
+            except BaseException as error:
+                self._resources.close()
+                if isinstance(error, OSError):
+                    raise explained(error, self._beside) from None
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batches.clear()
-        if self._bench is not None:
-            self._bench.close()
+        self._resources.close()
 
     def take(self, at: int) -> tuple[int, int] | None:
         """A descriptor of an entry's stripped contents, which the caller closes, and their size; None: not stripped.
@@ -167,6 +173,11 @@ class Stripped:
             future.result()
         except OSError as error:
             raise explained(error, self._beside) from None
+        except MemoryError:
+            raise UnavailableError(
+                f"there is not enough memory to strip {to_text(self._inventory.paths[at])}",
+                "give it more, or strip nothing with --strip none",
+            ) from None
         work = next(each for each in batch.works if each.at == at)
         self._waiting -= self._inventory.sizes[at]
         self._start()
@@ -205,35 +216,21 @@ def _batches(inventory: Inventory, works: list[int]) -> list[_Batch]:
     return found
 
 
-def _folder(beside: bytes, name: bytes) -> bytes:
-    """A new folder that nobody else can enter. Raises UnavailableError."""
-    try:
-        if not name:
-            return tempfile.mkdtemp(prefix=_PREFIX, dir=beside)
-        path = os.path.join(beside, name)
-        with contextlib.suppress(FileNotFoundError):
-            if os.lstat(path).st_uid == os.geteuid():
-                shutil.rmtree(path)
-        os.mkdir(path, 0o700)
-    except OSError as error:
-        raise explained(error, beside) from None
-    return path
-
-
 class _Bench:
     """Where copies are stripped and proved: a private folder, a thread per core, and a child to load with for each."""
 
     def __init__(self, inventory: Inventory, folder: bytes, tools: Tools) -> None:
         self._inventory = inventory
         self._tools = tools
-        self._hangs = 0
+        self._user = stranger(inventory)
+        self._hangs = self._silent = 0
         self._lock = threading.Lock()
         self._ended = False
         self._folder = folder
         # from a file system that nothing may be executed on, no library can be loaded
-        self._python = None if os.statvfs(folder).f_flag & os.ST_NOEXEC else tools.python
+        self._pythons = [] if os.statvfs(folder).f_flag & os.ST_NOEXEC else [*tools.pythons]
         cores = max(1, len(os.sched_getaffinity(0)))
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip")
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip", initializer=gain_nothing)
         self._children: SimpleQueue[Child | None] = SimpleQueue()
         for _ in range(cores):
             self._children.put(None)
@@ -243,18 +240,19 @@ class _Bench:
         return self._pool.submit(self._run, batch)
 
     def close(self) -> None:
-        """Wait for what runs, forget the rest, and remove everything."""
+        """Wait for what runs, and forget the rest."""
         self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         while not self._children.empty():
             child = self._children.get()
             if child is not None:
                 child.close()
-        shutil.rmtree(self._folder)
 
     def _run(self, batch: _Batch) -> None:
         holder = os.path.join(self._folder, batch.works[0].copy)
         os.mkdir(holder, 0o700)
+        if self._user is not None:
+            os.chown(holder, self._user, self._user)
         for work in batch.works:
             work.copy = os.path.join(holder, work.copy)
         with Source(self._inventory) as source:
@@ -266,7 +264,7 @@ class _Bench:
                     self._prove(source, work)
         for work in batch.works:
             if work.why:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # whatever is there: it goes with the folder
                     os.unlink(work.copy)
 
     def _copy(self, source: Source, work: _Work) -> str:
@@ -274,12 +272,14 @@ class _Bench:
         try:
             original = source.open(work.at)
         except SlimagentError as error:
-            return error.message
+            return _why(error)
         try:
             copy = os.open(work.copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
                 while os.sendfile(copy, original, None, _CHUNK):
                     pass
+                if self._user is not None:
+                    os.fchown(copy, self._user, self._user)
             finally:
                 os.close(copy)
         finally:
@@ -297,8 +297,13 @@ class _Bench:
             works[0].why = why
             return
         for work in works:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 os.unlink(work.copy)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                work.why = _SOMETHING_ELSE
+                continue
             work.why = self._copy(source, work) or self._attempt(holder, [work])
 
     def _attempt(self, holder: bytes, works: list[_Work]) -> str:
@@ -309,59 +314,111 @@ class _Bench:
             return f"strip was given up: {_HANGS} times it did not end in time"
         names = [os.fsdecode(os.path.basename(work.copy)) for work in works]
         try:
-            strip_program.run(program, holder, names, size, self._tools.seconds)
+            strip_program.run(program, holder, names, size, self._tools.seconds, self._user)
         except StripFailedError as error:
             with self._lock:
                 self._hangs += error.hung
             return error.why
         return ""
 
+    def _take_over(self, work: _Work) -> str:
+        """Copy what strip made to a file of our own, which nobody else can change. Returns why it cannot be."""
+        try:
+            made = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in LACKS:
+                raise
+            return _SOMETHING_ELSE
+        own = os.path.join(self._folder, b"%s.own" % os.path.basename(work.copy))
+        limit = self._inventory.sizes[work.at]
+        try:
+            status = os.fstat(made)
+            if not stat.S_ISREG(status.st_mode) or status.st_size >= limit:
+                return _NOT_SMALLER
+            copy = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                while count := os.sendfile(copy, made, None, min(_CHUNK, limit - work.size)):
+                    work.size += count
+            finally:
+                os.close(copy)
+        finally:
+            os.close(made)
+        with contextlib.suppress(OSError):
+            os.unlink(work.copy)
+        work.copy = own
+        return _NOT_SMALLER if work.size >= limit else ""
+
     def _prove(self, source: Source, work: _Work) -> None:
         """Judge a stripped copy: `why` is set if it is not what the original is."""
+        work.why = self._take_over(work)
+        if work.why:
+            return
         try:
             original = source.open(work.at)
         except SlimagentError as error:
-            work.why = error.message
+            work.why = _why(error)
             return
         try:
-            copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            os.close(original)
-            work.why = "strip left something else in its place"
-            return
-        try:
-            status = os.fstat(copy)
-            work.size = status.st_size
-            if not stat.S_ISREG(status.st_mode) or work.size >= self._inventory.sizes[work.at]:
-                work.why = _NOT_SMALLER
-            else:
-                work.why = difference(_reader(original), _reader(copy)) or self._load(work, _reader(original))
+            copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
+            finally:
+                os.close(copy)
         finally:
-            os.close(copy)
             os.close(original)
 
-    def _load(self, work: _Work, original: Read) -> str:
+    def _load(self, work: _Work, original: int, copy: int) -> str:
         """Load a library, as far as there is something to load it with. One that never could be loaded proves nothing.
 
         So it is only tried as it was if as it is it cannot be loaded.
         """
-        found = tables(original)
-        if self._python is None or found is None or not is_library(found):
+        found = tables(_reader(original))
+        if not self._pythons or found is None or not is_library(found):
             return ""
-        path = join(self._inventory.root, self._inventory.paths[work.at][1:])
-        first = needed(original, path)
+        first = needed(_reader(original), join(self._inventory.root, self._inventory.paths[work.at][1:]))
         child = self._children.get()
         try:
             if child is None or not child.is_ready:
                 if child is not None:
                     child.close()
-                child = Child(self._python)
-            if not child.is_ready:
+                child = self._new_child()
+            if child is None:
                 return ""
-            work.loaded = child.loads(work.copy, first)
-            return _UNLOADABLE if not work.loaded and child.loads(path, first) else ""
+            work.loaded = child.loads(copy, first)
+            if not work.loaded and child.loads(original, first):
+                work.loaded = child.loads(copy, first)  # at first it may have been killed for want of memory
+                why = "" if work.loaded else _UNLOADABLE
+            else:
+                why = ""
+            if not child.is_ready:
+                self._note_silence()
+            return why
         finally:
             self._children.put(child)
+
+    def _note_silence(self) -> None:
+        """A Python gave no answer, though it has time to tell of a crash: after some times it is not asked any more."""
+        with self._lock:
+            self._silent += 1
+            if self._silent >= _HANGS:
+                self._pythons.clear()
+
+    def _new_child(self) -> Child | None:
+        """A child of the first Python that can be run by who we become for it; None if there is none."""
+        for program in list(self._pythons):
+            with contextlib.suppress(OSError):
+                child = Child(program, self._user, self._tools.seconds)
+                if child.is_ready:
+                    return child
+                child.close()
+            with self._lock, contextlib.suppress(ValueError):  # another thread has found out, too
+                self._pythons.remove(program)
+        return None
+
+
+def _why(error: SlimagentError) -> str:
+    """Why an original could not be opened: another one is there for good, anything else may pass."""
+    return Passing(error.message) if isinstance(error, UnavailableError) else error.message
 
 
 def _reader(descriptor: int) -> Read:

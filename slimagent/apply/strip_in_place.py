@@ -15,28 +15,33 @@ from dataclasses import dataclass, field
 from slimagent.apply.decide import Decision
 from slimagent.apply.folders import Folders
 from slimagent.apply.journal import Journal
-from slimagent.apply.journal_format import Outcome
-from slimagent.apply.rewrite import discard, finish, partial
+from slimagent.apply.journal_format import Outcome, temporary_name
+from slimagent.apply.rewrite import discard, finish
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip import Stripped, Tools, wanted
+from slimagent.apply.strip_program import Passing
+from slimagent.errors import UnavailableError
 from slimagent.model import Inventory, Plan
-from slimagent.paths import parent, within
+from slimagent.paths import parent, to_text, within
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 22  # bytes
-_PRIVATE = b".slimagent-strip"
 _OUTSIDE = "it has names that are not in what was scanned"
 _MODIFIED = "it was modified while the image was being slimmed"
 
 
 @dataclass(slots=True)
 class Done:
-    """What came of it, in this go and those before it; `touched` are folders whose times have changed."""
+    """What came of it, in this run and those before it; `touched` are folders whose times have changed.
+
+    `passing` are files that could not be stripped for a reason that may be gone next time, and the reason.
+    """
 
     count: int = 0
     saved: int = 0
     loaded: int = 0
     left: list[tuple[bytes, str]] = field(default_factory=list)
+    passing: list[tuple[bytes, str]] = field(default_factory=list)
     touched: set[bytes] = field(default_factory=set)
 
     def add(self, inventory: Inventory, at: int, outcome: Outcome) -> None:
@@ -49,19 +54,27 @@ class Done:
         self.loaded += outcome.loaded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where it is done: the image, what is decided of it, and how it is reached."""
+    """Where it is done: the image, what is decided of it, and how it is reached.
+
+    `token` is in the name of all that is made on the way.
+    """
 
     inventory: Inventory
     decision: Decision
     folders: Folders
     source: Source
+    token: str
     journal: Journal | None
 
 
 def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Done:
-    """Strip what the plan strips and is still as the plan saw it. Raises UnavailableError, and OSError as it comes."""
+    """Strip what the plan strips and is still as the plan saw it.
+
+    Raises UnavailableError, also when all is done that can be and something failed that may succeed next time, and
+    OSError as it comes.
+    """
     inventory, done = place.inventory, Done()
     entries, done.left = wanted(plan, inventory, place.decision)
     names = _names(inventory, entries)
@@ -74,7 +87,7 @@ def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Done:
         else:
             done.add(inventory, at, outcome)
     beside = os.fsencode(tempfile.gettempdir())
-    with Stripped(plan, inventory, place.decision, open_works, beside, tools, private=_PRIVATE) as stripped:
+    with Stripped(plan, inventory, place.decision, open_works, beside, tools) as stripped:
         for at in open_works:
             _strip(place, stripped, at, names[at], done)
     root = os.path.realpath(inventory.root)
@@ -82,7 +95,20 @@ def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Done:
         done.touched.add(beside if root == b"/" else beside[len(root) :] or b"/")
     if tools.program is None:
         done.left = stripped.left
+    _require_final(done, beside)
     return done
+
+
+def _require_final(done: Done, beside: bytes) -> None:
+    """Nothing is removed before stripping has come to its end: what is removed may be what strips."""
+    if done.passing:
+        path, why = done.passing[0]
+        more = f" (and {len(done.passing) - 1} more)" if len(done.passing) > 1 else ""
+        raise UnavailableError(
+            f"cannot strip {to_text(path)}{more}: {why}",
+            f"give it what it lacks (copies are made in {to_text(beside)}; TMPDIR names another directory) and run the "
+            "same command again, or strip nothing with --strip none",
+        )
 
 
 def _names(inventory: Inventory, entries: set[int]) -> dict[int, list[int]]:
@@ -101,7 +127,9 @@ def _strip(place: Place, stripped: Stripped, at: int, names: Sequence[int], done
     path, before = place.inventory.paths[at], (stripped.loaded, len(stripped.left))
     taken = stripped.take(at)
     if taken is None:
-        if len(stripped.left) > before[1]:
+        if len(stripped.left) > before[1] and isinstance(stripped.left[-1][1], Passing):
+            done.passing.append(stripped.left[-1])
+        elif len(stripped.left) > before[1]:
             _note(place, Outcome(path=path, size=0, why=stripped.left[-1][1]), at, done)
         return
     descriptor, size = taken
@@ -155,21 +183,24 @@ def _replace(place: Place, at: int, names: Sequence[int], descriptor: int, done:
     inventory = place.inventory
     attributes = place.source.file_attributes(at)
     kept = _kept(place, names)
-    folder, name = place.folders.holding(inventory.paths[at])
+    first = _beside(place, at)
+    folder, _ = place.folders.holding(inventory.paths[at])
     holder = os.dup(folder)
     try:
-        discard(holder, partial(name))
-        _make(inventory, at, holder, partial(name), descriptor, attributes)
+        _make(inventory, at, holder, first, descriptor, attributes)
         for each in kept[1:]:
-            other, its_name = place.folders.holding(inventory.paths[each])
-            discard(other, partial(its_name))
-            os.link(partial(name), partial(its_name), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
+            other, _ = place.folders.holding(inventory.paths[each])
+            os.link(first, _beside(place, each), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
     finally:
         os.close(holder)
     for each in kept:
         other, its_name = place.folders.holding(inventory.paths[each])
-        os.rename(partial(its_name), its_name, src_dir_fd=other, dst_dir_fd=other)
+        os.rename(_beside(place, each), its_name, src_dir_fd=other, dst_dir_fd=other)
         done.touched.add(parent(inventory.paths[each]))
+
+
+def _beside(place: Place, at: int) -> bytes:
+    return temporary_name(place.token, place.inventory.paths[at])
 
 
 def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int, attributes: Attributes) -> None:
@@ -196,7 +227,7 @@ def _finish(place: Place, names: Sequence[int], outcome: Outcome, done: Done) ->
     for each in _kept(place, names):
         folder, name = place.folders.holding(inventory.paths[each])
         done.touched.add(parent(inventory.paths[each]))
-        discard(folder, partial(name))
+        discard(folder, _beside(place, each))
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         (new if _is(inventory, each, status, outcome.size) else old).append(each)
     if not new:
@@ -206,8 +237,9 @@ def _finish(place: Place, names: Sequence[int], outcome: Outcome, done: Done) ->
     try:
         for each in old:
             other, its_name = place.folders.holding(inventory.paths[each])
-            os.link(name, partial(its_name), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
-            os.rename(partial(its_name), its_name, src_dir_fd=other, dst_dir_fd=other)
+            beside = _beside(place, each)
+            os.link(name, beside, src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
+            os.rename(beside, its_name, src_dir_fd=other, dst_dir_fd=other)
     finally:
         os.close(holder)
     return True

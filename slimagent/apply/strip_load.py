@@ -1,8 +1,8 @@
 """Load stripped libraries as the image's programs would: in a child of the image's own Python, each in its own process.
 
-A library's constructors are somebody else's code: they run without rights, in a process that may crash or hang. What a
-library needs is loaded first, from where the library itself would look (ld.so(8), "$ORIGIN"), because the copy lies
-elsewhere; a library that is loaded is found by its name.
+The Python, and a library's constructors, are somebody else's code: they run without rights, in processes that may crash
+or hang. So it does not matter who may write them. What a library needs is loaded first, from where the library itself
+would look (ld.so(8), "$ORIGIN"), because the copy lies elsewhere; a library that is loaded is found by its name.
 """
 
 from __future__ import annotations
@@ -10,34 +10,48 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 from types import TracebackType
 
-from slimagent.apply.rewrite import write_all
+from slimagent.apply.rights import whom
 from slimagent.elf_tables import ET_DYN, PT_INTERP, SHT_DYNAMIC, Read, Tables, tables
 from slimagent.paths import USUAL_PATH, parent
 
-SECONDS = 60  # one library may take so long
+SECONDS = 60.0  # one library may take so long
 _DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
-_NOBODY = 65534
+_LONGEST_WORD = 16  # bytes
 _LONGEST = 1 << 20  # bytes of dynamic entries or their names
 
-# Runs under whatever Python the image has, from 3.6 on. A request is a line: [seconds, user, path, what to load first].
+# Runs under whatever Python the image has, from 3.6 on. A request is a line, [seconds, what to load first], and with it
+# comes a descriptor of the library.
 _CHILD = r"""
-import ctypes, json, os, resource, signal, sys, time
+import _socket, ctypes, json, os, resource, signal, sys, time
 
-def load(user, path, first):
+peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, 0)
+
+def requests():
+    data, files = b"", []
+    while True:
+        piece, extra = peer.recvmsg(65536, 64)[:2]
+        if not piece:
+            return
+        data += piece
+        for _, _, value in extra:
+            files += [int.from_bytes(value[at:at + 4], sys.byteorder) for at in range(0, len(value) - 3, 4)]
+        if data.endswith(b"\n"):
+            yield files[0], json.loads(data.decode())
+            for each in files:
+                os.close(each)
+            data, files = b"", []
+
+def load(file, first):
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for each in (0, 1, 2):
         os.dup2(null, each)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    file = os.open(path, os.O_RDONLY)
-    if user:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
     os.environ["HOME"] = "/nonexistent"
     for each in first:
         try:
@@ -46,12 +60,12 @@ def load(user, path, first):
             pass
     ctypes.CDLL("/proc/self/fd/%d" % file, mode=os.RTLD_NOW)
 
-def serve(seconds, user, path, first):
+def serve(file, seconds, first):
     child = os.fork()
     if not child:
         status = 1
         try:
-            load(user, os.fsencode(path), [os.fsencode(each) for each in first])
+            load(file, [os.fsencode(each) for each in first])
             status = 0
         finally:
             os._exit(status)
@@ -69,20 +83,18 @@ def serve(seconds, user, path, first):
         time.sleep(wait)
         wait = min(wait * 2, 0.05)
 
-print("ready", flush=True)
-for line in sys.stdin:
-    print("yes" if serve(*json.loads(line)) else "no", flush=True)
+peer.sendall(b"ready\n")
+for file, request in requests():
+    peer.sendall(b"yes\n" if serve(file, *request) else b"no\n")
 """
 
 
-def interpreter(excluded: tuple[bytes, ...] = ()) -> str | None:
-    """The image's own Python, where the image is what we run in; None if it has none. The agent's does not count."""
+def interpreters(excluded: tuple[bytes, ...] = ()) -> tuple[str, ...]:
+    """The image's own Pythons, where the image is what we run in, those of PATH first. The agent's does not count."""
     folders = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    found = (shutil.which("python3", path=folder) for folder in folders if folder.startswith("/"))
-    for each in found:
-        if each is not None and not any(os.fsencode(each).startswith(folder + b"/") for folder in excluded):
-            return each
-    return None
+    found = (shutil.which("python3", path=folder) for folder in dict.fromkeys(folders) if folder.startswith("/"))
+    ours = tuple(folder + b"/" for folder in excluded)
+    return tuple(each for each in found if each is not None and not os.fsencode(each).startswith(ours))
 
 
 def is_library(found: Tables) -> bool:
@@ -123,28 +135,30 @@ def _expanded(folder: bytes, path: bytes) -> bytes:
 
 
 class Child:
-    """A Python that loads libraries on request. Use as a context manager; not to be shared by threads."""
+    """A Python that loads libraries on request, as `user`. Use as a context manager; not to be shared by threads.
 
-    def __init__(self, program: str) -> None:
-        requests, self._requests = os.pipe()
-        answers, its_answers = os.pipe()
+    All that it gets is descriptors for reading, all that it gives is a word. Raises OSError if it cannot be started.
+    """
+
+    def __init__(self, program: str, user: int | None = None, seconds: float = SECONDS) -> None:
+        """`seconds` is the time that it has to start, and a library to load; some more to say how that ended."""
+        self._seconds = seconds
+        self._socket, its = socket.socketpair()
+        self._socket.settimeout(seconds)
         try:
-            self._process = subprocess.Popen(
-                [program, "-I", "-S", "-c", _CHILD],
-                stdin=requests,
-                stdout=its_answers,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
-            )
+            with its:
+                self._process = subprocess.Popen(
+                    [program, "-I", "-S", "-c", _CHILD],
+                    stdin=its.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                    **whom(user),
+                )
         except BaseException:
-            os.close(self._requests)
-            os.close(answers)
+            self._socket.close()
             raise
-        finally:
-            os.close(requests)
-            os.close(its_answers)
-        self._answers = os.fdopen(answers, "rb")
         self.is_ready = self._answer() == b"ready"
 
     def __enter__(self) -> Child:
@@ -158,20 +172,20 @@ class Child:
     def close(self) -> None:
         """End it."""
         self.is_ready = False
-        os.close(self._requests)
-        self._answers.close()
+        self._socket.close()
         self._process.kill()
         self._process.wait()
 
-    def loads(self, path: bytes, first: list[bytes], seconds: float = SECONDS) -> bool:
-        """Whether the library at `path` can be loaded, with all its symbols, after those in `first`.
+    def loads(self, library: int, first: list[bytes]) -> bool:
+        """Whether the library that a descriptor leads to can be loaded, with all its symbols, after those in `first`.
 
-        A crash, and no end within `seconds`, is a no.
+        A crash, and no end in time, is a no.
         """
-        user = _NOBODY if os.geteuid() == 0 else 0
-        request = [seconds, user, os.fsdecode(path), [os.fsdecode(each) for each in first]]
+        request = json.dumps([self._seconds, [os.fsdecode(each) for each in first]]).encode() + b"\n"
+        self._socket.settimeout(2 * self._seconds)
         try:
-            write_all(self._requests, json.dumps(request).encode() + b"\n")
+            sent = socket.send_fds(self._socket, [request], [library])
+            self._socket.sendall(request[sent:])
         except OSError:
             self.is_ready = False
             return False
@@ -180,4 +194,14 @@ class Child:
         return answer == b"yes"
 
     def _answer(self) -> bytes:
-        return self._answers.readline().strip()
+        """A word, empty for none: it is somebody else's program, which may say anything, or nothing."""
+        said = b""
+        try:
+            while not said.endswith(b"\n") and len(said) < _LONGEST_WORD:
+                piece = self._socket.recv(_LONGEST_WORD)
+                if not piece:
+                    break
+                said += piece
+        except OSError:
+            return b""
+        return said.strip()

@@ -1,28 +1,34 @@
-"""Find a program that strips files, and run it on copies, within a time."""
+"""Find a program that strips files, and run it on copies, without rights and within a time."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 
+from slimagent.apply.rights import is_only_ours, whom
 from slimagent.errors import UnavailableError
-from slimagent.paths import USUAL_PATH, within
+from slimagent.paths import USUAL_PATH
 
 AUTO, NONE = "auto", "none"
 
 _NAME = "strip"
+LACKS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SAID = (*(os.strerror(each).lower() for each in LACKS), "memory exhausted", "out of memory")
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
+_BY_SIGNAL = 128  # a shell adds it to the number of the signal that ended its command
 _SECONDS, _PER_SECOND = 60.0, 5_000_000  # a run may take so long, and a second more for so many bytes
 
 
-def find(said: str, root: bytes) -> str | None:
+def find(said: str) -> str | None:
     """The program to strip with, as `--strip` said; None for none.
 
-    `auto` is the strip of the image itself if that is `/`, then the agent's (SLIMAGENT_HOME/bin), and for a folder that
-    of this machine. Raises UnavailableError for a program that was named and is not there.
+    `auto` is the agent's own (SLIMAGENT_HOME/bin), without one the first on PATH that nobody but root and us may write.
+    Raises UnavailableError for a program that was named and is not there.
     """
     if said == NONE:
         return None
@@ -33,12 +39,20 @@ def find(said: str, root: bytes) -> str | None:
         return os.path.abspath(found)
     home = os.environ.get("SLIMAGENT_HOME")
     own = shutil.which(_NAME, path=os.path.join(home, "bin")) if home else None
+    if own is not None:
+        return own
     folders = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    if home:
-        agents = os.path.realpath(os.fsencode(home))
-        folders = [each for each in folders if not within(os.path.realpath(os.fsencode(each)), agents)]
-    its = shutil.which(_NAME, path=":".join(each for each in folders if each.startswith("/")))
-    return (its or own) if root == b"/" else (own or its)
+    others = (shutil.which(_NAME, path=each) for each in folders if each.startswith("/"))
+    return next((each for each in others if each is not None and is_only_ours(each)), None)
+
+
+class Passing(str):
+    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, a signal that was sent.
+
+    What is only a reason says something about the file.
+    """
+
+    __slots__ = ()
 
 
 class StripFailedError(Exception):
@@ -58,11 +72,18 @@ def _loading(program: str) -> tuple[str, ...]:
     return (loader, "--inhibit-cache", "--library-path", libraries) if ours else ()
 
 
-def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: float = _SECONDS) -> None:
-    """Strip the files of these names in `folder`, of `size` bytes together. Raises StripFailedError."""
+def run(
+    program: str, folder: bytes, names: Sequence[str], size: int, seconds: float = _SECONDS, user: int | None = None
+) -> None:
+    """Strip the files of these names in `folder`, of `size` bytes together, as `user`. Raises StripFailedError.
+
+    The files and the folder are that user's, who need not be able to reach it by its path. What is left there in the
+    end is whatever the program, or a file that it was not up to, has made of it.
+    """
     command = [*_loading(program), program, "--strip-unneeded", "--", *names]
     env = {**os.environ, "LC_ALL": "C"}
-    env.pop("LD_PRELOAD", None)
+    for name in ("LD_PRELOAD", "LD_AUDIT"):  # made for the image's programs, not for a bundle's
+        env.pop(name, None)
     try:
         process = subprocess.Popen(
             command,
@@ -72,9 +93,11 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            **whom(user),
         )
     except OSError as error:
-        raise StripFailedError(f"strip cannot be run: {error.strerror}") from None
+        why = f"strip cannot be run: {error.strerror}"
+        raise StripFailedError(Passing(why) if error.errno in LACKS else why) from None
     with process:
         try:
             _, problems = process.communicate(timeout=seconds + size / _PER_SECOND)
@@ -85,10 +108,13 @@ def run(program: str, folder: bytes, names: Sequence[str], size: int, seconds: f
             _kill(process)
             raise
     if process.returncode < 0:
-        raise StripFailedError(f"strip was ended by signal {-process.returncode}")
+        why = f"strip was ended by signal {-process.returncode}"
+        raise StripFailedError(Passing(why) if -process.returncode in _SENT else why)
     if process.returncode:
         said = problems.decode("utf-8", "replace").strip().splitlines() or [f"status {process.returncode}"]
-        raise StripFailedError(f"strip failed: {said[-1][:200]}")
+        why = f"strip failed: {said[-1][:200]}"
+        lacks = any(each in line.lower() for line in said for each in _SAID)
+        raise StripFailedError(Passing(why) if lacks or process.returncode - _BY_SIGNAL in _SENT else why)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

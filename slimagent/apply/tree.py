@@ -12,7 +12,7 @@ from slimagent.apply.edits import edit
 from slimagent.apply.folders import Folders, changed
 from slimagent.apply.new_folder import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.receipt import exported
+from slimagent.apply.receipt import Save, exported
 from slimagent.apply.rewrite import place, write_all
 from slimagent.apply.source import Attributes, Source, require_readable
 from slimagent.apply.strip import NO_TOOLS, Stripped, Tools
@@ -32,8 +32,11 @@ def copy(
     folder: bytes,
     progress: Progress | None = None,
     tools: Tools = NO_TOOLS,
+    save: Save = lambda receipt: None,
 ) -> Receipt:
     """Copy everything that stays to `folder`, which is absent or empty; `progress` gets bytes copied.
+
+    `save` gets the receipt before the folder is there: then whatever ends us, a folder that is there has a receipt.
 
     Raises RefusedError for a target that is not empty or lies in what is exported and for a file that changes
     meanwhile; UnavailableError for one that cannot be read, for an owner, attribute or device that this
@@ -50,8 +53,10 @@ def copy(
         stripped = Stripped(plan, inventory, decision, decision.kept, parent(target), tools)
         with replacing_folder(target) as temporary, Folders(temporary) as made, stripped:
             Tree(inventory, decision, source, made, pace, stripped).build()
-    pace.finish()
-    return exported(plan_digest, f"to:{to_text(folder)}", decision, stripped, written=pace.done)
+            pace.finish()
+            receipt = exported(plan_digest, f"to:{to_text(folder)}", decision, stripped, written=pace.done)
+            save(receipt)
+    return receipt
 
 
 class Tree:

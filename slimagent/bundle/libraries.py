@@ -22,6 +22,7 @@ _FOUND = re.compile(r"^\s+(?:(\S+) => )?(/.+) \(0x[0-9a-f]+\)$")
 _HWCAPS = re.compile(r"/glibc-hwcaps/[^/]+")
 # What the C library loads by name when a thread is cancelled, or (before glibc 2.34) an account or a host is looked up.
 _BY_NAME = ("libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2")
+_PRELOADS, _NO_FILE = b"\0/etc/ld.so.preload\0", b"\0/dev/null/.preload\0"  # ld.so(8), FILES
 _SEARCH_TAGS = ("DT_RPATH", "DT_RUNPATH")
 
 
@@ -74,6 +75,16 @@ def _generic(path: str) -> str:
     raise UnavailableError(
         f"{path} is for processors like this one, and there is no {generic}", "make the bundle on another machine"
     )
+
+
+def preload_nothing(loader: str) -> None:
+    """Let a copy of the loader look for /etc/ld.so.preload where no file can be: what it lists is the container's."""
+    with open(loader, "r+b") as file:
+        data = file.read()
+        at = data.find(_PRELOADS)
+        if at >= 0:
+            file.seek(at)
+            file.write(_NO_FILE)
 
 
 def forget_folders(path: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from slimagent.bundle.host import OURSELVES, Host
-from slimagent.bundle.libraries import by_name, forget_folders, is_elf, libraries, loader_of
+from slimagent.bundle.libraries import by_name, forget_folders, is_elf, libraries, loader_of, preload_nothing
 from slimagent.errors import UnavailableError
 from slimagent.files import explained
 
@@ -62,6 +62,7 @@ class _Stage:
                 f"{loader} does not say where the C library is", "make the bundle on another machine"
             )
         self._copy(os.path.realpath(loader), f"{LIBRARIES}/{os.path.basename(loader)}", executable=True)
+        preload_nothing(os.path.join(self._folder, LIBRARIES, os.path.basename(loader)))
         for name, path in sorted(needed.items()):
             self._copy(path, f"{LIBRARIES}/{name}")
 

@@ -14,8 +14,8 @@ HOME = os.path.dirname(os.path.abspath(__file__))
 os.environ["SLIMAGENT_HOME"] = HOME  # the agent's own folder; the image's programs are not told of it
 sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
 sys.argv[0] = "slimagent"
-if "SLIMAGENT_LD_PRELOAD" in os.environ:  # entrypoint.sh kept it from us
-    os.environ["LD_PRELOAD"] = os.environ.pop("SLIMAGENT_LD_PRELOAD")
+for _name in [each for each in os.environ if each.startswith("SLIMAGENT_ENV_")]:  # kept from us, not from the image
+    os.environ[_name[len("SLIMAGENT_ENV_") :]] = os.environ.pop(_name)
 
 _lookup = ctypes.CDLL(None)["__nss_configure_lookup"]
 for _database in (b"passwd", b"group", b"initgroups", b"shadow", b"hosts"):

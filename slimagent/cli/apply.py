@@ -9,14 +9,16 @@ import click
 from slimagent import documents, pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.in_place import InPlace, in_place_options
 from slimagent.cli.layout import layout_options, require_place
-from slimagent.errors import UsageError
+from slimagent.errors import DocumentError, UsageError
 from slimagent.files import digest, read, write
-from slimagent.model import Receipt
+from slimagent.model import Plan, Receipt
+from slimagent.paths import to_text
 from slimagent.report.text import receipt_summary, stripped_files
+from slimagent.session import Session
 
 
 @click.command()
@@ -74,16 +76,41 @@ def apply(
         accepted=options.accepted(accepted_changes),
     )
 
+    told = _carry_out(session, made, digest(data), target, output, quiet)
+    if not quiet:
+        terminal.lines(told)
+    if here is not None:
+        here.leave()
+    return 0
+
+
+def _carry_out(
+    session: Session, made: Plan, plan_digest: str, target: pipeline.Target, output: str | None, quiet: bool
+) -> list[str]:
+    """Do it, unless it has been done before. Returns what to say of it, in lines."""
+
     def save(receipt: Receipt) -> None:
         if output is not None:
             write(output, documents.encode_receipt(receipt))
 
-    receipt = pipeline.carry_out(session, made, digest(data), target, Console(quiet=quiet), save=save)
-    if not quiet:
-        click.echo("\n".join([*receipt_summary(receipt), *stripped_files(receipt, made)]))
-    if here is not None:
-        here.leave()
-    return 0
+    if output is not None and _is_exported(target, plan_digest, output):
+        return [f"done before: {output} is the receipt of what is there"]
+    carry_out = pipeline.removed if target.in_place else pipeline.carry_out
+    receipt = carry_out(session, made, plan_digest, target, Console(quiet=quiet), save=save)
+    if receipt is None:
+        return [f"done before: nothing that the plan drops is in {to_text(session.root)} any more"]
+    return [*receipt_summary(receipt), *stripped_files(receipt, made)]
+
+
+def _is_exported(target: pipeline.Target, plan_digest: str, output: str) -> bool:
+    """Whether the receipt from before is of this very export to a directory, which is there."""
+    if not os.path.isfile(output):
+        return False
+    try:
+        receipt = documents.decode_receipt(read(output), output)
+    except DocumentError:
+        return False
+    return pipeline.is_exported(target, plan_digest, receipt)
 
 
 COMMANDS = (apply,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.report.text import size, table
 
@@ -25,9 +25,9 @@ def bundle(folder: str, quiet: bool) -> int:
     if not quiet:
         rows = [[name, size(amount)] for name, amount in sorted(made.parts.items(), key=lambda row: -row[1])]
         rows += [["together", size(made.bundle.size)], ["before slimming", size(made.before)]]
-        click.echo("\n".join(table(rows, right=(1,))))
+        terminal.lines(table(rows, right=(1,)))
         if not made.has_strip:
-            click.echo("without GNU strip: this machine has none, so images are stripped only with their own")
+            terminal.line("without GNU strip: this machine has none, so images are stripped only with their own")
     return 0
 
 

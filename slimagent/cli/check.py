@@ -7,8 +7,9 @@ import os
 import click
 
 from slimagent import documents, exercise
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.files import read, write
 from slimagent.report.checklist import junit, summary
@@ -54,13 +55,13 @@ def check(
     if report is not None:
         write(report, junit(results, earlier))
     if as_json:
-        click.echo(data.decode(), nl=False)
+        terminal.json(data)
     elif not quiet:
-        click.echo(summary(results, list(map(standing, results, earlier))))
+        terminal.line(summary(results, list(map(standing, results, earlier))))
     if baseline is None:
         return int(any(result.outcome is Outcome.FAILED for result in results))
     for name in sorted({each.name for each in before} - {each.name for each in results}):
-        click.secho(f"in the baseline and not in this profile: {name}", fg="red", err=True)
+        terminal.line(Styled(f"in the baseline and not in this profile: {name}", "red"), err=True)
     return int(any(each.worse for each in compare(before, results)) or bool(unproved(before, results)))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-import click
-
+from slimagent.cli import terminal
+from slimagent.cli.terminal import Styled
 from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
 from slimagent.results import CheckResult, Standing
@@ -34,7 +33,7 @@ class Console:
         self._quiet = quiet
         self._width = max(map(len, names), default=0)
         self._err = err
-        self._live = not quiet and sys.stderr.isatty()
+        self._live = not quiet and terminal.is_live()
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -52,7 +51,7 @@ class Console:
         seconds = time.monotonic() - started
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         if not self._quiet:
-            click.echo(click.style("slimagent: ", dim=True) + f"{name}  {seconds:.1f} s", err=True)
+            terminal.line(Styled("slimagent: ", dim=True), f"{name}  {seconds:.1f} s", err=True)
 
     @contextlib.contextmanager
     def _status(self, name: str, counted: bool) -> Iterator[Callable[[str], None] | None]:
@@ -60,10 +59,8 @@ class Console:
         if not (self._live and counted):
             yield None
             return
-        from rich.console import Console as Rich
-
-        with Rich(stderr=True).status(name) as status:
-            yield status.update
+        with terminal.status(name) as show:
+            yield show
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -73,7 +70,7 @@ class Console:
 
     def watching(self) -> None:
         """Say that the watch has begun, also with --quiet: who starts the work waits for this line."""
-        click.echo("slimagent: watching every process; end it with SIGINT or SIGTERM", err=True)
+        terminal.line("slimagent: watching every process; end it with SIGINT or SIGTERM", err=True)
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         """Show a check that has ended: a line for it, as `check_lines` gives it, and those of what failed in it."""
@@ -81,11 +78,6 @@ class Console:
             return
         stands = standing(result, before)
         first, *rest = check_lines(result, stands, before, width=self._width)
-        click.secho(printable(first), fg=_COLOURS[stands], err=self._err)
+        terminal.line(Styled(first, _COLOURS[stands]), err=self._err)
         for line in rest:
-            click.echo(printable(line), err=self._err)
-
-
-def printable(text: str, also: str = "\t") -> str:
-    """Without terminal controls and line breaks: what a document, an argument or a program brought is only shown."""
-    return "".join(each if each.isprintable() or each in also else ascii(each)[1:-1] for each in text)
+            terminal.line(line, err=self._err)

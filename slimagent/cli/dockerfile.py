@@ -11,7 +11,7 @@ import click
 from slimagent import __version__, profiles
 from slimagent.apply.dockerfile import PLACE, Recipe, dockerfile
 from slimagent.apply.image_config import ImageConfig, read_image_config
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.wishes import starts
 from slimagent.errors import UsageError
 from slimagent.files import read, write
@@ -59,9 +59,9 @@ def write_dockerfile(
     recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
     made = dockerfile(config, recipe, f"slimagent {__version__}")
     for note in made.notes:
-        click.echo(f"slimagent: not restored: {note}", err=True)
+        terminal.line(f"slimagent: not restored: {note}", err=True)
     if output is None:
-        click.echo(made.text, nl=False)
+        terminal.document(made.text)
     else:
         write(output, made.text.encode())
     return 0

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-import click
-
+from slimagent.cli import terminal
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
 from slimagent.report.summary import failure
@@ -38,9 +37,9 @@ def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | 
         with _aside():
             yield end
     except SlimagentError as error:
-        click.echo(encode_summary(replace(end.summary, failure=failure(error))), nl=False)
+        terminal.json(encode_summary(replace(end.summary, failure=failure(error))))
         raise
-    click.echo(encode_summary(end.summary), nl=False)
+    terminal.json(encode_summary(end.summary))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import click
 import orjson
 
 from slimagent import documents
-from slimagent.cli import options
+from slimagent.cli import options, terminal
+from slimagent.cli.terminal import Styled
 from slimagent.files import read
 from slimagent.model import Plan, Verdict
 from slimagent.plan.explain import Explainer, Explanation
@@ -31,7 +32,7 @@ def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
     explainer = Explainer(made)
     explanations = [each for thing in things for each in _explain(explainer, made, thing)]
     if as_json:
-        click.echo(orjson.dumps([_row(each) for each in explanations], option=orjson.OPT_INDENT_2).decode())
+        terminal.json(orjson.dumps([_row(each) for each in explanations], option=orjson.OPT_INDENT_2))
     else:
         for each in explanations:
             _show(each)
@@ -69,7 +70,7 @@ def _row(each: Explanation) -> dict[str, object]:
 
 def _show(each: Explanation) -> None:
     word = "unknown" if each.verdict is None else each.verdict.value
-    click.echo(f"{each.what}  " + click.style(word, fg=_COLOURS[each.verdict], bold=True))
+    terminal.line(f"{each.what}  ", Styled(word, _COLOURS[each.verdict], bold=True))
     facts = []
     if each.verdict is not None:
         kept = f", {size(each.kept)} of it stays" if 0 < each.kept < each.size else ""
@@ -80,12 +81,12 @@ def _show(each: Explanation) -> None:
     if each.owners:
         facts.append(["owner", ", ".join(each.owners)])
     for line in table(facts):
-        click.echo(f"  {line}")
+        terminal.line(f"  {line}")
     for depth, (what, sentence) in enumerate(each.chain):
         shown = sentence if depth == 0 else f"{what}: {sentence}"
-        click.echo(f"{'  ' * (depth + 1)}{'because' if depth else '-'} {shown}")
+        terminal.line(f"{'  ' * (depth + 1)}{'because' if depth else '-'} {shown}")
     if each.cost:
-        click.echo(f"  {each.cost}")
+        terminal.line(f"  {each.cost}")
 
 
 COMMANDS = (explain,)

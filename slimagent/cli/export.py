@@ -9,7 +9,7 @@ import click
 from slimagent import documents, pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.layout import layout_options, require_place
@@ -83,7 +83,7 @@ def export(
     done = pipeline.carry_out(session, made, digest(data), target, console, inventory)
     write(receipt, documents.encode_receipt(done))
     if not quiet:
-        click.echo("\n".join([*plan_summary(made), *before_and_after(done)]))
+        terminal.lines([*plan_summary(made), *before_and_after(done)])
     return 0
 
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 import click
 
 from slimagent import profiles
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
-from slimagent.cli.console import Console, printable
+from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, ending
 from slimagent.cli.starting import start_options
@@ -102,7 +102,7 @@ def image(
         console = Console(quiet=quiet)
         _slim(find(engine), request, agent, console, end, quiet=quiet)
     if not (as_json or quiet):
-        click.echo("\n".join(pull_request(end.summary)))
+        terminal.lines(pull_request(end.summary))
     return 0
 
 
@@ -112,10 +112,10 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
 
     def say(line: bytes) -> None:
         if not quiet:
-            click.echo(printable(line.decode("utf-8", "replace").rstrip("\n")), err=True)
+            terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
 
     def tell(line: str) -> None:
-        click.echo(printable(line), err=True)
+        terminal.line(line, err=True)
 
     def finish(output: Output, slimmed: Slimmed, error: SlimagentError | None) -> None:
         end.summary = replace(

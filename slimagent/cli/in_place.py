@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from slimagent.apply.journal import temporary
-from slimagent.apply.own_folder import own_folder, remove_folder, require_removable
+from slimagent.apply.own_folder import remove_folder, require_removable
 from slimagent.cli import options
 from slimagent.errors import RefusedError, UsageError
-from slimagent.session import in_container
+from slimagent.paths import within
+from slimagent.session import in_container, own_folder
 
 _OPTIONS = (
     click.option("--in-place", is_flag=True, help="Remove from the image itself; refused on / outside a container."),
@@ -27,7 +27,7 @@ _OPTIONS = (
     click.option(
         "--remove-agent",
         is_flag=True,
-        help="With --in-place: in the end remove the agent's own folder, too, and what else is in it.",
+        help="With --in-place: in the end remove the agent's own directory, too, with the plan and the journal in it.",
     ),
 )
 
@@ -42,8 +42,7 @@ class InPlace:
     @property
     def outputs(self) -> tuple[bytes, ...]:
         """Files of ours, never part of the image."""
-        journal = os.fsencode(self.journal)
-        return (journal, temporary(journal))
+        return (os.fsencode(self.journal),)
 
     def leave(self) -> None:
         """The last that is done here: nothing can be imported afterwards."""
@@ -52,7 +51,7 @@ class InPlace:
 
 
 def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command with arguments PLAN and --root; it gets `here`: an InPlace, None without one.
+    """Add the options to a command with PLAN, --root and --output; it gets `here`: an InPlace, None without one.
 
     Raises UsageError for options that do not go together, RefusedError for the root of a machine that is no container.
     """
@@ -64,6 +63,8 @@ def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if not in_place and (journal is not None or remove_agent):
             raise UsageError("--journal and --remove-agent go with --in-place", "see `slimagent apply --help`")
         here = _here(others["plan"], others["root"], force, journal, remove_agent) if in_place else None
+        if here is not None and here.own is not None and others["output"] is not None:
+            _require_outside(others["output"], here.own)
         return function(*arguments, here=here, **others)
 
     command: Callable[..., Any] = gather
@@ -83,7 +84,19 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
         raise UsageError("--remove-agent goes with the image's own agent, not with --root", "leave one of them out")
     path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
     options.require_writable(path)
-    own = own_folder() if remove_agent else None
-    if own is not None:
-        require_removable(own)
+    own = _own([plan, path]) if remove_agent else None
     return InPlace(journal=path, own=own)
+
+
+def _require_outside(output: str, own: bytes) -> None:
+    if within(os.path.realpath(os.fsencode(output)), own):
+        raise UsageError(f"{output} would go with the agent's directory", "write the receipt to another place")
+
+
+def _own(files: list[str]) -> bytes:
+    """The agent's directory, which is to go with these files in it, if they are. Raises UsageError if there is none."""
+    own = own_folder()
+    if own is None:
+        raise UsageError("no entrypoint.sh of an agent started this slimagent", "leave out --remove-agent")
+    require_removable(own, [os.path.realpath(os.fsencode(each)) for each in files])
+    return own

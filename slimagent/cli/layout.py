@@ -11,7 +11,7 @@ import click
 
 from slimagent.apply import COMPRESSIONS, Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.errors import UsageError
 
 _OPTIONS = (
@@ -79,8 +79,10 @@ def require_place(layout: Layout | None, *, quiet: bool) -> None:
         return
     options.require_folder_for(os.fsdecode(layout.folder))
     if layout.config is None and not quiet:
-        click.echo(
-            "slimagent: without --image-config the image has no environment, user, entrypoint or command\n"
-            "  hint: give it what `docker image inspect IMAGE` prints",
+        terminal.lines(
+            (
+                "slimagent: without --image-config the image has no environment, user, entrypoint or command",
+                "  hint: give it what `docker image inspect IMAGE` prints",
+            ),
             err=True,
         )

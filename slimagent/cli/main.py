@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import click
 
 from slimagent import __version__
+from slimagent.cli import terminal
 from slimagent.cli.commands import Commands
+from slimagent.cli.terminal import Styled
 from slimagent.errors import ERROR_VARIABLE, SlimagentError
 
 INTERRUPTED = 128
@@ -47,7 +50,9 @@ def main() -> None:
             _say(error.message, error.hint)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        terminal.lines(shown.getvalue().removesuffix("\n").split("\n"), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted", "")
@@ -80,10 +85,6 @@ def _written_down(error: SlimagentError) -> bool:
 
 
 def _say(message: str, hint: str) -> None:
-    from slimagent.cli.console import printable
-
-    click.secho("slimagent: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(printable(message, ""), err=True)
+    terminal.line(Styled("slimagent: ", "red", bold=True), message, err=True)
     if hint:
-        click.secho("  hint: ", fg="cyan", nl=False, err=True)
-        click.echo(printable(hint, ""), err=True)
+        terminal.line(Styled("  hint: ", "cyan"), hint, err=True)

@@ -7,8 +7,8 @@ from collections import Counter
 import click
 import orjson
 
-from slimagent.cli import options
-from slimagent.cli.console import Console, printable
+from slimagent.cli import options, terminal
+from slimagent.cli.console import Console
 from slimagent.documents import encode_trace
 from slimagent.files import read, write
 from slimagent.report.text import table
@@ -29,9 +29,9 @@ def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> i
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
     write(output, encode_trace(whole))
     if as_json:
-        click.echo(orjson.dumps(_summary(whole), option=orjson.OPT_INDENT_2).decode())
+        terminal.json(orjson.dumps(_summary(whole), option=orjson.OPT_INDENT_2))
     elif not quiet:
-        click.echo(printable("\n".join(table(_rows(whole))), "\n"))
+        terminal.lines(table(_rows(whole)))
     return 0
 
 

@@ -19,6 +19,7 @@ from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.session import Session, canonical, environment, own_files, seen_from, user_named, with_mount_points
 from slimagent.started import STEPS as START_STEPS
 from slimagent.step_logs import StepLogs
+from slimagent.temporary import remove_left
 from slimagent.trace.select import NAMES
 from slimagent.traces import Trace
 
@@ -205,12 +206,16 @@ def require_writable(path: str) -> None:
 
 
 def require_folder_for(path: str) -> None:
-    """Say at once if nothing can be made at `path`, a file or a folder. Raises UnavailableError."""
+    """Say at once if nothing can be made at `path`, a file or a folder. What a killed run left beside it goes.
+
+    Raises UnavailableError.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise UnavailableError(f"cannot write {path}: there is no folder {folder}", "create the folder first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UnavailableError(f"cannot write {path}: Permission denied", "choose another place")
+    remove_left(os.fsencode(folder))
 
 
 def _scope(base: bytes, folder: str) -> bytes:

@@ -7,7 +7,7 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
@@ -55,7 +55,7 @@ def plan(
     made = prepared.plan(console)
     write(output, documents.encode_plan(made))
     if not quiet:
-        click.echo("\n".join(plan_summary(made)))
+        terminal.lines(plan_summary(made))
     return 0
 
 

@@ -8,7 +8,8 @@ import click
 import orjson
 
 from slimagent import profiles as shipped
-from slimagent.cli import options
+from slimagent.cli import options, terminal
+from slimagent.escapes import printable
 from slimagent.files import write
 from slimagent.report.text import table
 from slimagent.rules import CheckSpec, Parameter
@@ -19,7 +20,7 @@ from slimagent.session import environment, user_named
 def profiles() -> int:
     """List the profiles known by name."""
     rows = [[name, shipped.load(name).description] for name in shipped.known()]
-    click.echo("\n".join(table([[shipped.AUTO, "what fits what is installed (see `slimagent detect`)"], *rows])))
+    terminal.lines(table([[shipped.AUTO, "what fits what is installed (see `slimagent detect`)"], *rows]))
     return 0
 
 
@@ -35,10 +36,10 @@ def detect(user: str | None, output: str | None, as_json: bool) -> int:
     if output is not None:
         write(output, shipped.written(found).encode())
     if as_json:
-        click.echo(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2).decode())
+        terminal.json(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2))
     elif output is None:
         for line in _lines(found):
-            click.echo(click.wrap_text(line, 100, subsequent_indent="    ") if len(line) > 100 else line)
+            terminal.lines(_wrapped(printable(line)))
     return 0
 
 
@@ -53,6 +54,10 @@ def _lines(found: shipped.Detected) -> list[str]:
         *table([["  " + check.kind, check.name] for check in _once(checks)]),
         *(f"{spec.name}: {_named(spec.parameters.values())}" for spec in found.checks if spec.parameters),
     ]
+
+
+def _wrapped(line: str) -> list[str]:
+    return click.wrap_text(line, 100, subsequent_indent="    ").split("\n") if len(line) > 100 else [line]
 
 
 def _named(values: Iterable[Parameter]) -> str:

@@ -14,7 +14,7 @@ import click
 from slimagent import pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
 from slimagent.cli.layout import layout_options, require_place
@@ -185,7 +185,7 @@ def _show(whole: Whole, summary: Summary) -> None:
         verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
         table([*phases, ["peak memory", size(summary.peak_bytes or 0)]], right=(1,)),
     ]
-    click.echo("\n\n".join("\n".join(part) for part in parts if part))
+    terminal.lines(line for at, part in enumerate(filter(None, parts)) for line in (*([""] if at else []), *part))
 
 
 COMMANDS = (run,)

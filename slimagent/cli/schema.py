@@ -6,6 +6,7 @@ import os
 
 import click
 
+from slimagent.cli import terminal
 from slimagent.envelope import VERSIONS
 from slimagent.files import read
 
@@ -24,7 +25,7 @@ def schema(name: str) -> int:
     slimagent schema plan > plan.schema.json
     check-jsonschema --schemafile plan.schema.json slimagent-out/plan.json
     """
-    click.echo(read(os.path.join(_DIRECTORY, f"{name}.json")), nl=False)
+    terminal.document(read(os.path.join(_DIRECTORY, f"{name}.json")).decode())
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 
 from slimagent import starting
 from slimagent.apply.image_config import read_image_config
+from slimagent.cli import terminal
 from slimagent.cli.starting import UNTIL
 from slimagent.files import read
 from slimagent.started import Until, best_sign
@@ -36,7 +37,7 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
 def ports(numbers: tuple[int, ...], seconds: float) -> int:
     """Ask each PORT of this container until one answers, and print those that do. Exit 1 if none does."""
     found = starting.ask(numbers, seconds)
-    click.echo(" ".join(map(str, found)))
+    terminal.line(" ".join(map(str, found)))
     return 0 if found else 1
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import click
 
 from slimagent import pipeline
-from slimagent.cli import options
-from slimagent.cli.console import Console, printable
+from slimagent.cli import options, terminal
+from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.errors import UsageError
 from slimagent.exercise import Start
@@ -68,7 +68,7 @@ def trace(
     write(output, traced.data)
     failed = [step for step in traced.trace.steps if step.outcome is Outcome.FAILED]
     for step in (each for each in failed if each.kind != KIND):  # an image that does not start alone is no failure
-        click.echo(f"slimagent: {step.name} failed: {printable(step.first_line)}", err=True)
+        terminal.line(f"slimagent: {step.name} failed: {step.first_line}", err=True)
     return traced.status or int(bool(failed))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 
 from slimagent import documents, pipeline
-from slimagent.cli import options
+from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.errors import RefusedError
@@ -71,7 +71,7 @@ def verify(
     )
     write(output, documents.encode_verification(result))
     if not quiet:
-        click.echo("\n".join(verification_summary(result)))
+        terminal.lines(verification_summary(result))
     return 0 if result.passed else 1
 
 

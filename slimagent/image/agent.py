@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from slimagent.errors import DocumentError, UnavailableError
+from slimagent.escapes import quoted
 from slimagent.files import read
+from slimagent.json_input import parsed
 
 RECORD = "bundle.json"
 SCHEMA, VERSION = "slimagent/bundle", 1
@@ -24,6 +26,9 @@ LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 # the environment, which the image's programs inherit. Python: no variables, no site-packages, no byte code written.
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
 _PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
+# Variables by which the loader and the C library load what they name, or write to it. They are the image's programs'.
+HELD_BACK = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "GCONV_PATH", "LOCPATH")
+HELD = "SLIMAGENT_ENV_"  # before the name of one that start.py gives back
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
 
@@ -67,6 +72,16 @@ def loading(at: str, loader: str) -> tuple[str, ...]:
     return (os.path.join(at, LIBRARIES, loader), *_LOADER_OPTIONS, os.path.join(at, LIBRARIES))
 
 
+def held_back(env: Sequence[str]) -> tuple[str, ...]:
+    """For a container with these variables (`NAME=VALUE`), those with which the agent is started in it.
+
+    An engine cannot take a variable away; empty, these do nothing.
+    """
+    values = {name: value for name, _, value in (each.partition("=") for each in env)}
+    found = [name for name in HELD_BACK if values.get(name)]
+    return tuple(word for name in found for word in (f"{name}=", f"{HELD}{name}={values[name]}"))
+
+
 def record(made: Bundle, parts: Mapping[str, int]) -> bytes:
     """A bundle's record as bytes. `parts` are the sizes of its folders."""
     values = {name: getattr(made, name) for name in RECORDED}
@@ -80,13 +95,13 @@ def bundle(folder: str) -> Bundle:
     if not os.path.exists(path):
         raise UnavailableError(f"{folder} is no agent bundle: it has no {RECORD}", "make one with `slimagent bundle`")
     try:
-        values = orjson.loads(read(path))
-    except orjson.JSONDecodeError as error:
+        values = parsed(read(path))
+    except ValueError as error:
         raise _damaged(path, f"not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise _damaged(path, f"not a {SCHEMA} document")
     if values.get("version") != VERSION:
-        raise _damaged(path, f"version {values.get('version')!r} and not {VERSION}")
+        raise _damaged(path, f"version {quoted(values.get('version'))} and not {VERSION}")
     return Bundle(folder=os.path.abspath(folder), **_texts(path, values), size=_size(path, values))
 
 

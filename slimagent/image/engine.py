@@ -8,7 +8,6 @@ from a registry.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.layout import send
 from slimagent.image.streams import PATIENCE, Reader, child, first_file, holds_anything, last_bytes
+from slimagent.json_input import parsed
 from slimagent.references import is_reference
 
 ENGINES = ("docker", "podman")
@@ -42,11 +42,13 @@ class EngineRefusedError(UnavailableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What a container is started with. `mounts` are (directory here, place there, writable).
+    """What a container is started with.
 
-    `entry` is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty
-    for the image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words;
-    `gpus` as Docker's `--gpus`; `cap_add` names capabilities. `healthcheck`: whether the image's health check runs.
+    `mounts` are (directory here, place there, writable), `private` directories there that only root can enter. `entry`
+    is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty for the
+    image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words; `agent_env`
+    are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add` names
+    capabilities. `healthcheck`: whether the image's health check runs.
     """
 
     image: str
@@ -54,9 +56,11 @@ class Container:
     arguments: tuple[str, ...] = ()
     user: str = "0:0"
     network: str = "none"
+    private: tuple[str, ...] = ()
     mounts: tuple[tuple[str, str, bool], ...] = ()
     volumes: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    agent_env: tuple[str, ...] = ()
     gpus: str = ""
     further: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
@@ -121,6 +125,7 @@ class Engine:
             yield "--no-healthcheck"
         for capability in container.cap_add:
             yield from ("--cap-add", capability)
+        yield from (f"--mount=type=tmpfs,target={place},tmpfs-mode=0700" for place in container.private)
         for here, there, writable in container.mounts:
             fields = ("type=bind", f"source={here}", f"target={there}", *(() if writable else ("readonly",)))
             yield from ("--mount", ",".join(map(_field, fields)))
@@ -132,7 +137,9 @@ class Engine:
             yield from ("--gpus", container.gpus)
         elif container.gpus:  # Podman takes the names of the Container Device Interface
             yield from ("--device", f"nvidia.com/gpu={container.gpus}")
-        yield from (*container.further, container.image, *container.entry[1:], *container.arguments)
+        yield from container.further
+        yield from (f"--env={variable}" for variable in container.agent_env)  # of two of a name the last one counts
+        yield from (container.image, *container.entry[1:], *container.arguments)
 
     def run(self, name: str, say_out: Callable[[bytes], None], say_err: Callable[[bytes], None]) -> int:
         """Start a container and wait for its end: its exit status.
@@ -217,8 +224,13 @@ class Engine:
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
-        found: dict[str, Any] = json.loads(self._need("container", "inspect", name))[0]
-        return found
+        try:
+            (found,) = parsed(self._need("container", "inspect", name))
+            if isinstance(found, dict):
+                return found
+        except (ValueError, TypeError):
+            pass
+        raise self._failed("inspect", "its answer is not a description of one container")
 
     def is_healthy(self, name: str) -> bool:
         """Whether a container's own health check has passed last."""

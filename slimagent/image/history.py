@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from slimagent.json_input import parsed
+
 
 def with_history(inspected: bytes, told: bytes) -> bytes:
     """What `image inspect` printed, with `History` as a configuration has it: the oldest first, no layer of its own.
@@ -19,7 +21,7 @@ def with_history(inspected: bytes, told: bytes) -> bytes:
     for people, and an image without it works. An engine that gives it with the description is believed.
     """
     try:
-        images = orjson.loads(inspected)
+        images = parsed(inspected)
         image = images[0] if isinstance(images, list) else images
         if not isinstance(image, dict):
             return inspected
@@ -33,7 +35,7 @@ def with_history(inspected: bytes, told: bytes) -> bytes:
 def _members(told: bytes) -> list[dict[str, Any]]:
     """A list (Podman) or an object a line (Docker)."""
     text = told.strip()
-    rows = orjson.loads(text) if text.startswith(b"[") else [orjson.loads(line) for line in text.splitlines()]
+    rows = parsed(text) if text.startswith(b"[") else [parsed(line) for line in text.splitlines()]
     return [_member(row) for row in rows if isinstance(row, dict)]
 
 

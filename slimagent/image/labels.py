@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.json_input import parsed
 
 VERSION, SOURCE, SOURCE_ID = "io.slimagent.version", "io.slimagent.source", "io.slimagent.source.id"
 _TOOL = "slimagent "  # how `created_by` of our layers begins
@@ -52,8 +53,8 @@ def identity(inspected: bytes) -> str:
 
 def _image(inspected: bytes) -> dict[str, Any]:
     try:
-        images = orjson.loads(inspected)
-    except orjson.JSONDecodeError as error:
+        images = parsed(inspected)
+    except ValueError as error:
         raise DocumentError(f"what the engine says of an image is not JSON ({error})") from None
     image = images[0] if isinstance(images, list) and len(images) == 1 else images
     if not isinstance(image, dict):
@@ -65,7 +66,7 @@ def _newest(history: bytes) -> str:
     """`created_by` of the newest entry: a list (Podman) or an object a line (Docker), the newest first."""
     text = history.strip()
     try:
-        rows = orjson.loads(text) if text.startswith(b"[") else [orjson.loads(text.splitlines()[0])]
+        rows = parsed(text) if text.startswith(b"[") else [parsed(text.splitlines()[0])]
         row = rows[0]
     except (ValueError, IndexError):
         return ""

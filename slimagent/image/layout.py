@@ -19,6 +19,7 @@ import orjson
 
 from slimagent.errors import CheckFailedError, RefusedError
 from slimagent.image.directories import open_inside, read_inside
+from slimagent.json_input import parsed
 
 _MANIFEST = "manifest.json"
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{64}")
@@ -61,7 +62,7 @@ def _listed(layout: str) -> tuple[str, list[str]]:
     """The names of the configuration and of the layers."""
     os.close(_opened(layout, _MANIFEST, _LARGEST_MANIFEST))
     try:
-        (image,) = orjson.loads(read_inside(layout, _MANIFEST, _LARGEST_MANIFEST))
+        (image,) = parsed(read_inside(layout, _MANIFEST, _LARGEST_MANIFEST))
         config, layers = image["Config"], image["Layers"]
         well = all(_BLOB.fullmatch(each) for each in (config, *layers))
     except (ValueError, KeyError, TypeError):

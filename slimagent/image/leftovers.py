@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from slimagent.image.directories import remove_tree
 from slimagent.image.engine import Engine
 from slimagent.image.owner import PATTERN, Fate, fate
+from slimagent.removal import remove_tree
 
 CONTAINER, IMAGE, DIRECTORY, FILE = "container", "image", "directory", "file"
 PENDING = "slimagent-pending"  # the repository of images that are not proved yet

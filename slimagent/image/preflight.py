@@ -9,7 +9,7 @@ from slimagent import references
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.labels import identity, made_by_us, source_of
-from slimagent.image.work import AGENT, OUT
+from slimagent.image.work import AGENT, PRIVATE
 
 # A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it
 # has made the network, the mounts and the devices.
@@ -58,8 +58,8 @@ def require_as_before(engine: Engine, tag: str, before: str) -> None:
         )
 
 
-def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> None:
-    """Start a container with these options, of a program that is not there, and remove it.
+def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
+    """Start a container with these options, of a program that is not there, and remove it: the variables that it had.
 
     `key` is the run's (owner.py). `user` is an account of the image, NAME[:GROUP] or numbers. Raises UsageError, with
     the engine's own sentence, for options that it refuses, and for a user who is not in the image; RefusedError for an
@@ -68,7 +68,7 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
     """
     _require_our_options(container.further)
     try:
-        _try(engine, container, key, user)
+        return _try(engine, container, key, user)
     except EngineRefusedError as error:
         given = _given(container)
         if not given:
@@ -80,18 +80,19 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
         ) from None
 
 
-def _try(engine: Engine, container: Container, key: str, user: str = "") -> None:
+def _try(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
     name = f"slimagent-{key}-try"
     try:
         with deferred():
             engine.create(name, replace(container, entry=(NOTHING,), arguments=(), user="0:0", mounts=()))
+            _require_places(engine, name, container.image)
             try:
                 engine.start(name)
             except EngineRefusedError as error:
                 if NOTHING not in error.words:
                     raise
-        _require_places(engine, name, container.image)
         _require_user(engine, name, container.image, user)
+        return tuple(engine.inspect_container(name)["Config"].get("Env") or ())
     finally:
         with deferred():
             engine.remove_container(name)
@@ -121,7 +122,7 @@ def _require_places(engine: Engine, name: str, image: str) -> None:
 
     A mount hides what is there, and one over a link what the link points to: the slim image would lack it.
     """
-    for place in (AGENT, OUT):
+    for place in (AGENT, PRIVATE):
         if engine.holds(name, place):
             raise RefusedError(
                 f"{image} has something at {place}, where slimagent mounts what is its own", "remove it from the image"

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from slimagent.errors import RefusedError
+from slimagent.json_input import parsed
 
 NAME = "run.json"
 UNFINISHED, COMPLETE, FAILED = "unfinished", "complete", "failed"
@@ -53,7 +54,7 @@ def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, .
     Names that lead out of the directory are not believed.
     """
     try:
-        whole = orjson.loads(data)
+        whole = parsed(data)
         ours = whole["schema"] == _SCHEMA
         files = {name: tuple(map(str, digests)) for name, digests in whole["files"].items() if _is_inside(name)}
     except (ValueError, KeyError, TypeError, AttributeError):

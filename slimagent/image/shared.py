@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
-from slimagent.errors import UnavailableError
+from slimagent.errors import RefusedError, UnavailableError
 from slimagent.files import make_folder, write
 from slimagent.image.directories import read_inside
 
@@ -18,7 +19,6 @@ class Shared:
     def __init__(self, path: str) -> None:
         self.path = path
         make_folder(path)
-        os.chmod(path, 0o755)  # noqa: S103  # checks run as another user read their profile in it
 
     def at(self, name: str) -> str:
         """Where a file of that name is."""
@@ -43,7 +43,19 @@ class Shared:
         """Whether the container has left something of that name."""
         return os.path.lexists(self.at(name))
 
-    def names_in(self, name: str) -> list[str]:
-        """The names in a directory that the container left; none if there is none."""
+    def names_in(self, name: str, most: int) -> list[str]:
+        """The names in a directory that the container left; none if there is none.
+
+        Raises RefusedError if there are more than `most`.
+        """
         path = self.at(name)
-        return sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
+        if not os.path.isdir(path) or os.path.islink(path):
+            return []
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in itertools.islice(entries, most + 1)]
+        if len(names) > most:
+            raise RefusedError(
+                f"a container left more than {most} files in {name}",
+                "a test or a start wrote into slimagent's own directory: see what it does",
+            )
+        return sorted(names)

@@ -184,4 +184,5 @@ class _Follow:
             told = self._work.beside(self._name, self._image, arguments)
         except UnavailableError:  # it has ended, and its network with it
             return frozenset()
-        return frozenset(int(each) for each in told.split() if each.isdigit()) & frozenset(self._ports)
+        words = set(told.split())
+        return frozenset(port for port in self._ports if b"%d" % port in words)

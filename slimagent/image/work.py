@@ -7,14 +7,12 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
-
-import orjson
 
 from slimagent.errors import (
     ERROR_VARIABLE,
@@ -25,18 +23,28 @@ from slimagent.errors import (
     UsageError,
 )
 from slimagent.files import explained, make_folder
-from slimagent.image.agent import Bundle
-from slimagent.image.directories import remove_tree
+from slimagent.image.agent import Bundle, held_back
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
+from slimagent.json_input import parsed
+from slimagent.removal import remove_tree
 
-# Where containers see the agent and its output. An image that has these names is refused (preflight.py).
-AGENT, OUT = "/.slimagent", "/.slimagent-out"
+# Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
+# have the number of the one who runs slimagent, whose the output is. An image that has these names is refused
+# (preflight.py).
+AGENT, PRIVATE, OUT = "/.slimagent", "/.slimagent-out", "/.slimagent-out/out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR = "error.json"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
-_REMOVE = "import shutil, sys; [shutil.rmtree(each) for each in sys.argv[1:]]"
+_REMOVE = """
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
+from slimagent.removal import remove_tree
+for each in sys.argv[1:]:
+    is_tree = os.path.isdir(each) and not os.path.islink(each)
+    (remove_tree if is_tree else os.unlink)(each)
+"""
 _LARGEST_ERROR = 1 << 16  # bytes
 _SAID = 12  # last lines of a container that ended without a word of ours
 _KILLED = 137
@@ -68,14 +76,23 @@ class Work:
     """Containers, images under pending names, and a directory for what is on its way. Use as a context manager.
 
     The directory lies in `out`, is nobody else's, and holds those that containers write to, one for each. `container`
-    says how containers are started; `say` gets their lines. Everything that is made has `key` in its name.
+    says how containers are started, and `env` which variables they then have; `say` gets their lines. Everything that
+    is made has `key` in its name.
     """
 
     def __init__(
-        self, engine: Engine, agent: Bundle, out: str, key: str, container: Container, say: Callable[[bytes], None]
+        self,
+        engine: Engine,
+        agent: Bundle,
+        out: str,
+        key: str,
+        container: Container,
+        say: Callable[[bytes], None],
+        env: Sequence[str] = (),
     ) -> None:
         self.engine = engine
         self._agent = agent
+        self._held_back = held_back(env)
         self._container = container
         self._say = say
         self._key = key
@@ -156,8 +173,9 @@ class Work:
                 wanted,
                 image=task.image,
                 entry=(*self._agent.entry(AGENT), *task.arguments),
+                private=(PRIVATE,),
                 mounts=mounts,
-                env=(*wanted.env, variable),
+                agent_env=(*self._held_back, variable),
             ),
         )
         return name
@@ -183,7 +201,7 @@ class Work:
         mounts = ((self._agent.folder, AGENT, False),)
         own = self.new_name()
         entry = (*self._agent.entry(AGENT), *arguments)
-        self.engine.create(own, replace(wanted, image=image, entry=entry, mounts=mounts))
+        self.engine.create(own, replace(wanted, image=image, entry=entry, mounts=mounts, agent_env=self._held_back))
         self.engine.run(own, lines.append, lambda line: None)
         self.engine.remove_container(own)
         return b"".join(lines)
@@ -288,7 +306,8 @@ class Work:
         name = self.new_name()
         with contextlib.suppress(SlimagentError):
             entry = (*python, "-c", _REMOVE, *inside)
-            self.engine.create(name, replace(self._bare(), entry=entry, mounts=mounts))
+            wanted = replace(self._bare(), entry=entry, mounts=mounts, agent_env=self._held_back)
+            self.engine.create(name, wanted)
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)
 
@@ -310,7 +329,7 @@ def raise_error(shared: Shared, image: str, command: str, status: int, last: Col
 def _told(shared: Shared) -> tuple[int, str, str]:
     """The exit status, the message and the hint of an error that the agent wrote down."""
     try:
-        told = orjson.loads(shared.read(ERROR, _LARGEST_ERROR))
+        told = parsed(shared.read(ERROR, _LARGEST_ERROR))
         return int(told["status"]), str(told["message"]), str(told["hint"])
     except (ValueError, TypeError, KeyError):
         raise RefusedError(

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import orjson
-
 from slimagent.inventory.own_folders import sole_holders, whole_folders
 from slimagent.inventory.reader import Image
+from slimagent.json_input import parsed
 from slimagent.model import Found, Package
 from slimagent.paths import parent, to_text, within
 
@@ -83,7 +82,7 @@ def _own_folders(image: Image, prefix: bytes, claims: list[set[int]]) -> dict[in
 def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
     """The fields that matter, one of a wrong type empty and a problem; None, and a problem, if there is no name."""
     try:
-        document = orjson.loads(data)
+        document = parsed(data)
     except ValueError:
         image.problem(path, "not JSON")
         return None

@@ -83,6 +83,11 @@ def changing(scopes: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(path for path in VOLATILE if not within_any_scope(scopes, path))
 
 
+def may_change(path: bytes, scopes: tuple[bytes, ...]) -> bool:
+    """Whether a path lies where a running container fills and empties directories as it goes."""
+    return within_any(path, changing(scopes)) or any(cache + b"/" in path for cache in _CACHES)
+
+
 def within_any_scope(scopes: tuple[bytes, ...], folder: bytes) -> bool:
     """Whether somebody asked for (a part of) `folder` by name; then it counts."""
     return any(scope != b"/" and (within(scope, folder) or within_any(folder, (scope,))) for scope in scopes)

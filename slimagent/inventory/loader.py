@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 import struct
+from collections.abc import Iterator
 
 from slimagent.model import Inventory, Loader
 from slimagent.paths import Resolver, join, name, parent
@@ -22,11 +23,10 @@ _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 def loader(inventory: Inventory) -> Loader:
     """Read /etc/ld.so.cache, /etc/ld.so.conf with its includes, and musl's /etc/ld-musl-*.path from the image."""
     image = _Image(inventory.root)
-    folders = _configured(image, b"/etc/ld.so.conf", set())
+    folders = _configured(image, b"/etc/ld.so.conf")
     for machine in (b"x86_64", b"aarch64"):
-        folders += [
-            each for each in re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine)) if each[:1] == b"/"
-        ]
+        listed = re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine))
+        folders += [each for each in listed if each[:1] == b"/" and b"\0" not in each]
     folders += [base + b"/" + triplet for base in (b"/lib", b"/usr/lib") for triplet in _MULTIARCH]
     folders += _DEFAULTS
     return Loader(cache=parse_cache(image.read(b"/etc/ld.so.cache")), folders=tuple(dict.fromkeys(folders)))
@@ -52,21 +52,36 @@ def _string(data: bytes, offset: int) -> bytes:
     return data[offset : data.index(0, offset, offset + _LONGEST)]
 
 
-def _configured(image: _Image, path: bytes, seen: set[bytes]) -> list[bytes]:
-    """The folders that a file in the form of ld.so.conf (ldconfig(8)) names, those it includes as well: one a line."""
-    seen.add(path)
+def _configured(image: _Image, path: bytes) -> list[bytes]:
+    """The folders that a file in the form of ld.so.conf (ldconfig(8)) names, those it includes as well: one a line.
+
+    Without recursion: files may include each other in chains of any length. Each is read once.
+    """
+    seen = {path}
     folders: list[bytes] = []
+    being_read = [_said(image, path)]
+    while being_read:
+        is_file, each = next(being_read[-1], (False, b""))
+        if not each:
+            being_read.pop()
+        elif not is_file:
+            folders.append(each)
+        elif each not in seen:
+            seen.add(each)
+            being_read.append(_said(image, each))
+    return folders
+
+
+def _said(image: _Image, path: bytes) -> Iterator[tuple[bool, bytes]]:
+    """What a file says, in order: (True, a file that it includes) or (False, a folder)."""
     for text in image.read(path).split(b"\n"):
-        line = text.split(b"#", 1)[0].strip()
+        line = text.split(b"\0", 1)[0].split(b"#", 1)[0].strip()  # a line of C ends at a NUL
         keyword, *patterns = line.split() or [b""]
         if keyword == b"include":
             for pattern in patterns:
-                for each in image.expand(join(parent(path), pattern)):
-                    if each not in seen:
-                        folders += _configured(image, each, seen)
+                yield from ((True, each) for each in image.expand(join(parent(path), pattern)))
         elif line[:1] == b"/":
-            folders.append(line)
-    return folders
+            yield False, line
 
 
 class _Image:
@@ -75,6 +90,7 @@ class _Image:
     def __init__(self, root: bytes) -> None:
         self._prefix = b"" if root == b"/" else root
         self._resolver = Resolver(self._link)
+        self._expanded: dict[tuple[bytes, bytes], Iterator[bytes]] = {}
 
     def _link(self, path: bytes) -> bytes | None:
         try:
@@ -93,14 +109,25 @@ class _Image:
         except OSError:
             return b""
 
-    def expand(self, pattern: bytes) -> list[bytes]:
-        """The paths that match a pattern whose wildcards are in its last component, sorted; hidden ones are not."""
-        folder, last = parent(pattern), name(pattern)
-        end = self._resolver.resolve(folder).end
-        if end is None:
-            return []
+    def expand(self, pattern: bytes) -> Iterator[bytes]:
+        """The paths that match a pattern whose wildcards are in its last component, sorted, each once.
+
+        Whoever asks again, also meanwhile, gets what has not been given yet: each file is read once, and files that
+        include each other by a pattern cost no more than their number.
+        """
+        folder, last = self._resolver.resolve(parent(pattern)).end, name(pattern)
+        if folder is None:
+            return iter(())
+        if (folder, last) not in self._expanded:  # by the folder that it is: a way over links and `..` has no end
+            self._expanded[folder, last] = iter(self._matching(folder, last))
+        return self._expanded[folder, last]
+
+    def _matching(self, folder: bytes, last: bytes) -> list[bytes]:
+        """The matches; hidden ones only where they are named. What has no wildcard need not be there (glob(7))."""
+        if not set(last) & set(b"*?["):
+            return [join(folder, last)]
         try:
-            names = sorted(os.listdir(self._prefix + end))
+            names = sorted(os.listdir(self._prefix + folder))
         except OSError:
             return []
         return [join(folder, each) for each in names if each[:1] != b"." and fnmatch.fnmatchcase(each, last)]

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from slimagent.inventory.reader import Image
+from slimagent.json_input import parsed
 
 LIMIT = 1 << 22  # bytes of a package.json: the longest real ones have some 100 kB
 _MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over
 
 
 def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
-    """The document at `path`; None if there is none, and None and a problem if it cannot be understood.
-
-    The parser itself refuses documents that are nested deeper than 1,024 levels.
-    """
+    """The document at `path`; None if there is none, and None and a problem if it cannot be understood."""
     at = image.end(path)
     if at is not None and image.inventory.sizes[at] > limit:
         image.problem(path, "too large for a document of this kind")
@@ -28,8 +24,8 @@ def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
     if data is None:
         return None
     try:
-        return orjson.loads(data[len(_MARK) :] if data.startswith(_MARK) else data)
-    except orjson.JSONDecodeError as error:
+        return parsed(data[len(_MARK) :] if data.startswith(_MARK) else data)
+    except ValueError as error:
         image.problem(path, f"not JSON: {error}")
         return None
 

@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-import orjson
+from slimagent.json_input import parsed
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # core metadata, "Name"
 _FIELD = re.compile(rb"^(Name|Version|Requires-Dist)[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
@@ -129,7 +129,7 @@ def editable_root(data: bytes) -> bytes | None:
 
     Raises ValueError where it is not such a document.
     """
-    document = orjson.loads(data)
+    document = parsed(data)
     if not isinstance(document, dict):
         raise ValueError("not an object")  # noqa: TRY004 - a document's fault, not a caller's
     details, url = document.get("dir_info"), document.get("url")

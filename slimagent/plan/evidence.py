@@ -219,11 +219,13 @@ def keep_start(keeper: Keeper, evidence: Evidence) -> None:
 
 
 def _words(command: Sequence[str]) -> Iterator[str]:
-    for word in command:
+    pending = list(reversed(command))
+    while pending:
+        word = pending.pop()
         yield word
         parts = _split(word)
         if len(parts) > 1:  # `sh -c "cd /srv; exec jupyter lab"`
-            yield from _words(parts)
+            pending += reversed(parts)
 
 
 def _split(word: str) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
+from slimagent.escapes import xml
 from slimagent.results import CheckResult, Item, Outcome, Standing
 
 _MARKS = {
@@ -18,8 +18,6 @@ _MARKS = {
 }
 _SHOWN = 10
 _NAMED = 3  # skipped items, on the line of their check
-# What an XML document may not hold, not even as a reference (XML 1.0, 2.2).
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def check_lines(
@@ -102,7 +100,7 @@ def junit(results: Sequence[CheckResult], before: Sequence[CheckResult | None]) 
     root = ElementTree.Element("testsuites", name="slimagent")
     totals: Counter[str] = Counter()
     for result, earlier in zip(results, before, strict=True):
-        suite = ElementTree.SubElement(root, "testsuite", name=_xml(result.name))
+        suite = ElementTree.SubElement(root, "testsuite", name=xml(result.name))
         counts: Counter[str] = Counter()
         for item, was in _cases(result, earlier):
             counts["tests"] += 1
@@ -136,23 +134,18 @@ def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[It
 
 def _case(suite: ElementTree.Element, result: CheckResult, item: Item, was: Outcome | None) -> str:
     """Add a case; the name of the count that it belongs to."""
-    case = ElementTree.SubElement(suite, "testcase", name=_xml(item.name), classname=_xml(result.name))
+    case = ElementTree.SubElement(suite, "testcase", name=xml(item.name), classname=xml(result.name))
     if not result.items:
         case.set("time", f"{result.seconds:.3f}")
     stands = Standing.of(item.outcome, was)
     if stands is Standing.FAILED_BEFORE:
-        ElementTree.SubElement(case, "skipped", message=_xml(f"failed before too: {item.detail}"))
+        ElementTree.SubElement(case, "skipped", message=xml(f"failed before too: {item.detail}"))
         return "skipped"
     if stands in (Standing.FAILED, Standing.WORSE):
-        failure = ElementTree.SubElement(case, "failure", message=_xml(_short(item.detail)))
-        failure.text = _xml(item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}")
+        failure = ElementTree.SubElement(case, "failure", message=xml(_short(item.detail)))
+        failure.text = xml(item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}")
         return "failures"
     if stands is Standing.SKIPPED:
-        ElementTree.SubElement(case, "skipped", message=_xml(item.detail))
+        ElementTree.SubElement(case, "skipped", message=xml(item.detail))
         return "skipped"
     return "passed"
-
-
-def _xml(text: str) -> str:
-    """Text that an XML document can hold; other characters are shown as Python writes them."""
-    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)

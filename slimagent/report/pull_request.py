@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slimagent.escapes import markdown, markdown_code
 from slimagent.report.text import share, size
 from slimagent.results import Comparison
 from slimagent.summaries import Summary
@@ -18,10 +19,10 @@ def pull_request(summary: Summary) -> list[str]:
     Of a run that failed: why, and what it had come to by then.
     """
     return [
-        f"### {_escaped(_headline(summary))}",
+        f"### {_headline(summary)}",
         "",
         *_failure(summary),
-        *(f"- **Note:** {_escaped(note)}." for note in summary.notes),
+        *(f"- **Note:** {markdown(note)}." for note in summary.notes),
         *([""] if summary.notes else []),
         *_proof(summary),
         *_reached(summary),
@@ -30,26 +31,31 @@ def pull_request(summary: Summary) -> list[str]:
         *_already(summary),
         *_folded(
             "Seconds",
-            _table(("phase", "seconds"), [(name, f"{spent:.1f}") for name, spent in summary.seconds.items()]),
+            _table(("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in summary.seconds.items()]),
         ),
-        f"Level `{summary.level}`, {summary.tool}." if summary.level else f"{summary.tool}.",
+        f"Level {markdown_code(summary.level)}, {markdown(summary.tool)}."
+        if summary.level
+        else f"{markdown(summary.tool)}.",
     ]
 
 
 def _headline(summary: Summary) -> str:
     if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
-        return f"{summary.tag} was not made"
+        return f"{markdown(summary.tag or '')} was not made"
     before, after = summary.bytes_before, summary.bytes_after
-    return f"{summary.tag}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
+    return f"{markdown(summary.tag or '')}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
 
 
 def _failure(summary: Summary) -> list[str]:
     """Why, as it was said on the terminal, and what is worse."""
     if summary.failure is None:
         return []
-    lines = [f"{_escaped(summary.failure.message)}.", "", f"Hint: {_escaped(summary.failure.hint)}.", ""]
+    lines = [f"{markdown(summary.failure.message)}.", "", f"Hint: {markdown(summary.failure.hint)}.", ""]
     if summary.worse:
-        rows = [(each.name, each.before.value, each.after.value, _first(each)) for each in summary.worse[:_SHOWN]]
+        rows = [
+            (markdown_code(each.name), each.before.value, each.after.value, markdown_code(_first(each)))
+            for each in summary.worse[:_SHOWN]
+        ]
         lines += [*_table(("worse", "before", "after", "why"), rows, right=()), ""]
     return lines
 
@@ -64,7 +70,7 @@ def _proof(summary: Summary) -> list[str]:
     ]
     if summary.repaired:
         rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
-    return [*_table(("", f"`{summary.image}`", f"`{summary.tag}`"), rows), ""]
+    return [*_table(("", markdown_code(summary.image or ""), markdown_code(summary.tag or "")), rows), ""]
 
 
 def _reached(summary: Summary) -> list[str]:
@@ -88,8 +94,8 @@ def _gone(summary: Summary) -> list[str]:
     )
     lines = [f"{len(gone):,} packages went ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
     if gone:
-        rows = [(f"{each.kind}:{each.name}", size(each.bytes)) for each in gone[:_SHOWN]]
-        title = "The largest of them (one of them: `slimagent explain plan.json KIND:NAME`)"
+        rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
+        title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
         lines += _folded(title, _table(("package", "size"), rows))
     if summary.dropped:
         classes = [(each.kind, f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
@@ -100,13 +106,13 @@ def _gone(summary: Summary) -> list[str]:
 def _layers(summary: Summary) -> list[str]:
     if not summary.layers:
         return []
-    rows = [(each.component, size(each.size), f"{each.paths:,}") for each in summary.layers]
+    rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in summary.layers]
     return _folded("Layers", _table(("layer", "size", "paths"), rows))
 
 
 def _already(summary: Summary) -> list[str]:
     failed = summary.failed_before
-    rows = [(each.name, _first(each)) for each in failed]
+    rows = [(markdown_code(each.name), markdown_code(_first(each))) for each in failed]
     return _folded(f"{len(failed)} fail in the original, too", _table(("check", "why"), rows)) if failed else []
 
 
@@ -123,24 +129,16 @@ def _count(count: int | None) -> str:
 
 
 def _folded(summary: str, lines: Sequence[str]) -> list[str]:
-    return [f"<details><summary>{_escaped(summary)}</summary>", "", *lines, "", "</details>", ""]
+    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
-    """A table; the columns in `right` are numbers: all but the first where nothing is said and there are several."""
+    """A table whose cells are Markdown. The columns in `right` are numbers; None: all but one of several."""
     if right is None:
         right = range(1, len(head)) if len(head) > 2 or head[1] in ("size", "seconds") else ()
     marks = ["---:" if at in right else "---" for at in range(len(head))]
-    return [_row(head), _row(marks), *(_row(list(map(_escaped, row))) for row in rows)]
+    return [_row(head), _row(marks), *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown and HTML take as it is: names and messages are the image's."""
-    kept = "".join(each if each.isprintable() else " " for each in text)
-    for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\"), ("|", "\\|"), ("[", "\\[")):
-        kept = kept.replace(old, new)
-    return kept

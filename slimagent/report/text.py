@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from slimagent.escapes import printable
 from slimagent.model import Layer, Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
 from slimagent.report.summary import dropped, owners, single_things
@@ -41,9 +42,10 @@ def share(part: int, whole: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Rows as lines with columns that line up; columns in `right` are aligned to the right."""
+    """Rows as printable lines with columns that line up; columns in `right` are aligned to the right."""
     if not rows:
         return []
+    rows = [list(map(printable, row)) for row in rows]
     to_the_right = frozenset(right)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
@@ -236,9 +238,14 @@ def verification_summary(verification: Verification) -> list[str]:
     for words, names in (("failed before too", already), ("skipped", skipped)):
         if names:
             lines.append(f"  {words}: {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}")
-    lines += [f"  worse: {each.name}  {each.detail}" for each in worse[:_SHOWN]]
+    for each in worse[:_SHOWN]:
+        first, *more = each.detail.splitlines() or [""]
+        lines += [f"  worse: {each.name}  {first}", *(f"    | {line}" for line in more[-_SHOWN:])]
     lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
     if len(verification.missed) > _SHOWN:
         lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
     lines += [f"  loss: {loss.kind}, {loss.count} times, as {loss.example}" for loss in verification.losses]
+    hiding = [loss for loss in verification.losses if loss.kind != "own-listener"]
+    if verification.how == "masked" and hiding and not verification.passed:
+        lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines

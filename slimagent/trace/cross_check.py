@@ -100,7 +100,10 @@ class SeccompFanotify:
                 example = ", ".join(map(to_text, missed[:_SHOWN]))
                 losses.append(Loss(kind="unseen-open", count=len(missed), example=example))
             self._observed = Observed(
-                accesses=_union(calls, events), losses=_summed(losses), stopped=calls.stopped + events.stopped
+                accesses=_union(calls, events),
+                losses=_summed(losses),
+                files=events.files,
+                stopped=calls.stopped + events.stopped,
             )
         return self._observed
 

@@ -53,6 +53,10 @@ class Family:
 
     def __enter__(self) -> Family:
         self._before = {process.number for process in descendants(os.getpid())}
+        if os.geteuid() == 0:
+            # A step that runs as root could read and write us else (proc(5), /proc/PID/mem). It stays so: what we have
+            # seen is not written down yet. Not for others: the files of /proc/self would be root's.
+            kernel.prctl(kernel.SET_DUMPABLE, 0)
         self._was_subreaper = kernel.is_subreaper()
         kernel.prctl(kernel.SET_SUBREAPER, 1)
         return self
@@ -81,6 +85,7 @@ class Family:
 
         def prepare() -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            kernel.prctl(kernel.SET_DUMPABLE, 1)  # unlike us: its calls are to be read
             enter()
             if self._marks:
                 resource.setrlimit(resource.RLIMIT_RTTIME, (self._mark, self._mark))

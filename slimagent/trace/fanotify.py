@@ -212,6 +212,7 @@ class Fanotify:
         is_folder = stat.S_ISDIR(status.st_mode)
         how = How.EXECUTED if event.mask & OPEN_EXEC else How.LISTED if is_folder else How.OPENED
         step = max(self._step, 0)
+        self._record.files[status.st_dev, status.st_ino] = path
         if not self._record.steps.get(step, {}).get(path, 0) & how:
             self._check_mount(event, path)
             self._record.add(step, path, how)

@@ -23,6 +23,7 @@ _INSTRUCTION = struct.Struct("=HBBI")
 
 # The order counts: a call is found by walking the list, so the most frequent come first, and the rarest last.
 _FREQUENT = ("openat", "newfstatat", "stat", "open", "readlink", "lstat", "access", "statx", "faccessat2", "execve")
+_RARE = (Deed.CONCEAL, Deed.MOUNT, Deed.NAMESPACE, Deed.HANDLE)
 
 
 def build(machine: Machine) -> bytes:
@@ -38,7 +39,7 @@ def build(machine: Machine) -> bytes:
         machine.calls.keys() - {machine.prctl},
         key=lambda number: (
             rank.get(machine.calls[number].name, len(rank)),
-            machine.calls[number].deed is Deed.CONCEAL,
+            machine.calls[number].deed in _RARE,
             number,
         ),
     )

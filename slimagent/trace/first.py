@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from slimagent.escapes import printable
 from slimagent.model import User
 from slimagent.trace import kernel
 
@@ -79,11 +80,15 @@ def _become(
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606  # it is what the image starts
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.write(2, f"slimagent: cannot start {argv[0]}{place}: {error.strerror}\n".encode("utf-8", "replace"))
+            os.write(2, _cannot_start(f"{argv[0]}{place}: {error.strerror}"))
         os._exit(_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
     except BaseException as error:
-        os.write(2, f"slimagent: cannot start {argv[0]}: {error!r}\n".encode("utf-8", "replace"))
+        os.write(2, _cannot_start(f"{argv[0]}: {error!r}"))
     os._exit(_NOT_EXECUTABLE)
+
+
+def _cannot_start(why: str) -> bytes:
+    return f"slimagent: cannot start {printable(why)}\n".encode("utf-8", "replace")
 
 
 def _be_left_alone() -> None:

@@ -13,13 +13,19 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
+import select
 import socket
 import subprocess
 import sys
+import threading
 
 from slimagent.trace import kernel, untraced
 from slimagent.trace.untraced import PAGE
 
+# By these variables the C library would load what is the image's (image/agent.py, HELD_BACK).
+_LOADS = re.compile(r"LD_(?!LIBRARY_PATH$)\w+|GCONV_PATH|LOCPATH")
+_PATIENCE = 5  # seconds for it to start
 _ALONE = ("-I", "-S", "-B", "-X", "utf8")  # imports nothing of the image's, writes no byte code
 
 
@@ -32,6 +38,8 @@ class Guardian:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._is_closed = os.geteuid() != 0  # to what else runs as us; only root's can be (see Family)
 
     def start(self) -> None:
         """Start it, without waiting until it is there: what is sent to it waits."""
@@ -44,7 +52,7 @@ class Guardian:
                 self._process = subprocess.Popen(
                     [*_interpreter(), *_ALONE, untraced.__file__, str(agent), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                    env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+                    env={name: value for name, value in os.environ.items() if not _LOADS.fullmatch(name)},
                     pass_fds=(agent, theirs.fileno()), start_new_session=True,
                 )  # fmt: skip
                 undo.pop_all()
@@ -54,6 +62,7 @@ class Guardian:
     def hold(self, listener: int) -> mmap.mmap:
         """Give it a copy of a listener, from any thread. The value is the page that it shares (see `Untraced`)."""
         with contextlib.suppress(OSError):
+            self._await_closed()
             memory = kernel.memory_file(PAGE)
             try:
                 page = mmap.mmap(memory, PAGE)
@@ -64,6 +73,15 @@ class Guardian:
             finally:
                 os.close(memory)
         return mmap.mmap(-1, PAGE)
+
+    def _await_closed(self) -> None:
+        """Wait until nobody can write to its memory any more: the caller whose listener this is waits meanwhile."""
+        with self._lock:
+            if not self._is_closed and self._socket is not None:
+                self._is_closed = True
+                poll = select.poll()
+                poll.register(self._socket, select.POLLIN)
+                poll.poll(_PATIENCE * 1000)
 
     def end(self) -> None:
         """Goodbye: nothing is left to guard."""

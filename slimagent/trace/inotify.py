@@ -229,6 +229,10 @@ class _Opens:
         if self.count and event.is_open:
             folder = self.folders[event.wd]
             path = os.path.join(folder, event.name) if event.name else folder
+            if path not in self._record.steps.get(self.step, ()):
+                with contextlib.suppress(OSError):  # gone since
+                    status = os.lstat(path)
+                    self._record.files[status.st_dev, status.st_ino] = path
             self._record.add(self.step, path, How.LISTED if event.is_directory else How.OPENED)
 
     def on_queue_overflow(self) -> None:

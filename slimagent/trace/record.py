@@ -19,6 +19,7 @@ class Record:
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}
+        self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path that it was seen by
         self.losses: dict[str, tuple[int, str]] = {}
         self.ended_by: Exception | None = None  # kept as it is: out of memory, a loss could not be counted
 
@@ -40,7 +41,9 @@ def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observe
     hows: dict[bytes, int] = {}
     steps: dict[bytes, set[int]] = {}
     losses: dict[str, tuple[int, str]] = {}
+    files: dict[tuple[int, int], bytes] = {}
     for record in records:
+        files.update(record.files)
         for step, seen in list(record.steps.items()):
             for spelled, how in list(seen.items()):
                 path = normalise(spelled)
@@ -55,5 +58,6 @@ def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observe
     return Observed(
         accesses={path: (How(hows[path]), tuple(sorted(steps[path]))) for path in hows},
         losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in sorted(losses.items())),
+        files=files,
         stopped=stopped,
     )

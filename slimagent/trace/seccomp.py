@@ -22,6 +22,7 @@ from slimagent.trace import kernel
 from slimagent.trace.family import Family
 from slimagent.trace.filter import build
 from slimagent.trace.guardian import Guardian
+from slimagent.trace.names import Changes
 from slimagent.trace.record import Record, combine
 from slimagent.trace.supervise import Supervisor
 from slimagent.trace.watcher import Mask, Observed
@@ -37,7 +38,7 @@ class Seccomp:
     def __init__(
         self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
     ) -> None:
-        del folders  # it sees calls, wherever they lead
+        self._folders = folders  # it sees calls, wherever they lead
         self._mask = mask
         self._record = record
         self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
@@ -73,6 +74,7 @@ class Seccomp:
         return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
 
     def __enter__(self) -> Seccomp:
+        self._changes = Changes(self._folders)
         self._guardian.start()
         self.family.__enter__()
         return self
@@ -83,6 +85,7 @@ class Seccomp:
         try:
             self.finish()
             self._guardian.end()
+            self._changes.close()
         finally:
             self.family.__exit__()
 
@@ -110,7 +113,7 @@ class Seccomp:
         if machine is None:
             raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
         ours, theirs = socket.socketpair()
-        supervisor = Supervisor(machine, self._mask, self._record())
+        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
         supervisor.step = max(self._step, 0)
         thread = threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
@@ -152,7 +155,7 @@ class Seccomp:
         machine = kernel.machine()
         if machine is None:
             raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
-        supervisor = Supervisor(machine, self._mask, self._record())
+        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
         supervisor.step = max(self._step, 0)
         threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True

@@ -13,42 +13,45 @@ import mmap
 import select
 import time
 
+from slimagent.paths import to_text
 from slimagent.trace import kernel
 from slimagent.trace.filter import X32_BIT
+from slimagent.trace.look import EXECUTED, LOOKED_UP, OPENED, Look, Looked, Named
+from slimagent.trace.names import Changes
 from slimagent.trace.record import Record
-from slimagent.trace.syscalls import O_CREAT, O_PATH, Call, Deed, Machine
-from slimagent.trace.tasks import Tasks
+from slimagent.trace.syscalls import Call, Deed, Machine
+from slimagent.trace.tasks import Tasks, UnreadableMemoryError
 from slimagent.trace.untraced import CONTINUE, NOTHING, RECEIVE, SEND, Untraced
 from slimagent.trace.watcher import Mask
-from slimagent.traces import How
 
 _SLASH = ord("/")
 _SIZE = len(NOTHING)
 _ARGUMENTS = 6  # where the call's arguments begin among the fields of a notification
 _PAUSE = 0.01  # seconds
 _unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
-_LOOKED_UP, _OPENED, _EXECUTED, _LISTED = map(int, (How.LOOKED_UP, How.OPENED, How.EXECUTED, How.LISTED))
+_SIMPLE = (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY, Deed.REMOVE)
 
 
 class Supervisor:
     """One listener and its record. `serve` returns when the last watched process is gone."""
 
-    def __init__(self, machine: Machine, mask: Mask | None, record: Record | None = None) -> None:
-        self.record = Record() if record is None else record
+    def __init__(self, machine: Machine, mask: Mask | None, record: Record, changes: Changes) -> None:
+        self.record = record
+        self._look = Look(machine, changes, record.lose, mask is not None)
+        self._names = self._look.names
         self._at_once = self.record.at_once
         self._untraced = Untraced()
         self.step = 0
         self.callers: set[int] = set()
-        self._machine = machine
+        self._seccomp = machine.seccomp
         self._mask = mask
         self._architecture = machine.audit_architecture
         self._calls = machine.calls
         self._simple = {
             number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
             for number, call in machine.calls.items()
-            if len(call.paths) == 1 and call.deed in (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY)
+            if len(call.paths) == 1 and call.deed in _SIMPLE
         }
-        self._roots_change = False
         self._unseen_executions: dict[int, int] = {}
         self._simply = mask is None  # whether a simple call can be served simply
 
@@ -103,20 +106,21 @@ class Supervisor:
     def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], simple: tuple[int, int]) -> bool:
         """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
         path_at, flags_at = simple
+        names = self._names
         try:
             path = tasks.path(fields[1], fields[path_at])
+            if path and path not in names.plain and (path[0] != _SLASH or not names.is_plain(path)):
+                return False
         except OSError:
             return False
-        if path and (path[0] != _SLASH or path.startswith(b"/proc/")):
-            return False
         if self._at_once and path:
-            self.record.add(self.step, path, self._use(fields[flags_at]) if flags_at else _LOOKED_UP)
+            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
         try:
             fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
         except OSError:
             return True  # killed meanwhile
         if path and not self._at_once:
-            self.record.add(self.step, path, self._use(fields[flags_at]) if flags_at else _LOOKED_UP)
+            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
         return True
 
     def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
@@ -124,104 +128,82 @@ class Supervisor:
         call = None
         if architecture == self._architecture and number < X32_BIT and task:
             call = self._calls.get(number)
-        paths, how, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        looked, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
         if self._at_once:
-            for path in paths:
-                self.record.add(self.step, path, how)
+            self._remember(looked)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
             fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
-        for path in paths:
-            self.record.add(self.step, path, how)
+        self._remember(looked)
         if call is not None and not refusal:
-            _follow(tasks, task, call, paths)
+            _follow(tasks, task, call, looked.paths)
+
+    def _remember(self, looked: Looked) -> None:
+        for named in looked.paths:
+            for path in named.recorded:
+                self.record.add(self.step, path, looked.how)
+        for path in looked.interpreters:
+            self.record.add(self.step, path, EXECUTED)
 
     def _judge(
         self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
-    ) -> tuple[list[bytes], int, int]:
-        """The paths of a call, how it uses them, and the error that it is to fail with (0: let it go on).
+    ) -> tuple[Looked, int]:
+        """What a call does, and the error that it is to fail with (0: let it go on).
 
         Never raises: an unanswered call would hang the watched process for ever.
         """
+        name = call.name if call else "a call"
         try:
             if call is None:
                 self._unknown(task, arguments, *unknown)
-                return [], 0, 0
+                return Looked([], 0), 0
             if self._unseen_executions:
                 self._see_execution(tasks, task)
-            paths, how, creates = self._look(tasks, task, call, arguments)
+            looked = self._look.at(tasks, task, call, arguments)
+            self._adjust(tasks, task, call)
+            return looked, -errno.ENOENT if self._is_hidden(looked) else 0
         except PermissionError:
             self._unreadable(task, call)
+        except UnreadableMemoryError:
+            self.record.lose("unreadable-memory", f"{name} of {kernel.program(task)} (process {task})")
         except (ProcessLookupError, FileNotFoundError):
             pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
         except OSError as error:  # no descriptor is free, a working folder deeper than a link can tell
-            self.record.lose(
-                "unreadable-path", f"{call.name if call else 'a call'} of process {task}: {error.strerror}"
-            )
+            self.record.lose("unreadable-path", f"{name} of process {task}: {error.strerror}")
         except Exception as error:
             self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
-        else:
-            hidden = self._mask is not None and not creates and any(map(self._mask, paths))
-            return paths, how, -errno.ENOENT if hidden else 0
-        return [], 0, 0
+        return Looked([], 0), 0
+
+    def _adjust(self, tasks: Tasks, task: int, call: Call) -> None:
+        """After some calls others cannot be served simply any more."""
+        if call.deed is Deed.CHANGE_ROOT:
+            self._simply = False
+        elif call.deed is Deed.CONCEAL:
+            tasks.hold(task)
+            for number, other in self._calls.items():  # from now on it matters where a process is
+                if other.deed is Deed.CHANGE_DIRECTORY:
+                    self._simple.pop(number, None)
+
+    def _is_hidden(self, looked: Looked) -> bool:
+        """Whether a call has to fail, because something that it needs is to look gone."""
+        mask = self._mask
+        if mask is None:
+            return False
+        for at, named in enumerate(looked.paths):
+            if not any(map(mask, named.names)):
+                continue
+            if at not in looked.makes:
+                return True
+            if looked.how & OPENED:  # with O_CREAT: it finds the file, where it would have to make one
+                self.record.lose("not-masked", to_text(named.spelled))
+        return any(map(mask, looked.interpreters))
 
     def _unknown(self, task: int, arguments: list[int], number: int, architecture: int) -> None:
-        if (number, architecture) != (self._machine.seccomp, self._architecture):
+        if (number, architecture) != (self._seccomp, self._architecture):
             self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
         elif arguments[0] & 0xFFFFFFFF == kernel.SET_MODE_FILTER:  # it will get EBUSY (seccomp(2))
             self.record.lose(
                 "own-listener", f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
             )
-
-    def _look(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[list[bytes], int, bool]:
-        """The absolute paths of a call, how it uses them, and whether it may create them."""
-        paths = []
-        for argument in call.paths:
-            path = tasks.path(task, arguments[argument.path])
-            if not path:
-                if call.deed is Deed.EXECUTE and argument.descriptor is not None:  # fexecve(3)
-                    path = tasks.link(task, f"fd/{arguments[argument.descriptor] & 0xFFFFFFFF}")
-                else:
-                    continue
-            if path[0] != _SLASH:
-                descriptor = None if argument.descriptor is None else arguments[argument.descriptor]
-                path = tasks.absolute(task, path, descriptor)
-            elif self._roots_change:
-                path = tasks.from_our_root(task, path)
-            if path.startswith(b"/proc/"):
-                path = tasks.through_proc(task, path)
-            if path:
-                paths.append(path)
-        how, creates = self._deed(tasks, task, call, arguments)
-        return paths, how, creates
-
-    def _deed(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool]:
-        deed = call.deed
-        if deed is Deed.LOOK_UP:
-            return _LOOKED_UP, False
-        if deed is Deed.OPEN or deed is Deed.OPEN_HOW:
-            flags = arguments[call.flags]
-            if deed is Deed.OPEN_HOW:  # struct open_how { u64 flags; … } of openat2(2)
-                flags = tasks.number(task, flags)
-            return self._use(flags), bool(flags & O_CREAT and not flags & O_PATH)
-        if deed is Deed.OPEN_NEW:
-            return _OPENED, True
-        if deed is Deed.EXECUTE:
-            return _EXECUTED, False
-        if deed is Deed.CHANGE_ROOT:
-            self._roots_change = True
-            self._simply = False
-        if deed is Deed.CONCEAL:
-            tasks.hold(task)
-            for number, other in self._calls.items():  # from now on it matters where a process is
-                if other.deed is Deed.CHANGE_DIRECTORY:
-                    self._simple.pop(number, None)
-        return _LOOKED_UP, deed is Deed.CREATE
-
-    def _use(self, flags: int) -> int:
-        """What opening with these flags does to a path: O_PATH reads nothing."""
-        if flags & O_PATH:
-            return _LOOKED_UP
-        return _LISTED if flags & self._machine.o_directory else _OPENED
 
     def _unreadable(self, task: int, call: Call | None) -> None:
         """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
@@ -239,24 +221,25 @@ class Supervisor:
         with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
             paths = tasks.executed(task)
             del self._unseen_executions[task]
-            self._simply = self._mask is None and not self._roots_change and not self._unseen_executions
+            self._simply = self._mask is None and not self._look.other_roots and not self._unseen_executions
             for path in paths:
-                self.record.add(step, path, _EXECUTED)
+                self.record.add(step, path, EXECUTED)
 
     def _close_record(self, tasks: Tasks) -> None:
         for task in self._unseen_executions:
             self.record.lose("unreadable-path", f"execution by process {task}")
+        self._look.end()
         if tasks.foreign_namespace:
             self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
 
 
-def _follow(tasks: Tasks, task: int, call: Call, paths: list[bytes]) -> None:
+def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:
     """What is known of a task may be another after a call that goes on."""
     path = paths[0] if paths else None
     if call.deed is Deed.EXECUTE:
-        tasks.forget(task, path if path and call.name == "execve" else b"")
+        tasks.forget(task, path.spelled if path and call.name == "execve" else b"")
     elif call.deed is Deed.CHANGE_DIRECTORY:
-        tasks.moved(task, path)
+        tasks.moved(task, path.names[-1] if path and path.names else None)
     elif call.deed is Deed.CHANGE_ROOT:
         tasks.changed_root(task)
 

@@ -25,6 +25,14 @@ class Deed(enum.Enum):
     CHANGE_ROOT = enum.auto()
     CHANGE_DIRECTORY = enum.auto()  # without a path: to that of a descriptor
     CONCEAL = enum.auto()  # has no path: takes the process out of reach (PR_SET_DUMPABLE of prctl(2))
+    LINK = enum.auto()  # makes its last path: a link to whatever, or a second name of the first path
+    MOVE = enum.auto()  # makes its last path of the first
+    REMOVE = enum.auto()
+    MOUNT = enum.auto()  # its last path may show other files from now on
+    NAMESPACE = enum.auto()  # has no path: may take the caller to other mounts
+    HANDLE = enum.auto()  # opens a file without a path
+    CONNECT = enum.auto()  # its path is in a socket's address
+    BIND = enum.auto()  # makes the path of a socket's address
 
 
 class PathArgument(NamedTuple):
@@ -35,7 +43,7 @@ class PathArgument(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One system call. `flags` is the index of open flags or of a struct open_how."""
+    """One system call. `flags` is the index of its flags or of a struct open_how."""
 
     name: str
     paths: tuple[PathArgument, ...]
@@ -85,20 +93,20 @@ _CALLS: tuple[Call, ...] = (
     Call("chroot", _FIRST, Deed.CHANGE_ROOT),
     Call("pivot_root", _BOTH, Deed.CHANGE_ROOT),
     Call("truncate", _FIRST),
-    Call("rename", _BOTH, Deed.CREATE),
-    Call("renameat", _BOTH_AT, Deed.CREATE),
-    Call("renameat2", _BOTH_AT, Deed.CREATE),
-    Call("link", _BOTH, Deed.CREATE),
-    Call("linkat", _BOTH_AT, Deed.CREATE),
-    Call("symlink", _SECOND, Deed.CREATE),
-    Call("symlinkat", (PathArgument(2, 1),), Deed.CREATE),
+    Call("rename", _BOTH, Deed.MOVE),
+    Call("renameat", _BOTH_AT, Deed.MOVE),
+    Call("renameat2", _BOTH_AT, Deed.MOVE),
+    Call("link", _BOTH, Deed.LINK),
+    Call("linkat", _BOTH_AT, Deed.LINK),
+    Call("symlink", _SECOND, Deed.LINK),
+    Call("symlinkat", (PathArgument(2, 1),), Deed.LINK),
     Call("mkdir", _FIRST, Deed.CREATE),
     Call("mkdirat", _AT, Deed.CREATE),
     Call("mknod", _FIRST, Deed.CREATE),
     Call("mknodat", _AT, Deed.CREATE),
-    Call("rmdir", _FIRST),
-    Call("unlink", _FIRST),
-    Call("unlinkat", _AT),
+    Call("rmdir", _FIRST, Deed.REMOVE),
+    Call("unlink", _FIRST, Deed.REMOVE),
+    Call("unlinkat", _AT, Deed.REMOVE),
     Call("chmod", _FIRST),
     Call("fchmodat", _AT),
     Call("fchmodat2", _AT),
@@ -127,12 +135,18 @@ _CALLS: tuple[Call, ...] = (
     Call("inotify_add_watch", _SECOND),
     Call("fanotify_mark", (PathArgument(4, 3),)),
     Call("name_to_handle_at", _AT),
-    Call("mount", _BOTH),
-    Call("umount2", _FIRST),
-    Call("open_tree", _AT),
-    Call("open_tree_attr", _AT),
-    Call("move_mount", _BOTH_AT),
+    Call("mount", _BOTH, Deed.MOUNT),
+    Call("umount2", _FIRST, Deed.MOUNT, 1),
+    Call("open_tree", _AT, Deed.MOUNT, 2),
+    Call("open_tree_attr", _AT, Deed.MOUNT, 2),
+    Call("move_mount", _BOTH_AT, Deed.MOUNT),
     Call("fspick", _AT),
+    Call("fsmount", (), Deed.MOUNT),
+    Call("unshare", (), Deed.NAMESPACE),
+    Call("setns", (), Deed.NAMESPACE),
+    Call("open_by_handle_at", (), Deed.HANDLE),
+    Call("connect", _SECOND, Deed.CONNECT),
+    Call("bind", _SECOND, Deed.BIND),
     Call("mount_setattr", _AT),
     Call("swapon", _FIRST),
     Call("swapoff", _FIRST),
@@ -152,9 +166,9 @@ _BY_NAME = {call.name: call for call in _CALLS}
 
 # Calls added since Linux 5.1 have one number on every machine (asm-generic/unistd.h, from 424 on).
 _COMMON = {
-    "open_tree": 428, "move_mount": 429, "fspick": 433, "openat2": 437, "faccessat2": 439, "mount_setattr": 442,
-    "fchmodat2": 452, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465, "removexattrat": 466,
-    "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
+    "open_tree": 428, "move_mount": 429, "fsmount": 432, "fspick": 433, "openat2": 437, "faccessat2": 439,
+    "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
+    "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
 }  # fmt: skip
 
 _X86_64 = {
@@ -168,7 +182,8 @@ _X86_64 = {
     "inotify_add_watch": 254, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat": 261,
     "newfstatat": 262, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "readlinkat": 267,
     "fchmodat": 268, "faccessat": 269, "utimensat": 280, "fanotify_mark": 301, "name_to_handle_at": 303,
-    "renameat2": 316, "execveat": 322, "statx": 332,
+    "renameat2": 316, "execveat": 322, "statx": 332, "connect": 42, "bind": 49, "unshare": 272,
+    "open_by_handle_at": 304, "setns": 308,
 }  # fmt: skip
 
 _AARCH64 = {
@@ -179,7 +194,8 @@ _AARCH64 = {
     "openat": 56, "quotactl": 60, "readlinkat": 78, "newfstatat": 79, "utimensat": 88, "acct": 89, "setregid": 143,
     "setgid": 144, "setreuid": 145, "setuid": 146, "setresuid": 147, "setresgid": 149, "setfsuid": 151,
     "setfsgid": 152, "prctl": 167, "execve": 221, "swapon": 224, "swapoff": 225, "fanotify_mark": 263,
-    "name_to_handle_at": 264, "renameat2": 276, "execveat": 281, "statx": 291,
+    "name_to_handle_at": 264, "renameat2": 276, "execveat": 281, "statx": 291, "unshare": 97, "bind": 200,
+    "connect": 203, "open_by_handle_at": 265, "setns": 268,
 }  # fmt: skip
 
 

@@ -6,15 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
+import socket
 import stat
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from slimagent.trace import kernel
 from slimagent.trace.concealed import Concealed
+from slimagent.trace.names import Caller
 
 _T = TypeVar("_T")
 
@@ -27,7 +29,12 @@ _HIGHEST = 1 << 63  # an address from here on is the kernel's
 # A task number can only come back after all others were used: far more than a second's worth of forks.
 _SECONDS_TRUSTED = 1.0
 _EXECUTED_AS = 31  # AT_EXECFN of <linux/auxvec.h>: where the path is that was given to execve(2)
-_PROC_LINK = re.compile(rb"/proc/(self|thread-self|\d+)/(root|cwd|exe|fd/\d+)(/.*)?", re.DOTALL)
+_OUT_OF_REACH = b"(unreachable)"  # a place that no path from our root leads to (d_path of the kernel)
+_SOCKET_PATH = 108  # sun_path of struct sockaddr_un (unix(7)), which begins after two bytes
+
+
+class UnreadableMemoryError(OSError):
+    """Memory that its task can read and that nobody else can (memfd_secret(2), userfaultfd(2))."""
 
 
 class Tasks:
@@ -47,6 +54,8 @@ class Tasks:
         self._callers = callers
         self.notification = 0
         self._memories: dict[int, int] = {}
+        self._processes: dict[int, int] = {}
+        self._moving: set[int] = set()
         self._concealed = Concealed()
         self._opened = time.monotonic()
         self._own_namespace = os.stat("/proc/self/ns/mnt").st_ino
@@ -61,6 +70,7 @@ class Tasks:
         for memory in self._memories.values():
             os.close(memory)
         self._memories.clear()
+        self._processes.clear()
 
     def hold(self, task: int) -> None:
         """`task` may be out of reach after its call. So may be its parent: a child of vfork(2) has the same memory."""
@@ -117,14 +127,25 @@ class Tasks:
         with contextlib.suppress(OSError):
             leader = kernel.status(task).process
         for each in {task, leader}:
-            memory = self._memories.pop(each, None)
-            if memory is not None:
-                os.close(memory)
+            self._close_memory(each)
+
+    def leaves_namespace(self, task: int) -> None:
+        """`task` is about to enter another mount namespace: where it is then is looked up at its next call."""
+        self._close_memory(task)
+        self._moving.add(task)
+
+    def _close_memory(self, task: int) -> None:
+        memory = self._memories.pop(task, None)
+        if memory is not None:
+            os.close(memory)
 
     def path(self, task: int, address: int) -> bytes:
-        """The NUL-terminated path at `address`, b"" for none. Raises PermissionError or ProcessLookupError."""
+        """The NUL-terminated path at `address`, b"" for none.
+
+        Raises PermissionError, ProcessLookupError, or UnreadableMemoryError where the kernel may be able to read it.
+        """
         if not 0 < address < _HIGHEST:
-            return b""
+            return b"" if address else self._lowest(task)
         memory = self._memories.get(task)
         if memory is not None and time.monotonic() - self._opened < _SECONDS_TRUSTED:  # nearly always
             try:
@@ -139,14 +160,49 @@ class Tasks:
         while end < 0 and len(data) < PATH_MAX:
             more = self._read(task, address + len(data), PATH_MAX - len(data))
             if not more:
+                self._require_unmapped(task, address + len(data))
                 return b""  # runs into unmapped memory: the call fails with EFAULT
             data += more
             end = data.find(0)
         return data[:end] if end >= 0 else b""
 
-    def number(self, task: int, address: int) -> int:
-        """The unsigned 64-bit number at `address`, 0 if there is none."""
-        return int.from_bytes(self._read(task, address, 8), "little") if 0 < address < _HIGHEST else 0
+    def _lowest(self, task: int) -> bytes:
+        """The path at address 0: no path at all, unless something is mapped there (vm.mmap_min_addr)."""
+        memory = self._memories.get(task)
+        try:
+            data = os.pread(self._open(task) if memory is None else memory, PATH_MAX, 0)
+        except OSError:
+            return b""
+        return data[: max(0, data.find(0))]
+
+    def socket_path(self, task: int, address: int, size: int) -> bytes:
+        """The path of a UNIX socket's address (unix(7)), b"" for one without and for other families."""
+        if not 0 < address < _HIGHEST or size <= 2:
+            return b""
+        data = self.contents(task, address, min(size, 2 + _SOCKET_PATH))
+        family = int.from_bytes(data[:2], sys.byteorder)
+        return data[2:].split(b"\0", 1)[0] if family == socket.AF_UNIX else b""
+
+    def contents(self, task: int, address: int, size: int) -> bytes:
+        """`size` bytes at `address`, b"" if they are not all there. Raises as `path` does."""
+        if not 0 < address < _HIGHEST:
+            return b""
+        data = self._read(task, address, size)
+        if len(data) < size:
+            self._require_unmapped(task, address + len(data))
+            return b""
+        return data
+
+    def _require_unmapped(self, task: int, address: int) -> None:
+        """Raise UnreadableMemoryError if a task can read at `address` what we cannot: it is no bad address then."""
+        maps = self._as_its_user(task, lambda: _contents(f"/proc/{task}/maps"))
+        for line in maps.splitlines():
+            between, _, rest = line.partition(b" ")
+            first, _, last = between.partition(b"-")
+            if int(first, 16) <= address < int(last, 16):
+                if rest[:1] == b"r":
+                    raise UnreadableMemoryError(errno.EIO, "memory that only it can read")
+                return
 
     def _read(self, task: int, address: int, size: int) -> bytes:
         now = time.monotonic()
@@ -187,11 +243,21 @@ class Tasks:
             raise
         self._memories[task] = memory
         self._callers.add(task)
-        with contextlib.suppress(OSError):
-            namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
-            if namespace != self._own_namespace and not self.foreign_namespace:
-                self.foreign_namespace = f"process {task}"
+        self._note_namespace(task)
         return memory
+
+    def _note_namespace(self, task: int) -> None:
+        """Remember that a task has mounts of its own, or that nobody can tell."""
+        try:
+            namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
+        except OSError:
+            namespace = 0 if task in self._moving else self._own_namespace
+        self._moving.discard(task)
+        if namespace != self._own_namespace:
+            self._is_foreign(task)
+
+    def _is_foreign(self, task: int) -> None:
+        self.foreign_namespace = self.foreign_namespace or f"process {task}"
 
     def _require_valid(self, task: int) -> None:
         """Raise ProcessLookupError if the caller was killed meanwhile: `task` may be another of the same number."""
@@ -220,7 +286,8 @@ class Tasks:
         for kind, address in struct.iter_unpack("=QQ", auxiliary[: len(auxiliary) // 16 * 16]):
             path = self.path(task, address) if kind == _EXECUTED_AS else b""
             if path and not path.startswith(b"/dev/fd/"):  # fexecve(3)
-                paths.append(self.from_our_root(task, path) if path[:1] == b"/" else self.absolute(task, path, None))
+                base = self.link(task, "root") if path[:1] == b"/" else self.base(task, None)
+                paths += [base + b"/" + path] if base else []
         return [path for path in paths if path]
 
     def link(self, task: int, what: str) -> bytes:
@@ -246,34 +313,46 @@ class Tasks:
         kernel.set_file_system_user(os.geteuid(), os.getegid())
         return act()
 
-    def absolute(self, task: int, path: bytes, descriptor: int | None) -> bytes:
-        """A relative path as it is seen from the root, b"" if it starts from something that is no folder (any more)."""
+    def base(self, task: int, descriptor: int | None) -> bytes:
+        """The directory that a relative path starts from, b"" if that is no directory (any more)."""
         if descriptor is None or descriptor & 0xFFFFFFFF == AT_FDCWD:
             base = self.link(task, "cwd")
         else:
             base = self.link(task, f"fd/{descriptor & 0xFFFFFFFF}")
-        if base[:1] != b"/" or (base.endswith(_REMOVED) and not os.path.lexists(base)):
-            return b""
-        return base + b"/" + path
+        return self._place(task, base)
 
-    def from_our_root(self, task: int, path: bytes) -> bytes:
-        """An absolute path of a task as it is seen from our root."""
-        root = self.link(task, "root")
-        return path if root == b"/" else root + path
-
-    def through_proc(self, task: int, path: bytes) -> bytes:
-        """Where a path below /proc that leads through a task's link ends, b"" for any other path below /proc."""
-        match = _PROC_LINK.fullmatch(path)
-        if match is None:
+    def _place(self, task: int, target: bytes) -> bytes:
+        """What a link of /proc/TASK says, b"" if that is no file, or one without a name."""
+        if target.startswith(_OUT_OF_REACH):
+            self._is_foreign(task)
+        if target[:1] != b"/" or (target.endswith(_REMOVED) and not os.path.lexists(target)):
             return b""
-        whose = task if match[1] in (b"self", b"thread-self") else int(match[1])
+        return target
+
+    def root(self, task: int) -> bytes:
+        """The root directory of a task, as it is seen from ours."""
+        return self._place(task, self.link(task, "root"))
+
+    def caller(self, task: int) -> Caller:
+        """What it takes to follow the links of the kernel as `task` does."""
+        return Caller(task, lambda: self._process(task), lambda whose, what: self._follow(task, whose, what))
+
+    def _process(self, task: int) -> int:
+        process = self._processes.get(task)
+        if process is None:
+            process = self._processes[task] = kernel.status(task).process
+        return process
+
+    def _follow(self, task: int, whose: int, what: str) -> bytes:
+        """Where the link /proc/WHOSE/`what` leads, b"" to no file. Raises PermissionError if only the caller knows."""
+        if whose in (task, self._process(task)):
+            return self._place(whose, self.link(whose, what))
         try:
-            target = (self.link if whose == task else self._read_link)(whose, match[2].decode())
-        except PermissionError:
-            if whose == task:
-                raise
+            target = self._read_link(whose, what)
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
             return b""  # nobody may read that process, and the caller has no more rights than we have
-        return target + (match[3] or b"") if target[:1] == b"/" else b""
+        self._note_namespace(whose)
+        return self._place(whose, target)
 
 
 def _enters(task: int, path: bytes) -> bool:

@@ -8,6 +8,7 @@ the guardian (guardian.py) does. It imports nothing but Python's own modules.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import mmap
 import os
@@ -20,6 +21,8 @@ import sys
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND of <linux/seccomp.h>
 CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5
 NOTHING = bytes(80)  # sizeof(struct seccomp_notif): the kernel wants it zeroed
+_CLOSED = b"c"  # said when nobody can write to our memory any more
+_SET_DUMPABLE = 4  # PR_SET_DUMPABLE of <linux/prctl.h>
 _RESERVE = 4 << 20  # bytes of address space
 PAGE = 4096  # bytes; a buffer of more than 1,024 goes to ioctl(2) as it is, without a copy (Python's fcntl.ioctl)
 
@@ -116,8 +119,10 @@ def _main() -> None:
         signal.signal(number, signal.SIG_IGN)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    agent, channel = map(int, sys.argv[1:])
-    _guard(agent, socket.socket(fileno=channel))
+    ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # who could write to us could answer for us
+    agent, channel = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    channel.send(_CLOSED)
+    _guard(agent, channel)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,11 +21,13 @@ class Observed:
     """What a watcher saw: for each path how it was used and in which steps, and what escaped it.
 
     Paths are absolute and normalised but for `..`, which only a resolver may take away (it can follow a link).
+    `files` tell by which of these paths a file was seen (its device and inode), where a backend knows.
     `stopped` are the command lines of processes that had to be stopped at the end.
     """
 
     accesses: dict[bytes, tuple[How, tuple[int, ...]]]
     losses: tuple[Loss, ...]
+    files: dict[tuple[int, int], bytes] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
 
 

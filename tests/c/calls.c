@@ -255,8 +255,10 @@ static void move_around(void)
     expect_below("looked-up", "renamed");
     syscall(SYS_openat, AT_FDCWD, "in-renamed-cwd", O_RDONLY);
     expect_below("opened", "renamed/in-renamed-cwd");
+    expect_below("opened", "moved/in-renamed-cwd"); /* the name that the directory had before the run */
     syscall(SYS_openat, 77, "in-renamed-descriptor", O_RDONLY);
     expect_below("opened", "renamed/in-renamed-descriptor");
+    expect_below("opened", "moved/in-renamed-descriptor");
     if (rename(below("renamed"), below("moved")) < 0 || chdir(folder) < 0)
         fail("back");
 }

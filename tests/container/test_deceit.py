@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 # As root, in the directory that the agent of this container writes to.
 FORGE = """
-cd /.slimagent-out || exit 1
+cd /.slimagent-out/out || exit 1
 mkdir -p layout/blobs/sha256 ready
 echo x > go
 echo '{}' > plan.json
@@ -41,7 +41,7 @@ def test_what_a_test_writes_into_the_agents_directory_makes_no_image(small: str,
 
 def test_an_error_that_the_agent_did_not_write_is_refused(small: str, tag: str, tmp_path: Path) -> None:
     """In one line, and no traceback."""
-    words = ("--user", "root", "--no-start", "--", "/bin/sh", "-c", "echo [ > /.slimagent-out/error.json")
+    words = ("--user", "root", "--no-start", "--", "/bin/sh", "-c", "echo [ > /.slimagent-out/out/error.json")
     ended = slim(small, tag, tmp_path / "out", *words)
     assert ended.returncode == 3, ended.stderr
     assert "error.json that slimagent did not write" in ended.stderr

@@ -149,7 +149,7 @@ def test_a_program_that_could_not_gain_its_rights_is_named(derive: Derive, tag: 
 
 
 def test_a_container_that_is_killed_is_no_failed_step(small: str, tag: str, tmp_path: Path) -> None:
-    """As the kernel does for want of memory: status 4, and what to do about it."""
+    """I8: as the kernel does for want of memory: status 4, and what to do about it."""
     out = tmp_path / "out"
     words = command(small, "-t", tag, "--out", str(out), "--no-start", "--", "/bin/sh", "-c", "echo here >&2; sleep 30")
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

@@ -44,7 +44,7 @@ def foreign(small: str, tag: str, images: list[str]) -> str:
 
 @pytest.mark.parametrize("name", ["Bad Name!", "app:UPPER:x", "Upper:tag", "", "name:", "-t", "app@sha256:" + 64 * "0"])
 def test_a_tag_that_cannot_be_one(small: str, tmp_path: Path, name: str) -> None:
-    """Status 2, and the tag in the message."""
+    """I8: status 2 before anything has run, and the tag in the message."""
     ended = refused(small, name, tmp_path / "out")
     assert ended.returncode == 2
     assert name in ended.stderr
@@ -123,7 +123,7 @@ def test_a_tag_is_taken_if_that_is_wanted_and_taken_again_if_it_is_ours(
 def test_what_the_engine_refuses_is_said_in_its_own_words(
     small: str, tag: str, tmp_path: Path, arguments: Sequence[str], message: str
 ) -> None:
-    """Status 2, the engine's sentence, and which option it is about; nothing of ours has run yet."""
+    """I8: status 2, the engine's sentence, and which option it is about; nothing of ours has run yet."""
     image, *options = [small if each == "IMAGE" else each for each in arguments]
     ended = refused(image, tag, tmp_path / "out", *options)
     assert message in said(ended)

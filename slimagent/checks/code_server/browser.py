@@ -171,7 +171,7 @@ def _address(family: Family, output: Output, file: str, until: float) -> tuple[i
     """The port and the path at which the browser is driven, as soon as it says so. Raises BrowserError."""
     while True:
         port, _, path = text(file, _SHORT).partition("\n")
-        if port.isdigit() and 0 < int(port) < 1 << 16 and path.startswith("/devtools/"):
+        if port.isdecimal() and 0 < int(port) < 1 << 16 and path.startswith("/devtools/"):
             return int(port), path.strip()
         output.limit()
         code = family.wait(_POLL)

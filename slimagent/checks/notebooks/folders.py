@@ -36,11 +36,26 @@ def expanded(folder: str, context: Context) -> bytes:
 def notebooks(folder: bytes) -> Iterator[bytes]:
     """The paths below a folder of its notebooks, sorted. Hidden folders (so .ipynb_checkpoints) are left out."""
     found = []
-    for here, folders, names in os.walk(folder):
+    for here, folders, names in _walk(folder):
         folders[:] = [each for each in folders if not each.startswith(b".")]
         paths = (os.path.join(here, each) for each in names if each.endswith(b".ipynb") and not each.startswith(b"."))
         found += [each for each in paths if os.path.isfile(each)]
     return (os.path.relpath(each, folder) for each in sorted(found))
+
+
+def _walk(folder: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
+    """As os.walk, which until Python 3.12 calls itself for each level of directories."""
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        folders: list[bytes] = []
+        names: list[bytes] = []
+        with contextlib.suppress(OSError), os.scandir(here) as entries:
+            for entry in entries:
+                (folders if entry.is_dir() else names).append(entry.name)
+        yield here, folders, names
+        below = (os.path.join(here, each) for each in reversed(folders))
+        pending += [path for path in below if not os.path.islink(path)]
 
 
 def gathered(folders: Sequence[str], context: Context) -> list[tuple[bytes, list[Found]]]:
@@ -70,7 +85,7 @@ def copied(context: Context, folder: bytes, target: str, seconds: float) -> byte
 
 def _can_be_copied(folder: bytes) -> bool:
     entries, size = 0, 0
-    for here, folders, names in os.walk(folder):
+    for here, folders, names in _walk(folder):
         entries += len(folders) + len(names)
         for path in (os.path.join(here, each) for each in (*folders, *names)):
             with contextlib.suppress(OSError):

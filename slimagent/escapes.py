@@ -1,0 +1,73 @@
+"""A text of an image or a document in each format that people read: whatever it holds, it stays text. Pure.
+
+One function per format. What a terminal, a browser or a build service would obey is shown as Python writes it.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+
+# What the logs of build services obey: on GitHub a line that begins with `::` (ActionCommand.cs of actions/runner trims
+# it first); anywhere `##[` of GitHub and Azure Pipelines, `##vso[` of the latter and `##teamcity[`.
+_COMMAND = re.compile(r"^([ \t]*)(:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)", re.MULTILINE)
+# What Markdown obeys within a line (CommonMark 0.31, 6; GitHub's tables, strike-through and formulas), and where GitHub
+# looks for names, numbers of issues and addresses in what is left.
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~$]")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_REFERENCE = re.compile(r"(@|#|:(?=//)|(?i:www)(?=\.)|(?i:gh-)(?=\d)|(?i:mailto|xmpp)(?=:))")
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 200, 200, 60
+
+
+def quoted(value: object) -> str:
+    """A value of a document as a message quotes it: a line of a few hundred characters, however large or deep it is.
+
+    >>> quoted([1, "a"])
+    "[1, 'a']"
+    """
+    return printable(_REPR.repr(value), "")
+
+
+def printable(text: str, also: str = "\t") -> str:
+    r"""A text for a terminal or a log, without controls, line breaks and changes of direction but those in `also`.
+
+    A text that was made printable stays as it is.
+
+    >>> printable("\x1b]0;title\x07")
+    '\\x1b]0;title\\x07'
+    """
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() or each in also else ascii(each)[1:-1] for each in text)
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}\\x{ord(found[2] or found[3]):02x}", text)
+
+
+def json_text(text: str) -> str:
+    """A text in JSON for a terminal or a log: the same value, and only printable characters beside line breaks."""
+    shown = "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}\\u{ord(found[2] or found[3]):04x}", shown)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def xml(text: str) -> str:
+    """A text that an XML document can hold (XML 1.0, 2.2) and that a page can show; it keeps its lines."""
+    return printable(text, "\t\n")
+
+
+def markdown(text: str) -> str:
+    """A text among words of a line of GitHub's Markdown: no markup, tag, link, picture, mention or other line."""
+    shown = _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text, ""))
+    shown = "".join(_HTML.get(each, each) for each in shown)
+    return _REFERENCE.sub(r"\1<!-- -->", shown)  # a comment is not shown, and parts what would be taken as one thing
+
+
+def markdown_code(text: str) -> str:
+    """A text as code in a line of GitHub's Markdown, also in a table: nothing in it is markup. Nothing for no text."""
+    shown = printable(text, "").replace("`", "\\x60").replace("|", "\\x7c")
+    if not shown.strip(" "):
+        return ""
+    return f"`{shown}`"

@@ -1,0 +1,76 @@
+"""Remove a directory that others wrote into: no link is followed, no depth is too much."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove_tree(path: str | bytes) -> None:
+    """Remove a directory and all in it. A link is removed and not followed. Raises OSError.
+
+    Each directory below moves up to the top before it is emptied, so neither the stack nor the length of paths ends it.
+    """
+    parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = _opened(os.path.basename(os.path.abspath(path)), parent)
+        try:
+            numbers = itertools.count()
+            while directories := _without_files(top):
+                for each in directories:
+                    _flatten(top, each, numbers)
+        finally:
+            os.close(top)
+        os.rmdir(os.path.basename(os.path.abspath(path)), dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _flatten(top: int, name: bytes, numbers: Iterator[int]) -> None:
+    """Move the directories of a directory up to the top, and remove it with its files."""
+    at = _opened(name, top)
+    try:
+        for each in _without_files(at):
+            os.chmod(each, 0o700, dir_fd=at)  # to move a directory is to write to it
+            os.rename(each, _free(top, numbers), src_dir_fd=at, dst_dir_fd=top)
+    finally:
+        os.close(at)
+    os.rmdir(name, dir_fd=top)
+
+
+def _without_files(at: int) -> list[bytes]:
+    """Remove all from a directory that is not one; return the names of the directories in it."""
+    directories = []
+    for name in map(os.fsencode, os.listdir(at)):
+        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            directories.append(name)
+        else:
+            os.unlink(name, dir_fd=at)
+    return directories
+
+
+def _free(top: int, numbers: Iterator[int]) -> bytes:
+    """A name that nothing has at the top."""
+    while True:
+        name = b"%d" % next(numbers)
+        try:
+            os.stat(name, dir_fd=top, follow_symlinks=False)
+        except FileNotFoundError:
+            return name
+
+
+def _opened(name: str | bytes, parent: int) -> int:
+    """A descriptor of a directory; its mode is made such that it can be emptied."""
+    with contextlib.suppress(PermissionError):
+        at = os.open(name, _DIRECTORY, dir_fd=parent)
+        if os.geteuid() == 0 or os.fstat(at).st_mode & 0o700 == 0o700:
+            return at
+        os.close(at)
+    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.chmod(name, 0o700, dir_fd=parent)
+    return os.open(name, _DIRECTORY, dir_fd=parent)
