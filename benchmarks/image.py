@@ -78,7 +78,7 @@ def whole(options: argparse.Namespace, out: Path) -> dict[str, object]:
         "--",
         *options.command,
     )
-    summary: dict[str, object] = json.loads(text[text.index("{\n") :])
+    summary: dict[str, object] = json.loads(text)
     return summary
 
 
@@ -127,7 +127,9 @@ def show(options: argparse.Namespace, pairs: list[tuple[float, float]], report: 
     print(f"  median ratio {statistics.median(ratios):.3f} of {len(ratios)} pairs")
     before, after = int(str(report["bytes_before"])), int(str(report["bytes_after"]))
     print(f"  {before / 1e9:.2f} GB -> {after / 1e9:.2f} GB, {100 * (before - after) / before:.1f} % smaller")
-    print(f"  verified {report['verified']}: passed {report['passed']}, {report['missed']} missed")
+    missed = report["missed"]
+    assert isinstance(missed, list)
+    print(f"  verified {report['verified']}: passed {report['passed']}, {len(missed)} missed")
     print(f"  in a new container of the imported image: exit status {report['in a new container']}")
     seconds = report["seconds"]
     assert isinstance(seconds, dict)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
+from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, unsigned
 from slimagent.escapes import quoted
 from slimagent.model import Layer, Missed, Receipt, Verification
 from slimagent.paths import to_text
@@ -19,10 +19,11 @@ from slimagent.plan_document import decode_plan as decode_plan
 from slimagent.plan_document import encode_plan as encode_plan
 from slimagent.plan_document import get_change, noted, put_change, put_paths, texts
 from slimagent.results import CheckResult, Comparison, Item, Outcome
+from slimagent.summaries import Summary
 from slimagent.traces import Access, BlindSpot, How, Loss, Run, Trace, Use
 
 TRACE, RECEIPT = "slimagent/trace", "slimagent/receipt"
-VERIFICATION, CHECKS = "slimagent/verification", "slimagent/checks"
+VERIFICATION, CHECKS, SUMMARY = "slimagent/verification", "slimagent/checks", "slimagent/summary"
 
 
 # Parts that several documents have
@@ -65,7 +66,7 @@ def _put_loss(loss: Loss) -> dict[str, Any]:
 
 
 def _get_loss(place: Place) -> Loss:
-    return Loss(kind=place["kind"].text(), count=place["count"].integer(), example=place["example"].text())
+    return Loss(kind=place["kind"].text(), count=place["count"].unsigned(), example=place["example"].text())
 
 
 # Trace
@@ -184,7 +185,7 @@ def _get_run(place: Place) -> Run:
         losses=place["losses"].each(_get_loss),
         volumes=place["volumes"].each(Place.path),
         mounts=place["mounts"].each(Place.path),
-        asked_ports=place["asked_ports"].each(Place.integer),
+        asked_ports=place["asked_ports"].each(Place.unsigned),
         steps=place["steps"].each(_get_result),
     )
 
@@ -233,8 +234,8 @@ def _get_layer(row: Any) -> Layer:
         component=string(component),
         digest=string(digest),
         diff_id=string(diff_id),
-        size=whole(size),
-        paths=whole(paths),
+        size=unsigned(size),
+        paths=unsigned(paths),
     )
 
 
@@ -245,17 +246,17 @@ def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
         tool=place["tool"].text(),
         plan=place["plan"].text(),
         target=place["target"].text(),
-        kept=place["kept"].integer(),
-        dropped=place["dropped"].integer(),
-        bytes_kept=place["bytes_kept"].integer(),
-        bytes_dropped=place["bytes_dropped"].integer(),
-        written=place["written"].integer(),
+        kept=place["kept"].unsigned(),
+        dropped=place["dropped"].unsigned(),
+        bytes_kept=place["bytes_kept"].unsigned(),
+        bytes_dropped=place["bytes_dropped"].unsigned(),
+        written=place["written"].unsigned(),
         sha256=place["sha256"].text(),
-        edited=place["edited"].integer(),
+        edited=place["edited"].unsigned(),
         left_alone=place["left_alone"].rows(noted),
-        stripped=place["stripped"].integer(),
-        bytes_stripped=place["bytes_stripped"].integer(),
-        loaded=place["loaded"].integer(),
+        stripped=place["stripped"].unsigned(),
+        bytes_stripped=place["bytes_stripped"].unsigned(),
+        loaded=place["loaded"].unsigned(),
         unstripped=place["unstripped"].rows(noted),
         layers=place["layers"].rows(_get_layer),
     )
@@ -271,14 +272,22 @@ def encode_verification(verification: Verification) -> bytes:
         "blind_spots": [spot.value for spot in verification.blind_spots],
         "passed": verification.passed,
         "losses": [_put_loss(loss) for loss in verification.losses],
-        "missed": [{"path": to_text(missed.path), "steps": list(missed.steps)} for missed in verification.missed],
-        "comparisons": [
-            {"name": each.name, "before": each.before.value, "after": each.after.value, "detail": each.detail}
-            for each in verification.comparisons
-        ],
+        "missed": _put_missed(verification.missed),
+        "comparisons": _put_comparisons(verification.comparisons),
         "steps": [_put_result(step) for step in verification.steps],
     }
     return dump(VERIFICATION, body)
+
+
+def _put_missed(missed: Sequence[Missed]) -> list[dict[str, Any]]:
+    return [{"path": to_text(each.path), "steps": list(each.steps)} for each in missed]
+
+
+def _put_comparisons(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    return [
+        {"name": each.name, "before": each.before.value, "after": each.after.value, "detail": each.detail}
+        for each in comparisons
+    ]
 
 
 def decode_verification(data: bytes, document: str = "verification") -> Verification:
@@ -313,3 +322,37 @@ def encode_checks(results: Sequence[CheckResult]) -> bytes:
 def decode_checks(data: bytes, document: str = "checks") -> tuple[CheckResult, ...]:
     """Bytes as the results of a checklist. Raises DocumentError."""
     return load(data, CHECKS, document)["results"].each(_get_result)
+
+
+# Summary: nothing reads it back
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """A summary as bytes."""
+    as_they_are = {each.name: getattr(summary, each.name) for each in fields(summary)}
+    for name in ("dropped", "owners", "reached", "packages_dropped", "checks", "start"):
+        as_they_are[name] = [asdict(each) for each in as_they_are[name]]
+    caution, failure = summary.caution, as_they_are.pop("failure")
+    body = {
+        **{name: as_they_are.pop(name) for name in ("tool", "command", "image", "tag")},
+        "status": 0 if failure is None else failure.status,
+        "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
+        **as_they_are,
+        "caution": None if caution is None else {"paths": caution.paths, "bytes": caution.size},
+        "export": None if summary.export is None else asdict(summary.export),
+        "layers": [
+            {
+                "component": each.component,
+                "digest": each.digest,
+                "diff_id": each.diff_id,
+                "bytes": each.size,
+                "paths": each.paths,
+            }
+            for each in summary.layers
+        ],
+        "worse": _put_comparisons(summary.worse),
+        "failed_before": _put_comparisons(summary.failed_before),
+        "missed": None if summary.missed is None else _put_missed(summary.missed),
+        "seconds": {name: round(spent, 3) for name, spent in summary.seconds.items()},
+    }
+    return dump(SUMMARY, body)

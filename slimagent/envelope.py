@@ -15,13 +15,14 @@ from slimagent.escapes import quoted
 from slimagent.json_input import parsed
 from slimagent.paths import from_text
 
-# The version of each schema that is not at its first.
+# The version of each document; slimagent/schemas has the JSON Schema of each.
 VERSIONS = {
     "slimagent/trace": 4,
     "slimagent/plan": 4,
     "slimagent/receipt": 3,
     "slimagent/verification": 3,
     "slimagent/checks": 2,
+    "slimagent/summary": 1,
 }
 _BATCH = 1000  # rows
 _SURROGATE = re.compile("[\ud800-\udfff]")  # PEP 383: how Python holds a byte that is not UTF-8
@@ -32,7 +33,7 @@ _E = TypeVar("_E", bound=Enum)
 
 def dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | None = None) -> bytes:
     """One JSON object; each long list is written a record a line, so that two documents can be compared with diff."""
-    head = _json({"schema": schema, "version": VERSIONS.get(schema, 1), **body}, orjson.OPT_INDENT_2)
+    head = _json({"schema": schema, "version": VERSIONS[schema], **body}, orjson.OPT_INDENT_2)
     parts = [head[:-2]]
     for name, rows in (records or {}).items():
         parts.append(b',\n  "%b": [\n' % name.encode())
@@ -121,6 +122,12 @@ class Place:
             raise self.fail("expected a whole number")
         return self.value
 
+    def unsigned(self) -> int:
+        """A whole number that is not negative."""
+        if self.integer() < 0:
+            raise self.fail("expected a number that is not negative")
+        return self.integer()
+
     def number(self) -> float:
         """Any number."""
         if not isinstance(self.value, (int, float)) or isinstance(self.value, bool):
@@ -171,7 +178,7 @@ def load(data: bytes, schema: str, document: str) -> Place:
     if found != schema:
         raise DocumentError(f"{document}: this is a {found}", f"a {schema} is expected")
     version = value.get("version")
-    known = VERSIONS.get(schema, 1)
+    known = VERSIONS[schema]
     if version != known or isinstance(version, bool):
         is_older = isinstance(version, int) and not isinstance(version, bool) and 0 < version < known
         raise DocumentError(
@@ -213,6 +220,13 @@ def whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{quoted(value)} is not a whole number")
     return value
+
+
+def unsigned(value: Any) -> int:
+    """A whole number that is not negative."""
+    if whole(value) < 0:
+        raise ValueError(f"{value!r} is negative")
+    return int(value)
 
 
 def indices(values: Any) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from slimagent import apply, documents, gained_rights
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
@@ -26,6 +26,7 @@ from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.proof import verify
 from slimagent.session import Session, require_readable
+from slimagent.summaries import Whole
 from slimagent.trace.select import choose
 from slimagent.traces import Change, Trace
 from slimagent.tracing import recorded
@@ -269,17 +270,6 @@ def _export(
         raise explained(error, session.root) from None
 
 
-@dataclass(slots=True, kw_only=True)
-class Whole:
-    """Everything that a whole run made; documents as bytes by file name, in the order in which they came."""
-
-    documents: dict[str, bytes] = field(default_factory=dict)
-    trace: Trace | None = None
-    plan: Plan | None = None
-    receipt: Receipt | None = None
-    verification: Verification | None = None
-
-
 def run(
     session: Session,
     steps: Steps,
@@ -288,15 +278,15 @@ def run(
     target: Target,
     reporter: Reporter,
     save: Callable[[str, bytes], None],
+    whole: Whole,
     *,
     proof: str,
-) -> Whole:
-    """Trace, plan, apply, verify. `save` is given each document as soon as it is made; `proof` is masked or in-place.
+) -> None:
+    """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
 
-    Raises UnavailableError before anything is run if the image cannot be read whole, CheckFailedError if a traced
-    step failed or was interrupted.
+    `proof` is masked, in-place or none. Raises UnavailableError before anything is run if the image cannot be read
+    whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
     """
-    whole = Whole()
     choose(session.backend, masks=proof == "masked")
     if target.oci is not None:
         apply.require_possible(target.oci, session.scopes)
@@ -328,7 +318,16 @@ def run(
     if proof != "none":
         whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))
-    return whole
+        _require_proved(whole.verification)
+
+
+def _require_proved(verification: Verification) -> None:
+    if not verification.passed:
+        worse = sum(each.worse for each in verification.comparisons)
+        raise CheckFailedError(
+            "the slim image does not do what the image does" + (f": {worse} worse than before" if worse else ""),
+            "keep what it lacks with --keep PATH or --keep-package KIND:NAME; verification.json has the details",
+        )
 
 
 def _require_unaltered_here(

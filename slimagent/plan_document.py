@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, whole
+from slimagent.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
 from slimagent.errors import DocumentError
 from slimagent.escapes import quoted
 from slimagent.model import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
@@ -98,7 +98,7 @@ def _put_reason(reason: Reason) -> dict[str, Any]:
 def _get_caution(place: Place) -> Caution | None:
     if place.value is None:
         return None
-    return Caution(place["paths"].integer(), place["size"].integer())
+    return Caution(place["paths"].unsigned(), place["size"].unsigned())
 
 
 def _get_step(row: Any) -> Step:
@@ -140,9 +140,9 @@ def _get_package(row: Any) -> PlannedPackage:
     return PlannedPackage(
         package=package,
         reason=whole(reason),
-        files=whole(files),
-        size=whole(size),
-        kept=whole(kept),
+        files=unsigned(files),
+        size=unsigned(size),
+        kept=unsigned(kept),
         requires=indices(requires),
     )
 
@@ -156,7 +156,7 @@ def _get_edit(row: Any) -> Edit:
 
 def _get_strip(row: Any) -> Strip:
     path, saves = cells(row, 2)
-    return Strip(absolute(path), whole(saves))
+    return Strip(absolute(path), unsigned(saves))
 
 
 def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
@@ -189,7 +189,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         path, reason, size, mtime, owner = cells(row, 5)
         if not 0 <= whole(reason) < len(reasons):
             raise ValueError(f"there is no reason {reason}")
-        return Entry(absolute(path), reason, whole(size), whole(mtime), whole(owner))
+        return Entry(absolute(path), reason, unsigned(size), whole(mtime), whole(owner))
 
     made = Plan(
         tool=place["tool"].text(),

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from slimagent import __version__, documents, started, step_logs
 from slimagent.apply.image_config import ImageConfig, read_image_config
-from slimagent.errors import CheckFailedError, RefusedError
+from slimagent.errors import CheckFailedError, RefusedError, SlimagentError
 from slimagent.exercise import Reporter
 from slimagent.image import leftovers, owner, preflight, starts
 from slimagent.image.agent import Bundle
@@ -27,10 +27,11 @@ from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, 
 from slimagent.image.shared import Shared
 from slimagent.image.starts import Waiting
 from slimagent.image.work import LOGS, Job, Task, Work
-from slimagent.model import Plan, Receipt, Verification
+from slimagent.model import Verification
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, last_line, not_proved
 from slimagent.results import CheckResult, Comparison, Outcome
+from slimagent.summaries import Whole
 from slimagent.traces import Trace
 from slimagent.verify.compare import compare
 
@@ -44,20 +45,19 @@ _TAIL = 1 << 14  # bytes of a log that are looked at
 _LOG, _ALL_LOGS, _MOST_LOGS = step_logs.LARGEST + (1 << 20), 1 << 30, 10_000  # bytes, bytes, files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Slimmed:
-    """What came of it. `repaired` counts the files that the first verification missed and that were brought back.
-
-    `outside` is how the slim image started as `docker run` starts it, None if it was not started.
-    """
+    """What has come of it so far. `repaired` counts the files that a first verification missed and that came back."""
 
     config: ImageConfig
-    trace: Trace
-    plan: Plan
-    receipt: Receipt
-    verification: Verification
-    repaired: int
-    outside: CheckResult | None
+    whole: Whole = field(default_factory=Whole)
+    repaired: int = 0
+
+    @property
+    def outside(self) -> CheckResult | None:
+        """How the slim image started as `docker run` starts it, None if it was not started."""
+        steps = () if self.whole.verification is None else self.whole.verification.steps
+        return next((step for step in steps if step.name == OUTSIDE), None)
 
 
 def slim(
@@ -67,14 +67,15 @@ def slim(
     reporter: Reporter,
     say: Callable[[bytes], None],
     tell: Callable[[str], None],
-    finish: Callable[[Output, Slimmed], None],
-) -> Slimmed:
+    finish: Callable[[Output, Slimmed, SlimagentError | None], None],
+) -> None:
     """Exercise in containers, export from a new one, load, exercise and start the result, repair once, tag.
 
     However it ends, no container, volume or image of ours is left behind, and what documents there are by then are in
     `request.out`. `bundle` makes the agent, once the image is known to exist and the engine to take the options. `say`
-    gets the agent's lines, `tell` what has to be read: why a step failed, above all. `finish` writes the summary.
-    Raises CheckFailedError if the slim image does not do what the original does: then nothing is tagged.
+    gets the agent's lines, `tell` what has to be read: why a step failed, above all. `finish` writes the summary, of a
+    failure too once `request.out` is ours. Raises CheckFailedError if the slim image does not do what the original
+    does: then nothing is tagged.
     """
     image, key = request.container.image, owner.new_key()
     with reporter.phase("look at the image"):
@@ -86,22 +87,27 @@ def slim(
         taken = preflight.require_free(engine, image, request.tag, request.overwrite)
         env = preflight.require_startable(engine, request.container, key, request.user)
     output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
+    slimmed = Slimmed(config=config)
     with output:
-        _sweep(engine, output, tell)
-        output.write(CONFIG, described)
-        agent = bundle()
-        with (
-            contextlib.ExitStack() as rest,
-            Work(engine, agent, output.path, key, container, say, env) as work,
-        ):
-            slimmed = _Slimming(work, output, request, config, described, reporter, tell, container.image).whole()
-            preflight.require_as_before(engine, request.tag, taken)
-            finish(output, slimmed)
-            with reporter.phase("tag"):
-                rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
-                engine.tag(work.pending, request.tag)
-                output.finish("complete")
-        return slimmed
+        try:
+            _sweep(engine, output, tell)
+            output.write(CONFIG, described)
+            agent = bundle()
+            with (
+                contextlib.ExitStack() as rest,
+                Work(engine, agent, output.path, key, container, say, env) as work,
+            ):
+                _Slimming(work, output, request, slimmed, described, reporter, tell, container.image).whole()
+                preflight.require_as_before(engine, request.tag, taken)
+                finish(output, slimmed, None)
+                with reporter.phase("tag"):
+                    rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
+                    engine.tag(work.pending, request.tag)
+                    output.finish("complete")
+        except SlimagentError as error:
+            with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
+                finish(output, slimmed, error)
+            raise
 
 
 def _sweep(engine: Engine, output: Output, tell: Callable[[str], None]) -> None:
@@ -126,7 +132,7 @@ class _Slimming:
         work: Work,
         output: Output,
         request: Request,
-        config: ImageConfig,
+        slimmed: Slimmed,
         described: bytes,
         reporter: Reporter,
         tell: Callable[[str], None],
@@ -135,18 +141,20 @@ class _Slimming:
         self._work = work
         self._output = output
         self._request = request
-        self._config = config
+        self._slimmed = slimmed
+        self._whole = slimmed.whole
+        self._config = slimmed.config
         self._reporter = reporter
         self._tell = tell
         self._image = identity
         self._name = request.container.image
-        self._commands = Commands(request, config.user)
+        self._commands = Commands(request, slimmed.config.user)
         self._files = {**request.files, CONFIG: described}  # what every container is given
         self._made: dict[str, bytes] = {}  # documents that containers have made, as they were when they came
         self._cap_add: tuple[str, ...] = ()
         self._stops = True  # whether the image has a handler for its stop signal
 
-    def whole(self) -> Slimmed:
+    def whole(self) -> None:
         """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
         work, request = self._work, self._request
         self._commands.mounted = work.mounted(self._image, self._config.volumes)
@@ -156,23 +164,14 @@ class _Slimming:
         export.give(TRACE, self._made[TRACE])
         export.give(_GO, b"")
         self._export("plan and export in a new container", export, exporting)
-        verification, repaired = self._verified(export, trace), 0
+        verification = self._verified(export, trace)
         if verification.missed and request.repair:
-            repaired = len(verification.missed)
+            self._slimmed.repaired = repaired = len(verification.missed)
             export = self._share("repair", TRACE, VERIFICATION)
             exporting = self._begin_export(export, self._commands.repair(work.next_pending()))
             self._export(f"repair: {repaired} files were missed", export, exporting)
             verification = self._verified(export, trace)
         self._require_proved(verification)
-        return Slimmed(
-            config=self._config,
-            trace=trace,
-            plan=documents.decode_plan(self._made[PLAN]),
-            receipt=documents.decode_receipt(self._made[RECEIPT]),
-            verification=verification,
-            repaired=repaired,
-            outside=next((step for step in verification.steps if step.name == OUTSIDE), None),
-        )
 
     def _trace(self) -> Trace:
         """Start and exercise the image, watched; again with one more capability if that is what it takes to see all."""
@@ -236,7 +235,8 @@ class _Slimming:
         with self._reporter.phase(f"trace in a container of {self._name}"):
             tracing.result()
         self._take_logs(shared, FULL)
-        return documents.decode_trace(self._take(shared, TRACE))
+        self._whole.trace = trace = documents.decode_trace(self._take(shared, TRACE))
+        return trace
 
     @property
     def _started(self) -> str:
@@ -271,8 +271,9 @@ class _Slimming:
     def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
             exporting.result()
-        for name in (PLAN, RECEIPT):
-            self._take(shared, name)
+        self._whole.verification = None  # the one that there was is of an earlier plan
+        self._whole.plan = documents.decode_plan(self._take(shared, PLAN))
+        self._whole.receipt = documents.decode_receipt(self._take(shared, RECEIPT))
 
     def _verified(self, export: Shared, trace: Trace) -> Verification:
         """Load what was exported, start it, watched and as `docker run` does, and run the steps in a container."""
@@ -298,6 +299,7 @@ class _Slimming:
             verification = self._with_outside(verification, before, outside)
             self._made[VERIFICATION] = documents.encode_verification(verification)
             self._output.write(VERIFICATION, self._made[VERIFICATION])
+        self._whole.verification = verification
         return verification
 
     def _start_both(self, shared: Shared, trace: Trace) -> starts.Plain | None:

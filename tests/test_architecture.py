@@ -14,7 +14,17 @@ import slimagent
 
 PACKAGE = Path(slimagent.__file__).parent
 BASE = {"errors", "model", "results", "rules", "traces", "paths", "files", "temporary"}
-TOOLS = {"elf_tables", "escapes", "json_input", "path_rules", "posix_acl", "references", "removal", "started"}
+TOOLS = {
+    "elf_tables",
+    "escapes",
+    "json_input",
+    "path_rules",
+    "posix_acl",
+    "references",
+    "removal",
+    "started",
+    "summaries",
+}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
 VERSION = "__version__"  # not a room: a number that documents carry
 
@@ -31,7 +41,8 @@ EDGES = {
     "files": {"errors", "paths", "temporary"},
     "temporary": {"removal"},
     "envelope": {"errors", "escapes", "json_input", "paths"},
-    "documents": {"envelope", "escapes", "model", "paths", "plan_document", "results", "traces"},
+    "documents": {"envelope", "escapes", "model", "paths", "plan_document", "results", "summaries", "traces"},
+    "summaries": {"model", "results", "traces"},
     "plan_document": {"envelope", "errors", "escapes", "model", "paths", "traces"},
     "elf_tables": set(),
     "posix_acl": set(),
@@ -76,6 +87,7 @@ EDGES = {
         "in_place",
         "proof",
         "session",
+        "summaries",
         "trace.select",
         "tracing",
     },
@@ -160,6 +172,7 @@ EDGES = {
         "results",
         "started",
         "step_logs",
+        "summaries",
         "traces",
         "verify.compare",
     },
@@ -172,6 +185,7 @@ EDGES = {
         "bundler",
         "checks",
         "documents",
+        "envelope",
         "errors",
         "escapes",
         "exercise",
@@ -191,6 +205,7 @@ EDGES = {
         "report.checklist",
         "report.pull_request",
         "report.reach",
+        "report.summary",
         "report.text",
         "results",
         "rules",
@@ -199,6 +214,7 @@ EDGES = {
         "started",
         "starting",
         "step_logs",
+        "summaries",
         "temporary",
         "trace.select",
         "traces",
@@ -232,6 +248,7 @@ PURE = (
         "results.py",
         "rules.py",
         "traces.py",
+        "summaries.py",
         "paths.py",
         "envelope.py",
         "escapes.py",

@@ -76,6 +76,12 @@ def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["bundle"]
 
 
+def test_it_has_the_schemas(made: Bundle) -> None:
+    """As this checkout has them."""
+    for path in (PACKAGE / "schemas").iterdir():
+        assert start(made, "schema", path.stem).stdout == path.read_text()
+
+
 @pytest.mark.parametrize("command", ["", "run", "trace", "plan", "explain", "apply", "verify", "check", "detect"])
 def test_every_command_tells_how_it_is_used(made: Bundle, command: str) -> None:
     """--help works for each, with no variable set at all."""

@@ -64,7 +64,7 @@ def test_what_the_test_changed_and_removed_is_not_exported(image: Path) -> None:
         done, 3, "3 files", f"{image}/grown (modified)", f"{image}/seed.sql (removed)", "--accept-change", "plan"
     )
     out = image.parent / "out"
-    assert sorted(os.listdir(out)) == ["changed.txt", "plan.json", "trace.json"]
+    assert sorted(os.listdir(out)) == ["changed.txt", "plan.json", "summary.json", "trace.json"]
     assert (out / "changed.txt").read_text().splitlines() == [
         f"removed\t{image}/config.default.json",
         f"modified\t{image}/grown",

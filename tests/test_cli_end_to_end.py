@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import environment, slimagent, wait_until
+from command_line import assert_error, environment, slimagent, wait_until
+from schemas import problems, problems_in
 
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
 from slimagent.files import digest
@@ -226,14 +227,83 @@ def test_an_output_folder_in_the_image_is_no_part_of_it(made: Environment) -> No
 
 
 def test_a_summary_for_programs(made: Environment) -> None:
-    """`--json` after the command's own output: sizes, digest, what was verified, seconds of each phase."""
+    """`--json` prints it alone, as it is in the output directory; what the command says goes to standard error."""
     done = made.run("--json")
-    summary = json.loads(done.stdout[done.stdout.index("{") :])
+    assert done.stdout == (made.out / "summary.json").read_text()
+    assert done.stderr == "works\nworks\n"
+    summary = json.loads(done.stdout)
     receipt = decode_receipt((made.out / "receipt.json").read_bytes())
     assert summary["bytes_after"] == receipt.bytes_kept < summary["bytes_before"]
-    assert summary["tar"] == {"sha256": receipt.sha256, "bytes": (made.out / "rootfs.tar").stat().st_size}
-    assert (summary["verified"], summary["passed"], summary["worse"], summary["missed"]) == ("masked", True, [], 0)
+    assert summary["export"] == {"sha256": receipt.sha256, "bytes": (made.out / "rootfs.tar").stat().st_size}
+    assert summary["plan"] == digest((made.out / "plan.json").read_bytes())
+    assert (summary["verified"], summary["passed"], summary["worse"], summary["missed"]) == ("masked", True, [], [])
+    assert (summary["status"], summary["error"], summary["image"], summary["tag"]) == (0, None, None, None)
+    assert [(each["name"], each["before"], each["after"]) for each in summary["checks"]] == [
+        ("command", "passed", "passed")
+    ]
+    assert sum(each["bytes"] for each in summary["dropped"]) == summary["bytes_dropped"]
     assert set(summary["seconds"]) >= {"scan the image", "run under trace", "plan", "export"}
+
+
+@pytest.mark.parametrize("proof", ["masked", "in-place", "none"])
+def test_every_document_is_as_its_schema_says(made: Environment, proof: str) -> None:
+    """Those of a whole run, with a receipt of a removal where there is one."""
+    assert made.run("--quiet", "--verify", proof).returncode == 0
+    assert problems_in(made.out) == []
+
+
+def test_the_results_of_a_checklist_are_as_their_schema_says(made: Environment) -> None:
+    """Of a check with items, and of one that fails."""
+    profile, output = made.out.parent / "profile.toml", made.out.parent / "checks.json"
+    command = '[[check]]\nkind = "command"\nshell = "echo why; false"\n'
+    profile.write_text(f'name = "mine"\n{command}[[check]]\nkind = "python-imports"\nenvironments = ["{made.tree}"]\n')
+    done = slimagent("check", "--quiet", "--profile", profile, "-o", output)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(output.read_text())
+    assert problems("checks", found) == []
+    assert [bool(each["items"]) for each in found["results"]] == [False, True]
+
+
+def test_a_run_that_is_not_proved_tells_a_script_why(made: Environment) -> None:
+    """Status 1; the summary has what is worse, and the error that people read."""
+    seen = made.out.parent / "seen"
+    text = f"import os, pkg; was = os.path.exists({str(seen)!r}); open({str(seen)!r}, 'w').close(); exit(7 * was)"
+    arguments = ("run", "--json", *FILE_LEVEL, "--scope", made.tree, "--out", made.out)
+    done = slimagent(*arguments, *made.code(text), cwd=made.out.parent)
+    assert done.returncode == 1
+    assert problems_in(made.out) == []
+    assert done.stdout == (made.out / "summary.json").read_text()
+    summary = json.loads(done.stdout)
+    assert [(each["name"], each["before"], each["after"]) for each in summary["worse"]] == [
+        ("command", "passed", "failed")
+    ]
+    assert (summary["status"], summary["passed"], summary["error"]["slug"]) == (1, False, "check-failed")
+    assert_error(done, 1, summary["error"]["message"], summary["error"]["hint"])
+
+
+def test_a_run_that_ends_early_tells_a_script_why(made: Environment) -> None:
+    """A step that fails on the full image: what there is by then. An earlier run's summary does not stay beside it."""
+    assert made.run("--quiet").returncode == 0
+    arguments = ("run", "--json", "--scope", made.tree, "--out", made.out)
+    done = slimagent(*arguments, *made.code("exit(3)"), cwd=made.out.parent)
+    assert done.returncode == 1
+    assert done.stdout == (made.out / "summary.json").read_text()
+    summary = json.loads(done.stdout)
+    assert problems("summary", summary) == []
+    assert [(each["before"], each["after"]) for each in summary["checks"]] == [("failed", None)]
+    assert (summary["status"], summary["passed"], summary["plan"], summary["bytes_after"]) == (1, None, None, None)
+    assert_error(done, 1, summary["error"]["message"], summary["error"]["hint"])
+
+
+def test_a_run_that_does_not_begin_tells_a_script_why(made: Environment) -> None:
+    """A profile that is not there: the summary is printed, and nothing is written."""
+    arguments = ("run", "--json", "--profile", "nosuch", "--scope", made.tree, "--out", made.out)
+    done = slimagent(*arguments, *made.code("0"), cwd=made.out.parent)
+    summary = json.loads(done.stdout)
+    assert problems("summary", summary) == []
+    assert (summary["status"], summary["error"]["slug"]) == (2, "usage")
+    assert_error(done, 2, summary["error"]["message"])
+    assert not made.out.exists()
 
 
 def test_a_run_that_is_interrupted_plans_nothing(made: Environment) -> None:
@@ -261,4 +331,5 @@ def test_a_run_that_is_interrupted_plans_nothing(made: Environment) -> None:
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"the traced run was interrupted" in error
-    assert os.listdir(made.out) == ["trace.json"]
+    assert sorted(os.listdir(made.out)) == ["summary.json", "trace.json"]
+    assert json.loads((made.out / "summary.json").read_text())["error"]["message"] == "the traced run was interrupted"

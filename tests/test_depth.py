@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from command_line import assert_error, slimagent
+from document_values import KINDS, SAMPLES, Kind
 from plan_images import write
-from test_documents import KINDS, SAMPLES, Kind
 
 from slimagent import profile, started
 from slimagent.apply.image_config import read_image_config

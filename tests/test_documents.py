@@ -3,336 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
+from document_values import (
+    ACCESS,
+    FOREIGN,
+    FOREIGN_BYTES,
+    KINDS,
+    PLAN,
+    RECEIPT,
+    RESULT,
+    RUN,
+    SAMPLES,
+    TRACE,
+    Kind,
+    each_kind,
+    places,
+    replaced,
+    without,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent import documents, model, results, traces
+from slimagent import documents
 from slimagent.errors import DocumentError
-
-INTEGERS = st.integers(-(2**63), 2**63 - 1)
-COUNTS = st.integers(0, 2**63 - 1)
-TEXTS = st.text(max_size=12)
-PATHS = st.binary(max_size=16).map(lambda name: b"/" + name.replace(b"\0", b"\xff"))
-SECONDS = st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
-STEPS = st.lists(st.integers(0, 40), max_size=3).map(tuple)
-HOWS = st.integers(1, 15).map(traces.How)
-
-
-def tuples(of: st.SearchStrategy[Any], size: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
-    return st.lists(of, max_size=size).map(tuple)
-
-
-def members(of: Any) -> st.SearchStrategy[Any]:
-    return st.sampled_from(list(of))
-
-
-ITEMS = st.builds(results.Item, name=TEXTS, outcome=members(results.Outcome), detail=TEXTS)
-RESULTS = st.builds(
-    results.CheckResult,
-    name=TEXTS,
-    kind=TEXTS,
-    outcome=members(results.Outcome),
-    seconds=SECONDS,
-    detail=TEXTS,
-    status=st.none() | INTEGERS,
-    items=tuples(ITEMS),
-)
-LOSSES = st.builds(traces.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
-CHANGES = st.builds(traces.Change, path=PATHS, kind=members(traces.ChangeKind), mtime_ns=INTEGERS)
-RUNS = st.builds(
-    traces.Run,
-    identity=TEXTS,
-    tool=TEXTS,
-    backend=TEXTS,
-    passed_over=tuples(st.tuples(TEXTS, TEXTS)),
-    blind_spots=tuples(members(traces.BlindSpot)),
-    kernel=TEXTS,
-    user=TEXTS,
-    no_new_privileges=st.booleans(),
-    profiles=tuples(TEXTS),
-    after=TEXTS,
-    steps=tuples(RESULTS),
-    losses=tuples(LOSSES),
-    volumes=tuples(PATHS),
-    mounts=tuples(PATHS),
-    asked_ports=tuples(st.integers(1, 65535)),
-)
-
-
-@st.composite
-def recorded(draw: st.DrawFn) -> traces.Trace:
-    """A trace of several runs whose accesses are in steps that there are."""
-    runs = draw(tuples(RUNS))
-    steps = st.sampled_from(range(sum(len(run.steps) for run in runs)) or (None,))
-    accesses = st.builds(
-        traces.Access,
-        path=PATHS,
-        how=HOWS,
-        steps=st.lists(steps, max_size=3).map(lambda found: tuple(each for each in found if each is not None)),
-        found=st.booleans(),
-    )
-    return traces.Trace(
-        before=draw(TEXTS),
-        scopes=draw(tuples(PATHS)),
-        excluded=draw(tuples(PATHS)),
-        architecture=draw(TEXTS),
-        runs=runs,
-        accesses=draw(tuples(accesses)),
-        changes=draw(tuples(CHANGES)),
-    )
-
-
-TRACES = recorded()
-PACKAGES = st.builds(
-    model.Package,
-    kind=TEXTS,
-    name=TEXTS,
-    version=TEXTS,
-    place=PATHS,
-    section=TEXTS,
-    essential=st.booleans(),
-)
-STRIPS = st.builds(model.Strip, path=PATHS, saves=COUNTS)
-LAYERS = st.builds(model.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
-EDITS = st.builds(model.Edit, path=PATHS, kind=TEXTS, keys=tuples(TEXTS))
-RECEIPTS = st.builds(
-    model.Receipt,
-    tool=TEXTS,
-    plan=TEXTS,
-    target=TEXTS,
-    kept=COUNTS,
-    dropped=COUNTS,
-    bytes_kept=COUNTS,
-    bytes_dropped=COUNTS,
-    written=COUNTS,
-    sha256=TEXTS,
-    left_alone=tuples(st.tuples(PATHS, TEXTS)),
-    edited=COUNTS,
-    stripped=COUNTS,
-    bytes_stripped=COUNTS,
-    unstripped=tuples(st.tuples(PATHS, TEXTS)),
-    layers=tuples(LAYERS),
-)
-VERIFICATIONS = st.builds(
-    model.Verification,
-    tool=TEXTS,
-    plan=TEXTS,
-    how=TEXTS,
-    backend=TEXTS,
-    blind_spots=tuples(members(traces.BlindSpot)),
-    passed=st.booleans(),
-    steps=tuples(RESULTS),
-    comparisons=tuples(
-        st.builds(
-            results.Comparison,
-            name=TEXTS,
-            before=members(results.Outcome),
-            after=members(results.Outcome),
-            detail=TEXTS,
-        )
-    ),
-    missed=tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
-    losses=tuples(LOSSES),
-)
-
-
-@st.composite
-def plans(draw: st.DrawFn) -> model.Plan:
-    """A plan whose entries and packages have reasons that it has, and packages that it has."""
-    owners = draw(st.lists(PACKAGES, max_size=3))
-    numbers = tuples(st.integers(0, len(owners) - 1)) if owners else st.just(())
-    reasons = draw(
-        st.lists(
-            st.builds(
-                model.Reason,
-                verdict=members(model.Verdict),
-                kind=TEXTS,
-                detail=TEXTS,
-                source=st.none() | PATHS,
-                steps=STEPS,
-                package=st.none() | st.integers(0, len(owners) - 1) if owners else st.none(),
-            ),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    some_reason = st.integers(0, len(reasons) - 1)
-    entries = draw(
-        tuples(
-            st.builds(
-                model.Entry,
-                path=PATHS,
-                reason=some_reason,
-                size=COUNTS,
-                mtime_ns=st.integers(-(2**63), 2**64 - 1),  # ext4 has times up to 2446, and 63 bits end in 2262
-                owner=st.integers(-1, len(owners) - 1),
-            )
-        )
-    )
-    planned = [
-        st.builds(
-            model.PlannedPackage,
-            package=st.just(each),
-            reason=some_reason,
-            files=COUNTS,
-            size=COUNTS,
-            kept=COUNTS,
-            requires=numbers,
-        )
-        for each in owners
-    ]
-    further = tuples(st.tuples(st.integers(0, len(entries) - 1), numbers)) if entries else st.just(())
-    return model.Plan(
-        tool=draw(TEXTS),
-        level=draw(TEXTS),
-        root=draw(PATHS),
-        scopes=draw(tuples(PATHS)),
-        excluded=draw(tuples(PATHS)),
-        fingerprints=draw(tuples(TEXTS)),
-        traces=draw(tuples(TEXTS)),
-        accepted=draw(tuples(TEXTS)),
-        steps=draw(tuples(st.builds(model.Step, name=TEXTS, run=TEXTS))),
-        reasons=tuple(reasons),
-        entries=entries,
-        changes=draw(tuples(CHANGES)),
-        unresolved=draw(tuples(st.tuples(PATHS, TEXTS))),
-        packages=draw(st.tuples(*planned)),
-        further=draw(further),
-        edits=draw(tuples(EDITS)),
-        problems=draw(tuples(st.tuples(PATHS, TEXTS))),
-        strips=draw(tuples(STRIPS)),
-        unstripped=draw(tuples(st.tuples(PATHS, TEXTS))),
-        volumes=draw(tuples(PATHS)),
-        mounts=draw(tuples(PATHS)),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """One kind of document: values of it, and its way to bytes and back."""
-
-    name: str
-    values: st.SearchStrategy[Any]
-    encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Any]
-
-
-KINDS = (
-    Kind("trace", TRACES, documents.encode_trace, documents.decode_trace),
-    Kind("plan", plans(), documents.encode_plan, documents.decode_plan),
-    Kind("receipt", RECEIPTS, documents.encode_receipt, documents.decode_receipt),
-    Kind("verification", VERIFICATIONS, documents.encode_verification, documents.decode_verification),
-    Kind("checks", tuples(RESULTS), documents.encode_checks, documents.decode_checks),
-)
-each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-
-RESULT = results.CheckResult(
-    name="imports",
-    kind="python-imports",
-    outcome=results.Outcome.FAILED,
-    seconds=1.5,
-    detail="one of two",
-    status=1,
-    items=(
-        results.Item(name="numpy", outcome=results.Outcome.PASSED),
-        results.Item(name="x", outcome=results.Outcome.FAILED),
-    ),
-)
-ACCESS = traces.Access(path=b"/usr/lib/latin1-\xe9", how=traces.How.OPENED, steps=(0,), found=True)
-LOSS = traces.Loss(kind="overflow", count=3, example="/x")
-CHANGE = traces.Change(path=b"/new", kind=traces.ChangeKind.CREATED, mtime_ns=0)
-RUN = traces.Run(
-    identity="cc",
-    tool="slimagent 0",
-    backend="seccomp",
-    passed_over=(("fanotify", "it needs CAP_SYS_ADMIN"),),
-    blind_spots=(traces.BlindSpot.KERNEL_OPENS,),
-    kernel="6.18",
-    user="jovyan",
-    no_new_privileges=True,
-    profiles=("base",),
-    after="bb",
-    steps=(RESULT,) * 4,
-    losses=(LOSS,),
-    volumes=(b"/data",),
-    mounts=(b"/etc/hosts", b"/proc"),
-)
-TRACE = traces.Trace(
-    before="aa",
-    scopes=(b"/",),
-    excluded=(b"/agent",),
-    architecture="x86_64",
-    runs=(RUN,),
-    accesses=(ACCESS,) * 18,
-    changes=(CHANGE,),
-)
-REASON = model.Reason(
-    verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
-)
-VIM = model.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
-PLAN = model.Plan(
-    tool="slimagent 0",
-    level="file",
-    root=b"/",
-    scopes=(b"/",),
-    excluded=(b"/out",),
-    fingerprints=("aa", "bb"),
-    traces=("cc",),
-    accepted=("overflow",),
-    steps=(model.Step("imports", "dd"),),
-    reasons=(REASON, dataclasses.replace(REASON, verdict=model.Verdict.DROP)),
-    entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2, 0)),
-    changes=(CHANGE,),
-    unresolved=((b"/bin/x", "libgone.so"),),
-    packages=(
-        model.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,)),
-        model.PlannedPackage(package=model.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
-    ),
-    further=((1, (1,)),),
-    edits=(model.Edit(path=b"/status", kind="dpkg-status", keys=("vim:amd64",)),),
-    problems=((b"/lib/\xe9", "cut short"),),
-    strips=(model.Strip(b"/x", 7),),
-    unstripped=((b"/lib/y.so", "data follows the ELF image"),),
-    volumes=(b"/data",),
-    mounts=(b"/etc/hosts", b"/proc"),
-)
-RECEIPT = model.Receipt(
-    tool="slimagent 0",
-    plan="dd",
-    target="tar:/out/x.tar",
-    kept=1,
-    dropped=2,
-    bytes_kept=3,
-    bytes_dropped=4,
-    written=5,
-    sha256="ee",
-    left_alone=((b"/y", "it changed"),),
-    edited=6,
-    stripped=7,
-    bytes_stripped=8,
-    unstripped=((b"/z", "strip failed"),),
-    layers=(model.Layer(component="system", digest="ff", diff_id="gg", size=9, paths=10),),
-)
-VERIFICATION = model.Verification(
-    tool="slimagent 0",
-    plan="dd",
-    how="masked",
-    backend="seccomp",
-    blind_spots=(traces.BlindSpot.KERNEL_OPENS,),
-    passed=False,
-    steps=(RESULT,),
-    comparisons=(
-        results.Comparison(name="imports", before=results.Outcome.PASSED, after=results.Outcome.FAILED, detail="gone"),
-    ),
-    missed=(model.Missed(path=b"/usr/lib/z", steps=("imports",)),),
-    losses=(LOSS,),
-)
-SAMPLES = {"trace": TRACE, "plan": PLAN, "receipt": RECEIPT, "verification": VERIFICATION, "checks": (RESULT,)}
+from slimagent.summaries import Failure, Summary
 
 
 def one_line(error: DocumentError) -> bool:
@@ -389,37 +86,6 @@ def test_flipped_bytes_are_refused_or_harmless(kind: Kind, data: st.DataObject) 
 def test_noise_is_refused(kind: Kind, noise: bytes) -> None:
     """Bytes that are no document are refused."""
     assert read_or_refuse(kind, noise) is None
-
-
-FOREIGN = (None, True, 7, 7.5, "word", "/a", [], ["/a", "word"], [1, 2, 3], {}, {"opened": 1}, {"/a": "b", "c": 1})
-FOREIGN_BYTES = (b"123456789012345678901234567890", b"-1", b'"\\\\x41"', b'"\\u0000"', b'"a\\nb"')
-
-
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The place of every value in a JSON value, as keys and indices."""
-    inside: list[tuple[Any, ...]] = []
-    if isinstance(value, dict):
-        inside = [place for key, each in value.items() for place in places(each, (*at, key))]
-    elif isinstance(value, list):
-        inside = [place for index, each in enumerate(value) for place in places(each, (*at, index))]
-    return [at, *inside]
-
-
-def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
-    if not place:
-        return by
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[place[0]] = replaced(value[place[0]], place[1:], by)
-    return copy
-
-
-def without(value: Any, place: tuple[Any, ...]) -> Any:
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    if len(place) == 1:
-        del copy[place[0]]
-    else:
-        copy[place[0]] = without(value[place[0]], place[1:])
-    return copy
 
 
 def same(one: Any, other: Any) -> bool:
@@ -599,6 +265,10 @@ def test_text_that_is_not_unicode_is_written_as_its_bytes() -> None:
     assert trace.steps[0].items[0].name == "\\xff"
     receipt = dataclasses.replace(RECEIPT, left_alone=((b"/y", "caf\udce9"),))
     assert documents.decode_receipt(documents.encode_receipt(receipt)).left_alone == ((b"/y", "caf\\xe9"),)
+    failure = Failure(slug="usage", status=2, message="caf\udce9", hint="")
+    summary = Summary(tool="slimagent 0", command="image", tag="\udcff", failure=failure)
+    written = orjson.loads(documents.encode_summary(summary))
+    assert (written["tag"], written["error"]["message"]) == ("\\xff", "caf\\xe9")
 
 
 def test_long_lists_are_written_a_record_a_line() -> None:

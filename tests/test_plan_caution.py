@@ -157,7 +157,7 @@ def test_it_is_said(tmp_path: Path) -> None:
 def test_a_run_says_it_too(tmp_path: Path) -> None:
     """In what it prints and in --json: a number for a backend that is blind, none for one that sees."""
     write(tmp_path, "/scope/read", "read", 0o644)
-    for backend, expected in (("seccomp", None), ("inotify", {"paths": 0, "size": 0})):
+    for backend, expected in (("seccomp", None), ("inotify", {"paths": 0, "bytes": 0})):
         line = ("--backend", backend, "--verify", "in-place", "--scope", tmp_path / "scope", "--", "true")
         done = slimagent("run", "--json", *line, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

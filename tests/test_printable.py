@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from command_line import SLIMAGENT, environment, slimagent
+from document_values import KINDS, SAMPLES
 from hostile_texts import HOSTILE, assert_printable, planted
 from plan_images import access, trace_for, write
-from test_documents import KINDS, SAMPLES
 
 from slimagent.cli import terminal
 from slimagent.documents import decode_plan, encode_trace
@@ -22,7 +22,7 @@ from slimagent.model import Receipt, Verdict, Verification
 from slimagent.plan.explain import Explainer
 from slimagent.report.checklist import check_lines, junit, summary
 from slimagent.report.failure import failed_steps, not_proved
-from slimagent.report.reach import Configured, reach
+from slimagent.report.reach import Configured, warnings
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
 from slimagent.results import CheckResult, Outcome
 from slimagent.started import KIND, START_STEP
@@ -54,7 +54,7 @@ def reports() -> dict[str, list[str]]:
         "failure": [*failed_steps(results, logs), *not_proved(verification, logs)],
         "checks": [line for each in results for line in check_lines(each)],
         "summary": [summary(results, [])],
-        "reach": list(reach(plan, (start,), Configured(starts=True, health_check=True), None, start).warnings),
+        "reach": list(warnings(plan, (start,), Configured(starts=True, health_check=True), None, start)),
         "explain": [
             f"{what}: {why}"
             for found in (*map(explainer.explain_package, range(len(plan.packages))), explainer.explain(b"/x"))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Reach
+from slimagent.report.summary import summarised
 from slimagent.results import Comparison, Outcome
+from slimagent.summaries import Failure, Summary, Whole
 
 PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
 
@@ -44,11 +45,16 @@ VERIFICATION = Verification(
 )  # fmt: skip
 
 
-REACH = Reach(rows=(("touched by the steps", "2", "17 B (1.0 %)"),), warnings=("no step asked port 80",))
+WHOLE = Whole(plan=PLAN, receipt=RECEIPT, verification=VERIFICATION)
+BLANK = Summary(
+    tool="slimagent 0", command="image", image="big:1", tag="slim:1", notes=("no step asked port 80",),
+    seconds={"load": 1.25, "verify": 2},
+)  # fmt: skip
+FAILURE = Failure(slug="check-failed", status=1, message="it does not <work>", hint="keep | mend")
 
 
-def summary(repaired: int = 0, reached: Reach = REACH) -> list[str]:
-    return pull_request("big:1", "slim:1", PLAN, RECEIPT, VERIFICATION, repaired, {"load": 1.25, "verify": 2}, reached)
+def summary(blank: Summary = BLANK, whole: Whole = WHOLE) -> list[str]:
+    return pull_request(summarised(blank, whole))
 
 
 def test_the_first_line_says_how_small_it_has_become() -> None:
@@ -61,14 +67,15 @@ def test_the_proof_is_a_table() -> None:
     lines = summary()
     assert lines[2] == "- **Note:** no step asked port 80."
     assert lines[4] == "|  | `big:1` | `slim:1` |"
-    assert "| touched by the steps | 2 | 17 B (1.0 %) |" in lines
+    assert "| kept by a rule | 1 | 7 B (0.0 %) |" in lines
+    assert "| not needed | 3 | 5.0 MB (100.0 %) |" in lines
     assert "| files | 10.0 MB | 2.0 MB |" in lines
     assert "| paths | 100 | 30 |" in lines
     assert "| checks and items that pass | 1 | 1 |" in lines
     assert "| worse than before |  | 0 |" in lines
     assert "| files looked for in vain |  | 1 |" in lines
     assert not any("brought back" in line for line in lines)
-    assert "| files brought back after a first verification |  | 12 |" in summary(repaired=12)
+    assert "| files brought back after a first verification |  | 12 |" in summary(replace(BLANK, repaired=12))
 
 
 def test_packages_that_went_are_named_the_largest_first() -> None:
@@ -110,7 +117,30 @@ def test_no_word_of_an_image_becomes_markup(word: str) -> None:
 def _with_word(word: str) -> list[str]:
     failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
     verification = replace(VERIFICATION, comparisons=(failed,))
-    reached = Reach(rows=((word, "1", "2"),), warnings=(word,))
     plan = replace(PLAN, level=word, tool=word, packages=(package(word, 5), replace(package(word, 9), reason=0)))
-    layer = replace(RECEIPT.layers[0], component=word)
-    return pull_request("big:1", "slim:1", plan, replace(RECEIPT, layers=(layer,)), verification, 0, {}, reached)
+    receipt = replace(RECEIPT, layers=(replace(RECEIPT.layers[0], component=word),))
+    whole = replace(WHOLE, plan=plan, receipt=receipt, verification=verification)
+    failed_run = replace(BLANK, failure=replace(FAILURE, message=word, hint=word))
+    worse = replace(WHOLE, verification=replace(verification, comparisons=(replace(failed, before=PASSED),)))
+    return [*summary(replace(BLANK, notes=(word,), seconds={word: 1}), whole), *summary(failed_run, worse)]
+
+
+def test_a_failure_says_why_and_what_is_worse() -> None:
+    """In place of the sizes in the first line, which nothing has that does not exist."""
+    worse = Comparison(name="imports: numpy", before=PASSED, after=FAILED, detail="no <numpy>\nand more")
+    whole = replace(WHOLE, verification=replace(VERIFICATION, passed=False, comparisons=(worse,)))
+    lines = summary(replace(BLANK, failure=FAILURE), whole)
+    assert lines[0] == "### slim:1 was not made"
+    assert lines[2].startswith("it does not &lt;work")
+    assert "Hint: keep \\| mend." in lines
+    assert "| `imports: numpy` | passed | failed | `no <numpy>` |" in lines
+    assert "| worse than before |  | 1 |" in lines
+
+
+def test_a_failure_before_there_is_anything_says_why() -> None:
+    """And calls unknown what nobody knows."""
+    lines = summary(replace(BLANK, failure=FAILURE), Whole())
+    assert lines[2].startswith("it does not &lt;work")
+    assert "| files | unknown | unknown |" in lines
+    assert "| worse than before |  | unknown |" in lines
+    assert lines[-1] == "slimagent 0."

@@ -12,15 +12,19 @@ from plan_images import Installed, plan_of, write
 
 from slimagent import started
 from slimagent.model import Plan
-from slimagent.report.reach import Configured, Reach, reach
+from slimagent.report.reach import Configured
+from slimagent.report.reach import warnings as all_warnings
+from slimagent.report.summary import groups
 from slimagent.results import CheckResult, Outcome
 from slimagent.rules import PackageRule, Rules
-from slimagent.started import Reached, Started, Until
+from slimagent.started import Reached as Came
+from slimagent.started import Started, Until
+from slimagent.summaries import Reached
 
 ALL = Configured(starts=True, health_check=True, ports=(80,))
 UP = Started(
     waited_for=Until.HEALTHY,
-    reached=Reached(what=Until.HEALTHY, seconds=2.0, ports=((80, True),)),
+    reached=Came(what=Until.HEALTHY, seconds=2.0, ports=((80, True),)),
     health=(Outcome.PASSED, ""),
 )
 GOOD = started.steps(UP, 0)
@@ -54,21 +58,18 @@ def warnings(
     asked: frozenset[int] | None = frozenset({80}),
     outside: CheckResult | None = None,
 ) -> tuple[str, ...]:
-    return reach(plan, steps, configured, asked, outside).warnings
+    return all_warnings(plan, steps, configured, asked, outside)
 
 
-def test_each_package_is_in_one_row(thick: Plan) -> None:
-    """With how many bytes of all packages it has; the shares are those of the whole."""
-    found = reach(thick, GOOD, ALL, frozenset({80}), None)
-    assert found == Reach(
-        rows=(
-            ("touched by the steps", "1", "1.0 kB (65.4 %)"),
-            ("required by those", "1", "10 B (0.7 %)"),
-            ("kept by a rule", "1", "20 B (1.3 %)"),
-            ("not needed", "1", "500 B (32.7 %)"),
-        ),
-        warnings=(),
+def test_each_package_is_in_one_group(thick: Plan) -> None:
+    """With the bytes that it has in the image."""
+    assert groups(thick) == (
+        Reached(how="touched by the steps", packages=1, bytes=1000),
+        Reached(how="required by those", packages=1, bytes=10),
+        Reached(how="kept by a rule", packages=1, bytes=20),
+        Reached(how="not needed", packages=1, bytes=500),
     )
+    assert warnings(thick) == ()
 
 
 @pytest.mark.parametrize(("unused", "thin"), [(48_000, False), (50_000, True)])
@@ -81,9 +82,9 @@ def test_a_thin_test_is_called_thin(tmp_path: Path, unused: int, thin: bool) -> 
 def test_an_image_without_packages_is_not_thin(tmp_path: Path) -> None:
     """There is nothing to have a share of."""
     write(tmp_path, "/x")
-    found = reach(plan_of(tmp_path), GOOD, ALL, None, None)
-    assert {row[1:] for row in found.rows} == {("0", "0 B (0.0 %)")}
-    assert found.warnings == ()
+    found = plan_of(tmp_path)
+    assert {(each.packages, each.bytes) for each in groups(found)} == {(0, 0)}
+    assert warnings(found, asked=None) == ()
 
 
 def test_what_was_not_started_is_said(thick: Plan) -> None:
@@ -120,7 +121,7 @@ def test_a_port_that_nobody_asked_is_said(thick: Plan) -> None:
     assert said.startswith("no check and no command asked port 80")
     assert "it answers" in said
     assert warnings(thick, asked=None) == ()
-    silent = started.steps(replace(UP, reached=Reached(what=Until.HEALTHY, seconds=2.0, ports=((80, False),))), 0)
+    silent = started.steps(replace(UP, reached=Came(what=Until.HEALTHY, seconds=2.0, ports=((80, False),))), 0)
     assert warnings(thick, silent, asked=frozenset()) == (
         "no check and no command asked port 80, which the image exposes",
     )

@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("detect", "profiles", "Say which checks fit what is installed here."),
             ("check", "check", "Run a profile's checklist."),
             ("profiles", "profiles", "List the profiles known by name."),
+            ("schema", "schema", "Print the JSON Schema of a document."),
         ),
         "Step by step": (
             ("trace", "trace", "Run a command and record every file it asks for."),

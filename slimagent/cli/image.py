@@ -5,25 +5,29 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Collection
+from dataclasses import replace
 
 import click
-import orjson
 
 from slimagent import profiles
 from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
+from slimagent.cli.ending import Ending, ending
 from slimagent.cli.starting import start_options
 from slimagent.cli.wishes import NAMES as WISHES
 from slimagent.cli.wishes import wishes
+from slimagent.documents import encode_summary
+from slimagent.errors import SlimagentError
 from slimagent.image.engine import Container, Engine, find
 from slimagent.image.output import Output
 from slimagent.image.request import Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Configured, Reach, reach
+from slimagent.report.reach import Configured, warnings
+from slimagent.report.summary import failure, summarised
 from slimagent.rules import Rules
 from slimagent.slim_image import Slimmed, slim
 from slimagent.started import KIND
@@ -76,36 +80,35 @@ def image(
     \b
     slimagent image app:latest -t app:slim -- pytest -q /app/tests
     """
-    files, steps = _profile(profile)
-    request = Request(
-        tag=tag,
-        out=out,
-        container=container,
-        user=user or "",
-        steps=(*steps, *_passed_on(_STEPS)),
-        command=command,
-        decision=_passed_on(_DECISION),
-        removal=_passed_on(_REMOVAL),
-        accepted=frozenset(accepted),
-        files=files,
-        repair=repair,
-        start=waiting,
-        may_add_privileges=not no_privileges,
-        overwrite=overwrite,
-        keep_failed=keep_failed,
-    )
-    console = Console(quiet=quiet)
-    text, summary = _slim(find(engine), request, agent, console, quiet=quiet)
-    if as_json:
-        terminal.json(summary.encode())
-    elif not quiet:
-        terminal.lines(text.split("\n"))
+    with ending("image", as_json=as_json, image=container.image, tag=tag) as end:
+        files, steps = _profile(profile)
+        request = Request(
+            tag=tag,
+            out=out,
+            container=container,
+            user=user or "",
+            steps=(*steps, *_passed_on(_STEPS)),
+            command=command,
+            decision=_passed_on(_DECISION),
+            removal=_passed_on(_REMOVAL),
+            accepted=frozenset(accepted),
+            files=files,
+            repair=repair,
+            start=waiting,
+            may_add_privileges=not no_privileges,
+            overwrite=overwrite,
+            keep_failed=keep_failed,
+        )
+        console = Console(quiet=quiet)
+        _slim(find(engine), request, agent, console, end, quiet=quiet)
+    if not (as_json or quiet):
+        terminal.lines(pull_request(end.summary))
     return 0
 
 
-def _slim(engine: Engine, request: Request, agent: str | None, console: Console, *, quiet: bool) -> tuple[str, str]:
-    """Make the image. Returns its summary, as Markdown and as JSON; both are in the output directory, too."""
-    made: list[str] = []
+def _slim(engine: Engine, request: Request, agent: str | None, console: Console, end: Ending, *, quiet: bool) -> None:
+    """Make the image. Its summary is in `end`, and in the output directory, as Markdown and as JSON."""
+    blank = end.summary
 
     def say(line: bytes) -> None:
         if not quiet:
@@ -114,60 +117,34 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
     def tell(line: str) -> None:
         terminal.line(line, err=True)
 
-    def finish(output: Output, slimmed: Slimmed) -> None:
-        made.append("\n".join(_lines(request, slimmed, console.seconds)))
-        made.append(orjson.dumps(_summary(request, slimmed, console.seconds), option=orjson.OPT_INDENT_2).decode())
-        output.write("summary.md", made[0].encode() + b"\n")
-        output.write("summary.json", made[1].encode() + b"\n")
-        if quiet:
-            for warning in _reach(slimmed).warnings:
-                tell(f"note: {warning}")
+    def finish(output: Output, slimmed: Slimmed, error: SlimagentError | None) -> None:
+        end.summary = replace(
+            summarised(blank, slimmed.whole),
+            failure=None if error is None else failure(error),
+            repaired=slimmed.repaired,
+            notes=_notes(slimmed),
+            seconds=dict(console.seconds),
+        )
+        output.write("summary.md", "\n".join([*pull_request(end.summary), ""]).encode())
+        output.write("summary.json", encode_summary(end.summary))
+        if quiet and error is None:
+            for note in end.summary.notes:
+                tell(f"note: {note}")
 
     slim(engine, lambda: agent_bundle(agent, console), request, console, say, tell, finish)
-    return made[0], made[1]
 
 
-def _lines(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> list[str]:
-    return pull_request(
-        request.container.image,
-        request.tag,
-        slimmed.plan,
-        slimmed.receipt,
-        slimmed.verification,
-        slimmed.repaired,
-        seconds,
-        _reach(slimmed),
-    )
-
-
-def _reach(slimmed: Slimmed) -> Reach:
-    config = slimmed.config
+def _notes(slimmed: Slimmed) -> tuple[str, ...]:
+    """What was not exercised; nothing is said of a run that made no plan."""
+    config, trace, plan = slimmed.config, slimmed.whole.trace, slimmed.whole.plan
+    if trace is None or plan is None:
+        return ()
     configured = Configured(
         starts=bool(config.started), health_check=bool(config.health_command), ports=config.tcp_ports
     )
-    trace = slimmed.trace
     starts = sum(step.kind == KIND for step in trace.steps)
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
-    return reach(slimmed.plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own)
-
-
-def _summary(request: Request, slimmed: Slimmed, seconds: dict[str, float]) -> dict[str, object]:
-    receipt = slimmed.receipt
-    return {
-        "image": request.container.image,
-        "tag": request.tag,
-        "passed": slimmed.verification.passed,
-        "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped,
-        "bytes_after": receipt.bytes_kept,
-        "bytes_stripped": receipt.bytes_stripped,
-        "layers": [
-            {"component": each.component, "diff_id": each.diff_id, "bytes": each.size} for each in receipt.layers
-        ],
-        "warnings": list(_reach(slimmed).warnings),
-        "missed": len(slimmed.verification.missed),
-        "repaired": slimmed.repaired,
-        "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
-    }
+    return warnings(plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own)
 
 
 def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:

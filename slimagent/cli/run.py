@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
+from collections.abc import Iterator
+from dataclasses import replace
 
 import click
-import orjson
 
 from slimagent import pipeline
 from slimagent.apply import Layout
 from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.ending import Ending, ending
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
-from slimagent.errors import RefusedError, UsageError
+from slimagent.documents import encode_summary
+from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.files import make_folder, write
+from slimagent.report.summary import failure, summarised
 from slimagent.report.text import (
     before_and_after,
     caution,
@@ -30,8 +35,9 @@ from slimagent.report.text import (
 )
 from slimagent.rules import Rules
 from slimagent.session import in_container
-from slimagent.traces import BlindSpot
+from slimagent.summaries import Summary, Whole
 
+_SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
 
 
@@ -82,37 +88,31 @@ def run(
     Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
     in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
-    if not force:
-        _require_container(scopes)
-    chosen = options.chosen_profile(profile, bool(command or also), user)
-    steps = options.steps(chosen, command, also)
-    folder = os.fsencode(os.path.abspath(out))
-    session = options.session(
-        scopes=scopes,
-        user=user,
-        backend=backend,
-        profile=chosen,
-        wished=wished,
-        outputs=(folder,) if layout is None else (folder, layout.folder),
-        image=image,
-        mounted=mounted,
-    )
-    target = _target(folder, layout, strip, accepted_changes, proof, no_export=no_export)
-    _prepare(folder)
-    require_place(layout, quiet=quiet)
-    console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
-    whole = pipeline.run(
-        session,
-        steps,
-        options.chosen_level(level, chosen),
-        frozenset(accepted),
-        target,
-        console,
-        lambda name, data: write(os.path.join(folder, os.fsencode(name)), data),
-        proof=proof,
-    )
-    _report(whole, console, folder, as_json=as_json, quiet=quiet)
-    return 0 if whole.verification is None or whole.verification.passed else 1
+    with ending("run", as_json=as_json) as end:
+        if not force:
+            _require_container(scopes)
+        chosen = options.chosen_profile(profile, bool(command or also), user)
+        steps = options.steps(chosen, command, also)
+        folder = os.fsencode(os.path.abspath(out))
+        session = options.session(
+            scopes=scopes,
+            user=user,
+            backend=backend,
+            profile=chosen,
+            wished=wished,
+            outputs=(folder,) if layout is None else (folder, layout.folder),
+            image=image,
+            mounted=mounted,
+        )
+        target = _target(folder, layout, strip, accepted_changes, proof, no_export=no_export)
+        _prepare(folder)
+        require_place(layout, quiet=quiet)
+        console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
+        asked = options.chosen_level(level, chosen), frozenset(accepted)
+        save = functools.partial(_save, folder)
+        with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
+            pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)
+    return 0
 
 
 def _require_container(scopes: tuple[str, ...]) -> None:
@@ -125,11 +125,16 @@ def _require_container(scopes: tuple[str, ...]) -> None:
 
 
 def _prepare(folder: bytes) -> None:
-    """Make the output directory, and take away what is only written if there is something to say."""
+    """Make the output directory, and take away what an earlier run said of itself."""
     make_folder(folder)
     options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(folder, pipeline.CHANGED.encode()))
+    for name in (_SUMMARY, pipeline.CHANGED):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name.encode()))
+
+
+def _save(folder: bytes, name: str, data: bytes) -> None:
+    write(os.path.join(folder, os.fsencode(name)), data)
 
 
 def _target(
@@ -143,44 +148,44 @@ def _target(
     return pipeline.Target(in_place=True, journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
 
 
-def _report(whole: pipeline.Whole, console: Console, folder: bytes, *, as_json: bool, quiet: bool) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    summary = orjson.dumps(_summary(whole, console, peak), option=orjson.OPT_INDENT_2)
-    write(os.path.join(folder, b"summary.json"), summary + b"\n")
-    if as_json:
-        terminal.json(summary)
-    elif not quiet:
-        _show(whole, console, peak)
+@contextlib.contextmanager
+def _reported(end: Ending, console: Console, folder: bytes, *, shown: bool) -> Iterator[Whole]:
+    """Run a block that makes documents, then write what they come to, also if it fails; show it if it was verified."""
+    whole = Whole()
+    try:
+        yield whole
+    except SlimagentError as error:
+        with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
+            _summarise(end, whole, console, folder, error)
+        if shown and whole.verification is not None:
+            _show(whole, end.summary)
+        raise
+    _summarise(end, whole, console, folder, None)
+    if shown:
+        _show(whole, end.summary)
 
 
-def _show(whole: pipeline.Whole, console: Console, peak: int) -> None:
-    phases = [[name, f"{seconds:.1f} s"] for name, seconds in console.seconds.items()]
+def _summarise(end: Ending, whole: Whole, console: Console, folder: bytes, error: SlimagentError | None) -> None:
+    end.summary = replace(
+        summarised(end.summary, whole),
+        failure=None if error is None else failure(error),
+        seconds=console.seconds,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+    _save(folder, _SUMMARY, encode_summary(end.summary))
+
+
+def _show(whole: Whole, summary: Summary) -> None:
+    phases = [[name, f"{seconds:.1f} s"] for name, seconds in summary.seconds.items()]
     parts = [
         before_and_after(whole.receipt) if whole.receipt is not None else [],
         [*dropped_by_kind(whole.plan), *caution(whole.plan)] if whole.plan is not None else [],
         exported(whole.receipt) if whole.receipt is not None else [],
         stripped_files(whole.receipt, whole.plan) if whole.receipt is not None and whole.plan is not None else [],
         verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
-        table([*phases, ["peak memory", size(peak)]], right=(1,)),
+        table([*phases, ["peak memory", size(summary.peak_bytes or 0)]], right=(1,)),
     ]
     terminal.lines(line for at, part in enumerate(filter(None, parts)) for line in (*([""] if at else []), *part))
-
-
-def _summary(whole: pipeline.Whole, console: Console, peak: int) -> dict[str, object]:
-    receipt, verification = whole.receipt, whole.verification
-    sees_lookups = verification is not None and BlindSpot.LOOKUPS not in verification.blind_spots
-    return {
-        "bytes_before": receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped if receipt else None,
-        "bytes_after": receipt.bytes_kept if receipt else None,
-        "tar": {"sha256": receipt.sha256, "bytes": receipt.written} if receipt else None,
-        "caution": whole.plan.caution._asdict() if whole.plan and whole.plan.caution else None,
-        "verified": verification.how if verification else None,
-        "passed": verification.passed if verification else None,
-        "worse": [each.name for each in verification.comparisons if each.worse] if verification else [],
-        "missed": len(verification.missed) if verification and sees_lookups else None,
-        "seconds": {name: round(seconds, 3) for name, seconds in console.seconds.items()},
-        "peak_bytes": peak,
-    }
 
 
 COMMANDS = (run,)

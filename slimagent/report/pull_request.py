@@ -2,118 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from slimagent.escapes import markdown, markdown_code
-from slimagent.model import Plan, Receipt, Verdict, Verification
-from slimagent.report.reach import Reach
-from slimagent.report.text import share, single_things, size
-from slimagent.results import Outcome
-from slimagent.traces import BlindSpot
+from slimagent.report.text import share, size
+from slimagent.results import Comparison
+from slimagent.summaries import Summary
 
 _SHOWN = 10
+_UNKNOWN = "unknown"
 
 
-def pull_request(
-    image: str,
-    tag: str,
-    plan: Plan,
-    receipt: Receipt,
-    verification: Verification,
-    repaired: int,
-    seconds: Mapping[str, float],
-    reached: Reach,
-) -> list[str]:
-    """Lines: sizes, proof and how far that reaches, what went, the layers, what failed before too, the time it took.
+def pull_request(summary: Summary) -> list[str]:
+    """Lines: sizes, notes, proof and how far it reaches, what went, the layers, what failed before too, the time.
 
-    `repaired` counts files that were brought back because a first verification missed them.
+    Of a run that failed: why, and what it had come to by then.
     """
-    before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
-    smaller = share(before - receipt.bytes_kept, before)
     return [
-        f"### {markdown(tag)}: {size(before)} → {size(receipt.bytes_kept)}, {smaller} smaller",
+        f"### {_headline(summary)}",
         "",
-        *(f"- **Note:** {markdown(warning)}." for warning in reached.warnings),
-        *([""] if reached.warnings else []),
-        *_proof(image, tag, receipt, verification, repaired),
-        "",
-        *_table(("packages", "number", "size"), [tuple(map(markdown, row)) for row in reached.rows]),
-        "",
-        *_gone(plan, receipt),
-        *_layers(receipt),
-        *_already(verification),
+        *_failure(summary),
+        *(f"- **Note:** {markdown(note)}." for note in summary.notes),
+        *([""] if summary.notes else []),
+        *_proof(summary),
+        *_reached(summary),
+        *_gone(summary),
+        *_layers(summary),
+        *_already(summary),
         *_folded(
             "Seconds",
-            _table(("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in seconds.items()]),
+            _table(("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in summary.seconds.items()]),
         ),
-        f"Level {markdown_code(plan.level)}, {markdown(plan.tool)}.",
+        f"Level {markdown_code(summary.level)}, {markdown(summary.tool)}."
+        if summary.level
+        else f"{markdown(summary.tool)}.",
     ]
 
 
-def _proof(image: str, tag: str, receipt: Receipt, verification: Verification, repaired: int) -> list[str]:
-    before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
-    things = single_things(verification)
-    blind = BlindSpot.LOOKUPS in verification.blind_spots
-    rows = [
-        ("files", size(before), size(receipt.bytes_kept)),
-        ("paths", f"{receipt.kept + receipt.dropped:,}", f"{receipt.kept:,}"),
-        (
-            "checks and items that pass",
-            f"{sum(each.before is Outcome.PASSED for each in things):,}",
-            f"{sum(each.after is Outcome.PASSED for each in things):,}",
-        ),
-        ("worse than before", "", f"{sum(each.worse for each in verification.comparisons):,}"),
-        ("files looked for in vain", "", "unknown" if blind else f"{len(verification.missed):,}"),
-    ]
-    if repaired:
-        rows.append(("files brought back after a first verification", "", f"{repaired:,}"))
-    return _table(("", markdown_code(image), markdown_code(tag)), rows)
+def _headline(summary: Summary) -> str:
+    if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
+        return f"{markdown(summary.tag or '')} was not made"
+    before, after = summary.bytes_before, summary.bytes_after
+    return f"{markdown(summary.tag or '')}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
 
 
-def _gone(plan: Plan, receipt: Receipt) -> list[str]:
-    """Where the bytes went: whole packages by their manager, the largest first, then what else."""
-    whole = [each for each in plan.packages if plan.reasons[each.reason].verdict is Verdict.DROP and each.size]
-    whole.sort(key=lambda each: (-(each.size - each.kept), each.package.kind, each.package.name))
-    lines = [
-        f"{len(whole):,} packages went ({size(sum(each.size - each.kept for each in whole))}), "
-        f"{receipt.stripped:,} files lost their symbols ({size(receipt.bytes_stripped)}).",
-        "",
-    ]
-    if not whole:
-        return lines
-    rows = [
-        (markdown_code(f"{each.package.kind}:{each.package.name}"), size(each.size - each.kept))
-        for each in whole[:_SHOWN]
-    ]
-    return [
-        *lines,
-        *_folded(
-            "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)",
-            _table(("package", "size"), rows),
-        ),
-    ]
-
-
-def _layers(receipt: Receipt) -> list[str]:
-    if not receipt.layers:
+def _failure(summary: Summary) -> list[str]:
+    """Why, as it was said on the terminal, and what is worse."""
+    if summary.failure is None:
         return []
-    rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in receipt.layers]
+    lines = [f"{markdown(summary.failure.message)}.", "", f"Hint: {markdown(summary.failure.hint)}.", ""]
+    if summary.worse:
+        rows = [
+            (markdown_code(each.name), each.before.value, each.after.value, markdown_code(_first(each)))
+            for each in summary.worse[:_SHOWN]
+        ]
+        lines += [*_table(("worse", "before", "after", "why"), rows, right=()), ""]
+    return lines
+
+
+def _proof(summary: Summary) -> list[str]:
+    rows = [
+        ("files", _size(summary.bytes_before), _size(summary.bytes_after)),
+        ("paths", _count(summary.paths_before), _count(summary.paths_after)),
+        ("checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)),
+        ("worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)),
+        ("files looked for in vain", "", _count(None if summary.missed is None else len(summary.missed))),
+    ]
+    if summary.repaired:
+        rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
+    return [*_table(("", markdown_code(summary.image or ""), markdown_code(summary.tag or "")), rows), ""]
+
+
+def _reached(summary: Summary) -> list[str]:
+    """How far the steps went into the image."""
+    whole = sum(each.bytes for each in summary.reached)
+    rows = [
+        (each.how, f"{each.packages:,}", f"{size(each.bytes)} ({share(each.bytes, whole)})") for each in summary.reached
+    ]
+    return [*_table(("packages", "number", "size"), rows), ""] if rows else []
+
+
+def _gone(summary: Summary) -> list[str]:
+    """Where the bytes went: by class of file, then whole packages, the largest first."""
+    if summary.level is None:
+        return []
+    gone = summary.packages_dropped
+    stripped = (
+        ""
+        if summary.files_stripped is None
+        else f", {summary.files_stripped:,} files lost their symbols ({_size(summary.bytes_stripped)})"
+    )
+    lines = [f"{len(gone):,} packages went ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
+    if gone:
+        rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
+        title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
+        lines += _folded(title, _table(("package", "size"), rows))
+    if summary.dropped:
+        classes = [(each.kind, f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
+        lines += _folded("What went, by class of file", _table(("class", "files", "size"), classes))
+    return lines
+
+
+def _layers(summary: Summary) -> list[str]:
+    if not summary.layers:
+        return []
+    rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in summary.layers]
     return _folded("Layers", _table(("layer", "size", "paths"), rows))
 
 
-def _already(verification: Verification) -> list[str]:
-    failed = [each for each in verification.comparisons if each.before is Outcome.FAILED is each.after]
-    rows = [(markdown_code(each.name), markdown_code((each.detail.splitlines() or [""])[0])) for each in failed]
+def _already(summary: Summary) -> list[str]:
+    failed = summary.failed_before
+    rows = [(markdown_code(each.name), markdown_code(_first(each))) for each in failed]
     return _folded(f"{len(failed)} fail in the original, too", _table(("check", "why"), rows)) if failed else []
+
+
+def _first(comparison: Comparison) -> str:
+    return next(iter(comparison.detail.splitlines()), "")
+
+
+def _size(count: int | None) -> str:
+    return _UNKNOWN if count is None else size(count)
+
+
+def _count(count: int | None) -> str:
+    return _UNKNOWN if count is None else f"{count:,}"
 
 
 def _folded(summary: str, lines: Sequence[str]) -> list[str]:
     return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>", ""]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose columns but the first are numbers, where there are more than two. Cells are Markdown."""
-    marks = ["---", *("---:" if len(head) > 2 or head[1] in ("size", "seconds") else "---" for _ in head[1:])]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
+    """A table whose cells are Markdown. The columns in `right` are numbers; None: all but one of several."""
+    if right is None:
+        right = range(1, len(head)) if len(head) > 2 or head[1] in ("size", "seconds") else ()
+    marks = ["---:" if at in right else "---" for at in range(len(head))]
     return [_row(head), _row(marks), *map(_row, rows)]
 
 

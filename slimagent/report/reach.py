@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimagent.model import Plan, PlannedPackage, Verdict
-from slimagent.report.text import share, size
+from slimagent.model import Plan
+from slimagent.report.summary import groups
+from slimagent.report.text import share
 from slimagent.results import CheckResult, Outcome
 from slimagent.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
 
 _THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
 _FEW = 50  # files: a program that does nothing asks for a dozen
-_MUST_NEED = ("required", "essential")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,61 +27,27 @@ class Configured:
     ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """`rows` are (what, packages, bytes) of the image; `warnings` say what was not exercised, a sentence each."""
-
-    rows: tuple[tuple[str, str, str], ...]
-    warnings: tuple[str, ...]
-
-
-def reach(
+def warnings(
     plan: Plan,
     steps: Sequence[CheckResult],
     configured: Configured,
     asked: frozenset[int] | None,
     outside: CheckResult | None,
     own_files: int | None = None,
-) -> Reach:
-    """What the steps of a trace reached. `asked` are the ports that a step connected to, None if nobody knows.
+) -> tuple[str, ...]:
+    """What the steps of a trace did not exercise, a sentence each. `asked` are the ports that a step connected to.
 
     `outside` is how the slim image started as `docker run` starts it. `own_files` are how many files of the image the
-    checks and the command asked for, None if nobody knows.
+    checks and the command asked for. None: nobody knows.
     """
-    groups = _groups(plan)
     whole = sum(each.size for each in plan.packages)
-    touched = sum(each.size for each in groups["touched by the steps"])
-    rows = tuple(
-        (
-            name,
-            f"{len(group):,}",
-            f"{size(sum(each.size for each in group))} ({share(sum(each.size for each in group), whole)})",
-        )
-        for name, group in groups.items()
-    )
-    warnings = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
+    touched = groups(plan)[0].bytes
+    found = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:
-        warnings.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
+        found.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
     if own_files is not None and own_files < _FEW:
-        warnings.append(f"the checks and the command asked for only {own_files} files of the image")
-    return Reach(rows=rows, warnings=tuple(warnings))
-
-
-def _groups(plan: Plan) -> dict[str, list[PlannedPackage]]:
-    groups: dict[str, list[PlannedPackage]] = {
-        "touched by the steps": [], "required by those": [], "kept by a rule": [], "not needed": []
-    }  # fmt: skip
-    for each in plan.packages:
-        reason = plan.reasons[each.reason]
-        if reason.verdict is Verdict.DROP:
-            groups["not needed"].append(each)
-        elif reason.steps:
-            groups["touched by the steps"].append(each)
-        elif reason.kind in _MUST_NEED:
-            groups["required by those"].append(each)
-        else:
-            groups["kept by a rule"].append(each)
-    return groups
+        found.append(f"the checks and the command asked for only {own_files} files of the image")
+    return tuple(found)
 
 
 def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outside: CheckResult | None) -> list[str]:

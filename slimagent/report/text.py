@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from slimagent.escapes import printable
 from slimagent.model import Layer, Plan, Receipt, Verdict, Verification
 from slimagent.paths import to_text
-from slimagent.report.kinds import kind
-from slimagent.results import Comparison, Outcome
+from slimagent.report.summary import dropped, owners, single_things
+from slimagent.results import Outcome
 from slimagent.rules import COMPONENTS
 from slimagent.traces import BlindSpot
 
@@ -59,19 +59,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
 
 def dropped_by_kind(plan: Plan) -> list[str]:
     """A table of what goes, by sort of file, the largest first."""
-    gone = {
-        at
-        for at, reason in enumerate(plan.reasons)
-        if reason.verdict is Verdict.DROP and reason.kind not in ("created", "folder-gone")
-    }
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for path, reason, length, _, _ in plan.entries:
-        if reason in gone:
-            sort = kind(path)
-            counts[sort] += 1
-            sizes[sort] += length
-    rows = [[name, f"{counts[name]:,}", size(sizes[name])] for name, _ in sizes.most_common()]
+    rows = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in dropped(plan)]
     return table([["dropped", "files", "size"], *rows], right=(1, 2))
 
 
@@ -131,22 +119,10 @@ def by_owner(plan: Plan) -> list[str]:
 
     A file of several packages counts with the first of them.
     """
-    counts: Counter[tuple[str, bool]] = Counter()
-    for each in plan.packages:
-        counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1
-    whole: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
-    for _, reason, length, _, owner in plan.entries:
-        why = plan.reasons[reason]
-        if why.kind != "created":
-            kind_of_owner = plan.packages[owner].package.kind if owner >= 0 else ""
-            whole[kind_of_owner] += length
-            kept[kind_of_owner] += length if why.verdict is Verdict.KEEP else 0
     rows = [["owner", "packages", "stay", "size", "stays"]]
-    for name in sorted({each.package.kind for each in plan.packages}):
-        stay, go = counts[name, True], counts[name, False]
-        rows.append([name, f"{stay + go:,}", f"{stay:,}", size(whole[name]), size(kept[name])])
-    rows.append(["nobody", "", "", size(whole[""]), size(kept[""])])
+    for each in owners(plan):
+        counts = (f"{each.packages:,}", f"{each.packages_kept:,}") if each.kind else ("", "")
+        rows.append([each.kind or "nobody", *counts, size(each.bytes), size(each.bytes_kept)])
     return table(rows, right=(1, 2, 3, 4)) + _unowned(plan)
 
 
@@ -238,12 +214,6 @@ def before_and_after(receipt: Receipt) -> list[str]:
         ],
         right=(1, 2),
     )
-
-
-def single_things(verification: Verification) -> list[Comparison]:
-    """What is counted as a check: what a step consists of, and a step by itself where it is one thing."""
-    single = {step.name for step in verification.steps if not step.items}
-    return [each for each in verification.comparisons if ": " in each.name or each.name in single]
 
 
 def verification_summary(verification: Verification) -> list[str]:

@@ -34,7 +34,7 @@ def ran(image: Image, out: Path) -> dict[str, Any]:
     arguments = ["run", "--json", "--user", image.user, "--start", START, "--out", "/out", "--", image.command]
     done = image.agent(out, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{\n") :])
+    summary: dict[str, Any] = json.loads(done.stdout)
     return summary
 
 

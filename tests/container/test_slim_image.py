@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from schemas import problems, problems_in
 
 from slimagent import __version__
 from tests.container.slimming import command, docker, exists, identity, listed, slim, state
@@ -49,6 +50,16 @@ def test_a_slim_image_works_as_the_original(small: str, tag: str, tmp_path: Path
     assert state(out) == "complete"
     assert ended.stdout.startswith(f"### {tag}: ")
     assert (out / "summary.md").read_text() == ended.stdout
+    assert problems_in(out) == []
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["image"], summary["tag"], summary["status"], summary["error"]) == (small, tag, 0, None)
+    assert (summary["verified"], summary["passed"], summary["worse"], summary["missed"]) == ("in-place", True, [], [])
+    assert summary["bytes_before"] == sum(summary[f"bytes_{each}"] for each in ("after", "dropped", "stripped"))
+    assert [(each["name"], each["before"], each["after"]) for each in summary["checks"]] == [
+        ("command", "passed", "passed")
+    ]
+    starts = {each["name"]: (each["before"], each["after"]) for each in summary["start"]}
+    assert starts["start"] == starts["start-from-outside"] == ("passed", "passed")
     assert "ADD file" in docker("history", "--no-trunc", tag)
     assert "in a container of" in ended.stderr
 
@@ -64,7 +75,8 @@ def test_what_was_missed_is_brought_back_once(small: str, tag: str, tmp_path: Pa
     assert ended.returncode == 0, ended.stderr
     assert "repair: 1 files were missed" in ended.stderr
     told = json.loads(ended.stdout)
-    assert (told["tag"], told["repaired"], told["missed"]) == (tag, 1, 0)
+    assert ended.stdout == (tmp_path / "out/summary.json").read_text()
+    assert (told["tag"], told["repaired"], told["missed"]) == (tag, 1, [])
     assert told["bytes_after"] < told["bytes_before"]
     assert "| files brought back after a first verification |  | 1 |" in (tmp_path / "out/summary.md").read_text()
     assert listed(tag, "/srv") == ["later", "needed"]
@@ -77,12 +89,19 @@ def test_without_repair_a_slim_image_that_fails_is_no_image(small: str, tag: str
     state.chmod(0o777)
     line = "if test -e /state/ran; then cat /srv/later; else touch /state/ran; fi"
     out = tmp_path / "out"
-    ended = slim(small, tag, out, "--no-repair", "-v", f"{state}:/state", "--also", line)
+    ended = slim(small, tag, out, "--json", "--no-repair", "-v", f"{state}:/state", "--also", line)
     assert ended.returncode == 1
     assert f"the slim image does not do what {small} does, so {tag} was not made" in ended.stderr
     assert not exists(tag)
     found = json.loads((out / "verification.json").read_text())
     assert [each["path"] for each in found["missed"]] == ["/srv/later"]
+    assert problems_in(out) == []
+    told = json.loads(ended.stdout)
+    assert ended.stdout == (out / "summary.json").read_text()
+    assert (told["status"], told["error"]["slug"], told["passed"]) == (1, "check-failed", False)
+    assert (line, "passed", "failed") in [(each["name"], each["before"], each["after"]) for each in told["worse"]]
+    assert told["missed"] == found["missed"]
+    assert (out / "summary.md").read_text().startswith(f"### {tag} was not made\n")
 
 
 def test_what_no_file_can_repair_is_no_image(small: str, tag: str, tmp_path: Path) -> None:
@@ -99,10 +118,26 @@ def test_what_no_file_can_repair_is_no_image(small: str, tag: str, tmp_path: Pat
 
 def test_a_test_that_fails_in_the_original_ends_it(small: str, tag: str, tmp_path: Path) -> None:
     """Status 1, and which image it was."""
-    ended = slim(small, tag, tmp_path / "out", "--", "cat", "/srv/nothing")
+    ended = slim(small, tag, tmp_path / "out", "--json", "--", "cat", "/srv/nothing")
     assert ended.returncode == 1
     assert f"command failed in {small} as it is, so nothing was made of it" in ended.stderr
+    told = json.loads(ended.stdout)
+    assert problems("summary", told) == []
+    assert told["error"]["message"] in ended.stderr
+    assert (told["status"], told["passed"], told["plan"], told["bytes_after"]) == (1, None, None, None)
+    assert [(each["name"], each["before"], each["after"]) for each in told["checks"]] == [("command", "failed", None)]
     assert not exists(tag)
+
+
+def test_what_is_refused_before_anything_is_written_is_told_to_a_script(small: str, tag: str, tmp_path: Path) -> None:
+    """The one document on standard output says why; the directory, which is not ours yet, stays as it is."""
+    ended = slim("nosuch:image", tag, tmp_path / "out", "--json", "--", "true")
+    told = json.loads(ended.stdout)
+    assert problems("summary", told) == []
+    assert told["status"] == ended.returncode != 0
+    assert told["error"]["message"] in ended.stderr
+    assert (told["image"], told["checks"]) == ("nosuch:image", [])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_profile_of_ones_own_is_taken_along(small: str, tag: str, tmp_path: Path) -> None:

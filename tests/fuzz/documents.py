@@ -21,9 +21,11 @@ from slimagent.plan.explain import Explainer
 from slimagent.report.checklist import check_lines, junit
 from slimagent.report.failure import failed_steps, not_proved
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Configured, reach
+from slimagent.report.reach import Configured, warnings
+from slimagent.report.summary import summarised
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
 from slimagent.results import CheckResult
+from slimagent.summaries import Summary, Whole
 from slimagent.traces import Trace
 from slimagent.tracing import merged
 
@@ -58,7 +60,7 @@ def _trace(value: Trace) -> None:
         admit(value, frozenset())
     with refused():
         merged([("a", documents.encode_trace(value)), ("b", seeds("trace")[0])], Console(quiet=True))
-    assert_shown(reach(_whole("plan"), value.steps, _ALL, value.asked_ports, None, 3).warnings)
+    assert_shown(warnings(_whole("plan"), value.steps, _ALL, value.asked_ports, None, 3))
 
 
 def _plan(value: Plan) -> None:
@@ -86,8 +88,14 @@ def _verification(value: Verification) -> None:
 
 
 def _summary(plan: Plan, receipt: Receipt, verification: Verification) -> None:
-    reached = reach(plan, verification.steps, _ALL, None, None)
-    lines = pull_request("app", "app:slim", plan, receipt, verification, 1, {"load": 1.0}, reached)
+    blank = Summary(
+        tool="slimagent 0", command="image", image="app", tag="app:slim", repaired=1, seconds={"load": 1.0},
+        notes=warnings(plan, verification.steps, _ALL, None, None),
+    )  # fmt: skip
+    whole = Whole(plan=plan, receipt=receipt, verification=verification)
+    summary = summarised(blank, whole)
+    assert documents.encode_summary(summary)
+    lines = pull_request(summary)
     assert all(line.isprintable() for line in lines), "a line of the summary is not printable"
 
 

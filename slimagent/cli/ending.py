@@ -1,0 +1,56 @@
+"""How a command that makes a summary ends: with `--json` standard output is that one document, whatever happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+from slimagent.cli import terminal
+from slimagent.documents import encode_summary
+from slimagent.errors import SlimagentError
+from slimagent.report.summary import failure
+from slimagent.summaries import Summary
+from slimagent.tracing import TOOL
+
+
+class Ending:
+    """The summary of a command, as far as it is known by now."""
+
+    def __init__(self, command: str, *, image: str | None = None, tag: str | None = None) -> None:
+        self.summary = Summary(tool=TOOL, command=command, image=image, tag=tag)
+
+
+@contextlib.contextmanager
+def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | None = None) -> Iterator[Ending]:
+    """Run a block that fills in the summary; with `as_json` print it at the end, also when a SlimagentError comes.
+
+    Until then, what the block and its processes write to standard output goes to standard error.
+    """
+    end = Ending(command, image=image, tag=tag)
+    if not as_json:
+        yield end
+        return
+    try:
+        with _aside():
+            yield end
+    except SlimagentError as error:
+        terminal.json(encode_summary(replace(end.summary, failure=failure(error))))
+        raise
+    terminal.json(encode_summary(end.summary))
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Let standard output be standard error."""
+    sys.stdout.flush()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(ours, 1)
+        os.close(ours)

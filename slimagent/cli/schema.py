@@ -1,0 +1,32 @@
+"""`slimagent schema`: what a document holds, for scripts."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from slimagent.cli import terminal
+from slimagent.envelope import VERSIONS
+from slimagent.files import read
+
+_NAMES = tuple(schema.rpartition("/")[2] for schema in VERSIONS)
+_DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "schemas")
+
+
+@click.command()
+@click.argument("name", metavar="NAME", type=click.Choice(_NAMES))
+def schema(name: str) -> int:
+    """Print the JSON Schema (2020-12) of a document: trace, plan, receipt, verification, checks or summary.
+
+    docs/documents.md says what a script may rely on.
+
+    \b
+    slimagent schema plan > plan.schema.json
+    check-jsonschema --schemafile plan.schema.json slimagent-out/plan.json
+    """
+    terminal.document(read(os.path.join(_DIRECTORY, f"{name}.json")).decode())
+    return 0
+
+
+COMMANDS = (schema,)

@@ -1,0 +1,191 @@
+"""What the documents of a run come to, as one summary. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from slimagent.errors import SlimagentError
+from slimagent.model import Plan, PlannedPackage, Receipt, Verdict, Verification
+from slimagent.report.kinds import kind
+from slimagent.results import CheckResult, Comparison, Item, Outcome
+from slimagent.started import KIND
+from slimagent.summaries import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
+from slimagent.traces import BlindSpot
+
+_MUST_NEED = ("required", "essential")
+_NOT_OF_THE_IMAGE = "created"  # the kind of reason of what the traced run made
+
+
+def summarised(blank: Summary, whole: Whole) -> Summary:
+    """`blank` says which command it is, of what; what there is in `whole` fills the rest."""
+    summary = blank
+    if whole.plan is not None:
+        summary = _with_plan(summary, whole.plan)
+    if whole.receipt is not None:
+        summary = _with_receipt(summary, whole.receipt)
+    if whole.verification is not None:
+        summary = _with_verification(summary, whole.verification)
+    results = tuple(_checks(whole))
+    return replace(
+        summary,
+        checks=tuple(each for each in results if each.kind != KIND),
+        start=tuple(each for each in results if each.kind == KIND),
+    )
+
+
+def failure(error: SlimagentError) -> Failure:
+    """An error, as it was said on the terminal."""
+    return Failure(slug=error.slug, status=error.exit_status, message=error.message, hint=error.hint)
+
+
+def _with_plan(summary: Summary, plan: Plan) -> Summary:
+    return replace(
+        summary,
+        level=plan.level,
+        accepted=plan.accepted,
+        caution=plan.caution,
+        dropped=dropped(plan),
+        owners=owners(plan),
+        reached=groups(plan),
+        packages_dropped=tuple(sorted(_gone(plan), key=lambda each: (-each.bytes, each.kind, each.name, each.version))),
+    )
+
+
+def _gone(plan: Plan) -> Iterator[Gone]:
+    for each in plan.packages:
+        if plan.reasons[each.reason].verdict is Verdict.DROP and each.size:
+            package = each.package
+            yield Gone(kind=package.kind, name=package.name, version=package.version, bytes=each.size - each.kept)
+
+
+def _with_receipt(summary: Summary, receipt: Receipt) -> Summary:
+    return replace(
+        summary,
+        plan=receipt.plan,
+        bytes_before=receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped,
+        bytes_after=receipt.bytes_kept,
+        bytes_dropped=receipt.bytes_dropped,
+        bytes_stripped=receipt.bytes_stripped,
+        paths_before=receipt.kept + receipt.dropped,
+        paths_after=receipt.kept,
+        files_stripped=receipt.stripped,
+        left_alone=len(receipt.left_alone),
+        layers=receipt.layers,
+        export=Export(sha256=receipt.sha256, bytes=receipt.written) if receipt.sha256 else None,
+    )
+
+
+def _with_verification(summary: Summary, verification: Verification) -> Summary:
+    things = single_things(verification)
+    return replace(
+        summary,
+        verified=verification.how,
+        passed=verification.passed,
+        passing_before=sum(each.before is Outcome.PASSED for each in things),
+        passing_after=sum(each.after is Outcome.PASSED for each in things),
+        worse=tuple(each for each in verification.comparisons if each.worse),
+        failed_before=tuple(each for each in verification.comparisons if each.before is Outcome.FAILED is each.after),
+        missed=None if BlindSpot.LOOKUPS in verification.blind_spots else verification.missed,
+    )
+
+
+def single_things(verification: Verification) -> list[Comparison]:
+    """What is counted as a check: what a step consists of, and a step by itself where it is one thing."""
+    single = {step.name for step in verification.steps if not step.items}
+    return [each for each in verification.comparisons if ": " in each.name or each.name in single]
+
+
+def _checks(whole: Whole) -> Iterator[Checked]:
+    """Every step of the trace and of the verification, each once, by its name."""
+    first = {} if whole.trace is None else {step.name: step for step in whole.trace.steps}
+    second = {} if whole.verification is None else {step.name: step for step in whole.verification.steps}
+    compared = {} if whole.verification is None else {each.name: each for each in whole.verification.comparisons}
+    for name in dict.fromkeys((*first, *second)):
+        before, after = first.get(name), second.get(name)
+        last = after or before
+        if last is None:
+            continue
+        outcome = None if before is None else before.outcome
+        if outcome is None and name in compared:  # a start that only the verification tells of
+            outcome = compared[name].before
+        yield Checked(
+            name=name,
+            kind=last.kind,
+            before=outcome,
+            after=None if after is None else after.outcome,
+            items=len(last.items),
+            items_passed_before=_passed(before),
+            items_passed_after=_passed(after),
+            seconds_before=None if before is None else round(before.seconds, 3),
+            seconds_after=None if after is None else round(after.seconds, 3),
+            detail=last.first_line,
+        )
+
+
+def _passed(result: CheckResult | None) -> int | None:
+    items: Sequence[Item] = () if result is None else result.items
+    return None if result is None else sum(item.outcome is Outcome.PASSED for item in items)
+
+
+def groups(plan: Plan) -> tuple[Reached, ...]:
+    """The packages by how far the steps reached them: each in one group, with the bytes that it has in the image."""
+    found: dict[str, list[PlannedPackage]] = {
+        "touched by the steps": [], "required by those": [], "kept by a rule": [], "not needed": []
+    }  # fmt: skip
+    for each in plan.packages:
+        reason = plan.reasons[each.reason]
+        if reason.verdict is Verdict.DROP:
+            found["not needed"].append(each)
+        elif reason.steps:
+            found["touched by the steps"].append(each)
+        elif reason.kind in _MUST_NEED:
+            found["required by those"].append(each)
+        else:
+            found["kept by a rule"].append(each)
+    return tuple(
+        Reached(how=how, packages=len(group), bytes=sum(each.size for each in group)) for how, group in found.items()
+    )
+
+
+def dropped(plan: Plan) -> tuple[Dropped, ...]:
+    """What goes by class of file, the largest first."""
+    gone = {
+        at
+        for at, reason in enumerate(plan.reasons)
+        if reason.verdict is Verdict.DROP and reason.kind not in (_NOT_OF_THE_IMAGE, "folder-gone")
+    }
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for path, reason, length, _, _ in plan.entries:
+        if reason in gone:
+            sort = kind(path)
+            counts[sort] += 1
+            sizes[sort] += length
+    return tuple(Dropped(kind=name, files=counts[name], bytes=size) for name, size in sizes.most_common())
+
+
+def owners(plan: Plan) -> tuple[Owner, ...]:
+    """The packages by manager, then what nobody owns. A file of several packages counts with the first of them."""
+    counts: Counter[tuple[str, bool]] = Counter()
+    for each in plan.packages:
+        counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1
+    whole: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for _, reason, length, _, owner in plan.entries:
+        why = plan.reasons[reason]
+        if why.kind != _NOT_OF_THE_IMAGE:
+            name = plan.packages[owner].package.kind if owner >= 0 else ""
+            whole[name] += length
+            kept[name] += length if why.verdict is Verdict.KEEP else 0
+    return tuple(
+        Owner(
+            kind=name,
+            packages=counts[name, True] + counts[name, False],
+            packages_kept=counts[name, True],
+            bytes=whole[name],
+            bytes_kept=kept[name],
+        )
+        for name in (*sorted({each.package.kind for each in plan.packages}), "")
+    )
