@@ -110,7 +110,7 @@ def test_a_journal_with_a_wrong_value(tmp_path: Path, key: str, wrong: str) -> N
     """R1: at every place of a journal, in lists and in rows, what is not of its kind is refused in one line."""
     write(tmp_path, "/a", "x")
     (tmp_path / "b").symlink_to("a")
-    line = encode_start(Start(plan="p", inventory=scan(os.fsencode(tmp_path)), contents={1: b"x"}))
+    line = encode_start(Start(plan="p", token="0" * 32, inventory=scan(os.fsencode(tmp_path)), contents={1: b"x"}))
     value = json.loads(line)
     for shape in ("@", ["@"], [["@"]], [["@", "@"]], [[0, "@"]], [["@", "/x"]]):
         text = json.dumps({**value, key: shape}).replace('"@"', wrong)
