@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 
 from slimagent.model import User
+from slimagent.removal import remove_tree
 
 
 @contextlib.contextmanager
@@ -25,9 +24,5 @@ def temporary_folder(user: User | None) -> Iterator[str]:
 
 
 def _remove(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):  # an ordinary user cannot empty a folder that was made read-only
-        for here, _, _ in os.walk(folder):
-            with contextlib.suppress(OSError):
-                os.chmod(here, stat.S_IRWXU)
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a mount in it, a disk that fails: what can go has gone
+        remove_tree(folder)

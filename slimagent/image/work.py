@@ -6,7 +6,6 @@ import collections
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -297,7 +296,8 @@ class Work:
             return
         except OSError:
             self._remove_as_root(directory)
-            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(directory)
 
     def _remove_as_root(self, directory: str) -> None:
         python = self._agent.entry(AGENT)[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 from slimagent.checks.context import Context
 from slimagent.checks.program import Ended, complete
+from slimagent.removal import remove_tree
 from slimagent.results import Item, Outcome
 
 
@@ -52,7 +54,8 @@ class Bench:
     def write(self, folder: str, files: Mapping[str, str]) -> str:
         """Write files into a fresh folder of the context's user. Returns its path."""
         top = os.path.join(self.folder, folder)
-        shutil.rmtree(top, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(top)
         places = {top, *(os.path.dirname(os.path.join(top, name)) for name in files)}
         for place in sorted(places):
             os.makedirs(place, exist_ok=True)

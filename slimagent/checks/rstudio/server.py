@@ -27,6 +27,7 @@ from slimagent.checks.output import last_lines
 from slimagent.checks.processes import ending, started
 from slimagent.checks.server import NotReadyError, Server, serving
 from slimagent.model import User
+from slimagent.removal import remove_tree
 
 FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
 # How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and
@@ -155,7 +156,7 @@ def _removing(paths: tuple[str, ...], owner: int) -> Iterator[None]:
         for path in absent:
             with contextlib.suppress(OSError):
                 if os.lstat(path).st_uid == owner:
-                    shutil.rmtree(path, ignore_errors=True)  # refuses a link
+                    remove_tree(path)  # refuses a link
 
 
 def _wrap_session(place: Place, rserver: str) -> None:
