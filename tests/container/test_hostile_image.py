@@ -173,15 +173,15 @@ def test_an_agent_that_does_not_run_is_said_in_a_line(small: str, tag: str, tmp_
 
 
 @pytest.mark.parametrize("place", ["/.slimagent", "/.slimagent-out"])
-@pytest.mark.parametrize("how", ["ln -s /data", "/bin/busybox mkdir", "ln -s /nowhere"])
+@pytest.mark.parametrize("how", ["ln -s /nowhere", "touch"])
 def test_an_image_that_has_something_where_we_mount_is_refused(
     derive: Derive, tag: str, tmp_path: Path, place: str, how: str
 ) -> None:
-    """I9: a link would lead our mount to files of the image, which would be lost; a directory would be hidden."""
-    image = derive(f"USER 0\nRUN /bin/busybox {how.replace('/bin/busybox ', '')} {place}\n")
+    """I9: a link would lead our mount somewhere else, and what is there would be hidden."""
+    image = derive(f"USER 0\nRUN /bin/busybox {how} {place}\n")
     ended = slim(image, tag, tmp_path / "out", "--no-start", "--", "/bin/true")
     assert ended.returncode == 3, ended.stderr
-    assert f"has {place}, where slimagent mounts its own files" in said(ended)
+    assert f"has something at {place}, where slimagent mounts" in said(ended)
 
 
 ORDINARY = f"test $(/bin/busybox id -u) = 1000 && ! (: > {OUT}/forged) 2> /dev/null && ! ls /.slimagent-out"

@@ -41,12 +41,15 @@ def _whole(name: str) -> Any:
 
 
 def _target(name: str, report: Callable[[Any], None]) -> Callable[[bytes], None]:
-    """Decode, encode, decode again: the same value; then report about it."""
+    """Decode, encode, decode again: the same value; then report about it.
+
+    Seconds are rounded when they are written, so what was written once is held against what is written again.
+    """
     decode, encode = getattr(documents, f"decode_{name}"), getattr(documents, f"encode_{name}")
 
     def target(data: bytes) -> None:
         with refused():
-            value = decode(data)
+            value = decode(encode(decode(data)))
             written = encode(value)
             again = decode(written)
             assert again == value and encode(again) == written, "not the same when read back"
