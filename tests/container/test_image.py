@@ -119,7 +119,10 @@ def test_as_an_ordinary_user_the_trace_is_the_same_and_root_plans_from_it(
 def test_what_an_ordinary_user_cannot_do_is_said_at_once(
     image: Image, ran: dict[str, Any], out: Path, tmp_path: Path, command: str
 ) -> None:
-    """`run` and `apply` as a user who cannot read all of the image end with status 4 before anything happens."""
+    """`run` and `apply` as a user who cannot read all of the image end with status 4 before anything happens.
+
+    `run` leaves a summary, which says so.
+    """
     tmp_path.chmod(0o777)
     if command == "run":
         arguments = ["run", "--out", "/out", "--", "touch", "/out/was-run"]
@@ -132,7 +135,10 @@ def test_what_an_ordinary_user_cannot_do_is_said_at_once(
     assert "cannot be read" in done.stderr
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == before
+    left = {path.name for path in tmp_path.iterdir()} - before
+    assert left == ({"summary.json"} if command == "run" else set())
+    if left:
+        assert "cannot be read" in json.loads((tmp_path / "summary.json").read_text())["error"]["message"]
 
 
 def test_a_build_step_is_traced(image: Image, tmp_path: Path) -> None:
