@@ -15,6 +15,7 @@ from layout_images import export
 
 from slimagent.apply.image_config import read_image_config
 from slimagent.errors import RefusedError, UnavailableError, UsageError
+from slimagent.image.agent import held_back
 from slimagent.image.engine import Container, Engine, EngineRefusedError
 from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
@@ -190,3 +191,11 @@ def test_an_engine_that_is_down(engine: Engine, probe: str, monkeypatch: pytest.
     with pytest.raises(UnavailableError) as caught:
         require_startable(engine, Container(image=probe, network="x"), new_key())
     assert "systemctl start docker" in caught.value.hint
+
+
+def test_a_variable_that_would_load_code_and_is_there_twice_is_refused() -> None:
+    """I3: an engine replaces one of the two, and the loader of a program takes the other."""
+    assert held_back(["A=1", "A=2", "LD_PRELOAD=/x"]) == ("LD_PRELOAD=", "SLIMAGENT_ENV_LD_PRELOAD=/x")
+    for twice in (["LD_PRELOAD=/x", "LD_PRELOAD="], ["LD_AUDIT=", "LD_AUDIT=/x"], ["SLIMAGENT_ERROR=/a"] * 2):
+        with pytest.raises(RefusedError, match="more than once"):
+            held_back(twice)

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from slimagent.errors import DocumentError, UnavailableError
+from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.escapes import quoted
 from slimagent.files import read
 from slimagent.json_input import parsed
@@ -27,7 +27,12 @@ LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
 _PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
 # Variables by which the loader and the C library load what they name, or write to it. They are the image's programs'.
-HELD_BACK = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "GCONV_PATH", "LOCPATH")
+# The last one makes click's programs print a completion and end.
+HELD_BACK = (
+    *("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "GCONV_PATH", "LOCPATH"),
+    "_SLIMAGENT_COMPLETE",
+)
+_OURS = "SLIMAGENT_"
 HELD = "SLIMAGENT_ENV_"  # before the name of one that start.py gives back
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
@@ -75,8 +80,16 @@ def loading(at: str, loader: str) -> tuple[str, ...]:
 def held_back(env: Sequence[str]) -> tuple[str, ...]:
     """For a container with these variables (`NAME=VALUE`), those with which the agent is started in it.
 
-    An engine cannot take a variable away; empty, these do nothing.
+    An engine cannot take a variable away; empty, these do nothing. Raises RefusedError for one that the image has
+    twice: of two of a name an engine replaces one, and a program sees the other.
     """
+    names = [each.partition("=")[0] for each in env]
+    for name in names:
+        if (name in HELD_BACK or name.startswith(_OURS)) and names.count(name) > 1:
+            raise RefusedError(
+                f"the image sets {quoted(name)} more than once, so it cannot be kept from slimagent's agent",
+                "let its configuration set it once: see Config.Env of `docker image inspect`",
+            )
     values = {name: value for name, _, value in (each.partition("=") for each in env)}
     found = [name for name in HELD_BACK if values.get(name)]
     return tuple(word for name in found for word in (f"{name}=", f"{HELD}{name}={values[name]}"))
