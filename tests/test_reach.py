@@ -119,7 +119,9 @@ def test_a_port_that_nobody_asked_is_said(thick: Plan) -> None:
     """That it answers is not enough; who does not know who asked says nothing about it."""
     (said,) = warnings(thick, asked=frozenset({81}))
     assert said.startswith("no check and no command asked port 80")
-    assert "it answers" in said
+    assert said.endswith("it answers, and what it serves was exercised by the health check at most")
+    unhealthy = started.steps(replace(UP, health=None), 0)
+    assert warnings(thick, unhealthy, asked=frozenset())[-1].endswith("what it serves was not exercised")
     assert warnings(thick, asked=None) == ()
     silent = started.steps(replace(UP, reached=Came(what=Until.HEALTHY, seconds=2.0, ports=((80, False),))), 0)
     assert warnings(thick, silent, asked=frozenset()) == (

@@ -39,6 +39,10 @@ from slimagent.summaries import Summary, Whole
 
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
+_UNSTARTED = (
+    "how the image starts is not known here: what ENTRYPOINT and CMD need stays only if the test used it; "
+    "give --image-config or --start"
+)
 
 
 @click.command()
@@ -110,6 +114,8 @@ def run(
         console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
         asked = options.chosen_level(level, chosen), frozenset(accepted)
         save = functools.partial(_save, folder)
+        if not scopes and image is None and not (chosen.rules.start or wished.start):
+            end.summary = replace(end.summary, notes=(_UNSTARTED,))
         with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
             pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)
     return 0
@@ -185,6 +191,7 @@ def _show(whole: Whole, summary: Summary) -> None:
         verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
         table([*phases, ["peak memory", size(summary.peak_bytes or 0)]], right=(1,)),
     ]
+    parts.append([f"note: {note}" for note in summary.notes])
     terminal.lines(line for at, part in enumerate(filter(None, parts)) for line in (*([""] if at else []), *part))
 
 

@@ -76,13 +76,15 @@ def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outsid
 
 def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: frozenset[int] | None) -> list[str]:
     start = next((step for step in steps if step.name == START_STEP and step.kind == KIND), None)
+    checked = any(step.name == HEALTH_STEP and step.outcome is Outcome.PASSED for step in steps)
+    exercised = "exercised by the health check at most" if checked else "not exercised"
     found = []
     for port in configured.ports:
         answers = start is not None and start.has_passed(f"port {port}")
         if asked is not None and port not in asked:
             found.append(
                 f"no check and no command asked port {port}, which the image exposes"
-                + (": it answers, and what it serves was not exercised" if answers else "")
+                + (f": it answers, and what it serves was {exercised}" if answers else "")
             )
         elif start is not None and not answers:
             found.append(f"port {port}, which the image exposes, did not answer")
