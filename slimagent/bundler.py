@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from slimagent import __version__, pipeline, profiles
+from slimagent.agent_directory import contents
 from slimagent.bundle import finish, stage
 from slimagent.bundle.host import Host, host
 from slimagent.bundle.workload import Agent, Workload
@@ -104,6 +105,7 @@ class _Making:
         self._slim()
         with self._reporter.phase("compile"):
             finish.compile_all(agent.python(self.slim, self._loader), os.path.join(self.slim, stage.PYTHON))
+            finish.remove_empty(self.slim)
             bundle, parts = self._record(target)
             finish.tidy(self.slim)
         with self._reporter.phase("prove"):
@@ -158,7 +160,8 @@ class _Making:
             glibc=self._host.glibc,
             size=sum(parts.values()),
         )
-        write(os.path.join(self.slim, agent.RECORD), agent.record(bundle, parts))
+        listed = contents(os.fsencode(self.slim), agent.RECORD)
+        write(os.path.join(self.slim, agent.RECORD), agent.record(bundle, parts, listed))
         return bundle, parts
 
 

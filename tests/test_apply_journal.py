@@ -27,7 +27,6 @@ from slimagent.apply.journal_format import (
     encode_outcome,
     encode_start,
 )
-from slimagent.apply.own_folder import remove_folder, require_removable
 from slimagent.documents import encode_plan
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
@@ -393,19 +392,3 @@ def test_the_command_takes_up_what_was_killed(scratch: bytes) -> None:
     assert done.returncode == 0, done.stderr
     assert (Path(folder, "receipt.json").read_bytes(), state(root)) == (expected, left)
     assert not os.path.exists(journal)
-
-
-def test_the_agents_own_folder_goes_last(scratch: bytes) -> None:
-    """Everything in it, links not followed; what holds it keeps its time; and a mounted one is refused."""
-    own = scratch + b"/image/.agent"
-    write(own, b"/lib/x")
-    write(scratch, b"/elsewhere/kept")
-    os.symlink(scratch + b"/elsewhere", own + b"/lib/link")
-    os.utime(scratch + b"/image", ns=(5, 7))
-    require_removable(own, ())
-    remove_folder(own)
-    assert os.listdir(scratch + b"/image") == []
-    assert os.stat(scratch + b"/image").st_mtime_ns == 7
-    assert os.path.exists(scratch + b"/elsewhere/kept")
-    with pytest.raises(RefusedError, match="mounted"):
-        require_removable(b"/sys", [b"/sys/" + name for name in os.listdir(b"/sys")])

@@ -54,6 +54,7 @@ EDGES = {
     "profile_table": {"errors", "escapes", "paths"},
     "profile_writer": {"rules"},
     "profiles": {"errors", "files", "profile", "profile_writer", "checks.detect", "rules"},
+    "agent_directory": {"errors", "files", "json_input", "paths"},
     "session": {"errors", "escapes", "model", "paths", "rules", "trace.kernel"},
     "exercise": {
         "checks",
@@ -130,6 +131,7 @@ EDGES = {
         "trace.watcher",
     },
     "bundler": {
+        "agent_directory",
         "errors",
         "files",
         "results",
@@ -178,10 +180,10 @@ EDGES = {
     },
     "cli": {
         VERSION,
+        "agent_directory",
         "apply",
         "apply.dockerfile",
         "apply.image_config",
-        "apply.own_folder",
         "bundler",
         "checks",
         "documents",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from python_images import lacking
 
 import slimagent as package
 from slimagent import documents
+from slimagent.agent_directory import Named, is_mounted, remove, require_own
 from slimagent.bundle.libraries import forget_folders, is_elf
 from slimagent.bundle.workload import UNREACHED
 from slimagent.errors import DocumentError, UnavailableError
@@ -74,6 +77,42 @@ def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> 
     first, second = tree(made.folder), tree(str(again))
     assert {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)} == set()
     assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_its_record_lists_all_that_it_is_made_of(made: Bundle) -> None:
+    """Also after it ran: files and directories, and nothing that is not there."""
+    assert start(made, "profiles").returncode == 0
+    listed = json.loads(Path(made.folder, "bundle.json").read_text())["contents"]
+    there = {os.path.relpath(path, made.folder): path.is_dir() for path in Path(made.folder).rglob("*")}
+    assert {path: kind == "directory" for path, kind in listed.items()} == there
+    require_own(os.fsencode(made.folder), Named())
+
+
+def test_a_record_without_a_list_is_one_of_an_older_bundle(made: Bundle, tmp_path: Path) -> None:
+    """It can still be mounted: nothing is removed there."""
+    values = json.loads(Path(made.folder, "bundle.json").read_text())
+    del values["contents"]
+    (tmp_path / "bundle.json").write_text(json.dumps(values))
+    assert bundle(str(tmp_path)) == replace(made, folder=str(tmp_path))
+
+
+def test_a_bundle_copied_over_a_directory_of_the_image_refuses(made: Bundle, tmp_path: Path) -> None:
+    """What the image has in bin is not taken for the agent's."""
+    copy = tmp_path.resolve() / "tool"
+    (copy / "bin").mkdir(parents=True)
+    (copy / "bin/mytool").write_text("the image's\n")
+    shutil.copytree(made.folder, copy, dirs_exist_ok=True)
+    if is_mounted(os.fsencode(copy)):
+        lacking("this directory is on another mount than /")
+    copied = replace(made, folder=str(copy))
+    done = start(copied, "trace", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "touch", tmp_path / "ran")
+    assert_error(done, 3, "what is not the agent's", f"{copy}/bin/mytool")
+    assert os.listdir(tmp_path) == ["tool"]
+    (copy / "bin/mytool").unlink()
+    done = start(copied, "trace", "--quiet", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "true")
+    assert done.returncode == 0, done.stderr
+    remove(os.fsencode(copy), [])
+    assert os.listdir(tmp_path) == ["trace.json"]
 
 
 def test_it_has_the_schemas(made: Bundle) -> None:

@@ -7,6 +7,8 @@ Of the dependencies only orjson is built per Python version; its wheels for 3.10
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shutil
 import subprocess
@@ -16,6 +18,9 @@ import zipfile
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from slimagent.agent_directory import AGENT as RECORD
+from slimagent.agent_directory import CONTENTS, contents
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,6 +48,8 @@ def main(target: Path) -> None:
         shutil.copytree(ROOT / "slimagent", library / "slimagent", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "profiles", library / "slimagent" / "profiles")
         shutil.copy2(ROOT / "entrypoint.sh", new / "entrypoint.sh")
+        listed = contents(os.fsencode(new), RECORD)
+        (new / RECORD).write_text(json.dumps({"schema": "slimagent/agent", "version": 1, CONTENTS: listed}, indent=2))
         shutil.rmtree(target, ignore_errors=True)
         new.rename(target)
 

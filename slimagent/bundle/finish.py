@@ -32,19 +32,23 @@ def compile_all(python: Sequence[str], folder: str) -> None:
         )
 
 
+def remove_empty(folder: str) -> None:
+    """Remove the directories that hold nothing."""
+    for base, _, _ in os.walk(folder, topdown=False):
+        if not os.listdir(base):
+            os.rmdir(base)
+
+
 def tidy(folder: str) -> None:
-    """Remove folders that hold nothing, and give all that stays one time. Everybody can read it, whatever our umask.
+    """Give everything one time. Everybody can read it, whatever our umask.
 
     What the agent starts without its rights is part of a bundle, too.
     """
     for base, _, names in os.walk(folder, topdown=False):
         for name in names:
             os.utime(os.path.join(base, name), _MOMENT)
-        if not os.listdir(base):
-            os.rmdir(base)
-        else:
-            os.chmod(base, 0o755)  # noqa: S103  # nothing in it is secret
-            os.utime(base, _MOMENT)
+        os.chmod(base, 0o755)  # noqa: S103  # nothing in it is secret
+        os.utime(base, _MOMENT)
 
 
 def sizes(folder: str) -> dict[str, int]:

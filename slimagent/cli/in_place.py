@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from slimagent.apply.own_folder import remove_folder, require_removable
+from slimagent.agent_directory import remove, require_removable
 from slimagent.cli import options
 from slimagent.errors import RefusedError, UsageError
 from slimagent.paths import within
@@ -34,10 +34,15 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InPlace:
-    """What was said about a removal in place; `journal` is the file's path, `own` the agent's folder that is to go."""
+    """What was said about a removal in place.
+
+    `journal` is the file's path, `own` the agent's directory that is to go, `files` are those that go with it if they
+    lie in it, as absolute paths.
+    """
 
     journal: str
     own: bytes | None
+    files: tuple[bytes, ...]
 
     @property
     def outputs(self) -> tuple[bytes, ...]:
@@ -47,7 +52,7 @@ class InPlace:
     def leave(self) -> None:
         """The last that is done here: nothing can be imported afterwards."""
         if self.own is not None:
-            remove_folder(self.own)
+            remove(self.own, self.files)
 
 
 def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,8 +89,8 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
         raise UsageError("--remove-agent goes with the image's own agent, not with --root", "leave one of them out")
     path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
     options.require_writable(path)
-    own = _own([plan, path]) if remove_agent else None
-    return InPlace(journal=path, own=own)
+    files = tuple(os.path.realpath(os.fsencode(each)) for each in (plan, path))
+    return InPlace(journal=path, own=_own(files) if remove_agent else None, files=files)
 
 
 def _require_outside(output: str, own: bytes) -> None:
@@ -93,10 +98,10 @@ def _require_outside(output: str, own: bytes) -> None:
         raise UsageError(f"{output} would go with the agent's directory", "write the receipt to another place")
 
 
-def _own(files: list[str]) -> bytes:
+def _own(files: tuple[bytes, ...]) -> bytes:
     """The agent's directory, which is to go with these files in it, if they are. Raises UsageError if there is none."""
     own = own_folder()
     if own is None:
         raise UsageError("no entrypoint.sh of an agent started this slimagent", "leave out --remove-agent")
-    require_removable(own, [os.path.realpath(os.fsencode(each)) for each in files])
+    require_removable(own, files)
     return own

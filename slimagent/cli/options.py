@@ -10,6 +10,7 @@ import click
 
 from slimagent import checks, profiles
 from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.wishes import Decorator, path_pattern, starts, with_wishes
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
@@ -105,9 +106,12 @@ def session(
     """A Session from what was said on the command line. `outputs` are ours: never part of the image.
 
     Without a user the profile's is taken. What `image` is started with stays, and its volumes are part of it, unless
-    `mounted` says that something else is mounted there.
+    `mounted` says that something else is mounted there. Raises RefusedError if the agent's directory has files of the
+    image in it.
     """
     base = canonical(root)
+    if base == b"/":
+        require_own_agent(outputs)
     chosen = profile if profile is not None else profiles.load("base")
     whom = user_named(user or chosen.user or None)
     if image is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from slimagent import starting
 from slimagent.apply.image_config import read_image_config
 from slimagent.cli import terminal
+from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.starting import UNTIL
 from slimagent.files import read
 from slimagent.started import Until, best_sign
@@ -24,6 +27,7 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
     A watcher goes on beside it, and writes to the output which files are needed and what the start comes to. Give that
     to `slimagent trace --started` and `verify --started`. `slimagent image` does all of this.
     """
+    require_own_agent((os.fsencode(output),))
     config = read_image_config(read(image_config), image_config)
     sign = best_sign(health_check=bool(config.health_command), port=bool(config.tcp_ports))
     waited_for = sign if until == "auto" else Until(until)

@@ -19,7 +19,7 @@ from slimagent.escapes import quoted
 from slimagent.files import read
 from slimagent.json_input import parsed
 
-RECORD = "bundle.json"
+RECORD, CONTENTS = "bundle.json", "contents"  # the same words as in slimagent/agent_directory.py
 SCHEMA, VERSION = "slimagent/bundle", 1
 LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 # ld.so(8): libraries come from our folder whatever LD_LIBRARY_PATH and the image's cache say, and nothing is put into
@@ -95,10 +95,11 @@ def held_back(env: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for name in found for word in (f"{name}=", f"{HELD}{name}={values[name]}"))
 
 
-def record(made: Bundle, parts: Mapping[str, int]) -> bytes:
-    """A bundle's record as bytes. `parts` are the sizes of its folders."""
+def record(made: Bundle, parts: Mapping[str, int], contents: Mapping[str, str]) -> bytes:
+    """A bundle's record as bytes. `parts` are the sizes of its directories, `contents` the kinds of all its paths."""
     values = {name: getattr(made, name) for name in RECORDED}
-    body = {"schema": SCHEMA, "version": VERSION, **values, "size": made.size, "parts": dict(sorted(parts.items()))}
+    sizes = {"size": made.size, "parts": dict(sorted(parts.items()))}
+    body = {"schema": SCHEMA, "version": VERSION, **values, **sizes, CONTENTS: dict(contents)}
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
