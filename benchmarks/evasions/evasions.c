@@ -633,6 +633,48 @@ static void undumpable_fork(void)
     prctl(PR_SET_DUMPABLE, 0);
     in_child(undumpable);
 }
+static void shared_directory(void) /* the parent moves a child that is out of reach */
+{
+    int ready[2], end[2];
+    char byte;
+    must(pipe(ready), "pipe");
+    must(pipe(end), "pipe");
+    must(chdir(at("other")), "chdir");
+    pid_t child = must(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0), "clone");
+    if (child) {
+        must(read(ready[0], &byte, 1), "read");
+        must(chdir(at("d")), "chdir");
+        must(write(end[1], "", 1), "write");
+        waitpid(child, NULL, 0);
+        return;
+    }
+    prctl(PR_SET_DUMPABLE, 0);
+    must(write(ready[1], "", 1), "write");
+    must(read(end[0], &byte, 1), "read");
+    open_and_take("file", "d/file");
+    _exit(0);
+}
+static int went[2];
+static int go_elsewhere(void *where)
+{
+    if (syscall(SYS_chdir, where) == 0 && write(went[1], "", 1) == 1)
+        for (;;)
+            syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
+    return 0;
+}
+static void thread_directory(void) /* a thread with a directory of its own, in a process that is out of reach */
+{
+    static char stack[1 << 16];
+    char byte;
+    int flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES;
+    must(pipe(went), "pipe");
+    must(chdir(at("d")), "chdir");
+    prctl(PR_SET_DUMPABLE, 0);
+    must(clone(go_elsewhere, stack + sizeof stack, flags, at("other")), "clone");
+    must(read(went[0], &byte, 1), "read");
+    open_and_take("file", "d/file");
+    _exit(0);
+}
 static void io_uring(void)
 {
     char parameters[120] = {0};
@@ -818,7 +860,8 @@ static const struct { const char *name; void (*act)(void); } ways[] = {
 #ifdef __x86_64__
     {"foreign-i386", foreign_i386}, {"foreign-x32", foreign_x32},
 #endif
-    {"undumpable", undumpable}, {"undumpable-fork", undumpable_fork}, {"io-uring", io_uring},
+    {"undumpable", undumpable}, {"undumpable-fork", undumpable_fork},
+    {"shared-directory", shared_directory}, {"thread-directory", thread_directory}, {"io-uring", io_uring},
     {"chroot-dotdot", chroot_dotdot}, {"chroot-link", chroot_link}, {"chroot-escape", chroot_escape},
     {"bind-mount", bind_mount}, {"bind-over", bind_over}, {"bind-file", bind_file}, {"own-mounts", own_mounts},
     {"own-user", own_user}, {"cloned-mounts", cloned_mounts}, {"cloned-vfork", cloned_vfork},

@@ -128,13 +128,13 @@ class Supervisor:
         if architecture == self._architecture and number < X32_BIT and task:
             call = self._calls.get(number)
         looked, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        if call is not None and not refusal:
+            _follow(tasks, task, call, looked.paths)
         if self._at_once:
             self._remember(looked)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
             fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
         self._remember(looked)
-        if call is not None and not refusal:
-            _follow(tasks, task, call, looked.paths)
 
     def _remember(self, looked: Looked) -> None:
         for named in looked.paths:
@@ -233,14 +233,14 @@ class Supervisor:
 
 
 def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:
-    """What is known of a task may be another after a call that goes on."""
+    """What is known of tasks may be another after a call that will go on: who moves shows only while it waits."""
     path = paths[0] if paths else None
     if call.deed is Deed.EXECUTE:
         tasks.forget(task, path.spelled if path and call.name == "execve" else b"")
     elif call.deed is Deed.CHANGE_DIRECTORY:
-        tasks.moved(task, path.names[-1] if path and path.names else None)
+        tasks.enters(task, path.names[-1] if path and path.names else None)
     elif call.deed is Deed.CHANGE_ROOT:
-        tasks.changed_root(task)
+        tasks.changes_root(task, of_all=call.name == "pivot_root")
 
 
 def _let_go(untraced: Untraced) -> None:

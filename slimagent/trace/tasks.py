@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from slimagent.trace import kernel
-from slimagent.trace.concealed import Concealed
+from slimagent.trace.concealed import Concealed, Directory, Place
 from slimagent.trace.names import Caller
 
 _T = TypeVar("_T")
@@ -83,38 +83,59 @@ class Tasks:
     def _hold(self, task: int, process: int) -> None:
         """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true.
 
-        Where one of its threads has directories of its own (CLONE_FS of clone(2)), they are not kept.
+        Where its threads are in several directories (CLONE_FS of clone(2)), these are not kept.
         """
         try:
             memory = self._open_memory(task)
+            threads = [int(thread) for thread in os.listdir(f"/proc/{process}/task")]
         except OSError:
             return
-        links = {}
-        for what in ("cwd", "root", "exe"):
+        found = {what: self._targets(threads, what) for what in ("cwd", "root", "exe")}
+        links = {what: targets.pop() for what, targets in found.items() if len(targets) == 1}
+        self._concealed.hold(process, memory, links, self._here(task) if "cwd" in links else None)
+
+    def _targets(self, threads: list[int], what: str) -> set[bytes]:
+        """Where a link of these threads leads, but for those that have ended."""
+        targets = set()
+        for thread in threads:
             with contextlib.suppress(OSError):
-                target = self._read_link(task, what)
-                if task == process or target == self._read_link(process, what):
-                    links[what] = target
-        self._concealed.hold(process, memory, links)
+                targets.add(self._read_link(thread, what))
+        return targets
 
-    def moved(self, task: int, path: bytes | None) -> None:
-        """`task` was let change its working directory, to `path` or (None) to that of a descriptor.
+    def _here(self, task: int) -> Place | None:
+        """Which directory a task is in, None if it is not known."""
+        try:
+            found = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/cwd"))
+        except PermissionError:
+            return self._concealed.place(task)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
-        Where it is, is only of interest while its links are out of reach, and is known only if it is certain.
+    def enters(self, task: int, path: bytes | None) -> None:
+        """`task` is about to change its working directory, to `path` or (None) to that of a descriptor.
+
+        To be told while its call waits: where it was decides who moves with it. Where that leads is only of interest
+        while links are out of reach, and is known only if it is certain.
         """
         if not self._concealed:
             return
+        directory = None
         try:
-            certain = path is not None and self._concealed.link(task, "root") == b"/" and _enters(task, path)
+            if path is not None and self.link(task, "root") == b"/":
+                directory = _entered(task, path)
         except (FileNotFoundError, NotADirectoryError):
             return  # it stays where it is
         except OSError:
-            certain = False
-        self._concealed.change(task, "cwd", path if certain else None)
+            directory = None
+        self._concealed.enters(task, self._here(task), directory)
 
-    def changed_root(self, task: int) -> None:
-        """`task` was let change its root directory."""
-        self._concealed.change(task, "root", None)
+    def changes_root(self, task: int, *, of_all: bool) -> None:
+        """`task` is about to change its root directory, or that of all processes. To be told while its call waits."""
+        if of_all:
+            self._concealed.lose_all()
+        elif self._concealed:
+            self._concealed.changes_root(task, self._here(task))
 
     def forget(self, task: int, path: bytes) -> None:
         """`task` is about to execute `path`, b"" if that is not known: its memory will be another.
@@ -355,8 +376,8 @@ class Tasks:
         return self._place(whose, target)
 
 
-def _enters(task: int, path: bytes) -> bool:
-    """Whether a task surely may change to the directory `path`. Raises OSError as the kernel would, and more often.
+def _entered(task: int, path: bytes) -> Directory | None:
+    """The directory `path`, if a task surely may change to it. Raises OSError as the kernel would, and more often.
 
     Its supplementary groups and capabilities are not asked: what it may do by them is not sure.
     """
@@ -365,8 +386,10 @@ def _enters(task: int, path: bytes) -> bool:
     kernel.set_file_system_user(uid, gid)
     found = os.stat(path + b"/.")
     if uid == 0:
-        return bool(status.capabilities >> kernel.CAP_DAC_OVERRIDE & 1)
-    return bool(found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH))
+        may = status.capabilities >> kernel.CAP_DAC_OVERRIDE & 1
+    else:
+        may = found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH)
+    return Directory(path, (found.st_dev, found.st_ino)) if may else None
 
 
 def _contents(path: str) -> bytes:

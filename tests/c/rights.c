@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,6 +247,177 @@ static int mode_conceal_at(char **arguments)
     return 0;
 }
 
+/* A child that shares its parent's directories, which the parent changes once the child is out of reach. */
+static pid_t sharing_child(void)
+{
+    pid_t child = (pid_t)syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0);
+    if (child < 0)
+        fail("clone");
+    return child;
+}
+
+static int turns[2][2];
+
+/* 0: of the parent, 1: of the child. */
+static void take_turn(int whose)
+{
+    char byte;
+    if (read(turns[whose][0], &byte, 1) != 1)
+        fail("read");
+}
+
+static void give_turn(int whose)
+{
+    if (write(turns[whose][1], "", 1) != 1)
+        fail("write");
+}
+
+static void begin_turns(void)
+{
+    if (pipe(turns[0]) < 0 || pipe(turns[1]) < 0)
+        fail("pipe");
+}
+
+static int mode_conceal_shared(char **arguments)
+{
+    begin_turns();
+    enter("own-0");
+    pid_t child = sharing_child();
+    if (child == 0) {
+        give_up((uid_t)atoi(arguments[0]));
+        give_turn(0);
+        take_turn(1);
+        touch_here("own-1", "shared");
+        _exit(0);
+    }
+    take_turn(0);
+    enter("own-1");
+    give_turn(1);
+    wait_for(child);
+    return 0;
+}
+
+/* The same with the root directory. */
+static int mode_conceal_shared_root(char **arguments)
+{
+    begin_turns();
+    touch("own-0/root");
+    pid_t child = sharing_child();
+    if (child == 0) {
+        give_up((uid_t)atoi(arguments[0]));
+        give_turn(0);
+        take_turn(1);
+        if (open("/root", O_RDONLY) < 0)
+            fail("/root");
+        expect_below("opened", "own-0/root");
+        _exit(0);
+    }
+    take_turn(0);
+    if (chroot(below("own-0")) < 0)
+        fail("chroot");
+    give_turn(1);
+    wait_for(child);
+    return 0;
+}
+
+/* The parent moves a directory that both share, and the child then says by itself where it wants to be. Who goes where
+ * both are already moves nobody. */
+static int mode_conceal_returns(char **arguments)
+{
+    begin_turns();
+    enter("own-0");
+    pid_t child = sharing_child();
+    if (child == 0) {
+        give_up((uid_t)atoi(arguments[0]));
+        give_turn(0);
+        take_turn(1);
+        enter("own-2");
+        give_turn(0);
+        take_turn(1);
+        touch_here("own-2", "returns");
+        _exit(0);
+    }
+    take_turn(0);
+    enter("own-1");
+    give_turn(1);
+    take_turn(0);
+    enter("own-2");
+    give_turn(1);
+    wait_for(child);
+    return 0;
+}
+
+/* Somebody in another directory goes elsewhere: that moves nobody here. */
+static int mode_conceal_strangers(char **arguments)
+{
+    begin_turns();
+    enter("own-1");
+    pid_t child = fork();
+    if (child == 0) {
+        enter("own-0");
+        give_up((uid_t)atoi(arguments[0]));
+        give_turn(0);
+        take_turn(1);
+        touch_here("own-0", "strangers");
+        _exit(0);
+    }
+    take_turn(0);
+    int here = open(".", O_PATH | O_DIRECTORY);
+    enter("own-2");
+    if (fchdir(here) < 0)
+        fail("fchdir");
+    give_turn(1);
+    wait_for(child);
+    return 0;
+}
+
+static char stack[1 << 16];
+static const char *goes_to;
+
+static int go_and_open(void *nothing)
+{
+    (void)nothing;
+    if (syscall(SYS_chdir, goes_to) == 0)
+        give_turn(0);
+    take_turn(1);
+    if (syscall(SYS_openat, AT_FDCWD, "of-thread", O_RDONLY | O_CREAT, 0666) >= 0)
+        give_turn(0);
+    for (;;)
+        syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
+}
+
+/* A thread with directories of its own (no CLONE_FS), which goes elsewhere. */
+static void begin_thread(const char *to)
+{
+    int flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES;
+    begin_turns();
+    goes_to = below("%s", to);
+    if (clone(go_and_open, stack + sizeof stack, flags, NULL) < 0)
+        fail("clone");
+    take_turn(0);
+}
+
+static int mode_conceal_thread(char **arguments)
+{
+    enter("own-0");
+    give_up((uid_t)atoi(arguments[0]));
+    begin_thread("own-1");
+    touch_here("own-0", "thread");
+    return 0;
+}
+
+/* One that went elsewhere before. */
+static int mode_conceal_apart(char **arguments)
+{
+    enter("own-0");
+    begin_thread("own-1");
+    conceal("dumpable", atol(arguments[0]));
+    give_turn(1);
+    take_turn(0);
+    expect_below("opened", "own-1/of-thread");
+    return 0;
+}
+
 /* conceal-masked USER NAME: whether NAME is there after giving up rights. */
 static int mode_conceal_masked(char **arguments)
 {
@@ -279,5 +452,8 @@ const struct mode rights_modes[] = {
     {"conceal-exec", mode_conceal_exec}, {"conceal-moves", mode_conceal_moves}, {"conceal-parent", mode_conceal_parent},
     {"conceal-spawns", mode_conceal_spawns}, {"conceal-forks", mode_conceal_forks},
     {"conceal-program", mode_conceal_program}, {"conceal-fchdir", mode_conceal_fchdir}, {"conceal-at", mode_conceal_at},
+    {"conceal-shared", mode_conceal_shared}, {"conceal-shared-root", mode_conceal_shared_root},
+    {"conceal-returns", mode_conceal_returns}, {"conceal-strangers", mode_conceal_strangers},
+    {"conceal-thread", mode_conceal_thread}, {"conceal-apart", mode_conceal_apart},
     {"conceal-masked", mode_conceal_masked}, {NULL, NULL},
 };

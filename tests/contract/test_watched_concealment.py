@@ -35,8 +35,12 @@ MASKING = ("seccomp", "seccomp+fanotify")
 WAYS = (
     "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "dumpable",
 )  # fmt: skip
-WHOLE = ("child", "threads", "exec", "moves", "parent", "spawns")
-OUT_OF_REACH = {"forks": "file_calls", "program": "program-unreada", "fchdir": "file_calls", "at": "file_calls"}
+WHOLE = ("child", "threads", "exec", "moves", "parent", "spawns", "returns", "strangers")
+MOVED = ("shared", "shared-root", "thread", "apart")
+OUT_OF_REACH = {
+    "program": "program-unreada",
+    **dict.fromkeys(("forks", "fchdir", "at", *MOVED), "file_calls"),
+}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -58,7 +62,10 @@ def test_what_servers_do_after_it_is_seen(watcher_class: Any, calls: FileCalls, 
 
 @pytest.mark.parametrize("mode", OUT_OF_REACH)
 def test_what_is_out_of_reach_is_a_loss(watcher_class: Any, calls: FileCalls, mode: str) -> None:
-    """A fork's memory, a program that cannot be read, a directory by descriptor: seen, or a loss that names who."""
+    """A fork's memory, a program that cannot be read, a directory by descriptor, one that another task may have moved.
+
+    Each is seen, or a loss that names who.
+    """
 
     def act() -> None:
         if not usable(watcher_class):
