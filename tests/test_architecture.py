@@ -192,6 +192,7 @@ EDGES = {
         "files",
         "image.agent",
         "image.engine",
+        "image.labels",
         "image.output",
         "image.request",
         "image.starts",
