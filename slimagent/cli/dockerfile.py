@@ -30,6 +30,7 @@ _ROOT = ("", "0", "root", "0:0", "root:root")
 @click.option("--agent-image", metavar="NAME", help="Or an image that is such a folder and nothing else.")
 @options.image_config
 @click.option("-o", "--output", metavar="FILE", help="The Dockerfile to write. [default: standard output]")
+@options.overwrite
 @options.command
 def write_dockerfile(
     image: str,
@@ -42,13 +43,17 @@ def write_dockerfile(
     agent_image: str | None,
     image_config: str | None,
     output: str | None,
+    overwrite: bool,
     command: tuple[str, ...],
 ) -> int:
     """Write a Dockerfile that traces IMAGE with a profile's checks and COMMAND, slims it, and proves the result.
 
     The image's configuration comes from --image-config, or from Docker or Podman. What of it no Dockerfile can give is
-    said on standard error, and in the file.
+    said on standard error, and in the file. A FILE that slimagent did not write is only replaced with --overwrite: its
+    first line says so.
     """
+    if output is not None:
+        options.require_writable(output, None if overwrite else options.OWN_TEXT)
     if agent is not None and agent_image is not None:
         raise UsageError("--agent and --agent-image: the agent comes from one of them", "leave one out")
     data = find(None).inspect(image) if image_config is None else read(image_config)
