@@ -15,6 +15,7 @@ from slimagent.envelope import Place, absolute, cells, dump, indices, load, stri
 from slimagent.escapes import quoted
 from slimagent.model import Layer, Missed, Receipt, Verification
 from slimagent.paths import to_text
+from slimagent.plan_document import PLAN as PLAN
 from slimagent.plan_document import decode_plan as decode_plan
 from slimagent.plan_document import encode_plan as encode_plan
 from slimagent.plan_document import get_change, noted, put_change, put_paths, texts

@@ -194,6 +194,7 @@ EDGES = {
         "files",
         "image.agent",
         "image.engine",
+        "image.labels",
         "image.output",
         "image.request",
         "image.starts",

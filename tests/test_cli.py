@@ -153,10 +153,11 @@ def test_a_document_that_may_not_be_read(trace: Path) -> None:
 def test_an_old_document_stays_when_a_new_one_cannot_be_made(trace: Path) -> None:
     """A plan that is refused does not harm the plan of before."""
     old = trace.parent / "plan.json"
-    old.write_text("precious")
+    precious = '{"schema": "slimagent/plan", "precious": 1}'
+    old.write_text(precious)
     damage(trace, "truncated")
     assert slimagent("plan", trace, "-o", old).returncode == 2
-    assert old.read_text() == "precious"
+    assert old.read_text() == precious
 
 
 # Another image, and targets

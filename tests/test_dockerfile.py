@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from slimagent.apply import layers
-from slimagent.apply.dockerfile import Recipe, dockerfile, restore
+from slimagent.apply.dockerfile import Recipe, dockerfile, own_place, restore
 from slimagent.apply.dockerfile_words import NEWLINE, array, comment, folded, quoted
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.errors import RefusedError, UsageError
@@ -180,7 +180,7 @@ def test_what_cannot_be_restored_is_said(config: dict[str, Any], note: str) -> N
     _, notes = restore(image_config(**config))
     assert len(notes) == 1
     assert note in notes[0]
-    made = dockerfile(image_config(**config), Recipe(image="x"), "test")
+    made = dockerfile(image_config(**config), Recipe(image="x", place="/agent"), "test")
     assert f"# Not restored: {notes[0]}" in made.text.split("\n")
 
 
@@ -205,19 +205,20 @@ def test_health_checks_in_each_form() -> None:
 def test_a_name_that_is_none_is_refused(image: str) -> None:
     """Nothing gets into the file as something else than a name."""
     with pytest.raises(UsageError):
-        dockerfile(image_config(), Recipe(image=image or " "), "test")
+        dockerfile(image_config(), Recipe(image=image or " ", place="/agent"), "test")
 
 
 @pytest.mark.parametrize("folder", ["/agent", "../agent", "a/../../b", "a\nb", "--from=x"])
 def test_an_agent_outside_of_the_build_context_is_refused(folder: str) -> None:
     """COPY reaches nothing there."""
     with pytest.raises(UsageError):
-        dockerfile(image_config(), Recipe(image="x", agent=folder), "test")
+        dockerfile(image_config(), Recipe(image="x", place="/agent", agent=folder), "test")
 
 
 def test_an_image_with_instructions_for_others_is_not_built_from() -> None:
     """FROM would carry them out: the stages start from a copy of it, and only the last has them."""
-    made = dockerfile(image_config(Env=["PATH=/b"], OnBuild=["RUN evil"]), Recipe(image="x"), "test").text
+    recipe = Recipe(image="x", place="/agent")
+    made = dockerfile(image_config(Env=["PATH=/b"], OnBuild=["RUN evil"]), recipe, "test").text
     assert "FROM x" not in made
     assert made.count("COPY --from=x / /") == 1
     assert made.count("FROM original AS") == 2
@@ -264,8 +265,34 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert '"--user", "jovyan"' in text
     assert "\"tini -- lab 'a b'\"" in text
     assert '"--", "sh", "-c", "echo \\"$HOME\\""]' in text
-    assert "COPY ./mine.toml /.slimagent/profile.toml" in text
+    place = own_place((tmp_path / "image.json").read_bytes())
+    assert f"COPY ./mine.toml {place}/profile.toml" in text
+    assert set(re.findall(r"/\.slimagent[^/\s\"]*", text)) == {place}
     assert text.endswith('USER jovyan\nENTRYPOINT ["tini", "--"]\nCMD ["lab", "a b"]\n')
+
+
+def test_the_agent_is_where_the_image_cannot_have_anything(tmp_path: Path) -> None:
+    """A name made from the image's content and the agent: the same for the same, another if one of them changes."""
+    (tmp_path / "agent").mkdir()
+    record = tmp_path / "agent/bundle.json"
+
+    def place(**image: Any) -> str:
+        described = {"Architecture": "amd64", "Os": "linux", "Config": {"Env": ["PATH=/bin"]}, **image}
+        (tmp_path / "image.json").write_bytes(orjson.dumps([described]))
+        done = slimagent("dockerfile", "x", "--image-config", "image.json", "--", "true", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (found,) = set(re.findall(r"/\.slimagent[^/\s\"]*", done.stdout))
+        assert re.fullmatch(r"/\.slimagent-[0-9a-f]{32}", found)
+        return str(found)
+
+    first = place(Id="sha256:1", RootFS={"Layers": ["sha256:2"]})
+    assert place(Id="sha256:1", RootFS={"Layers": ["sha256:2"]}, Metadata={"LastTagTime": "later"}) == first
+    others = {place(Id="sha256:3"), place(RootFS={"Layers": ["sha256:2"]}), place(RootFS={"Layers": ["sha256:4"]})}
+    versions = {"slimagent": "1", "architecture": "x86_64", "loader": "ld.so", "python": "3.11", "glibc": "2.36"}
+    for size in (1, 2):
+        record.write_bytes(orjson.dumps({"schema": "slimagent/bundle", "version": 1, "size": size, **versions}))
+        others.add(place(Id="sha256:1"))
+    assert len(others | {first}) == 6
 
 
 def test_the_command_refuses_what_is_no_configuration(tmp_path: Path) -> None:

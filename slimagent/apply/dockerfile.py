@@ -7,6 +7,7 @@ what is visible of that: removed files are hidden in a layer of the second, and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,8 +27,6 @@ from slimagent.apply.dockerfile_words import (
 from slimagent.apply.image_config import HealthCheck, ImageConfig
 from slimagent.errors import RefusedError, UsageError
 
-PLACE = "/.slimagent"  # the agent and its output in the stages: a name that no image has
-_OUT = f"{PLACE}/out"
 # A reference as `distribution/reference` has it, less strict: what matters is that it is one word of this alphabet.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _CONTEXT = re.compile(r"(?!/)(?!.*(^|/)\.\.(/|$))[^\x00-\x1f]+")
@@ -49,16 +48,27 @@ capabilities, empty folders and odd names are kept; BuildKit leaves FIFOs out. `
 class Recipe:
     """What the stages do: `image` is named as it is pulled, `run` are arguments of `slimagent run`.
 
-    The agent comes from the folder `agent` of the build context, or is all of the image `agent_image`; `entry` starts
-    it where PLACE is. `profile` is a file of the build context that goes with it.
+    The agent comes from the folder `agent` of the build context, or is all of the image `agent_image`. In the stages it
+    is at `place` (see `own_place`), and `entry` starts it there, without one its entrypoint.sh. `profile` is a file of
+    the build context that goes with it.
     """
 
     image: str
+    place: str
     agent: str = "agent"
     agent_image: str = ""
-    entry: tuple[str, ...] = (f"{PLACE}/entrypoint.sh",)
+    entry: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
     profile: str = ""
+
+    @property
+    def out(self) -> str:
+        """Where the first stage writes its documents."""
+        return f"{self.place}/out"
+
+    def starting(self, *arguments: str) -> tuple[str, ...]:
+        """The words that start the agent in a stage."""
+        return (*(self.entry or (f"{self.place}/entrypoint.sh",)), *arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,17 @@ class Dockerfile:
 
     text: str
     notes: tuple[str, ...]
+
+
+def own_place(image: bytes, agent: bytes = b"") -> str:
+    """A path that the image cannot have. `image` is what only this image has: its ID, or a description with its layers.
+
+    COPY adds to what is there and follows links, so a path that an image could know would let it put files into the
+    agent. A name made from the ID changes with every file in the image. `agent` is the agent's record, where there is
+    one. The same input gives the same path.
+    """
+    whole = b"".join(hashlib.sha256(part).digest() for part in (image, agent))
+    return f"/.slimagent-{hashlib.sha256(whole).hexdigest()[:32]}"
 
 
 def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
@@ -84,7 +105,7 @@ def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
         [
             *comment("What was found and done: docker build --target documents -o DIR . (the legacy builder: -t TAG)"),
             "FROM scratch AS documents",
-            f"COPY --from=traced {_OUT}/ /",
+            f"COPY --from=traced {recipe.out}/ /",
         ],
         _slim(recipe, from_base),
         [*comment(_COPIED.format(image=recipe.image)), "FROM scratch", "COPY --from=slim / /", *restored],
@@ -131,7 +152,7 @@ def _base(config: ImageConfig, recipe: Recipe) -> tuple[list[list[str]], str]:
 
 
 def _traced(recipe: Recipe, base: str) -> list[str]:
-    arguments = ("run", "--no-export", "--verify", "in-place", "--out", _OUT, *recipe.run)
+    arguments = ("run", "--no-export", "--verify", "in-place", "--out", recipe.out, *recipe.run)
     told = (
         "The checks run under trace, what nothing needs is removed in place, and the checks run again: the build\n"
         "fails if one is worse. One step, begun and ended by the agent: afterwards there may be no shell here."
@@ -141,30 +162,30 @@ def _traced(recipe: Recipe, base: str) -> list[str]:
         f"FROM {base} AS traced",
         "USER root",
         *_agent(recipe),
-        folded_array("RUN", (*recipe.entry, *arguments)),
+        folded_array("RUN", recipe.starting(*arguments)),
     ]
 
 
 def _slim(recipe: Recipe, base: str) -> list[str]:
     told = "The image once more, as no check has seen it: what the plan drops goes, and in the end the agent itself."
-    arguments = ("apply", f"{PLACE}/plan.json", "--in-place", "--remove-agent")
+    arguments = ("apply", f"{recipe.place}/plan.json", "--in-place", "--remove-agent")
     return [
         *comment(told),
         f"FROM {base} AS slim",
         "USER root",
         *_agent(recipe, with_profile=False),
-        f"COPY --from=traced {_OUT}/plan.json {PLACE}/plan.json",
-        folded_array("RUN", (*recipe.entry, *arguments)),
+        f"COPY --from=traced {recipe.out}/plan.json {recipe.place}/plan.json",
+        folded_array("RUN", recipe.starting(*arguments)),
     ]
 
 
 def _agent(recipe: Recipe, *, with_profile: bool = True) -> list[str]:
     if recipe.agent_image:
-        lines = [f"COPY --from={recipe.agent_image} / {PLACE}/"]
+        lines = [f"COPY --from={recipe.agent_image} / {recipe.place}/"]
     else:
-        lines = [f"COPY {_copied(recipe.agent.rstrip('/') + '/', PLACE + '/')}"]
+        lines = [f"COPY {_copied(recipe.agent.rstrip('/') + '/', recipe.place + '/')}"]
     if with_profile and recipe.profile:
-        lines.append(f"COPY {_copied(recipe.profile, PLACE + '/profile.toml')}")
+        lines.append(f"COPY {_copied(recipe.profile, recipe.place + '/profile.toml')}")
     return lines
 
 

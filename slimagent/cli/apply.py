@@ -49,9 +49,10 @@ def apply(
         raise UsageError(
             "say where to: exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`"
         )
-    for file in (tar, output):
-        if file is not None:
-            options.require_writable(file)
+    if tar is not None:
+        options.require_writable(tar)
+    if output is not None:
+        options.require_writable(output, options.own_document(documents.RECEIPT))
     if folder is not None:
         options.require_folder_for(folder)
     require_place(layout, quiet=quiet)

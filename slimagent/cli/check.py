@@ -38,8 +38,10 @@ def check(
     as_json: bool,
 ) -> int:
     """Run a profile's checklist; exit 1 if a check failed, or with --baseline if something got worse."""
-    for path in filter(None, (output, report)):
-        options.require_writable(path)
+    if output is not None:
+        options.require_writable(output, options.own_document(documents.CHECKS))
+    if report is not None:
+        options.require_writable(report, options.OWN_REPORT)
     chosen = options.chosen_profile(profile, False, user)
     specs = _specs(chosen, only)
     known = () if baseline is None else documents.decode_checks(read(baseline), baseline)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 
 from slimagent import __version__, profiles
-from slimagent.apply.dockerfile import PLACE, Recipe, dockerfile
+from slimagent.apply.dockerfile import Recipe, dockerfile, own_place
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.cli import options, terminal
 from slimagent.cli.wishes import starts
@@ -17,6 +17,7 @@ from slimagent.errors import UsageError
 from slimagent.files import read, write
 from slimagent.image.agent import RECORD, bundle
 from slimagent.image.engine import find
+from slimagent.image.labels import identity
 
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
@@ -29,6 +30,7 @@ _ROOT = ("", "0", "root", "0:0", "root:root")
 @click.option("--agent-image", metavar="NAME", help="Or an image that is such a folder and nothing else.")
 @options.image_config
 @click.option("-o", "--output", metavar="FILE", help="The Dockerfile to write. [default: standard output]")
+@options.overwrite
 @options.command
 def write_dockerfile(
     image: str,
@@ -41,20 +43,27 @@ def write_dockerfile(
     agent_image: str | None,
     image_config: str | None,
     output: str | None,
+    overwrite: bool,
     command: tuple[str, ...],
 ) -> int:
     """Write a Dockerfile that traces IMAGE with a profile's checks and COMMAND, slims it, and proves the result.
 
     The image's configuration comes from --image-config, or from Docker or Podman. What of it no Dockerfile can give is
-    said on standard error, and in the file.
+    said on standard error, and in the file. A FILE that slimagent did not write is only replaced with --overwrite: its
+    first line says so.
     """
+    if output is not None:
+        options.require_writable(output, None if overwrite else options.OWN_TEXT)
     if agent is not None and agent_image is not None:
         raise UsageError("--agent and --agent-image: the agent comes from one of them", "leave one out")
     data = find(None).inspect(image) if image_config is None else read(image_config)
     config = read_image_config(data, image_config or f"the configuration of {image}")
-    recipe = Recipe(image=image, agent_image=agent_image or "", run=_accepted(accepted, also))
+    only = identity(data).encode() or data  # a file may hold an image's own description: it has no ID, but its layers
     if agent_image is None:
-        recipe = _with_agent(recipe, agent or "agent")
+        recipe = _with_agent(image, only, agent or "agent")
+    else:
+        recipe = Recipe(image=image, place=own_place(only), agent_image=agent_image)
+    recipe = replace(recipe, run=_accepted(accepted, also))
     recipe = _with_profile(recipe, profile)
     recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
     made = dockerfile(config, recipe, f"slimagent {__version__}")
@@ -72,11 +81,13 @@ def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ..
     return tuple(word for pair in said for word in pair)
 
 
-def _with_agent(recipe: Recipe, folder: str) -> Recipe:
+def _with_agent(image: str, only: bytes, folder: str) -> Recipe:
     """A bundle starts without a shell or an interpreter of the image; another folder has a script."""
-    if os.path.isfile(os.path.join(folder, RECORD)):
-        return replace(recipe, agent=folder, entry=bundle(folder).entry(PLACE))
-    return replace(recipe, agent=folder)
+    record = os.path.join(folder, RECORD)
+    if os.path.isfile(record):
+        place = own_place(only, read(record))
+        return Recipe(image=image, place=place, agent=folder, entry=bundle(folder).entry(place))
+    return Recipe(image=image, place=own_place(only), agent=folder)
 
 
 def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
@@ -86,7 +97,7 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
     profiles.load(profile)
     if profile in profiles.known():
         return replace(recipe, run=(*recipe.run, "--profile", profile))
-    return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{PLACE}/profile.toml"))
+    return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{recipe.place}/profile.toml"))
 
 
 def _wishes(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:

@@ -58,9 +58,11 @@ def export(
     """
     if (tar is None) == (layout is None):
         raise UsageError("say where to: exactly one of --tar and --oci", "see `slimagent export --help`")
+    kinds = (None, options.own_document(documents.PLAN), options.own_document(documents.RECEIPT))
     written = tuple(path for path in (tar, plan_file, receipt) if path is not None)
-    for path in written:
-        options.require_writable(path)
+    for path, own in zip((tar, plan_file, receipt), kinds, strict=True):
+        if path is not None:
+            options.require_writable(path, own)
     require_place(layout, quiet=quiet)
     console = Console(quiet=quiet)
     ours = (*written, *traces, *(() if layout is None else (os.fsdecode(layout.folder),)))

@@ -9,7 +9,7 @@ import orjson
 
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
-from slimagent.documents import encode_trace
+from slimagent.documents import TRACE, encode_trace
 from slimagent.files import read, write
 from slimagent.report.text import table
 from slimagent.traces import Run, Trace
@@ -25,7 +25,7 @@ def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> i
 
     The order does not matter, and a trace that is given twice counts once. FILE may be one of the traces.
     """
-    options.require_writable(output)
+    options.require_writable(output, options.own_document(TRACE))
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
     write(output, encode_trace(whole))
     if as_json:

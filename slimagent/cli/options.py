@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -12,7 +15,7 @@ from slimagent import checks, profiles
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.wishes import Decorator, path_pattern, starts, with_wishes
-from slimagent.errors import SlimagentError, UnavailableError, UsageError
+from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
 from slimagent.files import read
 from slimagent.paths import matcher, within
@@ -74,6 +77,7 @@ strip = click.option(
     metavar="auto|none|PROGRAM",
     help="What to strip files with, as planned: the image's own strip or else the agent's; nothing; or this program.",
 )
+overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
 quiet = click.option("--quiet", is_flag=True, help="No progress, only errors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 command = click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -202,11 +206,53 @@ def chosen_level(said: str | None, profile: Profile) -> str:
     return profile.level or "package"
 
 
-def require_writable(path: str) -> None:
-    """Say at once, and not after an hour of tracing, that a document cannot be written. Raises UnavailableError."""
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a file that slimagent wrote begins with, and what to call such a file."""
+
+    what: str
+    beginning: re.Pattern[bytes]
+    hint: str = "name another file, or move that one away"
+
+    def replaces(self, path: str) -> bool:
+        """Whether nothing is lost: no file is there, an empty one, a device or a FIFO, or one that begins so."""
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return True
+            with open(path, "rb") as file:
+                found = file.read(_BEGINNING)
+        except FileNotFoundError:
+            return True
+        except OSError:  # it is there, and nobody knows what it is
+            return False
+        return not found or self.beginning.match(found) is not None
+
+
+_BEGINNING = 256  # bytes of a file that say whose it is
+FIRST_LINE = "Written by slimagent"  # as a comment, in a file that people also write by hand
+OWN_TEXT = Own(
+    "a file that slimagent wrote",
+    re.compile(b"# %b " % FIRST_LINE.encode()),
+    "name another file, or give --overwrite",
+)
+OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*)?<testsuites name="slimagent"'))
+
+
+def own_document(schema: str) -> Own:
+    """A document of ours, by the name of its schema."""
+    return Own(f"a {schema} document", re.compile(rb'\{\s*"schema":\s*"%b"' % schema.encode()))
+
+
+def require_writable(path: str, own: Own | None = None) -> None:
+    """Say at once, and not after an hour of tracing, that a document cannot be written. Raises UnavailableError.
+
+    Raises RefusedError for a file that is not as `own` says: somebody else wrote it.
+    """
     if os.path.isdir(path):
         raise UnavailableError(f"cannot write {path}: it is a folder", "name a file")
     require_folder_for(path)
+    if own is not None and not own.replaces(path):
+        raise RefusedError(f"{path} is there already, and is not {own.what}", own.hint)
 
 
 def require_folder_for(path: str) -> None:

@@ -41,7 +41,7 @@ def plan(
     quiet: bool,
 ) -> int:
     """Decide from TRACE what the image can lose, with a reason for every path. Several traces count as one."""
-    options.require_writable(output)
+    options.require_writable(output, options.own_document(documents.PLAN))
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)
     prepared = prepare(

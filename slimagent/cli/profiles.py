@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import click
 import orjson
 
+from slimagent import __version__
 from slimagent import profiles as shipped
 from slimagent.cli import options, terminal
 from slimagent.escapes import printable
@@ -14,6 +15,8 @@ from slimagent.files import write
 from slimagent.report.text import table
 from slimagent.rules import CheckSpec, Parameter
 from slimagent.session import environment, user_named
+
+_FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
 
 
 @click.command()
@@ -27,14 +30,19 @@ def profiles() -> int:
 @click.command()
 @options.user
 @click.option("-o", "--output", metavar="FILE", help="A profile to write, for you to go on with.")
+@options.overwrite
 @options.as_json
-def detect(user: str | None, output: str | None, as_json: bool) -> int:
-    """Say what is installed here and which checks that brings, as `--profile auto` takes them; with -o as a profile."""
+def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool) -> int:
+    """Say what is installed here and which checks that brings, as `--profile auto` takes them; with -o as a profile.
+
+    A FILE that slimagent did not write is only replaced with --overwrite: its first line says so. Remove that line when
+    you change the profile.
+    """
     if output is not None:
-        options.require_writable(output)
+        options.require_writable(output, None if overwrite else options.OWN_TEXT)
     found = shipped.found(environment(user_named(user)))
     if output is not None:
-        write(output, shipped.written(found).encode())
+        write(output, (_FIRST_LINE + shipped.written(found)).encode())
     if as_json:
         terminal.json(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2))
     elif output is None:

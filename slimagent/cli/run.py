@@ -19,7 +19,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
-from slimagent.documents import encode_summary
+from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.files import make_folder, write
 from slimagent.report.summary import failure, summarised
@@ -133,7 +133,7 @@ def _require_container(scopes: tuple[str, ...]) -> None:
 def _prepare(folder: bytes) -> None:
     """Make the output directory, and take away what an earlier run said of itself."""
     make_folder(folder)
-    options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"))
+    options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"), options.own_document(TRACE))
     for name in (_SUMMARY, pipeline.CHANGED):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name.encode()))

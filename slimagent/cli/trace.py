@@ -11,6 +11,7 @@ from slimagent import pipeline
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
+from slimagent.documents import TRACE
 from slimagent.errors import UsageError
 from slimagent.exercise import Start
 from slimagent.files import write
@@ -51,7 +52,7 @@ def trace(
         raise UsageError(
             "--until-signal without --attach would wait, and record nothing", "add --attach, or a command to run"
         )
-    options.require_writable(output)
+    options.require_writable(output, options.own_document(TRACE))
     chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)
     steps = options.steps(chosen, command, also, until_signal=until_signal, logs=logs, start=start)
     session = options.session(

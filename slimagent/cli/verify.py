@@ -45,7 +45,7 @@ def verify(
 
     On the slim image the dropped files are gone. On the full image they are made to look gone (a rehearsal).
     """
-    options.require_writable(output)
+    options.require_writable(output, options.own_document(documents.VERIFICATION))
     data = read(plan)
     made = documents.decode_plan(data, plan)
     baseline = documents.decode_trace(read(trace), trace)

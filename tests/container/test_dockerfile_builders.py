@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.container.conftest import BUNDLE, lacking
+from tests.container.slimming import Derive
 
 pytestmark = pytest.mark.container
 TAG = "slimagent-test-builders"
@@ -80,6 +81,25 @@ def test_a_small_image_is_slimmed_and_restored(small: str, builder: tuple[str, s
     assert said(slim, "id -u") == "1000\n"
     assert said("--entrypoint", "/bin/ls", slim, "/srv").split() == ["needed"]
     assert "agent" not in said("--entrypoint", "/bin/ls", slim, "-a", "/")
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_the_image_s_own_slimagent_directory_stays(
+    derive: Derive, builder: tuple[str, str], tmp_path: Path, is_link: bool
+) -> None:
+    """What an image has there is not taken for the agent's: no module of it runs as root, and its files stay."""
+    (library,) = (BUNDLE / "python/lib").glob("python3.*")
+    theirs = "/srv/theirs" if is_link else "/.slimagent"
+    module = f"{theirs}/{library.relative_to(BUNDLE)}/site-packages/hashlib.py"
+    lines = f"COPY evil.py {module}\nCOPY mine {theirs}/bin/mine\n"
+    if is_link:
+        lines += f'USER root\nRUN ["/bin/busybox", "ln", "-s", "{theirs}", "/.slimagent"]\nUSER somebody\n'
+    image = derive(lines, {"evil.py": "raise SystemExit('the module of the image runs')\n", "mine": "mine\n"})
+    done = build(*builder, context(tmp_path, image, "--", "cat", "/.slimagent/bin/mine"), "slim")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert said("--entrypoint", "/bin/cat", f"{TAG}:slim", "/.slimagent/bin/mine") == "mine\n"
+    shown = said("--entrypoint", "/bin/ls", f"{TAG}:slim", "-a", "/").split()
+    assert [name for name in shown if "slimagent" in name] == [".slimagent"]
 
 
 def test_a_failed_verification_fails_the_build(small: str, builder: tuple[str, str], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def image_config(data: bytes) -> None:
     with refused():
         config = read_image_config(data)
         with refused():
-            made = dockerfile(config, Recipe(image="app"), "slimagent 0")
+            made = dockerfile(config, Recipe(image="app", place="/agent"), "slimagent 0")
             assert_shown(made.notes)
             made.text.encode()
         image_documents.config(config, "2024-01-01T00:00:00Z", (), ())
