@@ -21,6 +21,7 @@ from slimagent.apply.dockerfile import Recipe, dockerfile, own_place, restore
 from slimagent.apply.dockerfile_words import NEWLINE, array, comment, folded, quoted
 from slimagent.apply.image_config import ImageConfig, read_image_config
 from slimagent.errors import RefusedError, UsageError
+from slimagent.image.agent import held_back
 from slimagent.inventory.scan import scan
 
 TAG = "slimagent-test-dockerfile"
@@ -251,6 +252,20 @@ def test_a_folded_line_unfolds_to_itself(text: str) -> None:
 def test_a_value_that_no_file_can_hold_is_refused() -> None:
     with pytest.raises(RefusedError):
         quoted("a\0b")
+
+
+def test_variables_that_would_load_code_are_kept_from_the_agent() -> None:
+    """I3: in the two stages in which it runs, and not in the image that is made; its programs get them back."""
+    config = image_config(Env=["PATH=/bin", "LD_PRELOAD=/x.so"], Cmd=["x"])
+    recipe = Recipe(image="x", place="/a", entry=("/a/lib/ld", "/a/start.py"), env=held_back(config.env))
+    stages = re.split(r"^FROM ", dockerfile(config, recipe, "t").text, flags=re.M)
+    ours = [stage for stage in stages if re.search(r"^\S+ AS (traced|slim)\n", stage)]
+    last = stages[-1]
+    assert len(ours) == 2
+    for stage in ours:
+        assert stage.index("SLIMAGENT_ENV_LD_PRELOAD=/x.so") < stage.index("COPY") < stage.index("RUN")
+        assert re.search(r"^ENV LD_PRELOAD= ", stage, flags=re.M)
+    assert "SLIMAGENT_ENV" not in last and "LD_PRELOAD=/x.so" in last
 
 
 def test_the_command_writes_it(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ class Recipe:
     """What the stages do: `image` is named as it is pulled, `run` are arguments of `slimagent run`.
 
     The agent comes from the folder `agent` of the build context, or is all of the image `agent_image`. In the stages it
-    is at `place` (see `own_place`), and `entry` starts it there, without one its entrypoint.sh. `profile` is a file of
-    the build context that goes with it.
+    is at `place` (see `own_place`), and `entry` starts it there, without one its entrypoint.sh; `env` are variables
+    (NAME=VALUE) that it gets in place of the image's. `profile` is a file of the build context that goes with it.
     """
 
     image: str
@@ -58,6 +58,7 @@ class Recipe:
     agent: str = "agent"
     agent_image: str = ""
     entry: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
     profile: str = ""
 
@@ -161,6 +162,7 @@ def _traced(recipe: Recipe, base: str) -> list[str]:
         *comment(told),
         f"FROM {base} AS traced",
         "USER root",
+        *_held_back(recipe),
         *_agent(recipe),
         folded_array("RUN", recipe.starting(*arguments)),
     ]
@@ -173,10 +175,15 @@ def _slim(recipe: Recipe, base: str) -> list[str]:
         *comment(told),
         f"FROM {base} AS slim",
         "USER root",
+        *_held_back(recipe),
         *_agent(recipe, with_profile=False),
         f"COPY --from=traced {recipe.out}/plan.json {recipe.place}/plan.json",
         folded_array("RUN", recipe.starting(*arguments)),
     ]
+
+
+def _held_back(recipe: Recipe) -> list[str]:
+    return _pairs("ENV", {key: value for key, _, value in (each.partition("=") for each in recipe.env)})
 
 
 def _agent(recipe: Recipe, *, with_profile: bool = True) -> list[str]:

@@ -15,7 +15,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.wishes import starts
 from slimagent.errors import UsageError
 from slimagent.files import read, write
-from slimagent.image.agent import RECORD, bundle
+from slimagent.image.agent import RECORD, bundle, held_back
 from slimagent.image.engine import find
 from slimagent.image.labels import identity
 
@@ -63,7 +63,7 @@ def write_dockerfile(
         recipe = _with_agent(image, only, agent or "agent")
     else:
         recipe = Recipe(image=image, place=own_place(only), agent_image=agent_image)
-    recipe = replace(recipe, run=_accepted(accepted, also))
+    recipe = replace(recipe, run=_accepted(accepted, also), env=held_back(config.env) if recipe.entry else ())
     recipe = _with_profile(recipe, profile)
     recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
     made = dockerfile(config, recipe, f"slimagent {__version__}")
