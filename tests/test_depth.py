@@ -25,7 +25,7 @@ from slimagent.image.labels import made_by_us, with_labels
 from slimagent.image.run_record import read_record
 from slimagent.inventory.loader import loader
 from slimagent.inventory.scan import scan
-from slimagent.json_input import parsed
+from slimagent.json_input import DEEPEST, parsed
 from slimagent.plan.evidence import _words
 from slimagent.session import user_named
 
@@ -145,7 +145,7 @@ def test_deep_answers_and_configurations(tmp_path: Path, depth: int) -> None:
         try:
             read()
         except ValueError:
-            assert depth > 200
+            assert depth > DEEPEST - 10
         except SlimagentError as error:
             assert error.message.isprintable() and len(error.message) < 1000
 
@@ -196,3 +196,16 @@ def test_a_deep_document_on_the_command_line(tmp_path: Path, depth: int) -> None
     """R1: one line and a hint, and no traceback."""
     (tmp_path / "plan").write_text(f'{{"schema": "slimagent/plan", "version": {nested(depth)}}}')
     assert_error(slimagent("explain", "plan", "/x", cwd=tmp_path), 2, "plan: ")
+
+
+def test_what_is_nested_deeper_than_any_document_is_refused() -> None:
+    """R1: before it is written again: orjson's writer writes beyond its buffer for lists of some 200 levels."""
+    for form in ("[{}]", '{{"a":{}}}'):
+        text = "1"
+        for depth in range(1, DEEPEST + 3):
+            text = form.format(text)
+            if depth <= DEEPEST:
+                parsed(text)
+            else:
+                with pytest.raises(ValueError, match="nested too deep"):
+                    parsed(text)
