@@ -142,7 +142,8 @@ def test_a_cell_that_raises_is_told(place: Place, programs: str, tmp_path: Path)
     text = "get_ipython().input_transformers_post.append(lambda lines: ['raise ImportError(\"libblas is gone\")\\n'])\n"
     (startup / "00.py").write_text(text)
     result = lab(place, programs, IPYTHONDIR=str(tmp_path / "ipython"))
-    assert item(result, "kernel python3").detail == "ImportError: libblas is gone"
+    # A line of the server's log may follow: under load a kernel's sockets are sometimes closed while they are read.
+    assert item(result, "kernel python3").detail.startswith("ImportError: libblas is gone")
 
 
 def test_deleted_files_of_the_page_are_named(place: Place, programs: str, tmp_path: Path) -> None:
