@@ -53,7 +53,7 @@ class _Process:
         self.links["cwd"] = directory.path
         self.places = (directory.place, *self.places[:1])
 
-    def lose(self, what: str) -> None:
+    def forget(self, what: str) -> None:
         """Nobody knows any more where a link leads."""
         self.links.pop(what, None)
         if what == "cwd":
@@ -128,18 +128,18 @@ class Concealed:
                 if is_own and directory is not None:
                     held.enters(directory)
                 else:
-                    held.lose("cwd")
+                    held.forget("cwd")
 
     def changes_root(self, task: int, here: Place | None) -> None:
         """A task that is in `here` is about to change its root directory, to wherever."""
         for held, _ in self._that_may_share(task, here):
-            held.lose("root")
+            held.forget("root")
 
     def lose_all(self) -> None:
         """Nobody knows any more where any process is, nor what its root is (pivot_root(2))."""
         for held in self._processes.values():
-            held.lose("cwd")
-            held.lose("root")
+            held.forget("cwd")
+            held.forget("root")
 
     def _that_may_share(self, task: int, here: Place | None) -> Iterator[tuple[_Process, bool]]:
         """Each process that may be moved by a task, and whether it is that task and nothing else."""
