@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from slimagent.model import User
 from slimagent.paths import to_text
-from slimagent.trace.compare_backends import interpreter, unseen
+from slimagent.trace.compare_backends import unseen
 from slimagent.trace.fanotify import Fanotify
+from slimagent.trace.made_programs import named_interpreter
 from slimagent.trace.seccomp import Seccomp
 from slimagent.trace.watcher import Mask, Observed
 from slimagent.traces import BlindSpot, How, Loss
@@ -94,7 +95,7 @@ class SeccompFanotify:
         if self._observed is None:
             calls = self._seccomp.finish()  # it stops the processes, so that no event comes after it
             events = self._fanotify.finish()
-            missed = unseen(calls.accesses, events.accesses, _link, _interpreter_of, self._has_changed)
+            missed = unseen(calls.accesses, events.accesses, _link, named_interpreter, self._has_changed)
             losses = [*calls.losses, *events.losses]
             if missed:
                 example = ", ".join(map(to_text, missed[:_SHOWN]))
@@ -121,19 +122,6 @@ def _link(path: bytes) -> bytes | None:
         return os.readlink(path)
     except OSError:
         return None
-
-
-def _interpreter_of(program: bytes) -> bytes | None:
-    try:
-        descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    try:
-        return interpreter(lambda offset, size: os.pread(descriptor, size, offset))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def _union(first: Observed, second: Observed) -> dict[bytes, tuple[How, tuple[int, ...]]]:

@@ -15,6 +15,14 @@ def interpreter_of(program: bytes, began: int) -> bytes | None:
     try:
         if os.stat(program).st_ctime_ns < began:
             return None
+    except OSError:
+        return None
+    return named_interpreter(program)
+
+
+def named_interpreter(program: bytes) -> bytes | None:
+    """The interpreter that a program names, None if it names none or cannot be read."""
+    try:
         descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
