@@ -223,7 +223,8 @@ class Form:
         subprocess.run(["cp", "-a", self.pristine, self.root], check=True)
         self.out.mkdir()
         if self.name in ("tar", "repair"):
-            self.target.write_bytes(b"what was there before")
+            before = (self.folder / "plan.json").read_bytes() if self.name == "repair" else b"what was there before"
+            self.target.write_bytes(before)  # a plan takes the place of a plan only
             os.utime(self.target, ns=(MOMENT, MOMENT))
 
     @property

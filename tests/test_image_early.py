@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import tarfile
 import threading
@@ -11,9 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from apply_images import root, write
+from layout_images import export
 
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Engine
+
+__all__ = ["root"]  # a fixture
 
 PLATFORM = {"architecture": "amd64", "os": "linux"}
 
@@ -75,6 +80,22 @@ def test_the_whole_image_needs_no_layer_that_was_loaded_early(engine: Engine, tm
         assert image["RootFS"]["Layers"] == [f"sha256:{each}" for each in digests]
     finally:
         for each in (*early.names, tag):
+            engine.remove_image(each)
+
+
+def test_each_layer_that_an_export_announces_is_loaded(engine: Engine, root: bytes, tmp_path: Path, name: str) -> None:
+    """By the names that the export gives them: with other ones nothing would be wrong, but late."""
+    for path in (b"/usr/lib/x", b"/opt/venv/pyvenv.cfg", b"/home/j/x"):
+        write(root, path)
+    early, thread = loading(engine, tmp_path, name)
+    try:
+        receipt = export(root, tmp_path / "image", compression="none", ready=os.fsencode(tmp_path / "ready"))
+        early.finish()
+        thread.join()
+        assert len(receipt.layers) > 2
+        assert early.known == [f"blobs/sha256/{each.digest}" for each in receipt.layers]
+    finally:
+        for each in early.names:
             engine.remove_image(each)
 
 

@@ -244,7 +244,7 @@ class _Store:
     def _announce(self, blob: bytes, digest: str) -> None:
         if self._ready:
             hand_over(blob, self._ready)
-            name = b"%03d-%b" % (self._layers, digest.partition(":")[2].encode())
+            name = b"%03d-%b" % (self._layers, digest.encode())
             os.link(blob, os.path.join(self._ready, name))
             self._layers += 1
 
