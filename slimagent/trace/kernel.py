@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import struct
 from typing import NamedTuple
 
@@ -121,9 +122,12 @@ class Status(NamedTuple):
     filters: int
 
 
+_FIELDS = re.compile(rb"^(Uid|Gid|CapEff|Tgid|PPid|Seccomp_filters):(.*)$", re.MULTILINE)
+
+
 def parse_status(text: bytes) -> Status:
     """Read /proc/PID/status (proc_pid_status(5)); a field that is absent is empty or 0."""
-    fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
+    fields = dict(_FIELDS.findall(text))
 
     def numbers(field: bytes) -> tuple[int, ...]:
         return tuple(int(word) for word in fields.get(field, b"").split())
@@ -140,7 +144,7 @@ def parse_status(text: bytes) -> Status:
 
 def status(task: int | str = "self") -> Status:
     """The status of a process or thread. Raises OSError if it is gone."""
-    with open(f"/proc/{task}/status", "rb") as file:
+    with open(f"/proc/{task}/status", "rb", buffering=0) as file:
         return parse_status(file.read())
 
 
