@@ -41,7 +41,7 @@ from slimagent.documents import decode_plan, encode_plan, encode_verification
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model import Edit, Entry, Inventory, Missed, Plan, Reason, Strip, Verdict, Verification
+from slimagent.model.inventory import Edit, Entry, Inventory, Missed, Plan, Reason, Strip, Verdict, Verification
 
 FORMS = ("in-place", "tar", "to", "oci", "repair")
 FILES, LIBRARIES = 600, 12

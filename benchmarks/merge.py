@@ -32,11 +32,11 @@ from random import Random
 
 from slimagent import documents
 from slimagent.cli.console import Console
-from slimagent.files import digest, read, write
-from slimagent.results import CheckResult, Outcome
+from slimagent.linux.files import digest, read, write
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import Access, How, Run, Trace
 from slimagent.trace.merge import merge
-from slimagent.traces import Access, How, Run, Trace
-from slimagent.tracing import merged
+from slimagent.workflows.tracing import merged
 
 SEED = 20_240_501
 STEPS = 10  # of a trace

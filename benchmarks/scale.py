@@ -41,8 +41,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimagent.model import Plan
-    from slimagent.results import CheckResult
+    from slimagent.model.inventory import Plan
+    from slimagent.model.result import CheckResult
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZES = (100_000, 300_000, 1_000_000)
@@ -53,7 +53,7 @@ _PROFILED = ("owners", "plan")
 
 
 class Clock:
-    """A `slimagent.exercise.Reporter` that measures each phase: wall and processor seconds, and peak memory.
+    """A `slimagent.workflows.exercise.Reporter` that measures each phase: wall and processor seconds, and peak memory.
 
     The peak is in MiB, at the phase's end.
     """
@@ -99,11 +99,13 @@ def measure(tree: str, trace: str, level: str, profile: str, hot: int = 0) -> di
     # Not at the top: what started us must stay small, as its peak memory is handed down to its children (execve(2)).
     from dataclasses import replace
 
-    from slimagent import documents, pipeline, profiles
-    from slimagent.files import digest, read
+    from slimagent import documents
     from slimagent.inventory.fingerprint import fingerprint
+    from slimagent.linux.files import digest, read
     from slimagent.plan.admit import FAILED_STEP
-    from slimagent.session import Session, canonical
+    from slimagent.profiles import shipped as profiles
+    from slimagent.workflows import pipeline
+    from slimagent.workflows.session import Session, canonical
 
     clock = Clock(hot)
     session = Session(root=canonical(tree), profile=profiles.load(profile))

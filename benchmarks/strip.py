@@ -17,10 +17,10 @@ from pathlib import Path
 
 from slimagent import documents
 from slimagent.apply.decide import decide
-from slimagent.apply.strip import Stripped, strip_tools
+from slimagent.apply.strip.stripped import Stripped, strip_tools
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory, Plan
-from slimagent.paths import to_text
+from slimagent.model.inventory import Inventory, Plan
+from slimagent.paths.algebra import to_text
 from slimagent.report.text import size, strip_plan
 
 

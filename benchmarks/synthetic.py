@@ -23,8 +23,8 @@ from synthetic_packages import SYSTEM_LIBRARIES, debian, npm, python, r, system,
 from synthetic_part import Part
 
 from slimagent import documents
-from slimagent.results import CheckResult, Outcome
-from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import Access, Change, ChangeKind, How, Run, Trace
 
 TREE, TRACE = "root", "trace.json"
 SEED = 20_240_501

@@ -9,7 +9,7 @@ import struct
 from functools import lru_cache
 from random import Random
 
-OPENED, EXECUTED, LOOKED_UP = 2, 4, 1  # values of slimagent.traces.How
+OPENED, EXECUTED, LOOKED_UP = 2, 4, 1  # values of slimagent.model.trace.How
 _USED = 0.27  # share of the packages that the trace touches
 _SIZES = (70_000, 131_072, 262_144)  # bytes, of the larger files
 _PLAIN = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slimagent import documents
-from slimagent.model import Plan
-from slimagent.paths import USUAL_PATH, join
+from slimagent.model.inventory import Plan
+from slimagent.paths.algebra import USUAL_PATH, join
 
 # The reasons of a package that the run itself gave, and of a file.
 _USED = "used"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from slimagent.model.trace import How
 from slimagent.trace.select import Choice
-from slimagent.traces import How
 
 BENCH = Path("/bench")
 WORK = Path("/var/tmp")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from slimagent.inventory.scan import scan
-from slimagent.model import Entry, Inventory, Plan, Reason, Verdict
+from slimagent.model.inventory import Entry, Inventory, Plan, Reason, Verdict
 
 IS_ROOT = os.geteuid() == 0
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from slimagent.checks import Context, run, spawn_plainly
-from slimagent.model import User
-from slimagent.results import CheckResult, Item
-from slimagent.rules import CheckSpec, Parameter
+from slimagent.model.inventory import User
+from slimagent.model.result import CheckResult, Item
+from slimagent.model.rules import CheckSpec, Parameter
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/nonexistent")

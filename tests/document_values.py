@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from slimagent import documents, model, results, summaries, traces
+from slimagent import documents
+from slimagent.model import inventory as model
+from slimagent.model import result as results
+from slimagent.model import summary as summaries
+from slimagent.model import trace as traces
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.integers(0, 2**63 - 1)

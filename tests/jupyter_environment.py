@@ -12,8 +12,8 @@ import pytest
 from checks_context import Place
 
 from slimagent import checks
-from slimagent.results import CheckResult
-from slimagent.rules import CheckSpec, Parameter
+from slimagent.model.result import CheckResult
+from slimagent.model.rules import CheckSpec, Parameter
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / "build" / "test-env"
 

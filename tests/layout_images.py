@@ -15,10 +15,10 @@ from typing import Any
 
 from apply_images import plan_for
 
-from slimagent.apply.oci import Layout, write_layout
+from slimagent.apply.export.oci import Layout, write_layout
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory, Plan, PlannedPackage, Receipt
+from slimagent.model.inventory import Inventory, Plan, PlannedPackage, Receipt
 
 
 def owned_plan(inventory: Inventory, **changes: Any) -> Plan:

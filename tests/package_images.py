@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from apply_images import IS_ROOT, plan_for, write
 
-from slimagent.apply import in_place, layers, tree
+from slimagent.apply.export import layers, tree
+from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model import Edit, Plan, Receipt
+from slimagent.model.inventory import Edit, Plan, Receipt
 
 STATUS = b"/var/lib/dpkg/status"
 ADMIN = b"/var/lib/dpkg/alternatives/"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from slimagent.model import User
+from slimagent.model.inventory import User
 
 T = TypeVar("T")
 

@@ -18,13 +18,13 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found, Inventory, Package, Plan, Reason, Verdict
+from slimagent.model.inventory import Found, Inventory, Package, Plan, Reason, Verdict
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import CruftRule, KeepRule, Rules
+from slimagent.model.trace import Access, Change, How, Run, Trace
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
-from slimagent.plan.explain import Explainer
-from slimagent.results import CheckResult, Outcome
-from slimagent.rules import CruftRule, KeepRule, Rules
-from slimagent.traces import Access, Change, How, Run, Trace
+from slimagent.report.explain import Explainer
 
 STEP = CheckResult(name="smoke", kind="command", outcome=Outcome.PASSED, seconds=1.0, status=0)
 

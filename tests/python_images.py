@@ -22,7 +22,7 @@ import pytest
 from slimagent.inventory.python_dist import find
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
+from slimagent.model.inventory import Found
 
 
 def lacking(reason: str) -> NoReturn:

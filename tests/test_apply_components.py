@@ -11,11 +11,11 @@ from apply_images import plan_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.apply.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, parts
 from slimagent.apply.decide import Deed, decide
-from slimagent.model import Inventory, Package, PlannedPackage
-from slimagent.paths import parent, sort_key
-from slimagent.rules import COMPONENTS
+from slimagent.apply.export.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, parts
+from slimagent.model.inventory import Inventory, Package, PlannedPackage
+from slimagent.model.rules import COMPONENTS
+from slimagent.paths.algebra import parent, sort_key
 
 VENV = Package(kind="python", name="numpy", place=b"/opt/venv/lib/python3.11/site-packages")
 CONDA = Package(kind="conda", name="pandas", place=b"/opt/conda")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from slimagent.apply.decide import Decision, decide
 from slimagent.inventory.scan import scan
-from slimagent.model import Entry, Inventory
-from slimagent.paths import parent
+from slimagent.model.inventory import Entry, Inventory
+from slimagent.paths.algebra import parent
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from apply_images import IS_ROOT, LONG, ODD_NAMES, exported, fill, plan_for
 
-from slimagent.apply import layers
+from slimagent.apply.export import layers
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory
+from slimagent.model.inventory import Inventory
 
 pytestmark = [
     pytest.mark.container,

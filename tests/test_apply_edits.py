@@ -28,11 +28,12 @@ from package_images import (
     plan,
 )
 
-from slimagent.apply import in_place, layers
 from slimagent.apply.decide import decide, sums
-from slimagent.apply.edits import edit
+from slimagent.apply.edits.edit import edit
+from slimagent.apply.export import layers
+from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model import Edit, Entry, Inventory, Plan
+from slimagent.model.inventory import Edit, Entry, Inventory, Plan
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="edits make files of root's, which needs root")
 

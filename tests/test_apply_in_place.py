@@ -11,9 +11,9 @@ from apply_images import fill, plan_for, state, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent.apply import in_place
+from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model import Plan
+from slimagent.model.inventory import Plan
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from command_line import SLIMAGENT, assert_error, environment, slimagent, wait_u
 from test_strip import build, image, planned, program_that, tools
 
 from slimagent.apply import Journal, remove
-from slimagent.apply.journal_format import decode_start, temporary_name
+from slimagent.apply.in_place.journal_format import decode_start, temporary_name
 from slimagent.documents import decode_receipt, encode_plan
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model import Edit, Plan, Receipt
+from slimagent.model.inventory import Edit, Plan, Receipt
 
 __all__ = ["small_disk"]  # a fixture
 

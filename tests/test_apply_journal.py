@@ -18,8 +18,9 @@ from command_line import SLIMAGENT, environment, slimagent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent.apply import Journal, in_place
-from slimagent.apply.journal_format import (
+from slimagent.apply import Journal
+from slimagent.apply.in_place import removal as in_place
+from slimagent.apply.in_place.journal_format import (
     Outcome,
     Start,
     decode_outcomes,
@@ -31,8 +32,8 @@ from slimagent.documents import encode_plan
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model import Edit, Inventory, Plan, Receipt
-from slimagent.temporary import remove_left
+from slimagent.linux.temporary import remove_left
+from slimagent.model.inventory import Edit, Inventory, Plan, Receipt
 
 STATUS, EXCLUDE = b"/var/lib/dpkg/status", b"/etc/dpkg/dpkg.cfg.d/zz-slim"
 DROPPED = {b"/bin/a", b"/odd/latin1-\xe9", b"/odd/to-\xff", b"/empty", b"/fifo", b"/dangling", b"/bin/suid"}

@@ -28,7 +28,7 @@ from apply_images import (
     write,
 )
 
-from slimagent.apply import layers
+from slimagent.apply.export import layers
 from slimagent.apply.source import Source
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan

@@ -40,17 +40,17 @@ from layout_images import (
     unzstd,
 )
 
-from slimagent.apply import blobs, layers, oci
-from slimagent.apply.blobs import Blob
-from slimagent.apply.compression import COMPRESSIONS, compression
-from slimagent.apply.image_config import read_image_config
-from slimagent.apply.image_documents import config, plain_config
+from slimagent.apply.export import blobs, layers, oci
+from slimagent.apply.export.blobs import Blob
+from slimagent.apply.export.compression import COMPRESSIONS, compression
+from slimagent.apply.export.image_documents import config, plain_config
 from slimagent.apply.progress import Pace
 from slimagent.errors import DocumentError, RefusedError, UnavailableError, UsageError
 from slimagent.inventory.scan import scan
-from slimagent.model import Receipt
+from slimagent.model.image_config import read_image_config
+from slimagent.model.inventory import Receipt
+from slimagent.model.rules import COMPONENTS
 from slimagent.report.text import exported
-from slimagent.rules import COMPONENTS
 
 __all__ = ["open_folder", "root", "small_disk"]  # fixtures
 

@@ -30,8 +30,8 @@ from package_images import (
     write,
 )
 
-from slimagent.apply.alternatives import Choice, Group, Slave, parse, put
-from slimagent.apply.package_databases import (
+from slimagent.apply.edits.alternatives import Choice, Group, Slave, parse, put
+from slimagent.apply.edits.package_databases import (
     EDITORS,
     NotUnderstoodError,
     with_excludes,

@@ -11,7 +11,7 @@ from apply_images import ACCESS_LIST
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.apply import pax
+from slimagent.apply.export import pax
 
 NAMES = st.binary(min_size=1, max_size=300).map(lambda name: name.replace(b"\0", b"_").strip(b"/")).filter(bool)
 UNDONE = re.compile("%(25|3D)")  # the escapes that GNU tar undoes (xheader.c, xattr_decode_keyword)

@@ -21,7 +21,7 @@ from apply_images import (
     write,
 )
 
-from slimagent.apply import tree
+from slimagent.apply.export import tree
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan
 

@@ -21,14 +21,14 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from slimagent import documents
-from slimagent.files import digest
-from slimagent.inventory import elf
+from slimagent.elf import needs as elf
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory, Owners
-from slimagent.traces import How, Trace
+from slimagent.linux.files import digest
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.trace import How, Trace
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 FILES = 2_000

@@ -19,7 +19,7 @@ from python_images import lacking
 
 import slimagent as package
 from slimagent import documents
-from slimagent.agent_directory import Named, is_mounted, remove, require_own
+from slimagent.bundle.agent_directory import Named, is_mounted, remove, require_own
 from slimagent.bundle.libraries import forget_folders, is_elf
 from slimagent.bundle.workload import UNREACHED
 from slimagent.errors import DocumentError, UnavailableError

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent import documents
+from slimagent.model.result import CheckResult, Item, Outcome, Standing
 from slimagent.report.checklist import check_lines, junit, summary
-from slimagent.results import CheckResult, Item, Outcome, Standing
 from slimagent.verify.compare import standing
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from slimagent import checks
 from slimagent.checks.output import Output, last_lines
 from slimagent.errors import UsageError
-from slimagent.results import Outcome
-from slimagent.rules import CheckSpec
-from slimagent.trace.seccomp import Seccomp
+from slimagent.model.result import Outcome
+from slimagent.model.rules import CheckSpec
+from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")

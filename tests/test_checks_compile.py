@@ -16,11 +16,11 @@ from checks_context import IS_ROOT, NOBODY, Place, item, make_venv, place
 from plan_images import access, compiler, evidence_for
 
 from slimagent import checks
-from slimagent.model import User
+from slimagent.model.inventory import User
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import CheckSpec
 from slimagent.plan.evidence import is_compiling
-from slimagent.results import CheckResult, Outcome
-from slimagent.rules import CheckSpec
-from slimagent.trace.seccomp import Seccomp
+from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture
 NO_R = {"R": "/no/such/R"}

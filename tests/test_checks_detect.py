@@ -9,10 +9,12 @@ import pytest
 from checks_context import make_venv
 from command_line import assert_error, environment, slimagent
 
-from slimagent import checks, profile, profiles
+from slimagent import checks
 from slimagent.checks import detect
 from slimagent.checks.python import prefixes
-from slimagent.rules import CheckSpec
+from slimagent.model.rules import CheckSpec
+from slimagent.profiles import read as profile
+from slimagent.profiles import shipped as profiles
 
 
 @pytest.fixture(autouse=True)

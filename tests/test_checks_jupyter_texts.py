@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slimagent.checks.jupyter.bundle import alternatives, files, in_style, parts, read_page, themes
 from slimagent.checks.jupyter.extensions import labextensions, server_extensions
-from slimagent.results import Item
+from slimagent.model.result import Item
 
 ONE, TWO = "1014.073326ef5d98db5e.js", "109.493a12dc42da3115.js"
 

@@ -21,10 +21,10 @@ from slimagent import checks
 from slimagent.checks.context import spawn_plainly
 from slimagent.checks.permissions.walk import LeftOut, look, usually_left_out
 from slimagent.errors import UsageError
-from slimagent.model import User
-from slimagent.posix_acl import Identity
-from slimagent.results import CheckResult, Item, Outcome
-from slimagent.rules import CheckSpec, Parameter
+from slimagent.linux.posix_acl import Identity
+from slimagent.model.inventory import User
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.rules import CheckSpec, Parameter
 
 __all__ = ["place"]  # a fixture
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files away and become another user")

@@ -17,8 +17,8 @@ from slimagent.checks.permissions.compare import compared
 from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
 from slimagent.checks.permissions.walk import LeftOut, Snapshot, below, look
 from slimagent.checks.permissions.writable import writable
-from slimagent.posix_acl import Attributes, Identity
-from slimagent.results import Outcome
+from slimagent.linux.posix_acl import Attributes, Identity
+from slimagent.model.result import Outcome
 
 WHO = Identity(1000, frozenset({1000, 27}))
 FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from permissions_helpers import as_user, lacking, required
 
-from slimagent import posix_acl
 from slimagent.checks.permissions import file_capabilities
 from slimagent.checks.permissions.walk import attributes_of
 from slimagent.checks.permissions.writable import obstacle
-from slimagent.model import User
-from slimagent.posix_acl import READ, SEARCH, WRITE, Attributes, Identity, permits
+from slimagent.linux import posix_acl
+from slimagent.linux.posix_acl import READ, SEARCH, WRITE, Attributes, Identity, permits
+from slimagent.model.inventory import User
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files away and become another user")
 _NOT = 0xFFFFFFFF  # ACL_UNDEFINED_ID

@@ -17,10 +17,10 @@ from slimagent import checks
 from slimagent.checks.driver import parsed
 from slimagent.checks.python import _Report
 from slimagent.errors import UsageError
-from slimagent.model import User
-from slimagent.results import CheckResult, Item, Outcome
-from slimagent.rules import CheckSpec, Parameter
-from slimagent.trace.seccomp import Seccomp
+from slimagent.model.inventory import User
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture
 

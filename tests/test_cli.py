@@ -18,8 +18,8 @@ import pytest
 from command_line import SLIMAGENT, assert_error, environment, slimagent
 
 from slimagent.cli.commands import SECTIONS, import_all
-from slimagent.trace import kernel
-from slimagent.trace.fanotify import Fanotify
+from slimagent.linux import kernel
+from slimagent.trace.fanotify.backend import Fanotify
 
 IS_ROOT = os.geteuid() == 0
 ROOT = Path(__file__).resolve().parent.parent
@@ -542,7 +542,7 @@ def test_the_machine_itself_is_not_meant(tmp_path: Path, arguments: tuple[str, .
 def test_a_bug_shows_its_traceback(trace: Path) -> None:
     """What is no error of ours is not dressed up as one."""
     code = (
-        "import slimagent.pipeline as pipeline\n"
+        "import slimagent.workflows.pipeline as pipeline\n"
         "pipeline.plan = lambda *arguments, **named: 1 / 0\n"
         "from slimagent.__main__ import main\n"
         "main()\n"
@@ -574,7 +574,7 @@ def test_the_help_and_the_version_import_no_command() -> None:
         )  # fmt: skip
         known = {
             *("slimagent.cli", "slimagent.cli.commands", "slimagent.cli.main", "slimagent.cli.terminal"),
-            *("slimagent.errors", "slimagent.escapes"),
+            *("slimagent.errors", "slimagent.text.escapes"),
         }
         assert set(ast.literal_eval(done.stdout.splitlines()[-1])) == known
 

@@ -15,10 +15,10 @@ from plan_images import access, evidence_for, kinds, with_run
 from slimagent.apply import altered
 from slimagent.documents import decode_trace, encode_trace, identified
 from slimagent.inventory.scan import scan
-from slimagent.model import Plan, Verdict
+from slimagent.model.inventory import Plan, Verdict
+from slimagent.model.trace import BlindSpot, Change, ChangeKind
 from slimagent.plan.decide import decide
-from slimagent.trace.seccomp import Seccomp
-from slimagent.traces import BlindSpot, Change, ChangeKind
+from slimagent.trace.seccomp.backend import Seccomp
 
 needs_seccomp = pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"seccomp: {Seccomp.unavailable()}")
 FILE_LEVEL = ("--level", "file", "--budget", "0")

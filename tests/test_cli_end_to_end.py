@@ -14,8 +14,8 @@ from command_line import assert_error, environment, slimagent, wait_until
 from schemas import problems, problems_in
 
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
-from slimagent.files import digest
-from slimagent.trace.seccomp import Seccomp
+from slimagent.linux.files import digest
+from slimagent.trace.seccomp.backend import Seccomp
 
 DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "summary.json", "trace.json", "verification.json"]
 MODULES = {

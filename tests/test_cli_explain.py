@@ -12,9 +12,9 @@ from plan_images import Installed, access, cruft, link, plan_of, trace_for, writ
 
 from slimagent.documents import decode_plan, encode_plan, encode_trace
 from slimagent.inventory.scan import scan
-from slimagent.model import Plan, Verdict
-from slimagent.rules import Rules
-from slimagent.traces import How
+from slimagent.model.inventory import Plan, Verdict
+from slimagent.model.rules import Rules
+from slimagent.model.trace import How
 
 
 @pytest.fixture

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 from command_line import assert_error, slimagent
 
-from slimagent import documents, started
+from slimagent import documents
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
-from slimagent.files import digest
-from slimagent.model import Missed
-from slimagent.results import CheckResult, Comparison, Outcome
-from slimagent.started import Reached, Started, Until
-from slimagent.trace.seccomp import Seccomp
-from slimagent.traces import How, Loss
+from slimagent.linux.files import digest
+from slimagent.model import started
+from slimagent.model.inventory import Missed
+from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.started import Reached, Started, Until
+from slimagent.model.trace import How, Loss
+from slimagent.trace.seccomp.backend import Seccomp
 
 pytestmark = pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"seccomp: {Seccomp.unavailable()}")
 FILE_LEVEL = ("--level", "file", "--budget", "0")

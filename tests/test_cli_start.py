@@ -21,12 +21,12 @@ import psutil
 import pytest
 from command_line import LIMIT, SLIMAGENT, assert_error, environment, slimagent, wait_until
 
-from slimagent import starting
-from slimagent.results import Outcome
-from slimagent.started import Reached, Started, Until, decode, has_reached
-from slimagent.trace import kernel
-from slimagent.trace.seccomp import Seccomp
-from slimagent.traces import How
+from slimagent.linux import kernel
+from slimagent.model.result import Outcome
+from slimagent.model.started import Reached, Started, Until, decode, has_reached
+from slimagent.model.trace import How
+from slimagent.trace.seccomp.backend import Seccomp
+from slimagent.workflows import starting
 
 pytestmark = pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"seccomp: {Seccomp.unavailable()}")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

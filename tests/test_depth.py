@@ -13,9 +13,7 @@ from command_line import assert_error, slimagent
 from document_values import KINDS, SAMPLES, Kind
 from plan_images import write
 
-from slimagent import profile, started
-from slimagent.apply.image_config import read_image_config
-from slimagent.apply.journal_format import Start, decode_outcomes, decode_start, encode_start
+from slimagent.apply.in_place.journal_format import Start, decode_outcomes, decode_start, encode_start
 from slimagent.checks.notebooks.folders import notebooks
 from slimagent.errors import DocumentError, SlimagentError, UsageError
 from slimagent.image.agent import RECORD, bundle
@@ -25,9 +23,12 @@ from slimagent.image.labels import made_by_us, with_labels
 from slimagent.image.run_record import read_record
 from slimagent.inventory.loader import loader
 from slimagent.inventory.scan import scan
-from slimagent.json_input import DEEPEST, parsed
+from slimagent.model import started
+from slimagent.model.image_config import read_image_config
 from slimagent.plan.evidence import _words
-from slimagent.session import user_named
+from slimagent.profiles import read as profile
+from slimagent.text.json_input import DEEPEST, parsed
+from slimagent.workflows.session import user_named
 
 CHAIN = 3000
 DEPTHS = (100, 240, 260, 500, 990, 1000, 1020, 1024, 1030, 200_000)

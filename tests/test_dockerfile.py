@@ -16,13 +16,13 @@ from command_line import slimagent
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from slimagent.apply import layers
-from slimagent.apply.dockerfile import Recipe, dockerfile, own_place, restore
-from slimagent.apply.dockerfile_words import NEWLINE, array, comment, folded, quoted
-from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent.apply.export import layers
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.agent import held_back
+from slimagent.image.dockerfile import Recipe, dockerfile, own_place, restore
+from slimagent.image.dockerfile_words import NEWLINE, array, comment, folded, quoted
 from slimagent.inventory.scan import scan
+from slimagent.model.image_config import ImageConfig, read_image_config
 
 TAG = "slimagent-test-dockerfile"
 HOSTILE = "\"'\\$`#{}[]()<>|&;=,:!?* \t\n\r\x01\x7fäß日\u2028\u0085\U0001f600aZ09-_/.@%^~"
@@ -239,7 +239,7 @@ def test_no_value_leaves_its_line(text: str, values: list[str]) -> None:
 def test_a_folded_line_unfolds_to_itself(text: str) -> None:
     """As the reader joins lines; with a limit that makes it fold."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slimagent.apply.dockerfile_words._LONGEST", 40)
+        patch.setattr("slimagent.image.dockerfile_words._LONGEST", 40)
         try:
             lines = folded(f"X{text}X").split("\n")
         except RefusedError:

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from slimagent import documents
 from slimagent.errors import DocumentError
-from slimagent.summaries import Failure, Summary
+from slimagent.model.summary import Failure, Summary
 
 
 def one_line(error: DocumentError) -> bool:

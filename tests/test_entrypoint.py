@@ -40,7 +40,7 @@ def agent(tmp_path: Path) -> Path:
         if (packages / name).is_dir():
             shutil.copytree(packages / name, library / name, ignore=no_byte_code)
     shutil.copytree(ROOT / "slimagent", library / "slimagent", ignore=no_byte_code)
-    shutil.copytree(ROOT / "profiles", library / "slimagent" / "profiles")
+    shutil.copytree(ROOT / "profiles", library / "slimagent" / "profiles", dirs_exist_ok=True)
     shutil.copy2(ROOT / "entrypoint.sh", library.parent)
     return library.parent
 

@@ -10,7 +10,7 @@ from hostile_texts import HOSTILE, assert_printable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.escapes import json_text, markdown, markdown_code, printable, xml
+from slimagent.text.escapes import json_text, markdown, markdown_code, printable, xml
 
 # Any text, lone surrogates too, made of what is obeyed somewhere more often than by chance.
 TEXTS = st.text(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.exercise import Start, Watched, _with_start
-from slimagent.results import CheckResult, Outcome
-from slimagent.started import Reached, Started, Until
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.started import Reached, Started, Until
+from slimagent.model.trace import How, Loss
 from slimagent.trace.watcher import Observed
-from slimagent.traces import How, Loss
+from slimagent.workflows.exercise import Start, Watched, _with_start
 
 paths = st.sampled_from([b"/a", b"/b", b"/c"])
 hows = st.integers(1, 15).map(How)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent import files
 from slimagent.errors import DocumentError, UnavailableError
-from slimagent.temporary import remove_left
+from slimagent.linux import files
+from slimagent.linux.temporary import remove_left
 
 NAMES = st.binary(min_size=1, max_size=255).map(lambda name: name.replace(b"\0", b"_").replace(b"/", b"_"))
 

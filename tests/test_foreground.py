@@ -17,11 +17,11 @@ from command_line import SLIMAGENT, environment, tracing, wait_until
 
 from slimagent.documents import decode_trace
 from slimagent.errors import UsageError
-from slimagent.results import Outcome
-from slimagent.trace.foreground import foreground, shell_status
-from slimagent.trace.seccomp import Seccomp
+from slimagent.linux.foreground import foreground, shell_status
+from slimagent.model.result import Outcome
+from slimagent.model.trace import Trace
+from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.select import choose
-from slimagent.traces import Trace
 
 COUNTING = """
 trap 'echo x >> got' {name}

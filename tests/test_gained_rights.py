@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from plan_images import STEP, access, run_of
 
-from slimagent.gained_rights import advice, gains_rights, without_rights
-from slimagent.results import CheckResult, Outcome
-from slimagent.traces import Access, How, Trace
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import Access, How, Trace
+from slimagent.workflows.gained_rights import advice, gains_rights, without_rights
 
 FAILED = replace(STEP, name="command", outcome=Outcome.FAILED, status=1)
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep: struct vfs_cap_data, version 2

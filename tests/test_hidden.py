@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from plan_images import Installed, access, evidence_for, kinds, plan_of, reader, reason, with_run
 
-from slimagent.exercise import Watched
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory, Plan, Verdict
+from slimagent.model.inventory import Inventory, Plan, Verdict
+from slimagent.model.rules import Rules
+from slimagent.model.trace import How, Trace
 from slimagent.plan.decide import decide
-from slimagent.rules import Rules
-from slimagent.session import Session, seen_from
 from slimagent.trace.watcher import Observed
-from slimagent.traces import How, Trace
-from slimagent.tracing import recorded
+from slimagent.workflows.exercise import Watched
+from slimagent.workflows.session import Session, seen_from
+from slimagent.workflows.tracing import recorded
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.apply.image_config import HealthCheck, ImageConfig, read_image_config
 from slimagent.errors import DocumentError
+from slimagent.model.image_config import HealthCheck, ImageConfig, read_image_config
 
 CONFIG = {
     "Hostname": "",

@@ -12,7 +12,7 @@ import pytest
 
 from slimagent.errors import RefusedError
 from slimagent.image.directories import read_inside
-from slimagent.removal import remove_tree
+from slimagent.linux.removal import remove_tree
 
 
 def test_a_deep_tree_goes(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from slimagent.apply.image_config import read_image_config
 from slimagent.errors import DocumentError
 from slimagent.image.labels import identity, made_by_us, with_labels
+from slimagent.model.image_config import read_image_config
 
 OURS = b'{"CreatedBy":"slimagent 1.0 apply: layer base","Comment":""}\n{"CreatedBy":"RUN make"}\n'
 THEIRS = b'{"CreatedBy":"LABEL x=y"}\n' + OURS

@@ -13,7 +13,6 @@ import pytest
 from engine_images import told
 from layout_images import export
 
-from slimagent.apply.image_config import read_image_config
 from slimagent.errors import RefusedError, UnavailableError, UsageError
 from slimagent.image.agent import held_back
 from slimagent.image.engine import Container, Engine, EngineRefusedError
@@ -21,6 +20,7 @@ from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
 from slimagent.image.owner import new_key
 from slimagent.image.preflight import require_free, require_startable
+from slimagent.model.image_config import read_image_config
 
 
 @pytest.fixture

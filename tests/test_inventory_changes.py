@@ -11,9 +11,9 @@ import pytest
 
 from slimagent.inventory.changes import changes
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory
-from slimagent.paths import sort_key
-from slimagent.traces import Change, ChangeKind
+from slimagent.model.inventory import Inventory
+from slimagent.model.trace import Change, ChangeKind
+from slimagent.paths.algebra import sort_key
 
 CREATED, MODIFIED, REMOVED = ChangeKind.CREATED, ChangeKind.MODIFIED, ChangeKind.REMOVED
 

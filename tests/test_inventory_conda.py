@@ -21,8 +21,8 @@ from slimagent.inventory import conda
 from slimagent.inventory.python_dist import find as find_distributions
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
-from slimagent.paths import within
+from slimagent.model.inventory import Found
+from slimagent.paths.algebra import within
 
 SITE = "lib/python3.11/site-packages"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slimagent.inventory.contents import Contents, script_needs
 from slimagent.inventory.loader import loader, parse_cache
 from slimagent.inventory.scan import scan
-from slimagent.model import Needs
+from slimagent.model.inventory import Needs
 
 
 @pytest.mark.parametrize(

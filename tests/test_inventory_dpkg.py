@@ -17,7 +17,7 @@ from slimagent.inventory import dpkg
 from slimagent.inventory.dpkg_formats import choices, fields, paragraphs, relations, sums, whole_lines
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
+from slimagent.model.inventory import Found
 
 NATIVE, FOREIGN = "amd64", "i386"  # of the packages that are built here; nothing of them is ever executed
 STATUS = b"/var/lib/dpkg/status"

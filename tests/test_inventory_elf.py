@@ -14,9 +14,9 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimagent.inventory import elf
+from slimagent.elf import needs as elf
 from slimagent.inventory.contents import Contents
-from slimagent.model import Needs
+from slimagent.model.inventory import Needs
 
 PLACES = ("/usr/lib/*/lib*.so*", "/usr/bin/*", "/usr/lib*/ld-*.so*", "/lib64/*", "/usr/lib/python3*/lib-dynload/*.so")
 MOST = 300

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slimagent.inventory.fingerprint import VOLATILE, fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory
+from slimagent.model.inventory import Inventory
 
 
 @pytest.fixture

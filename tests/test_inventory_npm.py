@@ -18,7 +18,7 @@ from slimagent.inventory import npm
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
+from slimagent.model.inventory import Found
 
 
 def image_of(root: Path) -> Image:

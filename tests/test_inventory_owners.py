@@ -14,7 +14,7 @@ from plan_images import Installed, link, reader, write
 from slimagent.inventory.owners import READERS, owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found, Owners
+from slimagent.model.inventory import Found, Owners
 
 
 def table_of(root: Path, *readers: Callable[[Image], list[Found]]) -> tuple[Owners, dict[str, set[str]]]:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from slimagent.inventory import python_metadata as meta
 from slimagent.inventory.python_requires import machine_name
-from slimagent.paths import within
+from slimagent.paths.algebra import within
 from tests.python_images import (
     Read,
     command,

@@ -15,7 +15,7 @@ from plan_images import link, write
 from slimagent.inventory import r_library
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
+from slimagent.model.inventory import Found
 
 SITE, LOCAL, OWN = "/usr/lib/R/site-library", "/usr/local/lib/R/site-library", "/usr/lib/R/library"
 

@@ -14,7 +14,7 @@ from plan_images import link, write
 from slimagent.inventory import reader
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.paths import sort_key, within
+from slimagent.paths.algebra import sort_key, within
 
 PASSWD = b"/etc/passwd"
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from slimagent.errors import UsageError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import mount_points, scan
-from slimagent.model import Inventory
-from slimagent.paths import mounted, sort_key
+from slimagent.model.inventory import Inventory
+from slimagent.paths.algebra import mounted, sort_key
 
 ODD_NAMES = (b"latin1-\xe9", b"new\nline", b" ", b"-rf", b"\\x41", b"a b", "é".encode(), b".hidden", b"n" * 255, b"\1")
 NOBODY = 65534

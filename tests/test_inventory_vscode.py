@@ -19,7 +19,7 @@ from plan_images import link, write
 from slimagent.inventory import vscode
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model import Found
+from slimagent.model.inventory import Found
 
 USER = "/root/.local/share/code-server/extensions"
 BUILT_IN = "/usr/lib/code-server/lib/vscode/extensions"

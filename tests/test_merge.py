@@ -19,11 +19,11 @@ from plan_images import evidence_for, run_of
 
 from slimagent.documents import decode_plan, decode_trace, decode_uses, encode_trace, identified
 from slimagent.errors import RefusedError
-from slimagent.paths import sort_key
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.trace import Access, BlindSpot, Change, ChangeKind, How, Loss, Run, Trace, Use
+from slimagent.paths.algebra import sort_key
 from slimagent.plan.admit import FAILED_STEP, admit
-from slimagent.results import CheckResult, Item, Outcome
 from slimagent.trace.merge import merge
-from slimagent.traces import Access, BlindSpot, Change, ChangeKind, How, Loss, Run, Trace, Use
 from slimagent.verify.compare import united
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED

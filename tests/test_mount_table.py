@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slimagent.trace.mount_table import MountTable, parse, shown_again
+from slimagent.linux.mount_table import MountTable, parse, shown_again
 
 
 def row(point: str, device: str, shows: str, kind: str = "overlay") -> bytes:

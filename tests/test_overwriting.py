@@ -9,8 +9,9 @@ import orjson
 import pytest
 from command_line import assert_error, slimagent
 
-from slimagent import documents, profiles
+from slimagent import documents
 from slimagent.cli import options
+from slimagent.profiles import shipped as profiles
 
 MINE = "# mine, an evening's work\n"
 

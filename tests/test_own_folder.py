@@ -13,12 +13,23 @@ import pytest
 from command_line import assert_error, environment, slimagent
 from python_images import lacking
 
-from slimagent.agent_directory import AGENT, BUNDLE, Named, contents, is_mounted, remove, require_own, require_removable
+from slimagent.bundle.agent_directory import (
+    AGENT,
+    BUNDLE,
+    Named,
+    contents,
+    is_mounted,
+    remove,
+    require_own,
+    require_removable,
+)
 from slimagent.errors import RefusedError
-from slimagent.session import own_folder
+from slimagent.workflows.session import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-ASKS = "from slimagent.session import own_files, own_folder; print(own_folder()); print(*own_files(), sep='\\n')"
+ASKS = (
+    "from slimagent.workflows.session import own_files, own_folder; print(own_folder()); print(*own_files(), sep='\\n')"
+)
 
 
 def asked(library: Path, home: Path | str) -> list[str]:
@@ -37,7 +48,7 @@ def asked(library: Path, home: Path | str) -> list[str]:
 def agent(home: Path, place: str) -> Path:
     """An agent with its package at `place`. Returns the folder that holds it."""
     shutil.copytree(ROOT / "slimagent", home / place / "slimagent", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "profiles", home / place / "slimagent/profiles")
+    shutil.copytree(ROOT / "profiles", home / place / "slimagent/profiles", dirs_exist_ok=True)
     shutil.copy(ROOT / "entrypoint.sh", home)
     return home / place
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from slimagent import paths
-from slimagent.path_rules import PathRules
-from slimagent.paths import MAXIMUM_LINKS, Resolver, from_text, matcher, normalise, pattern, to_text
+from slimagent.paths import algebra as paths
+from slimagent.paths.algebra import MAXIMUM_LINKS, Resolver, from_text, matcher, normalise, pattern, to_text
+from slimagent.paths.patterns import PathRules
 
 PARTS = st.sampled_from([b"", b".", b"..", b"a", b"b", b".c", b"..d", b"e."])
 PATHS = st.lists(PARTS, max_size=8).map(lambda parts: b"/" + b"/".join(parts))

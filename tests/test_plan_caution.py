@@ -27,15 +27,15 @@ from test_plan_laws import (
 from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
-from slimagent.model import Found, Package, Plan
-from slimagent.paths import Resolver, within
+from slimagent.model.inventory import Found, Package, Plan
+from slimagent.model.rules import LEVELS, Rules
+from slimagent.model.trace import Access, BlindSpot, How
+from slimagent.paths.algebra import Resolver, within
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence, is_compiling
-from slimagent.plan.explain import Explainer
+from slimagent.report.explain import Explainer
 from slimagent.report.text import plan_summary
-from slimagent.rules import LEVELS, Rules
 from slimagent.trace.inotify import Inotify
-from slimagent.traces import Access, BlindSpot, How
 
 
 def blinded(evidence: Evidence, *spots: BlindSpot) -> Evidence:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from plan_images import access, build, build_library, chain, files_kept, link, plan_for, reason, write
 
-from slimagent.model import Verdict
+from slimagent.model.inventory import Verdict
+from slimagent.model.trace import How
 from slimagent.plan.closure import expand, source_of
-from slimagent.traces import How
 
 LOADER = "/lib/ld-test.so"
 

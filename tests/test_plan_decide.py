@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from plan_images import STEP, access, evidence_for, files_kept, link, paths_with, plan_for, reason, with_run, write
 
-from slimagent import started
 from slimagent.errors import RefusedError
-from slimagent.model import Verdict
+from slimagent.model import started
+from slimagent.model.inventory import Verdict
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.rules import KeepRule
+from slimagent.model.trace import Change, ChangeKind, How, Loss
 from slimagent.plan.admit import FAILED_STEP, admit, fit, useless
 from slimagent.plan.decide import decide
-from slimagent.results import CheckResult, Item, Outcome
-from slimagent.rules import KeepRule
-from slimagent.traces import Change, ChangeKind, How, Loss
 
 
 def test_what_was_asked_for_stays_and_the_rest_goes(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from plan_images import Installed, access, plan_for, plan_of, write
 
-from slimagent.model import Entry, Package, Plan, PlannedPackage, Reason, Step, Verdict
-from slimagent.plan.explain import Explainer, sentence
-from slimagent.rules import KeepRule
-from slimagent.traces import How
+from slimagent.model.inventory import Entry, Package, Plan, PlannedPackage, Reason, Step, Verdict
+from slimagent.model.rules import KeepRule
+from slimagent.model.trace import How
+from slimagent.report.explain import Explainer, sentence
 
 
 def plan_with(*reasons: Reason) -> Plan:

@@ -17,15 +17,15 @@ from plan_images import access, evidence_for, write
 from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
-from slimagent.model import Found, Package, Plan, Reason, Verdict
+from slimagent.model.inventory import Found, Package, Plan, Reason, Verdict
+from slimagent.model.rules import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.trace import Access, Change, ChangeKind, How
 from slimagent.plan.closure import Closure
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence, is_compiling
-from slimagent.plan.explain import Explainer
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
-from slimagent.rules import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
-from slimagent.traces import Access, Change, ChangeKind, How
+from slimagent.report.explain import Explainer
 
 FREE = {"folder", "symbolic-link", "special-file", "empty-file", "mount-point"}
 EVIDENCE = {"executed", "opened", "listed", "looked-up", "link-on-the-way", "start", "login-shell", "protected"}

@@ -23,14 +23,14 @@ from plan_images import (
     write,
 )
 
-from slimagent import profiles
 from slimagent.inventory.owners import owners
-from slimagent.model import Edit, Verdict
+from slimagent.model.inventory import Edit, Verdict
+from slimagent.model.rules import CruftRule, KeepRule, LevelRule, PackageRule, Rules
+from slimagent.model.trace import How
 from slimagent.plan.decide import decide
 from slimagent.plan.packages import EXCLUDES
 from slimagent.plan.parts import Part, part
-from slimagent.rules import CruftRule, KeepRule, LevelRule, PackageRule, Rules
-from slimagent.traces import How
+from slimagent.profiles import shipped as profiles
 
 # Level file
 

@@ -23,15 +23,15 @@ from plan_images import (
     write,
 )
 
-from slimagent.apply.image_config import ImageConfig
 from slimagent.cli.wishes import starts
 from slimagent.inventory.owners import owners
-from slimagent.model import Missed, Verdict
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import Missed, Verdict
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import KeepRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.trace import Change, ChangeKind, How
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling
-from slimagent.results import CheckResult, Outcome
-from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules, StartRule
-from slimagent.traces import Change, ChangeKind, How
 
 # Packages
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from plan_images import build_library, evidence_for, link, write
 
-from slimagent import documents, profile_rules
+from slimagent import documents
 from slimagent.errors import UsageError
-from slimagent.model import Plan
+from slimagent.model.inventory import Plan
+from slimagent.model.rules import KeepRule, Rules, StripRule
 from slimagent.plan.decide import decide
-from slimagent.plan.explain import Explainer
-from slimagent.profile_table import Table
+from slimagent.profiles import rules as profile_rules
+from slimagent.profiles.table import Table
+from slimagent.report.explain import Explainer
 from slimagent.report.text import plan_summary
-from slimagent.rules import KeepRule, Rules, StripRule
 
 KEPT = KeepRule(pattern="/keep/**", why="test")
 LIBRARY = "/keep/libx.so.1.2"

@@ -18,15 +18,15 @@ from plan_images import access, trace_for, write
 from slimagent.cli import terminal
 from slimagent.documents import decode_plan, encode_trace
 from slimagent.inventory.scan import scan
-from slimagent.model import Receipt, Verdict, Verification
-from slimagent.plan.explain import Explainer
+from slimagent.model.inventory import Receipt, Verdict, Verification
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.started import KIND, START_STEP
+from slimagent.model.trace import How
 from slimagent.report.checklist import check_lines, junit, summary
+from slimagent.report.explain import Explainer
 from slimagent.report.failure import failed_steps, not_proved
 from slimagent.report.reach import Configured, warnings
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
-from slimagent.results import CheckResult, Outcome
-from slimagent.started import KIND, START_STEP
-from slimagent.traces import How
 
 DOCUMENTS = {kind.name: (planted(kind.encode(SAMPLES[kind.name]), kind.decode), kind.decode) for kind in KINDS}
 ODD = HOSTILE.replace("\r", "").replace("\n", " ")  # one line, for what is written in lines

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slimagent import checks, profile, profiles
+from slimagent import checks
 from slimagent.errors import DocumentError, UsageError
-from slimagent.paths import matcher
-from slimagent.rules import (
+from slimagent.model.rules import (
     CheckSpec,
     CruftRule,
     KeepRule,
@@ -22,6 +21,9 @@ from slimagent.rules import (
     Rules,
     StartRule,
 )
+from slimagent.paths.algebra import matcher
+from slimagent.profiles import read as profile
+from slimagent.profiles import shipped as profiles
 
 CHECK = '[[check]]\nkind = "command"\n'
 CRUFT = "[[cruft]]\nname = 'docs'\npaths = ['/d']\n"

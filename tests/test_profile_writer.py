@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent import profile, profile_writer
-from slimagent.rules import CheckSpec
+from slimagent.model.rules import CheckSpec
+from slimagent.profiles import read as profile
+from slimagent.profiles import write as profile_writer
 
 names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 parameters = st.one_of(

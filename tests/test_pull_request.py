@@ -8,11 +8,21 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.model import Layer, Missed, Package, Plan, PlannedPackage, Reason, Receipt, Verdict, Verification
+from slimagent.model.inventory import (
+    Layer,
+    Missed,
+    Package,
+    Plan,
+    PlannedPackage,
+    Reason,
+    Receipt,
+    Verdict,
+    Verification,
+)
+from slimagent.model.result import Comparison, Outcome
+from slimagent.model.summary import Failure, Summary, Whole
 from slimagent.report.pull_request import pull_request
 from slimagent.report.summary import summarised
-from slimagent.results import Comparison, Outcome
-from slimagent.summaries import Failure, Summary, Whole
 
 PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
 

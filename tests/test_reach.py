@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plan_images import Installed, plan_of, write
 
-from slimagent import started
-from slimagent.model import Plan
+from slimagent.model import started
+from slimagent.model.inventory import Plan
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import PackageRule, Rules
+from slimagent.model.started import Reached as Came
+from slimagent.model.started import Started, Until
+from slimagent.model.summary import Reached
 from slimagent.report.reach import Configured
 from slimagent.report.reach import warnings as all_warnings
 from slimagent.report.summary import groups
-from slimagent.results import CheckResult, Outcome
-from slimagent.rules import PackageRule, Rules
-from slimagent.started import Reached as Came
-from slimagent.started import Started, Until
-from slimagent.summaries import Reached
 
 ALL = Configured(starts=True, health_check=True, ports=(80,))
 UP = Started(

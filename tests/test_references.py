@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slimagent.errors import UsageError
-from slimagent.references import is_reference, same, tag
+from slimagent.model.references import is_reference, same, tag
 
 
 @pytest.mark.parametrize(

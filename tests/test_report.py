@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_images import Installed, plan_for, plan_of, write
 
-from slimagent.model import Entry, Missed, Plan, Receipt, Verdict, Verification
+from slimagent.model.inventory import Entry, Missed, Plan, Receipt, Verdict, Verification
+from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.trace import Change, ChangeKind, Loss
 from slimagent.report.kinds import OTHER, kind
 from slimagent.report.text import (
     amount,
@@ -25,8 +27,6 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
-from slimagent.results import CheckResult, Comparison, Outcome
-from slimagent.traces import Change, ChangeKind, Loss
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 

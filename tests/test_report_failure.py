@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.model import Missed, Verification
+from slimagent.model.inventory import Missed, Verification
+from slimagent.model.result import CheckResult, Comparison, Outcome
 from slimagent.report.failure import failed_steps, not_proved
-from slimagent.results import CheckResult, Comparison, Outcome
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 NOTHING = Verification(

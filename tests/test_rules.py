@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from slimagent import profiles
-from slimagent.path_rules import PathRules
-from slimagent.paths import pattern
-from slimagent.rules import CruftRule
+from slimagent.model.rules import CruftRule
+from slimagent.paths.algebra import pattern
+from slimagent.paths.patterns import PathRules
+from slimagent.profiles import shipped as profiles
 
 RULES = profiles.load("base").rules
 PYTHON = "/opt/venv/lib/python3.12/site-packages"

@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator
 from schemas import DIRECTORY, NAMES, problems, schema
 
 from slimagent.documents import encode_summary
-from slimagent.envelope import VERSIONS
+from slimagent.documents.envelope import VERSIONS
 from slimagent.errors import DocumentError
-from slimagent.summaries import Summary
+from slimagent.model.summary import Summary
 
 ROWS = ("change", "note", "use", "access", "package", "entry", "item")  # definitions that are rows
 each_name = pytest.mark.parametrize("name", NAMES)

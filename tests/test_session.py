@@ -9,8 +9,8 @@ import pwd
 import pytest
 
 from slimagent.errors import UsageError
-from slimagent.model import User
-from slimagent.session import configured_environment, to_read_all, user_named
+from slimagent.model.inventory import User
+from slimagent.workflows.session import configured_environment, to_read_all, user_named
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")

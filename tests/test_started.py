@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent import started
 from slimagent.errors import DocumentError
-from slimagent.paths import normalise
-from slimagent.results import CheckResult, Outcome, Standing
-from slimagent.started import Reached, Started, Until, best_sign, decode, line
-from slimagent.traces import BlindSpot, How, Loss
+from slimagent.model import started
+from slimagent.model.result import CheckResult, Outcome, Standing
+from slimagent.model.started import Reached, Started, Until, best_sign, decode, line
+from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.paths.algebra import normalise
 from slimagent.verify.compare import compare, standing
 
 HEAD = Started(

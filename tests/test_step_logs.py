@@ -15,9 +15,9 @@ from command_line import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent import step_logs
 from slimagent.errors import UnavailableError
-from slimagent.step_logs import StepLogs, log_name
+from slimagent.workflows import step_logs
+from slimagent.workflows.step_logs import StepLogs, log_name
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 LEFT_OUT = re.compile(rb"\n\[slimagent: (\d+) bytes left out\]\n")

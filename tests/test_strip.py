@@ -24,21 +24,21 @@ from hypothesis import strategies as st
 from layout_images import tars
 from plan_images import compiler
 
-from slimagent.apply.in_place import remove
-from slimagent.apply.journal import Journal
-from slimagent.apply.layers import write_tar
-from slimagent.apply.oci import Layout, write_layout
-from slimagent.apply.strip import Tools
-from slimagent.apply.strip_load import Child, interpreters, needed
-from slimagent.apply.strip_program import find
-from slimagent.apply.strip_proof import difference
-from slimagent.apply.tree import copy
-from slimagent.elf_tables import Read, Symbols, tables
+from slimagent.apply.export.layers import write_tar
+from slimagent.apply.export.oci import Layout, write_layout
+from slimagent.apply.export.tree import copy
+from slimagent.apply.in_place.journal import Journal
+from slimagent.apply.in_place.removal import remove
+from slimagent.apply.strip.load import Child, interpreters, needed
+from slimagent.apply.strip.program import find
+from slimagent.apply.strip.proof import difference
+from slimagent.apply.strip.stripped import Tools
+from slimagent.elf.sections import symbols
+from slimagent.elf.tables import Read, Symbols, tables
 from slimagent.errors import UnavailableError
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.scan import scan
-from slimagent.inventory.sections import symbols
-from slimagent.model import Plan, Receipt, Strip
+from slimagent.model.inventory import Plan, Receipt, Strip
 
 SOURCE = """
 #include <string.h>

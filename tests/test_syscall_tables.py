@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slimagent.trace.syscalls import MACHINES, Machine
+from slimagent.linux.syscalls import MACHINES, Machine
 
 HEADERS = {
     "x86_64": ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"),

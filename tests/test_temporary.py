@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from apply_images import IS_ROOT, as_ordinary_user, open_folder
 
-from slimagent.temporary import new_directory, new_file, remove_left
+from slimagent.linux.temporary import new_directory, new_file, remove_left
 
 __all__ = ["open_folder"]  # a fixture
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent import started
-from slimagent.started import Started, Until
+from slimagent.model import started
+from slimagent.model.started import Started, Until
+from slimagent.model.trace import Loss
 from slimagent.trace.diary import Diary
 from slimagent.trace.record import Record, combine
-from slimagent.traces import Loss
 
 HEAD = started.head(Started(waited_for=Until.TIME))
 names = st.sampled_from([b"/a", b"/a/", b"//a", b"/\xff\n", b"/b/./c", b"/b/c", b"/.."])

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from slimagent.trace.ports import AskedPorts, asked
+from slimagent.linux.ports import AskedPorts, asked
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from slimagent.agent_directory import AGENT as RECORD
-from slimagent.agent_directory import CONTENTS, contents
+from slimagent.bundle.agent_directory import AGENT as RECORD
+from slimagent.bundle.agent_directory import CONTENTS, contents
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,7 +46,7 @@ def main(target: Path) -> None:
                 archive.extractall(library)
         shutil.rmtree(library / "bin", ignore_errors=True)
         shutil.copytree(ROOT / "slimagent", library / "slimagent", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "profiles", library / "slimagent" / "profiles")
+        shutil.copytree(ROOT / "profiles", library / "slimagent" / "profiles", dirs_exist_ok=True)
         shutil.copy2(ROOT / "entrypoint.sh", new / "entrypoint.sh")
         listed = contents(os.fsencode(new), RECORD)
         (new / RECORD).write_text(json.dumps({"schema": "slimagent/agent", "version": 1, CONTENTS: listed}, indent=2))

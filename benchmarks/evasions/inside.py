@@ -11,15 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slimagent.exercise import Watched
 from slimagent.inventory.scan import scan
-from slimagent.model import Inventory
-from slimagent.paths import Resolver
-from slimagent.results import CheckResult, Outcome
-from slimagent.session import Session
+from slimagent.model.inventory import Inventory
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import BlindSpot, How
+from slimagent.paths.algebra import Resolver
 from slimagent.trace.select import Choice, choose
-from slimagent.traces import BlindSpot, How
-from slimagent.tracing import recorded
+from slimagent.workflows.exercise import Watched
+from slimagent.workflows.session import Session
+from slimagent.workflows.tracing import recorded
 
 BACKENDS = ("seccomp", "fanotify", "inotify", "seccomp+fanotify")
 SECONDS = 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 
-from slimagent.model import Inventory, Plan, Verdict
-from slimagent.traces import Change, ChangeKind
+from slimagent.model.inventory import Inventory, Plan, Verdict
+from slimagent.model.trace import Change, ChangeKind
 
 
 def altered(

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from slimagent.apply.decide import Decision
-from slimagent.apply.folders import Folders, changed, unreadable
+from slimagent.apply.directories import Folders, changed, unreadable
 from slimagent.errors import UnavailableError
-from slimagent.model import Inventory
-from slimagent.paths import to_text
+from slimagent.model.inventory import Inventory
+from slimagent.paths.algebra import to_text
 
 # NONBLOCK: should a FIFO have taken the file's place, opening must not wait for its writer
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -51,7 +51,7 @@ def host() -> Host:
         folders=tuple(dict.fromkeys(map(os.path.realpath, folders))),
         library=f"lib/python{sys.version_info.major}.{sys.version_info.minor}",
         package=_PACKAGE,
-        profiles=_ours("profiles"),
+        profiles=os.path.dirname(_ours("profiles/base.toml")),
         entrypoint=_ours("entrypoint.sh"),
         packages=tuple(_packages()),
         strip=_strip(),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from slimagent.bundle.host import OURSELVES, Host
 from slimagent.bundle.libraries import by_name, forget_folders, is_elf, libraries, loader_of, preload_nothing
 from slimagent.errors import UnavailableError
-from slimagent.files import explained
+from slimagent.linux.files import explained
 
 # image/agent.py starts it there
 LIBRARIES, PYTHON, INTERPRETER, STRIP = "lib", "python", "python/bin/python3", "bin/strip"
@@ -44,7 +44,7 @@ class _Stage:
         site = f"{PYTHON}/{host.library}/site-packages"
         for place, path in host.packages:
             self._copy(path, f"{site}/{place}")
-        self._copy_tree(host.package, f"{site}/{OURSELVES}", ("profiles",))
+        self._copy_tree(host.package, f"{site}/{OURSELVES}")
         self._copy_tree(host.profiles, f"{site}/{OURSELVES}/profiles")
         self._copy(host.entrypoint, ENTRYPOINT)
         self._copy(os.path.join(_HERE, START), START)

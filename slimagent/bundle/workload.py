@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimagent.files import make_folder, write
-from slimagent.rules import CheckSpec
+from slimagent.linux.files import make_folder, write
+from slimagent.model.rules import CheckSpec
 
 # Modules that the standard library can import and slimagent does not: windows, games, tests, installers, other systems.
 UNREACHED = (

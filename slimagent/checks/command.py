@@ -9,7 +9,7 @@ from slimagent.checks.finding import Finding, failed, passed
 from slimagent.checks.processes import shell_status
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
-from slimagent.rules import CheckSpec
+from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 

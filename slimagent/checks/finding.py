@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _NAMED = 5
 

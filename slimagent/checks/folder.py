@@ -7,8 +7,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from slimagent.model import User
-from slimagent.removal import remove_tree
+from slimagent.linux.removal import remove_tree
+from slimagent.model.inventory import User
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from slimagent.checks.context import Context
-from slimagent.checks.subreaper import adopting_orphans
+from slimagent.linux.subreaper import adopting_orphans
 
 _GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 _PATIENCE = 10.0  # seconds to wait for killed processes to be gone; one in an uninterruptible sleep stays

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from slimagent.exercise import Reporter
 from slimagent.image.agent import Bundle, bundle
+from slimagent.workflows.exercise import Reporter
 
 
 def agent_bundle(folder: str | None, reporter: Reporter) -> Bundle:
@@ -16,6 +16,6 @@ def agent_bundle(folder: str | None, reporter: Reporter) -> Bundle:
     home = folder if folder is not None else os.environ.get("SLIMAGENT_HOME")
     if home is not None:
         return bundle(home)
-    from slimagent import bundler  # with what it reads of installed packages, which no other command needs
+    from slimagent.workflows import bundler  # with what it reads of installed packages, which no other command needs
 
     return bundler.cached(reporter)

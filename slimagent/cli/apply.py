@@ -6,19 +6,20 @@ import os
 
 import click
 
-from slimagent import documents, pipeline
+from slimagent import documents
 from slimagent.apply import Layout
-from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.in_place import InPlace, in_place_options
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.errors import DocumentError, UsageError
-from slimagent.files import digest, read, write
-from slimagent.model import Plan, Receipt
-from slimagent.paths import to_text
+from slimagent.linux.files import digest, read, write
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import Plan, Receipt
+from slimagent.paths.algebra import to_text
 from slimagent.report.text import receipt_summary, stripped_files
-from slimagent.session import Session
+from slimagent.workflows import pipeline
+from slimagent.workflows.session import Session
 
 
 @click.command()

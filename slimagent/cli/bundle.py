@@ -18,7 +18,7 @@ def bundle(folder: str, quiet: bool) -> int:
     It brings its own Python and C library, so that the container needs neither, nor a shell. DIR is new, empty, or an
     earlier bundle, which is replaced. Start it with DIR/entrypoint.sh; see docs/bundle.md.
     """
-    from slimagent import bundler  # with what it reads of installed packages, which no other command needs
+    from slimagent.workflows import bundler  # with what it reads of installed packages, which no other command needs
 
     options.require_folder_for(folder)
     made = bundler.make(folder, Console(quiet=quiet))

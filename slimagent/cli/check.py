@@ -6,16 +6,17 @@ import os
 
 import click
 
-from slimagent import documents, exercise
+from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
-from slimagent.files import read, write
+from slimagent.linux.files import read, write
+from slimagent.model.result import Outcome
+from slimagent.model.rules import CheckSpec, Profile
 from slimagent.report.checklist import junit, summary
-from slimagent.results import Outcome
-from slimagent.rules import CheckSpec, Profile
 from slimagent.verify.compare import compare, standing, unproved
+from slimagent.workflows import exercise
 
 
 @click.command()

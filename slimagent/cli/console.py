@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from slimagent.cli import terminal
 from slimagent.cli.terminal import Styled
+from slimagent.model.result import CheckResult, Standing
 from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
-from slimagent.results import CheckResult, Standing
 from slimagent.verify.compare import standing
 
 _COLOURS = {

@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import click
 
-from slimagent import __version__, profiles
-from slimagent.apply.dockerfile import Recipe, dockerfile, own_place
-from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent import __version__
 from slimagent.cli import options, terminal
 from slimagent.cli.wishes import starts
 from slimagent.errors import UsageError
-from slimagent.files import read, write
 from slimagent.image.agent import RECORD, bundle, held_back
+from slimagent.image.dockerfile import Recipe, dockerfile, own_place
 from slimagent.image.engine import find
 from slimagent.image.labels import identity
+from slimagent.linux.files import read, write
+from slimagent.model.image_config import ImageConfig, read_image_config
+from slimagent.profiles import shipped as profiles
 
 _ROOT = ("", "0", "root", "0:0", "root:root")
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from slimagent.cli import terminal
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
+from slimagent.model.summary import Summary
 from slimagent.report.summary import failure
-from slimagent.summaries import Summary
-from slimagent.tracing import TOOL
+from slimagent.workflows.tracing import TOOL
 
 
 class Ending:

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from slimagent.errors import DocumentError, UnavailableError
-from slimagent.exercise import Start
-from slimagent.files import read
-from slimagent.started import decode
-from slimagent.step_logs import StepLogs
+from slimagent.linux.files import read
+from slimagent.model.started import decode
+from slimagent.workflows.exercise import Start
+from slimagent.workflows.step_logs import StepLogs
 
 _OPTIONS = (
     click.option("--logs", "directory", metavar="DIR", help="Write what each step says to a file in this directory."),

@@ -10,9 +10,9 @@ import orjson
 from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.terminal import Styled
-from slimagent.files import read
-from slimagent.model import Plan, Verdict
-from slimagent.plan.explain import Explainer, Explanation
+from slimagent.linux.files import read
+from slimagent.model.inventory import Plan, Verdict
+from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.text import size, table
 
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}

@@ -6,9 +6,8 @@ import os
 
 import click
 
-from slimagent import documents, pipeline
+from slimagent import documents
 from slimagent.apply import Layout
-from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
@@ -16,9 +15,11 @@ from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
 from slimagent.errors import UsageError
-from slimagent.files import digest, write
+from slimagent.linux.files import digest, write
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.rules import Rules
 from slimagent.report.text import before_and_after, plan_summary
-from slimagent.rules import Rules
+from slimagent.workflows import pipeline
 
 
 @click.command(short_help="Plan, and export what stays, in a new container.")

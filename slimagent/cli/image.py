@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import click
 
-from slimagent import profiles
 from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
@@ -25,12 +24,13 @@ from slimagent.image.output import Output
 from slimagent.image.request import Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
+from slimagent.model.rules import Rules
+from slimagent.model.started import KIND
+from slimagent.profiles import shipped as profiles
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, warnings
 from slimagent.report.summary import failure, summarised
-from slimagent.rules import Rules
-from slimagent.slim_image import Slimmed, slim
-from slimagent.started import KIND
+from slimagent.workflows.slim_image import Slimmed, slim
 
 _STEPS, _REMOVAL = {"also"}, {"strip"}
 _DECISION = {"level", "accepted", *WISHES}

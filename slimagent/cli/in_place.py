@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from slimagent.agent_directory import remove, require_removable
+from slimagent.bundle.agent_directory import remove, require_removable
 from slimagent.cli import options
 from slimagent.errors import RefusedError, UsageError
-from slimagent.paths import within
-from slimagent.session import in_container, own_folder
+from slimagent.paths.algebra import within
+from slimagent.workflows.session import in_container, own_folder
 
 _OPTIONS = (
     click.option("--in-place", is_flag=True, help="Remove from the image itself; refused on / outside a container."),

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from slimagent.apply import COMPRESSIONS, Layout
-from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options, terminal
 from slimagent.errors import UsageError
+from slimagent.model.image_config import ImageConfig
 
 _OPTIONS = (
     options.image_config,

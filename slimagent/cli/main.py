@@ -74,7 +74,7 @@ def _written_down(error: SlimagentError) -> bool:
         return False
     import orjson  # what only an error needs is imported when there is one
 
-    from slimagent.files import write
+    from slimagent.linux.files import write
 
     told = {"message": error.message, "hint": error.hint, "status": error.exit_status}
     try:

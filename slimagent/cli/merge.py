@@ -10,10 +10,10 @@ import orjson
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.documents import TRACE, encode_trace
-from slimagent.files import read, write
+from slimagent.linux.files import read, write
+from slimagent.model.trace import Run, Trace
 from slimagent.report.text import table
-from slimagent.traces import Run, Trace
-from slimagent.tracing import merged
+from slimagent.workflows.tracing import merged
 
 
 @click.command()

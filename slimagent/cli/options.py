@@ -11,21 +11,30 @@ from typing import Any
 
 import click
 
-from slimagent import checks, profiles
-from slimagent.apply.image_config import ImageConfig, read_image_config
+from slimagent import checks
 from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.wishes import Decorator, path_pattern, starts, with_wishes
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
-from slimagent.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
-from slimagent.files import read
-from slimagent.paths import matcher, within
-from slimagent.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
-from slimagent.session import Session, canonical, environment, own_files, seen_from, user_named, with_mount_points
-from slimagent.started import STEPS as START_STEPS
-from slimagent.step_logs import StepLogs
-from slimagent.temporary import remove_left
+from slimagent.linux.files import read
+from slimagent.linux.temporary import remove_left
+from slimagent.model.image_config import ImageConfig, read_image_config
+from slimagent.model.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
+from slimagent.model.started import STEPS as START_STEPS
+from slimagent.model.trace import Trace
+from slimagent.paths.algebra import matcher, within
+from slimagent.profiles import shipped as profiles
 from slimagent.trace.select import NAMES
-from slimagent.traces import Trace
+from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
+from slimagent.workflows.session import (
+    Session,
+    canonical,
+    environment,
+    own_files,
+    seen_from,
+    user_named,
+    with_mount_points,
+)
+from slimagent.workflows.step_logs import StepLogs
 
 root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
 scope = click.option(

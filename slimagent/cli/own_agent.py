@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import click
 
-from slimagent import profiles
-from slimagent.agent_directory import Named, is_mounted, require_own
-from slimagent.session import own_folder
+from slimagent.bundle.agent_directory import Named, is_mounted, require_own
+from slimagent.profiles import shipped as profiles
+from slimagent.workflows.session import own_folder
 
 _FILE = re.compile(r"(NAME\|)?FILE|PLAN|TRACE(\.\.\.)?")  # metavars of what names a file
 _DONE = f"{__name__}.done"

@@ -11,9 +11,9 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
-from slimagent.files import write
+from slimagent.linux.files import write
+from slimagent.model.rules import Rules
 from slimagent.report.text import plan_summary
-from slimagent.rules import Rules
 
 
 @click.command()

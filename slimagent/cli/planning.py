@@ -6,16 +6,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from slimagent import documents, pipeline
-from slimagent.apply.image_config import ImageConfig
+from slimagent import documents
 from slimagent.cli import options
-from slimagent.exercise import Reporter
-from slimagent.files import read
-from slimagent.model import Inventory, Missed, Owners, Plan
-from slimagent.rules import Rules
-from slimagent.session import Session
-from slimagent.traces import Trace
-from slimagent.tracing import merged
+from slimagent.linux.files import read
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import Inventory, Missed, Owners, Plan
+from slimagent.model.rules import Rules
+from slimagent.model.trace import Trace
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.session import Session
+from slimagent.workflows.tracing import merged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

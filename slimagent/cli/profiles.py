@@ -8,13 +8,13 @@ import click
 import orjson
 
 from slimagent import __version__
-from slimagent import profiles as shipped
 from slimagent.cli import options, terminal
-from slimagent.escapes import printable
-from slimagent.files import write
+from slimagent.linux.files import write
+from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.profiles import shipped
 from slimagent.report.text import table
-from slimagent.rules import CheckSpec, Parameter
-from slimagent.session import environment, user_named
+from slimagent.text.escapes import printable
+from slimagent.workflows.session import environment, user_named
 
 _FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
 

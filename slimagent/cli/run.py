@@ -11,9 +11,7 @@ from dataclasses import replace
 
 import click
 
-from slimagent import pipeline
 from slimagent.apply import Layout
-from slimagent.apply.image_config import ImageConfig
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
@@ -21,7 +19,10 @@ from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.wishes import wishes
 from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
-from slimagent.files import make_folder, write
+from slimagent.linux.files import make_folder, write
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.rules import Rules
+from slimagent.model.summary import Summary, Whole
 from slimagent.report.summary import failure, summarised
 from slimagent.report.text import (
     before_and_after,
@@ -33,9 +34,8 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
-from slimagent.rules import Rules
-from slimagent.session import in_container
-from slimagent.summaries import Summary, Whole
+from slimagent.workflows import pipeline
+from slimagent.workflows.session import in_container
 
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")

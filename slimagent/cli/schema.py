@@ -7,8 +7,8 @@ import os
 import click
 
 from slimagent.cli import terminal
-from slimagent.envelope import VERSIONS
-from slimagent.files import read
+from slimagent.documents.envelope import VERSIONS
+from slimagent.linux.files import read
 
 _NAMES = tuple(schema.rpartition("/")[2] for schema in VERSIONS)
 _DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "schemas")

@@ -6,13 +6,13 @@ import os
 
 import click
 
-from slimagent import starting
-from slimagent.apply.image_config import read_image_config
 from slimagent.cli import terminal
 from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.starting import UNTIL
-from slimagent.files import read
-from slimagent.started import Until, best_sign
+from slimagent.linux.files import read
+from slimagent.model.image_config import read_image_config
+from slimagent.model.started import Until, best_sign
+from slimagent.workflows import starting
 
 
 @click.command(short_help="Become the image's own first process, watched.")

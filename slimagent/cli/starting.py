@@ -10,7 +10,7 @@ import click
 
 from slimagent.errors import UsageError
 from slimagent.image.starts import Waiting
-from slimagent.started import Until
+from slimagent.model.started import Until
 
 UNTIL = ("auto", *(each.value for each in Until))
 _OPTIONS = (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from slimagent.escapes import json_text, printable
+from slimagent.text.escapes import json_text, printable
 
 
 class Styled(NamedTuple):

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import click
 
-from slimagent import pipeline
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.documents import TRACE
 from slimagent.errors import UsageError
-from slimagent.exercise import Start
-from slimagent.files import write
-from slimagent.results import Outcome
-from slimagent.started import KIND
-from slimagent.step_logs import StepLogs
+from slimagent.linux.files import write
+from slimagent.model.result import Outcome
+from slimagent.model.started import KIND
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Start
+from slimagent.workflows.step_logs import StepLogs
 
 
 @click.command(context_settings={"ignore_unknown_options": False})

@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 import click
 
-from slimagent import documents, pipeline
+from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.errors import RefusedError
-from slimagent.exercise import Start
-from slimagent.files import digest, read, write
-from slimagent.proof import verify as verify_slim
+from slimagent.linux.files import digest, read, write
 from slimagent.report.text import verification_summary
-from slimagent.step_logs import StepLogs
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Start
+from slimagent.workflows.proof import verify as verify_slim
+from slimagent.workflows.step_logs import StepLogs
 
 
 @click.command()

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from slimagent.apply.image_config import ImageConfig
 from slimagent.errors import UsageError
-from slimagent.paths import from_text, pattern
-from slimagent.rules import KeepRule, PackageRule, Profile, Rules, StartRule
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.rules import KeepRule, PackageRule, Profile, Rules, StartRule
+from slimagent.paths.algebra import from_text, pattern
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

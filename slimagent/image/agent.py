@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
-from slimagent.escapes import quoted
-from slimagent.files import read
-from slimagent.json_input import parsed
+from slimagent.linux.files import read
+from slimagent.text.escapes import quoted
+from slimagent.text.json_input import parsed
 
-RECORD, CONTENTS = "bundle.json", "contents"  # the same words as in slimagent/agent_directory.py
+RECORD, CONTENTS = "bundle.json", "contents"  # the same words as in slimagent/bundle/agent_directory.py
 SCHEMA, VERSION = "slimagent/bundle", 1
 LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 # ld.so(8): libraries come from our folder whatever LD_LIBRARY_PATH and the image's cache say, and nothing is put into

@@ -21,8 +21,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import orjson
 
 from slimagent.errors import SlimagentError
-from slimagent.files import make_folder, write
 from slimagent.image.engine import Engine
+from slimagent.linux.files import make_folder, write
 
 _READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # as the agent links layers: their number, and their digest
 _LOOK_EVERY = 0.1  # seconds

@@ -21,8 +21,8 @@ from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.layout import send
 from slimagent.image.streams import PATIENCE, Reader, child, first_file, holds_anything, last_bytes
-from slimagent.json_input import parsed
-from slimagent.references import is_reference
+from slimagent.model.references import is_reference
+from slimagent.text.json_input import parsed
 
 ENGINES = ("docker", "podman")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)

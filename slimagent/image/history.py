@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 
 def with_history(inspected: bytes, told: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 VERSION, SOURCE, SOURCE_ID = "io.slimagent.version", "io.slimagent.source", "io.slimagent.source.id"
 _TOOL = "slimagent "  # how `created_by` of our layers begins

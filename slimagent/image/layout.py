@@ -19,7 +19,7 @@ import orjson
 
 from slimagent.errors import CheckFailedError, RefusedError
 from slimagent.image.directories import open_inside, read_inside
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 _MANIFEST = "manifest.json"
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{64}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from slimagent.image.engine import Engine
 from slimagent.image.owner import PATTERN, Fate, fate
-from slimagent.removal import remove_tree
+from slimagent.linux.removal import remove_tree
 
 CONTAINER, IMAGE, DIRECTORY, FILE = "container", "image", "directory", "file"
 PENDING = "slimagent-pending"  # the repository of images that are not proved yet

@@ -18,11 +18,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
-from slimagent.files import explained, hand_over, make_folder
 from slimagent.image.directories import DIRECTORY, LARGEST, open_inside, pieces
 from slimagent.image.engine import deferred
 from slimagent.image.run_record import COMPLETE, FAILED, NAME, Record, read_record
-from slimagent.paths import to_text
+from slimagent.linux.files import explained, hand_over, make_folder
+from slimagent.paths.algebra import to_text
 
 _SHOWN = 3  # names in a message
 _ELSEWHERE = "move it away, or choose another directory: --out DIR"

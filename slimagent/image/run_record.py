@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from slimagent.errors import RefusedError
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 NAME = "run.json"
 UNFINISHED, COMPLETE, FAILED = "unfinished", "complete", "failed"

@@ -6,8 +6,8 @@ import itertools
 import os
 
 from slimagent.errors import RefusedError, UnavailableError
-from slimagent.files import make_folder, write
 from slimagent.image.directories import read_inside
+from slimagent.linux.files import make_folder, write
 
 
 class Shared:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slimagent import started
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.image.engine import EngineRefusedError
 from slimagent.image.shared import Shared
 from slimagent.image.work import OUT, Task, Work, raise_error
-from slimagent.results import CheckResult
-from slimagent.started import Reached, Until
+from slimagent.model import started
+from slimagent.model.result import CheckResult
+from slimagent.model.started import Reached, Until
 
 DIARY = "started.jsonl"
 _LOOK_EVERY = 0.2  # seconds

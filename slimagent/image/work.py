@@ -21,13 +21,13 @@ from slimagent.errors import (
     UnavailableError,
     UsageError,
 )
-from slimagent.files import explained, make_folder
 from slimagent.image.agent import Bundle, held_back
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
 from slimagent.image.shared import Shared
-from slimagent.json_input import parsed
-from slimagent.removal import remove_tree
+from slimagent.linux.files import explained, make_folder
+from slimagent.linux.removal import remove_tree
+from slimagent.text.json_input import parsed
 
 # Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
 # have the number of the one who runs slimagent, whose the output is. An image that has these names is refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slimagent.inventory.reader import Image
-from slimagent.model import Inventory
+from slimagent.model.inventory import Inventory
 
 _PASSWD = b"/etc/passwd"
 

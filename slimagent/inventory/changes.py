@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import stat
 
-from slimagent.model import Inventory
-from slimagent.paths import sort_key
-from slimagent.traces import Change, ChangeKind
+from slimagent.model.inventory import Inventory
+from slimagent.model.trace import Change, ChangeKind
+from slimagent.paths.algebra import sort_key
 
 
 def changes(before: Inventory, after: Inventory) -> tuple[Change, ...]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
-from slimagent.model import Found, Package
-from slimagent.paths import name, parent, to_text, within
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import name, parent, to_text, within
 
 _RSTUDIO = b"/usr/lib/rstudio-server"
 _PARTS = ("quarto", "pandoc", "node", "copilot")  # how the names of what it bundles begin, in bin/

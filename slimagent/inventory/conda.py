@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from slimagent.inventory.own_folders import sole_holders, whole_folders
 from slimagent.inventory.reader import Image
-from slimagent.json_input import parsed
-from slimagent.model import Found, Package
-from slimagent.paths import parent, to_text, within
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import parent, to_text, within
+from slimagent.text.json_input import parsed
 
 KIND = "conda"
 # [channel[/subdir]:[namespace]:]name, then a version, a build, or brackets

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterator
 
-from slimagent.elf_tables import Symbols
-from slimagent.inventory import elf, sections
-from slimagent.model import Needs
+from slimagent.elf import needs as elf
+from slimagent.elf import sections
+from slimagent.elf.tables import Symbols
+from slimagent.model.inventory import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
 # Options of env(1) that take the next word, and those whose own rest is a command line to split.

@@ -13,8 +13,8 @@ import stat
 from slimagent.inventory.dpkg_formats import choices, fields, paragraphs, sums, whole_lines
 from slimagent.inventory.dpkg_packages import Record, is_there, named, package, require
 from slimagent.inventory.reader import Image
-from slimagent.model import Found
-from slimagent.paths import to_text
+from slimagent.model.inventory import Found
+from slimagent.paths.algebra import to_text
 
 _HOME = b"/var/lib/dpkg"
 _FOR_BUILDERS = b".symbols"  # deb-symbols(5): dpkg-shlibdeps reads it when another package is built

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from slimagent.paths import to_text
+from slimagent.paths.algebra import to_text
 
 # A field's name, and its value with the lines that go on with it (deb822(5)). No way to match is ever tried twice.
 _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")

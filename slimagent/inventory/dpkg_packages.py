@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slimagent.inventory.dpkg_formats import Group, relations
-from slimagent.model import Found, Package
-from slimagent.paths import to_text
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import to_text
 
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9+._-]*")  # as dpkg checks it (pkg_name_is_illegal in lib/dpkg/pkg-spec.c)
 _ARCHITECTURE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")

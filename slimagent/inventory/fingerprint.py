@@ -6,8 +6,8 @@ import hashlib
 import stat
 from collections.abc import Collection, Iterator
 
-from slimagent.model import Inventory
-from slimagent.paths import ancestors, parent, within, within_any
+from slimagent.model.inventory import Inventory
+from slimagent.paths.algebra import ancestors, parent, within, within_any
 
 # Places that a running container fills and empties as it goes.
 VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")

@@ -8,8 +8,8 @@ import re
 import struct
 from collections.abc import Iterator
 
-from slimagent.model import Inventory, Loader
-from slimagent.paths import Resolver, join, name, parent
+from slimagent.model.inventory import Inventory, Loader
+from slimagent.paths.algebra import Resolver, join, name, parent
 
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER, _ENTRY = struct.Struct("=20sII4x4x12x"), struct.Struct("=iIIIQ")

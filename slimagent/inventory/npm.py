@@ -17,8 +17,8 @@ from typing import Any
 from slimagent.inventory import package_json
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
-from slimagent.model import Found, Package
-from slimagent.paths import name, parent, to_text
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import name, parent, to_text
 
 _MANIFEST = b"/package.json"
 _MODULES = b"/node_modules"

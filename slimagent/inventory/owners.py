@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from slimagent.inventory import component, conda, dpkg, npm, python_dist, r_library, vscode
 from slimagent.inventory.reader import Image, Reader
-from slimagent.model import Found, Inventory, Owners
-from slimagent.paths import source_of
+from slimagent.model.inventory import Found, Inventory, Owners
+from slimagent.paths.algebra import source_of
 
 # In this order: of several owners the first is the one that put the file there, the others what it is besides.
 READERS: tuple[Reader, ...] = (dpkg.find, conda.find, python_dist.find, r_library.find, vscode.find, npm.find)

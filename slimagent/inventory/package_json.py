@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from slimagent.inventory.reader import Image
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 LIMIT = 1 << 22  # bytes of a package.json: the longest real ones have some 100 kB
 _MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over

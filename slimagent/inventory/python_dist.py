@@ -17,8 +17,8 @@ from slimagent.inventory.python_editable import Sources
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image
-from slimagent.model import Found, Package
-from slimagent.paths import join, name, parent, to_text, within
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import join, name, parent, to_text, within
 
 KIND = "python"
 _BYTE_CODE = b"__pycache__"

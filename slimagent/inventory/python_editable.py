@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from slimagent.inventory.python_metadata import editable_root, finder_mapping, path_lines
 from slimagent.inventory.python_sites import Site
 from slimagent.inventory.reader import Image
-from slimagent.paths import join, name, parent, to_text, within
+from slimagent.paths.algebra import join, name, parent, to_text, within
 
 # What a project's folder may hold and what is none of its own: version control, and another manager's packages.
 _FOREIGN = frozenset({b".git", b".hg", b".svn", b".bzr", b"node_modules"})

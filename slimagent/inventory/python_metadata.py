@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from slimagent.json_input import parsed
+from slimagent.text.json_input import parsed
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # core metadata, "Name"
 _FIELD = re.compile(rb"^(Name|Version|Requires-Dist)[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from slimagent.inventory.python_metadata import path_lines
 from slimagent.inventory.reader import Image
-from slimagent.paths import join, name, parent
+from slimagent.paths.algebra import join, name, parent
 
 _SITE = re.compile(
     rb"(.*)/lib(?:64|32)?/(python|pypy)([0-9]{1,4})(?:\.([0-9]{1,4}))?t?/(site|dist)-packages", re.DOTALL

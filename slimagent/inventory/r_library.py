@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from slimagent.inventory.reader import Image
-from slimagent.model import Found, Package
-from slimagent.paths import name, parent, within
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import name, parent, within
 
 _FILE = b"/DESCRIPTION"
 _LIMIT = 1 << 22  # bytes: the longest real DESCRIPTION has a few thousand

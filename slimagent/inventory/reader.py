@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Protocol
 
-from slimagent.model import Found, Inventory
-from slimagent.paths import Resolver
+from slimagent.model.inventory import Found, Inventory
+from slimagent.paths.algebra import Resolver
 
 _LIMIT = 1 << 28  # bytes: no package data base is larger, and a hostile one must not fill the memory
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

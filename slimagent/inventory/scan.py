@@ -8,8 +8,8 @@ import stat
 from collections.abc import Callable, Collection
 
 from slimagent.errors import UsageError
-from slimagent.model import Inventory
-from slimagent.paths import mounted, sort_key, to_text, within
+from slimagent.model.inventory import Inventory
+from slimagent.paths.algebra import mounted, sort_key, to_text, within
 
 CAN_READ_ALL = frozenset({1, 2})  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of <linux/capability.h>
 _REPORT_EVERY = 4096

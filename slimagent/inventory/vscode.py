@@ -12,8 +12,8 @@ from typing import Any
 
 from slimagent.inventory import package_json
 from slimagent.inventory.reader import Image
-from slimagent.model import Found, Package
-from slimagent.paths import name, parent
+from slimagent.model.inventory import Found, Package
+from slimagent.paths.algebra import name, parent
 
 _MANIFEST = b"/package.json"
 _LIST = b"/extensions.json"

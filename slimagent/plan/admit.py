@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
-from slimagent.results import CheckResult, Outcome
-from slimagent.traces import Loss, Run, Trace
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import Loss, Run, Trace
 
 FAILED_STEP = "failed-step"
 # What another trace would need, for losses that it would not have.

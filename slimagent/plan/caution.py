@@ -10,12 +10,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from slimagent.model import Caution, Inventory, Owners, Reason, Verdict
-from slimagent.paths import parent
+from slimagent.model.inventory import Caution, Inventory, Owners, Reason, Verdict
+from slimagent.model.trace import Access, BlindSpot, How, Trace
+from slimagent.paths.algebra import parent
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.parts import EXECUTABLE, Part, part
-from slimagent.traces import Access, BlindSpot, How, Trace
 
 _LINK = "it leads to what stays, and may have been on the way there"
 _LISTED = "it lies in a folder that was listed, and may have been checked for"

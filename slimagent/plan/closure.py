@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from slimagent.elf_tables import Symbols
-from slimagent.model import Inventory, Loader, Needs, Reason, Verdict
-from slimagent.paths import USUAL_PATH, join, name, parent, source_of
+from slimagent.elf.tables import Symbols
+from slimagent.model.inventory import Inventory, Loader, Needs, Reason, Verdict
+from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import EXECUTABLE
 

@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.model import Entry, Inventory, Owners, Plan, Reason, Step, Verdict
-from slimagent.paths import parent
+from slimagent.model.inventory import Entry, Inventory, Owners, Plan, Reason, Step, Verdict
+from slimagent.paths.algebra import parent
 from slimagent.plan.admit import admit, fit
 from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure

@@ -7,15 +7,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model import Inventory, Loader, Missed, Owners, Reason, Verdict
-from slimagent.path_rules import PathRules
-from slimagent.paths import join, name, to_text, within
+from slimagent.model.inventory import Inventory, Loader, Missed, Owners, Reason, Verdict
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import KeepRule, PackageRule, ProtectRule, Rules
+from slimagent.model.trace import Access, BlindSpot, ChangeKind, How, Trace
+from slimagent.paths.algebra import join, name, to_text, within
+from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
-from slimagent.results import CheckResult, Outcome
-from slimagent.rules import KeepRule, PackageRule, ProtectRule, Rules
-from slimagent.traces import Access, BlindSpot, ChangeKind, How, Trace
 
 _KEEP = Verdict.KEEP
 # The strongest first: of several accesses that lead to one file, that one is its reason.

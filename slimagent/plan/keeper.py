@@ -7,8 +7,8 @@ import stat
 from array import array
 from collections import deque
 
-from slimagent.model import Inventory, Owners, Reason, Verdict
-from slimagent.paths import Resolver
+from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
+from slimagent.paths.algebra import Resolver
 
 
 class Grade(enum.IntEnum):

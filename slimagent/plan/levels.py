@@ -5,12 +5,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-from slimagent.model import Inventory, Owners, Reason, Verdict
-from slimagent.path_rules import PathRules
+from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
+from slimagent.model.rules import LEVELS, LevelRule, Rules
+from slimagent.paths.patterns import PathRules
 from slimagent.plan.cruft import applicable, cruft
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import Part, part
-from slimagent.rules import LEVELS, LevelRule, Rules
 
 _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md

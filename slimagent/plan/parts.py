@@ -11,7 +11,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from slimagent.model import Package
+from slimagent.model.inventory import Package
 
 EXECUTABLE = 0o111
 

@@ -10,10 +10,10 @@ import re
 import stat
 from collections.abc import Iterator
 
-from slimagent.elf_tables import Symbols
-from slimagent.model import Inventory, Strip, Verdict
-from slimagent.path_rules import PathRules
-from slimagent.paths import join, name, parent, to_text
+from slimagent.elf.tables import Symbols
+from slimagent.model.inventory import Inventory, Strip, Verdict
+from slimagent.paths.algebra import join, name, parent, to_text
+from slimagent.paths.patterns import PathRules
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
 

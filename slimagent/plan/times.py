@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable
 
-from slimagent.model import Inventory
-from slimagent.paths import parent
-from slimagent.traces import Change, ChangeKind
+from slimagent.model.inventory import Inventory
+from slimagent.model.trace import Change, ChangeKind
+from slimagent.paths.algebra import parent
 
 
 def folder_times(inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes]) -> dict[bytes, int]:

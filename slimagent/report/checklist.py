@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
-from slimagent.escapes import xml
-from slimagent.results import CheckResult, Item, Outcome, Standing
+from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.text.escapes import xml
 
 _MARKS = {
     Standing.PASSED: "✓",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from slimagent.model import Verification
-from slimagent.paths import to_text
-from slimagent.results import CheckResult, Comparison, Outcome
+from slimagent.model.inventory import Verification
+from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.paths.algebra import to_text
 
 _LINES = 15  # of what a step said
 _SHOWN = 20  # things of one kind

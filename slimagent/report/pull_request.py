@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimagent.escapes import markdown, markdown_code
+from slimagent.model.result import Comparison
+from slimagent.model.summary import Summary
 from slimagent.report.text import share, size
-from slimagent.results import Comparison
-from slimagent.summaries import Summary
+from slimagent.text.escapes import markdown, markdown_code
 
 _SHOWN = 10
 _UNKNOWN = "unknown"

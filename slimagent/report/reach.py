@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimagent.model import Plan
+from slimagent.model.inventory import Plan
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
 from slimagent.report.summary import groups
 from slimagent.report.text import share
-from slimagent.results import CheckResult, Outcome
-from slimagent.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
 
 _THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
 _FEW = 50  # files: a program that does nothing asks for a dozen

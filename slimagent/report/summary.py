@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.errors import SlimagentError
-from slimagent.model import Plan, PlannedPackage, Receipt, Verdict, Verification
+from slimagent.model.inventory import Plan, PlannedPackage, Receipt, Verdict, Verification
+from slimagent.model.result import CheckResult, Comparison, Item, Outcome
+from slimagent.model.started import KIND
+from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
+from slimagent.model.trace import BlindSpot
 from slimagent.report.kinds import kind
-from slimagent.results import CheckResult, Comparison, Item, Outcome
-from slimagent.started import KIND
-from slimagent.summaries import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
-from slimagent.traces import BlindSpot
 
 _MUST_NEED = ("required", "essential")
 _NOT_OF_THE_IMAGE = "created"  # the kind of reason of what the traced run made

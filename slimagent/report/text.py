@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.escapes import printable
-from slimagent.model import Layer, Plan, Receipt, Verdict, Verification
-from slimagent.paths import to_text
+from slimagent.model.inventory import Layer, Plan, Receipt, Verdict, Verification
+from slimagent.model.result import Outcome
+from slimagent.model.rules import COMPONENTS
+from slimagent.model.trace import BlindSpot
+from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things
-from slimagent.results import Outcome
-from slimagent.rules import COMPONENTS
-from slimagent.traces import BlindSpot
+from slimagent.text.escapes import printable
 
 _SHOWN = 10
 _FOLDERS = 5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from slimagent.elf_tables import PT_INTERP, Read, tables
-from slimagent.paths import Resolver, normalise, parent
-from slimagent.traces import How
+from slimagent.elf.tables import PT_INTERP, Read, tables
+from slimagent.model.trace import How
+from slimagent.paths.algebra import Resolver, normalise, parent
 
 Accesses = Mapping[bytes, tuple[How, tuple[int, ...]]]
 Link = Callable[[bytes], "bytes | None"]

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from slimagent.model import User
-from slimagent.paths import to_text
+from slimagent.model.inventory import User
+from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.paths.algebra import to_text
 from slimagent.trace.compare_backends import unseen
-from slimagent.trace.fanotify import Fanotify
+from slimagent.trace.fanotify.backend import Fanotify
 from slimagent.trace.made_programs import named_interpreter
-from slimagent.trace.seccomp import Seccomp
+from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.watcher import Mask, Observed
-from slimagent.traces import BlindSpot, How, Loss
 
 if TYPE_CHECKING:
     import subprocess

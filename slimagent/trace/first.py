@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from slimagent.escapes import printable
-from slimagent.model import User
-from slimagent.trace import kernel
+from slimagent.linux import kernel
+from slimagent.model.inventory import User
+from slimagent.text.escapes import printable
 
 _READY, _HERE = b"w", 3  # from here on descriptors are the agent's
 # Signals that end or stop a process that has no handler for them, and that nobody gets by a mistake of its own.

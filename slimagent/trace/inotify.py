@@ -22,12 +22,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.model import User
-from slimagent.paths import mounted, to_text
-from slimagent.trace.family import Family
+from slimagent.linux.family import Family
+from slimagent.model.inventory import User
+from slimagent.model.trace import BlindSpot, How
+from slimagent.paths.algebra import mounted, to_text
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed
-from slimagent.traces import BlindSpot, How
 
 if TYPE_CHECKING:
     from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, WatchCallback

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from slimagent.errors import RefusedError
-from slimagent.paths import sort_key, to_text
-from slimagent.traces import Access, Change, ChangeKind, How, Run, Trace, Use
+from slimagent.model.trace import Access, Change, ChangeKind, How, Run, Trace, Use
+from slimagent.paths.algebra import sort_key, to_text
 
 # Of a path that runs changed in different ways. What was there before one of them belongs to the image, so "created",
 # which lets a plan drop it, is what only counts if all say so; "modified" also knows the time that it had.

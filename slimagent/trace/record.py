@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slimagent.paths import normalise
+from slimagent.model.trace import How, Loss
+from slimagent.paths.algebra import normalise
 from slimagent.trace.watcher import Observed
-from slimagent.traces import How, Loss
 
 
 class Record:

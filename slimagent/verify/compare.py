@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from slimagent.model import Missed, Plan, Verdict
-from slimagent.paths import Resolver, within_any
-from slimagent.results import CheckResult, Comparison, Item, Outcome, Standing
-from slimagent.traces import Loss
+from slimagent.model.inventory import Missed, Plan, Verdict
+from slimagent.model.result import CheckResult, Comparison, Item, Outcome, Standing
+from slimagent.model.trace import Loss
+from slimagent.paths.algebra import Resolver, within_any
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from slimagent.inventory import elf
+from slimagent.elf import needs as elf
 from tests.container import slimming
 
 AGENT = slimming.ROOT / "build" / "agent"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from slimagent.apply import layers
-from slimagent.apply.tree import copy
+from slimagent.apply.export import layers
+from slimagent.apply.export.tree import copy
 from slimagent.errors import RefusedError
 from slimagent.image.agent import bundle, python
 from slimagent.inventory.scan import scan

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slimagent import documents
-from slimagent.traces import How, Trace
+from slimagent.model.trace import How, Trace
 from tests.container.conftest import AGENT, Image, lacking
 
 pytestmark = pytest.mark.container

@@ -12,7 +12,7 @@ import pytest
 from schemas import problems_in
 
 from slimagent import documents
-from slimagent.traces import Trace
+from slimagent.model.trace import Trace
 from tests.container.conftest import AGENT, Image
 
 pytestmark = pytest.mark.container

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from slimagent import documents
-from slimagent.model import Plan
-from slimagent.plan.explain import Explainer
+from slimagent.model.inventory import Plan
+from slimagent.report.explain import Explainer
 from tests.container.conftest import Image
 
 pytestmark = pytest.mark.container

@@ -13,9 +13,9 @@ import pytest
 from command_line import wait_until
 
 from slimagent.image import agent
-from slimagent.results import Outcome
-from slimagent.started import Reached, Started, Until, decode, has_reached
-from slimagent.traces import How
+from slimagent.model.result import Outcome
+from slimagent.model.started import Reached, Started, Until, decode, has_reached
+from slimagent.model.trace import How
 from tests.container.conftest import BUNDLE
 
 pytestmark = pytest.mark.container

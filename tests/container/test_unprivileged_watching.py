@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slimagent import documents
-from slimagent.traces import BlindSpot, How, Trace
+from slimagent.model.trace import BlindSpot, How, Trace
 from tests.container.conftest import Image
 
 pytestmark = pytest.mark.container

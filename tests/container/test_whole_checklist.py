@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slimagent import documents
-from slimagent.results import CheckResult, Outcome, Standing
+from slimagent.model.result import CheckResult, Outcome, Standing
 from slimagent.verify.compare import standing
 from tests.container.conftest import AGENT, Image
 

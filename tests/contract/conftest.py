@@ -17,8 +17,8 @@ import pytest
 from file_calls import FileCalls
 
 BACKENDS = [
-    ("slimagent.trace.seccomp", "Seccomp"),
-    ("slimagent.trace.fanotify", "Fanotify"),
+    ("slimagent.trace.seccomp.backend", "Seccomp"),
+    ("slimagent.trace.fanotify.backend", "Fanotify"),
     ("slimagent.trace.inotify", "Inotify"),
     ("slimagent.trace.cross_check", "SeccompFanotify"),
     ("fake", "Fake"),

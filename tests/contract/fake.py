@@ -13,10 +13,10 @@ from typing import Any
 from file_calls import parse
 
 from slimagent.errors import UsageError
-from slimagent.trace.family import Family
+from slimagent.linux.family import Family
+from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed
-from slimagent.traces import BlindSpot, How, Loss
 
 
 class Fake:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slimagent.paths import from_text, to_text
-from slimagent.trace import kernel
-from slimagent.traces import BlindSpot, How
+from slimagent.linux import kernel
+from slimagent.model.trace import BlindSpot, How
+from slimagent.paths.algebra import from_text, to_text
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SECONDS = 60

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from file_calls import FileCalls, missed
 
-from slimagent.model import User
+from slimagent.model.inventory import User
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 DOCKER = 0xA80425FB  # CapBnd of a default container

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from conftest import lacking
 
-from slimagent.trace.fanotify import Fanotify
+from slimagent.model.trace import BlindSpot, How
+from slimagent.trace.fanotify.backend import Fanotify
+from slimagent.trace.fanotify.running import record_running
 from slimagent.trace.record import Record
-from slimagent.trace.running import record_running
-from slimagent.traces import BlindSpot, How
 
 NOBODY = 65534
 WAITS = "os.write(1, b'.'); os.read(0, 1)"
@@ -157,7 +157,7 @@ def test_the_agent_and_its_ancestors_are_left_out(folder: bytes) -> None:
     path = make(folder + b"/shells")
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
-        "from slimagent.trace.record import Record\nfrom slimagent.trace.running import record_running\n"
+        "from slimagent.trace.record import Record\nfrom slimagent.trace.fanotify.running import record_running\n"
         "record = Record(); record_running(record); print(sys.argv[1].encode() in record.steps.get(0, {}))"
     )
     inner = f'exec 9<{os.fsdecode(path)}; {sys.executable} -c "$0" {os.fsdecode(path)} 9<&-; :'

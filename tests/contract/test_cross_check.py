@@ -17,9 +17,9 @@ from file_calls import ENVIRONMENT, FileCalls, missed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.compare_backends import interpreter, unseen
 from slimagent.trace.cross_check import SeccompFanotify
-from slimagent.traces import BlindSpot, How, Loss
 
 # Opens argv[1] by its handle: no path is named but to make the handle, which is a look-up (open_by_handle_at(2)).
 BY_HANDLE = """

@@ -17,9 +17,9 @@ import pytest
 from conftest import BACKENDS, lacking
 
 from slimagent.errors import UnavailableError
-from slimagent.trace.seccomp import Seccomp
+from slimagent.model.trace import Loss
+from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.select import choose
-from slimagent.traces import Loss
 
 EVASIONS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "evasions"
 WAYS = re.findall(r'\{"([a-z0-9-]+)", \w+\}', (EVASIONS / "evasions.c").read_text(encoding="utf-8"))

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.errors import UnavailableError, UsageError
-from slimagent.trace.fanotify import Fanotify
-from slimagent.trace.fanotify_events import METADATA, Event, parse
-from slimagent.trace.fanotify_group import Group
-from slimagent.traces import How, Loss
+from slimagent.model.trace import How, Loss
+from slimagent.trace.fanotify.backend import Fanotify
+from slimagent.trace.fanotify.events import METADATA, Event, parse
+from slimagent.trace.fanotify.group import Group
 
 MOST_QUEUED = Path("/proc/sys/fs/fanotify/max_queued_events")
 FEW = 1000

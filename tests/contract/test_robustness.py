@@ -22,17 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.documents import decode_trace
-from slimagent.trace.family import Family
-from slimagent.trace.filter import build
-from slimagent.trace.processes import parse_stat
+from slimagent.linux.family import Family
+from slimagent.linux.processes import parse_stat
+from slimagent.linux.syscalls import MACHINES
 from slimagent.trace.record import Record
-from slimagent.trace.seccomp import Seccomp
-from slimagent.trace.syscalls import MACHINES
-from slimagent.trace.tasks import Tasks
+from slimagent.trace.seccomp.backend import Seccomp
+from slimagent.trace.seccomp.filter import build
+from slimagent.trace.seccomp.tasks import Tasks
 
-SECCOMP = ("slimagent.trace.seccomp", "Seccomp")
+SECCOMP = ("slimagent.trace.seccomp.backend", "Seccomp")
 BOTH = ("slimagent.trace.cross_check", "SeccompFanotify")
-FANOTIFY = ("slimagent.trace.fanotify", "Fanotify")
+FANOTIFY = ("slimagent.trace.fanotify.backend", "Fanotify")
 STRANGER = 65533  # a user with no processes of its own
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
@@ -78,7 +78,7 @@ def test_a_listener_of_its_own_is_a_loss(watcher_class: Any, calls: FileCalls) -
         watcher.step("own")
         said = calls.run(watcher, "own-listener")
         ours = watcher.spawn(
-            [sys.executable, "-c", "from slimagent.trace.seccomp import Seccomp; print(Seccomp.unavailable())"],
+            [sys.executable, "-c", "from slimagent.trace.seccomp.backend import Seccomp; print(Seccomp.unavailable())"],
             env={**os.environ}, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert b"another supervisor" in ours.communicate(timeout=SECONDS)[0]

@@ -13,7 +13,7 @@ from file_calls import ENVIRONMENT, FileCalls, knows_whose, lost, missed, parse,
 
 import slimagent
 from slimagent.errors import UsageError
-from slimagent.traces import How
+from slimagent.model.trace import How
 
 # mount(2) of a file system without a device is given a word for one; it reads like a relative path.
 WORDS = {"cwd/none"}

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
-from slimagent.trace.foreground import foreground
+from slimagent.linux.foreground import foreground
 
 GET_CHILD_SUBREAPER = 37  # <linux/prctl.h>
 

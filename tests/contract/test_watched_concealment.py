@@ -26,7 +26,7 @@ from rights import (
     watch_whole,
 )
 
-from slimagent.trace.concealed import MOST_HELD, Concealed
+from slimagent.trace.seccomp.concealed import MOST_HELD, Concealed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
-from slimagent.model import User
+from slimagent.model.inventory import User
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")

@@ -9,25 +9,26 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from slimagent import documents, started
-from slimagent.apply.journal_format import decode_outcomes, decode_start, encode_outcome, encode_start
+from slimagent import documents
+from slimagent.apply.in_place.journal_format import decode_outcomes, decode_start, encode_outcome, encode_start
 from slimagent.cli.console import Console
 from slimagent.image import leftovers
 from slimagent.image.owner import Fate, fate
 from slimagent.image.run_record import read_record
-from slimagent.model import Plan, Receipt, Verdict, Verification
+from slimagent.model import started
+from slimagent.model.inventory import Plan, Receipt, Verdict, Verification
+from slimagent.model.result import CheckResult
+from slimagent.model.summary import Summary, Whole
+from slimagent.model.trace import Trace
 from slimagent.plan.admit import admit
-from slimagent.plan.explain import Explainer
 from slimagent.report.checklist import check_lines, junit
+from slimagent.report.explain import Explainer
 from slimagent.report.failure import failed_steps, not_proved
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, warnings
 from slimagent.report.summary import summarised
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
-from slimagent.results import CheckResult
-from slimagent.summaries import Summary, Whole
-from slimagent.traces import Trace
-from slimagent.tracing import merged
+from slimagent.workflows.tracing import merged
 
 from .rules import assert_shown, refused
 from .seeds import seeds

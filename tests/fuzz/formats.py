@@ -7,28 +7,29 @@ import struct
 import tarfile
 from collections.abc import Callable
 
-from slimagent import profile
-from slimagent.apply import alternatives, image_documents, pax
-from slimagent.apply.dockerfile import Recipe, dockerfile
-from slimagent.apply.image_config import read_image_config
-from slimagent.apply.package_databases import (
+from slimagent.apply.edits import alternatives
+from slimagent.apply.edits.package_databases import (
     NotUnderstoodError,
     with_excludes,
     without_extensions,
     without_locations,
     without_paragraphs,
 )
-from slimagent.apply.strip_proof import difference
-from slimagent.elf_tables import tables
+from slimagent.apply.export import image_documents, pax
+from slimagent.apply.strip.proof import difference
+from slimagent.elf.needs import needs
+from slimagent.elf.sections import symbols
+from slimagent.elf.tables import tables
 from slimagent.image.complaint import sentence, why_unreachable
+from slimagent.image.dockerfile import Recipe, dockerfile
 from slimagent.image.history import with_history
 from slimagent.image.labels import identity, made_by_us, source_of, with_labels
 from slimagent.inventory.contents import script_needs
-from slimagent.inventory.elf import needs
 from slimagent.inventory.loader import parse_cache
-from slimagent.inventory.sections import symbols
-from slimagent.paths import mounted
-from slimagent.trace.kernel import parse_status
+from slimagent.linux.kernel import parse_status
+from slimagent.model.image_config import read_image_config
+from slimagent.paths.algebra import mounted
+from slimagent.profiles import read as profile
 
 from .rules import assert_shown, refused
 from .seeds import seeds

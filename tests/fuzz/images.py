@@ -14,7 +14,7 @@ from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.paths import to_text
+from slimagent.paths.algebra import to_text
 
 from .rules import assert_shown
 from .seeds import seeds

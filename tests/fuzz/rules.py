@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from slimagent.errors import SlimagentError
-from slimagent.escapes import markdown, markdown_code, printable, xml
+from slimagent.text.escapes import markdown, markdown_code, printable, xml
 
 LONGEST = 20_000  # characters of a message
 _COMMAND = re.compile(r"^\s*::|##(?:vso|teamcity)?\[", re.MULTILINE)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from slimagent.checks.code_server.manifest import Manifest, ManifestError, nested, programs, read_manifest
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import Client, RequestError
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _FOLDER = "extensions"  # below the editor's own
 _LIST = "extensions.json"

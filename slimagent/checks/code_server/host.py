@@ -20,7 +20,7 @@ from slimagent.checks.code_server.remote import EXTENSION_HOST, RemoteError, con
 from slimagent.checks.context import Context
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import Client
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 NAME = "extension host"
 _LOG = "remoteexthost.log"

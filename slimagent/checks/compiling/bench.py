@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from slimagent.checks.context import Context
 from slimagent.checks.program import Ended, complete
-from slimagent.removal import remove_tree
-from slimagent.results import Item, Outcome
+from slimagent.linux.removal import remove_tree
+from slimagent.model.result import Item, Outcome
 
 
 class StepError(Exception):

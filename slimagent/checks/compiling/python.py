@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from slimagent.checks.compiling.bench import Bench, StepError, absent
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _NAMES = ("python", "python-c")
 _WAYS = ("pip with setuptools", "pip", "uv with setuptools", "uv")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.compiling.bench import Bench, StepError, absent
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _PACKAGE = "slimagentprobe"
 

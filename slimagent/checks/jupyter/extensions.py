@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.processes import Family, ending, started
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 LABEXTENSIONS, SERVER_EXTENSIONS = "labextensions", "server extensions"
 _ARGUMENTS = {LABEXTENSIONS: ("labextension", "list"), SERVER_EXTENSIONS: ("server", "extension", "list")}

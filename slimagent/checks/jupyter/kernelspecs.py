@@ -24,7 +24,7 @@ from slimagent.checks.jupyter.kernel import (
 )
 from slimagent.checks.jupyter.server import Asking, WrongError, with_cause
 from slimagent.checks.loopback import RequestError
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _STOP = 10.0  # seconds for a kernel to end
 _MOST = 100

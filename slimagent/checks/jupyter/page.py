@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 from slimagent.checks.jupyter import bundle
 from slimagent.checks.jupyter.server import Asking, UnexercisedError, WrongError
 from slimagent.checks.loopback import RequestError
-from slimagent.results import Item
+from slimagent.model.result import Item
 
 NAMES = ("page", "assets", "chunks", "settings", "themes")
 _NAMED = 5

@@ -17,7 +17,7 @@ from slimagent.checks.jupyter.kernel import KernelDeadError, KernelError
 from slimagent.checks.loopback import HOST, Answer, Client, RequestError, free_port
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.server import Server, serving
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _ANSWER = 30.0  # seconds for one answer of a server that is ready
 _TAIL = 16 << 10

@@ -19,7 +19,7 @@ from slimagent.checks.jupyter.server import Asking, UnexercisedError, WrongError
 from slimagent.checks.loopback import RequestError
 from slimagent.checks.output import last_lines
 from slimagent.checks.websockets import LateError, Socket, SocketError, opened
-from slimagent.results import Item
+from slimagent.model.result import Item
 
 NAMES = ("terminal", "contents", "launchers")
 _TERMINAL = 20.0  # seconds for a shell to start and to answer

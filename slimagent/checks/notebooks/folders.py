@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from slimagent.checks.context import Context
 from slimagent.checks.program import complete
-from slimagent.paths import to_text, within
+from slimagent.paths.algebra import to_text, within
 
 _LARGEST = 200 << 20  # bytes of a folder that is copied
 _MOST_ENTRIES = 50_000

@@ -22,11 +22,11 @@ from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
 from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes_of, look, usually_left_out
 from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
 from slimagent.errors import UsageError
-from slimagent.model import User
-from slimagent.paths import from_text, matcher, normalise, to_text, within
-from slimagent.posix_acl import Identity, describe
-from slimagent.results import CheckResult, Item, Outcome
-from slimagent.rules import CheckSpec, Parameter
+from slimagent.linux.posix_acl import Identity, describe
+from slimagent.model.inventory import User
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.paths.algebra import from_text, matcher, normalise, to_text, within
 
 PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}
 _WRITABLE, _NOT_WRITABLE = "writable", "not writable"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from slimagent import posix_acl
 from slimagent.checks.permissions import file_capabilities
 from slimagent.checks.permissions.walk import Snapshot, below
-from slimagent.paths import to_text
-from slimagent.posix_acl import Attributes, kind_text, mode_text
-from slimagent.results import Item, Outcome
+from slimagent.linux import posix_acl
+from slimagent.linux.posix_acl import Attributes, kind_text, mode_text
+from slimagent.model.result import Item, Outcome
+from slimagent.paths.algebra import to_text
 
 _NAMED = 5
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from slimagent.paths import normalise, to_text
+from slimagent.paths.algebra import normalise, to_text
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 

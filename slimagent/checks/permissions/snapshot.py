@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from slimagent.checks.permissions.walk import Snapshot, below
-from slimagent.posix_acl import Attributes, Identity, parse
+from slimagent.linux.posix_acl import Attributes, Identity, parse
 
 _VERSION = "1"
 _LARGEST = 64 << 20  # bytes, inflated: two hundred thousand paths are five million

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.paths import join, mounted
-from slimagent.posix_acl import Attributes, Identity
+from slimagent.linux.posix_acl import Attributes, Identity
+from slimagent.paths.algebra import join, mounted
 
 _EXTENDED = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 _NONE: tuple[bytes, ...] = (b"", b"", b"")

@@ -15,8 +15,8 @@ from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
 from slimagent.checks.processes import ending, started
-from slimagent.paths import to_text
-from slimagent.posix_acl import SEARCH, WRITE, Identity, describe, permits
+from slimagent.linux.posix_acl import SEARCH, WRITE, Identity, describe, permits
+from slimagent.paths.algebra import to_text
 
 # Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
 PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})

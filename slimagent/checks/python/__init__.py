@@ -25,10 +25,10 @@ from slimagent.checks.output import Output
 from slimagent.checks.processes import ending, started
 from slimagent.checks.python.prefixes import environments, first_on_path, identity, is_bare, of_prefix
 from slimagent.errors import UsageError
-from slimagent.files import read
-from slimagent.paths import to_text
-from slimagent.results import CheckResult, Item, Outcome
-from slimagent.rules import CheckSpec, Parameter
+from slimagent.linux.files import read
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.paths.algebra import to_text
 
 PARAMETERS: dict[str, type] = {
     "python": str,

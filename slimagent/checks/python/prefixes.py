@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from slimagent.paths import MAXIMUM_LINKS
+from slimagent.paths.algebra import MAXIMUM_LINKS
 
 _NAMES = ("python3", "python")
 _VERSIONED = re.compile(r"python3\.([0-9]{1,3})")

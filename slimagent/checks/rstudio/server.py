@@ -26,8 +26,8 @@ from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.output import last_lines
 from slimagent.checks.processes import ending, started
 from slimagent.checks.server import NotReadyError, Server, serving
-from slimagent.model import User
-from slimagent.removal import remove_tree
+from slimagent.linux.removal import remove_tree
+from slimagent.model.inventory import User
 
 FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
 # How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and

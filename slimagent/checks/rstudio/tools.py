@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from slimagent.checks.program import Ended, complete
 from slimagent.checks.rstudio.server import FOLDERS, Place, locate, number, read_own
-from slimagent.results import Item, Outcome
+from slimagent.model.result import Item, Outcome
 
 _SECONDS = 60.0  # for one program
 _DOCUMENT = "# A title\n\nA *word*.\n"

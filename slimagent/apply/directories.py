@@ -1,0 +1,87 @@
+"""Reach what is below a root folder one component at a time, following no link.
+
+Whoever can write in the tree could put a link where a folder was; a path given whole to the kernel would then
+lead out of the root. Here each folder is opened from the one that holds it, with O_NOFOLLOW (open(2)).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+
+from slimagent.errors import RefusedError, SlimagentError, UnavailableError
+from slimagent.paths.algebra import to_text
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_OTHER_KIND = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
+
+DEPTH = 64  # descriptors held at once: trees may be deeper than a process may have files open
+
+
+class Folders:
+    """Descriptors of folders below `root`, which must be a folder. Cheap when paths come in inventory order.
+
+    A descriptor that a method returns is good until the next call. Methods raise OSError as the kernel does:
+    ELOOP or ENOTDIR where a folder has become something else. Use as a context manager.
+    """
+
+    def __init__(self, root: bytes) -> None:
+        self._open: list[tuple[bytes, int]] = [(b"", os.open(root, _FLAGS))]
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _, descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+
+    @property
+    def root(self) -> int:
+        """The descriptor of the root itself."""
+        return self._open[0][1]
+
+    def folder(self, path: bytes) -> int:
+        """The folder at `path`, absolute below the root."""
+        return self._reach(b"" if path == b"/" else path)
+
+    def holding(self, path: bytes) -> tuple[int, bytes]:
+        """The folder that holds `path`, and its name there. The root is `.` in itself."""
+        cut = path.rindex(b"/")
+        return self._reach(path[:cut]), path[cut + 1 :] or b"."
+
+    def _reach(self, path: bytes) -> int:
+        known, descriptor = self._open[-1]
+        if known == path:
+            return descriptor
+        while not path.startswith(self._open[-1][0] + b"/"):
+            if self._open[-1][0] == path:
+                return self._open[-1][1]
+            os.close(self._open.pop()[1])
+        known, descriptor = self._open[-1]
+        for component in path[len(known) + 1 :].split(b"/"):
+            descriptor = os.open(component, _FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+            known += b"/" + component
+            self._open.append((known, descriptor))
+            if len(self._open) > DEPTH:
+                os.close(self._open.pop(-2)[1])
+        return descriptor
+
+
+def changed(path: bytes, how: str) -> RefusedError:
+    """A path that is not what the inventory says any more."""
+    return RefusedError(f"{to_text(path)} {how} while it was being exported", "stop what writes to it and try again")
+
+
+def unreadable(path: bytes, error: OSError) -> SlimagentError:
+    """Why a path of the inventory could not be read: it is gone, or it may not be."""
+    if isinstance(error, FileNotFoundError):
+        return changed(path, "vanished")
+    if error.errno in _OTHER_KIND:
+        return changed(path, "changed its kind")
+    hint = "run as root" if isinstance(error, PermissionError) else "see the error of the operating system above"
+    return UnavailableError(f"cannot read {to_text(path)}: {error.strerror}", hint)

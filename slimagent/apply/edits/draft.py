@@ -1,0 +1,195 @@
+"""The image as the plan's edits leave it, while they are being worked out. Pure."""
+
+from __future__ import annotations
+
+import stat
+from bisect import bisect_left
+from dataclasses import replace
+
+from slimagent.apply.decide import Decision, Deed, drops
+from slimagent.model.inventory import Inventory, Plan
+from slimagent.paths.algebra import Resolver, name, parent, within_any
+
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255  # bytes (PATH_MAX and NAME_MAX of <linux/limits.h>)
+_FILE, _LINK = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
+_ROOT = 0
+
+
+class Draft:
+    """A decision and the deeds so far, in order. Only what stays is there; paths may lead through links to folders."""
+
+    def __init__(self, plan: Plan, inventory: Inventory, decision: Decision) -> None:
+        self._plan = plan
+        self._decision = decision
+        self._entries = {entry.path: entry for entry in plan.entries}
+        self._drops = [drops(reason) for reason in plan.reasons]
+        self._resolver = Resolver(self._link)
+        self._changed: dict[int, bytes | None] = {}
+        self._made: set[bytes] = set()
+        self._deeds: list[Deed] = []
+        self._left_alone: list[tuple[bytes, str]] = []
+        self.inventory = inventory
+
+    def entry(self, path: bytes) -> int | None:
+        """The entry at `path`, a link at its end not followed; None if nothing stays there."""
+        return self._standing(self._resolver.resolve(path, follow=False).end)
+
+    def leads_somewhere(self, path: bytes) -> bool:
+        """Whether there is something where `path` leads to, all links followed."""
+        return self._standing(self._resolver.resolve(path).end) is not None
+
+    def target(self, path: bytes) -> bytes | None:
+        """The target of the symbolic link at `path`, as the deeds so far leave it; None if there is no link."""
+        at = self.entry(path)
+        return None if at is None else self._target(at)
+
+    def leave(self, path: bytes, why: str) -> None:
+        """Note what is not edited."""
+        self._left_alone.append((path, why))
+
+    def why_not(self, at: int) -> str:
+        """Why the contents of this entry may not be changed; empty if they may."""
+        inventory = self.inventory
+        if not stat.S_ISREG(inventory.modes[at]):
+            return "it is not a regular file"
+        seen = self._entries.get(inventory.paths[at])
+        if seen is None or (seen.size, seen.mtime_ns) != (inventory.sizes[at], inventory.mtimes[at]):
+            return "it was modified after the plan was made"
+        return self._why_never(at)
+
+    def _why_never(self, at: int) -> str:
+        if at in self._changed:
+            return "two edits would change it"
+        return "the file has other names" if self.inventory.links[at] > 1 else ""
+
+    def rewrite(self, at: int, old: bytes, new: bytes) -> str:
+        """Give a regular file other contents, if they are other ones. Returns why it may not be, or nothing."""
+        why = self.why_not(at) if new != old else ""
+        if new != old and not why:
+            self.change(at, new)
+        return why
+
+    def change(self, at: int, data: bytes | None) -> None:
+        """Give an entry other contents, or another target; None: it goes."""
+        inventory = self.inventory
+        self._changed[at] = data
+        self._deeds.append(
+            Deed(
+                path=inventory.paths[at],
+                at=at,
+                data=data,
+                mode=inventory.modes[at],
+                uid=inventory.uids[at],
+                gid=inventory.gids[at],
+                mtime_ns=self._decision.mtimes[at],
+            )
+        )
+
+    def point(self, path: bytes, target: bytes, like: int | None) -> None:
+        """Let the link at `path` lead to `target`. Where nothing is, one like the link `like` is made, if not None."""
+        at = self.entry(path)
+        if at is None:
+            if like is not None:
+                self._make_link(path, target, like)
+        elif not stat.S_ISLNK(self.inventory.modes[at]):
+            self.leave(path, "it is not a symbolic link")
+        elif self._target(at) != target:
+            self._change_link(at, target)
+
+    def remove_link(self, path: bytes) -> None:
+        """Remove the symbolic link at `path`, if there is one."""
+        at = self.entry(path)
+        if at is not None and self._target(at) is not None:
+            self._change_link(at, None)
+
+    def _change_link(self, at: int, target: bytes | None) -> None:
+        why = self._why_never(at)
+        if why:
+            self.leave(self.inventory.paths[at], why)
+        else:
+            self.change(at, target)
+
+    def is_made(self, path: bytes) -> bool:
+        """Whether something new is made at `path`."""
+        return self._resolver.resolve(path, follow=False).end in self._made
+
+    def make_file(self, path: bytes, data: bytes, like: bytes) -> str:
+        """Make a plain file of root's, as old as the file at `like` or else as its folder. Returns why not, or nothing.
+
+        Where the plan drops the file there will be none, which is no surprise.
+        """
+        end = self._resolver.resolve(path, follow=False).end
+        if end is not None and self._is_dropped(end):
+            return ""
+        holder = self._holder(end)
+        if end is None or holder is None:
+            return "there is no folder for it"
+        at = self.entry(like)
+        mtime_ns = self._decision.mtimes[holder if at is None else at]
+        self._make(Deed(path=end, at=None, data=data, mode=_FILE, uid=_ROOT, gid=_ROOT, mtime_ns=mtime_ns))
+        return ""
+
+    def _make_link(self, path: bytes, target: bytes, like: int) -> None:
+        """Where the plan drops the link, or has no folder for it, there will be none, and that is no surprise."""
+        end, inventory = self._resolver.resolve(path, follow=False).end, self.inventory
+        if end is None or self._holder(end) is None:
+            return
+        uid, gid, mtime_ns = inventory.uids[like], inventory.gids[like], self._decision.mtimes[like]
+        self._make(Deed(path=end, at=None, data=target, mode=_LINK, uid=uid, gid=gid, mtime_ns=mtime_ns))
+
+    def _make(self, deed: Deed) -> None:
+        self._made.add(deed.path)
+        self._deeds.append(deed)
+
+    def _holder(self, path: bytes | None) -> int | None:
+        """The folder in which something new may be made at `path`; None if it may not."""
+        if path is None or len(path) > _LONGEST_PATH or len(name(path)) > _LONGEST_NAME or path in self._made:
+            return None
+        inventory = self.inventory
+        if path in inventory.index or path in inventory.mount_points or within_any(path, self._plan.excluded):
+            return None
+        if self._is_dropped(path):
+            return None
+        holder = self._standing(parent(path))
+        if holder is None or not stat.S_ISDIR(inventory.modes[holder]):
+            return None
+        return None if parent(path) in inventory.mount_points else holder
+
+    def _is_dropped(self, path: bytes) -> bool:
+        planned = self._entries.get(path)
+        return planned is not None and self._drops[planned.reason]
+
+    def _standing(self, path: bytes | None) -> int | None:
+        at = None if path is None else self.inventory.index.get(path)
+        return None if at is None or not self._stays(at) else at
+
+    def _stays(self, at: int) -> bool:
+        kept = self._decision.kept
+        where = bisect_left(kept, at)
+        return where < len(kept) and kept[where] == at and self._changed.get(at, b"") is not None
+
+    def _target(self, at: int) -> bytes | None:
+        return self._changed.get(at) or self.inventory.targets[at] if at in self.inventory.targets else None
+
+    def _link(self, path: bytes) -> bytes | None:
+        at = self._standing(path)
+        return None if at is None else self._target(at)
+
+    def result(self) -> Decision:
+        """The decision with these deeds in it."""
+        decision, removed = self._decision, {at for at, data in self._changed.items() if data is None}
+        return replace(
+            decision,
+            kept=[at for at in decision.kept if at not in removed],
+            left_alone=(*decision.left_alone, *self._left_alone),
+            bytes_kept=decision.bytes_kept + sum(growth(self.inventory, deed) for deed in self._deeds),
+            deeds=tuple(self._deeds),
+            edited={at: data for at, data in self._changed.items() if data is not None},
+        )
+
+
+def growth(inventory: Inventory, deed: Deed) -> int:
+    """By how many bytes a deed makes the image larger: those of regular files count."""
+    if not stat.S_ISREG(deed.mode):
+        return 0
+    return len(deed.data or b"") - (0 if deed.at is None else inventory.sizes[deed.at])

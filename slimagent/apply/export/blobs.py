@@ -1,0 +1,133 @@
+"""Write one layer of an image: a tar, compressed on all cores while it is written, with the digests of both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+
+from slimagent.apply.export.compression import Compression
+from slimagent.apply.export.output import Buffers
+from slimagent.apply.progress import Pace
+
+_PLAIN = 1 << 20  # bytes
+_AHEAD = 3  # buffers beside those that are being compressed: one is filled, one is written, one waits
+_MOST_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was written: SHA-256 (hexadecimal) and size in bytes of the blob, and SHA-256 of what is in it."""
+
+    digest: str
+    size: int
+    diff_id: str
+
+
+def cores() -> int:
+    """How many threads can run at once here."""
+    return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+
+
+class Blob(Buffers):
+    """A blob in the file of an open descriptor; `pace` counts bytes before compression.
+
+    Chunks are compressed in a pool of threads, and in their order written and hashed by one more: zlib and hashlib let
+    others run meanwhile. Memory is bounded by the buffers, which go round. Use as a context manager: leaving it ends
+    the threads. Methods raise OSError when the file cannot be written.
+    """
+
+    def __init__(self, descriptor: int, compression: Compression | None, pace: Pace, threads: int) -> None:
+        self._descriptor = descriptor
+        self._compression = compression
+        self._pace = pace
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        self._full: SimpleQueue[tuple[memoryview, int, Future[bytes] | None] | None] = SimpleQueue()
+        for _ in range(threads + _AHEAD):
+            self._free.put(memoryview(bytearray(_PLAIN if compression is None else compression.chunk)))
+        super().__init__(self._free.get())
+        self._before = b""
+        self._inner, self._outer = hashlib.sha256(), hashlib.sha256()
+        self._crc, self._length, self._size = 0, 0, 0
+        self._error: BaseException | None = None
+        self._pool = ThreadPoolExecutor(threads, "compress")
+        self._thread = threading.Thread(target=self._write_all, name="blob", daemon=True)
+
+    def __enter__(self) -> Blob:
+        self._thread.start()
+        if self._compression is not None:
+            self._write(self._compression.header)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def finish(self) -> Written:
+        """Write what is left."""
+        self._pass(self._buffer, self._used, last=True)
+        self._end()
+        self._raise()
+        if self._compression is not None:
+            self._write(self._compression.trailer(self._crc, self._length))
+        inner = self._inner.hexdigest()
+        outer = inner if self._compression is None else self._outer.hexdigest()
+        return Written(digest=outer, size=self._size, diff_id=inner)
+
+    def _end(self) -> None:
+        self._full.put(None)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _exchange(self, buffer: memoryview, used: int) -> memoryview:
+        self._raise()
+        self._pass(buffer, used, last=False)
+        return self._free.get()
+
+    def _pass(self, buffer: memoryview, used: int, *, last: bool) -> None:
+        way, data, packed = self._compression, buffer[:used], None
+        if way is not None:
+            packed = self._pool.submit(way.pack, data, self._before, last=last)
+            self._before = bytes(data[-way.reach :]) if way.reach else b""
+        self._pace.add(used)
+        self._full.put((buffer, used, packed))
+
+    def _write_all(self) -> None:
+        """Take what is compressed in the order in which it came. After an error only the buffers go on going round."""
+        while (item := self._full.get()) is not None:
+            buffer, used, packed = item
+            try:
+                if self._error is None:
+                    self._take(buffer[:used], packed)
+            except BaseException as error:
+                self._error = error
+            if packed is not None:
+                wait([packed])
+            self._free.put(buffer)
+
+    def _take(self, data: memoryview, packed: Future[bytes] | None) -> None:
+        self._inner.update(data)
+        self._length += len(data)
+        if packed is None:
+            self._write(data)
+            return
+        self._crc = zlib.crc32(data, self._crc)
+        self._write(packed.result())
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self._compression is not None:
+            self._outer.update(data)
+        self._size += len(data)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._descriptor, left) :]

@@ -1,0 +1,226 @@
+"""Which layer of an image each path lies in: one for each component, so that few change when something does. Pure.
+
+A path's component follows from its own package, or from where it lies, and never from what else is in the image.
+
+What unpacks a layer need not see those below it (Docker's overlay2 driver does not), so each layer repeats the folders
+above its members. The topmost layer's attributes win. A folder into which several components put something changes its
+time whenever one of them does; so it is in their layers without its time, and with it in a last layer, SHARED. That has
+as well the files that a package manager writes anew for each package, like dpkg's `status`: any layer that they were in
+would change with every package.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from slimagent.apply.decide import Decision, Deed, in_order
+from slimagent.model.inventory import Inventory, Package, Plan
+from slimagent.model.rules import COMPONENTS
+from slimagent.paths.algebra import parent
+
+# From what changes seldom to what changes often: an engine that knows a layer by those below it, as Docker does,
+# fetches again whatever lies above a layer that changed.
+_NAMES = tuple(COMPONENTS)
+SYSTEM, IDE, R, PYTHON, REST, SHARED = _NAMES
+_SHARED = _NAMES.index(SHARED)
+
+_IDE_PACKAGES = re.compile(r"rstudio(?:-server)?|(?:openvscode|code)-server|code(?:-insiders)?|codium")
+_R_PACKAGES = re.compile(r"r-(?:base|cran|bioc|omegahat|recommended|other|doc|mathlib)(?:-.*)?")
+_R_CONDA = re.compile(r"_?r-.*|bioconductor-.*")
+_R_COMPONENT = re.compile(r"R|Rscript")
+_PYTHON_COMPONENT = re.compile(r"(?:python|pypy)[0-9][0-9.]*t?")
+
+_ENVIRONMENT = re.compile(rb"(.*)/lib(?:32|64)?/(?:python|pypy)[0-9][^/]*", re.DOTALL)
+_NO_PREFIXES = (b"", b"/usr", b"/usr/local")  # and people's ~/.local: Python is one tenant of many there
+_MARKS = (b"/pyvenv.cfg", b"/conda-meta")  # what an environment has: PEP 405, conda's records
+
+_IDE_FOLDER = re.compile(
+    rb"(?:/.*)?/(?:rstudio(?:-server)?|\.?(?:code|openvscode|vscode)-server)(?:-[0-9][^/]*)?(?:/.*)?", re.DOTALL
+)
+_R_FOLDER = re.compile(rb"(?:/usr|/usr/local|/opt/R/[^/]+)?/(?:lib(?:64)?|share|etc)/R(?:/.*)?", re.DOTALL)
+_LOCAL = re.compile(rb"/usr/local(?:/.*)?", re.DOTALL)
+# Filesystem Hierarchy Standard 3.0, chapter 3: the folders of the root that are the system's own.
+_SYSTEM_FOLDER = re.compile(rb"/(?:(?:bin|boot|dev|etc|lib[^/]*|proc|run|sbin|sys|tmp|usr|var)(?:/.*)?)?", re.DOTALL)
+# dpkg(1) FILES, apt, ldconfig(8), debconf, fontconfig.
+_RECORDS = re.compile(
+    rb"/var/lib/dpkg/(?:status|available|diversions|statoverride|cmethopt|triggers/[^/]+|lock[^/]*)(?:-old)?"
+    rb"|/var/lib/apt/extended_states|/etc/ld\.so\.cache|/var/cache/(?:ldconfig|debconf|fontconfig)/[^/]+"
+    rb"|/var/log/(?:.*/)?[^/]+",
+    re.DOTALL,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """What one layer holds, in the order of an inventory; `undated` are folders whose time another layer has.
+
+    `own` counts the members that no other layer repeats.
+    """
+
+    component: str
+    members: list[int | Deed] = field(default_factory=list)
+    undated: set[int] = field(default_factory=set)
+    own: int = 0
+
+
+def parts(plan: Plan, inventory: Inventory, decision: Decision) -> list[Part]:
+    """What stays and what edits make, as layers from the lowest up; none is empty. Linear.
+
+    Every path is an own member of one part, and all names of a file are in the same one.
+    """
+    places = _Places(plan, inventory)
+    members = in_order(inventory, decision)
+    of = _of(plan, inventory, decision, places)
+    made = [(deed, _NAMES.index(places.by_folder(deed.path))) for deed in members if isinstance(deed, Deed)]
+    below = _settle(inventory, decision, of, [(deed.path, component) for deed, component in made])
+    found = [Part(component=name) for name in _NAMES]
+    of_made = {deed.path: component for deed, component in made}
+    for member in members:
+        if isinstance(member, Deed):
+            _append(found[of_made[member.path]], member)
+            continue
+        _append(found[of[member]], member)
+        if of[member] == _SHARED and inventory.paths[member] != b"/":
+            for component in _bits(below[member]):
+                found[component].members.append(member)
+                found[component].undated.add(member)
+    return [part for part in found if part.own]
+
+
+def _append(part: Part, member: int | Deed) -> None:
+    part.members.append(member)
+    part.own += 1
+
+
+def _bits(mask: int) -> Iterator[int]:
+    return (component for component in range(_SHARED) if mask >> component & 1)
+
+
+def _of(plan: Plan, inventory: Inventory, decision: Decision, places: _Places) -> array[int]:
+    """Each entry's component by its own package or place, as a number; of a file's further names, the first one's."""
+    owners = array("i", [-1]) * len(inventory)
+    index = inventory.index
+    for path, _, _, _, owner in plan.entries:
+        at = index.get(path, -1)
+        if at >= 0:
+            owners[at] = owner
+    by_package = [places.of_package(each.package) for each in plan.packages]
+    modes = inventory.modes
+    numbers = {name: number for number, name in enumerate(_NAMES)}
+    of = array("b", bytes(len(inventory)))
+    for at in decision.kept:
+        first = decision.first.get(at)
+        if first is not None:
+            of[at] = of[first]
+            continue
+        path, owner = inventory.paths[at], owners[at]
+        if owner >= 0:
+            component = by_package[owner] or places.by_folder(path, REST)
+        else:
+            component = places.by_folder(path)
+            if stat.S_ISDIR(modes[at]) and _is_everyones(path, component):
+                component = SHARED
+        if _RECORDS.fullmatch(path) and not stat.S_ISDIR(modes[at]):
+            component = SHARED
+        of[at] = numbers[component]
+    return of
+
+
+def _is_everyones(folder: bytes, component: str) -> bool:
+    """Whether a folder that no package has for itself is one that all put things into, whatever is in it today."""
+    return component == SYSTEM or (component == REST and (folder.count(b"/") == 1 or bool(_LOCAL.fullmatch(folder))))
+
+
+def _settle(inventory: Inventory, decision: Decision, of: array[int], made: list[tuple[bytes, int]]) -> array[int]:
+    """Make folders SHARED in `of` that hold something of another component; returns whose members each folder holds.
+
+    From the last path up, so that one pass is enough. Masks have a bit for each component.
+    """
+    index, paths, modes = inventory.index, inventory.paths, inventory.modes
+    below, all_below = array("B", bytes(len(inventory))), array("B", bytes(len(inventory)))
+    for path, component in made:
+        holder = index.get(parent(path))
+        if holder is not None:
+            below[holder] |= 1 << component
+            all_below[holder] |= 1 << component
+    for at in reversed(decision.kept):
+        mask = all_below[at] | 1 << of[at]
+        if stat.S_ISDIR(modes[at]) and mask & (mask - 1):
+            of[at] = _SHARED
+            mask |= 1 << _SHARED
+        holder = index.get(parent(paths[at]))
+        if holder is not None and holder != at:
+            all_below[holder] |= mask
+            below[holder] |= below[at] | 1 << of[at]
+    return below
+
+
+class _Places:
+    """Components by package and by folder, as far as this image's environments and R libraries decide it."""
+
+    def __init__(self, plan: Plan, inventory: Inventory) -> None:
+        self._environments: set[bytes] = set()
+        self._libraries: set[bytes] = set()
+        for each in plan.packages:
+            package = each.package
+            if package.kind == "python":
+                self._environments.add(_environment(package.place))
+            elif package.kind == "conda":
+                self._environments.add(package.place)
+            elif package.kind == "r":
+                self._libraries.add(package.place)
+        self._environments.update(parent(path) for path in inventory.paths if path.endswith(_MARKS))
+        self._environments -= {b"/", *_NO_PREFIXES}
+        self._libraries -= {b"/", *_NO_PREFIXES}
+        self._known: dict[bytes, str] = {}
+
+    def of_package(self, package: Package) -> str:
+        """The component of what a package owns, or nothing if where each path lies decides."""
+        kind, name = package.kind, package.name
+        if kind == "dpkg":
+            is_r = package.section == "gnu-r" or _R_PACKAGES.fullmatch(name)
+            return IDE if _IDE_PACKAGES.fullmatch(name) else R if is_r else SYSTEM
+        if kind == "conda":
+            return IDE if _IDE_PACKAGES.fullmatch(name) else R if _R_CONDA.fullmatch(name) else PYTHON
+        if kind == "component":
+            is_ide = _IDE_FOLDER.fullmatch(package.place) or _IDE_PACKAGES.fullmatch(name)
+            is_python = _PYTHON_COMPONENT.fullmatch(name)
+            return IDE if is_ide else R if _R_COMPONENT.fullmatch(name) else PYTHON if is_python else ""
+        return {"python": PYTHON, "r": R, "vscode": IDE}.get(kind, "")
+
+    def by_folder(self, path: bytes, otherwise: str = "") -> str:
+        """The component of a path by where it lies; `otherwise` stands in for what is the system's or the rest."""
+        inner = self._inner(path)
+        if inner:
+            return inner
+        is_ide = _IDE_FOLDER.fullmatch(path)
+        return IDE if is_ide else R if _R_FOLDER.fullmatch(path) else otherwise or _outermost(path)
+
+    def _inner(self, path: bytes) -> str:
+        """What the innermost library or environment is that a path lies in, if it lies in one."""
+        passed, known = [], None
+        while known is None:
+            passed.append(path)
+            known = R if path in self._libraries else PYTHON if path in self._environments else self._known.get(path)
+            if known is None and path == b"/":
+                known = ""
+            path = parent(path)
+        self._known.update(dict.fromkeys(passed, known))
+        return known
+
+
+def _environment(site: bytes) -> bytes:
+    """The folder that is Python's alone around a folder of distributions: the environment's, where it has its own."""
+    match = _ENVIRONMENT.fullmatch(parent(site))
+    if match is None:
+        return site
+    prefix = match[1]
+    return parent(site) if prefix in _NO_PREFIXES or prefix.endswith(b"/.local") else prefix
+
+
+def _outermost(path: bytes) -> str:
+    return SYSTEM if _SYSTEM_FOLDER.fullmatch(path) and not _LOCAL.fullmatch(path) else REST

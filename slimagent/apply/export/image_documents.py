@@ -1,0 +1,131 @@
+"""The JSON documents of an image layout. Pure.
+
+Sources: OCI image-spec 1.0 and 1.1, config.md, manifest.md, image-index.md, image-layout.md, annotations.md; for
+`manifest.json` the Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format", in which
+newer versions of `docker save` name the blobs of an image layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+
+from slimagent.errors import DocumentError
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import Layer
+from slimagent.model.references import Tag
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+EPOCH = "1970-01-01T00:00:00Z"
+
+# The machine as uname(2) has it, as Go's GOARCH and GOARM have it (config.md, "architecture" and "variant").
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "i686": ("386", ""),
+    "aarch64": ("arm64", "v8"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "loongarch64": ("loong64", ""),
+}
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+
+
+def plain_config(machine: str) -> ImageConfig:
+    """A configuration that says nothing but the platform, for a machine as uname(2) names it."""
+    architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
+    return ImageConfig(config={}, architecture=architecture, variant=variant, os="linux")
+
+
+def config(original: ImageConfig, created: str, layers: Sequence[Layer], notes: Iterable[Mapping[str, str]]) -> bytes:
+    """The configuration blob: the original's, with the layers that there are now.
+
+    `notes` say of each layer how it came about (`created_by`, `comment`). `created` is for what has no date of its own.
+    Raises DocumentError for a date that is none.
+    """
+    date = original.created or created
+    if not _RFC_3339.fullmatch(date):
+        raise DocumentError(f"image configuration at created: {date!r} is no date", "expected one of RFC 3339")
+    whole: dict[str, object] = {"created": date}
+    if original.author:
+        whole["author"] = original.author
+    whole["architecture"] = original.architecture
+    if original.variant:
+        whole["variant"] = original.variant
+    whole |= {
+        "os": original.os,
+        "config": original.config,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.diff_id}" for layer in layers]},
+        "history": [*map(_past, original.history), *({"created": date, **note} for note in notes)],
+    }
+    return orjson.dumps(whole)
+
+
+def _past(entry: Mapping[str, object]) -> dict[str, object]:
+    """An entry of the original's history: its layers are no longer there, so that it has an empty one."""
+    kept: dict[str, object] = {}
+    for key in ("created", "created_by", "author", "comment"):
+        value = entry.get(key)
+        if isinstance(value, str) and value and (key != "created" or _RFC_3339.fullmatch(value)):
+            kept[key] = value
+    return kept | {"empty_layer": True}
+
+
+def manifest(config: bytes, layers: Sequence[Layer], suffix: str) -> bytes:
+    """The manifest; `suffix` of a layer's media type says how the layers are compressed."""
+    return orjson.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _descriptor(CONFIG, digest(config), len(config)),
+            "layers": [_descriptor(LAYER + suffix, layer.digest, layer.size) for layer in layers],
+        }
+    )
+
+
+def index(manifest: bytes, platform: ImageConfig, name: Tag | None) -> bytes:
+    """The index of a layout with one image. Its annotations are where containerd and skopeo look for the name."""
+    whole = _descriptor(MANIFEST, digest(manifest), len(manifest))
+    if name is not None:
+        annotations = {"io.containerd.image.name": name.full, "org.opencontainers.image.ref.name": name.version}
+        whole["annotations"] = annotations
+    whole["platform"] = {"architecture": platform.architecture, "os": platform.os}
+    if platform.variant:
+        whole["platform"] = {"architecture": platform.architecture, "os": platform.os, "variant": platform.variant}
+    return orjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [whole]})
+
+
+def docker_manifest(config: bytes, layers: Sequence[Layer], name: Tag | None) -> bytes:
+    """`manifest.json`, by which engines load the same blobs that know nothing of image layouts."""
+    return orjson.dumps(
+        [
+            {
+                "Config": blob(digest(config)),
+                "RepoTags": None if name is None else [name.short],
+                "Layers": [blob(layer.digest) for layer in layers],
+            }
+        ]
+    )
+
+
+def blob(digest: str) -> str:
+    """Where a blob lies in a layout (image-layout.md)."""
+    return f"blobs/sha256/{digest}"
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}

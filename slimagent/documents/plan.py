@@ -1,0 +1,218 @@
+"""The plan as a document: rows by the hundred thousand. Its parts that other documents have too are public.
+
+See `documents` for what all of them promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
+from slimagent.errors import DocumentError
+from slimagent.model.inventory import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
+from slimagent.model.trace import Change, ChangeKind
+from slimagent.paths.algebra import to_text
+from slimagent.text.escapes import quoted
+
+PLAN = "slimagent/plan"
+
+
+def put_change(change: Change) -> list[Any]:
+    """A change as a row: [path, what was done, modification time before in ns]."""
+    return [to_text(change.path), change.kind.value, change.mtime_ns]
+
+
+def get_change(row: Any) -> Change:
+    """A row as a change."""
+    path, kind, mtime_ns = cells(row, 3)
+    return Change(path=absolute(path), kind=ChangeKind(kind), mtime_ns=whole(mtime_ns))
+
+
+def noted(row: Any) -> tuple[bytes, str]:
+    """A row [path, text]."""
+    path, note = cells(row, 2)
+    return absolute(path), string(note)
+
+
+def texts(place: Place) -> tuple[str, ...]:
+    """A list of strings."""
+    return place.each(Place.text)
+
+
+def put_paths(paths: Sequence[bytes]) -> list[str]:
+    """Paths as text."""
+    return [to_text(path) for path in paths]
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """A plan as bytes.
+
+    Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
+    """
+    body = {
+        "tool": plan.tool,
+        "level": plan.level,
+        "root": to_text(plan.root),
+        "scopes": put_paths(plan.scopes),
+        "excluded": put_paths(plan.excluded),
+        "volumes": put_paths(plan.volumes),
+        "mounts": put_paths(plan.mounts),
+        "fingerprints": list(plan.fingerprints),
+        "traces": list(plan.traces),
+        "accepted": list(plan.accepted),
+        "caution": None if plan.caution is None else plan.caution._asdict(),
+    }
+    return dump(
+        PLAN,
+        body,
+        {
+            "unresolved": ([to_text(path), needed] for path, needed in plan.unresolved),
+            "changes": map(put_change, plan.changes),
+            "problems": ([to_text(path), why] for path, why in plan.problems),
+            "strips": ([to_text(path), saves] for path, saves in plan.strips),
+            "unstripped": ([to_text(path), why] for path, why in plan.unstripped),
+            "edits": ([to_text(edit.path), edit.kind, list(edit.keys)] for edit in plan.edits),
+            "steps": map(list, plan.steps),
+            "reasons": map(_put_reason, plan.reasons),
+            "packages": map(_put_package, plan.packages),
+            "further": ([at, list(owners)] for at, owners in plan.further),
+            "entries": ([to_text(path), *rest] for path, *rest in plan.entries),
+        },
+    )
+
+
+def _put_reason(reason: Reason) -> dict[str, Any]:
+    row: dict[str, Any] = {"verdict": reason.verdict.value, "kind": reason.kind}
+    if reason.detail:
+        row["detail"] = reason.detail
+    if reason.source is not None:
+        row["source"] = to_text(reason.source)
+    if reason.steps:
+        row["steps"] = list(reason.steps)
+    if reason.package is not None:
+        row["package"] = reason.package
+    return row
+
+
+def _get_caution(place: Place) -> Caution | None:
+    if place.value is None:
+        return None
+    return Caution(place["paths"].unsigned(), place["size"].unsigned())
+
+
+def _get_step(row: Any) -> Step:
+    name, run = cells(row, 2)
+    return Step(string(name), string(run))
+
+
+def _get_reason(row: Any) -> Reason:
+    if not isinstance(row, dict):
+        raise TypeError("expected an object")
+    return Reason(
+        verdict=Verdict(row["verdict"]),
+        kind=string(row["kind"]),
+        detail=string(row.get("detail", "")),
+        source=absolute(row["source"]) if "source" in row else None,
+        steps=indices(row.get("steps", [])),
+        package=whole(row["package"]) if "package" in row else None,
+    )
+
+
+def _put_package(each: PlannedPackage) -> list[Any]:
+    package = each.package
+    named = [package.kind, package.name, package.version, to_text(package.place), package.section, package.essential]
+    return [*named, each.reason, each.files, each.size, each.kept, list(each.requires)]
+
+
+def _get_package(row: Any) -> PlannedPackage:
+    kind, name, version, place, section, essential, reason, files, size, kept, requires = cells(row, 11)
+    if not isinstance(essential, bool):
+        raise TypeError(f"{quoted(essential)} is neither true nor false")
+    package = Package(
+        kind=string(kind),
+        name=string(name),
+        version=string(version),
+        place=absolute(place),
+        section=string(section),
+        essential=essential,
+    )
+    return PlannedPackage(
+        package=package,
+        reason=whole(reason),
+        files=unsigned(files),
+        size=unsigned(size),
+        kept=unsigned(kept),
+        requires=indices(requires),
+    )
+
+
+def _get_edit(row: Any) -> Edit:
+    path, kind, keys = cells(row, 3)
+    if not isinstance(keys, list):
+        raise TypeError(f"{quoted(keys)} is not a list of keys")
+    return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
+
+
+def _get_strip(row: Any) -> Strip:
+    path, saves = cells(row, 2)
+    return Strip(absolute(path), unsigned(saves))
+
+
+def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
+    at, owners = cells(row, 2)
+    return whole(at), indices(owners)
+
+
+def _sound(plan: Plan, document: str) -> Plan:
+    """The plan, if every index in it leads somewhere. Raises DocumentError."""
+    count, reasons = len(plan.packages), len(plan.reasons)
+    wrong = [
+        *(each.reason for each in plan.packages if not 0 <= each.reason < reasons),
+        *(at for each in plan.packages for at in each.requires if at >= count),
+        *(each.package for each in plan.reasons if each.package is not None and not 0 <= each.package < count),
+        *(each.owner for each in plan.entries if not -1 <= each.owner < count),
+        *(entry for entry, _ in plan.further if not 0 <= entry < len(plan.entries)),
+        *(at for _, owners in plan.further for at in owners if at >= count),
+    ]
+    if wrong:
+        raise DocumentError(f"{document}: index {wrong[0]} leads nowhere", "the document is damaged; make it again")
+    return plan
+
+
+def decode_plan(data: bytes, document: str = "plan") -> Plan:
+    """Bytes as a plan. Raises DocumentError."""
+    place = load(data, PLAN, document)
+    reasons = place["reasons"].rows(_get_reason)
+
+    def entry(row: Any) -> Entry:
+        path, reason, size, mtime, owner = cells(row, 5)
+        if not 0 <= whole(reason) < len(reasons):
+            raise ValueError(f"there is no reason {reason}")
+        return Entry(absolute(path), reason, unsigned(size), whole(mtime), whole(owner))
+
+    made = Plan(
+        tool=place["tool"].text(),
+        level=place["level"].text(),
+        root=place["root"].path(),
+        scopes=place["scopes"].each(Place.path),
+        excluded=place["excluded"].each(Place.path),
+        volumes=place["volumes"].each(Place.path),
+        mounts=place["mounts"].each(Place.path),
+        fingerprints=texts(place["fingerprints"]),
+        traces=texts(place["traces"]),
+        accepted=texts(place["accepted"]),
+        steps=place["steps"].rows(_get_step),
+        reasons=reasons,
+        entries=place["entries"].rows(entry),
+        changes=place["changes"].rows(get_change),
+        unresolved=place["unresolved"].rows(noted),
+        packages=place["packages"].rows(_get_package),
+        further=place["further"].rows(_get_further),
+        edits=place["edits"].rows(_get_edit),
+        problems=place["problems"].rows(noted),
+        strips=place["strips"].rows(_get_strip),
+        unstripped=place["unstripped"].rows(noted),
+        caution=_get_caution(place["caution"]),
+    )
+    return _sound(made, document)

@@ -1,0 +1,142 @@
+"""What `strip --strip-unneeded` would take from an ELF file, by its section headers; or why it must not be tried.
+
+Pure. The arithmetic is that of GNU binutils (bfd/elf.c: loaded parts stay where they are, then come the sections that
+are not loaded, their names, and the section headers). What it means for a program to be stripped: strip(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from slimagent.elf.tables import (
+    ET_DYN,
+    ET_EXEC,
+    ET_REL,
+    PF_W,
+    PT_LOAD,
+    SHF_EXECINSTR,
+    SHT_NOBITS,
+    SHT_REL,
+    SHT_RELA,
+    SHT_SYMTAB,
+    Read,
+    Section,
+    Segment,
+    Symbols,
+    Tables,
+    tables,
+)
+
+_APPENDED = "data follow the ELF image: a program that reads itself, as self-extracting ones do"
+_PATCHED = "its segments would move, as in files that patchelf or auditwheel has changed"
+# What else compilers, linkers and packagers put into a file beside what is loaded: it may lie anywhere in it.
+_KNOWN = re.compile(
+    rb"\.(?:comment|strtab|shstrtab|note\..*|gnu_debuglink|gnu_debugaltlink|gnu_debugdata|gnu\.build\.attributes.*"
+    rb"|gnu\.warning\..*|GCC\.command\.line|ARM\.attributes|annobin\..*|rustc|llvm.*|nv.*|hip.*)",
+    re.DOTALL,
+)
+_INTEGRITY = b".note.fdo.integrity"  # libgcrypt 1.10 and later: a checksum over the file
+# Linkers put these where nobody writes; a tool that made them longer afterwards had to put them elsewhere.
+_DYNAMIC_TABLES = (b".dynstr", b".dynsym", b".hash", b".gnu.hash", b".interp", b".gnu.version", b".gnu.version_r")
+
+DAMAGED = "its headers are damaged or cut short"
+
+
+def symbols(read: Read, size: int) -> Symbols | None:
+    """What strip would take from an ELF file of `size` bytes; None if it has nothing to lose."""
+    found = tables(read)
+    if found is None:
+        return Symbols(0, DAMAGED)
+    if not any(each.is_symbolic for each in found.sections):
+        return None
+    why = _why_not(found, size)
+    return Symbols(0 if why else max(0, size - stripped_size(found)), why, found.machine)
+
+
+def _why_not(found: Tables, size: int) -> str:
+    """Why strip must not touch a file, as its own bytes say; empty if it may."""
+    if found.kind == ET_REL:
+        return "an object file: linkers and the kernel need its symbols"
+    if found.kind not in (ET_EXEC, ET_DYN):
+        return "neither a program nor a shared library"
+    if _is_detached(found):
+        return "a detached debug file"
+    if size < found.end:
+        return DAMAGED
+    why = _why_not_movable(found)
+    if why:
+        return why
+    if size > found.end:
+        return _APPENDED
+    if any(each.name == _INTEGRITY for each in found.sections):
+        return "it holds a checksum of itself"
+    if any(each.kind in (SHT_REL, SHT_RELA) and not each.is_loaded for each in found.sections):
+        return "it holds relocations that the linker left in it"
+    others = [each.name for each in found.sections[1:] if not each.is_loaded and not each.is_symbolic]
+    foreign = next((name for name in others if not _KNOWN.fullmatch(name)), None)
+    if foreign is not None:
+        return f"it holds a section {foreign.decode('utf-8', 'backslashreplace')!r} that no compiler makes"
+    return ""
+
+
+def _is_detached(found: Tables) -> bool:
+    """Whether the loaded parts are elsewhere: `objcopy --only-keep-debug` leaves their headers, without contents."""
+    code = [each for each in found.sections if each.is_loaded and each.flags & SHF_EXECINSTR and each.size]
+    loads = any(each.kind == PT_LOAD for each in found.segments)
+    return not loads or (bool(code) and all(each.kind == SHT_NOBITS for each in code))
+
+
+def _why_not_movable(found: Tables) -> str:
+    """Why its segments would not stay where they are. Strip lays them out anew, as a linker would (bfd/elf.c)."""
+    loads = [each for each in found.segments if each.kind == PT_LOAD]
+    if any(each.alignment > 1 and (each.offset - each.address) % each.alignment for each in loads):
+        return "its program headers break p_offset ≡ p_vaddr (mod p_align)"
+    writable = [each for each in loads if each.flags & PF_W]
+    if any(each.name in _DYNAMIC_TABLES and _inside(each, writable) for each in found.sections):
+        return _PATCHED
+    end = None
+    for each in loads:
+        if each.size:
+            if end is not None and end + (each.address - end) % max(each.alignment, 1) != each.offset:
+                return _PATCHED
+            end = each.offset + each.size
+    return ""
+
+
+def _inside(section: Section, segments: Iterable[Segment]) -> bool:
+    return any(each.offset <= section.offset < each.offset + each.size for each in segments)
+
+
+def stripped_size(found: Tables) -> int:
+    """The size in bytes that a program or library has after `strip --strip-unneeded`."""
+    strings = {each.link for each in found.sections if each.kind == SHT_SYMTAB}
+    stays = [
+        each
+        for at, each in enumerate(found.sections)
+        if at and not each.is_symbolic and at != found.names and at not in strings
+    ]
+    end = max(
+        (each.offset + each.stored for each in stays if each.is_loaded),
+        default=found.segments_at,
+    )
+    end = max(end, found.segments_at + found.segment_row * len(found.segments))
+    for each in stays:
+        if not each.is_loaded:
+            end = _aligned(end, each.alignment) + each.stored
+    end += _names_size([*(each.name for each in stays), b".shstrtab"])
+    return _aligned(end, 8 if found.wide else 4) + (64 if found.wide else 40) * (len(stays) + 2)
+
+
+def _aligned(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment if alignment > 1 else offset
+
+
+def _names_size(names: Iterable[bytes]) -> int:
+    """The bytes of a string table: a name that another one ends with is stored in that (bfd/elf-strtab.c)."""
+    size, longer = 1, b""
+    for each in sorted({name[::-1] for name in names if name}, reverse=True):
+        if not longer.startswith(each):
+            size += len(each) + 1
+            longer = each
+    return size

@@ -1,0 +1,142 @@
+"""The door to disk: read whole, write whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+
+from slimagent.errors import DocumentError, SlimagentError, UnavailableError
+from slimagent.linux.temporary import new_file
+from slimagent.paths.algebra import to_text
+
+
+def read(path: str | bytes) -> bytes:
+    """The bytes of a document. Raises DocumentError if there is none or it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise DocumentError(f"cannot read {_shown(path)}: {problem}", "check the path and its permissions") from None
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of a document's bytes, in hexadecimal: how one document names another."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write(path: str | bytes, data: bytes) -> None:
+    """Write a document whole: into a temporary file beside it, then renamed over it.
+
+    A device or a FIFO, as /dev/stdout or /dev/null, is written to and stays. Raises as `replacing` does.
+    """
+    with _passing(path) if _is_special(path) else replacing(path) as descriptor:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def hand_over(made: int | bytes, folder: bytes) -> None:
+    """Give what root made in somebody's folder to that somebody, who could not remove it else; where that is allowed.
+
+    A container's root writes so into a folder that was mounted for it. `made`: a descriptor or a path.
+    """
+    if os.geteuid() == 0:
+        status = os.stat(folder or b".")
+        if status.st_uid != 0:
+            with contextlib.suppress(OSError):
+                os.chown(made, status.st_uid, status.st_gid)
+
+
+def _is_special(path: str | bytes) -> bool:
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except OSError:
+        return False
+    return kind not in (stat.S_IFREG, stat.S_IFDIR)
+
+
+@contextlib.contextmanager
+def _passing(path: str | bytes) -> Iterator[int]:
+    try:
+        # A FIFO that nobody reads is an error (ENXIO of fifo(7)), and not something to wait for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise explained(error, path) from None
+
+
+@contextlib.contextmanager
+def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
+    """A descriptor whose file takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    Raises UnavailableError when the disk is full, the folder cannot be written, or a device or a FIFO is there.
+    """
+    target = os.fsencode(path)
+    if _is_special(target):
+        raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
+    folder = os.path.dirname(target)
+    try:
+        descriptor, temporary = new_file(folder, mode)
+        lock = os.dup(descriptor)  # it is ours until it has its name, and closing may fail before
+    except OSError as error:
+        raise explained(error, target) from None
+    try:
+        try:
+            yield descriptor
+            hand_over(descriptor, folder)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, target)
+    except OSError as error:
+        _discard(temporary)
+        raise explained(error, target) from None
+    except BaseException:
+        _discard(temporary)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _discard(path: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def explained(error: OSError, path: str | bytes) -> SlimagentError:
+    """An error of the disk as one of ours, with the hint that fits it."""
+    hints = {
+        errno.ENOSPC: "free some space or choose another target",
+        errno.EDQUOT: "raise the quota or choose another target",
+        errno.EFBIG: "raise the limit on a file's size (ulimit -f), or choose a target on another file system",
+        errno.EACCES: "run as a user who may write there, or choose another target",
+        errno.EPERM: "run as root, or choose another target",
+        errno.EROFS: "choose a target on a writable file system",
+        errno.ENOENT: "create the folder first",
+        errno.ENOTDIR: "a folder is expected there",
+        errno.ENXIO: "let somebody read from it, or name a file",
+        errno.EISDIR: "a folder is there: name a file",
+    }
+    where = error.filename if error.filename is not None else path
+    hint = hints.get(error.errno or 0, "choose another target")
+    return UnavailableError(f"cannot write {_shown(where)}: {error.strerror}", hint)
+
+
+def make_folder(path: str | bytes) -> None:
+    """Make a folder and its parents. Raises UnavailableError where that fails."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise explained(error, path) from None
+
+
+def _shown(path: object) -> str:
+    return to_text(os.fsencode(path)) if isinstance(path, (str, bytes)) else str(path)

@@ -1,0 +1,98 @@
+"""Files and directories that are made beside their place: held by a lock, so that what a killed process left is known.
+
+The lock (flock(2)) belongs to an open descriptor, so the kernel lets go of it however a process ends, and it holds
+between containers that share a directory. A name is `.slimagent-DIRECTORY-RANDOM.partial`, where DIRECTORY is the inode
+number of the directory that holds it: no image can bring along a file whose name says where it will be unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+
+from slimagent.linux.removal import remove_tree
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name must not wait for its writer
+_NAME = re.compile(rb"\.slimagent-([0-9]+)-[0-9a-f]{32}\.partial")
+
+
+def new_file(directory: bytes, mode: int = 0o600) -> tuple[int, bytes]:
+    """Make an empty file. Returns a descriptor for reading and writing, which holds the lock, and the path."""
+    while True:
+        path = _free(directory)
+        descriptor = os.open(path, _NEW, mode)
+        if _is_held(descriptor, path):
+            return descriptor, path
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def new_directory(directory: bytes) -> Iterator[bytes]:
+    """Make an empty directory of mode 0700, locked during the block. Raises OSError.
+
+    The block moves it to its place, or else it is removed with all that is in it.
+    """
+    while True:
+        path = _free(directory)
+        os.mkdir(path, 0o700)
+        descriptor = os.open(path, _DIRECTORY)
+        if _is_held(descriptor, path):
+            break
+        os.close(descriptor)
+    try:
+        yield path
+    finally:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                remove_tree(path)
+        finally:
+            os.close(descriptor)
+
+
+def remove_left(directory: bytes) -> None:
+    """Remove from a directory what processes made there that do not live any more, as far as we may."""
+    with contextlib.suppress(OSError):
+        here = os.stat(directory)
+        for name in os.listdir(directory):
+            match = _NAME.fullmatch(name)
+            if match and int(match[1]) == here.st_ino:
+                with contextlib.suppress(OSError):
+                    _remove_if_left(os.path.join(directory, name), (os.geteuid(), here.st_uid))
+
+
+def _remove_if_left(path: bytes, owners: tuple[int, ...]) -> None:
+    status = os.lstat(path)
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if status.st_uid not in owners or not (is_directory or stat.S_ISREG(status.st_mode)):
+        return
+    descriptor = os.open(path, _OLD)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (remove_tree if is_directory else os.unlink)(path)
+    finally:
+        os.close(descriptor)
+
+
+def _free(directory: bytes) -> bytes:
+    number = os.stat(directory or b".").st_ino
+    return os.path.join(directory, b".slimagent-%d-%b.partial" % (number, secrets.token_hex(16).encode()))
+
+
+def _is_held(descriptor: int, path: bytes) -> bool:
+    """Lock what was just made. False if somebody took it for a leftover before we could.
+
+    Where a file system knows no locks, nothing is ever taken for one.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,146 @@
+"""The nouns of a summary: what a whole run came to, for people and for scripts. As in `model`.
+
+Sizes are bytes. None is what does not apply, or was not known when the run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from slimagent.model.inventory import Caution, Layer, Missed, Plan, Receipt, Verification
+from slimagent.model.result import Comparison, Outcome
+from slimagent.model.trace import Trace
+
+
+@dataclass(slots=True, kw_only=True)
+class Whole:
+    """What a run has made so far: it is filled step by step, and however the run ends a summary can be made of it."""
+
+    trace: Trace | None = None
+    plan: Plan | None = None
+    receipt: Receipt | None = None
+    verification: Verification | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run did not end well: the slug and the exit status of an error, its message and its hint."""
+
+    slug: str
+    status: int
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A class of files that go, e.g. `headers`."""
+
+    kind: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The packages of one manager: how many there are and stay, and what they weigh. `kind` is empty for no owner."""
+
+    kind: str
+    packages: int
+    packages_kept: int
+    bytes: int
+    bytes_kept: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A package that goes; `bytes` are those that go with it."""
+
+    kind: str
+    name: str
+    version: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Packages by how far the steps reached them, e.g. `touched by the steps`."""
+
+    how: str
+    packages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A check in the image as it is (`before`) and in the slim one (`after`), with the items that passed.
+
+    `detail` says how it ended the last time, in a line.
+    """
+
+    name: str
+    kind: str
+    before: Outcome | None
+    after: Outcome | None
+    items: int
+    items_passed_before: int | None
+    items_passed_after: int | None
+    seconds_before: float | None
+    seconds_after: float | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """The digest of what was exported, and its size: of a tar its own, of an image that of its manifest."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run of `command` came to. `failure` is None for one that ended well.
+
+    `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
+    `repaired` counts the files that were brought back because a first verification missed them. `notes` say what was
+    not exercised, a sentence each. `seconds` are those of each phase, `peak_bytes` the most memory that was in use.
+    """
+
+    tool: str
+    command: str
+    image: str | None = None
+    tag: str | None = None
+    failure: Failure | None = None
+    level: str | None = None
+    accepted: tuple[str, ...] = ()
+    plan: str | None = None
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    bytes_dropped: int | None = None
+    bytes_stripped: int | None = None
+    paths_before: int | None = None
+    paths_after: int | None = None
+    files_stripped: int | None = None
+    left_alone: int | None = None
+    caution: Caution | None = None
+    dropped: tuple[Dropped, ...] = ()
+    owners: tuple[Owner, ...] = ()
+    reached: tuple[Reached, ...] = ()
+    packages_dropped: tuple[Gone, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    export: Export | None = None
+    verified: str | None = None
+    passed: bool | None = None
+    passing_before: int | None = None
+    passing_after: int | None = None
+    checks: tuple[Checked, ...] = ()
+    start: tuple[Checked, ...] = ()
+    worse: tuple[Comparison, ...] = ()
+    failed_before: tuple[Comparison, ...] = ()
+    missed: tuple[Missed, ...] | None = None
+    repaired: int | None = None
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_bytes: int | None = None

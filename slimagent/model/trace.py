@@ -1,0 +1,168 @@
+"""The nouns of a trace: what was used and how, what could not be seen, what the run did to the image.
+
+Paths are `bytes` as in `model`. Frozen, slotted, keyword-only; no I/O and no JSON.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from slimagent.model.result import CheckResult
+
+
+class How(enum.IntFlag):
+    """What was done with a path. A path that was only looked up was never read."""
+
+    LOOKED_UP = 1  # stat, access, readlink, chdir, rename, …
+    OPENED = 2
+    EXECUTED = 4
+    LISTED = 8  # opened as a directory
+
+
+class Use(NamedTuple):
+    """What was done with a path, in which steps, and whether the image had it: many paths of a trace share one."""
+
+    how: How
+    steps: tuple[int, ...]
+    found: bool
+
+
+class Access(NamedTuple):
+    """One path that the traced processes asked for; `found` tells whether the image had it."""
+
+    path: bytes
+    how: How
+    steps: tuple[int, ...]
+    found: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Something the backend could not see: its kind (a slug), how often, and one example."""
+
+    kind: str
+    count: int
+    example: str
+
+
+class BlindSpot(str, enum.Enum):
+    """What a backend cannot see by its nature, wherever it runs. What it failed to see in one run is a `Loss`."""
+
+    OTHER_PROCESSES = "other-processes"  # what the agent did not start: their accesses are not in the trace
+    KERNEL_OPENS = "kernel-opens"  # interpreters of programs and scripts, which the kernel opens itself
+    LOOKUPS = "lookups"  # files that are looked up and not opened, found or not; links on the way to a file
+    EXECUTIONS = "executions"  # a program that is executed looks like a file that is opened
+    WHO = "who"  # who opened a file: those of every process are in the trace
+
+
+class ChangeKind(str, enum.Enum):
+    """What the traced run did to a path of the image."""
+
+    CREATED = "created"
+    MODIFIED = "modified"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A path that the run changed; `mtime_ns` is what it was before (0 if it was not there)."""
+
+    path: bytes
+    kind: ChangeKind
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run under a watcher: how it was watched, how its steps ended, and what could not be seen of it.
+
+    `identity` is the SHA-256, in hexadecimal, of everything that this run's own trace says (`documents.identified`
+    takes it): a merge knows the run by it. `passed_over` are the backends that were not taken, each with why.
+    `profiles` are the names, or files, of the profiles it was made with. `after` is the image's fingerprint at its end.
+    `volumes` are declared volumes that counted as part of the image. `mounts` are the places where something else was
+    mounted: the run saw nothing of what the image has there.
+    `asked_ports` are the TCP ports to which something was seen to connect within the container.
+    """
+
+    identity: str
+    tool: str
+    backend: str
+    passed_over: tuple[tuple[str, str], ...]
+    blind_spots: tuple[BlindSpot, ...]
+    kernel: str
+    user: str
+    no_new_privileges: bool
+    profiles: tuple[str, ...]
+    after: str
+    steps: tuple[CheckResult, ...]
+    losses: tuple[Loss, ...]
+    volumes: tuple[bytes, ...] = ()
+    mounts: tuple[bytes, ...] = ()
+    asked_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Evidence: which paths the steps of one run or of several needed, and what the runs changed.
+
+    `before` is the fingerprint of the image that all runs began with (see `inventory.fingerprint`), which was seen
+    without `excluded`: the agent's own files and its output. `runs` are sorted by identity; the steps of an access
+    are indices into `steps`, those of all runs in their order.
+    """
+
+    before: str
+    scopes: tuple[bytes, ...]
+    excluded: tuple[bytes, ...]
+    architecture: str
+    runs: tuple[Run, ...]
+    accesses: tuple[Access, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def steps(self) -> tuple[CheckResult, ...]:
+        """The steps of all runs."""
+        return tuple(step for run in self.runs for step in run.steps)
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What all runs could not see, summed by kind; the example is the first run's that has one."""
+        whole: dict[str, Loss] = {}
+        for loss in (loss for run in self.runs for loss in run.losses):
+            known = whole.get(loss.kind)
+            whole[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
+        return tuple(whole[kind] for kind in sorted(whole))
+
+    @property
+    def blind_spots(self) -> tuple[BlindSpot, ...]:
+        """What the backend of at least one run cannot see."""
+        return tuple(spot for spot in BlindSpot if any(spot in run.blind_spots for run in self.runs))
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles of all runs, whose rules hold for a plan, too. Their order is that of the names, run by run:
+
+        of two profiles that contradict each other the later one holds, and that must not depend on an identity.
+        """
+        return tuple(dict.fromkeys(name for names in sorted({run.profiles for run in self.runs}) for name in names))
+
+    @property
+    def asked_ports(self) -> frozenset[int]:
+        """The TCP ports to which something was seen to connect, in any run."""
+        return frozenset(port for run in self.runs for port in run.asked_ports)
+
+    @property
+    def volumes(self) -> tuple[bytes, ...]:
+        """Declared volumes that counted as part of the image in at least one run, sorted."""
+        return tuple(sorted({path for run in self.runs for path in run.volumes}))
+
+    @property
+    def mounts(self) -> tuple[bytes, ...]:
+        """Where something else was mounted in at least one run, sorted: not all runs saw what the image has there."""
+        return tuple(sorted({path for run in self.runs for path in run.mounts}))
+
+    @property
+    def afters(self) -> tuple[str, ...]:
+        """The fingerprints of the image as the runs left it."""
+        return tuple(dict.fromkeys(run.after for run in self.runs))

@@ -1,0 +1,187 @@
+"""The rules of a profile: from its TOML tables, and several sets of them as one. Pure; the format: docs/profiles.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from slimagent.errors import UsageError
+from slimagent.model.rules import CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule, StripRule
+from slimagent.profiles.table import HINT, Table
+
+KINDS = ("dpkg", "conda", "python", "r", "vscode", "npm", "component")
+_LEVELS = ("cruft", "package", "file")
+_LARGEST = 2**63 - 1  # bytes: what a document can hold
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_PACKAGE = re.compile(rf"(?:\*|{'|'.join(KINDS)}):[^\s\x00-\x1f\x7f]+")
+_T = TypeVar("_T")
+
+
+def read(table: Table) -> Rules:
+    """The rules of a profile's top table, which they are taken from. Raises UsageError that names the place."""
+    return Rules(
+        keep=_unique(map(_keep, table.tables("keep")), lambda rule: rule.pattern),
+        packages=_unique(map(_package, table.tables("keep-package")), _package_key),
+        cruft=_named(table.tables("cruft"), _cruft, lambda rule: rule.name),
+        kept_cruft=tuple(dict.fromkeys(table.strings("keep_cruft"))),
+        protect=_named(table.tables("protect"), _protect, lambda rule: rule.check),
+        start=_unique(map(_start, table.tables("start")), lambda rule: rule.command),
+        levels=_unique(map(_level, table.tables("level")), lambda rule: rule.pattern),
+        strip=_unique(map(_strip, table.tables("strip")), lambda rule: rule.exclude),
+        strip_setuid=table.maybe("strip_setuid", bool),
+        compiling=table.maybe("compiling", bool),
+        budget=_budget(table),
+    )
+
+
+def merge(earlier: Rules, later: Rules) -> Rules:
+    """Two sets of rules as one: a later rule takes the place of an earlier one for the same paths, name or check.
+
+    Commands and kept cruft are collected; of the switches and the budget the last one said counts.
+    """
+    return Rules(
+        keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
+        packages=_unique((*earlier.packages, *later.packages), _package_key),
+        cruft=_unique((*earlier.cruft, *later.cruft), lambda rule: rule.name),
+        kept_cruft=tuple(dict.fromkeys((*earlier.kept_cruft, *later.kept_cruft))),
+        protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
+        start=_unique((*earlier.start, *later.start), lambda rule: rule.command),
+        levels=_unique((*earlier.levels, *later.levels), lambda rule: rule.pattern),
+        strip=_unique((*earlier.strip, *later.strip), lambda rule: rule.exclude),
+        strip_setuid=earlier.strip_setuid if later.strip_setuid is None else later.strip_setuid,
+        compiling=earlier.compiling if later.compiling is None else later.compiling,
+        budget=earlier.budget if later.budget is None else later.budget,
+    )
+
+
+def check(rules: Rules, where: str) -> None:
+    """Refuse to keep cruft that no rule names: a slip of the pen would drop it. Raises UsageError.
+
+    Only for rules that are complete: a profile may keep cruft that the base rules name.
+    """
+    known = {rule.name for rule in rules.cruft}
+    unknown = [name for name in rules.kept_cruft if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{where}.keep_cruft: no cruft rule is named {', '.join(map(repr, unknown))}",
+            f"known are {', '.join(sorted(known)) or 'none'}",
+        )
+
+
+def _unique(rules: Iterable[_T], key: Callable[[_T], object]) -> tuple[_T, ...]:
+    """The last rule of each key, in the place of the first."""
+    return tuple({key(rule): rule for rule in rules}.values())
+
+
+def _named(tables: list[Table], parse: Callable[[Table], _T], key: Callable[[_T], str]) -> tuple[_T, ...]:
+    """Rules that are called by a name: in one profile no two have the same."""
+    found: dict[str, _T] = {}
+    for table in tables:
+        rule = parse(table)
+        if key(rule) in found:
+            raise UsageError(f"{table.where}: a second rule named {key(rule)!r}", "put the two into one")
+        found[key(rule)] = rule
+    return tuple(found.values())
+
+
+def _keep(table: Table) -> KeepRule:
+    rule = KeepRule(
+        pattern=table.path("path"),
+        why=table.text("why"),
+        follow=table.take("follow", bool, False),
+        of_kept=table.take("of_kept", bool, False),
+    )
+    table.done()
+    return rule
+
+
+def _package(table: Table) -> PackageRule:
+    rule = PackageRule(
+        pattern=_one_package(table, "package", table.take("package", str)),
+        why=table.text("why"),
+        section=table.take("section", str, ""),
+        when=table.choice("when", ("", "compiling"), ""),
+    )
+    table.done()
+    return rule
+
+
+def _package_key(rule: PackageRule) -> tuple[str, str, str]:
+    return rule.pattern, rule.section, rule.when
+
+
+def _one_package(table: Table, key: str, value: str) -> str:
+    if not _PACKAGE.fullmatch(value):
+        raise table.wrong(key, f"{value!r} is not KIND:NAME with a KIND of {', '.join(KINDS)} or *")
+    return value
+
+
+def _cruft(table: Table) -> CruftRule:
+    name = table.take("name", str)
+    if not _SLUG.fullmatch(name):
+        raise table.wrong("name", f"{name!r} is not made of small letters and digits, with single hyphens between")
+    unless = table.strings("unless_packages")
+    rule = CruftRule(
+        name=name,
+        patterns=table.patterns("paths"),
+        why=table.text("why"),
+        risk=table.text("risk"),
+        excepted=table.patterns("except"),
+        unless=table.choice("unless", ("", "compiling"), ""),
+        unless_packages=tuple(_one_package(table, f"unless_packages[{at}]", each) for at, each in enumerate(unless)),
+        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program"), ""),
+        keep_out=table.take("keep_out", bool, False),
+    )
+    if not rule.patterns:
+        raise table.wrong("paths", "a cruft rule names paths")
+    table.done()
+    return rule
+
+
+def _protect(table: Table) -> ProtectRule:
+    names = table.strings("packages")
+    rule = ProtectRule(
+        check=table.text("check"),
+        why=table.text("why"),
+        packages=tuple(_one_package(table, f"packages[{at}]", name) for at, name in enumerate(names)),
+        paths=table.patterns("paths"),
+    )
+    if not (rule.packages or rule.paths):
+        raise UsageError(f"{table.where}: neither packages nor paths: nothing to protect", HINT)
+    table.done()
+    return rule
+
+
+def _start(table: Table) -> StartRule:
+    rule = StartRule(command=table.strings("command"), why=table.text("why"))
+    if not rule.command or not rule.command[0] or any("\0" in word for word in rule.command):
+        raise table.wrong("command", "expected a program and its arguments, as a list of strings")
+    table.done()
+    return rule
+
+
+def _level(table: Table) -> LevelRule:
+    rule = LevelRule(
+        pattern=table.path("path"),
+        level=table.choice("level", _LEVELS),
+        why=table.text("why"),
+        at_least=table.take("at_least", bool, False),
+    )
+    table.done()
+    return rule
+
+
+def _strip(table: Table) -> StripRule:
+    rule = StripRule(exclude=table.patterns("exclude"), why=table.text("why"))
+    if not rule.exclude:
+        raise table.wrong("exclude", "a strip rule names the paths that are left alone")
+    table.done()
+    return rule
+
+
+def _budget(table: Table) -> int | None:
+    budget = table.maybe("budget", int)
+    if budget is not None and not 0 <= budget <= _LARGEST:
+        raise table.wrong("budget", "expected a number of bytes, 0 or more")
+    return budget

@@ -1,0 +1,102 @@
+"""A TOML table that is read key by key, so that every mistake in it is named with its place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from slimagent.errors import UsageError
+from slimagent.paths.algebra import pattern
+from slimagent.text.escapes import quoted
+
+_T = TypeVar("_T")
+HINT = "see docs/profiles.md"
+
+
+class Table:
+    """A TOML table whose keys are taken one by one; what is left at the end is unknown.
+
+    `where` is its place, as `profile mine: keep[2]`. Every method raises UsageError that names it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values, self.where = dict(values), where
+
+    def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
+        """The value of a key, removed from the table. Without a default the key has to be there."""
+        value = self.maybe(key, kind)
+        if value is not None:
+            return value
+        if default is None:
+            raise UsageError(f"{self.where}: {key} is missing", HINT)
+        return default
+
+    def maybe(self, key: str, kind: type[_T]) -> _T | None:
+        """The value of a key, removed from the table; None if it is not there."""
+        if key not in self._values:
+            return None
+        value = self._values.pop(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.wrong(key, f"expected {kind.__name__}, found {type(value).__name__}")
+        return value
+
+    def text(self, key: str) -> str:
+        """A string that says something: it is there, and not only blanks."""
+        value = self.take(key, str)
+        if not value.strip():
+            raise self.wrong(key, "every rule says " + key if key in ("why", "risk") else "expected some text")
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
+        """One of some words."""
+        value = self.take(key, str, default)
+        if value not in choices:
+            raise self.wrong(key, f"expected {' or '.join(map(repr, choices))}, found {quoted(value)}")
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list of strings; empty if the key is not there."""
+        values: list[Any] = self.take(key, list, [])
+        if not all(isinstance(value, str) for value in values):
+            raise self.wrong(key, "expected a list of strings")
+        return tuple(values)
+
+    def path(self, key: str) -> str:
+        """A pattern of absolute paths (`paths.pattern`)."""
+        return self._pattern(key, self.take(key, str))
+
+    def patterns(self, key: str) -> tuple[str, ...]:
+        """A list of patterns of absolute paths; empty if the key is not there."""
+        return tuple(self._pattern(f"{key}[{at}]", value) for at, value in enumerate(self.strings(key)))
+
+    def _pattern(self, key: str, value: str) -> str:
+        if not value.startswith("/"):
+            raise self.wrong(key, f"{quoted(value)} is not an absolute path")
+        try:
+            pattern(value)
+        except ValueError as error:
+            raise self.wrong(key, str(error)) from None
+        return value
+
+    def tables(self, key: str) -> list[Table]:
+        """The tables written as `[[key]]`."""
+        found = []
+        for at, entry in enumerate(self.take(key, list, [])):
+            if not isinstance(entry, dict):
+                raise UsageError(f"{self.where}: {key}[{at}] is no table; write [[{key}]]", HINT)
+            found.append(Table(entry, f"{self.where}: {key}[{at}]"))
+        return found
+
+    def rest(self) -> dict[str, Any]:
+        """What was not taken; it counts as taken from now on."""
+        values, self._values = self._values, {}
+        return values
+
+    def done(self) -> None:
+        """Refuse what was not taken."""
+        if self._values:
+            raise UsageError(f"{self.where}: unknown key {', '.join(map(repr, sorted(self._values)))}", HINT)
+
+    def wrong(self, key: str, what: str) -> UsageError:
+        """The error for the value of a key."""
+        return UsageError(f"{self.where}.{key}: {what}", HINT)

@@ -1,0 +1,218 @@
+"""Why a path or a package stays or goes: the chain of reasons, back to an access or a rule."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from slimagent.model.inventory import Package, Plan, Reason, Step, Verdict
+from slimagent.paths.algebra import normalise, to_text
+
+_SENTENCES = {
+    "executed": "executed{steps}",
+    "opened": "opened{steps}",
+    "listed": "listed{steps}",
+    "looked-up": "looked up{steps}, never opened",
+    "changed": "the traced run found it and {detail} it",
+    "hidden": "a mount hid it during the trace, so nobody knows what needs it",
+    "missed": "a slim image without it looked for it in vain: {detail}",
+    "link-on-the-way": "a symbolic link on the way to what was asked for{steps}{link}",
+    "interpreter": "the interpreter of {source}",
+    "library": "a library that {source} needs, as {detail}",
+    "processor-variant": "{source} as built for another processor",
+    "link-target": "{source} leads to it",
+    "hard-link": "another name of {source}, the same bytes",
+    "source-of-byte-code": "the source of {source}, whose time Python compares",
+    "lazy-load-half": "the other half of R's lazy-load data base {source}",
+    "rule": "by rule: {detail}",
+    "start": "the image is started with it: {detail}",
+    "login-shell": "the login shell of an account",
+    "package": "part of {package}, which stays whole",
+    "identity": "says who {package} is, and lets it be found",
+    "binary": "a program or library of {package}, which stays",
+    "code": "code of {package}, which stays",
+    "small": "a small file of {package}, which stays",
+    "unseen-lookup": "the trace cannot see lookups: {detail}",
+    "unowned": "no package owns it, so nobody knows what needs it",
+    "small-unowned": "small, and no package owns it, so nobody knows what needs it",
+    "no-cruft": "level cruft keeps what is no cruft",
+    "folder": "a folder costs next to nothing, and its absence can break a program",
+    "symbolic-link": "a symbolic link costs next to nothing, and its absence can break a program",
+    "special-file": "a FIFO, socket or device has no bytes to save",
+    "empty-file": "an empty file has no bytes to save, and may be looked for by its mere presence",
+    "mount-point": "another file system is mounted here; what it hides was not seen",
+    "unused": "nothing that was traced asked for it, nothing that stays needs it, no rule keeps it",
+    "cruft": "cruft, {detail}",
+    "package-gone": "part of {package}, which goes",
+    "record-gone": "it says who {package} is, which goes",
+    "folder-gone": "nothing is left in it",
+    "created": "the traced run made it; it is not part of the image",
+    # Of packages
+    "used": "{source} was used{steps}",
+    "reached": "{source} stays",
+    "required": "{package} requires it: {detail}",
+    "essential": "the system does not work without it",
+    "package-rule": "by rule: {detail}",
+    "compiling": "software is compiled in this image: {detail}",
+    "protected": "its check did not run and pass, so it stays whole: {detail}",
+    "not-needed": "nothing that was traced used it, nothing that stays requires it, no rule keeps it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why something has its verdict: a sentence for it, then one for each thing that the one before rests on.
+
+    `owners` are the names of the packages that own a path. `cost` says what it would take to keep a package, `stripped`
+    what is done with the symbols of a file that stays, if it has some.
+    """
+
+    what: str
+    verdict: Verdict | None
+    size: int
+    chain: tuple[tuple[str, str], ...]
+    level: str = ""
+    owners: tuple[str, ...] = ()
+    kept: int = 0
+    cost: str = ""
+    stripped: str = ""
+
+
+def package_name(package: Package) -> str:
+    """A package as it is named on the command line.
+
+    >>> package_name(Package(kind="dpkg", name="vim", version="2:9.0"))
+    'dpkg:vim 2:9.0'
+    """
+    return f"{package.kind}:{package.name} {package.version}".rstrip()
+
+
+class Explainer:
+    """Explains paths and packages of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._at = {entry.path: at for at, entry in enumerate(plan.entries)}
+        self._further = dict(plan.further)
+        self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
+        self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
+
+    def explain(self, path: bytes) -> Explanation:
+        """The explanation of a path; its verdict is None for one that the plan does not list."""
+        path = normalise(path)
+        at = self._at.get(path)
+        if at is None:
+            sentence = "not in the plan: the image did not have it, or it is the agent's own, or on another file system"
+            return Explanation(what=to_text(path), verdict=None, size=0, chain=((to_text(path), sentence),))
+        entry = self._plan.entries[at]
+        reason = self._plan.reasons[entry.reason]
+        owners = () if entry.owner < 0 else (entry.owner, *self._further.get(at, ()))
+        return Explanation(
+            what=to_text(path),
+            verdict=reason.verdict,
+            size=entry.size,
+            chain=tuple(self._chain(to_text(path), reason)),
+            level=self._plan.level,
+            owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
+            stripped=self._stripped.get(path, ""),
+        )
+
+    def packages(self, text: str) -> list[int]:
+        """The packages that `KIND:NAME` or `NAME` means (`*` and `?` in NAME), as indices."""
+        kind, colon, name = text.partition(":")
+        if not colon or kind not in {each.package.kind for each in self._plan.packages}:
+            kind, name = "", text
+        return [
+            number
+            for number, each in enumerate(self._plan.packages)
+            if kind in ("", each.package.kind) and fnmatch.fnmatchcase(each.package.name, name)
+        ]
+
+    def explain_package(self, number: int) -> Explanation:
+        """Why a package stays, or what it would take to keep it."""
+        planned = self._plan.packages[number]
+        reason = self._plan.reasons[planned.reason]
+        name = package_name(planned.package)
+        return Explanation(
+            what=name if planned.package.place == b"/" else f"{name} in {to_text(planned.package.place)}",
+            verdict=reason.verdict,
+            size=planned.size,
+            chain=tuple(self._chain(name, reason)),
+            level=self._plan.level,
+            kept=planned.kept,
+            cost="" if reason.verdict is Verdict.KEEP else self._cost(number),
+        )
+
+    def _cost(self, number: int) -> str:
+        """What keeping a package would bring back: itself and what it requires, as far as that goes too."""
+        plan = self._plan
+        back, pending = {number}, [number]
+        while pending:
+            for each in plan.packages[pending.pop()].requires:
+                if each not in back and plan.reasons[plan.packages[each].reason].verdict is Verdict.DROP:
+                    back.add(each)
+                    pending.append(each)
+        package = plan.packages[number].package
+        others = f" and {len(back) - 1} packages that it requires" if len(back) > 1 else ""
+        size = sum(plan.packages[each].size - plan.packages[each].kept for each in back) / 1e6
+        return f"--keep-package {package.kind}:{package.name} keeps it{others}, {size:.1f} MB"
+
+    def _chain(self, what: str, reason: Reason) -> Iterator[tuple[str, str]]:
+        seen: set[Reason] = set()  # not names: a package can be there twice, in two places
+        following: Reason | None = reason
+        while following is not None and following not in seen:
+            seen.add(following)
+            yield what, self._sentence(following)
+            following, what = self._next(following)
+
+    def _next(self, reason: Reason) -> tuple[Reason | None, str]:
+        """What a reason rests on: a package, or a path."""
+        if reason.package is not None:
+            planned = self._plan.packages[reason.package]
+            return self._plan.reasons[planned.reason], package_name(planned.package)
+        if reason.source is not None and reason.source in self._at:
+            entry = self._plan.entries[self._at[reason.source]]
+            return self._plan.reasons[entry.reason], to_text(reason.source)
+        return None, ""
+
+    def _sentence(self, reason: Reason) -> str:
+        package = "" if reason.package is None else package_name(self._plan.packages[reason.package].package)
+        return sentence(reason, self._plan.steps, package)
+
+
+def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
+    """One reason in words; a kind that a later version wrote is named as it is."""
+    names = list(_step_names(reason, steps))
+    shown = (
+        "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    )
+    if reason.source is not None:
+        link = f" by {to_text(reason.source)}"
+    else:
+        link = f" as {reason.detail}" if reason.detail else ""
+    known = _SENTENCES.get(reason.kind)
+    if known is None:
+        return reason.kind
+    return known.format(
+        steps=shown,
+        detail=reason.detail,
+        source=to_text(reason.source) if reason.source is not None else "",
+        link=link,
+        package=package,
+    )
+
+
+def _step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:
+    """The steps of a reason, each name once; of a step that several runs have, in which of them it was."""
+    those: dict[str, list[str]] = {}
+    for name, run in (steps[at] for at in reason.steps if 0 <= at < len(steps)):
+        those.setdefault(name, []).append(run)
+    for name, runs in those.items():
+        every = sum(step.name == name for step in steps)
+        if every == 1:
+            yield name
+        elif len(runs) == every:
+            yield f"{name} of all {every} runs"
+        else:
+            yield f"{name} of run {runs[0][:8]}" if len(runs) == 1 else f"{name} of {len(runs)} runs"

@@ -1,0 +1,268 @@
+"""The backend for processes that somebody else starts, and the cross-check of seccomp: fanotify(7).
+
+It sees what is opened and executed on the file systems of the image, by whom, and what the kernel opens itself. It
+needs CAP_SYS_ADMIN. Each file is reported once in a step: the cost grows with files, not with opens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux.family import Family
+from slimagent.model.inventory import User
+from slimagent.model.trace import BlindSpot, How
+from slimagent.paths.algebra import to_text
+from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
+from slimagent.trace.fanotify.group import Group, mount_of, mounts, unavailable
+from slimagent.trace.fanotify.running import record_running
+from slimagent.trace.record import Record, combine
+from slimagent.trace.watcher import Mask, Observed
+
+_REMOVED = b" (deleted)"  # proc_pid_fd(5)
+# A process number can only come back after all others were used: far more than a second's worth of forks.
+_SECONDS_TRUSTED = 1.0
+
+
+class Fanotify:
+    """Watch by fanotify what the processes that it starts, and their descendants, do below `folders`.
+
+    With `attach`, what every process does but the agent's own, and what those that already run hold. Of a process that
+    is gone when its event is read nobody can tell any more whose it was: it counts, unless `was_ours` knows better.
+    With a `family` that another watcher has entered, its processes are those that count.
+    """
+
+    name = "fanotify"
+    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.LOOKUPS, BlindSpot.OTHER_PROCESSES)
+    no_new_privileges = False
+    unlimited_queue = True
+
+    def __init__(
+        self,
+        mask: Mask | None = None,
+        folders: Sequence[bytes] = (b"/",),
+        *,
+        attach: bool = False,
+        family: Family | None = None,
+        was_ours: Callable[[int], bool] | None = None,
+    ) -> None:
+        if mask is not None:
+            raise UsageError("fanotify cannot make files look gone", "use --backend seccomp")
+        if attach:
+            self.blind_spots = (BlindSpot.LOOKUPS, BlindSpot.WHO)
+        self.reading = threading.Lock()  # held while events are read: who holds it holds the reader back
+        self._folders = folders
+        self._attach = attach
+        self._has_started = False
+        self._was_ours = was_ours or (lambda process: self._has_started)
+        self._is_guest = family is not None
+        self._family = family or Family()
+        self._resources = contextlib.ExitStack()
+        self._record = Record()
+        self._step = -1
+        self._own = os.getpid()
+        self._counted: dict[int, bool] = {}
+        self._asked = time.monotonic()
+        self._mounts: set[int] = set()
+        self._observed: Observed | None = None
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why fanotify cannot be used here, found out by using it."""
+        return unavailable()
+
+    def __enter__(self) -> Fanotify:
+        with contextlib.ExitStack() as resources:
+            self._group = resources.enter_context(contextlib.closing(self._watched()))
+            if not self._is_guest:
+                resources.enter_context(self._family)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+            resources.callback(os.close, self._wake)
+            if self._attach:
+                record_running(self._record)
+            self._reader = threading.Thread(target=self._serve, name=self.name, daemon=True)
+            self._reader.start()
+            resources.callback(self._stop_reading)
+            self._resources = resources.pop_all()
+        return self
+
+    def _watched(self) -> Group:
+        group, folder = Group(unlimited_queue=self.unlimited_queue), b""
+        try:
+            for folder in self._folders:
+                group.watch(folder)
+        except OSError as error:
+            group.close()
+            raise UnavailableError(
+                f"fanotify cannot watch {to_text(folder)}: {error.strerror}",
+                "use --backend seccomp, or leave out that folder",
+            ) from None
+        return group
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish()
+        finally:
+            self._resources.close()
+
+    def step(self, name: str) -> int:
+        """Begin a step, once what was done before it is recorded."""
+        with self.reading:
+            self._catch_up()
+            self._group.forget_ignored()
+            self._step += 1
+            return self._step
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        user: User | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        new_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError where Popen does."""
+        self._has_started = True
+        return self._family.spawn(
+            argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
+        )
+
+    def reap(self) -> None:
+        """Collect orphans that became our children."""
+        self._family.reap()
+
+    def finish(self) -> Observed:
+        """Stop what still runs of what was started (SIGTERM, then SIGKILL), and hand over everything seen."""
+        if self._observed is None:
+            stopped = () if self._is_guest else self._family.stop()
+            self._stop_reading()
+            self._catch_up()
+            self._observed = combine([self._record], stopped)
+        return self._observed
+
+    def _stop_reading(self) -> None:
+        os.eventfd_write(self._wake, 1)
+        self._reader.join()
+
+    def _serve(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        poll = select.poll()
+        poll.register(self._group.descriptor, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            if any(descriptor == self._wake for descriptor, _ in poll.poll()):
+                return
+            with self.reading:
+                self._read()
+
+    def _catch_up(self) -> None:
+        """Read what has been done by now; processes that go on would keep us reading for ever."""
+        left = self._group.waiting()
+        while left > 0 and (read := self._read()):
+            left -= read
+
+    def _read(self) -> int:
+        """Record some events and return their number, 0 if there was none. An error is one event that is lost."""
+        try:
+            events = self._group.read()
+        except OSError as error:
+            self._record.lose("unreadable-path", f"an opened file: {error.strerror}")
+            return 1
+        for event in events:
+            try:
+                self._see(event)
+            except OSError as error:
+                self._record.lose("unreadable-path", f"a file that process {event.process} opened: {error.strerror}")
+            except Exception as error:
+                self._record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+            finally:
+                if event.descriptor >= 0:
+                    os.close(event.descriptor)
+        return len(events)
+
+    def _see(self, event: Event) -> None:
+        if event.mask & QUEUE_OVERFLOW:
+            self._record.lose("queue-overflow", "more files were opened at once than the kernel remembers for us")
+            return
+        if not self._counts(event):
+            return
+        if event.descriptor < 0:
+            raise OSError(-event.descriptor, os.strerror(-event.descriptor))
+        status = os.fstat(event.descriptor)
+        path = _name(event.descriptor, status)
+        if not path:
+            return
+        is_folder = stat.S_ISDIR(status.st_mode)
+        how = How.EXECUTED if event.mask & OPEN_EXEC else How.LISTED if is_folder else How.OPENED
+        step = max(self._step, 0)
+        self._record.files[status.st_dev, status.st_ino] = path
+        if not self._record.steps.get(step, {}).get(path, 0) & how:
+            self._check_mount(event, path)
+            self._record.add(step, path, how)
+        if status.st_nlink == 1 or is_folder:  # of a file with more names, each is to be seen
+            self._group.ignore(event.descriptor, event.mask & (OPEN | OPEN_EXEC))
+
+    def _counts(self, event: Event) -> bool:
+        process = event.process
+        if process in (0, self._own):  # 0: outside of our PID namespace, a host's own process
+            return False
+        if self._attach:
+            return True
+        now = time.monotonic()
+        if now - self._asked > _SECONDS_TRUSTED:
+            self._counted.clear()
+            self._asked = now
+        counts = self._counted.get(process)
+        if counts is None or (event.mask & OPEN_EXEC and not counts):  # a child of ours is marked before it executes
+            belongs = self._family.has(process)
+            counts = self._counted[process] = self._was_ours(process) if belongs is None else belongs
+        return counts
+
+    def _check_mount(self, event: Event, path: bytes) -> None:
+        """A path of another mount namespace may mean another file to us."""
+        mount = mount_of(event.descriptor)
+        if mount in self._mounts:
+            return
+        self._mounts |= mounts().keys()
+        if mount not in self._mounts:
+            self._mounts.add(mount)
+            self._record.lose(
+                "mount-namespace", f"process {event.process} opened {to_text(path)} on a mount of its own"
+            )
+
+
+def _name(descriptor: int, status: os.stat_result) -> bytes:
+    """The path that an open file has, or had until it was removed; b"" if it never had one. Raises OSError."""
+    path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+    if path == b"/" and not stat.S_ISDIR(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "opened by its handle, and nobody has looked up its name")
+    if path.endswith(_REMOVED) and not _is_at(path, status):
+        path = path.removesuffix(_REMOVED)
+        if path.endswith(b"/#%d" % status.st_ino):  # O_TMPFILE of open(2)
+            return b""
+    return path
+
+
+def _is_at(path: bytes, status: os.stat_result) -> bool:
+    """Whether `path` is a name of that file."""
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:
+        return False

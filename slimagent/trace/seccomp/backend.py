@@ -1,0 +1,220 @@
+"""The default backend: seccomp user notification (seccomp_unotify(2)). Needs no privilege and no capability.
+
+It sees every file system call of the processes it starts and of their descendants, found or not, as any user, in a
+default container and in a build step.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from slimagent.errors import UnavailableError
+from slimagent.linux import kernel
+from slimagent.linux.family import Family
+from slimagent.model.inventory import User
+from slimagent.model.trace import BlindSpot
+from slimagent.trace.record import Record, combine
+from slimagent.trace.seccomp.filter import build
+from slimagent.trace.seccomp.guardian import Guardian
+from slimagent.trace.seccomp.names import Changes
+from slimagent.trace.seccomp.supervise import Supervisor
+from slimagent.trace.watcher import Mask, Observed
+
+
+class Seccomp:
+    """Watch by seccomp user notification. `mask` tells which paths are to look as if they did not exist."""
+
+    name = "seccomp"
+    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
+
+    def __init__(
+        self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
+    ) -> None:
+        self._folders = folders  # it sees calls, wherever they lead
+        self._mask = mask
+        self._record = record
+        self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
+        self.family = Family()
+        self._guardian = Guardian()
+        self._step = -1
+        self._observed: Observed | None = None
+        self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why seccomp user notification cannot be used here, found out by using it in a child process."""
+        machine = kernel.machine()
+        if machine is None:
+            return f"no table of system calls for {os.uname().machine}"
+        process = os.fork()
+        if process == 0:
+            try:
+                kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)
+                kernel.install_filter(machine.seccomp, build(machine))
+                os._exit(0)
+            except OSError as error:
+                os._exit(error.errno or 255)
+            except BaseException:
+                os._exit(255)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        reasons = {
+            errno.EBUSY: "another supervisor already watches this process (one listener is all the kernel allows)",
+            errno.ENOSYS: "this kernel has no seccomp filters",
+            errno.EINVAL: "this kernel has no seccomp user notification (Linux 5.0 and later have it)",
+            errno.EPERM: "the container's own seccomp profile forbids it",
+        }
+        return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
+
+    def __enter__(self) -> Seccomp:
+        self._changes = Changes(self._folders)
+        self._guardian.start()
+        self.family.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish()
+            self._guardian.end()
+            self._changes.close()
+        finally:
+            self.family.__exit__()
+
+    def step(self, name: str) -> int:
+        """Begin a step. What an earlier step left running is attributed to the present one."""
+        self._step += 1
+        for supervisor, _ in self._supervisors:
+            supervisor.step = self._step
+        return self._step
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        user: User | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        new_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
+        machine = kernel.machine()
+        if machine is None:
+            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
+        ours, theirs = socket.socketpair()
+        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
+        supervisor.step = max(self._step, 0)
+        thread = threading.Thread(
+            target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
+        )
+        program = build(machine)
+
+        def enter() -> None:
+            _enter(theirs, machine.seccomp, program, self.no_new_privileges)
+
+        try:
+            thread.start()
+        except RuntimeError:
+            ours.close()
+            theirs.close()
+            raise UnavailableError(
+                f"cannot watch {argv[0]}: no thread can be started", "raise the limit on processes (`--pids-limit`)"
+            ) from None
+        self._supervisors.append((supervisor, thread))
+        try:
+            return self.family.spawn(
+                argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr,
+                new_session=new_session, enter=enter,
+            )  # fmt: skip
+        except (subprocess.SubprocessError, OSError) as error:
+            if isinstance(error, OSError) and not _refusal(supervisor):
+                raise
+            raise UnavailableError(
+                f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
+                "run `slimagent trace` once more, or choose another --backend",
+            ) from None
+        finally:
+            theirs.close()
+
+    def adopt(self, ours: socket.socket) -> None:
+        """Watch a process that takes the filter by itself (`take_filter`), and that sends its listener over `ours`.
+
+        It is none of the family: it is not stopped at the end, and its accesses stay in the step in which it came.
+        """
+        machine = kernel.machine()
+        if machine is None:
+            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
+        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
+        supervisor.step = max(self._step, 0)
+        threading.Thread(
+            target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
+        ).start()
+
+    def called(self, task: int) -> bool:
+        """Whether a task of that number has made a call that was seen."""
+        return any(task in supervisor.callers for supervisor, _ in self._supervisors)
+
+    def reap(self) -> None:
+        """Collect orphans that became our children."""
+        self.family.reap()
+
+    def finish(self) -> Observed:
+        """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""
+        if self._observed is None:
+            stopped = self.family.stop(lambda: not any(thread.is_alive() for _, thread in self._supervisors))
+            for _, thread in self._supervisors:
+                thread.join()
+            self.family.reap()
+            self._observed = combine((supervisor.record for supervisor, _ in self._supervisors), stopped)
+        return self._observed
+
+    def _receive_and_serve(self, supervisor: Supervisor, ours: socket.socket) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        with ours:
+            word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
+        if listeners:
+            try:
+                page = self._guardian.hold(listeners[0])
+            except (OSError, MemoryError) as error:
+                supervisor.record.lose("not-watched", str(error) or "out of memory")
+                os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
+            else:
+                supervisor.serve(listeners[0], page)
+        elif word:
+            supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
+
+
+def take_filter(theirs: socket.socket) -> None:
+    """Take the filter, and send its listener to a watcher that has the other end (`Seccomp.adopt`). Raises OSError."""
+    machine = kernel.machine()
+    if machine is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _enter(theirs, machine.seccomp, build(machine), not kernel.has_capability(kernel.CAP_SYS_ADMIN))
+
+
+def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:
+    """In the child, between fork and exec: take the filter, hand its listener to the parent."""
+    try:
+        if no_new_privileges:
+            kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)
+        listener = kernel.install_filter(number, program)
+    except OSError as error:
+        theirs.send(b"%d" % (error.errno or 0))
+        raise
+    socket.send_fds(theirs, [b"0"], [listener])
+    os.close(listener)
+
+
+def _refusal(supervisor: Supervisor) -> str:
+    return supervisor.record.losses.get("not-watched", (0, ""))[1]

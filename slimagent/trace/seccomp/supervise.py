@@ -1,0 +1,253 @@
+"""Answer the notifications of one listener: read the path, let the call go on, remember it.
+
+The loop is the hot path of tracing, some ten microseconds a call. The path is read before the answer (after it the
+memory may change), and written down after it, while the watched process already runs again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import select
+import time
+
+from slimagent.linux import kernel
+from slimagent.linux.syscalls import Call, Deed, Machine
+from slimagent.paths.algebra import to_text
+from slimagent.trace.record import Record
+from slimagent.trace.seccomp.filter import X32_BIT
+from slimagent.trace.seccomp.look import EXECUTED, LOOKED_UP, OPENED, Look, Looked, Named
+from slimagent.trace.seccomp.names import Changes
+from slimagent.trace.seccomp.tasks import Tasks, UnreadableMemoryError
+from slimagent.trace.seccomp.untraced import CONTINUE, NOTHING, RECEIVE, SEND, Untraced
+from slimagent.trace.watcher import Mask
+
+_SLASH = ord("/")
+_SIZE = len(NOTHING)
+_ARGUMENTS = 6  # where the call's arguments begin among the fields of a notification
+_PAUSE = 0.01  # seconds
+_unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
+_SIMPLE = (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY, Deed.REMOVE)
+
+
+class Supervisor:
+    """One listener and its record. `serve` returns when the last watched process is gone."""
+
+    def __init__(self, machine: Machine, mask: Mask | None, record: Record, changes: Changes) -> None:
+        self.record = record
+        self._look = Look(machine, changes, record.lose, mask is not None)
+        self._is_plain, self._plain = self._look.names.is_plain, self._look.names.plain
+        self._at_once = self.record.at_once
+        self._untraced = Untraced()
+        self.step = 0
+        self.callers: set[int] = set()
+        self._seccomp = machine.seccomp
+        self._mask = mask
+        self._architecture = machine.audit_architecture
+        self._calls = machine.calls
+        self._simple = {
+            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
+            for number, call in machine.calls.items()
+            if len(call.paths) == 1 and call.deed in _SIMPLE
+        }
+        self._unseen_executions: dict[int, int] = {}
+        self._simply = mask is None  # whether a simple call can be served simply
+
+    def serve(self, listener: int, page: mmap.mmap) -> None:
+        """Answer until no process uses the filter any more (poll(2) says POLLHUP), then close listener and page.
+
+        After an error that it cannot live with it lets all calls go on unseen; the record tells.
+        """
+        untraced = self._untraced
+        untraced.hold(listener, page)
+        tasks = None
+        try:
+            tasks = Tasks(listener, self.callers)
+            with contextlib.suppress(OSError):  # before Linux 6.6 there is no such flag
+                fcntl.ioctl(listener, kernel.SET_FLAGS, kernel.SYNC_WAKE_UP)
+            self._serve_all(listener, page, tasks)
+            untraced.release(listener)
+        except Exception as error:
+            # Nothing else comes before this. With no memory left, even an iterator over what is to be closed cannot be
+            # made; an error here would end the thread, and every call would wait for ever.
+            untraced.reserve = b""
+            self.record.ended_by = error
+            _let_go(untraced)
+        finally:
+            if tasks is not None:
+                tasks.close()
+                self._close_record(tasks)
+
+    def _serve_all(self, listener: int, page: mmap.mmap, tasks: Tasks) -> None:
+        ioctl, unpack, simple_calls, architecture = fcntl.ioctl, _unpack, self._simple, self._architecture
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while True:
+            ((_, events),) = poll.poll()
+            if not events & select.POLLIN:
+                return
+            page[:_SIZE] = NOTHING
+            try:
+                ioctl(listener, RECEIVE, page)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
+                    continue
+                raise
+            fields = unpack(page)
+            tasks.notification = fields[0]
+            if self._simply and fields[4] == architecture and fields[1]:
+                simple = simple_calls.get(fields[3])
+                if simple is not None and self._serve_simple(listener, tasks, fields, simple):
+                    continue
+            self._serve_any(listener, tasks, fields)
+
+    def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], simple: tuple[int, int]) -> bool:
+        """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
+        path_at, flags_at = simple
+        try:
+            path = tasks.path(fields[1], fields[path_at])
+            if path and path not in self._plain and (path[0] != _SLASH or not self._is_plain(path)):
+                return False
+        except OSError:
+            return False
+        if self._at_once and path:
+            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
+        try:
+            fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
+        except OSError:
+            return True  # killed meanwhile
+        if path and not self._at_once:
+            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
+        return True
+
+    def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
+        identity, task, _, number, architecture, _, *arguments = fields
+        call = None
+        if architecture == self._architecture and number < X32_BIT and task:
+            call = self._calls.get(number)
+        looked, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
+        if call is not None and not refusal:
+            _follow(tasks, task, call, looked.paths)
+        if self._at_once:
+            self._remember(looked)
+        with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
+            fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
+        self._remember(looked)
+
+    def _remember(self, looked: Looked) -> None:
+        for named in looked.paths:
+            for path in named.recorded:
+                self.record.add(self.step, path, looked.how)
+        for path in looked.interpreters:
+            self.record.add(self.step, path, EXECUTED)
+
+    def _judge(
+        self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
+    ) -> tuple[Looked, int]:
+        """What a call does, and the error that it is to fail with (0: let it go on).
+
+        Never raises: an unanswered call would hang the watched process for ever.
+        """
+        name = call.name if call else "a call"
+        try:
+            if call is None:
+                self._unknown(task, arguments, *unknown)
+                return Looked([], 0), 0
+            if self._unseen_executions:
+                self._see_execution(tasks, task)
+            looked = self._look.at(tasks, task, call, arguments)
+            self._adjust(tasks, task, call)
+            return looked, -errno.ENOENT if self._is_hidden(looked) else 0
+        except PermissionError:
+            self._unreadable(task, call)
+        except UnreadableMemoryError:
+            self.record.lose("unreadable-memory", f"{name} of {kernel.program(task)} (process {task})")
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
+        except OSError as error:  # no descriptor is free, a working folder deeper than a link can tell
+            self.record.lose("unreadable-path", f"{name} of process {task}: {error.strerror}")
+        except Exception as error:
+            self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+        return Looked([], 0), 0
+
+    def _adjust(self, tasks: Tasks, task: int, call: Call) -> None:
+        """After some calls others cannot be served simply any more."""
+        if call.deed is Deed.CHANGE_ROOT:
+            self._simply = False
+        elif call.deed is Deed.CONCEAL:
+            tasks.hold(task)
+            for number, other in self._calls.items():  # from now on it matters where a process is
+                if other.deed is Deed.CHANGE_DIRECTORY:
+                    self._simple.pop(number, None)
+
+    def _is_hidden(self, looked: Looked) -> bool:
+        """Whether a call has to fail, because something that it needs is to look gone."""
+        mask = self._mask
+        if mask is None:
+            return False
+        for at, named in enumerate(looked.paths):
+            if not any(map(mask, named.names)):
+                continue
+            if at not in looked.makes:
+                return True
+            if looked.how & OPENED:  # with O_CREAT: it finds the file, where it would have to make one
+                self.record.lose("not-masked", to_text(named.spelled))
+        return any(map(mask, looked.interpreters))
+
+    def _unknown(self, task: int, arguments: list[int], number: int, architecture: int) -> None:
+        if (number, architecture) != (self._seccomp, self._architecture):
+            self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+        elif arguments[0] & 0xFFFFFFFF == kernel.SET_MODE_FILTER:  # it will get EBUSY (seccomp(2))
+            self.record.lose(
+                "own-listener", f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
+            )
+
+    def _unreadable(self, task: int, call: Call | None) -> None:
+        """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
+        name = "a call" if call is None else call.name
+        if call is None or call.deed is not Deed.EXECUTE or task in self._unseen_executions:
+            self.record.lose("unreadable-path", f"{name} of {kernel.program(task)} (process {task})")
+        if call is not None and call.deed is Deed.EXECUTE:
+            self._unseen_executions[task] = self.step
+            self._simply = False
+
+    def _see_execution(self, tasks: Tasks, task: int) -> None:
+        step = self._unseen_executions.get(task)
+        if step is None:
+            return
+        with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
+            paths = tasks.executed(task)
+            del self._unseen_executions[task]
+            self._simply = self._mask is None and not self._look.other_roots and not self._unseen_executions
+            for path in paths:
+                self.record.add(step, path, EXECUTED)
+
+    def _close_record(self, tasks: Tasks) -> None:
+        for task in self._unseen_executions:
+            self.record.lose("unreadable-path", f"execution by process {task}")
+        self._look.end()
+        if tasks.foreign_namespace:
+            self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
+
+
+def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:
+    """What is known of tasks may be another after a call that will go on: who moves shows only while it waits."""
+    path = paths[0] if paths else None
+    if call.deed is Deed.EXECUTE:
+        tasks.forget(task, path.spelled if path and call.name == "execve" else b"")
+    elif call.deed is Deed.CHANGE_DIRECTORY:
+        tasks.enters(task, path.names[-1] if path and path.names else None)
+    elif call.deed is Deed.CHANGE_ROOT:
+        tasks.changes_root(task, of_all=call.name == "pivot_root")
+
+
+def _let_go(untraced: Untraced) -> None:
+    while True:
+        try:
+            untraced.serve()
+        except (MemoryError, OSError):  # what was not answered yet would hang
+            time.sleep(_PAUSE)
+        else:
+            return

@@ -1,0 +1,397 @@
+"""Read another task's memory and links through /proc (proc_pid_mem(5)), also those of another user."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from slimagent.linux import kernel
+from slimagent.trace.seccomp.concealed import Concealed, Directory, Place
+from slimagent.trace.seccomp.names import Caller
+
+_T = TypeVar("_T")
+
+AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
+PATH_MAX = 4096  # <linux/limits.h>, with the NUL
+_REMOVED = b" (deleted)"  # what proc_pid_cwd(5) and proc_pid_fd(5) add to the name of something removed
+_FIRST_READ = 256
+_MOST_OPEN = 200
+_HIGHEST = 1 << 63  # an address from here on is the kernel's
+# A task number can only come back after all others were used: far more than a second's worth of forks.
+_SECONDS_TRUSTED = 1.0
+_EXECUTED_AS = 31  # AT_EXECFN of <linux/auxvec.h>: where the path is that was given to execve(2)
+_OUT_OF_REACH = b"(unreachable)"  # a place that no path from our root leads to (d_path of the kernel)
+_SOCKET_PATH = 108  # sun_path of struct sockaddr_un (unix(7)), which begins after two bytes
+
+
+class UnreadableMemoryError(OSError):
+    """Memory that its task can read and that nobody else can (memfd_secret(2), userfaultfd(2))."""
+
+
+class Tasks:
+    """The tasks behind one listener.
+
+    A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
+    that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
+    system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
+    What is about to be out of reach even so is held (`hold`).
+
+    `callers` collects the numbers of the tasks that were read.
+    `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
+    """
+
+    def __init__(self, listener: int, callers: set[int]) -> None:
+        self._listener = listener
+        self._callers = callers
+        self.notification = 0
+        self._memories: dict[int, int] = {}
+        self._processes: dict[int, int] = {}
+        self._moving: set[int] = set()
+        self._concealed = Concealed()
+        self._opened = time.monotonic()
+        self._own_namespace = os.stat("/proc/self/ns/mnt").st_ino
+        self.foreign_namespace = ""
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        self._close_memories()
+        self._concealed.close()
+
+    def _close_memories(self) -> None:
+        for memory in self._memories.values():
+            os.close(memory)
+        self._memories.clear()
+        self._processes.clear()
+
+    def hold(self, task: int) -> None:
+        """`task` may be out of reach after its call. So may be its parent: a child of vfork(2) has the same memory."""
+        with contextlib.suppress(OSError):
+            status = kernel.status(task)
+            self._hold(task, status.process)
+            if status.parent not in (0, os.getpid()):
+                self._hold(status.parent, status.parent)
+
+    def _hold(self, task: int, process: int) -> None:
+        """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true.
+
+        Where its threads are in several directories (CLONE_FS of clone(2)), these are not kept.
+        """
+        try:
+            memory = self._open_memory(task)
+            threads = [int(thread) for thread in os.listdir(f"/proc/{process}/task")]
+        except OSError:
+            return
+        found = {what: self._targets(threads, what) for what in ("cwd", "root", "exe")}
+        links = {what: targets.pop() for what, targets in found.items() if len(targets) == 1}
+        self._concealed.hold(process, memory, links, self._here(task) if "cwd" in links else None)
+
+    def _targets(self, threads: list[int], what: str) -> set[bytes]:
+        """Where a link of these threads leads, but for those that have ended."""
+        targets = set()
+        for thread in threads:
+            with contextlib.suppress(OSError):
+                targets.add(self._read_link(thread, what))
+        return targets
+
+    def _here(self, task: int) -> Place | None:
+        """Which directory a task is in, None if it is not known."""
+        try:
+            found = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/cwd"))
+        except PermissionError:
+            return self._concealed.place(task)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def enters(self, task: int, path: bytes | None) -> None:
+        """`task` is about to change its working directory, to `path` or (None) to that of a descriptor.
+
+        To be told while its call waits: where it was decides who moves with it. Where that leads is only of interest
+        while links are out of reach, and is known only if it is certain.
+        """
+        if not self._concealed:
+            return
+        directory = None
+        try:
+            if path is not None and self.link(task, "root") == b"/":
+                directory = _entered(task, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # it stays where it is
+        except OSError:
+            directory = None
+        self._concealed.enters(task, self._here(task), directory)
+
+    def changes_root(self, task: int, *, of_all: bool) -> None:
+        """`task` is about to change its root directory, or that of all processes. To be told while its call waits."""
+        if of_all:
+            self._concealed.lose_all()
+        elif self._concealed:
+            self._concealed.changes_root(task, self._here(task))
+
+    def forget(self, task: int, path: bytes) -> None:
+        """`task` is about to execute `path`, b"" if that is not known: its memory will be another.
+
+        So will that of its process's leader.
+        """
+        if self._concealed:
+            self._concealed.executes(task, path)
+        leader = task
+        with contextlib.suppress(OSError):
+            leader = kernel.status(task).process
+        for each in {task, leader}:
+            self._close_memory(each)
+
+    def leaves_namespace(self, task: int) -> None:
+        """`task` is about to enter another mount namespace: where it is then is looked up at its next call."""
+        self._close_memory(task)
+        self._moving.add(task)
+
+    def _close_memory(self, task: int) -> None:
+        memory = self._memories.pop(task, None)
+        if memory is not None:
+            os.close(memory)
+
+    def path(self, task: int, address: int) -> bytes:
+        """The NUL-terminated path at `address`, b"" for none.
+
+        Raises PermissionError, ProcessLookupError, or UnreadableMemoryError where the kernel may be able to read it.
+        """
+        if not 0 < address < _HIGHEST:
+            return b"" if address else self._lowest(task)
+        memory = self._memories.get(task)
+        if memory is not None and time.monotonic() - self._opened < _SECONDS_TRUSTED:  # nearly always
+            try:
+                data = os.pread(memory, _FIRST_READ, address)
+            except OSError:
+                data = b""
+            end = data.find(b"\0")
+            if end >= 0:
+                return data[:end]
+        data = self._read(task, address, _FIRST_READ)
+        end = data.find(0)
+        while end < 0 and len(data) < PATH_MAX:
+            more = self._read(task, address + len(data), PATH_MAX - len(data))
+            if not more:
+                self._require_unmapped(task, address + len(data))
+                return b""  # runs into unmapped memory: the call fails with EFAULT
+            data += more
+            end = data.find(0)
+        return data[:end] if end >= 0 else b""
+
+    def _lowest(self, task: int) -> bytes:
+        """The path at address 0: no path at all, unless something is mapped there (vm.mmap_min_addr)."""
+        memory = self._memories.get(task)
+        try:
+            data = os.pread(self._open(task) if memory is None else memory, PATH_MAX, 0)
+        except OSError:
+            return b""
+        return data[: max(0, data.find(0))]
+
+    def socket_path(self, task: int, address: int, size: int) -> bytes:
+        """The path of a UNIX socket's address (unix(7)), b"" for one without and for other families."""
+        if not 0 < address < _HIGHEST or size <= 2:
+            return b""
+        data = self.contents(task, address, min(size, 2 + _SOCKET_PATH))
+        family = int.from_bytes(data[:2], sys.byteorder)
+        return data[2:].split(b"\0", 1)[0] if family == socket.AF_UNIX else b""
+
+    def contents(self, task: int, address: int, size: int) -> bytes:
+        """`size` bytes at `address`, b"" if they are not all there. Raises as `path` does."""
+        if not 0 < address < _HIGHEST:
+            return b""
+        data = self._read(task, address, size)
+        if len(data) < size:
+            self._require_unmapped(task, address + len(data))
+            return b""
+        return data
+
+    def _require_unmapped(self, task: int, address: int) -> None:
+        """Raise UnreadableMemoryError if a task can read at `address` what we cannot: it is no bad address then."""
+        maps = self._as_its_user(task, lambda: _contents(f"/proc/{task}/maps"))
+        for line in maps.splitlines():
+            between, _, rest = line.partition(b" ")
+            first, _, last = between.partition(b"-")
+            if int(first, 16) <= address < int(last, 16):
+                if rest[:1] == b"r":
+                    raise UnreadableMemoryError(errno.EIO, "memory that only it can read")
+                return
+
+    def _read(self, task: int, address: int, size: int) -> bytes:
+        now = time.monotonic()
+        if now - self._opened > _SECONDS_TRUSTED or len(self._memories) > _MOST_OPEN:
+            self._close_memories()
+            self._opened = now
+        memory = self._memories.get(task)
+        if memory is not None:
+            try:
+                data = os.pread(memory, size, address)
+            except OSError:
+                data = b""
+            if data:
+                return data
+            os.close(self._memories.pop(task))  # nothing, or memory of before an execve: look again
+        memory = self._open(task)
+        try:
+            data = os.pread(memory, size, address)
+        except OSError:
+            return b""
+        if not data:  # memory that nobody uses any more: what was held is of before an execve
+            self._require_valid(task)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"/proc/{task}/mem")
+        return data
+
+    def _open(self, task: int) -> int:
+        try:
+            memory = self._reach(task)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._close_memories()  # descriptors have become few
+            memory = self._reach(task)
+        try:
+            self._require_valid(task)
+        except OSError:
+            os.close(memory)
+            raise
+        self._memories[task] = memory
+        self._callers.add(task)
+        self._note_namespace(task)
+        return memory
+
+    def _note_namespace(self, task: int) -> None:
+        """Remember that a task has mounts of its own, or that nobody can tell."""
+        try:
+            namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
+        except OSError:
+            namespace = 0 if task in self._moving else self._own_namespace
+        self._moving.discard(task)
+        if namespace != self._own_namespace:
+            self._is_foreign(task)
+
+    def _is_foreign(self, task: int) -> None:
+        self.foreign_namespace = self.foreign_namespace or f"process {task}"
+
+    def _require_valid(self, task: int) -> None:
+        """Raise ProcessLookupError if the caller was killed meanwhile: `task` may be another of the same number."""
+        try:
+            fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
+        except OSError:
+            raise ProcessLookupError(task) from None
+
+    def _reach(self, task: int) -> int:
+        try:
+            return self._open_memory(task)
+        except PermissionError:
+            return self._concealed.memory(task)
+
+    def _open_memory(self, task: int) -> int:
+        return self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
+
+    def executed(self, task: int) -> list[bytes]:
+        """What a task executes: the file, and the path that it was executed by, as far as that is known.
+
+        To be asked at its first call after the execution: the path may be relative to its working directory.
+        Raises PermissionError.
+        """
+        paths = [self._read_link(task, "exe")]
+        auxiliary = self._as_its_user(task, lambda: _contents(f"/proc/{task}/auxv"))
+        for kind, address in struct.iter_unpack("=QQ", auxiliary[: len(auxiliary) // 16 * 16]):
+            path = self.path(task, address) if kind == _EXECUTED_AS else b""
+            if path and not path.startswith(b"/dev/fd/"):  # fexecve(3)
+                base = self.link(task, "root") if path[:1] == b"/" else self.base(task, None)
+                paths += [base + b"/" + path] if base else []
+        return [path for path in paths if path]
+
+    def link(self, task: int, what: str) -> bytes:
+        """The target of /proc/TASK/`what`. Raises PermissionError, or FileNotFoundError for a closed descriptor."""
+        try:
+            return self._read_link(task, what)
+        except PermissionError:
+            return self._concealed.link(task, what)
+
+    def _read_link(self, task: int, what: str) -> bytes:
+        place = os.fsencode(f"/proc/{task}/{what}")
+        return self._as_its_user(task, lambda: os.readlink(place))
+
+    @staticmethod
+    def _as_its_user(task: int, act: Callable[[], _T]) -> _T:
+        with contextlib.suppress(PermissionError):
+            return act()
+        with contextlib.suppress(PermissionError):
+            status = kernel.status(task)
+            kernel.set_file_system_user(status.uids[1], status.gids[1])
+            return act()
+        # The files below /proc of a process that is not dumpable are root's (proc(5)): CAP_SYS_PTRACE is not enough.
+        kernel.set_file_system_user(os.geteuid(), os.getegid())
+        return act()
+
+    def base(self, task: int, descriptor: int | None) -> bytes:
+        """The directory that a relative path starts from, b"" if that is no directory (any more)."""
+        if descriptor is None or descriptor & 0xFFFFFFFF == AT_FDCWD:
+            base = self.link(task, "cwd")
+        else:
+            base = self.link(task, f"fd/{descriptor & 0xFFFFFFFF}")
+        return self._place(task, base)
+
+    def _place(self, task: int, target: bytes) -> bytes:
+        """What a link of /proc/TASK says, b"" if that is no file, or one without a name."""
+        if target.startswith(_OUT_OF_REACH):
+            self._is_foreign(task)
+        if target[:1] != b"/" or (target.endswith(_REMOVED) and not os.path.lexists(target)):
+            return b""
+        return target
+
+    def root(self, task: int) -> bytes:
+        """The root directory of a task, as it is seen from ours."""
+        return self._place(task, self.link(task, "root"))
+
+    def caller(self, task: int) -> Caller:
+        """What it takes to follow the links of the kernel as `task` does."""
+        return Caller(task, lambda: self._process(task), lambda whose, what: self._follow(task, whose, what))
+
+    def _process(self, task: int) -> int:
+        process = self._processes.get(task)
+        if process is None:
+            process = self._processes[task] = kernel.status(task).process
+        return process
+
+    def _follow(self, task: int, whose: int, what: str) -> bytes:
+        """Where the link /proc/WHOSE/`what` leads, b"" to no file. Raises PermissionError if only the caller knows."""
+        if whose in (task, self._process(task)):
+            return self._place(whose, self.link(whose, what))
+        try:
+            target = self._read_link(whose, what)
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            return b""  # nobody may read that process, and the caller has no more rights than we have
+        self._note_namespace(whose)
+        return self._place(whose, target)
+
+
+def _entered(task: int, path: bytes) -> Directory | None:
+    """The directory `path`, if a task surely may change to it. Raises OSError as the kernel would, and more often.
+
+    Its supplementary groups and capabilities are not asked: what it may do by them is not sure.
+    """
+    status = kernel.status(task)
+    uid, gid = status.uids[3], status.gids[3]
+    kernel.set_file_system_user(uid, gid)
+    found = os.stat(path + b"/.")
+    if uid == 0:
+        may = status.capabilities >> kernel.CAP_DAC_OVERRIDE & 1
+    else:
+        may = found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH)
+    return Directory(path, (found.st_dev, found.st_ino)) if may else None
+
+
+def _contents(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()

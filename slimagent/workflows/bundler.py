@@ -1,0 +1,228 @@
+"""Composition: an agent that runs in any Linux container of this machine's architecture, slimmed as an image is.
+
+Everything that this machine has is laid out as a bundle, slimagent's own commands run in that under the tracer, the
+planner decides what of it stays, and what stays has to run the same commands again before anybody gets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from slimagent import __version__
+from slimagent.bundle import finish, stage
+from slimagent.bundle.agent_directory import contents
+from slimagent.bundle.host import Host, host
+from slimagent.bundle.workload import Agent, Workload
+from slimagent.documents import encode_plan
+from slimagent.errors import CheckFailedError, DocumentError, RefusedError, UnavailableError
+from slimagent.image import agent
+from slimagent.linux.files import digest, explained, make_folder, write
+from slimagent.linux.temporary import new_directory, remove_left
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import CheckSpec
+from slimagent.profiles import shipped as profiles
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Reporter, Steps, checklist
+from slimagent.workflows.session import Session
+
+PROFILE = "slimagent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A bundle, the bytes of its parts, and how many bytes there were before it was slimmed."""
+
+    bundle: agent.Bundle
+    parts: dict[str, int]
+    before: int
+    has_strip: bool
+
+
+def make(folder: str, reporter: Reporter) -> Made:
+    """Make a bundle in `folder`, which is absent, empty, or an earlier bundle; it appears whole or not at all.
+
+    Raises UnavailableError where this machine cannot make one, RefusedError for a folder with anything else in it,
+    CheckFailedError if the bundle cannot do what slimagent does.
+    """
+    target = os.path.abspath(folder)
+    _require_ours(target)
+    source = host()
+    with _beside(target) as work:
+        made = _Making(source, work, reporter)
+        result = made.make(target)
+        _swap(made.slim, target, work)
+    return result
+
+
+def cached(reporter: Reporter) -> agent.Bundle:
+    """The bundle of this version in the user's cache, made if it is not there. Raises as `make` does."""
+    source = host()
+    folder = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
+    with contextlib.suppress(UnavailableError, DocumentError):
+        return agent.bundle(folder)
+    make_folder(os.path.dirname(folder))
+    with reporter.phase("make the agent, once"):
+        return make(folder, _Silent(reporter)).bundle
+
+
+def _cache() -> str:
+    """Where this user's programs keep what can be made again (XDG Base Directory Specification)."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    base = home if os.path.isabs(home) else os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "slimagent")
+
+
+def _state(source: Host) -> str:
+    """A name for what a bundle is made of: this package's files as they are, the interpreter and the C library."""
+    state = hashlib.sha256(f"{sys.version}\n{source.program}\n{source.glibc}\n".encode())
+    for base, folders, names in os.walk(source.package):
+        folders[:] = sorted(each for each in folders if each != "__pycache__")
+        for name in sorted(names):
+            path = os.path.join(base, name)
+            status = os.stat(path)
+            state.update(f"{os.path.relpath(path, source.package)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return state.hexdigest()[:12]
+
+
+class _Making:
+    def __init__(self, source: Host, work: str, reporter: Reporter) -> None:
+        self._host = source
+        self._work = work
+        self._reporter = _Silent(reporter)
+        self._stage = os.path.join(work, "stage")
+        self._loader = ""
+        self.slim = os.path.join(work, "slim")
+
+    def make(self, target: str) -> Made:
+        with self._reporter.phase("collect"):
+            self._loader = stage.lay_out(self._host, self._stage)
+        before = sum(finish.sizes(self._stage).values())
+        self._slim()
+        with self._reporter.phase("compile"):
+            finish.compile_all(agent.python(self.slim, self._loader), os.path.join(self.slim, stage.PYTHON))
+            finish.remove_empty(self.slim)
+            bundle, parts = self._record(target)
+            finish.tidy(self.slim)
+        with self._reporter.phase("prove"):
+            workload = self._workload(self.slim)
+            workload.prepare()
+            self._run((*workload.seed(), *workload.watched(), *workload.alone()))
+        return Made(bundle=bundle, parts=parts, before=before, has_strip=self._host.strip is not None)
+
+    def _slim(self) -> None:
+        """Trace the workload on the stage, plan, and copy what stays."""
+        workload = self._workload(self._stage)
+        workload.prepare()
+        self._run(workload.seed())
+        session = self._session((os.fsencode(self._stage),))
+        traced = pipeline.trace(session, Steps(checks=workload.watched()), self._reporter)
+        _require_passed(traced.trace.steps)
+        made = pipeline.plan(
+            session, traced.trace, (digest(traced.data),), "file", frozenset(), self._reporter, traced.inventory
+        )
+        kept = os.path.join(self._work, "kept")
+        goal = pipeline.Target(folder=os.fsencode(kept))
+        pipeline.carry_out(session, made, digest(encode_plan(made)), goal, self._reporter, traced.inventory)
+        os.rename(kept + self._stage, self.slim)  # an export has its paths below itself
+        shutil.rmtree(self._stage)
+
+    def _workload(self, folder: str) -> Workload:
+        program = os.path.join(folder, stage.STRIP)
+        its = Agent(
+            loading=agent.loading(folder, self._loader),
+            entry=agent.entry(folder, self._loader),
+            interpreter=agent.python(folder, self._loader),
+            site=os.path.join(folder, stage.PYTHON, self._host.library, "site-packages"),
+            strip=None if self._host.strip is None else program,
+        )
+        return Workload(its, os.path.join(self._work, "workload"))
+
+    def _session(self, scopes: tuple[bytes, ...]) -> Session:
+        env = {"PATH": os.defpath, "HOME": self._work, "LC_ALL": "C.UTF-8"}
+        return Session(scopes=scopes, env=env, cwd=self._work, profile=profiles.load(PROFILE))
+
+    def _run(self, specs: tuple[CheckSpec, ...]) -> None:
+        _require_passed(checklist(self._session((b"/",)), specs, (), self._reporter))
+
+    def _record(self, target: str) -> tuple[agent.Bundle, dict[str, int]]:
+        parts = finish.sizes(self.slim)
+        bundle = agent.Bundle(
+            folder=target,
+            slimagent=__version__,
+            architecture=platform.machine(),
+            loader=self._loader,
+            python=platform.python_version(),
+            glibc=self._host.glibc,
+            size=sum(parts.values()),
+        )
+        listed = contents(os.fsencode(self.slim), agent.RECORD)
+        write(os.path.join(self.slim, agent.RECORD), agent.record(bundle, parts, listed))
+        return bundle, parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Silent:
+    """A reporter that does not show each result: our own commands are no checklist of anybody's."""
+
+    reporter: Reporter
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return self.reporter.waiting(what)
+
+    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        return self.reporter.phase(name, unit)
+
+    def watching(self) -> None:
+        self.reporter.watching()
+
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
+        pass
+
+
+def _require_passed(results: tuple[CheckResult, ...]) -> None:
+    for each in results:
+        if each.outcome is not Outcome.PASSED:
+            raise CheckFailedError(
+                f"the bundle cannot do what slimagent does: {each.name}: {each.detail}",
+                "nothing was written; report it",
+            )
+
+
+def _require_ours(target: str) -> None:
+    try:
+        names = os.listdir(target)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explained(error, target) from None
+    if names and agent.RECORD not in names:
+        raise RefusedError(f"{target} is not empty, and no earlier bundle", "choose a new or an empty folder")
+
+
+@contextlib.contextmanager
+def _beside(target: str) -> Iterator[str]:
+    """A private folder beside the target; gone afterwards. What killed runs left there goes, too."""
+    holder = os.fsencode(os.path.dirname(target))
+    try:
+        remove_left(holder)
+        with new_directory(holder) as work:
+            yield os.fsdecode(work)
+    except OSError as error:
+        raise explained(error, target) from None
+
+
+def _swap(made: str, target: str, work: str) -> None:
+    try:
+        os.chmod(made, 0o755)  # noqa: S103  # whoever runs in the container reads it
+        if os.path.isdir(target):
+            os.rename(target, os.path.join(work, "earlier"))
+        os.rename(made, target)
+    except OSError as error:
+        raise explained(error, target) from None

@@ -1,0 +1,261 @@
+"""Exercise the image: a profile's checks, then a command of the user's, each a step under a watcher."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from slimagent import checks
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux.foreground import foreground
+from slimagent.linux.ports import AskedPorts
+from slimagent.model import started
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.rules import CheckSpec
+from slimagent.model.trace import BlindSpot, How
+from slimagent.trace.select import choose
+from slimagent.trace.watcher import Mask, Observed, Watcher
+from slimagent.workflows.session import Session, environment, user_named
+from slimagent.workflows.step_logs import StepLogs
+
+COMMAND_STEP, ATTACHED_STEP = "command", "attached"
+
+
+class Reporter(Protocol):
+    """Told how a long use case goes on."""
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Something without numbers takes place while the block runs."""
+
+    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
+
+    def watching(self) -> None:
+        """What other processes do is recorded from now on, until somebody asks us to end."""
+
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
+        """A check has ended; `before` is how the same one ended on the image as it was, if that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What a session exercises the image with: its profile's checks, then a command of the user's.
+
+    With `until_signal` others do so at last, until we are asked to end. `logs` take what the commands of the steps say;
+    without them a command has our own standard streams. `start` gives an earlier start of the image, which counts, too.
+    """
+
+    checks: tuple[CheckSpec, ...] = ()
+    command: tuple[str, ...] = ()
+    until_signal: bool = False
+    logs: StepLogs | None = None
+    start: Callable[[], Start] | None = None
+
+    def awaited(self) -> Steps:
+        """The same, when the start that they begin with is over."""
+        if self.start is None:
+            return self
+        start = self.start()
+        return replace(self, start=lambda: start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start of the image that was watched in a container of its own, and the exit status of that container."""
+
+    seen: started.Started
+    status: int
+
+    def results(self, before: Sequence[CheckResult] = ()) -> tuple[CheckResult, ...]:
+        """Its steps, held against the same ones of the image as it was, if they are known."""
+        known = next((each for each in before if each.name == started.START_STEP), None)
+        return started.steps(self.seen, self.status, known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end.
+
+    `asked_ports` are the TCP ports of this container to which something was seen to connect.
+    """
+
+    results: tuple[CheckResult, ...]
+    observed: Observed
+    backend: str
+    passed_over: tuple[tuple[str, str], ...]
+    blind_spots: tuple[BlindSpot, ...]
+    no_new_privileges: bool
+    asked_ports: tuple[int, ...]
+    status: int
+    interrupted: bool
+
+
+def check(
+    spec: CheckSpec,
+    session: Session,
+    spawn: checks.Spawn,
+    before: Sequence[CheckResult] = (),
+    logs: StepLogs | None = None,
+) -> CheckResult:
+    """Run one check as its user, else as the session's; `before` are the results on the image as it was, if known.
+
+    A check for a user that we cannot become is skipped: only root can run it.
+    """
+    user, env = session.user, session.env
+    if spec.user:
+        try:
+            user = user_named(spec.user)
+        except UnavailableError as error:
+            return CheckResult(
+                name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
+            )
+        env = environment(user)
+    context = checks.Context(
+        spawn=spawn,
+        env=env,
+        user=user,
+        cwd=session.cwd,
+        before=earlier(spec, before),
+        log="" if logs is None else logs.path(spec.name),
+    )
+    return checks.run(spec, context)
+
+
+def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | None:
+    """The result of the same check among those of the image as it was."""
+    return next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
+
+
+def checklist(
+    session: Session, specs: Sequence[CheckSpec], before: Sequence[CheckResult], reporter: Reporter
+) -> tuple[CheckResult, ...]:
+    """Run checks one after the other, unwatched. `before` as in `check`."""
+    results = []
+    for spec in specs:
+        with reporter.waiting(spec.name):
+            results.append(check(spec, session, checks.spawn_plainly, before))
+        reporter.result(results[-1], earlier(spec, before))
+    return tuple(results)
+
+
+def watch(
+    session: Session,
+    steps: Steps,
+    reporter: Reporter,
+    masked: Mask | None = None,
+    before: Sequence[CheckResult] = (),
+) -> Watched:
+    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them.
+
+    A start that was watched before comes first.
+    """
+    choice = choose(session.backend, masks=masked is not None, attaches=session.attach)
+    folders = tuple(dict.fromkeys((*session.scopes, *session.volumes)))
+    watcher = choice.watcher(masked, folders, attach=session.attach)
+    results: list[CheckResult] = []
+    status, interrupted = 0, False
+    with watcher, AskedPorts() as asked:
+        for spec in steps.checks:
+            watcher.step(spec.name)
+            results.append(check(spec, session, watcher.spawn, before, steps.logs))
+            asked.look()
+            reporter.result(results[-1], earlier(spec, before))
+        if steps.command:
+            watcher.step(COMMAND_STEP)
+            result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
+            results.append(result)
+            status = result.status or 0
+        if steps.until_signal and not interrupted:
+            watcher.step(ATTACHED_STEP)
+            results.append(_attend(watcher, reporter))
+        asked.look()
+        observed = watcher.finish()
+    return _with_start(
+        None if steps.start is None else steps.start(),
+        before,
+        Watched(
+            results=tuple(results),
+            observed=observed,
+            backend=choice.name,
+            passed_over=choice.passed_over,
+            blind_spots=watcher.blind_spots,
+            no_new_privileges=watcher.no_new_privileges,
+            asked_ports=tuple(sorted(asked.ports)),
+            status=status,
+            interrupted=interrupted,
+        ),
+    )
+
+
+def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Watched) -> Watched:
+    """The start's steps before the others, as if all had been watched together."""
+    if start is None:
+        return watched
+    first = start.results(before)
+    last = len(first) - 1  # a health check that was cut off in its first try has no result: its uses are the start's
+    accesses = {
+        path: (how, tuple(sorted({min(step, last) for step in steps})))
+        for path, (how, steps) in start.seen.accesses.items()
+    }
+    for path, (how, steps) in watched.observed.accesses.items():
+        known, known_steps = accesses.get(path, (How(0), ()))
+        accesses[path] = known | how, (*known_steps, *(step + len(first) for step in steps))
+    losses = {each.kind: each for each in start.seen.losses}
+    for loss in watched.observed.losses:
+        earlier_loss = losses.get(loss.kind)
+        losses[loss.kind] = (
+            loss if earlier_loss is None else replace(earlier_loss, count=earlier_loss.count + loss.count)
+        )
+    observed = replace(watched.observed, accesses=accesses, losses=tuple(losses[kind] for kind in sorted(losses)))
+    return replace(
+        watched,
+        results=(*first, *watched.results),
+        observed=observed,
+        no_new_privileges=watched.no_new_privileges or start.seen.no_new_privileges,
+    )
+
+
+def _run_command(
+    watcher: Watcher, session: Session, command: tuple[str, ...], logs: StepLogs | None
+) -> tuple[CheckResult, bool]:
+    began = time.monotonic()
+    with foreground() as front, contextlib.ExitStack() as stack:
+        output = None if logs is None else stack.enter_context(logs.recording(COMMAND_STEP))
+        try:
+            process = watcher.spawn(
+                command, env=session.env, cwd=session.cwd, user=session.user, stdout=output, stderr=output
+            )
+        except OSError as error:
+            raise UsageError(
+                f"cannot run {command[0]}: {error.strerror}",
+                "the command is looked up in PATH and run as it is, by no shell",
+            ) from None
+        status = front.wait(process, watcher.reap)
+    outcome = Outcome.PASSED if status == 0 else Outcome.FAILED
+    result = CheckResult(
+        name=COMMAND_STEP,
+        kind="command",
+        outcome=outcome,
+        seconds=time.monotonic() - began,
+        status=status,
+        detail=f"exit status {status}: {' '.join(command)}",
+    )
+    return result, front.asked_to_end
+
+
+def _attend(watcher: Watcher, reporter: Reporter) -> CheckResult:
+    started = time.monotonic()
+    with foreground() as front:
+        reporter.watching()
+        number = front.until_asked_to_end(watcher.reap)
+    return CheckResult(
+        name=ATTACHED_STEP,
+        kind="attached",
+        outcome=Outcome.PASSED,
+        seconds=time.monotonic() - started,
+        status=0,
+        detail=f"watched until {number.name}",
+    )

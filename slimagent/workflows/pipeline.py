@@ -1,0 +1,360 @@
+"""Composition: one function per use case. Decides nothing that a room could decide, prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from slimagent import apply, documents
+from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
+from slimagent.inventory.accounts import login_shells
+from slimagent.inventory.contents import Contents
+from slimagent.inventory.fingerprint import fingerprint
+from slimagent.inventory.loader import loader
+from slimagent.inventory.owners import owners
+from slimagent.inventory.scan import mount_points, scan
+from slimagent.linux.files import digest, explained
+from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Receipt, Verification
+from slimagent.model.summary import Whole
+from slimagent.model.trace import Change, Trace
+from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
+from slimagent.plan.admit import FAILED_STEP, fit, useless
+from slimagent.plan.decide import decide
+from slimagent.plan.evidence import Evidence
+from slimagent.trace.select import choose
+from slimagent.workflows import gained_rights
+from slimagent.workflows.exercise import Reporter, Steps, watch
+from slimagent.workflows.in_place import remove
+from slimagent.workflows.proof import verify
+from slimagent.workflows.session import Session, require_readable
+from slimagent.workflows.tracing import recorded
+
+CHANGED = "changed.txt"  # the list of what `run` does not export as the test left it
+_SHOWN = 5  # paths in a message
+_LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A trace, its bytes, and the inventory as the run left it. `status` and `interrupted` are the command's."""
+
+    trace: Trace
+    data: bytes
+    inventory: Inventory
+    status: int
+    interrupted: bool
+
+
+def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
+    """The image's inventory as it is now."""
+    with reporter.phase(what, "paths") as progress:
+        volumes = frozenset(session.volumes).difference(session.mounted)
+        return scan(session.root, session.scopes, session.excluded, progress, volumes)
+
+
+def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
+    """Run the steps watched, and put down what they needed and what they did to the image.
+
+    Raises UsageError if nothing is mounted where the session says so.
+    """
+    for path in sorted(frozenset(session.mounted) - mount_points(session.root)):
+        raise UsageError(f"--mounted {to_text(path)}: nothing is mounted there", "name a mount point of this container")
+    choose(session.backend, attaches=session.attach)  # say at once if nothing can be watched here
+    if before is None:
+        before = inspect(session, reporter)
+    steps = steps.awaited()
+    with reporter.phase("run under trace"):
+        watched = watch(session, steps, reporter)
+    after = inspect(session, reporter, "scan again")
+    with reporter.phase("write down the trace"):
+        result = recorded(watched, session, before, after)
+        advised = gained_rights.advised(result)
+        if advised != result.steps:
+            result = recorded(replace(watched, results=advised), session, before, after)
+        data = documents.encode_trace(result)
+    return Traced(trace=result, data=data, inventory=after, status=watched.status, interrupted=watched.interrupted)
+
+
+def plan(
+    session: Session,
+    traced: Trace,
+    trace_digests: tuple[str, ...],
+    level: str,
+    accepted: frozenset[str],
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+    missed: tuple[Missed, ...] = (),
+    owned: Owners | None = None,
+) -> Plan:
+    """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides.
+
+    `trace_digests` name the documents that the trace was made of. `owned` are the inventory's owners, if known already.
+    """
+    if inventory is None:
+        inventory = inspect(session, reporter)
+    require_readable(inventory, "plan")
+    contents = Contents(session.root)
+    if owned is None:
+        owned = find_owners(inventory, reporter)
+    with reporter.phase("plan", "files") as progress:
+        made = decide(
+            Evidence(
+                trace=traced,
+                trace_digests=trace_digests,
+                inventory=inventory,
+                fingerprint=fingerprint(inventory, (*traced.mounts, *session.excluded)),
+                contents=contents,
+                loader=loader(inventory),
+                rules=session.profile.rules,
+                owners=owned,
+                shells=login_shells(inventory),
+                search=search_path(session.env),
+                excluded=session.excluded,
+                volumes=session.volumes,
+                accepted=accepted,
+                missed=missed,
+            ),
+            level,
+            progress,
+        )
+    if contents.unreadable:
+        raise UnavailableError(
+            f"cannot plan: {len(contents.unreadable)} kept files cannot be read, so what they need is unknown",
+            "run as root, or mend the files",
+        )
+    return made
+
+
+def find_owners(inventory: Inventory, reporter: Reporter) -> Owners:
+    """Whose the files of an image are."""
+    with reporter.phase("find the owners of files"):
+        return owners(inventory)
+
+
+def is_same_view(session: Session, other: Session) -> bool:
+    """Whether two sessions see the same of an image: the second leaves out nothing that the first one shows."""
+    return (session.root, session.scopes, session.volumes) == (other.root, other.scopes, other.volumes) and all(
+        within_any(path, session.excluded) for path in other.excluded
+    )
+
+
+def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The absolute folders of an environment's PATH, then those that an image usually has."""
+    folders = [os.fsencode(folder) for folder in env.get("PATH", "").split(":") if folder.startswith("/")]
+    return tuple(dict.fromkeys((*map(normalise, folders), *USUAL_PATH)))
+
+
+def seen_as(session: Session, document: Trace | Plan) -> Session:
+    """The session with the view that a document has of the image: what it leaves out, and volumes that count."""
+    return replace(
+        session,
+        excluded=tuple(dict.fromkeys((*session.excluded, *document.excluded))),
+        volumes=tuple(sorted({*session.volumes, *document.volumes})),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the deed goes: a tar file, an image layout, a folder, or the image itself (`in_place`; see `journal`).
+
+    `strip` is the program to strip files with: auto, none, or its name. `accepted` gives anything but None for a path
+    that may be exported though the run changed or removed it.
+    """
+
+    tar: bytes | None = None
+    oci: apply.Layout | None = None
+    folder: bytes | None = None
+    in_place: bool = False
+    journal: bytes | None = None
+    strip: str = "auto"
+    accepted: Callable[[bytes], object] = lambda path: None
+
+
+def carry_out(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+    save: Callable[[Receipt], None] = lambda receipt: None,
+) -> Receipt:
+    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt.
+
+    Raises RefusedError for a removal in place that has been done before: see `removed`.
+    """
+    if target.in_place:
+        receipt = removed(session, made, plan_digest, target, reporter, inventory, save)
+        if receipt is None:
+            raise RefusedError(
+                "the plan has been carried out here before", "plan again, in a new container of the image"
+            )
+        return receipt
+    if inventory is None:
+        inventory = inspect(session, reporter)
+    require_readable(inventory, "apply")
+    require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
+    return _export(session, made, plan_digest, target, reporter, inventory, save)
+
+
+def removed(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory | None = None,
+    save: Callable[[Receipt], None] = lambda receipt: None,
+) -> Receipt | None:
+    """Carry out a plan in the image itself, as `in_place.remove` does. None: that has been done before."""
+
+    def inspected() -> Inventory:
+        return inspect(session, reporter) if inventory is None else inventory
+
+    return remove(
+        session, made, plan_digest, reporter, inspected, journal=target.journal, strip=target.strip, save=save
+    )
+
+
+def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
+    """Refuse to export files as the run left them. Raises RefusedError that names some, and `where` all of them are."""
+    if changes:
+        some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
+        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        raise RefusedError(
+            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, "
+            f"and the export would have what it left: {some}{more}{where}",
+            "accept them with --accept-change PATTERN; or export from the unchanged image, in a new container of it: "
+            "`slimagent plan TRACE`, then `slimagent apply PLAN`",
+        )
+
+
+def is_exported(target: Target, plan_digest: str, receipt: Receipt) -> bool:
+    """Whether a receipt is of this plan and this target, a directory, and what it tells of is there."""
+    where = {"to": target.folder, "oci": None if target.oci is None else target.oci.folder}
+    return any(
+        directory is not None
+        and (receipt.plan, receipt.target) == (plan_digest, f"{form}:{to_text(directory)}")
+        and apply.is_there(receipt, directory)
+        for form, directory in where.items()
+    )
+
+
+def _export(
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    reporter: Reporter,
+    inventory: Inventory,
+    save: Callable[[Receipt], None],
+) -> Receipt:
+    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
+    tools = apply.strip_tools(target.strip, session.root, session.excluded)
+    try:
+        if target.tar is not None:
+            with reporter.phase("export", "bytes") as progress:
+                receipt = apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
+            save(receipt)
+            return receipt
+        if target.oci is not None:
+            with reporter.phase("export", "bytes") as progress:
+                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools, save)
+        if target.folder is None:
+            raise ValueError("an export needs a target")
+        with reporter.phase("export", "bytes") as progress:
+            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools, save)
+    except OSError as error:
+        raise explained(error, session.root) from None
+
+
+def run(
+    session: Session,
+    steps: Steps,
+    level: str,
+    accepted: frozenset[str],
+    target: Target,
+    reporter: Reporter,
+    save: Callable[[str, bytes], None],
+    whole: Whole,
+    *,
+    proof: str,
+) -> None:
+    """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
+
+    `proof` is masked, in-place or none. Raises UnavailableError before anything is run if the image cannot be read
+    whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
+    """
+    choose(session.backend, masks=proof == "masked")
+    if target.oci is not None:
+        apply.require_possible(target.oci, session.scopes)
+    before = inspect(session, reporter)
+    require_readable(before, "run")
+    traced = trace(session, steps, reporter, before)
+    del before
+    whole.trace = traced.trace
+    save("trace.json", traced.data)
+    _admit_run(traced, accepted)
+    made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
+    whole.plan = made
+    data = documents.encode_plan(made)
+    plan_digest = digest(data)
+    save("plan.json", data)
+    del data
+    if target.in_place:
+        _import_now()
+    if not target.in_place:
+        _require_unaltered_here(made, traced.inventory, target, save)
+    whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
+    save("receipt.json", documents.encode_receipt(whole.receipt))
+    if proof == "in-place" and not target.in_place:
+        _import_now()
+        again = carry_out(
+            session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
+        )
+        save("in-place.json", documents.encode_receipt(again))
+    if proof != "none":
+        whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
+        save("verification.json", documents.encode_verification(whole.verification))
+        _require_proved(whole.verification)
+
+
+def _require_proved(verification: Verification) -> None:
+    if not verification.passed:
+        worse = sum(each.worse for each in verification.comparisons)
+        raise CheckFailedError(
+            "the slim image does not do what the image does" + (f": {worse} worse than before" if worse else ""),
+            "keep what it lacks with --keep PATH or --keep-package KIND:NAME; verification.json has the details",
+        )
+
+
+def _require_unaltered_here(
+    made: Plan, inventory: Inventory, target: Target, save: Callable[[str, bytes], None]
+) -> None:
+    changes = apply.altered(made, inventory, target.accepted, traced_here=True)
+    if changes:
+        save(CHANGED, "".join(f"{each.kind.value}\t{to_text(each.path)}\n" for each in changes).encode())
+    require_unaltered(changes, f" (all are in {CHANGED})")
+
+
+def _import_now() -> None:
+    """Load what Python would load only when something goes wrong: soon its files may be gone, if it is the image's."""
+    for name in _LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
+    if traced.interrupted:
+        raise CheckFailedError(
+            "the traced run was interrupted", "the trace is written, but nothing was planned from it"
+        )
+    failed = [step for step in traced.trace.steps if useless(step)]
+    if failed and FAILED_STEP not in accepted:
+        raise CheckFailedError(
+            f"a traced step failed on the full image: {failed[0].name} ({failed[0].first_line})",
+            "a slim image can only be proved by steps that pass before; mend the step, then run again",
+        )

@@ -1,0 +1,102 @@
+"""Composition: run the steps again on the slim image, and hold the results against those of the full one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from slimagent.errors import RefusedError
+from slimagent.inventory.fingerprint import changing
+from slimagent.inventory.scan import mount_points
+from slimagent.model.inventory import Plan, Verification
+from slimagent.model.result import CheckResult
+from slimagent.paths.algebra import to_text, within_any
+from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved
+from slimagent.workflows.exercise import Reporter, Steps, watch
+from slimagent.workflows.session import Session
+from slimagent.workflows.tracing import TOOL, read_link
+
+STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
+_TOLERATED = 100  # one file in so many that stay may be missing in an image that is verified
+
+
+def verify(
+    session: Session,
+    steps: Steps,
+    made: Plan,
+    plan_digest: str,
+    baseline: Sequence[CheckResult],
+    reporter: Reporter,
+) -> Verification:
+    """Run the steps again on the slim image, and name every file that they looked for in vain.
+
+    Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
+    watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
+    slim image; only a folder's listing still shows them. So the records of packages that went are not masked: a
+    listing that names a record which then is not there is a state that no image is ever in.
+
+    Raises RefusedError if this is neither the image that the plan was made for nor the slim one.
+    """
+    foreign = mount_points(session.root).difference(made.volumes)
+    dropped = _in_front(dropped_paths(made), foreign)
+    there = _require_verifiable(session, made, dropped, foreign)
+    baseline = united(baseline)
+    if there:
+        dropped = _in_front(dropped_paths(made, STILL_LISTED), foreign)
+    steps = steps.awaited()
+    with reporter.phase("run again on the slim image"):
+        watched = watch(session, steps, reporter, dropped.__contains__ if there else None, baseline)
+    comparisons = compare(baseline, watched.results)
+    accesses = ((path, at) for path, (_, at) in watched.observed.accesses.items())
+    return Verification(
+        tool=TOOL,
+        plan=plan_digest,
+        how="masked" if there else "in-place",
+        backend=watched.backend,
+        blind_spots=watched.blind_spots,
+        passed=not watched.interrupted
+        and not any(each.worse for each in comparisons)
+        and not unproved(baseline, watched.results)
+        and not (there and unmasked(watched.observed.losses, made.accepted)),
+        steps=watched.results,
+        comparisons=comparisons,
+        missed=missed(finder(dropped, read_link), accesses, [result.name for result in watched.results]),
+        losses=watched.observed.losses,
+    )
+
+
+def _in_front(paths: frozenset[bytes], mounts: frozenset[bytes]) -> frozenset[bytes]:
+    """The paths that no mount hides."""
+    return frozenset(path for path in paths if not within_any(path, mounts))
+
+
+def _require_verifiable(session: Session, made: Plan, dropped: frozenset[bytes], foreign: frozenset[bytes]) -> bool:
+    """Whether the dropped files are still there, all of them or none. Raises RefusedError for any other image."""
+    prefix = b"" if session.root == b"/" else session.root
+    outside = (*foreign, *made.mounts, *made.excluded, *changing(made.scopes))
+    gone, kept = lacking(made, outside, lambda path: _is_there(prefix + path))
+    if len(gone) * _TOLERATED > kept:  # a service that runs here may have taken away a file or two
+        raise RefusedError(
+            f"this is not the image that the plan was made for: {len(gone)} of {kept} files that stay are not here, "
+            f"e.g. {to_text(gone[0])}",
+            "verify in a new container of the slim image, or of the image that was traced",
+        )
+    there = sum(_is_there(prefix + path) for path in dropped)
+    if there and there != len(dropped):
+        raise RefusedError(
+            f"this is neither the image that the plan was made for nor the slim one: {there} of {len(dropped)} files "
+            "that go are here",
+            "verify in a new container of the slim image, or of the image that was traced",
+        )
+    return there > 0
+
+
+def _is_there(path: bytes) -> bool:
+    """Whether a path exists, also where this process may not look."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

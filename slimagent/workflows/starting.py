@@ -1,0 +1,249 @@
+"""Composition: start the image as it is configured, in the agent's own place, and write down how that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from slimagent import checks
+from slimagent.errors import UsageError
+from slimagent.linux import kernel
+from slimagent.linux.files import explained
+from slimagent.model import started
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.result import Outcome
+from slimagent.model.rules import CheckSpec
+from slimagent.model.started import HEALTH_STEP, START_STEP, Reached, Started, Until
+from slimagent.trace.diary import Diary
+from slimagent.trace.first import hand_over
+from slimagent.trace.seccomp.backend import Seccomp, take_filter
+from slimagent.workflows.session import configured_environment, user_named
+
+_LOOK_EVERY = 0.1  # seconds
+_PROBE_EVERY = 1.0  # seconds between two health checks; the image's own interval is for a life of months
+_QUIET = 0.7  # seconds without a new path: then a start is over, so far as one can see
+_SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
+_GIVEN_UP = 30.0  # seconds without a new path: nothing comes any more
+_SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
+_LARGEST = 256 << 20  # bytes that a start may fill with paths
+_PROBE = 30.0  # seconds, what engines give a health check that does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How to start an image, and what to wait for, in seconds: `limit` at most, `settle` if only time is waited for."""
+
+    config: ImageConfig
+    until: Until
+    settle: float
+    limit: float
+
+    @property
+    def cwd(self) -> str:
+        """WORKDIR."""
+        return self.config.working_dir or "/"
+
+    def health_check(self) -> CheckSpec | None:
+        """The image's health check as a check, None if it has none."""
+        argv, test = self.config.health_command, self.config.healthcheck
+        if test is None or not argv:
+            return None
+        seconds = test.timeout / 1e9 or _PROBE
+        return CheckSpec(kind="command", name=HEALTH_STEP, seconds=seconds, parameters={"argv": argv})
+
+
+def begin(start: Start, path: str) -> None:
+    """Let this process become the image's own, and go on beside it until the container ends.
+
+    What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
+    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have, and
+    UnavailableError where `path` cannot be made.
+    """
+    if not start.config.started:
+        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
+    user = user_named(start.config.user or None)
+    env = configured_environment(user, start.config.env)
+    try:
+        diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise explained(error, path) from None
+    start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
+    hand_over(start.config.started, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
+    start_watch.follow()
+    while True:  # the container ends when its first process does, and until then its calls are to be answered
+        signal.pause()
+
+
+class _Watch:
+    """The agent's half of a start: it watches the image's process, and asks whether it is up."""
+
+    def __init__(self, start: Start, diary: int, context: checks.Context) -> None:
+        self._start = start
+        self._diary = diary
+        self._context = context
+        self._size, self._is_full = 0, False
+        self._records: list[Diary] = []
+        self._unwatched = Seccomp.unavailable() or ""
+        self._watcher = Seccomp(record=self._record)
+        self._began = 0.0
+
+    def _record(self) -> Diary:
+        self._records.append(Diary(self._write))
+        return self._records[-1]
+
+    def _write(self, row: list[object]) -> None:
+        if self._size > _LARGEST and row[0] == "access":
+            if not self._is_full:  # an image that asks for ever new names must not fill somebody's disk
+                self._is_full = True
+                self._write(
+                    ["loss", "too-many-paths", 1, f"after {self._size} bytes no path was written down any more"]
+                )
+            return
+        self._size += os.write(self._diary, started.line(row))
+
+    def enter(self, theirs: socket.socket) -> None:
+        """In the process that becomes the image's."""
+        if not self._unwatched:
+            take_filter(theirs)
+
+    def begin(self, ours: socket.socket) -> None:
+        """In the agent, before the other process goes on."""
+        watcher = self._watcher
+        self._write(
+            started.head(
+                Started(
+                    waited_for=self._start.until,
+                    backend="" if self._unwatched else watcher.name,
+                    blind_spots=() if self._unwatched else watcher.blind_spots,
+                    no_new_privileges=not self._unwatched and watcher.no_new_privileges,
+                    unwatched=self._unwatched,
+                )
+            )
+        )
+        self._began = time.monotonic()
+        if self._unwatched:
+            return
+        watcher.__enter__()
+        watcher.step(START_STEP)
+        watcher.adopt(ours)
+        watcher.step(HEALTH_STEP)  # of what is spawned from here on; an adopted process stays in its step
+        self._context = replace(self._context, spawn=watcher.spawn)
+
+    def follow(self) -> None:
+        """Wait for what the start is waited for, and write down what it came to."""
+        signs = _Signs(self._start, self._probe)
+        silence = _Silence(lambda: sum(record.written for record in self._records[:1]))
+        while True:
+            time.sleep(_LOOK_EVERY)
+            spent, silent = time.monotonic() - self._began, silence.seconds()
+            signs.look(spent)
+            if self._is_over(signs.came, spent, silent):
+                self._write(started.reached(self._reached(signs.came or Until.TIME, spent, signs.ports)))
+                return
+
+    def _is_over(self, came: Until | None, spent: float, silent: float) -> bool:
+        """Whether a start is over that has lasted for `spent` seconds, the last `silent` without a new path."""
+        if spent >= self._start.limit:
+            return True
+        settled = came is not None and spent >= _SETTLED
+        if self._unwatched:  # no path is ever seen
+            return settled
+        given_up = self._start.until is not Until.EXIT and silent >= max(_GIVEN_UP, self._start.settle)
+        return given_up or (settled and silent >= _QUIET)
+
+    def _reached(self, what: Until, seconds: float, ports: dict[int, bool]) -> Reached:
+        number = signal_number(self._start.config.stop_signal)
+        try:
+            stops = kernel.catches(1, number)
+        except OSError:
+            stops = True
+        return Reached(what=what, seconds=seconds, ports=tuple(ports.items()), stops=stops)
+
+    def _probe(self, check: CheckSpec) -> Until | None:
+        result = checks.run(check, self._context)
+        self._write(started.health(result.outcome, result.detail))
+        passed = result.outcome is Outcome.PASSED and self._start.until is Until.HEALTHY
+        return Until.HEALTHY if passed else None
+
+
+class _Signs:
+    """What of all that may come has come. `came` is what the start is waited for; `ports` says which answer."""
+
+    def __init__(self, start: Start, probe: Callable[[CheckSpec], Until | None]) -> None:
+        self.came: Until | None = None
+        self.ports = dict.fromkeys(start.config.tcp_ports, False)
+        self._start = start
+        self._check = start.health_check()
+        self._probe = probe
+        self._next_probe = 0.0
+
+    def look(self, spent: float) -> None:
+        """Look once more, `spent` seconds after the start. What has come stays, and is not asked for again."""
+        if self.came is None and self._check is not None and time.monotonic() >= self._next_probe:
+            self.came = self._probe(self._check)
+            self._next_probe = time.monotonic() + _PROBE_EVERY
+        for port in [port for port, answers in self.ports.items() if not answers]:
+            self.ports[port] = answering(port)
+        if self.came is None and self._start.until is Until.PORT and any(self.ports.values()):
+            self.came = Until.PORT
+        if self.came is None and self._start.until is Until.TIME and spent >= self._start.settle:
+            self.came = Until.TIME
+
+
+class _Silence:
+    """For how long a number has not changed."""
+
+    def __init__(self, number: Callable[[], int]) -> None:
+        self._number = number
+        self._last, self._since = -1, time.monotonic()
+
+    def seconds(self) -> float:
+        """Look once more."""
+        number, now = self._number(), time.monotonic()
+        if number != self._last:
+            self._last, self._since = number, now
+        return now - self._since
+
+
+def signal_number(name: str) -> int:
+    """The number of a stop signal as an image's configuration has it, that of SIGTERM if there is no such signal.
+
+    It is a number, or a name with or without SIG, in capitals or not; a real-time one as `SIGRTMIN+3`.
+    """
+    word = _SIGNAL.fullmatch(name.upper())
+    known = {each.name: int(each) for each in signal.Signals} | {f"SIG{int(n)}": int(n) for n in signal.valid_signals()}
+    number = known.get(f"SIG{word[1]}", 0) + int(word[2] or 0) if word is not None else 0
+    return number if number in signal.valid_signals() else int(signal.SIGTERM)
+
+
+def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:
+    """Those of the TCP ports that answer: as soon as all do, or some and for a while no more, or after `seconds`."""
+    deadline = time.monotonic() + seconds
+    found: tuple[int, ...] = ()
+    while True:
+        before, found = found, tuple(port for port in ports if answering(port))
+        if found and not before:
+            deadline = min(deadline, time.monotonic() + _SETTLED)
+        if len(found) == len(ports) or time.monotonic() >= deadline:
+            return found
+        time.sleep(_LOOK_EVERY)
+
+
+def answering(port: int) -> bool:
+    """Whether something of this container accepts connections at a TCP port, on any of its own addresses."""
+    for address in dict.fromkeys(("127.0.0.1", "::1", *_own_addresses())):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1.0):
+            return True
+    return False
+
+
+def _own_addresses() -> list[str]:
+    with contextlib.suppress(OSError):
+        return [str(each[4][0]) for each in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)]
+    return []

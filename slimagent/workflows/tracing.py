@@ -1,0 +1,158 @@
+"""Composition: what was watched becomes a trace, and several traces become one."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+from slimagent import __version__, documents
+from slimagent.inventory.changes import changes
+from slimagent.inventory.fingerprint import fingerprint
+from slimagent.linux.files import digest
+from slimagent.model.inventory import Inventory
+from slimagent.model.trace import Access, How, Run, Trace
+from slimagent.paths.algebra import Resolver, within_any
+from slimagent.trace.merge import Merging
+from slimagent.trace.watcher import Observed
+from slimagent.workflows.exercise import Reporter, Watched
+from slimagent.workflows.session import Session, user_name
+
+TOOL = f"slimagent {__version__}"
+_KERNEL = (b"/proc", b"/sys", b"/dev")  # file systems that the kernel fills in every container
+
+
+def recorded(watched: Watched, session: Session, before: Inventory, after: Inventory) -> Trace:
+    """The trace of one run, sorted as a merge sorts: merged with itself it is the same document."""
+    run = Run(
+        identity="",
+        tool=TOOL,
+        backend=watched.backend,
+        passed_over=watched.passed_over,
+        blind_spots=watched.blind_spots,
+        kernel=platform.release(),
+        user=user_name(session.user),
+        no_new_privileges=watched.no_new_privileges,
+        profiles=session.profile.parts,
+        after=fingerprint(after, session.excluded),
+        steps=watched.results,
+        losses=watched.observed.losses,
+        volumes=tuple(sorted(session.volumes)),
+        mounts=tuple(sorted(before.mount_points)),
+        asked_ports=watched.asked_ports,
+    )
+    trace = Trace(
+        before=fingerprint(before, session.excluded),
+        scopes=tuple(sorted(session.scopes)),
+        excluded=tuple(sorted(session.excluded)),
+        architecture=platform.machine(),
+        runs=(run,),
+        accesses=tuple(_accesses(watched.observed, before, session)),
+        changes=changes(before, after),
+    )
+    return documents.identified(trace)
+
+
+def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
+    """Accesses to the image, sorted: the kernel's file systems, the agent and places out of scope are left out.
+
+    What was asked for below another mount counts as a path of the image: it can have a file of that name there.
+    """
+    resolver = Resolver(_link_reader(before))
+    found: dict[bytes, Access] = {}
+    for path, how, steps in _uses(observed, before):
+        hops, end = resolver.resolve(path)
+        if end is None or within_any(end, session.excluded):
+            continue
+        to_kernel = within_any(end, _KERNEL)
+        if to_kernel and not any(hop in before.index for hop in hops):
+            continue  # a link of the image that leads there (a log to /dev/stdout) is the image's all the same
+        for each in (path,) if to_kernel else _names(path, hops, end, before):
+            uses, at = how, steps
+            known = found.get(each)  # by its own name, and over links from elsewhere
+            if known is not None:
+                uses, at = how | known.how, tuple(sorted({*steps, *known.steps}))
+            found[each] = Access(path=each, how=uses, steps=at, found=end in before.index)
+    yield from (found[path] for path in sorted(found))
+
+
+def _uses(observed: Observed, before: Inventory) -> Iterator[tuple[bytes, How, tuple[int, ...]]]:
+    """What was seen of paths; and the same of files that had another name in the image than the one they were seen by.
+
+    A file that the run moved, mounted elsewhere or gave a second name is known again by its device and inode.
+    """
+    for path, (how, steps) in observed.accesses.items():
+        yield path, how, steps
+    strange = {identity: path for identity, path in observed.files.items() if _identity(before, path) != identity}
+    if strange:
+        for path, *identity in zip(before.paths, before.devices, before.inodes, strict=True):
+            seen_as = strange.get((identity[0], identity[1]))
+            if seen_as is not None and seen_as in observed.accesses:
+                yield path, *observed.accesses[seen_as]
+
+
+def _identity(inventory: Inventory, path: bytes) -> tuple[int, int] | None:
+    at = inventory.index.get(path)
+    return None if at is None else (inventory.devices[at], inventory.inodes[at])
+
+
+def _names(path: bytes, hops: tuple[bytes, ...], end: bytes, before: Inventory) -> Iterable[bytes]:
+    """By which names of the image a path was asked for: its own, and those that links lead to which the image lacks."""
+    scopes = before.scopes
+    is_own = within_any(path, scopes)
+    if is_own and all(hop in before.index for hop in hops):
+        return (path,)
+    return dict.fromkeys(each for each in (path, *hops, end) if within_any(each, scopes))
+
+
+def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
+    """Links as the inventory knows them, and from the disk for what lies outside its scopes or below a mount."""
+    mounts = tuple(inventory.mount_points.difference(_KERNEL))
+
+    def link(path: bytes) -> bytes | None:
+        if path in inventory.index:
+            return inventory.link(path)
+        is_other = within_any(path, mounts) or not within_any(path, inventory.scopes)
+        return read_link(path) if is_other and not within_any(path, _KERNEL) else None
+
+    return link
+
+
+def read_link(path: bytes) -> bytes | None:
+    """The target of the symbolic link at `path` on this disk, or None."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Trace, tuple[str, ...]]:
+    """Several traces, each with its name in messages, as one; and the digests of all, sorted.
+
+    They come one by one, and each is forgotten before the next. Raises as `decode_trace` and `Merging.add` do.
+    """
+    merging, digests = Merging(), set[str]()
+    known: dict[str, bytes] = {}
+    with reporter.phase("read the traces", "traces") as progress, _uncollected():
+        for number, (name, data) in enumerate(traces, 1):
+            merging.add_uses(*documents.decode_uses(data, name, known), name)
+            digests.add(digest(data))
+            progress(number)
+        return merging.result(), tuple(sorted(digests))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: it looks for cycles in all that is remembered so far, again and again.
+
+    Traces have none, and the search took nearly half of the time of a merge.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
