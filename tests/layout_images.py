@@ -15,7 +15,7 @@ from typing import Any
 
 from apply_images import plan_for
 
-from slimagent.apply.export.oci import Layout, write_layout
+from slimagent import apply
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Inventory, Plan, PlannedPackage, Receipt
@@ -33,8 +33,8 @@ def owned_plan(inventory: Inventory, **changes: Any) -> Plan:
 def export(root: bytes, target: Path, **wanted: Any) -> Receipt:
     """All of the image at `root` as a layout in the folder `target`."""
     inventory = scan(root)
-    layout = Layout(folder=os.fsencode(target), **wanted)
-    return write_layout(owned_plan(inventory), "digest", inventory, layout)
+    layout = apply.Layout(path=os.fsencode(target), **wanted)
+    return apply.export(owned_plan(inventory), "digest", inventory, layout)
 
 
 def document(folder: Path, name: str = "index.json") -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from apply_images import IS_ROOT, plan_for, write
 
-from slimagent.apply.export import layers, tree
+from slimagent.apply import Directory, Tar, export
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Edit, Plan, Receipt
@@ -101,8 +101,8 @@ def carry_out(how: str, made: Plan, root: bytes, folder: Path) -> tuple[bytes, R
         return root, in_place.remove(made, "digest", inventory)
     result = os.fsencode(folder / how)
     if how == "tree":
-        return result, tree.copy(made, "digest", inventory, result)
-    receipt = layers.write_tar(made, "digest", inventory, result + b".tar")
+        return result, export(made, "digest", inventory, Directory(result))
+    receipt = export(made, "digest", inventory, Tar(result + b".tar"))
     unpack(result + b".tar", result)
     return result, receipt
 

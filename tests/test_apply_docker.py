@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from apply_images import IS_ROOT, LONG, ODD_NAMES, exported, fill, plan_for
 
-from slimagent.apply.export import layers
+from slimagent.apply import Tar, export
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Inventory
 
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> bytes:
 def image(root: bytes, tmp_path: Path) -> Iterator[tuple[str, Inventory]]:
     """An image imported from the export of every corner, and the inventory of what went in."""
     inventory, tar = scan(root), os.fsencode(tmp_path / "rootfs.tar")
-    layers.write_tar(plan_for(inventory), "digest", inventory, tar)
+    export(plan_for(inventory), "digest", inventory, Tar(tar))
     name = docker("import", tar).decode().strip()
     yield name, inventory
     docker("rmi", "--force", name)
@@ -87,7 +87,7 @@ def test_the_image_runs_from_its_export(tmp_path: Path) -> None:
     finally:
         docker("rm", container)
     inventory = scan(os.fsencode(root))
-    layers.write_tar(plan_for(inventory), "digest", inventory, tar)
+    export(plan_for(inventory), "digest", inventory, Tar(tar))
     shutil.rmtree(root)
     name = docker("import", tar).decode().strip()
     look = "cd /opt/corners; find . -printf '%y %m %U %G %n %l %p\\n' | LC_ALL=C sort; getcap -r /usr/bin"

@@ -28,9 +28,9 @@ from package_images import (
     plan,
 )
 
+from slimagent.apply import Tar, export
 from slimagent.apply.decide import decide, sums
 from slimagent.apply.edits.edit import edit
-from slimagent.apply.export import layers
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Edit, Entry, Inventory, Plan
@@ -149,7 +149,7 @@ def test_the_same_tar_twice(folder: Path) -> None:
     root, drop, edits = two_editors(folder)
     made = plan(root, drop, *edits)
     target = os.fsencode(folder / "out.tar")
-    found = {layers.write_tar(made, "digest", scan(root), target).sha256 for _ in range(2)}
+    found = {export(made, "digest", scan(root), Tar(target)).sha256 for _ in range(2)}
     assert found == {hashlib.sha256(Path(os.fsdecode(target)).read_bytes()).hexdigest()}
 
 

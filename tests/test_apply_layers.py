@@ -28,7 +28,7 @@ from apply_images import (
     write,
 )
 
-from slimagent.apply.export import layers
+from slimagent.apply import Tar, export
 from slimagent.apply.source import Source
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan
@@ -63,7 +63,7 @@ def test_gnu_tar_unpacks_the_same_tree(root: bytes, target: bytes, tmp_path: Pat
     """Names, kinds, modes, owners, times to the nanosecond, contents, hard links and attributes are the same."""
     fill(root)
     inventory = scan(root)
-    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Tar(target))
     assert state(unpack(target, tmp_path / "unpacked")) == state(root)
 
 
@@ -75,7 +75,7 @@ def test_gnu_tar_reads_any_name_of_an_attribute(root: bytes, target: bytes, tmp_
     for name in names:
         set_attribute(root + b"/file", name, name)
     inventory = scan(root)
-    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Tar(target))
     path = unpack(target, tmp_path / "unpacked", "--xattrs") + b"/file"
     assert {os.fsencode(name): os.getxattr(path, name) for name in os.listxattr(path)} == dict(
         zip(names, names, strict=True)
@@ -93,7 +93,7 @@ def test_gnu_tar_reads_access_lists_by_either_option(
     for path, name in ((b"/directory/file", b"access"), (b"/directory", b"access"), (b"/directory", b"default")):
         set_attribute(root + path, b"system.posix_acl_" + name, ACCESS_LIST)
     inventory = scan(root)
-    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Tar(target))
     assert state(unpack(target, tmp_path / "unpacked", *options)) == state(root)
 
 
@@ -108,7 +108,7 @@ def test_python_reads_the_same_names_and_contents(root: bytes, target: bytes) ->
     """Every member is found by its name, byte for byte, with its contents; folders come before what they hold."""
     fill(root)
     inventory = scan(root)
-    receipt = layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    receipt = export(plan_for(inventory), "digest", inventory, Tar(target))
     with tarfile.open(os.fsdecode(target), encoding="utf-8", errors="surrogateescape") as tar:
         members = {os.fsencode(member.name): member for member in tar}
         assert [path[1:] or b"." for path in inventory] == list(members)
@@ -130,7 +130,7 @@ def test_the_receipt_describes_the_file(root: bytes, target: bytes) -> None:
     write(root, b"/dropped", b"y" * 7)
     inventory = scan(root)
     seen: list[int] = []
-    receipt = layers.write_tar(plan_for(inventory, {b"/dropped"}), "digest", inventory, target, seen.append)
+    receipt = export(plan_for(inventory, {b"/dropped"}), "digest", inventory, Tar(target), seen.append)
     data = Path(os.fsdecode(target)).read_bytes()
     assert receipt.sha256 == hashlib.sha256(data).hexdigest()
     assert receipt.written == len(data) == seen[-1]
@@ -148,7 +148,7 @@ def test_the_same_inputs_give_the_same_bytes(root: bytes, target: bytes) -> None
     plan = plan_for(scan(root))
     sums = []
     for _ in range(3):
-        sums.append(layers.write_tar(plan, "digest", scan(root), target).sha256)
+        sums.append(export(plan, "digest", scan(root), Tar(target)).sha256)
         write(root, b"/sticky/temporary")
         os.unlink(root + b"/sticky/temporary")
     assert len(set(sums)) == 1
@@ -158,7 +158,7 @@ def test_a_hard_link_whose_first_name_is_dropped_is_a_file(root: bytes, target: 
     """The first name that stays carries the contents."""
     fill(root)
     inventory = scan(root)
-    layers.write_tar(plan_for(inventory, {b"/bin/a"}), "digest", inventory, target)
+    export(plan_for(inventory, {b"/bin/a"}), "digest", inventory, Tar(target))
     with tarfile.open(os.fsdecode(target)) as tar:
         assert "bin/a" not in tar.getnames()
         assert tar.getmember("bin/b").isreg()
@@ -173,7 +173,7 @@ def test_every_name_of_a_file_with_capabilities_carries_them(root: bytes, target
     except OSError:
         pytest.skip("this file system has no extended attributes")
     inventory = scan(root)
-    layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Tar(target))
     with tarfile.open(os.fsdecode(target)) as tar:
         assert tar.getmember("bin/suid").pax_headers["SCHILY.xattr.user.x"] == "1"
         assert tar.getmember("bin/suid-too").islnk()
@@ -184,7 +184,7 @@ def test_a_socket_is_left_out_and_said_so(root: bytes, target: bytes) -> None:
     """A tar cannot hold a socket."""
     add_socket(root)
     inventory = scan(root)
-    receipt = layers.write_tar(plan_for(inventory), "digest", inventory, target)
+    receipt = export(plan_for(inventory), "digest", inventory, Tar(target))
     assert receipt.left_alone == ((b"/socket", "a tar cannot hold a socket"),)
     assert receipt.kept == 1
 
@@ -202,7 +202,7 @@ def test_a_tree_deeper_than_the_descriptors_allowed_is_exported(root: bytes, tar
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
     try:
-        receipt = layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        receipt = export(plan_for(inventory), "digest", inventory, Tar(target))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert receipt.kept == 401
@@ -227,7 +227,7 @@ def test_a_file_that_changes_before_it_is_read_refuses_the_export(root: bytes, t
         elif change == "becomes a FIFO":
             os.mkfifo(log)
     with pytest.raises(RefusedError, match="/log"):
-        layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Tar(target))
     assert left_over(target) == []
     assert not [thread for thread in threading.enumerate() if thread.name == "sha256"]
 
@@ -248,7 +248,7 @@ def test_a_file_that_changes_while_it_is_read_refuses_the_export(
 
     monkeypatch.setattr(Source, "attributes", change)
     with pytest.raises(RefusedError, match=r"/log (shrank|changed)"):
-        layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Tar(target))
     assert left_over(target) == []
 
 
@@ -264,7 +264,7 @@ def test_a_folder_that_became_a_link_does_not_lead_out_of_the_root(root: bytes, 
     os.rename(root + b"/f", root + b"/moved")
     os.symlink(outside.parent, os.fsdecode(root + b"/f"))
     with pytest.raises(RefusedError, match=r"^/f changed its kind"):
-        layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Tar(target))
     assert left_over(target) == []
 
 
@@ -273,15 +273,15 @@ def test_a_file_that_cannot_be_read_is_named(open_folder: bytes) -> None:
     root, target = open_folder + b"/root", open_folder + b"/rootfs.tar"
     write(root, b"/secret", b"x", 0o000)
 
-    def export() -> None:
+    def attempt() -> None:
         inventory = scan(root)
         assert inventory.unreadable == [b"/secret"]
         for unreadable in ([b"/secret"], []):
             inventory.unreadable = unreadable
             with pytest.raises(UnavailableError, match="cannot read /secret"):
-                layers.write_tar(plan_for(inventory), "digest", inventory, target)
+                export(plan_for(inventory), "digest", inventory, Tar(target))
 
-    assert as_ordinary_user(export)
+    assert as_ordinary_user(attempt)
     assert left_over(target) == [b"root"]
 
 
@@ -290,14 +290,14 @@ def test_what_the_scan_could_not_read_stops_the_export(root: bytes, target: byte
     write(root, b"/f/secret")
     inventory = scan(root)
     inventory.unreadable = [b"/f/secret"]
-    layers.write_tar(plan_for(inventory, {b"/f/secret"}), "digest", inventory, target)
+    export(plan_for(inventory, {b"/f/secret"}), "digest", inventory, Tar(target))
     with pytest.raises(UnavailableError, match="cannot read /f/secret"):
-        layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Tar(target))
     inventory.unreadable = [b"/f", b"/f/secret"]
     with pytest.raises(UnavailableError, match=r"cannot read /f$"):
-        layers.write_tar(plan_for(inventory, {b"/f", b"/f/secret"}), "digest", inventory, target)
+        export(plan_for(inventory, {b"/f", b"/f/secret"}), "digest", inventory, Tar(target))
     with pytest.raises(UnavailableError, match="cannot read /f and 1 more"):
-        layers.write_tar(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Tar(target))
 
 
 def test_a_full_disk_leaves_nothing_behind(root: bytes, target: bytes) -> None:
@@ -308,7 +308,7 @@ def test_a_full_disk_leaves_nothing_behind(root: bytes, target: bytes) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, hard))
     try:
         with pytest.raises(UnavailableError, match="cannot write"):
-            layers.write_tar(plan_for(inventory), "digest", inventory, target)
+            export(plan_for(inventory), "digest", inventory, Tar(target))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert left_over(target) == []
@@ -319,6 +319,6 @@ def test_a_really_full_disk_is_said_and_left_empty(root: bytes, small_disk: byte
     write(root, b"/big", b"x" * 6_000_000)
     inventory = scan(root)
     with pytest.raises(UnavailableError, match="No space left") as caught:
-        layers.write_tar(plan_for(inventory), "digest", inventory, small_disk + b"/rootfs.tar")
+        export(plan_for(inventory), "digest", inventory, Tar(small_disk + b"/rootfs.tar"))
     assert "free some space" in caught.value.hint
     assert os.listdir(small_disk) == []

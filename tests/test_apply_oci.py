@@ -40,7 +40,8 @@ from layout_images import (
     unzstd,
 )
 
-from slimagent.apply.export import blobs, layers, oci
+from slimagent import apply
+from slimagent.apply.export import blobs, oci
 from slimagent.apply.export.blobs import Blob
 from slimagent.apply.export.compression import COMPRESSIONS, compression
 from slimagent.apply.export.image_documents import config, plain_config
@@ -101,7 +102,7 @@ def test_the_layers_together_are_the_tree(root: bytes, target: Path) -> None:
     fill_all(root)
     receipt = export(root, target)
     inventory, tar = scan(root), os.fsencode(target.with_name("rootfs.tar"))
-    whole = layers.write_tar(owned_plan(inventory), "digest", inventory, tar)
+    whole = apply.export(owned_plan(inventory), "digest", inventory, apply.Tar(tar))
     with tarfile.open(os.fsdecode(tar), encoding="utf-8", errors="surrogateescape") as archive:
         assert stacked(target) == {member.name: attributes(member) for member in archive}
     assert [layer.component for layer in receipt.layers] == ["system", "ide", "r", "python", "rest", "shared"]
@@ -430,7 +431,7 @@ def test_a_part_of_an_image_is_refused(root: bytes, target: Path) -> None:
     write(root, b"/opt/x")
     inventory = scan(root, (b"/opt",))
     with pytest.raises(RefusedError, match="whole root file system"):
-        oci.write_layout(owned_plan(inventory), "digest", inventory, oci.Layout(folder=os.fsencode(target)))
+        apply.export(owned_plan(inventory), "digest", inventory, apply.Layout(path=os.fsencode(target)))
 
 
 @pytest.mark.parametrize("path", [b"/etc/.wh.passwd", b"/etc/.wh..wh..opq", b"/etc/.wh.d/file"])
@@ -484,8 +485,8 @@ def test_a_file_that_changes_meanwhile_leaves_nothing(root: bytes, target: Path,
     inventory = scan(root)
     os.truncate(root + b"/etc/log", 2)
     with pytest.raises(RefusedError, match="/etc/log"):
-        oci.write_layout(
-            owned_plan(inventory), "digest", inventory, oci.Layout(folder=os.fsencode(target), compression=way)
+        apply.export(
+            owned_plan(inventory), "digest", inventory, apply.Layout(path=os.fsencode(target), compression=way)
         )
     assert list(target.parent.iterdir()) == []
     assert not [each for each in threading.enumerate() if each.name.startswith(("blob", "compress"))]
@@ -559,7 +560,7 @@ def test_progress_counts_what_goes_in(root: bytes, target: Path) -> None:
     write(root, b"/etc/x", bytes(3_000_000))
     write(root, b"/opt/x", bytes(3_000_000))
     inventory, seen = scan(root), list[int]()
-    oci.write_layout(owned_plan(inventory), "digest", inventory, oci.Layout(folder=os.fsencode(target)), seen.append)
+    apply.export(owned_plan(inventory), "digest", inventory, apply.Layout(path=os.fsencode(target)), seen.append)
     assert seen[-1] == sum(map(len, tars(target)))
 
 

@@ -21,7 +21,7 @@ from apply_images import (
     write,
 )
 
-from slimagent.apply.export import tree
+from slimagent.apply import Directory, export
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.inventory.scan import scan
 
@@ -44,7 +44,7 @@ def test_the_copy_is_the_same_tree(root: bytes, target: bytes) -> None:
     fill(root)
     add_socket(root)
     inventory = scan(root)
-    receipt = tree.copy(plan_for(inventory), "digest", inventory, target)
+    receipt = export(plan_for(inventory), "digest", inventory, Directory(target))
     assert state(target) == state(root)
     assert left_over(target) == [b"slim"]
     assert receipt.kept == len(inventory)
@@ -66,7 +66,7 @@ def test_a_hole_stays_a_hole(root: bytes, target: bytes, size: int) -> None:
     if os.stat(root + b"/hole").st_blocks:
         pytest.skip("this file system has no holes")
     inventory = scan(root)
-    receipt = tree.copy(plan_for(inventory), "digest", inventory, target)
+    receipt = export(plan_for(inventory), "digest", inventory, Directory(target))
     for name, parts in files.items():
         status = os.stat(target + name)
         assert status.st_size == size
@@ -83,7 +83,7 @@ def test_what_the_plan_drops_is_not_there(root: bytes, target: bytes) -> None:
     fill(root)
     gone = {b"/bin/a", b"/odd/latin1-\xe9", b"/empty", b"/fifo"}
     inventory = scan(root)
-    receipt = tree.copy(plan_for(inventory, gone), "digest", inventory, target)
+    receipt = export(plan_for(inventory, gone), "digest", inventory, Directory(target))
     assert state(target) == state(root, without=gone)
     assert receipt.dropped == 4
 
@@ -94,7 +94,7 @@ def test_folders_have_the_time_of_the_plan(root: bytes, target: bytes) -> None:
     plan, before = plan_for(scan(root)), state(root)
     write(root, b"/sticky/temporary")
     os.unlink(root + b"/sticky/temporary")
-    tree.copy(plan, "digest", scan(root), target)
+    export(plan, "digest", scan(root), Directory(target))
     assert state(target) == before
 
 
@@ -103,7 +103,7 @@ def test_an_empty_target_is_replaced(root: bytes, target: bytes) -> None:
     fill(root)
     os.mkdir(target)
     inventory = scan(root)
-    tree.copy(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Directory(target))
     assert state(target) == state(root)
 
 
@@ -112,7 +112,7 @@ def test_a_filled_target_is_refused_and_untouched(root: bytes, target: bytes) ->
     write(target, b"/mine")
     inventory = scan(root)
     with pytest.raises(RefusedError, match="is not empty"):
-        tree.copy(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Directory(target))
     assert os.listdir(target) == [b"mine"]
     assert left_over(target) == [b"slim"]
 
@@ -125,8 +125,8 @@ def test_a_target_in_the_image_is_refused_unless_excluded(root: bytes) -> None:
     target = root + b"/out/slim"
     for inside in (target, root + b"/elsewhere", root):
         with pytest.raises(RefusedError, match=r"lies in the image|not empty"):
-            tree.copy(plan_for(inventory), "digest", inventory, inside)
-    receipt = tree.copy(plan_for(inventory, excluded=(b"/out",)), "digest", inventory, target)
+            export(plan_for(inventory), "digest", inventory, Directory(inside))
+    receipt = export(plan_for(inventory, excluded=(b"/out",)), "digest", inventory, Directory(target))
     assert sorted(os.listdir(target)) == [b"a"]
     assert receipt.kept == 2
 
@@ -136,7 +136,7 @@ def test_a_scope_is_copied_with_plain_folders_above_it(root: bytes, target: byte
     write(root, b"/opt/venv/bin/python")
     write(root, b"/opt/other")
     inventory = scan(root, (b"/opt/venv",))
-    tree.copy(plan_for(inventory), "digest", inventory, target)
+    export(plan_for(inventory), "digest", inventory, Directory(target))
     found = state(target)
     assert list(found) == [b"/", b"/opt", b"/opt/venv", b"/opt/venv/bin", b"/opt/venv/bin/python"]
     assert stat.S_IMODE(os.stat(target).st_mode) == 0o755
@@ -155,7 +155,7 @@ def test_a_file_that_changes_refuses_the_export(root: bytes, target: bytes, chan
     else:
         os.unlink(root + b"/log")
     with pytest.raises(RefusedError, match="/log"):
-        tree.copy(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Directory(target))
     assert left_over(target) == []
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_nothing_behind(root: bytes, target: bytes) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, hard))
     try:
         with pytest.raises(UnavailableError, match="cannot write /big"):
-            tree.copy(plan_for(inventory), "digest", inventory, target)
+            export(plan_for(inventory), "digest", inventory, Directory(target))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert left_over(target) == []
@@ -178,7 +178,7 @@ def test_a_really_full_disk_is_said_and_left_empty(root: bytes, small_disk: byte
     write(root, b"/big", b"x" * 6_000_000)
     inventory = scan(root)
     with pytest.raises(UnavailableError, match="No space left") as caught:
-        tree.copy(plan_for(inventory), "digest", inventory, small_disk + b"/slim")
+        export(plan_for(inventory), "digest", inventory, Directory(small_disk + b"/slim"))
     assert "free some space" in caught.value.hint
     assert os.listdir(small_disk) == []
 
@@ -187,7 +187,7 @@ def test_a_mount_point_as_target_is_said_at_once(root: bytes, small_disk: bytes)
     """A folder cannot be renamed over a mount point."""
     inventory = scan(root)
     with pytest.raises(UnavailableError, match="is a mount point"):
-        tree.copy(plan_for(inventory), "digest", inventory, small_disk)
+        export(plan_for(inventory), "digest", inventory, Directory(small_disk))
     assert os.listdir(small_disk) == []
 
 
@@ -199,12 +199,12 @@ def test_without_root_an_owner_that_cannot_be_given_is_said(open_folder: bytes) 
     os.chmod(root + b"/a", 0o555)
     inventory = scan(root)
 
-    def export() -> None:
+    def attempt() -> None:
         with pytest.raises(UnavailableError, match="Operation not permitted") as caught:
-            tree.copy(plan_for(inventory), "digest", inventory, target)
+            export(plan_for(inventory), "digest", inventory, Directory(target))
         assert "root" in caught.value.hint
 
-    assert as_ordinary_user(export)
+    assert as_ordinary_user(attempt)
     assert left_over(target) == [b"root"]
 
 
@@ -212,16 +212,16 @@ def test_an_ordinary_user_copies_what_is_theirs(open_folder: bytes) -> None:
     """No right is needed for one's own files; read-only folders are copied as such."""
     root, target = open_folder + b"/root", open_folder + b"/slim"
 
-    def export() -> None:
+    def attempt() -> None:
         write(root, b"/a/b/file")
         os.chmod(root + b"/a/b", 0o555)
         inventory = scan(root)
-        tree.copy(plan_for(inventory), "digest", inventory, target)
+        export(plan_for(inventory), "digest", inventory, Directory(target))
         assert state(target) == state(root)
         with pytest.raises(RefusedError, match="vanished"):
             os.chmod(root + b"/a/b", 0o755)
             os.unlink(root + b"/a/b/file")
-            tree.copy(plan_for(inventory), "digest", inventory, target + b"-2")
+            export(plan_for(inventory), "digest", inventory, Directory(target + b"-2"))
 
-    assert as_ordinary_user(export)
+    assert as_ordinary_user(attempt)
     assert sorted(left_over(target)) == [b"root", b"slim"]

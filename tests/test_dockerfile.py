@@ -16,7 +16,7 @@ from command_line import slimagent
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from slimagent.apply.export import layers
+from slimagent.apply import Tar, export
 from slimagent.errors import RefusedError, UsageError
 from slimagent.image.agent import held_back
 from slimagent.image.dockerfile import Recipe, dockerfile, own_place, restore
@@ -327,7 +327,7 @@ def test_the_last_copy_keeps_every_corner(builder: Path) -> None:
     fill(os.fsencode(root))
     tar, names = builder / "rootfs.tar", (TAG, f"{TAG}:copy")
     inventory = scan(os.fsencode(root))
-    layers.write_tar(plan_for(inventory), "digest", inventory, os.fsencode(tar))
+    export(plan_for(inventory), "digest", inventory, Tar(os.fsencode(tar)))
     context = builder / "context"
     context.mkdir()
     (context / "Dockerfile").write_text(f'FROM {TAG} AS slim\nFROM scratch\nCOPY --from=slim / /\nCMD ["none"]\n')

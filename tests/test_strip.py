@@ -24,9 +24,7 @@ from hypothesis import strategies as st
 from layout_images import tars
 from plan_images import compiler
 
-from slimagent.apply.export.layers import write_tar
-from slimagent.apply.export.oci import Layout, write_layout
-from slimagent.apply.export.tree import copy
+from slimagent.apply import Directory, Layout, Tar, export
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.removal import remove
 from slimagent.apply.strip.load import Child, interpreters, needed
@@ -407,14 +405,14 @@ def carried_out(kind: str, plan: Plan, inventory: Any, target: Path, tools: Tool
     if kind == "in-place":
         return Path(os.fsdecode(inventory.root)), remove(plan, "d", inventory, tools=tools)
     if kind == "tree":
-        return target, copy(plan, "d", inventory, os.fsencode(target), tools=tools)
+        return target, export(plan, "d", inventory, Directory(os.fsencode(target)), tools=tools)
     unpack = ["tar", "-xp", "-C", target, "--overwrite", "--xattrs", "--xattrs-include=*"]
     if kind == "layout":
-        layout = Layout(folder=os.fsencode(target.with_suffix(".layout")))
-        receipt = write_layout(plan, "d", inventory, layout, tools=tools)
+        layout = Layout(path=os.fsencode(target.with_suffix(".layout")))
+        receipt = export(plan, "d", inventory, layout, tools=tools)
         archives = tars(target.with_suffix(".layout"))
     else:
-        receipt = write_tar(plan, "d", inventory, os.fsencode(target.with_suffix(".tar")), tools=tools)
+        receipt = export(plan, "d", inventory, Tar(os.fsencode(target.with_suffix(".tar"))), tools=tools)
         archives = [target.with_suffix(".tar").read_bytes()]
     target.mkdir()
     for archive in archives:

@@ -2,31 +2,31 @@
 
 from slimagent.apply.altered import altered
 from slimagent.apply.export.compression import COMPRESSIONS
-from slimagent.apply.export.layers import write_tar
-from slimagent.apply.export.oci import Layout, require_possible, write_layout
-from slimagent.apply.export.receipt import is_there
-from slimagent.apply.export.tree import copy
+from slimagent.apply.export.exporter import Destination, export
+from slimagent.apply.export.oci import Layout
+from slimagent.apply.export.tar import Tar
+from slimagent.apply.export.tree import Directory
 from slimagent.apply.in_place.alone import alone
 from slimagent.apply.in_place.carried_out import is_carried_out
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.removal import contents, remove
 from slimagent.apply.source import Source
-from slimagent.apply.strip.stripped import strip_tools
+from slimagent.apply.strip.stripped import Tools, strip_tools
 
 __all__ = [
     "COMPRESSIONS",
+    "Destination",
+    "Directory",
     "Journal",
     "Layout",
     "Source",
+    "Tar",
+    "Tools",
     "alone",
     "altered",
     "contents",
-    "copy",
+    "export",
     "is_carried_out",
-    "is_there",
     "remove",
-    "require_possible",
     "strip_tools",
-    "write_layout",
-    "write_tar",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import click
@@ -10,8 +11,8 @@ from slimagent import documents
 from slimagent.apply import Layout
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
-from slimagent.cli.in_place import InPlace, in_place_options
-from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.in_place import Removal, in_place_options
+from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.errors import DocumentError, UsageError
 from slimagent.linux.files import digest, read, write
 from slimagent.model.image_config import ImageConfig
@@ -19,6 +20,7 @@ from slimagent.model.inventory import Plan, Receipt
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import receipt_summary, stripped_files
 from slimagent.workflows import pipeline
+from slimagent.workflows.applying import Action, Export, InPlace, Target, export, is_exported, remove
 from slimagent.workflows.session import Session
 
 
@@ -39,46 +41,36 @@ def apply(
     image: ImageConfig | None,
     layout: Layout | None,
     folder: str | None,
-    here: InPlace | None,
+    here: Removal | None,
     strip: str,
     accepted_changes: tuple[str, ...],
     output: str | None,
     quiet: bool,
 ) -> int:
     """Carry out PLAN: as a tar file, as an image, as a tree, or in place."""
-    if sum((tar is not None, layout is not None, folder is not None, here is not None)) != 1:
+    if sum(each is not None for each in (tar, layout, folder, here)) != 1:
         raise UsageError(
             "say where to: exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`"
         )
-    if tar is not None:
-        options.require_writable(tar)
+    place = destination(tar, layout, folder)
     if output is not None:
         options.require_writable(output, options.own_document(documents.RECEIPT))
-    if folder is not None:
-        options.require_folder_for(folder)
-    require_place(layout, quiet=quiet)
+    require_place(place, quiet=quiet)
     data = read(plan)
     made = documents.decode_plan(data, plan)
-    outputs = tuple(os.fsencode(each) for each in (plan, tar, folder, output) if each is not None)
-    ours = (*outputs, *(() if layout is None else (layout.folder,)), *(() if here is None else here.outputs))
+    outputs = (plan, output, None if place is None else place.path, None if here is None else here.journal)
     session = options.session(
         root=root,
         scopes=tuple(os.fsdecode(each) for each in made.scopes if each != b"/"),
-        outputs=ours,
+        outputs=tuple(os.fsencode(each) for each in outputs if each is not None),
         image=image,
     )
-    session = pipeline.seen_as(session, made)
-    target = pipeline.Target(
-        tar=None if tar is None else os.fsencode(os.path.abspath(tar)),
-        oci=layout,
-        folder=None if folder is None else os.fsencode(os.path.abspath(folder)),
-        in_place=here is not None,
-        journal=None if here is None else os.fsencode(here.journal),
-        strip=strip,
-        accepted=options.accepted(accepted_changes),
-    )
-
-    told = _carry_out(session, made, digest(data), target, output, quiet)
+    accepted = options.accepted(accepted_changes)
+    if place is not None:
+        target: Target = Export(destination=place, strip=strip, accepted=accepted)
+    else:
+        target = InPlace(journal=None if here is None else os.fsencode(here.journal), strip=strip)
+    told = _carry_out(pipeline.seen_as(session, made), made, digest(data), target, output, Console(quiet=quiet))
     if not quiet:
         terminal.lines(told)
     if here is not None:
@@ -87,7 +79,7 @@ def apply(
 
 
 def _carry_out(
-    session: Session, made: Plan, plan_digest: str, target: pipeline.Target, output: str | None, quiet: bool
+    session: Session, made: Plan, plan_digest: str, target: Target, output: str | None, console: Console
 ) -> list[str]:
     """Do it, unless it has been done before. Returns what to say of it, in lines."""
 
@@ -95,16 +87,20 @@ def _carry_out(
         if output is not None:
             write(output, documents.encode_receipt(receipt))
 
-    if output is not None and _is_exported(target, plan_digest, output):
+    inspect = functools.partial(pipeline.inspect, session, console)
+    action = Action(session=session, plan=made, digest=plan_digest, reporter=console, inspect=inspect, save=save)
+    if isinstance(target, InPlace):
+        receipt = remove(action, target)
+    elif output is not None and _is_exported(target, plan_digest, output):
         return [f"done before: {output} is the receipt of what is there"]
-    carry_out = pipeline.removed if target.in_place else pipeline.carry_out
-    receipt = carry_out(session, made, plan_digest, target, Console(quiet=quiet), save=save)
+    else:
+        receipt = export(action, target)
     if receipt is None:
         return [f"done before: nothing that the plan drops is in {to_text(session.root)} any more"]
     return [*receipt_summary(receipt), *stripped_files(receipt, made)]
 
 
-def _is_exported(target: pipeline.Target, plan_digest: str, output: str) -> bool:
+def _is_exported(target: Export, plan_digest: str, output: str) -> bool:
     """Whether the receipt from before is of this very export to a directory, which is there."""
     if not os.path.isfile(output):
         return False
@@ -112,7 +108,7 @@ def _is_exported(target: pipeline.Target, plan_digest: str, output: str) -> bool
         receipt = documents.decode_receipt(read(output), output)
     except DocumentError:
         return False
-    return pipeline.is_exported(target, plan_digest, receipt)
+    return is_exported(target, plan_digest, receipt)
 
 
 COMMANDS = (apply,)

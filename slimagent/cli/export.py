@@ -11,15 +11,18 @@ from slimagent.apply import Layout
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
-from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import Inventory, Owners, Plan
 from slimagent.model.rules import Rules
 from slimagent.report.text import before_and_after, plan_summary
 from slimagent.workflows import pipeline
+from slimagent.workflows.applying import Action, Export, carry_out
+from slimagent.workflows.session import Session
 
 
 @click.command(short_help="Plan, and export what stays, in a new container.")
@@ -57,37 +60,43 @@ def export(
     docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoint.sh IMAGE \\
       export /out/trace.json --tar /out/rootfs.tar --plan /out/plan.json --receipt /out/receipt.json
     """
-    if (tar is None) == (layout is None):
+    place = destination(tar, layout)
+    if place is None or (tar is not None and layout is not None):
         raise UsageError("say where to: exactly one of --tar and --oci", "see `slimagent export --help`")
-    kinds = (None, options.own_document(documents.PLAN), options.own_document(documents.RECEIPT))
-    written = tuple(path for path in (tar, plan_file, receipt) if path is not None)
-    for path, own in zip((tar, plan_file, receipt), kinds, strict=True):
-        if path is not None:
-            options.require_writable(path, own)
-    require_place(layout, quiet=quiet)
+    options.require_writable(plan_file, options.own_document(documents.PLAN))
+    options.require_writable(receipt, options.own_document(documents.RECEIPT))
+    require_place(place, quiet=quiet)
     console = Console(quiet=quiet)
-    ours = (*written, *traces, *(() if layout is None else (os.fsdecode(layout.folder),)))
-    outputs = tuple(map(os.fsencode, sorted(set(ours))))
-    first = options.session(outputs=outputs, image=image)
-    inventory = pipeline.inspect(first, console)
-    owned = pipeline.find_owners(inventory, console)
-    if when is not None:
-        await_file(when)
+    outputs = tuple(map(os.fsencode, sorted({tar or os.fsdecode(place.path), plan_file, receipt, *traces})))
     asked = Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair)
-    prepared = prepare(asked, Console(quiet=True), outputs=outputs, image=image)
-    session = prepared.session
-    if not pipeline.is_same_view(first, session):
-        inventory = pipeline.inspect(session, console)
-        owned = pipeline.find_owners(inventory, console)
-    made = prepared.plan(console, inventory, owned)
+    session, inventory, made = _planned(asked, outputs, image, when, console)
     data = documents.encode_plan(made)
     write(plan_file, data)
-    target = pipeline.Target(tar=None if tar is None else os.fsencode(os.path.abspath(tar)), oci=layout, strip=strip)
-    done = pipeline.carry_out(session, made, digest(data), target, console, inventory)
+    action = Action(session=session, plan=made, digest=digest(data), reporter=console, inspect=lambda: inventory)
+    done = carry_out(action, Export(destination=place, strip=strip))
     write(receipt, documents.encode_receipt(done))
     if not quiet:
         terminal.lines([*plan_summary(made), *before_and_after(done)])
     return 0
+
+
+def _planned(
+    asked: Asked, outputs: tuple[bytes, ...], image: ImageConfig | None, when: str | None, console: Console
+) -> tuple[Session, Inventory, Plan]:
+    """Look at the image, wait for the file `when`, and plan; look again only if the traces saw another image."""
+    session = options.session(outputs=outputs, image=image)
+    inventory, owned = _look(session, console)
+    if when is not None:
+        await_file(when)
+    prepared = prepare(asked, Console(quiet=True), outputs=outputs, image=image)
+    if not pipeline.is_same_view(session, prepared.session):
+        inventory, owned = _look(prepared.session, console)
+    return prepared.session, inventory, prepared.plan(console, inventory, owned)
+
+
+def _look(session: Session, console: Console) -> tuple[Inventory, Owners]:
+    inventory = pipeline.inspect(session, console)
+    return inventory, pipeline.find_owners(inventory, console)
 
 
 COMMANDS = (export,)

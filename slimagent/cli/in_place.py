@@ -33,7 +33,7 @@ _OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InPlace:
+class Removal:
     """What was said about a removal in place.
 
     `journal` is the file's path, `own` the agent's directory that is to go, `files` are those that go with it if they
@@ -44,11 +44,6 @@ class InPlace:
     own: bytes | None
     files: tuple[bytes, ...]
 
-    @property
-    def outputs(self) -> tuple[bytes, ...]:
-        """Files of ours, never part of the image."""
-        return (os.fsencode(self.journal),)
-
     def leave(self) -> None:
         """The last that is done here: nothing can be imported afterwards."""
         if self.own is not None:
@@ -56,7 +51,7 @@ class InPlace:
 
 
 def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command with PLAN, --root and --output; it gets `here`: an InPlace, None without one.
+    """Add the options to a command with PLAN, --root and --output; it gets `here`: a Removal, None without one.
 
     Raises UsageError for options that do not go together, RefusedError for the root of a machine that is no container.
     """
@@ -78,7 +73,7 @@ def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: bool) -> InPlace:
+def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: bool) -> Removal:
     is_own_root = os.path.realpath(root) == "/"
     if is_own_root and not force and not in_container():
         raise RefusedError(
@@ -90,7 +85,7 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
     path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
     options.require_writable(path)
     files = tuple(os.path.realpath(os.fsencode(each)) for each in (plan, path))
-    return InPlace(journal=path, own=_own(files) if remove_agent else None, files=files)
+    return Removal(journal=path, own=_own(files) if remove_agent else None, files=files)
 
 
 def _require_outside(output: str, own: bytes) -> None:

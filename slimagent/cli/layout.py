@@ -1,4 +1,4 @@
-"""Options of an export as an image layout: they end up in one Layout."""
+"""Options that say where an export goes: those of an image layout end up in one Layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from slimagent.apply import COMPRESSIONS, Layout
+from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar
 from slimagent.cli import options, terminal
 from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
@@ -61,7 +61,7 @@ def _layout(
 ) -> Layout | None:
     if oci is not None:
         return Layout(
-            folder=os.fsencode(os.path.abspath(oci)),
+            path=os.fsencode(os.path.abspath(oci)),
             tag=tag or "",
             config=image,
             compression=compression or COMPRESSIONS[0],
@@ -73,12 +73,20 @@ def _layout(
     return None
 
 
-def require_place(layout: Layout | None, *, quiet: bool) -> None:
+def destination(tar: str | None, layout: Layout | None, directory: str | None = None) -> Destination | None:
+    """Where an export is to go, of which at most one is given."""
+    if tar is not None:
+        return Tar(os.fsencode(os.path.abspath(tar)))
+    return layout if directory is None else Directory(os.fsencode(os.path.abspath(directory)))
+
+
+def require_place(destination: Destination | None, *, quiet: bool) -> None:
     """Say at once if nothing can be made there, and on standard error if the image will not know how it starts."""
-    if layout is None:
-        return
-    options.require_folder_for(os.fsdecode(layout.folder))
-    if layout.config is None and not quiet:
+    if isinstance(destination, Tar):
+        options.require_writable(os.fsdecode(destination.path))
+    elif destination is not None:
+        options.require_folder_for(os.fsdecode(destination.path))
+    if isinstance(destination, Layout) and destination.config is None and not quiet:
         terminal.lines(
             (
                 "slimagent: without --image-config the image has no environment, user, entrypoint or command",

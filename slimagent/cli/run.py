@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import click
 
-from slimagent.apply import Layout
+from slimagent.apply import Layout, Tar
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
@@ -35,6 +35,7 @@ from slimagent.report.text import (
     verification_summary,
 )
 from slimagent.workflows import pipeline
+from slimagent.workflows.applying import Export, InPlace, Target
 from slimagent.workflows.session import in_container
 
 _SUMMARY = "summary.json"
@@ -104,7 +105,7 @@ def run(
             backend=backend,
             profile=chosen,
             wished=wished,
-            outputs=(folder,) if layout is None else (folder, layout.folder),
+            outputs=(folder,) if layout is None else (folder, layout.path),
             image=image,
             mounted=mounted,
         )
@@ -145,13 +146,13 @@ def _save(folder: bytes, name: str, data: bytes) -> None:
 
 def _target(
     folder: bytes, layout: Layout | None, strip: str, accepted: tuple[str, ...], proof: str, *, no_export: bool
-) -> pipeline.Target:
+) -> Target:
     if not no_export:
-        tar = os.path.join(folder, b"rootfs.tar") if layout is None else None
-        return pipeline.Target(tar=tar, oci=layout, strip=strip, accepted=options.accepted(accepted))
+        destination = layout if layout is not None else Tar(os.path.join(folder, b"rootfs.tar"))
+        return Export(destination=destination, strip=strip, accepted=options.accepted(accepted))
     if proof != "in-place" or layout is not None:
         raise UsageError("--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`")
-    return pipeline.Target(in_place=True, journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
+    return InPlace(journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
 
 
 @contextlib.contextmanager

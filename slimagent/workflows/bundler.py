@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from slimagent import __version__
+from slimagent.apply import Directory
 from slimagent.bundle import finish, stage
 from slimagent.bundle.agent_directory import contents
 from slimagent.bundle.host import Host, host
@@ -29,6 +30,7 @@ from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.rules import CheckSpec
 from slimagent.profiles import shipped as profiles
 from slimagent.workflows import pipeline
+from slimagent.workflows.applying import Action, Export, export
 from slimagent.workflows.exercise import Reporter, Steps, checklist
 from slimagent.workflows.session import Session
 
@@ -128,8 +130,14 @@ class _Making:
             session, traced.trace, (digest(traced.data),), "file", frozenset(), self._reporter, traced.inventory
         )
         kept = os.path.join(self._work, "kept")
-        goal = pipeline.Target(folder=os.fsencode(kept))
-        pipeline.carry_out(session, made, digest(encode_plan(made)), goal, self._reporter, traced.inventory)
+        action = Action(
+            session=session,
+            plan=made,
+            digest=digest(encode_plan(made)),
+            reporter=self._reporter,
+            inspect=lambda: traced.inventory,
+        )
+        export(action, Export(destination=Directory(os.fsencode(kept))))
         os.rename(kept + self._stage, self.slim)  # an export has its paths below itself
         shutil.rmtree(self._stage)
 

@@ -5,35 +5,34 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from slimagent import apply, documents
-from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
+from slimagent.errors import CheckFailedError, UnavailableError, UsageError
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
-from slimagent.linux.files import digest, explained
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Receipt, Verification
+from slimagent.linux.files import digest
+from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Verification
 from slimagent.model.summary import Whole
-from slimagent.model.trace import Change, Trace
+from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
-from slimagent.plan.admit import FAILED_STEP, fit, useless
+from slimagent.plan.admit import FAILED_STEP, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
+from slimagent.workflows.applying import Action, Export, InPlace, Target, carry_out, require_unaltered
 from slimagent.workflows.exercise import Reporter, Steps, watch
-from slimagent.workflows.in_place import remove
 from slimagent.workflows.proof import verify
 from slimagent.workflows.session import Session, require_readable
 from slimagent.workflows.tracing import recorded
 
 CHANGED = "changed.txt"  # the list of what `run` does not export as the test left it
-_SHOWN = 5  # paths in a message
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
@@ -156,121 +155,6 @@ def seen_as(session: Session, document: Trace | Plan) -> Session:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where the deed goes: a tar file, an image layout, a folder, or the image itself (`in_place`; see `journal`).
-
-    `strip` is the program to strip files with: auto, none, or its name. `accepted` gives anything but None for a path
-    that may be exported though the run changed or removed it.
-    """
-
-    tar: bytes | None = None
-    oci: apply.Layout | None = None
-    folder: bytes | None = None
-    in_place: bool = False
-    journal: bytes | None = None
-    strip: str = "auto"
-    accepted: Callable[[bytes], object] = lambda path: None
-
-
-def carry_out(
-    session: Session,
-    made: Plan,
-    plan_digest: str,
-    target: Target,
-    reporter: Reporter,
-    inventory: Inventory | None = None,
-    save: Callable[[Receipt], None] = lambda receipt: None,
-) -> Receipt:
-    """Do what a plan says, to the image at the session's root or to an export of it. `save` is given the receipt.
-
-    Raises RefusedError for a removal in place that has been done before: see `removed`.
-    """
-    if target.in_place:
-        receipt = removed(session, made, plan_digest, target, reporter, inventory, save)
-        if receipt is None:
-            raise RefusedError(
-                "the plan has been carried out here before", "plan again, in a new container of the image"
-            )
-        return receipt
-    if inventory is None:
-        inventory = inspect(session, reporter)
-    require_readable(inventory, "apply")
-    require_unaltered(apply.altered(made, inventory, target.accepted, traced_here=False))
-    return _export(session, made, plan_digest, target, reporter, inventory, save)
-
-
-def removed(
-    session: Session,
-    made: Plan,
-    plan_digest: str,
-    target: Target,
-    reporter: Reporter,
-    inventory: Inventory | None = None,
-    save: Callable[[Receipt], None] = lambda receipt: None,
-) -> Receipt | None:
-    """Carry out a plan in the image itself, as `in_place.remove` does. None: that has been done before."""
-
-    def inspected() -> Inventory:
-        return inspect(session, reporter) if inventory is None else inventory
-
-    return remove(
-        session, made, plan_digest, reporter, inspected, journal=target.journal, strip=target.strip, save=save
-    )
-
-
-def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
-    """Refuse to export files as the run left them. Raises RefusedError that names some, and `where` all of them are."""
-    if changes:
-        some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
-        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-        raise RefusedError(
-            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, "
-            f"and the export would have what it left: {some}{more}{where}",
-            "accept them with --accept-change PATTERN; or export from the unchanged image, in a new container of it: "
-            "`slimagent plan TRACE`, then `slimagent apply PLAN`",
-        )
-
-
-def is_exported(target: Target, plan_digest: str, receipt: Receipt) -> bool:
-    """Whether a receipt is of this plan and this target, a directory, and what it tells of is there."""
-    where = {"to": target.folder, "oci": None if target.oci is None else target.oci.folder}
-    return any(
-        directory is not None
-        and (receipt.plan, receipt.target) == (plan_digest, f"{form}:{to_text(directory)}")
-        and apply.is_there(receipt, directory)
-        for form, directory in where.items()
-    )
-
-
-def _export(
-    session: Session,
-    made: Plan,
-    plan_digest: str,
-    target: Target,
-    reporter: Reporter,
-    inventory: Inventory,
-    save: Callable[[Receipt], None],
-) -> Receipt:
-    fit(fingerprint(inventory, (*made.mounts, *session.excluded)), made.fingerprints, "the plan was made")
-    tools = apply.strip_tools(target.strip, session.root, session.excluded)
-    try:
-        if target.tar is not None:
-            with reporter.phase("export", "bytes") as progress:
-                receipt = apply.write_tar(made, plan_digest, inventory, target.tar, progress, tools)
-            save(receipt)
-            return receipt
-        if target.oci is not None:
-            with reporter.phase("export", "bytes") as progress:
-                return apply.write_layout(made, plan_digest, inventory, target.oci, progress, tools, save)
-        if target.folder is None:
-            raise ValueError("an export needs a target")
-        with reporter.phase("export", "bytes") as progress:
-            return apply.copy(made, plan_digest, inventory, target.folder, progress, tools, save)
-    except OSError as error:
-        raise explained(error, session.root) from None
-
-
 def run(
     session: Session,
     steps: Steps,
@@ -289,8 +173,8 @@ def run(
     whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
     """
     choose(session.backend, masks=proof == "masked")
-    if target.oci is not None:
-        apply.require_possible(target.oci, session.scopes)
+    if isinstance(target, Export) and isinstance(target.destination, apply.Layout):
+        target.destination.require_possible(session.scopes)
     before = inspect(session, reporter)
     require_readable(before, "run")
     traced = trace(session, steps, reporter, before)
@@ -301,23 +185,23 @@ def run(
     made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
     whole.plan = made
     data = documents.encode_plan(made)
-    plan_digest = digest(data)
     save("plan.json", data)
+    action = Action(
+        session=session, plan=made, digest=digest(data), reporter=reporter, inspect=lambda: traced.inventory
+    )
     del data
-    if target.in_place:
-        _import_now()
-    if not target.in_place:
+    if isinstance(target, Export):
         _require_unaltered_here(made, traced.inventory, target, save)
-    whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
-    save("receipt.json", documents.encode_receipt(whole.receipt))
-    if proof == "in-place" and not target.in_place:
+    else:
         _import_now()
-        again = carry_out(
-            session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
-        )
+    whole.receipt = carry_out(action, target)
+    save("receipt.json", documents.encode_receipt(whole.receipt))
+    if proof == "in-place" and isinstance(target, Export):
+        _import_now()
+        again = carry_out(action, InPlace(strip=target.strip))
         save("in-place.json", documents.encode_receipt(again))
     if proof != "none":
-        whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
+        whole.verification = verify(session, steps, made, action.digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))
         _require_proved(whole.verification)
 
@@ -332,7 +216,7 @@ def _require_proved(verification: Verification) -> None:
 
 
 def _require_unaltered_here(
-    made: Plan, inventory: Inventory, target: Target, save: Callable[[str, bytes], None]
+    made: Plan, inventory: Inventory, target: Export, save: Callable[[str, bytes], None]
 ) -> None:
     changes = apply.altered(made, inventory, target.accepted, traced_here=True)
     if changes:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slimagent.apply.export import layers
-from slimagent.apply.export.tree import copy
+from slimagent import apply
 from slimagent.errors import RefusedError
 from slimagent.image.agent import bundle, python
 from slimagent.inventory.scan import scan
@@ -63,7 +62,7 @@ def tree(tmp_path: Path) -> bytes:
 def imported(tree: bytes, tag: str, tmp_path: Path) -> str:
     """The tar export, as `docker import` takes it."""
     inventory, tar = scan(tree), tmp_path / "rootfs.tar"
-    layers.write_tar(plan_for(inventory), "digest", inventory, os.fsencode(tar))
+    apply.export(plan_for(inventory), "digest", inventory, apply.Tar(os.fsencode(tar)))
     slimming.docker("import", str(tar), tag)
     return tag
 
@@ -99,10 +98,10 @@ def test_what_no_image_can_hold_is_in_a_directory_alone(tree: bytes, tag: str, t
             export(tree, tmp_path / "layout")
         assert "--to" in caught.value.hint
         inventory = scan(tree)
-        copy(plan_for(inventory), "digest", inventory, os.fsencode(tmp_path / "copy"))
+        apply.export(plan_for(inventory), "digest", inventory, apply.Directory(os.fsencode(tmp_path / "copy")))
         assert state(os.fsencode(tmp_path / "copy")) == state(tree)
         shutil.rmtree(tmp_path / "copy")
-        layers.write_tar(plan_for(inventory), "digest", inventory, os.fsencode(tmp_path / "rootfs.tar"))
+        apply.export(plan_for(inventory), "digest", inventory, apply.Tar(os.fsencode(tmp_path / "rootfs.tar")))
         slimming.docker("import", str(tmp_path / "rootfs.tar"), tag)
         assert path[1:] not in exported(tag)
         os.unlink(tree + path)

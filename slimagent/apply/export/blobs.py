@@ -1,4 +1,4 @@
-"""Write one layer of an image: a tar, compressed on all cores while it is written, with the digests of both."""
+"""Write one large file from full buffers, compressed on all cores while it is written, with the digests of both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from slimagent.apply.export.compression import Compression
-from slimagent.apply.export.output import Buffers
 from slimagent.apply.progress import Pace
 
 _PLAIN = 1 << 20  # bytes
@@ -34,15 +33,16 @@ def cores() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
 
 
-class Blob(Buffers):
-    """A blob in the file of an open descriptor; `pace` counts bytes before compression.
+class Blob:
+    """What is written to the file of an open descriptor; `pace` counts bytes before compression.
 
-    Chunks are compressed in a pool of threads, and in their order written and hashed by one more: zlib and hashlib let
-    others run meanwhile. Memory is bounded by the buffers, which go round. Use as a context manager: leaving it ends
-    the threads. Methods raise OSError when the file cannot be written.
+    Full buffers, all but the last equally long, are compressed in a pool of threads, and in their order written and
+    hashed by one more: zlib and hashlib let others run meanwhile. What is not compressed is written by the caller's
+    thread, so that the other only hashes. Memory is bounded by the buffers, which go round. Use as a context manager:
+    leaving it ends the threads. Methods raise OSError when the file cannot be written.
     """
 
-    def __init__(self, descriptor: int, compression: Compression | None, pace: Pace, threads: int) -> None:
+    def __init__(self, descriptor: int, compression: Compression | None, pace: Pace, threads: int = 1) -> None:
         self._descriptor = descriptor
         self._compression = compression
         self._pace = pace
@@ -50,13 +50,13 @@ class Blob(Buffers):
         self._full: SimpleQueue[tuple[memoryview, int, Future[bytes] | None] | None] = SimpleQueue()
         for _ in range(threads + _AHEAD):
             self._free.put(memoryview(bytearray(_PLAIN if compression is None else compression.chunk)))
-        super().__init__(self._free.get())
+        self._buffer, self._used = self._free.get(), 0
         self._before = b""
         self._inner, self._outer = hashlib.sha256(), hashlib.sha256()
         self._crc, self._length, self._size = 0, 0, 0
         self._error: BaseException | None = None
         self._pool = ThreadPoolExecutor(threads, "compress")
-        self._thread = threading.Thread(target=self._write_all, name="blob", daemon=True)
+        self._thread = threading.Thread(target=self._take_all, name="blob", daemon=True)
 
     def __enter__(self) -> Blob:
         self._thread.start()
@@ -69,9 +69,31 @@ class Blob(Buffers):
     ) -> None:
         self._end()
 
+    def room(self) -> memoryview:
+        """The free part of the buffer, never empty: write into it, then call `fill`."""
+        if self._used == len(self._buffer):
+            self._raise()
+            self._pass(last=False)
+            self._buffer, self._used = self._free.get(), 0
+        return self._buffer[self._used :]
+
+    def fill(self, count: int) -> None:
+        """Take over `count` bytes that were written into `room`."""
+        self._used += count
+
+    def put(self, data: bytes) -> None:
+        """Append bytes."""
+        left = memoryview(data)
+        while left:
+            room = self.room()
+            count = min(len(left), len(room))
+            room[:count] = left[:count]
+            self.fill(count)
+            left = left[count:]
+
     def finish(self) -> Written:
         """Write what is left."""
-        self._pass(self._buffer, self._used, last=True)
+        self._pass(last=True)
         self._end()
         self._raise()
         if self._compression is not None:
@@ -89,20 +111,17 @@ class Blob(Buffers):
         if self._error is not None:
             raise self._error
 
-    def _exchange(self, buffer: memoryview, used: int) -> memoryview:
-        self._raise()
-        self._pass(buffer, used, last=False)
-        return self._free.get()
-
-    def _pass(self, buffer: memoryview, used: int, *, last: bool) -> None:
-        way, data, packed = self._compression, buffer[:used], None
-        if way is not None:
+    def _pass(self, *, last: bool) -> None:
+        way, data, packed = self._compression, self._buffer[: self._used], None
+        if way is None:
+            self._write(data)
+        else:
             packed = self._pool.submit(way.pack, data, self._before, last=last)
             self._before = bytes(data[-way.reach :]) if way.reach else b""
-        self._pace.add(used)
-        self._full.put((buffer, used, packed))
+        self._pace.add(self._used)
+        self._full.put((self._buffer, self._used, packed))
 
-    def _write_all(self) -> None:
+    def _take_all(self) -> None:
         """Take what is compressed in the order in which it came. After an error only the buffers go on going round."""
         while (item := self._full.get()) is not None:
             buffer, used, packed = item
@@ -117,12 +136,10 @@ class Blob(Buffers):
 
     def _take(self, data: memoryview, packed: Future[bytes] | None) -> None:
         self._inner.update(data)
-        self._length += len(data)
-        if packed is None:
-            self._write(data)
-            return
-        self._crc = zlib.crc32(data, self._crc)
-        self._write(packed.result())
+        if packed is not None:
+            self._length += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+            self._write(packed.result())
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._compression is not None:

@@ -91,6 +91,11 @@ def parts(plan: Plan, inventory: Inventory, decision: Decision) -> list[Part]:
     return [part for part in found if part.own]
 
 
+def whole(inventory: Inventory, decision: Decision) -> list[Part]:
+    """What stays and what edits make, as a single part without a component."""
+    return [Part(component="", members=in_order(inventory, decision))]
+
+
 def _append(part: Part, member: int | Deed) -> None:
     part.members.append(member)
     part.own += 1

@@ -1,32 +1,30 @@
 """Export what stays as an OCI image layout in a folder: several layers, each stable as long as what it holds is.
 
 Beside the layout's `index.json` lies a `manifest.json`, so that engines load it that know no image layouts. Formats:
-see `apply/export/image_documents.py`; the layers are tars as OCI image-spec, layer.md, has them (`apply/export/pax.py`).
+see `apply/export/image_documents.py`; layers are tars as OCI image-spec, layer.md, has them (`apply/export/pax.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import slimagent
-from slimagent.apply.decide import Decision, decide
-from slimagent.apply.edits.edit import edit
+from slimagent.apply.decide import Decision
 from slimagent.apply.edits.rewrite import write_all
 from slimagent.apply.export import image_documents as documents
-from slimagent.apply.export import pax
-from slimagent.apply.export.blobs import Blob, Written, cores
+from slimagent.apply.export.blobs import Blob, cores
 from slimagent.apply.export.components import Part, parts
-from slimagent.apply.export.compression import GZIP, Compression, compression
-from slimagent.apply.export.layers import Archive
+from slimagent.apply.export.compression import GZIP, compression
+from slimagent.apply.export.exporter import Content, Exported
 from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
-from slimagent.apply.export.receipt import Save, exported
-from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.source import Source, require_readable
-from slimagent.apply.strip.stripped import NO_TOOLS, Stripped, Tools
+from slimagent.apply.export.tar import Archive
+from slimagent.apply.progress import Pace
+from slimagent.apply.source import Source
 from slimagent.errors import RefusedError, UsageError
 from slimagent.linux.files import hand_over
 from slimagent.model import references
@@ -35,94 +33,74 @@ from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
 from slimagent.model.rules import COMPONENTS
 from slimagent.paths.algebra import parent, to_text
 
-_TOOL = f"slimagent {slimagent.__version__}"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = b"/.wh."  # layer.md: what begins so says that something of a lower layer is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What is wanted: the folder to make, the image's name if it has one, its configuration, and the compression.
+    """An image layout in the directory `path`, absent or empty so far; see `exporter.Destination`.
 
-    Without a configuration the image has one that says nothing but the platform of this machine. `ready` is a directory
-    in which each layer gets a second name as soon as it is written, its number and its digest, so that somebody can
-    begin to load it; empty for none.
+    `tag` is the image's name. Without a configuration the image has one that says nothing but the platform of
+    this machine. `ready` is a directory in which each layer gets a second name as soon as it is written, its number and
+    its digest, so that somebody can begin to load it; empty for none.
     """
 
-    folder: bytes
+    path: bytes
     tag: str = ""
     config: ImageConfig | None = None
     compression: str = GZIP
     ready: bytes = b""
 
+    @property
+    def name(self) -> str:
+        return f"oci:{to_text(self.path)}"
 
-def write_layout(
-    plan: Plan,
-    plan_digest: str,
-    inventory: Inventory,
-    wanted: Layout,
-    progress: Progress | None = None,
-    tools: Tools = NO_TOOLS,
-    save: Save = lambda receipt: None,
-) -> Receipt:
-    """Write everything that stays as an image layout, whole or not at all; `progress` gets bytes before compression.
+    @property
+    def holder(self) -> bytes:
+        return parent(os.path.realpath(self.path))
 
-    The receipt's `sha256` is the manifest's; `save` gets it before the layout is there. Raises UsageError for a name
-    that is none; RefusedError for a target that is not empty or lies in what is exported, for a plan that is not of a
-    whole image, for a file that no layer can hold, and for one that changes meanwhile; DocumentError for a
-    configuration that no image can have; UnavailableError for a file that cannot be read and when the target cannot be
-    written.
-    """
-    require_possible(wanted, plan.scopes)
-    target = os.path.realpath(wanted.folder)
-    require_outside(plan, inventory, target)
-    decision = decide(plan, inventory)
-    require_readable(inventory, decision)
-    with Source(inventory) as source:
-        decision = edit(plan, inventory, decision, source.read)
-        _require_layerable(inventory, decision, source)
-        divided = parts(plan, inventory, decision)
-        order = [each for part in divided for each in part.members if isinstance(each, int)]
-        stripped = Stripped(plan, inventory, decision, order, parent(target), tools)
-        with replacing_folder(target) as folder, stripped:
-            store = _Store(folder, compression(wanted.compression), Pace(progress), wanted.ready)
-            layers, left_out = _write_layers(divided, inventory, decision, source, store, stripped)
-            digest = _describe(_comment(plan, decision, stripped), wanted, layers, store)
-            store.finish()
-            _hand_over(folder, parent(target))
-            receipt = exported(
-                plan_digest,
-                f"oci:{to_text(wanted.folder)}",
-                decision,
-                stripped,
-                written=store.written,
-                sha256=digest,
-                left_out=tuple(left_out),
-                layers=tuple(layers),
+    @property
+    def original(self) -> ImageConfig:
+        """The configuration that the image's own is made of."""
+        return self.config if self.config is not None else documents.plain_config(os.uname().machine)
+
+    def require_possible(self, scopes: tuple[bytes, ...]) -> None:
+        """Say before anything is done that no such layout can be made of these scopes.
+
+        Raises UsageError for a name that is none, DocumentError for a configuration that no image can have,
+        RefusedError for a target that is not empty and for scopes that are not a whole image.
+        """
+        if self.tag:
+            references.tag(self.tag)
+        compression(self.compression)
+        documents.config(self.original, _date(), (), ())
+        if scopes != (b"/",):
+            raise RefusedError(
+                f"an image is a whole root file system, and this is of {to_text(scopes[0])} only",
+                "plan without --scope, or export with --tar or --to",
             )
-            save(receipt)
-    return receipt
+        require_free(os.path.realpath(self.path))
 
+    def admit(self, plan: Plan, inventory: Inventory) -> None:
+        """Raises as `require_possible` does, and RefusedError for a target that lies in what is exported."""
+        self.require_possible(plan.scopes)
+        require_outside(plan, inventory, os.path.realpath(self.path))
 
-def _hand_over(folder: bytes, holder: bytes) -> None:
-    """What a container's root wrote becomes the property of whose folder it is in."""
-    for base, _, names in os.walk(folder):
-        for path in (base, *(os.path.join(base, name) for name in names)):
-            hand_over(path, holder)
+    def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
+        """A part for each layer. Raises RefusedError for a file that no layer can hold."""
+        _require_layerable(inventory, decision, source)
+        return parts(plan, inventory, decision)
 
+    @contextlib.contextmanager
+    def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
+        """Raises UnavailableError when it cannot be written."""
+        with replacing_folder(os.path.realpath(self.path)) as folder:
+            yield _Image(self, folder, content, pace).make
 
-def require_possible(wanted: Layout, scopes: tuple[bytes, ...]) -> None:
-    """Say before anything is done that such a layout cannot be made of these scopes. Raises as `write_layout` does."""
-    if wanted.tag:
-        references.tag(wanted.tag)
-    compression(wanted.compression)
-    documents.config(_original(wanted), _date(), (), ())
-    if scopes != (b"/",):
-        raise RefusedError(
-            f"an image is a whole root file system, and this is of {to_text(scopes[0])} only",
-            "plan without --scope, or export with --tar or --to",
-        )
-    require_free(os.path.realpath(wanted.folder))
+    def holds(self, receipt: Receipt) -> bool:
+        """Whether it has the receipt's manifest. It appears whole or not at all, so what is there was whole."""
+        return os.path.exists(os.path.join(self.path, documents.blob(receipt.sha256).encode()))
 
 
 def _require_layerable(inventory: Inventory, decision: Decision, source: Source) -> None:
@@ -143,57 +121,6 @@ def _unlayerable(path: bytes, why: str) -> RefusedError:
     )
 
 
-def _write_layers(
-    divided: Iterable[Part],
-    inventory: Inventory,
-    decision: Decision,
-    source: Source,
-    store: _Store,
-    stripped: Stripped,
-) -> tuple[list[Layer], list[tuple[bytes, str]]]:
-    """Each part as a blob. Returns the layers, and the paths that a tar cannot hold."""
-    layers, left_out = [], []
-    for part in divided:
-        written, without = store.add_layer(inventory, decision, source, part, stripped)
-        left_out += without
-        layers.append(
-            Layer(
-                component=part.component,
-                digest=written.digest,
-                diff_id=written.diff_id,
-                size=written.size,
-                paths=part.own - len(without),
-            )
-        )
-    return layers, left_out
-
-
-def _comment(plan: Plan, decision: Decision, stripped: Stripped) -> str:
-    before = decision.bytes_kept + decision.bytes_dropped
-    return f"level {plan.level}: {decision.bytes_kept - stripped.saved} of {before} bytes of the image stay"
-
-
-def _describe(comment: str, wanted: Layout, layers: list[Layer], store: _Store) -> str:
-    """Write the documents. Returns the manifest's digest."""
-    name = references.tag(wanted.tag) if wanted.tag else None
-    original = _original(wanted)
-    notes = [
-        {"created_by": f"{_TOOL} apply: layer {COMPONENTS[layer.component]}", "comment": comment} for layer in layers
-    ]
-    config = documents.config(original, _date(), layers, notes)
-    manifest = documents.manifest(config, layers, store.suffix)
-    store.add(documents.blob(documents.digest(config)), config)
-    store.add(documents.blob(documents.digest(manifest)), manifest)
-    store.add("oci-layout", documents.LAYOUT_FILE)
-    store.add("index.json", documents.index(manifest, original, name))
-    store.add("manifest.json", documents.docker_manifest(config, layers, name))
-    return documents.digest(manifest)
-
-
-def _original(wanted: Layout) -> ImageConfig:
-    return wanted.config if wanted.config is not None else documents.plain_config(os.uname().machine)
-
-
 def _date() -> str:
     """The date of an image whose original has none: what the build says (reproducible-builds.org), or the epoch."""
     said = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -204,61 +131,99 @@ def _date() -> str:
     return date.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Store:
-    """The new folder, while it is private. `written` counts the bytes of its blobs. `ready` as in `Layout`."""
+class _Image:
+    """The image that is made in a new folder, while that is private. `written` counts the bytes of its blobs."""
 
-    def __init__(self, folder: bytes, way: Compression | None, pace: Pace, ready: bytes = b"") -> None:
+    def __init__(self, layout: Layout, folder: bytes, content: Content, pace: Pace) -> None:
+        self._layout = layout
         self._folder = folder
-        self._ready = ready
-        self._layers = 0
-        self._way = way
+        self._content = content
         self._pace = pace
-        self.suffix = "" if way is None else way.suffix
-        self.written = 0
+        self._compression = compression(layout.compression)
+        self._layers: list[Layer] = []
+        self._left_out: list[tuple[bytes, str]] = []
+        self._written = 0
         self._blobs = self._path(documents.blob(""))
+
+    def make(self) -> Exported:
+        """Write the layers, then what tells of them, then let others see the folder, as far as the umask lets them."""
         os.makedirs(self._blobs, 0o755)
+        for part in self._content.parts:
+            self._add_layer(part)
+        manifest = self._describe()
+        os.chmod(self._folder, os.stat(self._blobs).st_mode & 0o777)
+        self._hand_over()
+        layers, left_out = tuple(self._layers), tuple(self._left_out)
+        return Exported(written=self._written, sha256=manifest, left_out=left_out, layers=layers)
 
     def _path(self, name: str) -> bytes:
         return os.path.join(self._folder, name.encode())
 
-    def add_layer(
-        self, inventory: Inventory, decision: Decision, source: Source, part: Part, stripped: Stripped
-    ) -> tuple[Written, list[tuple[bytes, str]]]:
-        """Write a part as a blob. Returns what was written, and the paths that a tar cannot hold."""
+    def _add_layer(self, part: Part) -> None:
         unnamed = os.path.join(self._blobs, b"layer")
         descriptor = os.open(unnamed, _NEW, 0o644)
         try:
-            with Blob(descriptor, self._way, self._pace, cores()) as blob:
-                archive = Archive(inventory, decision, source, blob, stripped, for_engine=True)
-                archive.add_all(part.members, part.undated)
-                blob.put(pax.END)
+            with Blob(descriptor, self._compression, self._pace, cores()) as blob:
+                archive = Archive(self._content, blob, for_engine=True)
+                archive.add_all(part)
                 written = blob.finish()
         finally:
             os.close(descriptor)
-        blob_path = self._path(documents.blob(written.digest))
-        os.rename(unnamed, blob_path)
-        self._announce(blob_path, written.digest)
-        self.written += written.size
-        return written, archive.left_out
+        path = self._path(documents.blob(written.digest))
+        os.rename(unnamed, path)
+        self._announce(path, written.digest)
+        self._written += written.size
+        self._left_out += archive.left_out
+        self._layers.append(
+            Layer(
+                component=part.component,
+                digest=written.digest,
+                diff_id=written.diff_id,
+                size=written.size,
+                paths=part.own - len(archive.left_out),
+            )
+        )
 
     def _announce(self, blob: bytes, digest: str) -> None:
-        if self._ready:
-            hand_over(blob, self._ready)
-            name = b"%03d-%b" % (self._layers, digest.encode())
-            os.link(blob, os.path.join(self._ready, name))
-            self._layers += 1
+        ready = self._layout.ready
+        if ready:
+            hand_over(blob, ready)
+            os.link(blob, os.path.join(ready, b"%03d-%b" % (len(self._layers), digest.encode())))
 
-    def add(self, name: str, data: bytes) -> None:
-        """Write a document."""
+    def _describe(self) -> str:
+        """Write the documents. Returns the manifest's digest."""
+        tag, original, layers = self._layout.tag, self._layout.original, self._layers
+        name = references.tag(tag) if tag else None
+        suffix = "" if self._compression is None else self._compression.suffix
+        config = documents.config(original, _date(), layers, self._notes())
+        manifest = documents.manifest(config, layers, suffix)
+        for blob in (config, manifest):
+            self._add(documents.blob(documents.digest(blob)), blob)
+            self._written += len(blob)
+        self._add("oci-layout", documents.LAYOUT_FILE)
+        self._add("index.json", documents.index(manifest, original, name))
+        self._add("manifest.json", documents.docker_manifest(config, layers, name))
+        return documents.digest(manifest)
+
+    def _notes(self) -> list[dict[str, str]]:
+        """What each layer's line of the history says."""
+        decision, tool = self._content.decision, f"slimagent {slimagent.__version__}"
+        stay, before = decision.bytes_kept - self._content.stripped.saved, decision.bytes_kept + decision.bytes_dropped
+        comment = f"level {self._content.plan.level}: {stay} of {before} bytes of the image stay"
+        return [
+            {"created_by": f"{tool} apply: layer {COMPONENTS[each.component]}", "comment": comment}
+            for each in self._layers
+        ]
+
+    def _add(self, name: str, data: bytes) -> None:
         descriptor = os.open(self._path(name), _NEW, 0o644)
         try:
             write_all(descriptor, data)
         finally:
             os.close(descriptor)
-        if name.startswith(documents.blob("")):
-            self.written += len(data)
 
-    def finish(self) -> None:
-        """Let others see the folder, as far as the umask lets them see what is in it."""
-        self._pace.finish()
-        os.chmod(self._folder, os.stat(self._blobs).st_mode & 0o777)
+    def _hand_over(self) -> None:
+        """What a container's root wrote becomes the property of whose folder it is in."""
+        for base, _, names in os.walk(self._folder):
+            for path in (base, *(os.path.join(base, name) for name in names)):
+                hand_over(path, self._layout.holder)

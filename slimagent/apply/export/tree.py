@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from slimagent.apply.decide import Decision, Deed, decide
+from slimagent.apply.decide import Decision, Deed
 from slimagent.apply.directories import Folders, changed
-from slimagent.apply.edits.edit import edit
 from slimagent.apply.edits.rewrite import place, write_all
+from slimagent.apply.export.components import Part, whole
+from slimagent.apply.export.exporter import Content, Exported
 from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
-from slimagent.apply.export.receipt import Save, exported
-from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.source import Attributes, Source, require_readable
-from slimagent.apply.strip.stripped import NO_TOOLS, Stripped, Tools
+from slimagent.apply.progress import Pace
+from slimagent.apply.source import Attributes, Source
 from slimagent.errors import UnavailableError
 from slimagent.linux.files import explained
 from slimagent.model.inventory import Inventory, Plan, Receipt
@@ -25,38 +26,48 @@ _CHUNK = 1 << 20  # bytes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def copy(
-    plan: Plan,
-    plan_digest: str,
-    inventory: Inventory,
-    folder: bytes,
-    progress: Progress | None = None,
-    tools: Tools = NO_TOOLS,
-    save: Save = lambda receipt: None,
-) -> Receipt:
-    """Copy everything that stays to `folder`, which is absent or empty; `progress` gets bytes copied.
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory `path`, absent or empty so far; see `exporter.Destination`."""
 
-    `save` gets the receipt before the folder is there: then whatever ends us, a folder that is there has a receipt.
+    path: bytes
 
-    Raises RefusedError for a target that is not empty or lies in what is exported and for a file that changes
-    meanwhile; UnavailableError for one that cannot be read, for an owner, attribute or device that this
-    process may not set, and when the target cannot be written.
-    """
-    target = os.path.realpath(folder)
-    require_free(target)
-    require_outside(plan, inventory, target)
-    decision = decide(plan, inventory)
-    require_readable(inventory, decision)
-    pace = Pace(progress)
-    with Source(inventory) as source:
-        decision = edit(plan, inventory, decision, source.read)
-        stripped = Stripped(plan, inventory, decision, decision.kept, parent(target), tools)
-        with replacing_folder(target) as temporary, Folders(temporary) as made, stripped:
-            Tree(inventory, decision, source, made, pace, stripped).build()
-            pace.finish()
-            receipt = exported(plan_digest, f"to:{to_text(folder)}", decision, stripped, written=pace.done)
-            save(receipt)
-    return receipt
+    @property
+    def name(self) -> str:
+        return f"to:{to_text(self.path)}"
+
+    @property
+    def holder(self) -> bytes:
+        return parent(os.path.realpath(self.path))
+
+    def admit(self, plan: Plan, inventory: Inventory) -> None:
+        """Raises RefusedError for a target that is not empty or lies in what is exported."""
+        require_free(os.path.realpath(self.path))
+        require_outside(plan, inventory, os.path.realpath(self.path))
+
+    def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
+        return whole(inventory, decision)
+
+    @contextlib.contextmanager
+    def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
+        """Raises UnavailableError for what this process may not write, or an owner, attribute or device not set."""
+        with replacing_folder(os.path.realpath(self.path)) as temporary, Folders(temporary) as made:
+
+            def make() -> Exported:
+                Tree(content, made, pace).build()
+                return Exported(written=pace.done)
+
+            yield make
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Whether it has the receipt's bytes. It appears whole or not at all, so what is there was whole."""
+        sizes: dict[tuple[int, int], int] = {}
+        for base, _, names in os.walk(self.path):
+            for name in names:
+                status = os.lstat(os.path.join(base, name))
+                if stat.S_ISREG(status.st_mode):
+                    sizes[status.st_dev, status.st_ino] = status.st_size
+        return sum(sizes.values()) == receipt.bytes_kept
 
 
 class Tree:
@@ -66,46 +77,30 @@ class Tree:
     read-only, and nobody else may reach in meanwhile.
     """
 
-    def __init__(
-        self,
-        inventory: Inventory,
-        decision: Decision,
-        source: Source,
-        made: Folders,
-        pace: Pace,
-        stripped: Stripped | None = None,
-    ) -> None:
-        self._inventory = inventory
-        self._decision = decision
-        self._source = source
+    def __init__(self, content: Content, made: Folders, pace: Pace) -> None:
+        self._content = content
+        self._inventory, self._decision, self._source = content.inventory, content.decision, content.source
         self._made = made
         self._pace = pace
-        self._stripped = stripped
 
     def build(self) -> None:
-        ancestors = self._make_ancestors()
-        for at in self._decision.kept:
-            try:
-                self._make(at)
-            except OSError as error:
-                raise self._failed(self._inventory.paths[at], error) from None
-        for deed in self._decision.deeds:
-            if deed.at is None:
-                try:
-                    self._make_new(deed)
-                except OSError as error:
-                    raise self._failed(deed.path, error) from None
-        for at in reversed(self._decision.kept):
-            if stat.S_ISDIR(self._inventory.modes[at]):
-                try:
+        ancestors, path = self._make_ancestors(), b"/"
+        try:
+            for member in self._content.parts[0].members:
+                if isinstance(member, Deed):
+                    path = member.path
+                    self._make_new(member)
+                else:
+                    path = self._inventory.paths[member]
+                    self._make(member)
+            for at in reversed(self._decision.kept):
+                if stat.S_ISDIR(self._inventory.modes[at]):
+                    path = self._inventory.paths[at]
                     self._finish_folder(at)
-                except OSError as error:
-                    raise self._failed(self._inventory.paths[at], error) from None
+        except OSError as error:
+            raise explained(OSError(error.errno, error.strerror), path) from None
         for path in reversed(ancestors):
             os.fchmod(self._made.folder(path), 0o755)
-
-    def _failed(self, path: bytes, error: OSError) -> Exception:
-        return explained(OSError(error.errno, error.strerror), path)
 
     def _make_ancestors(self) -> list[bytes]:
         """The folders above a scope where the inventory does not have them, made plain ones."""
@@ -141,31 +136,18 @@ class Tree:
             self._make_special(at, name, folder)
 
     def _make_file(self, at: int, name: bytes, folder: int) -> None:
+        """Copy a file's contents, inside the kernel, or write its new ones."""
         descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
         try:
-            self._finish(at, descriptor, self._fill(at, descriptor))
+            with self._content.file(at) as file:
+                if file.edited is not None:
+                    write_all(descriptor, file.edited)
+                    self._pace.add(file.size)
+                elif not self._copy(file.descriptor, descriptor, file.size):
+                    raise changed(self._inventory.paths[at], "shrank")
+            self._finish(at, descriptor, file.attributes)
         finally:
             os.close(descriptor)
-
-    def _fill(self, at: int, descriptor: int) -> Attributes:
-        """Copy a file's contents, inside the kernel, or write its new ones; its extended attributes are left to set."""
-        original, edited = self._source.open(at), self._decision.edited.get(at)
-        taken = None
-        try:
-            taken = self._stripped.take(at) if self._stripped is not None else None
-            contents, size = (original, self._inventory.sizes[at]) if taken is None else taken
-            if edited is not None:
-                write_all(descriptor, edited)
-                self._pace.add(len(edited))
-            elif not self._copy(contents, descriptor, size):
-                raise changed(self._inventory.paths[at], "shrank")
-            attributes = self._source.attributes(at, original)
-            self._source.check(at, original)
-        finally:
-            os.close(original)
-            if taken is not None:
-                os.close(taken[0])
-        return attributes
 
     def _copy(self, contents: int, target: int, size: int) -> bool:
         """Copy the first `size` bytes of an open file, less its holes. False if it ends before."""

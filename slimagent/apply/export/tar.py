@@ -1,24 +1,25 @@
-"""Export what stays as one tar: a root file system that `docker import` takes.
+"""Export what stays as a tar: a root file system that `docker import` takes, or a layer of an image.
 
 The same inventory and plan give the same bytes. Formats: see `apply/export/pax.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
-from slimagent.apply.decide import Decision, Deed, decide, in_order
+from slimagent.apply.decide import Decision, Deed
 from slimagent.apply.directories import changed, unreadable
-from slimagent.apply.edits.edit import edit
 from slimagent.apply.export import pax
-from slimagent.apply.export.output import Buffers, Output
-from slimagent.apply.export.receipt import exported
-from slimagent.apply.progress import Progress
-from slimagent.apply.source import Attributes, Source, require_readable
-from slimagent.apply.strip.stripped import NO_TOOLS, Stripped, Tools
+from slimagent.apply.export.blobs import Blob
+from slimagent.apply.export.components import Part, whole
+from slimagent.apply.export.exporter import Content, Exported
+from slimagent.apply.progress import Pace
+from slimagent.apply.source import Attributes, Source
 from slimagent.errors import RefusedError
 from slimagent.linux import posix_acl
 from slimagent.linux.files import replacing
@@ -35,38 +36,42 @@ _KINDS = {
 }
 
 
-def write_tar(
-    plan: Plan,
-    plan_digest: str,
-    inventory: Inventory,
-    path: bytes,
-    progress: Progress | None = None,
-    tools: Tools = NO_TOOLS,
-) -> Receipt:
-    """Write everything that stays to the tar `path`, whole or not at all; `progress` gets bytes written.
+@dataclass(frozen=True, slots=True)
+class Tar:
+    """One tar at `path`; see `exporter.Destination`."""
 
-    Raises RefusedError for a file that changes meanwhile, UnavailableError for one that cannot be read and
-    when the target cannot be written.
-    """
-    decision = decide(plan, inventory)
-    require_readable(inventory, decision)
-    with Source(inventory) as source:
-        decision = edit(plan, inventory, decision, source.read)
-        stripped = Stripped(plan, inventory, decision, decision.kept, parent(path), tools)
-        with replacing(path) as descriptor, Output(descriptor, progress) as output, stripped:
-            archive = Archive(inventory, decision, source, output, stripped)
-            archive.add_all(in_order(inventory, decision))
-            output.put(pax.END)
-            sha256 = output.finish()
-    return exported(
-        plan_digest,
-        f"tar:{to_text(path)}",
-        decision,
-        stripped,
-        written=output.written,
-        sha256=sha256,
-        left_out=tuple(archive.left_out),
-    )
+    path: bytes
+
+    @property
+    def name(self) -> str:
+        return f"tar:{to_text(self.path)}"
+
+    @property
+    def holder(self) -> bytes:
+        return parent(self.path)
+
+    def admit(self, plan: Plan, inventory: Inventory) -> None:
+        """A tar takes the place of whatever file is there."""
+
+    def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
+        return whole(inventory, decision)
+
+    @contextlib.contextmanager
+    def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
+        """Raises UnavailableError when it cannot be written."""
+        with replacing(self.path) as descriptor, Blob(descriptor, None, pace) as output:
+
+            def make() -> Exported:
+                archive = Archive(content, output)
+                archive.add_all(content.parts[0])
+                written = output.finish()
+                return Exported(written=written.size, sha256=written.digest, left_out=tuple(archive.left_out))
+
+            yield make
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Never: only reading all of it would tell, and that takes as long as to make it."""
+        return False
 
 
 class Archive:
@@ -75,39 +80,29 @@ class Archive:
     `for_engine`: the tar is a layer, which nobody but engines unpacks.
     """
 
-    def __init__(
-        self,
-        inventory: Inventory,
-        decision: Decision,
-        source: Source,
-        output: Buffers,
-        stripped: Stripped | None = None,
-        *,
-        for_engine: bool = False,
-    ) -> None:
-        self._inventory = inventory
-        self._decision = decision
-        self._source = source
+    def __init__(self, content: Content, output: Blob, *, for_engine: bool = False) -> None:
+        self._content = content
+        self._inventory, self._decision, self._source = content.inventory, content.decision, content.source
         self._output = output
         self._for_engine = for_engine
-        self._stripped = stripped
         self._linked: dict[int, Attributes] = {}
         self._undated: Collection[int] = ()
         self._inherited: set[bytes] = set()  # folders that give what is made in them an access list
         self.left_out: list[tuple[bytes, str]] = []
 
-    def add_all(self, members: Iterable[int | Deed], undated: Collection[int] = ()) -> None:
-        """Append entries and what edits make; they come in the order of an inventory.
+    def add_all(self, part: Part) -> None:
+        """Append a part, and end the archive.
 
         What unpacks an archive gives a folder its time when the next member lies elsewhere: a late one spoils it.
         The folders in `undated` get no time of theirs, but the epoch's.
         """
-        self._undated = undated
-        for member in members:
+        self._undated = part.undated
+        for member in part.members:
             if isinstance(member, Deed):
                 self.add_made(member)
             else:
                 self.add(member)
+        self._output.put(pax.END)
 
     def add(self, at: int) -> None:
         """Append one entry: its headers, and a regular file's contents."""
@@ -147,8 +142,7 @@ class Archive:
         )
         self._put_header(member)
         if not is_link:
-            self._output.put(data)
-            self._output.put(bytes(pax.padding(len(data))))
+            self._put_contents(data)
 
     def _member(self, at: int, kind: bytes) -> pax.Member:
         inventory = self._inventory
@@ -191,28 +185,19 @@ class Archive:
             member.device = self._source.device(at)
 
     def _add_file(self, at: int, member: pax.Member) -> None:
-        descriptor = self._source.open(at)
-        taken = None
-        try:
-            taken = self._stripped.take(at) if self._stripped is not None else None
-            edited = self._decision.edited.get(at)
-            member.size = self._inventory.sizes[at] if edited is None else len(edited)
-            if taken is not None:
-                member.size = taken[1]
-            member.attributes = self._source.attributes(at, descriptor)
+        with self._content.file(at) as file:
+            member.size, member.attributes = file.size, file.attributes
             if member.attributes and self._inventory.links[at] > 1:
                 self._linked[at] = member.attributes
             self._put_header(member)
-            if edited is None:
-                self._copy(at, descriptor if taken is None else taken[0], member.size)
+            if file.edited is None:
+                self._copy(at, file.descriptor, file.size)
             else:
-                self._output.put(edited)
-                self._output.put(bytes(pax.padding(member.size)))
-            self._source.check(at, descriptor)
-        finally:
-            os.close(descriptor)
-            if taken is not None:
-                os.close(taken[0])
+                self._put_contents(file.edited)
+
+    def _put_contents(self, data: bytes) -> None:
+        self._output.put(data)
+        self._output.put(bytes(pax.padding(len(data))))
 
     def _copy(self, at: int, descriptor: int, size: int) -> None:
         left, output = size, self._output

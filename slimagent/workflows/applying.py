@@ -1,0 +1,163 @@
+"""Composition: carry out a plan, as an export or in the image itself, and know what was done before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slimagent import apply
+from slimagent.errors import RefusedError
+from slimagent.inventory.fingerprint import fingerprint, lasting, may_change
+from slimagent.linux.files import explained
+from slimagent.linux.temporary import remove_left
+from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.trace import Change
+from slimagent.paths.algebra import to_text
+from slimagent.plan.admit import fit
+from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.session import Session, require_readable
+
+_SHOWN = 5  # paths in a message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Write what stays to `destination`, stripped with `strip`: auto, none, or a program's name.
+
+    `accepted` gives anything but None for a path that may be exported though the run changed or removed it.
+    """
+
+    destination: apply.Destination
+    strip: str = "auto"
+    accepted: Callable[[bytes], object] = lambda path: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InPlace:
+    """Remove from the image itself what goes, with `strip` as in `Export`; `journal` is the file to note it in."""
+
+    journal: bytes | None = None
+    strip: str = "auto"
+
+
+Target = Export | InPlace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """A plan to carry out for the image at the session's root.
+
+    `digest` is that of the plan's document, `inspect` gives the image's inventory, and `save` is given the receipt.
+    """
+
+    session: Session
+    plan: Plan
+    digest: str
+    reporter: Reporter
+    inspect: Callable[[], Inventory]
+    save: Callable[[Receipt], None] = lambda receipt: None
+
+    @property
+    def hidden(self) -> tuple[bytes, ...]:
+        """Paths that the plan or the session has nothing to say of."""
+        return (*self.plan.mounts, *self.session.excluded)
+
+    def require_fit(self, inventory: Inventory) -> None:
+        """Raise RefusedError for another image than the plan's."""
+        fit(fingerprint(inventory, self.hidden), self.plan.fingerprints, "the plan was made")
+
+    def tools(self, target: Target) -> apply.Tools:
+        """What to strip with. Raises UnavailableError for a program that was named and is not there."""
+        return apply.strip_tools(target.strip, self.session.root, self.session.excluded)
+
+
+def carry_out(action: Action, target: Target) -> Receipt:
+    """Do what a plan says. Raises RefusedError for a removal in place that has been done before: see `remove`."""
+    if isinstance(target, Export):
+        return export(action, target)
+    receipt = remove(action, target)
+    if receipt is None:
+        raise RefusedError("the plan has been carried out here before", "plan again, in a new container of the image")
+    return receipt
+
+
+def export(action: Action, target: Export) -> Receipt:
+    """Export what stays. Raises RefusedError for another image than the plan's, and as `require_unaltered` does."""
+    inventory = action.inspect()
+    require_readable(inventory, "apply")
+    require_unaltered(apply.altered(action.plan, inventory, target.accepted, traced_here=False))
+    action.require_fit(inventory)
+    tools = action.tools(target)
+    try:
+        with action.reporter.phase("export", "bytes") as progress:
+            return apply.export(action.plan, action.digest, inventory, target.destination, progress, tools, action.save)
+    except OSError as error:
+        raise explained(error, action.session.root) from None
+
+
+def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
+    """Refuse to export files as the run left them. Raises RefusedError that names some, and `where` all of them are."""
+    if changes:
+        some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
+        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        raise RefusedError(
+            f"the test changed or removed {len(changes)} file{'s' if len(changes) > 1 else ''} to be kept, "
+            f"and the export would have what it left: {some}{more}{where}",
+            "accept them with --accept-change PATTERN; or export from the unchanged image, in a new container of it: "
+            "`slimagent plan TRACE`, then `slimagent apply PLAN`",
+        )
+
+
+def is_exported(target: Export, plan_digest: str, receipt: Receipt) -> bool:
+    """Whether a receipt is of this plan and this target, and what it tells of is there."""
+    destination = target.destination
+    return (receipt.plan, receipt.target) == (plan_digest, destination.name) and destination.holds(receipt)
+
+
+def remove(action: Action, target: InPlace) -> Receipt | None:
+    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved.
+
+    None: the plan has been carried out there before, and nothing is left to do. Raises RefusedError for another image
+    than the plan's, for a journal of another plan or root, and while another removal is at work in the image.
+    """
+    root = action.session.root
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(apply.alone(root))
+        opened = None
+        if target.journal is not None:
+            opened = stack.enter_context(apply.Journal(target.journal, action.digest, root))
+        remove_left(os.fsencode(tempfile.gettempdir()))  # before the scan: it may be in the image
+        inventory = action.inspect()
+        require_readable(inventory, "apply")
+        before = inventory if opened is None or opened.before is None else opened.before
+        try:
+            action.require_fit(before)
+        except RefusedError:
+            if before is inventory and _is_done(action, inventory):
+                return None
+            raise
+        tools = action.tools(target)
+        try:
+            with action.reporter.phase("remove", "files") as progress:
+                receipt = apply.remove(action.plan, action.digest, inventory, progress, opened, lasting, tools)
+        except OSError as error:
+            raise explained(error, root) from None
+        action.save(receipt)
+        if opened is not None:
+            with action.reporter.phase("see that it is on the disk"):
+                opened.finish(root)
+    return receipt
+
+
+def _is_done(action: Action, inventory: Inventory) -> bool:
+    with apply.Source(inventory) as source:
+        return apply.is_carried_out(
+            action.plan,
+            inventory,
+            lambda at: apply.contents(source, at),
+            lasting(inventory, action.hidden),
+            lambda path: may_change(path, inventory.scopes),
+        )
