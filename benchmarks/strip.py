@@ -17,7 +17,8 @@ from pathlib import Path
 
 from slimagent import documents
 from slimagent.apply.decide import decide
-from slimagent.apply.strip.stripped import Stripped, strip_tools
+from slimagent.apply.strip.stripped import Stripped
+from slimagent.apply.strip.workspace import strip_tools
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Inventory, Plan
 from slimagent.paths.algebra import to_text
@@ -56,14 +57,14 @@ def main(root: str, document: str, folder: str = tempfile.gettempdir()) -> int:
     planned = dict(plan.strips)
     errors = Counter(lost[path] - planned[path] for path in lost)
     print(f"planned {size(sum(planned.values()))} of {len(planned):,} files, {sum(planned.values()):,} bytes")
-    print(f"came out {size(stripped.saved)} of {stripped.count:,} files, {stripped.saved:,} bytes")
-    print(f"of these, {stripped.loaded:,} libraries were loaded before and can be loaded after")
+    print(f"came out {size(stripped.tally.saved)} of {stripped.tally.count:,} files, {stripped.tally.saved:,} bytes")
+    print(f"of these, {stripped.tally.loaded:,} libraries were loaded before and can be loaded after")
     more = sorted(errors.elements())
     if more:
         exact = 100 * errors[0] / len(more)
         middle = more[len(more) // 2]
         print(f"more than planned, in bytes: least {more[0]}, median {middle}, most {more[-1]}; {exact:.0f} % exact")
-    for path, why in stripped.left:
+    for path, why in stripped.tally.left:
         print(f"left: {to_text(path)}: {why}")
     return 0
 

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from slimagent.apply import Journal
 from slimagent.apply.in_place import removal as in_place
 from slimagent.apply.in_place.journal_format import (
-    Outcome,
     Start,
     decode_outcomes,
     decode_start,
     encode_outcome,
     encode_start,
 )
+from slimagent.apply.strip.outcome import Outcome
 from slimagent.documents import encode_plan
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint

@@ -30,7 +30,7 @@ from slimagent.apply.in_place.removal import remove
 from slimagent.apply.strip.load import Child, interpreters, needed
 from slimagent.apply.strip.program import find
 from slimagent.apply.strip.proof import difference
-from slimagent.apply.strip.stripped import Tools
+from slimagent.apply.strip.workspace import Tools
 from slimagent.elf.sections import symbols
 from slimagent.elf.tables import Read, Symbols, tables
 from slimagent.errors import UnavailableError

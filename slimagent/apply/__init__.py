@@ -11,7 +11,7 @@ from slimagent.apply.in_place.carried_out import is_carried_out
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.removal import contents, remove
 from slimagent.apply.source import Source
-from slimagent.apply.strip.stripped import Tools, strip_tools
+from slimagent.apply.strip.workspace import Tools, strip_tools
 
 __all__ = [
     "COMPRESSIONS",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from slimagent.model.inventory import Inventory, Plan, Reason, Verdict
 from slimagent.paths.algebra import parent, sort_key
 
+MODIFIED_MEANWHILE = "it was modified while the image was being slimmed"
 CREATED = "created"  # the reason of what the traced run itself made: never part of the image
 
 

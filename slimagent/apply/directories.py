@@ -83,5 +83,11 @@ def unreadable(path: bytes, error: OSError) -> SlimagentError:
         return changed(path, "vanished")
     if error.errno in _OTHER_KIND:
         return changed(path, "changed its kind")
-    hint = "run as root" if isinstance(error, PermissionError) else "see the error of the operating system above"
-    return UnavailableError(f"cannot read {to_text(path)}: {error.strerror}", hint)
+    return refused("read", path, error)
+
+
+def refused(what: str, path: bytes, error: OSError) -> UnavailableError:
+    """What the operating system did not let us do with a path."""
+    is_permission = error.errno in (errno.EACCES, errno.EPERM)
+    hint = "run as root" if is_permission else "see the error of the operating system above"
+    return UnavailableError(f"cannot {what} {to_text(path)}: {error.strerror}", hint)

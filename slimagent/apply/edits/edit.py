@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Collection, Mapping
 
-from slimagent.apply.decide import Decision
+from slimagent.apply.decide import MODIFIED_MEANWHILE, Decision
 from slimagent.apply.edits.alternative_links import edit_group
 from slimagent.apply.edits.draft import Draft
 from slimagent.apply.edits.package_databases import EDITORS, NotUnderstoodError
@@ -71,7 +71,7 @@ def _unreadable(draft: Draft, at: int) -> str:
 
 def _change(draft: Draft, at: int, kind: str, keys: Collection[str], data: bytes | None) -> str:
     if data is None:
-        return "it was modified while the image was being slimmed"
+        return MODIFIED_MEANWHILE
     if kind == _ALTERNATIVES:
         return edit_group(draft, at, data, keys)
     return draft.rewrite(at, data, EDITORS[kind](data, keys))

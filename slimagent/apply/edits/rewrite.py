@@ -9,7 +9,15 @@ import stat
 from slimagent.apply.decide import Deed
 from slimagent.apply.source import Attributes
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class AttributeRefusedError(OSError):
+    """An extended attribute, `name`, that could not be set, for the reason of another error."""
+
+    def __init__(self, error: OSError, name: bytes) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.name = name
 
 
 def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes, temporary: bytes) -> None:
@@ -63,15 +71,11 @@ def discard(folder: int, name: bytes) -> None:
 
 def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
     """Make the deed's file or symbolic link as `name`, which must be free, with owner, mode, attributes and time."""
-    data, times = deed.data or b"", (deed.mtime_ns, deed.mtime_ns)
+    data = deed.data or b""
     if stat.S_ISLNK(deed.mode):
-        os.symlink(data, name, dir_fd=folder)
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if (status.st_uid, status.st_gid) != (deed.uid, deed.gid):
-            os.chown(name, deed.uid, deed.gid, dir_fd=folder, follow_symlinks=False)
-        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+        link(data, folder, name, deed.uid, deed.gid, deed.mtime_ns)
         return
-    descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
+    descriptor = os.open(name, NEW, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, data)
         finish(descriptor, deed.uid, deed.gid, deed.mode, attributes, deed.mtime_ns)
@@ -79,15 +83,42 @@ def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
         os.close(descriptor)
 
 
+def link(target: bytes, folder: int, name: bytes, uid: int, gid: int, mtime_ns: int) -> None:
+    """Make a symbolic link in an open folder, with owner and time."""
+    os.symlink(target, name, dir_fd=folder)
+    own(name, folder, uid, gid)
+    date(name, folder, mtime_ns)
+
+
+def own(name: bytes, folder: int, uid: int, gid: int) -> None:
+    """Give what is new in an open folder its owner, if that is another one."""
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if (status.st_uid, status.st_gid) != (uid, gid):
+        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+
+
+def date(name: bytes, folder: int, mtime_ns: int) -> None:
+    """Give something in an open folder its time."""
+    os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+
 def finish(descriptor: int, uid: int, gid: int, mode: int, attributes: Attributes, mtime_ns: int) -> None:
-    """Give a new file its owner, mode, attributes and time."""
+    """Give a new file or folder its owner, mode, attributes and time. Raises OSError, AttributeRefusedError of it."""
     status = os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (uid, gid):
         os.fchown(descriptor, uid, gid)  # before mode and attributes: it takes some of them off
     os.fchmod(descriptor, stat.S_IMODE(mode))
-    for key, value in attributes:
-        os.setxattr(descriptor, key, value)
+    give(descriptor, attributes)
     os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+
+def give(to: int | bytes, attributes: Attributes) -> None:
+    """Set the extended attributes of an open file, or of a path. Raises AttributeRefusedError."""
+    for name, value in attributes:
+        try:
+            os.setxattr(to, name, value, follow_symlinks=isinstance(to, int))
+        except OSError as error:
+            raise AttributeRefusedError(error, name) from None
 
 
 def write_all(descriptor: int, data: bytes) -> None:

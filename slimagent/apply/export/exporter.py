@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 import slimagent
@@ -13,19 +14,10 @@ from slimagent.apply.decide import Decision, decide
 from slimagent.apply.edits.edit import edit
 from slimagent.apply.export.components import Part
 from slimagent.apply.progress import Pace, Progress
-from slimagent.apply.source import Attributes, Source, require_readable
-from slimagent.apply.strip.stripped import NO_TOOLS, Stripped, Tools
+from slimagent.apply.source import Source, require_readable
+from slimagent.apply.strip.stripped import Stripped
+from slimagent.apply.strip.workspace import NO_TOOLS, Tools
 from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A regular file as it is exported: `edited` if that is not None, else the first `size` bytes of `descriptor`."""
-
-    descriptor: int
-    size: int
-    edited: bytes | None
-    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +31,42 @@ class Content:
     parts: list[Part]
     stripped: Stripped
 
-    @contextlib.contextmanager
-    def file(self, at: int) -> Iterator[File]:
-        """A regular file, open during the block. Raises RefusedError if by then it is not what the inventory has."""
-        edited, size = self.decision.edited.get(at), self.inventory.sizes[at]
-        original, taken = self.source.open(at), None
+
+class File:
+    """A regular file as it is exported: `edited` if that is not None, else the first `size` bytes of `descriptor`.
+
+    Use as a context manager: leaving it raises RefusedError if the file is not what the inventory has any more.
+    """
+
+    __slots__ = ("_at", "_original", "_source", "attributes", "descriptor", "edited", "size")
+
+    def __init__(self, content: Content, at: int) -> None:
+        self._source, self._at = content.source, at
+        self._original = self.descriptor = content.source.open(at)
         try:
-            attributes = self.source.attributes(at, original)
-            taken = self.stripped.take(at)
-            if edited is not None:
-                yield File(original, len(edited), edited, attributes)
-            elif taken is not None:
-                yield File(*taken, None, attributes)
-            else:
-                yield File(original, size, None, attributes)
-            self.source.check(at, original)
+            self.attributes = content.source.attributes(at, self.descriptor)
+            self.edited = content.decision.edited.get(at)
+            self.size = content.inventory.sizes[at] if self.edited is None else len(self.edited)
+            taken = content.stripped.take(at)
+        except BaseException:
+            os.close(self._original)
+            raise
+        if taken is not None:
+            self.descriptor, self.size = taken
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._source.check(self._at, self._original)
         finally:
-            os.close(original)
-            if taken is not None:
-                os.close(taken[0])
+            os.close(self._original)
+            if self.descriptor != self._original:
+                os.close(self.descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +146,7 @@ def export(
 
 
 def _receipt(plan_digest: str, target: str, content: Content, exported: Exported) -> Receipt:
-    decision, stripped = content.decision, content.stripped
+    decision, stripped = content.decision, content.stripped.tally
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import slimagent
 from slimagent.apply.decide import Decision
-from slimagent.apply.edits.rewrite import write_all
+from slimagent.apply.edits.rewrite import NEW, write_all
 from slimagent.apply.export import image_documents as documents
 from slimagent.apply.export.blobs import Blob, cores
 from slimagent.apply.export.components import Part, parts
@@ -33,7 +33,6 @@ from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
 from slimagent.model.rules import COMPONENTS
 from slimagent.paths.algebra import parent, to_text
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WHITEOUT = b"/.wh."  # layer.md: what begins so says that something of a lower layer is gone
 
 
@@ -161,7 +160,7 @@ class _Image:
 
     def _add_layer(self, part: Part) -> None:
         unnamed = os.path.join(self._blobs, b"layer")
-        descriptor = os.open(unnamed, _NEW, 0o644)
+        descriptor = os.open(unnamed, NEW, 0o644)
         try:
             with Blob(descriptor, self._compression, self._pace, cores()) as blob:
                 archive = Archive(self._content, blob, for_engine=True)
@@ -208,7 +207,8 @@ class _Image:
     def _notes(self) -> list[dict[str, str]]:
         """What each layer's line of the history says."""
         decision, tool = self._content.decision, f"slimagent {slimagent.__version__}"
-        stay, before = decision.bytes_kept - self._content.stripped.saved, decision.bytes_kept + decision.bytes_dropped
+        before = decision.bytes_kept + decision.bytes_dropped
+        stay = decision.bytes_kept - self._content.stripped.tally.saved
         comment = f"level {self._content.plan.level}: {stay} of {before} bytes of the image stay"
         return [
             {"created_by": f"{tool} apply: layer {COMPONENTS[each.component]}", "comment": comment}
@@ -216,7 +216,7 @@ class _Image:
         ]
 
     def _add(self, name: str, data: bytes) -> None:
-        descriptor = os.open(self._path(name), _NEW, 0o644)
+        descriptor = os.open(self._path(name), NEW, 0o644)
         try:
             write_all(descriptor, data)
         finally:

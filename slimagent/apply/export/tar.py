@@ -17,7 +17,7 @@ from slimagent.apply.directories import changed, unreadable
 from slimagent.apply.export import pax
 from slimagent.apply.export.blobs import Blob
 from slimagent.apply.export.components import Part, whole
-from slimagent.apply.export.exporter import Content, Exported
+from slimagent.apply.export.exporter import Content, Exported, File
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Attributes, Source
 from slimagent.errors import RefusedError
@@ -185,7 +185,7 @@ class Archive:
             member.device = self._source.device(at)
 
     def _add_file(self, at: int, member: pax.Member) -> None:
-        with self._content.file(at) as file:
+        with File(self._content, at) as file:
             member.size, member.attributes = file.size, file.attributes
             if member.attributes and self._inventory.links[at] > 1:
                 self._linked[at] = member.attributes

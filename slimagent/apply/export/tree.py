@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from slimagent.apply.decide import Decision, Deed
 from slimagent.apply.directories import Folders, changed
-from slimagent.apply.edits.rewrite import place, write_all
+from slimagent.apply.edits.rewrite import NEW, AttributeRefusedError, date, finish, give, link, own, place, write_all
 from slimagent.apply.export.components import Part, whole
-from slimagent.apply.export.exporter import Content, Exported
+from slimagent.apply.export.exporter import Content, Exported, File
 from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Attributes, Source
@@ -23,7 +23,6 @@ from slimagent.model.inventory import Inventory, Plan, Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _CHUNK = 1 << 20  # bytes
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,11 @@ class Tree:
                 if stat.S_ISDIR(self._inventory.modes[at]):
                     path = self._inventory.paths[at]
                     self._finish_folder(at)
+        except AttributeRefusedError as error:
+            raise UnavailableError(
+                f"cannot give {to_text(path)} its attribute {to_text(error.name)}: {error.strerror}",
+                "run as root, and choose a target whose file system has extended attributes",
+            ) from None
         except OSError as error:
             raise explained(OSError(error.errno, error.strerror), path) from None
         for path in reversed(ancestors):
@@ -127,9 +131,8 @@ class Tree:
         elif stat.S_ISDIR(mode):
             os.mkdir(name, 0o700, dir_fd=folder)
         elif stat.S_ISLNK(mode):
-            os.symlink(self._decision.edited.get(at) or inventory.targets[at], name, dir_fd=folder)
-            self._own(at, name, folder)
-            self._date(at, name, folder)
+            target = self._decision.edited.get(at) or inventory.targets[at]
+            link(target, folder, name, inventory.uids[at], inventory.gids[at], self._decision.mtimes[at])
         elif stat.S_ISREG(mode):
             self._make_file(at, name, folder)
         else:
@@ -137,9 +140,9 @@ class Tree:
 
     def _make_file(self, at: int, name: bytes, folder: int) -> None:
         """Copy a file's contents, inside the kernel, or write its new ones."""
-        descriptor = os.open(name, _NEW, 0o600, dir_fd=folder)
+        descriptor = os.open(name, NEW, 0o600, dir_fd=folder)
         try:
-            with self._content.file(at) as file:
+            with File(self._content, at) as file:
                 if file.edited is not None:
                     write_all(descriptor, file.edited)
                     self._pace.add(file.size)
@@ -174,12 +177,12 @@ class Tree:
         is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
         device = os.makedev(*self._source.device(at)) if is_device else 0
         os.mknod(name, stat.S_IFMT(mode) | 0o600, device, dir_fd=folder)
-        self._own(at, name, folder)
+        own(name, folder, self._inventory.uids[at], self._inventory.gids[at])
         os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
         attributes = self._source.special_attributes(at)
         if attributes:
-            self._attribute(at, b"/proc/self/fd/%d/%b" % (folder, name), attributes)
-        self._date(at, name, folder)
+            give(b"/proc/self/fd/%d/%b" % (folder, name), attributes)
+        date(name, folder, self._decision.mtimes[at])
 
     def _finish_folder(self, at: int) -> None:
         hidden = self._inventory.paths[at] in self._inventory.mount_points
@@ -187,36 +190,9 @@ class Tree:
         self._finish(at, self._made.folder(self._inventory.paths[at]), attributes)
 
     def _finish(self, at: int, descriptor: int, attributes: Attributes) -> None:
-        """Owner before mode and attributes: a change of owner takes set-user-ID bits and capabilities off."""
-        status = os.fstat(descriptor)
-        owner = self._inventory.uids[at], self._inventory.gids[at]
-        if (status.st_uid, status.st_gid) != owner:
-            os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, stat.S_IMODE(self._inventory.modes[at]))
-        self._attribute(at, descriptor, attributes)
-        mtime_ns = self._decision.mtimes[at]
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-
-    def _own(self, at: int, name: bytes, folder: int) -> None:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        owner = self._inventory.uids[at], self._inventory.gids[at]
-        if (status.st_uid, status.st_gid) != owner:
-            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
-
-    def _date(self, at: int, name: bytes, folder: int) -> None:
-        mtime_ns = self._decision.mtimes[at]
-        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
-
-    def _attribute(self, at: int, of: int | bytes, attributes: Attributes) -> None:
-        for name, value in attributes:
-            try:
-                os.setxattr(of, name, value, follow_symlinks=isinstance(of, int))
-            except OSError as error:
-                path, shown = to_text(self._inventory.paths[at]), to_text(name)
-                raise UnavailableError(
-                    f"cannot give {path} its attribute {shown}: {error.strerror}",
-                    "run as root, and choose a target whose file system has extended attributes",
-                ) from None
+        inventory = self._inventory
+        owner = inventory.uids[at], inventory.gids[at]
+        finish(descriptor, *owner, inventory.modes[at], attributes, self._decision.mtimes[at])
 
 
 def _data(contents: int, size: int) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,8 @@ import stat
 from collections.abc import Iterable, Mapping
 
 from slimagent.apply.decide import Decision, Deed
-from slimagent.apply.in_place.journal_format import Outcome, temporary_name
+from slimagent.apply.in_place.journal_format import temporary_name
+from slimagent.apply.strip.outcome import Outcome
 from slimagent.errors import RefusedError
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import join, parent, to_text

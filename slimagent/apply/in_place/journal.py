@@ -24,13 +24,13 @@ from types import TracebackType
 
 from slimagent.apply.edits.rewrite import write_all
 from slimagent.apply.in_place.journal_format import (
-    Outcome,
     Start,
     decode_outcomes,
     decode_start,
     encode_outcome,
     encode_start,
 )
+from slimagent.apply.strip.outcome import Outcome
 from slimagent.errors import DocumentError, RefusedError
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_file

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from slimagent.apply.strip.outcome import Outcome
 from slimagent.errors import DocumentError
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import from_text, normalise, to_text
@@ -36,19 +37,6 @@ class Start:
     token: str
     inventory: Inventory
     contents: Mapping[int, bytes | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How the stripping of a file ended: its size afterwards, and why it was left as it is, if it was.
-
-    `loaded`: it is a library that was loaded to prove it.
-    """
-
-    path: bytes
-    size: int
-    why: str = ""
-    loaded: bool = False
 
 
 def temporary_name(token: str, path: bytes) -> bytes:

@@ -14,24 +14,24 @@ import stat
 from collections.abc import Callable, Iterable
 
 import slimagent
-from slimagent.apply.decide import Decision, Deed, decide, sums
-from slimagent.apply.directories import Folders
+from slimagent.apply.decide import MODIFIED_MEANWHILE, Decision, Deed, decide, sums
+from slimagent.apply.directories import Folders, refused
 from slimagent.apply.edits.draft import growth
 from slimagent.apply.edits.edit import edit
 from slimagent.apply.edits.rewrite import discard, holds, replace
 from slimagent.apply.in_place.between import require_between
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.journal_format import temporary_name
-from slimagent.apply.in_place.strip import Done, Place, strip_in_place
+from slimagent.apply.in_place.strip import Place, strip_in_place
 from slimagent.apply.progress import Pace, Progress
 from slimagent.apply.source import Attributes, Source
-from slimagent.apply.strip.stripped import NO_TOOLS, Tools
-from slimagent.errors import RefusedError, SlimagentError, UnavailableError
+from slimagent.apply.strip.outcome import Tally
+from slimagent.apply.strip.workspace import NO_TOOLS, Tools
+from slimagent.errors import RefusedError
 from slimagent.model.inventory import Inventory, Plan, Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or mounted on
-_KEPT = "it was modified while the image was being slimmed"
 
 
 def remove(
@@ -51,73 +51,47 @@ def remove(
     Raises UnavailableError for what this process may not change: run it again, with the right, to end the work.
     Raises RefusedError where an interrupted go cannot be taken up.
     """
-
-    token = secrets.token_hex(16) if journal is None else journal.token
-
-    def strip(inventory: Inventory, decision: Decision, folders: Folders, source: Source) -> Done:
-        place = Place(inventory, decision, folders, source, token, journal)
-        return strip_in_place(plan, place, tools)
-
-    if journal is not None and journal.before is not None:
-        decision = _taken_up(plan, inventory, journal, journal.before, lasting)
-        inventory = journal.before
-        return _go(plan_digest, inventory, lambda source: decision, strip, progress, token, again=True)
-    found: dict[int, bytes | None] = {}
-
-    def begin(source: Source) -> Decision:
-        def read(at: int) -> bytes | None:
-            found[at] = contents(source, at)
-            return found[at]
-
-        decision = edit(plan, inventory, decide(plan, inventory), read)
-        if journal is not None:
-            journal.begin(inventory, found)
-        return decision
-
-    return _go(plan_digest, inventory, begin, strip, progress, token, again=False)
-
-
-def _taken_up(
-    plan: Plan,
-    inventory: Inventory,
-    journal: Journal,
-    before: Inventory,
-    lasting: Callable[[Inventory], Iterable[int]],
-) -> Decision:
-    """The decision of an interrupted go, if the image is one that it can have left."""
-    decision = edit(plan, before, decide(plan, before), journal.content)
-    require_between(before, inventory, decision, journal.outcomes, journal.token, (lasting(before), lasting(inventory)))
-    return decision
-
-
-def _go(
-    plan_digest: str,
-    inventory: Inventory,
-    decided: Callable[[Source], Decision],
-    strip: Callable[[Inventory, Decision, Folders, Source], Done],
-    progress: Progress | None,
-    token: str,
-    *,
-    again: bool,
-) -> Receipt:
+    before = None if journal is None else journal.before
+    image = inventory if before is None else before
     try:
-        folders = Folders(inventory.root)
+        folders = Folders(image.root)
     except OSError as error:
-        raise _failed(inventory.root, error) from None
+        raise refused("change", image.root, error) from None
     pace = Pace(progress)
-    with folders, Source(inventory) as source:
-        decision = decided(source)
+    with folders, Source(image) as source:
+        if journal is not None and before is not None:
+            decision = edit(plan, before, decide(plan, before), journal.content)
+            each = lasting(before), lasting(inventory)
+            require_between(before, inventory, decision, journal.outcomes, journal.token, each)
+        else:
+            decision = _begun(plan, inventory, source, journal)
+        token = secrets.token_hex(16) if journal is None else journal.token
+        place = Place(image, decision, folders, source, token, journal)
         try:
-            stripped = strip(inventory, decision, folders, source)
+            tally = strip_in_place(plan, place, tools)
         except OSError as error:
-            raise _failed(error.filename or inventory.root, error) from None
-        removal = Removal(inventory, decision, folders, source, pace, token, again=again, touched=stripped.touched)
+            raise refused("change", error.filename or image.root, error) from None
+        removal = Removal(place, pace, again=before is not None)
         removal.remove_files()
         removal.carry_out_edits()
         removal.remove_folders()
         removal.restore_times()
     pace.finish()
-    return _receipt(plan_digest, inventory, decision, removal, stripped)
+    return _receipt(plan_digest, image, decision, removal, tally)
+
+
+def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | None) -> Decision:
+    """The decision of a first go, in whose journal is what the image is."""
+    found: dict[int, bytes | None] = {}
+
+    def read(at: int) -> bytes | None:
+        found[at] = contents(source, at)
+        return found[at]
+
+    decision = edit(plan, inventory, decide(plan, inventory), read)
+    if journal is not None:
+        journal.begin(inventory, found)
+    return decision
 
 
 def contents(source: Source, at: int) -> bytes | None:
@@ -128,7 +102,7 @@ def contents(source: Source, at: int) -> bytes | None:
         return None
 
 
-def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal, stripped: Done) -> Receipt:
+def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal: Removal, tally: Tally) -> Receipt:
     gone = set(removal.gone)
     lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
     bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], lost)
@@ -139,46 +113,31 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
         target=f"in-place:{to_text(inventory.root)}",
         kept=len(inventory) - len(gone) + made,
         dropped=len(lost),
-        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done) - stripped.saved,
+        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done) - tally.saved,
         bytes_dropped=bytes_dropped,
         written=0,
         sha256="",
         left_alone=decision.left_alone + tuple(removal.left_alone),
         edited=len(removal.done),
-        stripped=stripped.count,
-        bytes_stripped=stripped.saved,
-        loaded=stripped.loaded,
-        unstripped=tuple(stripped.left),
+        stripped=tally.count,
+        bytes_stripped=tally.saved,
+        loaded=tally.loaded,
+        unstripped=tuple(tally.left),
     )
 
 
 class Removal:
     """One run at a decision; `again`, if an earlier one was interrupted: what is done already counts as done here.
 
-    What it makes has `token` in its name until it takes its place; that of the earlier run, and nothing else, goes.
+    What it makes has a token in its name until it takes its place; that of the earlier run, and nothing else, goes.
     `gone` are the entries it removed, `done` the edits it carried out, `left_alone` are paths that resisted, and why.
     """
 
-    def __init__(
-        self,
-        inventory: Inventory,
-        decision: Decision,
-        folders: Folders,
-        source: Source,
-        pace: Pace,
-        token: str,
-        *,
-        again: bool = False,
-        touched: Iterable[bytes] = (),
-    ) -> None:
-        self._inventory = inventory
-        self._decision = decision
-        self._folders = folders
-        self._source = source
+    def __init__(self, place: Place, pace: Pace, *, again: bool) -> None:
+        self._place = place
+        self._inventory, self._decision, self._folders = place.inventory, place.decision, place.folders
         self._pace = pace
-        self._token = token
         self._again = again
-        self._touched = set(touched)
         self.gone: list[int] = []
         self.done: list[Deed] = []
         self.left_alone: list[tuple[bytes, str]] = []
@@ -196,7 +155,7 @@ class Removal:
                 self.done.append(deed)
 
     def _edit(self, deed: Deed, folder: int, name: bytes) -> str:
-        temporary = temporary_name(self._token, deed.path)
+        temporary = temporary_name(self._place.token, deed.path)
         if self._again:
             discard(folder, temporary)
             if holds(deed, folder, name):
@@ -204,13 +163,13 @@ class Removal:
         if deed.at is None:
             with contextlib.suppress(FileNotFoundError):
                 os.stat(name, dir_fd=folder, follow_symlinks=False)
-                return _KEPT
+                return MODIFIED_MEANWHILE
             replace(deed, folder, name, (), temporary)
             return ""
         attributes = self._attributes(deed.at)
         folder, name = self._folders.holding(deed.path)
-        if attributes is None or not self._is_unchanged(deed.at, folder, name):
-            return _KEPT
+        if attributes is None or not self._place.is_unchanged(deed.at, folder, name):
+            return MODIFIED_MEANWHILE
         if deed.data is None:
             os.unlink(name, dir_fd=folder)
         else:
@@ -222,7 +181,7 @@ class Removal:
         if not stat.S_ISREG(self._inventory.modes[at]):
             return ()
         try:
-            return self._source.file_attributes(at)
+            return self._place.source.file_attributes(at)
         except RefusedError:
             return None
 
@@ -239,15 +198,15 @@ class Removal:
             path = inventory.paths[at]
             if not stat.S_ISDIR(inventory.modes[at]) or path in inventory.mount_points:
                 continue
-            if path in self._touched or inventory.mtimes[at] != mtimes[at]:
+            if path in self._place.touched or inventory.mtimes[at] != mtimes[at]:
                 try:
                     descriptor = self._folders.folder(path)
                     os.utime(descriptor, ns=(os.fstat(descriptor).st_atime_ns, mtimes[at]))
                 except FileNotFoundError:
                     continue
                 except OSError as error:
-                    if path in self._touched or not isinstance(error, PermissionError):
-                        raise _failed(path, error) from None
+                    if path in self._place.touched or not isinstance(error, PermissionError):
+                        raise refused("change", path, error) from None
 
     def _attempt(self, at: int, deed: Callable[[int, int, bytes], str]) -> None:
         if self._try(self._inventory.paths[at], functools.partial(deed, at), goes=True):
@@ -264,27 +223,20 @@ class Removal:
             why = ""
         except OSError as error:
             if error.errno not in _OTHER:
-                raise _failed(path, error) from None
-            why = _KEPT
+                raise refused("change", path, error) from None
+            why = MODIFIED_MEANWHILE
         if why:
             self.left_alone.append((path, why))
             return False
-        self._touched.add(parent(path))
+        self._place.touched.add(parent(path))
         self._pace.add(1)
         return True
 
     def _unlink(self, at: int, folder: int, name: bytes) -> str:
-        if not self._is_unchanged(at, folder, name):
-            return _KEPT
+        if not self._place.is_unchanged(at, folder, name):
+            return MODIFIED_MEANWHILE
         os.unlink(name, dir_fd=folder)
         return ""
-
-    def _is_unchanged(self, at: int, folder: int, name: bytes) -> bool:
-        """A last look: whether this still is what the inventory has."""
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        inventory = self._inventory
-        seen = stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
-        return seen == (stat.S_IFMT(inventory.modes[at]), inventory.sizes[at], inventory.mtimes[at])
 
     def _rmdir(self, at: int, folder: int, name: bytes) -> str:
         try:
@@ -294,8 +246,3 @@ class Removal:
                 return "it holds something that the plan does not list"
             raise
         return ""
-
-
-def _failed(path: bytes, error: OSError) -> SlimagentError:
-    hint = "run as root" if isinstance(error, PermissionError) else "see the error of the operating system above"
-    return UnavailableError(f"cannot change {to_text(path)}: {error.strerror}", hint)
