@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from types import TracebackType
 
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.paths.algebra import to_text
@@ -33,11 +32,9 @@ class Folders:
     def __enter__(self) -> Folders:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for _, descriptor in self._open:
-            os.close(descriptor)
+    def __exit__(self, *_: object) -> None:
+        for each in self._open:
+            os.close(each[1])
         self._open.clear()
 
     @property

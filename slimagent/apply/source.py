@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from types import TracebackType
 
 from slimagent.apply.decide import Decision
 from slimagent.apply.directories import Folders, changed, unreadable
 from slimagent.errors import UnavailableError
+from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import to_text
 
@@ -38,10 +38,8 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._folders.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._folders.__exit__()
 
     def open(self, at: int) -> int:
         """A descriptor of a regular file that still is as the inventory has it; the caller closes it."""
@@ -117,11 +115,8 @@ class Source:
 
     def file_attributes(self, at: int) -> Attributes:
         """The extended attributes of a regular file."""
-        descriptor = self.open(at)
-        try:
+        with closing(self.open(at)) as descriptor:
             return self.attributes(at, descriptor)
-        finally:
-            os.close(descriptor)
 
     def attributes(self, at: int, of: int | bytes) -> Attributes:
         """The extended attributes that an image carries, of a descriptor or a path (xattr(7)).

@@ -67,10 +67,7 @@ def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
             _require_outside(others["output"], here.own)
         return function(*arguments, here=here, **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.together(*_OPTIONS)(gather)
 
 
 def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: bool) -> Removal:

@@ -21,6 +21,7 @@ from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.image.directories import DIRECTORY, LARGEST, open_inside, pieces
 from slimagent.image.engine import deferred
 from slimagent.image.run_record import COMPLETE, FAILED, NAME, Record, read_record
+from slimagent.linux.descriptors import write_all
 from slimagent.linux.files import explained, hand_over, make_folder
 from slimagent.paths.algebra import to_text
 
@@ -173,7 +174,7 @@ class Output:
                 sha256 = hashlib.sha256()
                 for piece in data:
                     sha256.update(piece)
-                    _write(descriptor, piece)
+                    write_all(descriptor, piece)
                 hand_over(descriptor, os.fsencode(self.path))
             old = self._record.files.get(name, ())
             self._record.files[name] = (*old[-1:], sha256.hexdigest())
@@ -201,7 +202,7 @@ class Output:
         """Write the record, whole or not at all."""
         with deferred(), self._explaining(NAME):
             with self._new_file(".json") as descriptor:
-                _write(descriptor, self._record.encoded())
+                write_all(descriptor, self._record.encoded())
                 hand_over(descriptor, os.fsencode(self.path))
             self._rename(NAME, ".json")
 
@@ -265,12 +266,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, SlimagentError):
         return error.message
     return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _now() -> str:

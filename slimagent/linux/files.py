@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 
 from slimagent.errors import DocumentError, SlimagentError, UnavailableError
+from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.temporary import new_file
 from slimagent.paths.algebra import to_text
 
@@ -35,9 +36,7 @@ def write(path: str | bytes, data: bytes) -> None:
     A device or a FIFO, as /dev/stdout or /dev/null, is written to and stays. Raises as `replacing` does.
     """
     with _passing(path) if _is_special(path) else replacing(path) as descriptor:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, data)
 
 
 def hand_over(made: int | bytes, folder: bytes) -> None:
@@ -64,12 +63,9 @@ def _is_special(path: str | bytes) -> bool:
 def _passing(path: str | bytes) -> Iterator[int]:
     try:
         # A FIFO that nobody reads is an error (ENXIO of fifo(7)), and not something to wait for.
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.set_blocking(descriptor, True)
-        try:
+        with closing(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as descriptor:
+            os.set_blocking(descriptor, True)
             yield descriptor
-        finally:
-            os.close(descriptor)
     except OSError as error:
         raise explained(error, path) from None
 
@@ -90,11 +86,9 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
     except OSError as error:
         raise explained(error, target) from None
     try:
-        try:
+        with closing(descriptor):
             yield descriptor
             hand_over(descriptor, folder)
-        finally:
-            os.close(descriptor)
         os.rename(temporary, target)
     except OSError as error:
         _discard(temporary)

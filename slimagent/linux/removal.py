@@ -8,6 +8,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+from slimagent.linux.descriptors import closing
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -16,30 +18,22 @@ def remove_tree(path: str | bytes) -> None:
 
     Each directory below moves up to the top before it is emptied, so neither the stack nor the length of paths ends it.
     """
-    parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        top = _opened(os.path.basename(os.path.abspath(path)), parent)
-        try:
+    holder, name = os.path.split(os.path.abspath(path))
+    with closing(os.open(holder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as parent:
+        with closing(_opened(name, parent)) as top:
             numbers = itertools.count()
             while directories := _without_files(top):
                 for each in directories:
                     _flatten(top, each, numbers)
-        finally:
-            os.close(top)
-        os.rmdir(os.path.basename(os.path.abspath(path)), dir_fd=parent)
-    finally:
-        os.close(parent)
+        os.rmdir(name, dir_fd=parent)
 
 
 def _flatten(top: int, name: bytes, numbers: Iterator[int]) -> None:
     """Move the directories of a directory up to the top, and remove it with its files."""
-    at = _opened(name, top)
-    try:
+    with closing(_opened(name, top)) as at:
         for each in _without_files(at):
             os.chmod(each, 0o700, dir_fd=at)  # to move a directory is to write to it
             os.rename(each, _free(top, numbers), src_dir_fd=at, dst_dir_fd=top)
-    finally:
-        os.close(at)
     os.rmdir(name, dir_fd=top)
 
 

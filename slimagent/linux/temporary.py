@@ -15,6 +15,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 
+from slimagent.linux.descriptors import closing
 from slimagent.linux.removal import remove_tree
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,14 +47,12 @@ def new_directory(directory: bytes) -> Iterator[bytes]:
         if _is_held(descriptor, path):
             break
         os.close(descriptor)
-    try:
-        yield path
-    finally:
+    with closing(descriptor):
         try:
+            yield path
+        finally:
             with contextlib.suppress(FileNotFoundError):
                 remove_tree(path)
-        finally:
-            os.close(descriptor)
 
 
 def remove_left(directory: bytes) -> None:
@@ -72,12 +71,9 @@ def _remove_if_left(path: bytes, owners: tuple[int, ...]) -> None:
     is_directory = stat.S_ISDIR(status.st_mode)
     if status.st_uid not in owners or not (is_directory or stat.S_ISREG(status.st_mode)):
         return
-    descriptor = os.open(path, _OLD)
-    try:
+    with closing(os.open(path, _OLD)) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (remove_tree if is_directory else os.unlink)(path)
-    finally:
-        os.close(descriptor)
 
 
 def _free(directory: bytes) -> bytes:

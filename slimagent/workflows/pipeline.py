@@ -17,7 +17,7 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
 from slimagent.linux.files import digest
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Verification
+from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Receipt, Verification
 from slimagent.model.summary import Whole
 from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
@@ -192,13 +192,10 @@ def run(
     del data
     if isinstance(target, Export):
         _require_unaltered_here(made, traced.inventory, target, save)
-    else:
-        _import_now()
-    whole.receipt = carry_out(action, target)
+    whole.receipt = _carry_out(action, target)
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and isinstance(target, Export):
-        _import_now()
-        again = carry_out(action, InPlace(strip=target.strip))
+        again = _carry_out(action, InPlace(strip=target.strip))
         save("in-place.json", documents.encode_receipt(again))
     if proof != "none":
         whole.verification = verify(session, steps, made, action.digest, traced.trace.steps, reporter)
@@ -224,11 +221,16 @@ def _require_unaltered_here(
     require_unaltered(changes, f" (all are in {CHANGED})")
 
 
-def _import_now() -> None:
-    """Load what Python would load only when something goes wrong: soon its files may be gone, if it is the image's."""
-    for name in _LATE:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+def _carry_out(action: Action, target: Target) -> Receipt:
+    """Carry out a plan, in place only when all is loaded that Python would load when something goes wrong.
+
+    Soon its files may be gone, if it is the image's.
+    """
+    if isinstance(target, InPlace):
+        for name in _LATE:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    return carry_out(action, target)
 
 
 def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ import stat
 
 from slimagent.apply.decide import Deed
 from slimagent.apply.source import Attributes
+from slimagent.linux.descriptors import closing, write_all
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,11 +41,8 @@ def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes, tempor
 
 
 def _sync(folder: int, name: bytes) -> None:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
+    with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def holds(deed: Deed, folder: int, name: bytes) -> bool:
@@ -75,12 +73,9 @@ def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
     if stat.S_ISLNK(deed.mode):
         link(data, folder, name, deed.uid, deed.gid, deed.mtime_ns)
         return
-    descriptor = os.open(name, NEW, 0o600, dir_fd=folder)
-    try:
+    with closing(os.open(name, NEW, 0o600, dir_fd=folder)) as descriptor:
         write_all(descriptor, data)
         finish(descriptor, deed.uid, deed.gid, deed.mode, attributes, deed.mtime_ns)
-    finally:
-        os.close(descriptor)
 
 
 def link(target: bytes, folder: int, name: bytes, uid: int, gid: int, mtime_ns: int) -> None:
@@ -119,10 +114,3 @@ def give(to: int | bytes, attributes: Attributes) -> None:
             os.setxattr(to, name, value, follow_symlinks=isinstance(to, int))
         except OSError as error:
             raise AttributeRefusedError(error, name) from None
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write bytes, however many calls it takes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -9,10 +9,10 @@ import zlib
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
-from types import TracebackType
 
 from slimagent.apply.export.compression import Compression
 from slimagent.apply.progress import Pace
+from slimagent.linux.descriptors import write_all
 
 _PLAIN = 1 << 20  # bytes
 _AHEAD = 3  # buffers beside those that are being compressed: one is filled, one is written, one waits
@@ -64,9 +64,7 @@ class Blob:
             self._write(self._compression.header)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def room(self) -> memoryview:
@@ -145,6 +143,4 @@ class Blob:
         if self._compression is not None:
             self._outer.update(data)
         self._size += len(data)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        write_all(self._descriptor, data)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import slimagent
 from slimagent.apply.decide import Decision
-from slimagent.apply.edits.rewrite import NEW, write_all
+from slimagent.apply.edits.rewrite import NEW
 from slimagent.apply.export import image_documents as documents
 from slimagent.apply.export.blobs import Blob, cores
 from slimagent.apply.export.components import Part, parts
@@ -26,6 +26,7 @@ from slimagent.apply.export.tar import Archive
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Source
 from slimagent.errors import RefusedError, UsageError
+from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import hand_over
 from slimagent.model import references
 from slimagent.model.image_config import ImageConfig
@@ -160,14 +161,13 @@ class _Image:
 
     def _add_layer(self, part: Part) -> None:
         unnamed = os.path.join(self._blobs, b"layer")
-        descriptor = os.open(unnamed, NEW, 0o644)
-        try:
-            with Blob(descriptor, self._compression, self._pace, cores()) as blob:
-                archive = Archive(self._content, blob, for_engine=True)
-                archive.add_all(part)
-                written = blob.finish()
-        finally:
-            os.close(descriptor)
+        with (
+            closing(os.open(unnamed, NEW, 0o644)) as descriptor,
+            Blob(descriptor, self._compression, self._pace, cores()) as blob,
+        ):
+            archive = Archive(self._content, blob, for_engine=True)
+            archive.add_all(part)
+            written = blob.finish()
         path = self._path(documents.blob(written.digest))
         os.rename(unnamed, path)
         self._announce(path, written.digest)
@@ -216,11 +216,8 @@ class _Image:
         ]
 
     def _add(self, name: str, data: bytes) -> None:
-        descriptor = os.open(self._path(name), NEW, 0o644)
-        try:
+        with closing(os.open(self._path(name), NEW, 0o644)) as descriptor:
             write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
 
     def _hand_over(self) -> None:
         """What a container's root wrote becomes the property of whose folder it is in."""

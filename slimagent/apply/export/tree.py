@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from slimagent.apply.decide import Decision, Deed
 from slimagent.apply.directories import Folders, changed
-from slimagent.apply.edits.rewrite import NEW, AttributeRefusedError, date, finish, give, link, own, place, write_all
+from slimagent.apply.edits.rewrite import NEW, AttributeRefusedError, date, finish, give, link, own, place
 from slimagent.apply.export.components import Part, whole
 from slimagent.apply.export.exporter import Content, Exported, File
 from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Attributes, Source
 from slimagent.errors import UnavailableError
+from slimagent.linux.descriptors import write_all
 from slimagent.linux.files import explained
 from slimagent.model.inventory import Inventory, Plan, Receipt
 from slimagent.paths.algebra import parent, to_text

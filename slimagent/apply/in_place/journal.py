@@ -20,9 +20,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from shlex import quote
-from types import TracebackType
 
-from slimagent.apply.edits.rewrite import write_all
 from slimagent.apply.in_place.journal_format import (
     Start,
     decode_outcomes,
@@ -32,6 +30,7 @@ from slimagent.apply.in_place.journal_format import (
 )
 from slimagent.apply.strip.outcome import Outcome
 from slimagent.errors import DocumentError, RefusedError
+from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_file
 from slimagent.model.inventory import Inventory
@@ -40,6 +39,7 @@ from slimagent.paths.algebra import to_text
 _CHUNK = 1 << 20  # bytes
 # NONBLOCK: opening a FIFO of that name must not wait for its writer
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 
@@ -76,9 +76,7 @@ class Journal:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -186,20 +184,14 @@ def _same_time(path: bytes) -> Iterator[None]:
 
 
 def _sync_folder(path: bytes) -> None:
-    descriptor = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing(os.open(os.path.dirname(path) or b".", _DIRECTORY)) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sync_file_system(folder: bytes) -> None:
     """syncfs(2): Python has only sync(2), which would wait for every disk of the machine."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing(os.open(folder, _DIRECTORY)) as descriptor:
         library = ctypes.CDLL(None, use_errno=True)
         if library.syncfs(descriptor):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ from slimagent.apply.strip.program import Passing
 from slimagent.apply.strip.stripped import Stripped, wanted
 from slimagent.apply.strip.workspace import Tools
 from slimagent.errors import UnavailableError
+from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory, Plan
 from slimagent.paths.algebra import parent, to_text, within
 
@@ -160,14 +161,11 @@ def _replace(place: Place, at: int, names: Sequence[int], descriptor: int) -> No
     kept = _kept(place, names)
     first = place.temporary_name(at)
     folder, _ = place.folders.holding(inventory.paths[at])
-    holder = os.dup(folder)
-    try:
+    with closing(os.dup(folder)) as holder:
         _make(inventory, at, holder, first, descriptor, attributes)
         for each in kept[1:]:
             other, _ = place.folders.holding(inventory.paths[each])
             os.link(first, place.temporary_name(each), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
-    finally:
-        os.close(holder)
     for each in kept:
         other, its_name = place.folders.holding(inventory.paths[each])
         os.rename(place.temporary_name(each), its_name, src_dir_fd=other, dst_dir_fd=other)
@@ -176,18 +174,16 @@ def _replace(place: Place, at: int, names: Sequence[int], descriptor: int) -> No
 
 def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int, attributes: Attributes) -> None:
     """A file like an entry, with other contents."""
-    made = os.open(name, NEW, 0o600, dir_fd=folder)
-    try:
-        while os.sendfile(made, contents, None, _CHUNK):
-            pass
-        uid, gid = inventory.uids[at], inventory.gids[at]
-        finish(made, uid, gid, inventory.modes[at], attributes, inventory.mtimes[at])
-        os.fsync(made)  # on the disk before it has the name: a loss of power leaves no empty library
-    except BaseException:
-        discard(folder, name)
-        raise
-    finally:
-        os.close(made)
+    with closing(os.open(name, NEW, 0o600, dir_fd=folder)) as made:
+        try:
+            while os.sendfile(made, contents, None, _CHUNK):
+                pass
+            uid, gid = inventory.uids[at], inventory.gids[at]
+            finish(made, uid, gid, inventory.modes[at], attributes, inventory.mtimes[at])
+            os.fsync(made)  # on the disk before it has the name: a loss of power leaves no empty library
+        except BaseException:
+            discard(folder, name)
+            raise
 
 
 def _finish(place: Place, names: Sequence[int], outcome: Outcome) -> bool:
@@ -203,13 +199,10 @@ def _finish(place: Place, names: Sequence[int], outcome: Outcome) -> bool:
     if not new:
         return False
     folder, name = place.folders.holding(inventory.paths[new[0]])
-    holder = os.dup(folder)
-    try:
+    with closing(os.dup(folder)) as holder:
         for each in old:
             other, its_name = place.folders.holding(inventory.paths[each])
             beside = place.temporary_name(each)
             os.link(name, beside, src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
             os.rename(beside, its_name, src_dir_fd=other, dst_dir_fd=other)
-    finally:
-        os.close(holder)
     return True

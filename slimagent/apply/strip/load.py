@@ -17,7 +17,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
-from types import TracebackType
 
 from slimagent.apply.strip.rights import whom
 from slimagent.elf.tables import ET_DYN, PT_INTERP, SHT_DYNAMIC, Read, Tables, tables
@@ -169,9 +168,7 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from types import TracebackType
 
 from slimagent.apply.decide import Decision
 from slimagent.apply.strip.outcome import Outcome, Tally
@@ -88,9 +87,7 @@ class Stripped:
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._batches.clear()
         self._resources.close()
 

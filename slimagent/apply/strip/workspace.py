@@ -23,12 +23,14 @@ from slimagent.apply.strip.proof import difference
 from slimagent.apply.strip.rights import gain_nothing, stranger
 from slimagent.elf.tables import Read, tables
 from slimagent.errors import SlimagentError, UnavailableError
+from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import join
 
 WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself
 _HANGS = 3  # runs that did not end: then the program is given up
 _CHUNK = 1 << 22  # bytes
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 NO_PROGRAM = "there is no program to strip it with"
 _SOMETHING_ELSE = "strip left something else in its place"
@@ -131,17 +133,11 @@ class Workspace:
             original = source.open(work.at)
         except SlimagentError as error:
             return _why(error)
-        try:
-            copy = os.open(work.copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
-                while os.sendfile(copy, original, None, _CHUNK):
-                    pass
-                if self._user is not None:
-                    os.fchown(copy, self._user, self._user)
-            finally:
-                os.close(copy)
-        finally:
-            os.close(original)
+        with closing(original), closing(os.open(work.copy, _NEW, 0o644)) as copy:
+            while os.sendfile(copy, original, None, _CHUNK):
+                pass
+            if self._user is not None:
+                os.fchown(copy, self._user, self._user)
         return ""
 
     def _strip(self, source: Source, holder: bytes, works: list[Work]) -> None:
@@ -189,18 +185,13 @@ class Workspace:
             return _SOMETHING_ELSE
         own = os.path.join(self._folder, b"%s.own" % os.path.basename(work.copy))
         limit = self._inventory.sizes[work.at]
-        try:
+        with closing(made):
             status = os.fstat(made)
             if not stat.S_ISREG(status.st_mode) or status.st_size >= limit:
                 return _NOT_SMALLER
-            copy = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
+            with closing(os.open(own, _NEW, 0o644)) as copy:
                 while count := os.sendfile(copy, made, None, min(_CHUNK, limit - work.size)):
                     work.size += count
-            finally:
-                os.close(copy)
-        finally:
-            os.close(made)
         with contextlib.suppress(OSError):
             os.unlink(work.copy)
         work.copy = own
@@ -216,14 +207,8 @@ class Workspace:
         except SlimagentError as error:
             work.why = _why(error)
             return
-        try:
-            copy = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
-            finally:
-                os.close(copy)
-        finally:
-            os.close(original)
+        with closing(original), closing(os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC)) as copy:
+            work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
 
     def _load(self, work: Work, original: int, copy: int) -> str:
         """Load a library, as far as there is something to load it with. One that never could be loaded proves nothing.
