@@ -24,8 +24,8 @@ class _Backend(NamedTuple):
 
 
 _BACKENDS = {
-    "seccomp": _Backend("seccomp", "Seccomp", masks=True),
-    "fanotify": _Backend("fanotify", "Fanotify", attaches=True),
+    "seccomp": _Backend("seccomp.backend", "Seccomp", masks=True),
+    "fanotify": _Backend("fanotify.backend", "Fanotify", attaches=True),
     "inotify": _Backend("inotify", "Inotify"),
     "seccomp+fanotify": _Backend("cross_check", "SeccompFanotify", masks=True),
 }
