@@ -42,7 +42,7 @@ class Decision:
     hard-linked file to the first name that stays. What the traced run had made goes and is in `dropped`, but it was
     never part of the image: `made` are those paths, and `lost` and the two sums (over regular files, each inode once)
     leave them out. `deeds` are the plan's edits, in the order in which an interrupted go can be taken up again, and
-    `edited` has the new contents, or the new target, of each entry that is edited and stays (see `apply/edits/edit.py`).
+    `edited` has the new contents, or the new target, of each entry that is edited and stays (`apply/edits/edit.py`).
     """
 
     kept: list[int]

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import leftovers
 import pytest
-from file_calls import FileCalls
+
+from tests.contract import leftovers
+from tests.contract.file_calls import FileCalls
 
 BACKENDS = [
     ("slimagent.trace.seccomp.backend", "Seccomp"),

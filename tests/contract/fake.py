@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from file_calls import parse
-
 from slimagent.errors import UsageError
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed
+from tests.contract.file_calls import parse
 
 
 class Fake:

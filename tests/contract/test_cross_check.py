@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import ENVIRONMENT, FileCalls, missed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.compare_backends import interpreter, unseen
 from slimagent.trace.cross_check import SeccompFanotify
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, missed
 
 # Opens argv[1] by its handle: no path is named but to make the handle, which is a look-up (open_by_handle_at(2)).
 BY_HANDLE = """

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BACKENDS, lacking
 
 from slimagent.errors import UnavailableError
 from slimagent.model.trace import Loss
 from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.select import choose
+from tests.contract.conftest import BACKENDS, lacking
 
 EVASIONS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "evasions"
 WAYS = re.findall(r'\{"([a-z0-9-]+)", \w+\}', (EVASIONS / "evasions.c").read_text(encoding="utf-8"))

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import ENVIRONMENT, FileCalls
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +21,8 @@ from slimagent.model.trace import How, Loss
 from slimagent.trace.fanotify.backend import Fanotify
 from slimagent.trace.fanotify.events import METADATA, Event, parse
 from slimagent.trace.fanotify.group import Group
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import ENVIRONMENT, FileCalls
 
 MOST_QUEUED = Path("/proc/sys/fs/fanotify/max_queued_events")
 FEW = 1000

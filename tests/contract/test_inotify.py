@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import ENVIRONMENT
-from test_watched_rights import NOBODY, in_child, ordinary_user
 
 from slimagent.errors import UnavailableError
 from slimagent.model.trace import How
 from slimagent.trace.inotify import Inotify
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import ENVIRONMENT
+from tests.contract.test_watched_rights import NOBODY, in_child, ordinary_user
 
 CLONE_NEWUSER = 0x10000000  # <sched.h>
 OPEN_MANY = "import os, sys; sys.stdin.read(1); [os.close(os.open(sys.argv[1 + i % 2], 0)) for i in range(40000)]"

@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 import pytest
 from command_line import tracing
-from file_calls import ENVIRONMENT, SECONDS, FileCalls, missed, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from slimagent.trace.record import Record
 from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.tasks import Tasks
+from tests.contract.file_calls import ENVIRONMENT, SECONDS, FileCalls, missed, parse
 
 SECCOMP = ("slimagent.trace.seccomp.backend", "Seccomp")
 BOTH = ("slimagent.trace.cross_check", "SeccompFanotify")

@@ -8,12 +8,12 @@ import subprocess
 
 import psutil
 import pytest
-from conftest import Backend
-from file_calls import ENVIRONMENT, FileCalls, knows_whose, lost, missed, parse, unsaid, visible
 
 import slimagent
 from slimagent.errors import UsageError
 from slimagent.model.trace import How
+from tests.contract.conftest import Backend
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, knows_whose, lost, missed, parse, unsaid, visible
 
 # mount(2) of a file system without a device is given a word for one; it reads like a relative path.
 WORDS = {"cwd/none"}

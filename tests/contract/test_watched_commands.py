@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
 from slimagent.linux.foreground import foreground
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
 GET_CHILD_SUBREAPER = 37  # <linux/prctl.h>
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
-from file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
 from slimagent.model.inventory import User
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")

@@ -13,8 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from file_calls import ENVIRONMENT, FileCalls
-from rights import NOBODY, SET_DUMPABLE, container_root, in_child, ordinary_user, usable, watch, watch_whole
+
+from tests.contract.file_calls import ENVIRONMENT, FileCalls
+from tests.contract.rights import (
+    NOBODY,
+    SET_DUMPABLE,
+    container_root,
+    in_child,
+    ordinary_user,
+    usable,
+    watch,
+    watch_whole,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
 

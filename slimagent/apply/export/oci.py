@@ -1,7 +1,7 @@
 """Export what stays as an OCI image layout in a folder: several layers, each stable as long as what it holds is.
 
-Beside the layout's `index.json` lies a `manifest.json`, so that engines load it that know no image layouts. Formats:
-see `apply/export/image_documents.py`; the layers are tars as OCI image-spec, layer.md, has them (`apply/export/pax.py`).
+Beside the layout's `index.json` lies a `manifest.json`, so that engines load it that know no image layouts. The formats
+are in `apply/export/image_documents.py`. Layers are tars as in layer.md of the OCI image-spec (`apply/export/pax.py`).
 """
 
 from __future__ import annotations

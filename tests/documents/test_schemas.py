@@ -139,7 +139,7 @@ def test_a_path_is_refused_by_both(text: str) -> None:
 
 def test_the_page_names_every_member_of_a_summary() -> None:
     """And every list of rows."""
-    page = (Path(__file__).parent.parent / "docs/documents.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/documents.md").read_text()
     rows = {
         member
         for name in NAMES

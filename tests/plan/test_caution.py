@@ -11,18 +11,6 @@ import pytest
 from command_line import slimagent
 from hypothesis import given
 from plan_images import access, evidence_for, with_run, write
-from test_plan_laws import (
-    Tree,
-    accesses,
-    assert_less_goes,
-    dropped,
-    few,
-    levels,
-    planned,
-    reason_at,
-    some_rules,
-    trees,
-)
 
 from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
@@ -36,6 +24,18 @@ from slimagent.plan.evidence import Evidence, is_compiling
 from slimagent.report.explain import Explainer
 from slimagent.report.text import plan_summary
 from slimagent.trace.inotify import Inotify
+from tests.plan.test_laws import (
+    Tree,
+    accesses,
+    assert_less_goes,
+    dropped,
+    few,
+    levels,
+    planned,
+    reason_at,
+    some_rules,
+    trees,
+)
 
 
 def blinded(evidence: Evidence, *spots: BlindSpot) -> Evidence:

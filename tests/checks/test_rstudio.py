@@ -39,7 +39,7 @@ from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture
 
-STAND_IN = Path(__file__).with_name("rstudio_stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "support/rstudio_stand_in.py"
 GECKO, WEBKIT = "0123456789ABCDEF0123456789ABCDEF", "FEDCBA9876543210FEDCBA9876543210"
 SERVED = ["start", "page", "assets", f"permutation {GECKO}", f"permutation {WEBKIT}"]
 SERVED += ["session", "evaluate", "plot", "quit"]

@@ -13,11 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
-
-from slimagent.inventory import python_metadata as meta
-from slimagent.inventory.python_requires import machine_name
-from slimagent.paths.algebra import within
-from tests.python_images import (
+from python_images import (
     Read,
     command,
     give_setuptools,
@@ -28,6 +24,10 @@ from tests.python_images import (
     virtual_environment,
     wheel,
 )
+
+from slimagent.inventory import python_metadata as meta
+from slimagent.inventory.python_requires import machine_name
+from slimagent.paths.algebra import within
 
 SITE = "opt/venv/lib/python3.11/site-packages"
 

@@ -22,7 +22,7 @@ from slimagent.linux import kernel
 from slimagent.trace.fanotify.backend import Fanotify
 
 IS_ROOT = os.geteuid() == 0
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from apply_images import DROP, IS_ROOT, plan_for, small_disk, state, write
 from command_line import SLIMAGENT, assert_error, environment, slimagent, wait_until
-from test_strip import build, image, planned, program_that, tools
 
 from slimagent.apply import Journal, remove
 from slimagent.apply.in_place.journal_format import decode_start, temporary_name
@@ -27,6 +26,7 @@ from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Edit, Plan, Receipt
+from tests.apply.test_strip import build, image, planned, program_that, tools
 
 __all__ = ["small_disk"]  # a fixture
 

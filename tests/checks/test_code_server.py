@@ -44,7 +44,7 @@ from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture
 
-STAND_IN = str(Path(__file__).with_name("code_server_stand_in.py"))
+STAND_IN = str(Path(__file__).parents[1] / "support/code_server_stand_in.py")
 STATIC = f"{PREFIX[1:]}/static"
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 FIRST = ["start", "page", "assets", "list-extensions", "connection"]

@@ -30,7 +30,7 @@ from slimagent.linux.files import digest
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.trace import How, Trace
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FILES = 2_000
 LIMIT = 120  # seconds
 

@@ -26,7 +26,7 @@ from slimagent.bundle.agent_directory import (
 from slimagent.errors import RefusedError
 from slimagent.workflows.session import own_folder
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ASKS = (
     "from slimagent.workflows.session import own_files, own_folder; print(own_folder()); print(*own_files(), sep='\\n')"
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import environment
 
-KILLS = Path(__file__).resolve().parent.parent / "benchmarks" / "kills.py"
+KILLS = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
 LIMIT = 300  # seconds
 
 

@@ -15,7 +15,7 @@ from slimagent import checks
 from slimagent.model.result import CheckResult
 from slimagent.model.rules import CheckSpec, Parameter
 
-ENVIRONMENT = Path(__file__).resolve().parent.parent / "build" / "test-env"
+ENVIRONMENT = Path(__file__).resolve().parents[2] / "build" / "test-env"
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from slimagent.verify.compare import united
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED
 PATHS = st.sampled_from([b"/a", b"/a/b", b"/a-c", b"/\xe9", b"/d\n"])
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(name: str, outcome: Outcome = PASSED, **items: Outcome) -> CheckResult:

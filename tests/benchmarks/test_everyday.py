@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 
-RUNNER = Path(__file__).resolve().parent.parent / "benchmarks" / "survival.py"
+RUNNER = Path(__file__).resolve().parents[2] / "benchmarks" / "survival.py"
 # a module of a distribution by another name; the distributions are in the images, not here
 DISTRIBUTIONS = {
     "IPython": "ipython",

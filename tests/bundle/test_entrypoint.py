@@ -13,7 +13,7 @@ import pytest
 
 from slimagent import __version__, documents
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = (
     "click",
     "packaging",
