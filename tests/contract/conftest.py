@@ -22,7 +22,7 @@ BACKENDS = [
     ("slimagent.trace.fanotify.backend", "Fanotify"),
     ("slimagent.trace.inotify", "Inotify"),
     ("slimagent.trace.cross_check", "SeccompFanotify"),
-    ("fake", "Fake"),
+    ("tests.contract.fake", "Fake"),
 ]
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "c"
