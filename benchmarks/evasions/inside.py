@@ -26,7 +26,7 @@ SECONDS = 60
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 FILES = ("d/file", "d/below/file", "d/in-root", "d/program", "other/file", "old/older/file")
 
-# What docs/tracing.md says that a backend cannot see; what is only looked up is its blind spot `lookups`.
+# What docs/evasions.md says that a backend cannot see; what is only looked up is its blind spot `lookups`.
 DOCUMENTED = {
     "changed-path": ("seccomp",),
     "socket-message": ("seccomp", "seccomp+fanotify"),

@@ -25,7 +25,7 @@ EVASIONS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "evasi
 WAYS = re.findall(r'\{"([a-z0-9-]+)", \w+\}', (EVASIONS / "evasions.c").read_text(encoding="utf-8"))
 NAMES = ("seccomp", "fanotify", "inotify", "seccomp+fanotify")
 
-# What seccomp cannot see, and the kind of loss that says so. Everything else it sees, or docs/tracing.md tells.
+# What seccomp cannot see, and the kind of loss that says so. Everything else it sees, or docs/evasions.md tells.
 KINDS = {
     **dict.fromkeys(("secret-memory", "secret-rest", "secret-how", "fault-memory"), "unreadable-memory"),
     **dict.fromkeys(("handle-of-now", "handle-of-before"), "opened-by-handle"),
