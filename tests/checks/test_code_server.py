@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -637,6 +636,4 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("12345")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(tmp_path / "fifo")
-    began = time.monotonic()
     assert [text(str(tmp_path / name), 3) for name in ("file", "link", "fifo", ".", "gone", "\0")] == ["123", *[""] * 5]
-    assert time.monotonic() - began < 60

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,11 +72,9 @@ def test_a_command_runs_as_the_user(place: Place) -> None:
 
 def test_a_command_without_end_is_stopped_at_its_limit(place: Place) -> None:
     """At the limit the check fails, says so, and shows what was written until then."""
-    began = time.monotonic()
     result = place.shell("echo begun; exec sleep 1000", 0.5)
     assert (result.outcome, result.status) == (Outcome.FAILED, None)
     assert result.detail.splitlines() == ["no end after 0.5 s", "begun"]
-    assert 0.5 <= time.monotonic() - began < 5
 
 
 def test_a_grandchild_that_ignores_sigterm_is_killed(place: Place) -> None:

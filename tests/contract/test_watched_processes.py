@@ -146,9 +146,7 @@ def test_a_daemon_that_stays_is_stopped(watcher_class: Any, calls: FileCalls, mo
         count, process = _daemon(calls)
         assert count == 20
         assert psutil.pid_exists(process)
-        before = time.monotonic()
         watcher.finish()
-        assert time.monotonic() - before < 30
     assert missed(said, watcher) == []
     assert not psutil.pid_exists(process)
 

@@ -68,17 +68,15 @@ def test_beyond_the_bound_only_the_end_is_kept(logs: StepLogs, monkeypatch: pyte
     assert int(between[1]) == max(0, more - 10)
 
 
-@pytest.mark.parametrize("daemon", ["exec sleep 60", "while :; do echo noise; done"])
+@pytest.mark.parametrize("daemon", ["exec sleep 1000", "while :; do echo noise; done"])
 def test_a_process_that_outlives_its_step_does_not_hold_it_up(logs: StepLogs, daemon: str) -> None:
     """Be it silent or not; what it said until then is there."""
-    began = time.monotonic()
     with logs.recording("it") as output:
         process = subprocess.Popen(["/bin/sh", "-c", f"echo begun; {daemon}"], stdout=output, stderr=output)
         time.sleep(0.3)
-    taken = time.monotonic() - began
+    assert process.poll() is None
     process.kill()
     process.wait()
-    assert taken < 20
     assert written(logs).startswith(b"begun\n")
 
 
