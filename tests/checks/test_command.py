@@ -172,7 +172,7 @@ def test_a_broken_check_is_a_failed_one(place: Place, monkeypatch: pytest.Monkey
     result = place.check("command")
     assert result.outcome is Outcome.FAILED
     assert "ZeroDivisionError: oh" in result.detail
-    assert "test_checks_command.py" in result.detail
+    assert "test_command.py" in result.detail
 
 
 @given(st.binary(max_size=300), st.integers(1, 12))

@@ -19,7 +19,7 @@ from slimagent import documents
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
 from slimagent.linux.files import digest
 from slimagent.model import started
-from slimagent.model.inventory import Missed
+from slimagent.model.inventory import Missed, Verification
 from slimagent.model.result import CheckResult, Comparison, Outcome
 from slimagent.model.started import Reached, Started, Until
 from slimagent.model.trace import How, Loss
@@ -125,7 +125,7 @@ def test_several_traces_and_what_an_earlier_plan_missed(image: Image) -> None:
     """All of it stays."""
     assert image.trace(f"cat {image.tree}/used").returncode == 0
     assert image.trace(f"cat {image.tree}/changed", name="second.json").returncode == 0
-    verification = documents.Verification(
+    verification = Verification(
         tool="slimagent", plan="p", how="in-place", backend="seccomp", blind_spots=(), passed=False, steps=(),
         losses=(), missed=(Missed(path=os.fsencode(image.tree / "missed"), steps=("command",)),),
         comparisons=(Comparison(name="command", before=Outcome.PASSED, after=Outcome.FAILED),),
