@@ -41,7 +41,9 @@ from slimagent.documents import decode_plan, encode_plan, encode_verification
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Edit, Entry, Inventory, Missed, Plan, Reason, Strip, Verdict, Verification
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Edit, Entry, Plan, Reason, Strip, Verdict
+from slimagent.model.proof import Missed, Verification
 
 FORMS = ("in-place", "tar", "to", "oci", "repair")
 FILES, LIBRARIES = 600, 12

@@ -10,7 +10,8 @@ import stat
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Plan, Reason, Verdict
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan, Reason, Verdict
 from slimagent.paths.algebra import parent, sort_key
 
 CREATED = "created"  # the reason of what the traced run itself made: never part of the image

@@ -9,7 +9,7 @@ from slimagent.checks.finding import Finding, failed, passed
 from slimagent.checks.processes import shell_status
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
-from slimagent.model.rules import CheckSpec
+from slimagent.model.profile import CheckSpec
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from slimagent.model.inventory import User
 from slimagent.model.result import CheckResult
+from slimagent.model.user import User
 
 
 class Spawn(Protocol):

@@ -17,7 +17,7 @@ from slimagent.cli.wishes import wishes
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.report.text import before_and_after, plan_summary
 from slimagent.workflows import pipeline
 

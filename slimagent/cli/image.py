@@ -24,7 +24,7 @@ from slimagent.image.output import Output
 from slimagent.image.request import Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
 from slimagent.report.pull_request import pull_request

@@ -18,7 +18,7 @@ from slimagent.errors import RefusedError, SlimagentError, UnavailableError, Usa
 from slimagent.linux.files import read
 from slimagent.linux.temporary import remove_left
 from slimagent.model.image_config import ImageConfig, read_image_config
-from slimagent.model.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
+from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
 from slimagent.model.trace import Trace
 from slimagent.paths.algebra import matcher, within

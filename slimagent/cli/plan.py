@@ -12,7 +12,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.wishes import wishes
 from slimagent.linux.files import write
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.report.text import plan_summary
 
 

@@ -10,8 +10,10 @@ from slimagent import documents
 from slimagent.cli import options
 from slimagent.linux.files import read
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan
-from slimagent.model.rules import Rules
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
+from slimagent.model.proof import Missed
 from slimagent.model.trace import Trace
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter

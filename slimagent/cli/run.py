@@ -21,7 +21,7 @@ from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_folder, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.summary import failure, summarised
 from slimagent.report.text import (

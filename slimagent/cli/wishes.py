@@ -12,7 +12,7 @@ import click
 
 from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.rules import KeepRule, PackageRule, Profile, Rules, StartRule
+from slimagent.model.profile import KeepRule, PackageRule, Profile, Rules, StartRule
 from slimagent.paths.algebra import from_text, pattern
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -13,8 +13,8 @@ from typing import Any
 
 from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned
 from slimagent.documents.plan import get_change, noted, put_change, put_paths, texts
-from slimagent.model.inventory import Layer, Missed, Receipt, Verification
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome
+from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
+from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.summary import Summary
 from slimagent.model.trace import Access, BlindSpot, How, Loss, Run, Trace, Use
 from slimagent.paths.algebra import to_text

@@ -10,7 +10,8 @@ from typing import Any
 
 from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
 from slimagent.errors import DocumentError
-from slimagent.model.inventory import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
+from slimagent.model.inventory import Package
+from slimagent.model.plan import Caution, Edit, Entry, Plan, PlannedPackage, Reason, Step, Strip, Verdict
 from slimagent.model.trace import Change, ChangeKind
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted

@@ -22,7 +22,7 @@ from typing import Any
 
 from slimagent.linux import kernel
 from slimagent.linux.processes import Process, children, command_line, descendants
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL for what a step left behind
 _PAUSE = 0.02  # seconds

@@ -10,7 +10,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from slimagent.model.inventory import Caution, Inventory, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Caution, Reason, Verdict
 from slimagent.model.trace import Access, BlindSpot, How, Trace
 from slimagent.paths.algebra import parent
 from slimagent.plan.keeper import Keeper

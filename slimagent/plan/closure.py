@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from slimagent.elf.tables import Symbols
-from slimagent.model.inventory import Inventory, Loader, Needs, Reason, Verdict
+from slimagent.model.inventory import Inventory, Loader, Needs
+from slimagent.model.plan import Reason, Verdict
 from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import EXECUTABLE

@@ -8,7 +8,8 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.model.inventory import Entry, Inventory, Owners, Plan, Reason, Step, Verdict
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Entry, Plan, Reason, Step, Verdict
 from slimagent.paths.algebra import parent
 from slimagent.plan.admit import admit, fit
 from slimagent.plan.caution import Cautious

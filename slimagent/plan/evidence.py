@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Loader, Missed, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Loader, Owners
+from slimagent.model.plan import Reason, Verdict
+from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
+from slimagent.model.proof import Missed
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import KeepRule, PackageRule, ProtectRule, Rules
 from slimagent.model.trace import Access, BlindSpot, ChangeKind, How, Trace
 from slimagent.paths.algebra import join, name, to_text, within
 from slimagent.paths.patterns import PathRules

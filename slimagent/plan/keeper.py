@@ -7,7 +7,8 @@ import stat
 from array import array
 from collections import deque
 
-from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Reason, Verdict
 from slimagent.paths.algebra import Resolver
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
-from slimagent.model.rules import LEVELS, LevelRule, Rules
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Reason, Verdict
+from slimagent.model.profile import LEVELS, LevelRule, Rules
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.cruft import applicable, cruft
 from slimagent.plan.keeper import Grade, Keeper

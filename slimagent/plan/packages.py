@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from slimagent.model.inventory import Edit, Owners, PlannedPackage, Reason, Verdict
+from slimagent.model.inventory import Owners
+from slimagent.model.plan import Edit, PlannedPackage, Reason, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.levels import Levels

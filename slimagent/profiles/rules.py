@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from slimagent.errors import UsageError
-from slimagent.model.rules import CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule, StripRule
+from slimagent.model.profile import (
+    CruftRule,
+    KeepRule,
+    LevelRule,
+    PackageRule,
+    ProtectRule,
+    Rules,
+    StartRule,
+    StripRule,
+)
 from slimagent.profiles.table import HINT, Table
 
 KINDS = ("dpkg", "conda", "python", "r", "vscode", "npm", "component")

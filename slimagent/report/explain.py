@@ -6,7 +6,8 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slimagent.model.inventory import Package, Plan, Reason, Step, Verdict
+from slimagent.model.inventory import Package
+from slimagent.model.plan import Plan, Reason, Step, Verdict
 from slimagent.paths.algebra import normalise, to_text
 
 _SENTENCES = {

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.errors import SlimagentError
-from slimagent.model.inventory import Plan, PlannedPackage, Receipt, Verdict, Verification
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome
+from slimagent.model.plan import Plan, PlannedPackage, Verdict
+from slimagent.model.proof import Comparison, Receipt, Verification
+from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.started import KIND
 from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
 from slimagent.model.trace import BlindSpot

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.inventory import Layer, Plan, Receipt, Verdict, Verification
+from slimagent.model.plan import Plan, Verdict
+from slimagent.model.profile import COMPONENTS
+from slimagent.model.proof import Layer, Receipt, Verification
 from slimagent.model.result import Outcome
-from slimagent.model.rules import COMPONENTS
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.user import User
 from slimagent.paths.algebra import to_text
 from slimagent.trace.compare_backends import unseen
 from slimagent.trace.fanotify.backend import Fanotify

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from slimagent.linux import kernel
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 from slimagent.text.escapes import printable
 
 _READY, _HERE = b"w", 3  # from here on descriptors are the agent's

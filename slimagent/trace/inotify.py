@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How
+from slimagent.model.user import User
 from slimagent.paths.algebra import mounted, to_text
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed

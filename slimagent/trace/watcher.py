@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.user import User
 
 if TYPE_CHECKING:
     import subprocess

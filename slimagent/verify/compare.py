@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from slimagent.model.inventory import Missed, Plan, Verdict
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome, Standing
+from slimagent.model.plan import Plan, Verdict
+from slimagent.model.proof import Comparison, Missed
+from slimagent.model.result import CheckResult, Item, Outcome, Standing
 from slimagent.model.trace import Loss
 from slimagent.paths.algebra import Resolver, within_any
 

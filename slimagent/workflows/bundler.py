@@ -25,8 +25,8 @@ from slimagent.errors import CheckFailedError, DocumentError, RefusedError, Unav
 from slimagent.image import agent
 from slimagent.linux.files import digest, explained, make_folder, write
 from slimagent.linux.temporary import new_directory, remove_left
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.profiles import shipped as profiles
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter, Steps, checklist

@@ -13,8 +13,8 @@ from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.foreground import foreground
 from slimagent.linux.ports import AskedPorts
 from slimagent.model import started
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.model.trace import BlindSpot, How
 from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher

@@ -12,7 +12,9 @@ from slimagent.errors import RefusedError
 from slimagent.inventory.fingerprint import fingerprint, lasting, may_change
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import remove_left
-from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.plan.admit import fit
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session, require_readable

@@ -17,7 +17,9 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
 from slimagent.linux.files import digest, explained
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Receipt, Verification
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Missed, Receipt, Verification
 from slimagent.model.summary import Whole
 from slimagent.model.trace import Change, Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from slimagent.errors import RefusedError
 from slimagent.inventory.fingerprint import changing
 from slimagent.inventory.scan import mount_points
-from slimagent.model.inventory import Plan, Verification
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Verification
 from slimagent.model.result import CheckResult
 from slimagent.paths.algebra import to_text, within_any
 from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux import kernel
-from slimagent.model.inventory import Inventory, User
-from slimagent.model.rules import Profile
+from slimagent.model.inventory import Inventory
+from slimagent.model.profile import Profile
+from slimagent.model.user import User
 from slimagent.paths.algebra import Resolver, normalise, to_text, within
 from slimagent.text.escapes import quoted
 

@@ -27,8 +27,8 @@ from slimagent.image.starts import Waiting
 from slimagent.image.work import LOGS, Job, Task, Work
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig, read_image_config
-from slimagent.model.inventory import Verification
-from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.proof import Comparison, Verification
+from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.summary import Whole
 from slimagent.model.trace import Trace
 from slimagent.plan.admit import FAILED_STEP, admit, useless

@@ -17,8 +17,8 @@ from slimagent.linux import kernel
 from slimagent.linux.files import explained
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.model.started import HEALTH_STEP, START_STEP, Reached, Started, Until
 from slimagent.trace.diary import Diary
 from slimagent.trace.first import hand_over

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from slimagent.apply.decide import Deed, decide
 from slimagent.apply.export.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, parts
-from slimagent.model.inventory import Inventory, Package, PlannedPackage
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.inventory import Inventory, Package
+from slimagent.model.plan import PlannedPackage
+from slimagent.model.profile import COMPONENTS
 from slimagent.paths.algebra import parent, sort_key
 
 VENV = Package(kind="python", name="numpy", place=b"/opt/venv/lib/python3.11/site-packages")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from slimagent.apply.decide import Decision, decide
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Entry, Inventory
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Entry
 from slimagent.paths.algebra import parent
 
 

@@ -33,7 +33,8 @@ from slimagent.apply.edits.edit import edit
 from slimagent.apply.export import layers
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Edit, Entry, Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Edit, Entry, Plan
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="edits make files of root's, which needs root")
 

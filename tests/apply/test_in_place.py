@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
 
 
 @pytest.fixture

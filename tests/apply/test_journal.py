@@ -33,7 +33,9 @@ from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
 from slimagent.linux.temporary import remove_left
-from slimagent.model.inventory import Edit, Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Edit, Plan
+from slimagent.model.proof import Receipt
 
 STATUS, EXCLUDE = b"/var/lib/dpkg/status", b"/etc/dpkg/dpkg.cfg.d/zz-slim"
 DROPPED = {b"/bin/a", b"/odd/latin1-\xe9", b"/odd/to-\xff", b"/empty", b"/fifo", b"/dangling", b"/bin/suid"}

@@ -48,8 +48,8 @@ from slimagent.apply.progress import Pace
 from slimagent.errors import DocumentError, RefusedError, UnavailableError, UsageError
 from slimagent.inventory.scan import scan
 from slimagent.model.image_config import read_image_config
-from slimagent.model.inventory import Receipt
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.profile import COMPONENTS
+from slimagent.model.proof import Receipt
 from slimagent.report.text import exported
 
 __all__ = ["open_folder", "root", "small_disk"]  # fixtures

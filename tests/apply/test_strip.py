@@ -38,7 +38,8 @@ from slimagent.elf.tables import Read, Symbols, tables
 from slimagent.errors import UnavailableError
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Plan, Receipt, Strip
+from slimagent.model.plan import Plan, Strip
+from slimagent.model.proof import Receipt
 
 SOURCE = """
 #include <string.h>

@@ -37,8 +37,8 @@ from slimagent.checks.code_server.page import icons, named_files, read_page
 from slimagent.checks.code_server.remote import REGULAR, Frames, RemoteError, decode, encode, frame
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import HOST
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

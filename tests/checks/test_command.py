@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from slimagent import checks
 from slimagent.checks.output import Output, last_lines
 from slimagent.errors import UsageError
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

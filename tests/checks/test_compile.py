@@ -16,9 +16,9 @@ from checks_context import IS_ROOT, NOBODY, Place, item, make_venv, place
 from plan_images import access, compiler, evidence_for
 
 from slimagent import checks
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
+from slimagent.model.user import User
 from slimagent.plan.evidence import is_compiling
 from slimagent.trace.seccomp.backend import Seccomp
 

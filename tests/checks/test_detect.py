@@ -12,7 +12,7 @@ from command_line import assert_error, environment, slimagent
 from slimagent import checks
 from slimagent.checks import detect
 from slimagent.checks.python import prefixes
-from slimagent.model.rules import CheckSpec
+from slimagent.model.profile import CheckSpec
 from slimagent.profiles import read as profile
 from slimagent.profiles import shipped as profiles
 

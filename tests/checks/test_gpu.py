@@ -14,8 +14,8 @@ from checks_context import Place, item, make_venv, place
 
 from slimagent import checks
 from slimagent.checks import gpu
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 
 __all__ = ["place"]  # a fixture
 

@@ -23,8 +23,8 @@ from jupyter_environment import (
 from slimagent import checks
 from slimagent.checks.jupyter import server as jupyter_server
 from slimagent.checks.jupyter.server import environment, with_cause
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place", "programs"]  # fixtures

@@ -18,8 +18,8 @@ from slimagent import checks
 from slimagent.checks.notebooks import folders as notebook_folders
 from slimagent.checks.notebooks.file import Cell, NotebookError, read_notebook
 from slimagent.errors import UsageError
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place", "programs"]  # fixtures

@@ -22,9 +22,9 @@ from slimagent.checks.context import spawn_plainly
 from slimagent.checks.permissions.walk import LeftOut, look, usually_left_out
 from slimagent.errors import UsageError
 from slimagent.linux.posix_acl import Identity
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 
 __all__ = ["place"]  # a fixture
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files away and become another user")

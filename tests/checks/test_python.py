@@ -17,9 +17,9 @@ from slimagent import checks
 from slimagent.checks.driver import parsed
 from slimagent.checks.python import _Report
 from slimagent.errors import UsageError
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -16,9 +16,9 @@ from plan_images import build, build_library
 from slimagent import checks
 from slimagent.checks.driver import parsed
 from slimagent.checks.r import _DRIVER, _START, _limit_logs, _Work
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -32,9 +32,9 @@ from slimagent.checks.rstudio import server as rstudio_server
 from slimagent.checks.rstudio import tools as rstudio_tools
 from slimagent.checks.rstudio.page import permutations, references
 from slimagent.checks.rstudio.rpc import Browser, CallError, Session, png_fault
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -17,8 +17,8 @@ from plan_images import compiler
 from slimagent import checks
 from slimagent.checks.tools import locate, version_line
 from slimagent.errors import UsageError
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -19,8 +19,8 @@ from slimagent import documents
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
 from slimagent.linux.files import digest
 from slimagent.model import started
-from slimagent.model.inventory import Missed, Verification
-from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.proof import Comparison, Missed, Verification
+from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import Reached, Started, Until
 from slimagent.model.trace import How, Loss
 from slimagent.trace.seccomp.backend import Seccomp

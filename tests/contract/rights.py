@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 from tests.contract.file_calls import FileCalls, missed
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 from tests.contract.file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")

@@ -23,7 +23,7 @@ from slimagent.checks.permissions.walk import attributes_of
 from slimagent.checks.permissions.writable import obstacle
 from slimagent.linux import posix_acl
 from slimagent.linux.posix_acl import READ, SEARCH, WRITE, Attributes, Identity, permits
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files away and become another user")
 _NOT = 0xFFFFFFFF  # ACL_UNDEFINED_ID

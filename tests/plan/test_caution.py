@@ -15,8 +15,9 @@ from plan_images import access, evidence_for, with_run, write
 from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package, Plan
-from slimagent.model.rules import LEVELS, Rules
+from slimagent.model.inventory import Found, Package
+from slimagent.model.plan import Plan
+from slimagent.model.profile import LEVELS, Rules
 from slimagent.model.trace import Access, BlindSpot, How
 from slimagent.paths.algebra import Resolver, within
 from slimagent.plan.decide import decide

@@ -12,9 +12,9 @@ from plan_images import STEP, access, evidence_for, files_kept, link, paths_with
 
 from slimagent.errors import RefusedError
 from slimagent.model import started
-from slimagent.model.inventory import Verdict
+from slimagent.model.plan import Verdict
+from slimagent.model.profile import KeepRule
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import KeepRule
 from slimagent.model.trace import Change, ChangeKind, How, Loss
 from slimagent.plan.admit import FAILED_STEP, admit, fit, useless
 from slimagent.plan.decide import decide

@@ -12,8 +12,9 @@ from plan_images import Installed, access, evidence_for, kinds, plan_of, reader,
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Inventory, Plan, Verdict
-from slimagent.model.rules import Rules
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan, Verdict
+from slimagent.model.profile import Rules
 from slimagent.model.trace import How, Trace
 from slimagent.plan.decide import decide
 from slimagent.trace.watcher import Observed

@@ -17,8 +17,9 @@ from plan_images import access, evidence_for, write
 from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package, Plan, Reason, Verdict
-from slimagent.model.rules import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.inventory import Found, Package
+from slimagent.model.plan import Plan, Reason, Verdict
+from slimagent.model.profile import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
 from slimagent.model.trace import Access, Change, ChangeKind, How
 from slimagent.plan.closure import Closure
 from slimagent.plan.decide import decide

@@ -26,9 +26,10 @@ from plan_images import (
 from slimagent.cli.wishes import starts
 from slimagent.inventory.owners import owners
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Missed, Verdict
+from slimagent.model.plan import Verdict
+from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.proof import Missed
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import KeepRule, PackageRule, ProtectRule, Rules, StartRule
 from slimagent.model.trace import Change, ChangeKind, How
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling

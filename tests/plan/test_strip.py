@@ -12,8 +12,8 @@ from plan_images import build_library, evidence_for, link, write
 
 from slimagent import documents
 from slimagent.errors import UsageError
-from slimagent.model.inventory import Plan
-from slimagent.model.rules import KeepRule, Rules, StripRule
+from slimagent.model.plan import Plan
+from slimagent.model.profile import KeepRule, Rules, StripRule
 from slimagent.plan.decide import decide
 from slimagent.profiles import rules as profile_rules
 from slimagent.profiles.table import Table

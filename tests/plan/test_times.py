@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plan_images import plan_for, reason, write
 
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
 from slimagent.model.trace import Change, ChangeKind
 
 OLD, FILE, FOLDER, NOW = 1_000_000_000, 2_000_000_000, 3_000_000_000, 4_000_000_007

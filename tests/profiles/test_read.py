@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.errors import DocumentError, UsageError
-from slimagent.model.rules import (
+from slimagent.model.profile import (
     CheckSpec,
     CruftRule,
     KeepRule,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slimagent.model.rules import CruftRule
+from slimagent.model.profile import CruftRule
 from slimagent.paths.algebra import pattern
 from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles

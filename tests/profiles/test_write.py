@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.model.rules import CheckSpec
+from slimagent.model.profile import CheckSpec
 from slimagent.profiles import read as profile
 from slimagent.profiles import write as profile_writer
 

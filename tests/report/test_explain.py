@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from plan_images import Installed, access, plan_for, plan_of, write
 
-from slimagent.model.inventory import Entry, Package, Plan, PlannedPackage, Reason, Step, Verdict
-from slimagent.model.rules import KeepRule
+from slimagent.model.inventory import Package
+from slimagent.model.plan import Entry, Plan, PlannedPackage, Reason, Step, Verdict
+from slimagent.model.profile import KeepRule
 from slimagent.model.trace import How
 from slimagent.report.explain import Explainer, sentence
 

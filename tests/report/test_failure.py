@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.model.inventory import Missed, Verification
-from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.proof import Comparison, Missed, Verification
+from slimagent.model.result import CheckResult, Outcome
 from slimagent.report.failure import failed_steps, not_proved
 
 PASSED, FAILED, SKIPPED = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED

@@ -8,18 +8,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.model.inventory import (
-    Layer,
-    Missed,
-    Package,
-    Plan,
-    PlannedPackage,
-    Reason,
-    Receipt,
-    Verdict,
-    Verification,
-)
-from slimagent.model.result import Comparison, Outcome
+from slimagent.model.inventory import Package
+from slimagent.model.plan import Plan, PlannedPackage, Reason, Verdict
+from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
+from slimagent.model.result import Outcome
 from slimagent.model.summary import Failure, Summary, Whole
 from slimagent.report.pull_request import pull_request
 from slimagent.report.summary import summarised

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from plan_images import Installed, plan_of, write
 
 from slimagent.model import started
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
+from slimagent.model.profile import PackageRule, Rules
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import PackageRule, Rules
 from slimagent.model.started import Reached as Came
 from slimagent.model.started import Started, Until
 from slimagent.model.summary import Reached

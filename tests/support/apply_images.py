@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Entry, Inventory, Plan, Reason, Verdict
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Entry, Plan, Reason, Verdict
 
 IS_ROOT = os.geteuid() == 0
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from slimagent.checks import Context, run, spawn_plainly
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/nonexistent")

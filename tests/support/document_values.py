@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import inventory as model
+from slimagent.model import inventory, plan, proof
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -90,7 +90,7 @@ def recorded(draw: st.DrawFn) -> traces.Trace:
 
 TRACES = recorded()
 PACKAGES = st.builds(
-    model.Package,
+    inventory.Package,
     kind=TEXTS,
     name=TEXTS,
     version=TEXTS,
@@ -98,11 +98,11 @@ PACKAGES = st.builds(
     section=TEXTS,
     essential=st.booleans(),
 )
-STRIPS = st.builds(model.Strip, path=PATHS, saves=COUNTS)
-LAYERS = st.builds(model.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
-EDITS = st.builds(model.Edit, path=PATHS, kind=TEXTS, keys=tuples(TEXTS))
+STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
+LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
+EDITS = st.builds(plan.Edit, path=PATHS, kind=TEXTS, keys=tuples(TEXTS))
 RECEIPTS = st.builds(
-    model.Receipt,
+    proof.Receipt,
     tool=TEXTS,
     plan=TEXTS,
     target=TEXTS,
@@ -120,9 +120,9 @@ RECEIPTS = st.builds(
     layers=tuples(LAYERS),
 )
 OUTCOMES = members(results.Outcome)
-COMPARISONS = st.builds(results.Comparison, name=TEXTS, before=OUTCOMES, after=OUTCOMES, detail=TEXTS)
+COMPARISONS = st.builds(proof.Comparison, name=TEXTS, before=OUTCOMES, after=OUTCOMES, detail=TEXTS)
 VERIFICATIONS = st.builds(
-    model.Verification,
+    proof.Verification,
     tool=TEXTS,
     plan=TEXTS,
     how=TEXTS,
@@ -131,21 +131,21 @@ VERIFICATIONS = st.builds(
     passed=st.booleans(),
     steps=tuples(RESULTS),
     comparisons=tuples(COMPARISONS),
-    missed=tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
+    missed=tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS))),
     losses=tuples(LOSSES),
 )
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> model.Plan:
+def plans(draw: st.DrawFn) -> plan.Plan:
     """A plan whose entries and packages have reasons that it has, and packages that it has."""
     owners = draw(st.lists(PACKAGES, max_size=3))
     numbers = tuples(st.integers(0, len(owners) - 1)) if owners else st.just(())
     reasons = draw(
         st.lists(
             st.builds(
-                model.Reason,
-                verdict=members(model.Verdict),
+                plan.Reason,
+                verdict=members(plan.Verdict),
                 kind=TEXTS,
                 detail=TEXTS,
                 source=st.none() | PATHS,
@@ -160,7 +160,7 @@ def plans(draw: st.DrawFn) -> model.Plan:
     entries = draw(
         tuples(
             st.builds(
-                model.Entry,
+                plan.Entry,
                 path=PATHS,
                 reason=some_reason,
                 size=COUNTS,
@@ -171,7 +171,7 @@ def plans(draw: st.DrawFn) -> model.Plan:
     )
     planned = [
         st.builds(
-            model.PlannedPackage,
+            plan.PlannedPackage,
             package=st.just(each),
             reason=some_reason,
             files=COUNTS,
@@ -182,7 +182,7 @@ def plans(draw: st.DrawFn) -> model.Plan:
         for each in owners
     ]
     further = tuples(st.tuples(st.integers(0, len(entries) - 1), numbers)) if entries else st.just(())
-    return model.Plan(
+    return plan.Plan(
         tool=draw(TEXTS),
         level=draw(TEXTS),
         root=draw(PATHS),
@@ -191,7 +191,7 @@ def plans(draw: st.DrawFn) -> model.Plan:
         fingerprints=draw(tuples(TEXTS)),
         traces=draw(tuples(TEXTS)),
         accepted=draw(tuples(TEXTS)),
-        steps=draw(tuples(st.builds(model.Step, name=TEXTS, run=TEXTS))),
+        steps=draw(tuples(st.builds(plan.Step, name=TEXTS, run=TEXTS))),
         reasons=tuple(reasons),
         entries=entries,
         changes=draw(tuples(CHANGES)),
@@ -244,7 +244,7 @@ SUMMARIES = st.builds(
         ),
         st.none() | COUNTS,
     ),
-    caution=st.none() | st.builds(model.Caution, paths=COUNTS, size=COUNTS),
+    caution=st.none() | st.builds(plan.Caution, paths=COUNTS, size=COUNTS),
     dropped=tuples(st.builds(summaries.Dropped, kind=TEXTS, files=COUNTS, bytes=COUNTS)),
     owners=tuples(
         st.builds(summaries.Owner, kind=TEXTS, packages=COUNTS, packages_kept=COUNTS, bytes=COUNTS, bytes_kept=COUNTS)
@@ -266,7 +266,7 @@ SUMMARIES = st.builds(
     start=tuples(CHECKED),
     worse=tuples(COMPARISONS),
     failed_before=tuples(COMPARISONS),
-    missed=st.none() | tuples(st.builds(model.Missed, path=PATHS, steps=tuples(TEXTS))),
+    missed=st.none() | tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS))),
     notes=tuples(TEXTS),
     seconds=st.dictionaries(TEXTS, SECONDS, max_size=3),
 )
@@ -331,11 +331,11 @@ TRACE = traces.Trace(
     accesses=(ACCESS,) * 18,
     changes=(CHANGE,),
 )
-REASON = model.Reason(
-    verdict=model.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
+REASON = plan.Reason(
+    verdict=plan.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
 )
-VIM = model.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
-PLAN = model.Plan(
+VIM = inventory.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
+PLAN = plan.Plan(
     tool="slimagent 0",
     level="file",
     root=b"/",
@@ -344,24 +344,24 @@ PLAN = model.Plan(
     fingerprints=("aa", "bb"),
     traces=("cc",),
     accepted=("overflow",),
-    steps=(model.Step("imports", "dd"),),
-    reasons=(REASON, dataclasses.replace(REASON, verdict=model.Verdict.DROP)),
-    entries=(model.Entry(b"/", 0, 0, 1), model.Entry(b"/x", 1, 12, 2, 0)),
+    steps=(plan.Step("imports", "dd"),),
+    reasons=(REASON, dataclasses.replace(REASON, verdict=plan.Verdict.DROP)),
+    entries=(plan.Entry(b"/", 0, 0, 1), plan.Entry(b"/x", 1, 12, 2, 0)),
     changes=(CHANGE,),
     unresolved=((b"/bin/x", "libgone.so"),),
     packages=(
-        model.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,)),
-        model.PlannedPackage(package=model.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
+        plan.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,)),
+        plan.PlannedPackage(package=inventory.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
     ),
     further=((1, (1,)),),
-    edits=(model.Edit(path=b"/status", kind="dpkg-status", keys=("vim:amd64",)),),
+    edits=(plan.Edit(path=b"/status", kind="dpkg-status", keys=("vim:amd64",)),),
     problems=((b"/lib/\xe9", "cut short"),),
-    strips=(model.Strip(b"/x", 7),),
+    strips=(plan.Strip(b"/x", 7),),
     unstripped=((b"/lib/y.so", "data follows the ELF image"),),
     volumes=(b"/data",),
     mounts=(b"/etc/hosts", b"/proc"),
 )
-RECEIPT = model.Receipt(
+RECEIPT = proof.Receipt(
     tool="slimagent 0",
     plan="dd",
     target="tar:/out/x.tar",
@@ -376,9 +376,9 @@ RECEIPT = model.Receipt(
     stripped=7,
     bytes_stripped=8,
     unstripped=((b"/z", "strip failed"),),
-    layers=(model.Layer(component="system", digest="ff", diff_id="gg", size=9, paths=10),),
+    layers=(proof.Layer(component="system", digest="ff", diff_id="gg", size=9, paths=10),),
 )
-VERIFICATION = model.Verification(
+VERIFICATION = proof.Verification(
     tool="slimagent 0",
     plan="dd",
     how="masked",
@@ -387,9 +387,9 @@ VERIFICATION = model.Verification(
     passed=False,
     steps=(RESULT,),
     comparisons=(
-        results.Comparison(name="imports", before=results.Outcome.PASSED, after=results.Outcome.FAILED, detail="gone"),
+        proof.Comparison(name="imports", before=results.Outcome.PASSED, after=results.Outcome.FAILED, detail="gone"),
     ),
-    missed=(model.Missed(path=b"/usr/lib/z", steps=("imports",)),),
+    missed=(proof.Missed(path=b"/usr/lib/z", steps=("imports",)),),
     losses=(LOSS,),
 )
 SAMPLES = {"trace": TRACE, "plan": PLAN, "receipt": RECEIPT, "verification": VERIFICATION, "checks": (RESULT,)}

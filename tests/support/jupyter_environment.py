@@ -12,8 +12,8 @@ import pytest
 from checks_context import Place
 
 from slimagent import checks
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult
-from slimagent.model.rules import CheckSpec, Parameter
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / "build" / "test-env"
 

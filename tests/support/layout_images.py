@@ -18,7 +18,9 @@ from apply_images import plan_for
 from slimagent.apply.export.oci import Layout, write_layout
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Inventory, Plan, PlannedPackage, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan, PlannedPackage
+from slimagent.model.proof import Receipt
 
 
 def owned_plan(inventory: Inventory, **changes: Any) -> Plan:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plan_images import plan_for, write
 
-from slimagent.model.inventory import Missed
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome
+from slimagent.model.proof import Comparison, Missed
+from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import Change, ChangeKind, Loss
 from slimagent.verify.compare import compare, dropped_paths, finder, missed, unmasked, unproved
 from slimagent.workflows.tracing import read_link

@@ -9,7 +9,7 @@ import pwd
 import pytest
 
 from slimagent.errors import UsageError
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 from slimagent.workflows.session import configured_environment, to_read_all, user_named
 
 IS_ROOT = os.geteuid() == 0

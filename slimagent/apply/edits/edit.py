@@ -13,7 +13,8 @@ from slimagent.apply.decide import Decision
 from slimagent.apply.edits.alternative_links import edit_group
 from slimagent.apply.edits.draft import Draft
 from slimagent.apply.edits.package_databases import EDITORS, NotUnderstoodError
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 
 Reader = Callable[[int], "bytes | None"]
 

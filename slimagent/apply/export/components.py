@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimagent.apply.decide import Decision, Deed, in_order
-from slimagent.model.inventory import Inventory, Package, Plan
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.inventory import Inventory, Package
+from slimagent.model.plan import Plan
+from slimagent.model.profile import COMPONENTS
 from slimagent.paths.algebra import parent
 
 # From what changes seldom to what changes often: an engine that knows a layer by those below it, as Docker does,

@@ -15,7 +15,7 @@ import orjson
 
 from slimagent.errors import DocumentError
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Layer
+from slimagent.model.proof import Layer
 from slimagent.model.references import Tag
 
 INDEX = "application/vnd.oci.image.index.v1+json"

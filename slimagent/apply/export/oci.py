@@ -31,8 +31,10 @@ from slimagent.errors import RefusedError, UsageError
 from slimagent.linux.files import hand_over
 from slimagent.model import references
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.profile import COMPONENTS
+from slimagent.model.proof import Layer, Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _TOOL = f"slimagent {slimagent.__version__}"

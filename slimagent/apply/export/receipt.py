@@ -10,7 +10,7 @@ import slimagent
 from slimagent.apply.decide import Decision
 from slimagent.apply.export.image_documents import blob
 from slimagent.apply.strip.stripped import Stripped
-from slimagent.model.inventory import Layer, Receipt
+from slimagent.model.proof import Layer, Receipt
 
 Save = Callable[[Receipt], None]
 

@@ -21,7 +21,8 @@ from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip.program import Passing
 from slimagent.apply.strip.stripped import Stripped, Tools, wanted
 from slimagent.errors import UnavailableError
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import parent, to_text, within
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

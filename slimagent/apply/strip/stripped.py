@@ -30,7 +30,8 @@ from slimagent.elf.tables import Read, tables
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_directory
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import join, to_text
 
 WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself

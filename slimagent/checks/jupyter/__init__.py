@@ -19,8 +19,8 @@ from slimagent.checks.jupyter import services as jupyter_services
 from slimagent.checks.jupyter.extensions import LABEXTENSIONS, SERVER_EXTENSIONS, Listing, listing
 from slimagent.checks.jupyter.server import Asking, environment, lacking, running, with_cause
 from slimagent.checks.server import NotReadyError, Server
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"command": tuple, "cell_seconds": float}
 _COMMAND = ("jupyter", "lab")

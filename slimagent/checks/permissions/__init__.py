@@ -23,9 +23,9 @@ from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes
 from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
 from slimagent.errors import UsageError
 from slimagent.linux.posix_acl import Identity, describe
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 from slimagent.paths.algebra import from_text, matcher, normalise, to_text, within
 
 PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}

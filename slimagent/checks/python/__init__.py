@@ -26,8 +26,8 @@ from slimagent.checks.processes import ending, started
 from slimagent.checks.python.prefixes import environments, first_on_path, identity, is_bare, of_prefix
 from slimagent.errors import UsageError
 from slimagent.linux.files import read
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 from slimagent.paths.algebra import to_text
 
 PARAMETERS: dict[str, type] = {

@@ -28,8 +28,8 @@ from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
 from slimagent.checks.processes import ending, started
 from slimagent.linux.files import read
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"R": str, "packages": tuple, "skip": tuple, "seconds_each": float}
 _SECONDS_EACH = 60.0

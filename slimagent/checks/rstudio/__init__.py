@@ -33,8 +33,8 @@ from slimagent.checks.rstudio.server import (
 )
 from slimagent.checks.rstudio.tools import Tools
 from slimagent.checks.server import NotReadyError, Server
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"rserver": str, "quarto": bool, "pandoc": bool}
 _ANSWER = 30.0  # seconds for one answer of a server that is ready

@@ -27,7 +27,7 @@ from slimagent.checks.output import last_lines
 from slimagent.checks.processes import ending, started
 from slimagent.checks.server import NotReadyError, Server, serving
 from slimagent.linux.removal import remove_tree
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
 # How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and

@@ -21,8 +21,8 @@ from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How
+from slimagent.model.user import User
 from slimagent.paths.algebra import to_text
 from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
 from slimagent.trace.fanotify.group import Group, mount_of, mounts, unavailable

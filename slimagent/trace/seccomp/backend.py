@@ -19,8 +19,8 @@ from typing import Any
 from slimagent.errors import UnavailableError
 from slimagent.linux import kernel
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot
+from slimagent.model.user import User
 from slimagent.trace.record import Record, combine
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.guardian import Guardian
