@@ -6,7 +6,8 @@ import stat
 from collections.abc import Callable
 
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Plan, Verdict
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import Change, ChangeKind
 
 

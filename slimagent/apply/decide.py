@@ -11,10 +11,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Plan, Reason, Verdict
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent, sort_key
-
-CREATED = "created"  # the reason of what the traced run itself made: never part of the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +122,13 @@ def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[byte
 
 
 def _made_by_the_run(plan: Plan) -> frozenset[bytes]:
-    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == CREATED}
+    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == ReasonKind.CREATED}
     return frozenset(entry.path for entry in plan.entries if entry.reason in numbers)
 
 
 def drops(reason: Reason) -> bool:
     """Whether what has this reason goes."""
-    return reason.verdict is Verdict.DROP or reason.kind == CREATED
+    return reason.verdict is Verdict.DROP or reason.kind == ReasonKind.CREATED
 
 
 def _holds_its_successor(plan: Plan, number: int) -> bool:

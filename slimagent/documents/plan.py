@@ -11,7 +11,8 @@ from typing import Any
 from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
 from slimagent.errors import DocumentError
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Caution, Edit, Entry, Plan, PlannedPackage, Reason, Step, Strip, Verdict
+from slimagent.model.plan import Caution, Edit, Entry, Plan, PlannedPackage, Step, Strip
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Change, ChangeKind
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
@@ -112,7 +113,7 @@ def _get_reason(row: Any) -> Reason:
         raise TypeError("expected an object")
     return Reason(
         verdict=Verdict(row["verdict"]),
-        kind=string(row["kind"]),
+        kind=ReasonKind(string(row["kind"])),
         detail=string(row.get("detail", "")),
         source=absolute(row["source"]) if "source" in row else None,
         steps=indices(row.get("steps", [])),

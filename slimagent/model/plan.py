@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from slimagent.model.inventory import Package
+from slimagent.model.reason import Reason
 from slimagent.model.trace import Change
-
-
-class Verdict(str, enum.Enum):
-    """What happens to a path."""
-
-    KEEP = "keep"
-    DROP = "drop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """Why a path has its verdict. `source` is the kept path that drags this one in, if one does.
-
-    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`. `package` is
-    the index in `Plan.packages` of the package that this rests on: the one that a file stays or goes with, or the one
-    that requires a package.
-    """
-
-    verdict: Verdict
-    kind: str
-    detail: str = ""
-    source: bytes | None = None
-    steps: tuple[int, ...] = ()
-    package: int | None = None
 
 
 class Entry(NamedTuple):

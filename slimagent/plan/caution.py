@@ -11,7 +11,8 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from slimagent.model.inventory import Inventory, Owners
-from slimagent.model.plan import Caution, Reason, Verdict
+from slimagent.model.plan import Caution
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Access, BlindSpot, How, Trace
 from slimagent.paths.algebra import parent
 from slimagent.plan.keeper import Keeper
@@ -46,7 +47,7 @@ class Cautious:
         holds = self._holding()
         found = [(at, why) for at in range(len(inventory)) if (why := self._why(at, holds))]
         for at, why in found:
-            self._keeper.settle(at, Reason(verdict=Verdict.KEEP, kind="unseen-lookup", detail=why))
+            self._keeper.settle(at, Reason(kind=ReasonKind.UNSEEN_LOOKUP, detail=why))
         return bool(found)
 
     def cost(self) -> Caution | None:

@@ -6,7 +6,8 @@ import stat
 from collections.abc import Iterator
 
 from slimagent.model.inventory import Owners
-from slimagent.model.plan import Edit, PlannedPackage, Reason, Verdict
+from slimagent.model.plan import Edit, PlannedPackage
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.levels import Levels
@@ -21,14 +22,14 @@ def keep_requirements(keeper: Keeper, package: int) -> None:
         keeper.need(
             required,
             Grade.REQUIRED,
-            Reason(verdict=Verdict.KEEP, kind="required", detail=text, package=package),
+            Reason(kind=ReasonKind.REQUIRED, detail=text, package=package),
         )
     kind = owners.packages[package].kind
     if kind != "dpkg" and kind not in keeper.essentials_kept:
         keeper.essentials_kept.add(kind)
         for number, each in enumerate(owners.packages):
             if each.kind == kind and each.essential:
-                keeper.need(number, Grade.REQUIRED, Reason(verdict=Verdict.KEEP, kind="essential", package=package))
+                keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL, package=package))
 
 
 def planned_packages(keeper: Keeper) -> tuple[PlannedPackage, ...]:
@@ -38,7 +39,7 @@ def planned_packages(keeper: Keeper) -> tuple[PlannedPackage, ...]:
 
 def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
     owners, inventory = keeper.owners, keeper.inventory
-    gone = keeper.number(Reason(verdict=Verdict.DROP, kind="not-needed"))
+    gone = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED))
     stays = [reason.verdict is Verdict.KEEP for reason in keeper.reasons]
     for number, package in enumerate(owners.packages):
         files = [at for at in owners.files[number] if stat.S_ISREG(inventory.modes[at])]
@@ -87,7 +88,7 @@ def _excludes(keeper: Keeper, levels: Levels) -> tuple[str, ...]:
         rule = levels.cruft[at]
         if rule < 0 or rule in cut or not levels.rules[rule].keep_out or not stat.S_ISREG(inventory.modes[at]):
             continue
-        if keeper.reasons[keeper.reason(at)].kind == "cruft" and any(
+        if keeper.reasons[keeper.reason(at)].kind == ReasonKind.CRUFT and any(
             owners.packages[each].kind == "dpkg" for each in owners.owners(at)
         ):
             cut.add(rule)

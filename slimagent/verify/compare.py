@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from slimagent.model.plan import Plan, Verdict
+from slimagent.model.plan import Plan
 from slimagent.model.proof import Comparison, Missed
+from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Item, Outcome, Standing
 from slimagent.model.trace import Loss
 from slimagent.paths.algebra import Resolver, within_any
@@ -81,7 +82,7 @@ def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outco
             yield f"{result.name}: {item.name}", (item.outcome, item.detail)
 
 
-def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozenset[bytes]:
+def dropped_paths(plan: Plan, without: frozenset[ReasonKind] = frozenset()) -> frozenset[bytes]:
     """What the plan takes out of the image, without what the traced run had made (that was never in it).
 
     `without` are kinds of reasons whose paths are left out as well.
@@ -89,7 +90,7 @@ def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozense
     gone = frozenset(
         number
         for number, reason in enumerate(plan.reasons)
-        if reason.verdict is Verdict.DROP and reason.kind != "created" and reason.kind not in without
+        if reason.verdict is Verdict.DROP and reason.kind != ReasonKind.CREATED and reason.kind not in without
     )
     return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
 

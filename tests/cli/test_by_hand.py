@@ -15,7 +15,8 @@ from plan_images import access, evidence_for, kinds, with_run
 from slimagent.apply import altered
 from slimagent.documents import decode_trace, encode_trace, identified
 from slimagent.inventory.scan import scan
-from slimagent.model.plan import Plan, Verdict
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import BlindSpot, Change, ChangeKind
 from slimagent.plan.decide import decide
 from slimagent.trace.seccomp.backend import Seccomp

@@ -12,8 +12,9 @@ from plan_images import Installed, access, cruft, link, plan_of, trace_for, writ
 
 from slimagent.documents import decode_plan, encode_plan, encode_trace
 from slimagent.inventory.scan import scan
-from slimagent.model.plan import Plan, Verdict
+from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import How
 
 

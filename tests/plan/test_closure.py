@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plan_images import access, build, build_library, chain, files_kept, link, plan_for, reason, write
 
-from slimagent.model.plan import Verdict
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import How
 from slimagent.plan.closure import expand, source_of
 

@@ -12,8 +12,8 @@ from plan_images import STEP, access, evidence_for, files_kept, link, paths_with
 
 from slimagent.errors import RefusedError
 from slimagent.model import started
-from slimagent.model.plan import Verdict
 from slimagent.model.profile import KeepRule
+from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import Change, ChangeKind, How, Loss
 from slimagent.plan.admit import FAILED_STEP, admit, fit, useless

@@ -13,8 +13,9 @@ from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Plan, Verdict
+from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import How, Trace
 from slimagent.plan.decide import decide
 from slimagent.trace.watcher import Observed

@@ -18,8 +18,9 @@ from slimagent.documents import decode_plan, encode_plan
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package
-from slimagent.model.plan import Plan, Reason, Verdict
+from slimagent.model.plan import Plan
 from slimagent.model.profile import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Access, Change, ChangeKind, How
 from slimagent.plan.closure import Closure
 from slimagent.plan.decide import decide
@@ -238,7 +239,7 @@ def test_what_is_dropped_and_the_closure_of_what_is_kept_never_meet(
         plan = planned(evidence, seen, rules, level)
         assert evidence.owners is not None
         keeper = Keeper(evidence.inventory)
-        stays = Reason(verdict=Verdict.KEEP, kind="stays")
+        stays = Reason(verdict=Verdict.KEEP, kind=ReasonKind.RULE)
         for at, entry in enumerate(plan.entries):
             if plan.reasons[entry.reason].kind == "created":
                 keeper.settle(at, plan.reasons[entry.reason])

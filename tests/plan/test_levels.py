@@ -24,8 +24,9 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
-from slimagent.model.plan import Edit, Verdict
+from slimagent.model.plan import Edit
 from slimagent.model.profile import CruftRule, KeepRule, LevelRule, PackageRule, Rules
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import How
 from slimagent.plan.decide import decide
 from slimagent.plan.packages import EXCLUDES

@@ -26,9 +26,9 @@ from plan_images import (
 from slimagent.cli.wishes import starts
 from slimagent.inventory.owners import owners
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.plan import Verdict
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules, StartRule
 from slimagent.model.proof import Missed
+from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Change, ChangeKind, How
 from slimagent.plan.decide import decide

@@ -9,8 +9,9 @@ import pytest
 from plan_images import Installed, access, plan_for, plan_of, write
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Entry, Plan, PlannedPackage, Reason, Step, Verdict
+from slimagent.model.plan import Entry, Plan, PlannedPackage, Step
 from slimagent.model.profile import KeepRule
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import How
 from slimagent.report.explain import Explainer, sentence
 
@@ -34,7 +35,7 @@ def plan_with(*reasons: Reason) -> Plan:
 
 
 def keep(kind: str, source: bytes | None = None, detail: str = "", steps: tuple[int, ...] = ()) -> Reason:
-    return Reason(verdict=Verdict.KEEP, kind=kind, source=source, detail=detail, steps=steps)
+    return Reason(verdict=Verdict.KEEP, kind=ReasonKind(kind), source=source, detail=detail, steps=steps)
 
 
 def test_a_chain_is_told_from_the_path_back_to_the_access(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_packages_are_found_by_name(tmp_path: Path) -> None:
 def test_packages_of_one_name_in_two_places_are_two(tmp_path: Path) -> None:
     """Each is told with its place, and a chain goes through both."""
     plan = made(tmp_path)
-    keeps = Reason(verdict=Verdict.KEEP, kind="required", detail="a", package=1)
+    keeps = Reason(verdict=Verdict.KEEP, kind=ReasonKind.REQUIRED, detail="a", package=1)
     there = [
         PlannedPackage(package=Package(kind="npm", name="a", place=place), reason=at, files=0, size=0, kept=0)
         for at, place in ((len(plan.reasons), b"/n/a"), (plan.packages[0].reason, b"/n/b/\xff"))
@@ -182,7 +183,7 @@ ON_THE_WAY = "a symbolic link on the way to what was asked for"
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        (Reason(verdict=Verdict.DROP, kind="cruft", detail="logs: w {x}"), "cruft, logs: w {x}"),
+        (Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail="logs: w {x}"), "cruft, logs: w {x}"),
         (keep("protected", detail="no GPU"), "its check did not run and pass, so it stays whole: no GPU"),
         (keep("start", detail="w"), "the image is started with it: w"),
         (keep("link-on-the-way", detail="/bin/x", steps=(0,)), f"{ON_THE_WAY} in one as /bin/x"),

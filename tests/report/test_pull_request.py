@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Plan, PlannedPackage, Reason, Verdict
+from slimagent.model.plan import Plan, PlannedPackage
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import Outcome
 from slimagent.model.summary import Failure, Summary, Whole
 from slimagent.report.pull_request import pull_request
@@ -26,7 +27,7 @@ def package(name: str, size: int, reason: int = 1, kept: int = 0) -> PlannedPack
 PLAN = Plan(
     tool="slimagent 0", level="package", root=b"/", scopes=(b"/",), excluded=(), fingerprints=(), traces=(),
     accepted=(), steps=(), entries=(), changes=(),
-    reasons=(Reason(verdict=Verdict.KEEP, kind="used"), Reason(verdict=Verdict.DROP, kind="not-needed")),
+    reasons=(Reason(kind=ReasonKind.USED), Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED)),
     packages=(
         package("small", 10), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
     ),

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_images import Installed, plan_for, plan_of, write
 
-from slimagent.model.plan import Entry, Plan, Verdict
+from slimagent.model.plan import Entry, Plan
 from slimagent.model.proof import Comparison, Missed, Receipt, Verification
+from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Change, ChangeKind, Loss
 from slimagent.report.kinds import OTHER, kind

@@ -19,15 +19,16 @@ import pytest
 
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Entry, Plan, Reason, Verdict
+from slimagent.model.plan import Entry, Plan
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 
 IS_ROOT = os.geteuid() == 0
 
 KEEP, DROP, CREATED = 0, 1, 2
 REASONS = (
-    Reason(verdict=Verdict.KEEP, kind="opened"),
-    Reason(verdict=Verdict.DROP, kind="unused"),
-    Reason(verdict=Verdict.DROP, kind="created"),
+    Reason(verdict=Verdict.KEEP, kind=ReasonKind.OPENED),
+    Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED),
+    Reason(verdict=Verdict.DROP, kind=ReasonKind.CREATED),
 )
 
 LONG = b"/".join([b"d" * 60] * 5)  # 304 bytes

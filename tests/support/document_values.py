@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import inventory, plan, proof
+from slimagent.model import inventory, plan, proof, reason
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -144,9 +144,9 @@ def plans(draw: st.DrawFn) -> plan.Plan:
     reasons = draw(
         st.lists(
             st.builds(
-                plan.Reason,
-                verdict=members(plan.Verdict),
-                kind=TEXTS,
+                reason.Reason,
+                verdict=members(reason.Verdict),
+                kind=TEXTS.map(reason.ReasonKind),
                 detail=TEXTS,
                 source=st.none() | PATHS,
                 steps=STEPS,
@@ -331,8 +331,13 @@ TRACE = traces.Trace(
     accesses=(ACCESS,) * 18,
     changes=(CHANGE,),
 )
-REASON = plan.Reason(
-    verdict=plan.Verdict.KEEP, kind="library", detail="libx.so", source=b"/bin/x", steps=(1, 2), package=0
+REASON = reason.Reason(
+    verdict=reason.Verdict.KEEP,
+    kind=reason.ReasonKind.LIBRARY,
+    detail="libx.so",
+    source=b"/bin/x",
+    steps=(1, 2),
+    package=0,
 )
 VIM = inventory.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
 PLAN = plan.Plan(
@@ -345,7 +350,7 @@ PLAN = plan.Plan(
     traces=("cc",),
     accepted=("overflow",),
     steps=(plan.Step("imports", "dd"),),
-    reasons=(REASON, dataclasses.replace(REASON, verdict=plan.Verdict.DROP)),
+    reasons=(REASON, dataclasses.replace(REASON, verdict=reason.Verdict.DROP)),
     entries=(plan.Entry(b"/", 0, 0, 1), plan.Entry(b"/x", 1, 12, 2, 0)),
     changes=(CHANGE,),
     unresolved=((b"/bin/x", "libgone.so"),),

@@ -19,8 +19,9 @@ from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
 from slimagent.model.inventory import Found, Inventory, Package
-from slimagent.model.plan import Plan, Reason, Verdict
+from slimagent.model.plan import Plan
 from slimagent.model.profile import CruftRule, KeepRule, Rules
+from slimagent.model.reason import Reason, Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Access, Change, How, Run, Trace
 from slimagent.plan.decide import decide
