@@ -41,8 +41,9 @@ from slimagent.documents import decode_plan, encode_plan, encode_verification
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
+from slimagent.model.edit import Edit
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Edit, Entry, Plan, Strip
+from slimagent.model.plan import Entry, Plan, Strip
 from slimagent.model.proof import Missed, Verification
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 

@@ -16,7 +16,7 @@ from slimagent.documents.plan import get_change, noted, put_change, put_paths, t
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.summary import Summary
-from slimagent.model.trace import Access, BlindSpot, How, Loss, Run, Trace, Use
+from slimagent.model.trace import Access, BlindSpot, How, Loss, LossKind, Run, Trace, Use
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
 
@@ -64,7 +64,7 @@ def _put_loss(loss: Loss) -> dict[str, Any]:
 
 
 def _get_loss(place: Place) -> Loss:
-    return Loss(kind=place["kind"].text(), count=place["count"].unsigned(), example=place["example"].text())
+    return Loss(kind=LossKind(place["kind"].text()), count=place["count"].unsigned(), example=place["example"].text())
 
 
 # Trace

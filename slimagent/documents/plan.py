@@ -10,8 +10,9 @@ from typing import Any
 
 from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
 from slimagent.errors import DocumentError
-from slimagent.model.inventory import Package
-from slimagent.model.plan import Caution, Edit, Entry, Plan, PlannedPackage, Step, Strip
+from slimagent.model.edit import Edit, EditKind
+from slimagent.model.inventory import Package, PackageKind
+from slimagent.model.plan import Caution, Entry, Plan, PlannedPackage, Step, Strip
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Change, ChangeKind
 from slimagent.paths.algebra import to_text
@@ -132,7 +133,7 @@ def _get_package(row: Any) -> PlannedPackage:
     if not isinstance(essential, bool):
         raise TypeError(f"{quoted(essential)} is neither true nor false")
     package = Package(
-        kind=string(kind),
+        kind=PackageKind(string(kind)),
         name=string(name),
         version=string(version),
         place=absolute(place),
@@ -153,7 +154,7 @@ def _get_edit(row: Any) -> Edit:
     path, kind, keys = cells(row, 3)
     if not isinstance(keys, list):
         raise TypeError(f"{quoted(keys)} is not a list of keys")
-    return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
+    return Edit(path=absolute(path), kind=EditKind(string(kind)), keys=tuple(map(string, keys)))
 
 
 def _get_strip(row: Any) -> Strip:

@@ -6,17 +6,32 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from slimagent.model.edit import EditKind
+from slimagent.model.open_enum import OpenEnum
+
+
+class PackageKind(OpenEnum):
+    """The managers of packages; a component is what a person installed by hand."""
+
+    DPKG = "dpkg"
+    CONDA = "conda"
+    PYTHON = "python"
+    R = "r"
+    VSCODE = "vscode"
+    NPM = "npm"
+    COMPONENT = "component"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """What a package manager (or a person, by hand) installed as one thing.
 
-    `kind` names the manager: dpkg, conda, python, r, vscode, npm, component. `place` tells packages of one kind and
+    `place` tells packages of one kind and
     name apart: the folder of the environment, library or extensions they lie in, `/` for the system's own. `section` is
     the manager's own classification (dpkg's `libdevel`). `essential`: the system does not work without it.
     """
 
-    kind: str
+    kind: PackageKind
     name: str
     version: str = ""
     place: bytes = b"/"
@@ -40,7 +55,7 @@ class Found:
     identity: list[int] = field(default_factory=list)
     requires: list[tuple[int, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    records: list[tuple[bytes, str, str]] = field(default_factory=list)
+    records: list[tuple[bytes, EditKind, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +70,7 @@ class Owners:
     files: list[array[int]] = field(default_factory=list)
     requires: list[tuple[tuple[int, str], ...]] = field(default_factory=list)
     missing: list[tuple[str, ...]] = field(default_factory=list)
-    records: list[tuple[tuple[bytes, str, str], ...]] = field(default_factory=list)
+    records: list[tuple[tuple[bytes, EditKind, str], ...]] = field(default_factory=list)
     of: array[int] = field(default_factory=lambda: array("i"))
     more: dict[int, tuple[int, ...]] = field(default_factory=dict)
     weak: bytearray = field(default_factory=bytearray)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from slimagent.model.edit import Edit
 from slimagent.model.inventory import Package
 from slimagent.model.reason import Reason
 from slimagent.model.trace import Change
@@ -36,20 +37,6 @@ class PlannedPackage:
     size: int
     kept: int
     requires: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """A change to a file that packages share, so that it speaks only of what is there.
-
-    By `kind`, `keys` are: `dpkg-status` the packages whose paragraphs go, `dpkg-alternatives` the programs that are no
-    longer a choice, `vscode-extensions` the identifiers and `npm-lock` the locations that go, `dpkg-exclude`
-    the patterns that dpkg is to leave out from now on (the file is made).
-    """
-
-    path: bytes
-    kind: str
-    keys: tuple[str, ...]
 
 
 class Strip(NamedTuple):

@@ -120,6 +120,6 @@ def _coded(inventory: Inventory, owners: Owners) -> Iterator[bytes]:
     for at, path in enumerate(inventory.paths):
         mode = inventory.modes[at]
         if stat.S_ISREG(mode):
-            kind = owners.packages[owners.of[at]].kind if owners.of[at] >= 0 else ""
+            kind = owners.packages[owners.of[at]].kind if owners.of[at] >= 0 else None
             if part(path, mode, kind) in (Part.CODE, Part.BINARY):
                 yield parent(path)

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.model.inventory import Owners
+from slimagent.model.inventory import Owners, PackageKind
 from slimagent.model.plan import Entry, Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent
@@ -175,7 +175,7 @@ def _settle_folders(keeper: Keeper) -> None:
 
 
 def _is_of_python(owners: Owners, at: int) -> bool:
-    return any(owners.packages[each].kind == "python" for each in owners.owners(at))
+    return any(owners.packages[each].kind == PackageKind.PYTHON for each in owners.owners(at))
 
 
 def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:

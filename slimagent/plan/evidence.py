@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Loader, Owners
+from slimagent.model.inventory import Inventory, Loader, Owners, PackageKind
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
 from slimagent.model.proof import Missed
 from slimagent.model.reason import Reason, ReasonKind, Verdict
@@ -200,7 +200,7 @@ def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
 def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
     """Keep the packages that the system cannot do without, that a rule names, or that were not exercised."""
     for number, package in enumerate(keeper.owners.packages):
-        if package.essential and package.kind == "dpkg":
+        if package.essential and package.kind == PackageKind.DPKG:
             keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL))
     for rule in evidence.rules.packages:
         if compiling or rule.when != "compiling":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.inventory import Inventory, Owners, PackageKind
 from slimagent.model.profile import LEVELS, LevelRule, Rules
 from slimagent.model.reason import Reason, ReasonKind
 from slimagent.paths.patterns import PathRules
@@ -21,7 +21,7 @@ _UNREAD = {Part.BINARY: ReasonKind.BINARY, Part.CODE: ReasonKind.CODE}
 # Of a package that is only required nothing was seen in use: only what is smaller than such a part of a budget stays.
 _UNKNOWN = 8
 # It is treated as one that was used if it is of these kinds: what requires it imports it by name, sooner or later.
-_OF_INTERPRETERS = ("conda", "python", "r")
+_OF_INTERPRETERS = (PackageKind.CONDA, PackageKind.PYTHON, PackageKind.R)
 
 
 class Levels:
@@ -96,10 +96,10 @@ class Levels:
     def _is_python_folder(self, at: int) -> bool:
         """Whether an entry is a folder of a Python distribution: it stays only with something in it (`decide`)."""
         return stat.S_ISDIR(self._inventory.modes[at]) and any(
-            self._owners.packages[each].kind == "python" for each in self._owners.owners(at)
+            self._owners.packages[each].kind == PackageKind.PYTHON for each in self._owners.owners(at)
         )
 
-    def _kind(self, at: int, owner: str, *, known: bool) -> ReasonKind | None:
+    def _kind(self, at: int, owner: PackageKind, *, known: bool) -> ReasonKind | None:
         """Why an unread file of a package that stays stays at level `file`, None if it does not."""
         inventory = self._inventory
         mode = inventory.modes[at]
@@ -158,7 +158,7 @@ class Levels:
         path = self._inventory.paths[at]
         if not path.endswith(b"/package.json") or b"/node_modules/" in path:
             return False
-        return self._owners.packages[self._owners.of[at]].kind == "npm"
+        return self._owners.packages[self._owners.of[at]].kind == PackageKind.NPM
 
 
 def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> bytearray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from slimagent.model.inventory import Owners
-from slimagent.model.plan import Edit, PlannedPackage
+from slimagent.model.edit import Edit, EditKind
+from slimagent.model.inventory import Owners, PackageKind
+from slimagent.model.plan import PlannedPackage
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
@@ -25,7 +26,7 @@ def keep_requirements(keeper: Keeper, package: int) -> None:
             Reason(kind=ReasonKind.REQUIRED, detail=text, package=package),
         )
     kind = owners.packages[package].kind
-    if kind != "dpkg" and kind not in keeper.essentials_kept:
+    if kind != PackageKind.DPKG and kind not in keeper.essentials_kept:
         keeper.essentials_kept.add(kind)
         for number, each in enumerate(owners.packages):
             if each.kind == kind and each.essential:
@@ -61,18 +62,18 @@ def further(owners: Owners) -> tuple[tuple[int, tuple[int, ...]], ...]:
 def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
     """What files that packages share have to lose, and what dpkg is to leave out from now on."""
     owners = keeper.owners
-    found: dict[tuple[bytes, str], set[str]] = {}
+    found: dict[tuple[bytes, EditKind], set[str]] = {}
     for number in range(len(owners.packages)):
         for path, kind, key in owners.records[number]:
             if _no_longer_true(keeper, number, kind, key):
                 found.setdefault((path, kind), set()).add(key)
     excludes = _excludes(keeper, levels)
     made = [Edit(path=path, kind=kind, keys=tuple(sorted(keys))) for (path, kind), keys in sorted(found.items())]
-    return (*made, Edit(path=EXCLUDES, kind="dpkg-exclude", keys=excludes)) if excludes else tuple(made)
+    return (*made, Edit(path=EXCLUDES, kind=EditKind.DPKG_EXCLUDE, keys=excludes)) if excludes else tuple(made)
 
 
-def _no_longer_true(keeper: Keeper, package: int, kind: str, key: str) -> bool:
-    if kind != "dpkg-alternatives":
+def _no_longer_true(keeper: Keeper, package: int, kind: EditKind, key: str) -> bool:
+    if kind != EditKind.DPKG_ALTERNATIVES:
         return not keeper.grades[package]
     # A choice goes with its own file, also where its package stays. Its name may lead over links (merged /usr).
     end = keeper.resolver.resolve(from_text(key), follow=False).end
@@ -89,7 +90,7 @@ def _excludes(keeper: Keeper, levels: Levels) -> tuple[str, ...]:
         if rule < 0 or rule in cut or not levels.rules[rule].keep_out or not stat.S_ISREG(inventory.modes[at]):
             continue
         if keeper.reasons[keeper.reason(at)].kind == ReasonKind.CRUFT and any(
-            owners.packages[each].kind == "dpkg" for each in owners.owners(at)
+            owners.packages[each].kind == PackageKind.DPKG for each in owners.owners(at)
         ):
             cut.add(rule)
     lines = []

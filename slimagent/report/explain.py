@@ -34,7 +34,7 @@ class Explanation:
 def package_name(package: Package) -> str:
     """A package as it is named on the command line.
 
-    >>> package_name(Package(kind="dpkg", name="vim", version="2:9.0"))
+    >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """
     return f"{package.kind}:{package.name} {package.version}".rstrip()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.trace import BlindSpot, How, Loss, LossKind
 from slimagent.model.user import User
 from slimagent.paths.algebra import to_text
 from slimagent.trace.compare_backends import unseen
@@ -99,7 +99,7 @@ class SeccompFanotify:
             losses = [*calls.losses, *events.losses]
             if missed:
                 example = ", ".join(map(to_text, missed[:_SHOWN]))
-                losses.append(Loss(kind="unseen-open", count=len(missed), example=example))
+                losses.append(Loss(kind=LossKind.UNSEEN_OPEN, count=len(missed), example=example))
             self._observed = Observed(
                 accesses=_union(calls, events),
                 losses=_summed(losses),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.family import Family
-from slimagent.model.trace import BlindSpot, How
+from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.model.user import User
 from slimagent.paths.algebra import mounted, to_text
 from slimagent.trace.record import Record, combine
@@ -119,7 +119,7 @@ class Inotify:
                 self._record.lose(_loss(error), f"{to_text(folder)}: {error.strerror}")
             else:
                 if watch < 0:  # how watchdog says EACCES
-                    self._record.lose("unreadable-path", to_text(folder))
+                    self._record.lose(LossKind.UNREADABLE_PATH, to_text(folder))
                 self._opens.folders.setdefault(watch, folder)
 
     def step(self, name: str) -> int:
@@ -201,7 +201,7 @@ class Inotify:
         self._markers.reverse()
         while not self._markers[0].passes(_PATIENCE):
             if not self._reader.is_alive():
-                self._record.lose("supervisor-error", "the thread that reads inotify's events ended early")
+                self._record.lose(LossKind.SUPERVISOR_ERROR, "the thread that reads inotify's events ended early")
                 break
 
     def _close(self) -> None:
@@ -238,7 +238,9 @@ class _Opens:
     def on_queue_overflow(self) -> None:
         """Events were lost, nobody knows how many."""
         if self.count:
-            self._record.lose("queue-overflow", f"in step {self.step}: fs.inotify.max_queued_events is too small")
+            self._record.lose(
+                LossKind.QUEUE_OVERFLOW, f"in step {self.step}: fs.inotify.max_queued_events is too small"
+            )
 
     def on_watch_deleted(self, wd: int) -> None:
         """A folder is gone. Its number is not given again."""
@@ -340,12 +342,12 @@ def _folders(tops: Iterable[bytes], record: Record) -> list[bytes]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            record.lose("unreadable-path", f"{to_text(folder)}: {error.strerror}")
+            record.lose(LossKind.UNREADABLE_PATH, f"{to_text(folder)}: {error.strerror}")
             continue
         found[folder] = None
         pending += [path for path in below if path not in mounts]
     return list(found)
 
 
-def _loss(error: OSError) -> str:
-    return "watch-limit" if error.errno == errno.ENOSPC else "unreadable-path"
+def _loss(error: OSError) -> LossKind:
+    return LossKind.WATCH_LIMIT if error.errno == errno.ENOSPC else LossKind.UNREADABLE_PATH

@@ -9,7 +9,7 @@ from slimagent.model.plan import Plan
 from slimagent.model.proof import Comparison, Missed
 from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Item, Outcome, Standing
-from slimagent.model.trace import Loss
+from slimagent.model.trace import Loss, LossKind
 from slimagent.paths.algebra import Resolver, within_any
 
 
@@ -71,8 +71,8 @@ def unmasked(losses: Iterable[Loss], accepted: Collection[str] = ()) -> bool:
     `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed, and a
     listener that was refused (`own-listener`) hides nothing.
     """
-    kinds = {loss.kind for loss in losses} - {"own-listener"}
-    return "supervisor-error" in kinds or not kinds <= set(accepted)
+    kinds = {loss.kind for loss in losses} - {LossKind.OWN_LISTENER}
+    return LossKind.SUPERVISOR_ERROR in kinds or not kinds <= set(accepted)
 
 
 def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outcome, str]]]:

@@ -30,7 +30,7 @@ from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.proof import Comparison, Verification
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.summary import Whole
-from slimagent.model.trace import Trace
+from slimagent.model.trace import LossKind, Trace
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, last_line, not_proved
 from slimagent.verify.compare import compare
@@ -40,7 +40,7 @@ from slimagent.workflows.exercise import Reporter
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 FULL, SLIM = "full", "slim"  # which image a log is of
 OUTSIDE = "start-from-outside"
-_UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
+_UNREADABLE, _PTRACE = LossKind.UNREADABLE_PATH, ("SYS_PTRACE",)
 _GO = "go"  # the file that an export waits for
 _TAIL = 1 << 14  # bytes of a log that are looked at
 # What a container can make us copy: as large as the agent lets a log become, and more of them than any checklist has.

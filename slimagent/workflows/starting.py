@@ -20,6 +20,7 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
 from slimagent.model.started import HEALTH_STEP, START_STEP, Reached, Started, Until
+from slimagent.model.trace import LossKind
 from slimagent.trace.diary import Diary
 from slimagent.trace.first import hand_over
 from slimagent.trace.seccomp.backend import Seccomp, take_filter
@@ -102,7 +103,7 @@ class _Watch:
             if not self._is_full:  # an image that asks for ever new names must not fill somebody's disk
                 self._is_full = True
                 self._write(
-                    ["loss", "too-many-paths", 1, f"after {self._size} bytes no path was written down any more"]
+                    ["loss", LossKind.TOO_MANY_PATHS, 1, f"after {self._size} bytes no path was written down any more"]
                 )
             return
         self._size += os.write(self._diary, started.line(row))

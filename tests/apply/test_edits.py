@@ -33,8 +33,9 @@ from slimagent.apply.edits.edit import edit
 from slimagent.apply.export import layers
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
+from slimagent.model.edit import Edit
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Edit, Entry, Plan
+from slimagent.model.plan import Entry, Plan
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="edits make files of root's, which needs root")
 

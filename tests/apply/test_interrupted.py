@@ -25,7 +25,8 @@ from slimagent.documents import decode_receipt, encode_plan
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model.plan import Edit, Plan
+from slimagent.model.edit import Edit
+from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 from tests.apply.test_strip import build, image, planned, program_that, tools
 

@@ -33,8 +33,9 @@ from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
 from slimagent.linux.temporary import remove_left
+from slimagent.model.edit import Edit
 from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Edit, Plan
+from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 
 STATUS, EXCLUDE = b"/var/lib/dpkg/status", b"/etc/dpkg/dpkg.cfg.d/zz-slim"

@@ -24,7 +24,7 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
-from slimagent.model.plan import Edit
+from slimagent.model.edit import Edit
 from slimagent.model.profile import CruftRule, KeepRule, LevelRule, PackageRule, Rules
 from slimagent.model.reason import Verdict
 from slimagent.model.trace import How

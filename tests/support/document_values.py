@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import inventory, plan, proof, reason
+from slimagent.model import edit, inventory, plan, proof, reason
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -43,7 +43,7 @@ RESULTS = st.builds(
     status=st.none() | INTEGERS,
     items=tuples(ITEMS),
 )
-LOSSES = st.builds(traces.Loss, kind=TEXTS, count=COUNTS, example=TEXTS)
+LOSSES = st.builds(traces.Loss, kind=TEXTS.map(traces.LossKind), count=COUNTS, example=TEXTS)
 CHANGES = st.builds(traces.Change, path=PATHS, kind=members(traces.ChangeKind), mtime_ns=INTEGERS)
 RUNS = st.builds(
     traces.Run,
@@ -91,7 +91,7 @@ def recorded(draw: st.DrawFn) -> traces.Trace:
 TRACES = recorded()
 PACKAGES = st.builds(
     inventory.Package,
-    kind=TEXTS,
+    kind=TEXTS.map(inventory.PackageKind),
     name=TEXTS,
     version=TEXTS,
     place=PATHS,
@@ -100,7 +100,7 @@ PACKAGES = st.builds(
 )
 STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
 LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
-EDITS = st.builds(plan.Edit, path=PATHS, kind=TEXTS, keys=tuples(TEXTS))
+EDITS = st.builds(edit.Edit, path=PATHS, kind=TEXTS.map(edit.EditKind), keys=tuples(TEXTS))
 RECEIPTS = st.builds(
     proof.Receipt,
     tool=TEXTS,
@@ -304,7 +304,7 @@ RESULT = results.CheckResult(
     ),
 )
 ACCESS = traces.Access(path=b"/usr/lib/latin1-\xe9", how=traces.How.OPENED, steps=(0,), found=True)
-LOSS = traces.Loss(kind="overflow", count=3, example="/x")
+LOSS = traces.Loss(kind=traces.LossKind.QUEUE_OVERFLOW, count=3, example="/x")
 CHANGE = traces.Change(path=b"/new", kind=traces.ChangeKind.CREATED, mtime_ns=0)
 RUN = traces.Run(
     identity="cc",
@@ -359,7 +359,7 @@ PLAN = plan.Plan(
         plan.PlannedPackage(package=inventory.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
     ),
     further=((1, (1,)),),
-    edits=(plan.Edit(path=b"/status", kind="dpkg-status", keys=("vim:amd64",)),),
+    edits=(edit.Edit(path=b"/status", kind=edit.EditKind.DPKG_STATUS, keys=("vim:amd64",)),),
     problems=((b"/lib/\xe9", "cut short"),),
     strips=(plan.Strip(b"/x", 7),),
     unstripped=((b"/lib/y.so", "data follows the ELF image"),),

@@ -15,7 +15,8 @@ from apply_images import IS_ROOT, plan_for, write
 from slimagent.apply.export import layers, tree
 from slimagent.apply.in_place import removal as in_place
 from slimagent.inventory.scan import scan
-from slimagent.model.plan import Edit, Plan
+from slimagent.model.edit import Edit
+from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 
 STATUS = b"/var/lib/dpkg/status"

@@ -21,7 +21,7 @@ from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.family import Family
-from slimagent.model.trace import BlindSpot, How
+from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.model.user import User
 from slimagent.paths.algebra import to_text
 from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
@@ -183,15 +183,17 @@ class Fanotify:
         try:
             events = self._group.read()
         except OSError as error:
-            self._record.lose("unreadable-path", f"an opened file: {error.strerror}")
+            self._record.lose(LossKind.UNREADABLE_PATH, f"an opened file: {error.strerror}")
             return 1
         for event in events:
             try:
                 self._see(event)
             except OSError as error:
-                self._record.lose("unreadable-path", f"a file that process {event.process} opened: {error.strerror}")
+                self._record.lose(
+                    LossKind.UNREADABLE_PATH, f"a file that process {event.process} opened: {error.strerror}"
+                )
             except Exception as error:
-                self._record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+                self._record.lose(LossKind.SUPERVISOR_ERROR, f"{type(error).__name__}: {error}")
             finally:
                 if event.descriptor >= 0:
                     os.close(event.descriptor)
@@ -199,7 +201,9 @@ class Fanotify:
 
     def _see(self, event: Event) -> None:
         if event.mask & QUEUE_OVERFLOW:
-            self._record.lose("queue-overflow", "more files were opened at once than the kernel remembers for us")
+            self._record.lose(
+                LossKind.QUEUE_OVERFLOW, "more files were opened at once than the kernel remembers for us"
+            )
             return
         if not self._counts(event):
             return
@@ -244,7 +248,7 @@ class Fanotify:
         if mount not in self._mounts:
             self._mounts.add(mount)
             self._record.lose(
-                "mount-namespace", f"process {event.process} opened {to_text(path)} on a mount of its own"
+                LossKind.MOUNT_NAMESPACE, f"process {event.process} opened {to_text(path)} on a mount of its own"
             )
 
 

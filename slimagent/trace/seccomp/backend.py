@@ -19,7 +19,7 @@ from typing import Any
 from slimagent.errors import UnavailableError
 from slimagent.linux import kernel
 from slimagent.linux.family import Family
-from slimagent.model.trace import BlindSpot
+from slimagent.model.trace import BlindSpot, LossKind
 from slimagent.model.user import User
 from slimagent.trace.record import Record, combine
 from slimagent.trace.seccomp.filter import build
@@ -187,12 +187,12 @@ class Seccomp:
             try:
                 page = self._guardian.hold(listeners[0])
             except (OSError, MemoryError) as error:
-                supervisor.record.lose("not-watched", str(error) or "out of memory")
+                supervisor.record.lose(LossKind.NOT_WATCHED, str(error) or "out of memory")
                 os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
             else:
                 supervisor.serve(listeners[0], page)
         elif word:
-            supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
+            supervisor.record.lose(LossKind.NOT_WATCHED, os.strerror(int(word) or errno.EMFILE))
 
 
 def take_filter(theirs: socket.socket) -> None:
@@ -217,4 +217,4 @@ def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges
 
 
 def _refusal(supervisor: Supervisor) -> str:
-    return supervisor.record.losses.get("not-watched", (0, ""))[1]
+    return supervisor.record.losses.get(LossKind.NOT_WATCHED, (0, ""))[1]
