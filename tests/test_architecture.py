@@ -100,6 +100,7 @@ PURE = (
     *("apply/in_place/journal_format.py", "apply/export/pax.py", "apply/export/components.py"),
     *("apply/export/compression.py", "apply/export/image_documents.py", "image/dockerfile.py"),
     *("image/dockerfile_words.py", "image/history.py", "image/labels.py", "image/complaint.py"),
+    "image/container.py",
 )
 EFFECTS = {"os", "subprocess", "ctypes", "click", "socket", "time"}
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from slimagent.image.engine import ENGINES, Container
+from slimagent.image.container import Container
+from slimagent.image.engine import ENGINES
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]"),

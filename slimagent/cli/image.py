@@ -19,7 +19,8 @@ from slimagent.cli.wishes import NAMES as WISHES
 from slimagent.cli.wishes import wishes
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
-from slimagent.image.engine import Container, Engine, find
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine, find
 from slimagent.image.output import Output
 from slimagent.image.request import Request
 from slimagent.image.starts import Waiting

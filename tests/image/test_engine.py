@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,7 +13,6 @@ import signal
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from engine_images import nothing, told
 from python_images import lacking
 
 from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
-from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred, find, undisturbed
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine, EngineRefusedError, find
 
 PODMAN = (
     "create",
@@ -357,29 +356,6 @@ def test_a_layer_that_is_a_link_is_not_followed(engine: Engine, tmp_path: Path, 
     with pytest.raises(RefusedError, match="is not a regular file"):
         engine.load(str(made), tag, lambda done: None)
     assert engine.find_image(tag) is None
-
-
-def test_signals_wait_for_the_end_of_a_block() -> None:
-    """What an engine has begun has a known end; then the signal comes."""
-    done = False
-    with pytest.raises(KeyboardInterrupt), deferred():
-        signal.raise_signal(signal.SIGINT)
-        time.sleep(0)
-        done = True
-    assert done
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the handler is not the one from before")
-
-
-def test_signals_come_to_nothing_when_the_work_is_done() -> None:
-    """Also one that an engine's call put off; afterwards they end us again."""
-    with undisturbed():
-        signal.raise_signal(signal.SIGINT)
-        with deferred():
-            signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("command", PODMAN)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from slimagent.image import leftovers
-from slimagent.image.engine import Container, Engine
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine
 from slimagent.image.leftovers import CONTAINER, DIRECTORY, FILE, IMAGE, PENDING, Leftover, Leftovers
 from slimagent.image.output import Output
 from slimagent.image.owner import new_key

@@ -15,7 +15,8 @@ from layout_images import export
 
 from slimagent.errors import RefusedError, UnavailableError, UsageError
 from slimagent.image.agent import held_back
-from slimagent.image.engine import Container, Engine, EngineRefusedError
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.history import with_history
 from slimagent.image.labels import with_labels
 from slimagent.image.owner import new_key
