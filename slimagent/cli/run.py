@@ -35,6 +35,8 @@ from slimagent.report.text import (
     verification_summary,
 )
 from slimagent.workflows import pipeline
+from slimagent.workflows.run import CHANGED
+from slimagent.workflows.run import run as slim_here
 from slimagent.workflows.session import in_container
 
 _SUMMARY = "summary.json"
@@ -117,7 +119,7 @@ def run(
         if not scopes and image is None and not (chosen.rules.start or wished.start):
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
         with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
-            pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)
+            slim_here(session, steps, *asked, target, console, save, whole, proof=proof)
     return 0
 
 
@@ -134,7 +136,7 @@ def _prepare(folder: bytes) -> None:
     """Make the output directory, and take away what an earlier run said of itself."""
     make_folder(folder)
     options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"), options.own_document(TRACE))
-    for name in (_SUMMARY, pipeline.CHANGED):
+    for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name.encode()))
 

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slimagent import apply, documents
-from slimagent.errors import CheckFailedError, RefusedError, UnavailableError, UsageError
+from slimagent.errors import RefusedError, UnavailableError, UsageError
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
-from slimagent.linux.files import digest, explained
+from slimagent.linux.files import explained
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.plan import Plan
-from slimagent.model.proof import Missed, Receipt, Verification
-from slimagent.model.summary import Whole
+from slimagent.model.proof import Missed, Receipt
 from slimagent.model.trace import Change, Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
-from slimagent.plan.admit import FAILED_STEP, fit, useless
+from slimagent.plan.admit import fit
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
 from slimagent.workflows.exercise import Reporter, Steps, watch
 from slimagent.workflows.in_place import remove
-from slimagent.workflows.proof import verify
 from slimagent.workflows.session import Session, require_readable
 from slimagent.workflows.tracing import recorded
 
-CHANGED = "changed.txt"  # the list of what `run` does not export as the test left it
 _SHOWN = 5  # paths in a message
-_LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,92 +265,3 @@ def _export(
             return apply.copy(made, plan_digest, inventory, target.folder, progress, tools, save)
     except OSError as error:
         raise explained(error, session.root) from None
-
-
-def run(
-    session: Session,
-    steps: Steps,
-    level: str,
-    accepted: frozenset[str],
-    target: Target,
-    reporter: Reporter,
-    save: Callable[[str, bytes], None],
-    whole: Whole,
-    *,
-    proof: str,
-) -> None:
-    """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
-
-    `proof` is masked, in-place or none. Raises UnavailableError before anything is run if the image cannot be read
-    whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
-    """
-    choose(session.backend, masks=proof == "masked")
-    if target.oci is not None:
-        apply.require_possible(target.oci, session.scopes)
-    before = inspect(session, reporter)
-    require_readable(before, "run")
-    traced = trace(session, steps, reporter, before)
-    del before
-    whole.trace = traced.trace
-    save("trace.json", traced.data)
-    _admit_run(traced, accepted)
-    made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
-    whole.plan = made
-    data = documents.encode_plan(made)
-    plan_digest = digest(data)
-    save("plan.json", data)
-    del data
-    if target.in_place:
-        _import_now()
-    if not target.in_place:
-        _require_unaltered_here(made, traced.inventory, target, save)
-    whole.receipt = carry_out(session, made, plan_digest, target, reporter, traced.inventory)
-    save("receipt.json", documents.encode_receipt(whole.receipt))
-    if proof == "in-place" and not target.in_place:
-        _import_now()
-        again = carry_out(
-            session, made, plan_digest, Target(in_place=True, strip=target.strip), reporter, traced.inventory
-        )
-        save("in-place.json", documents.encode_receipt(again))
-    if proof != "none":
-        whole.verification = verify(session, steps, made, plan_digest, traced.trace.steps, reporter)
-        save("verification.json", documents.encode_verification(whole.verification))
-        _require_proved(whole.verification)
-
-
-def _require_proved(verification: Verification) -> None:
-    if not verification.passed:
-        worse = sum(each.worse for each in verification.comparisons)
-        raise CheckFailedError(
-            "the slim image does not do what the image does" + (f": {worse} worse than before" if worse else ""),
-            "keep what it lacks with --keep PATH or --keep-package KIND:NAME; verification.json has the details",
-        )
-
-
-def _require_unaltered_here(
-    made: Plan, inventory: Inventory, target: Target, save: Callable[[str, bytes], None]
-) -> None:
-    changes = apply.altered(made, inventory, target.accepted, traced_here=True)
-    if changes:
-        save(CHANGED, "".join(f"{each.kind.value}\t{to_text(each.path)}\n" for each in changes).encode())
-    require_unaltered(changes, f" (all are in {CHANGED})")
-
-
-def _import_now() -> None:
-    """Load what Python would load only when something goes wrong: soon its files may be gone, if it is the image's."""
-    for name in _LATE:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-
-
-def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
-    if traced.interrupted:
-        raise CheckFailedError(
-            "the traced run was interrupted", "the trace is written, but nothing was planned from it"
-        )
-    failed = [step for step in traced.trace.steps if useless(step)]
-    if failed and FAILED_STEP not in accepted:
-        raise CheckFailedError(
-            f"a traced step failed on the full image: {failed[0].name} ({failed[0].first_line})",
-            "a slim image can only be proved by steps that pass before; mend the step, then run again",
-        )
