@@ -67,6 +67,11 @@ class Loss:
     count: int
     example: str
 
+    @property
+    def hides(self) -> bool:
+        """Whether a file may have been reached unseen: a listener that was refused hides nothing."""
+        return self.kind != LossKind.OWN_LISTENER
+
 
 class BlindSpot(str, enum.Enum):
     """What a backend cannot see by its nature, wherever it runs. What it failed to see in one run is a `Loss`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from slimagent.errors import UsageError
+from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import (
     CruftRule,
     KeepRule,
@@ -19,7 +20,7 @@ from slimagent.model.profile import (
 )
 from slimagent.profiles.table import HINT, Table
 
-KINDS = ("dpkg", "conda", "python", "r", "vscode", "npm", "component")
+KINDS = tuple(PackageKind)
 _LEVELS = ("cruft", "package", "file")
 _LARGEST = 2**63 - 1  # bytes: what a document can hold
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")

@@ -10,7 +10,7 @@ from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Layer, Receipt, Verification
 from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
-from slimagent.model.trace import BlindSpot, LossKind
+from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things
 from slimagent.text.escapes import printable
@@ -247,7 +247,6 @@ def verification_summary(verification: Verification) -> list[str]:
     if len(verification.missed) > _SHOWN:
         lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
     lines += [f"  loss: {loss.kind}, {loss.count} times, as {loss.example}" for loss in verification.losses]
-    hiding = [loss for loss in verification.losses if loss.kind != LossKind.OWN_LISTENER]
-    if verification.how == "masked" and hiding and not verification.passed:
+    if verification.how == "masked" and any(loss.hides for loss in verification.losses) and not verification.passed:
         lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines

@@ -68,10 +68,9 @@ def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tup
 def unmasked(losses: Iterable[Loss], accepted: Collection[str] = ()) -> bool:
     """Whether a masked run may have seen files that it was not to see: a call that nobody could read went on as it was.
 
-    `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed, and a
-    listener that was refused (`own-listener`) hides nothing.
+    `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed.
     """
-    kinds = {loss.kind for loss in losses} - {LossKind.OWN_LISTENER}
+    kinds = {loss.kind for loss in losses if loss.hides}
     return LossKind.SUPERVISOR_ERROR in kinds or not kinds <= set(accepted)
 
 
