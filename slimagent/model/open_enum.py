@@ -14,12 +14,13 @@ class OpenEnum(str, enum.Enum):
 
     sentence: str
 
-    __str__ = str.__str__  # and so in f-strings, on every Python from 3.10 on
-
     def __new__(cls, name: str, sentence: str = "") -> OpenEnum:
         made = str.__new__(cls, name)
         made._value_, made.sentence = name, sentence
         return made
+
+    def __str__(self) -> str:  # in f-strings too, whatever the version of Python makes of an enumeration's own
+        return str(self._value_)
 
     @classmethod
     def _missing_(cls, value: object) -> OpenEnum | None:
