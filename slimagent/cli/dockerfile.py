@@ -10,7 +10,6 @@ import click
 
 from slimagent import __version__
 from slimagent.cli import options, terminal
-from slimagent.cli.wishes import starts
 from slimagent.errors import UsageError
 from slimagent.image.agent import RECORD, bundle, held_back
 from slimagent.image.dockerfile import Recipe, dockerfile, own_place
@@ -19,6 +18,7 @@ from slimagent.image.labels import identity
 from slimagent.linux.files import read, write
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.profiles import shipped as profiles
+from slimagent.profiles.rules import starts
 
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
@@ -66,7 +66,7 @@ def write_dockerfile(
         recipe = Recipe(image=image, place=own_place(only), agent_image=agent_image)
     recipe = replace(recipe, run=_accepted(accepted, also), env=held_back(config.env) if recipe.entry else ())
     recipe = _with_profile(recipe, profile)
-    recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
+    recipe = replace(recipe, run=(*recipe.run, *_image_options(config, level, user), *_command(command)))
     made = dockerfile(config, recipe, f"slimagent {__version__}")
     for note in made.notes:
         terminal.line(f"slimagent: not restored: {note}", err=True)
@@ -101,7 +101,7 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
     return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{recipe.place}/profile.toml"))
 
 
-def _wishes(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
+def _image_options(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
     """The level, the user of the image, and what it starts: inside, nobody can see an image's configuration."""
     said = [] if level is None else ["--level", level]
     whom = config.user if user is None else user

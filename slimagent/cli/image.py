@@ -14,9 +14,9 @@ from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, ending
+from slimagent.cli.rules import NAMES as RULE_OPTIONS
+from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
-from slimagent.cli.wishes import NAMES as WISHES
-from slimagent.cli.wishes import wishes
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
 from slimagent.image.engine import Container, Engine, find
@@ -33,14 +33,14 @@ from slimagent.report.summary import failure, summarised
 from slimagent.workflows.slim_image import Slimmed, slim
 
 _STEPS, _REMOVAL = {"also"}, {"strip"}
-_DECISION = {"level", "accepted", *WISHES}
+_DECISION = {"level", "accepted", *RULE_OPTIONS}
 
 
 @click.command(short_help="Make a slim image from an image, and prove it.")
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
 @click.option("--overwrite", is_flag=True, help="Take TAG from an image that slimagent did not make.")
-@options.together(options.profile, options.level, wishes, options.strip, options.accept)
+@options.together(options.profile, options.level, rule_options, options.strip, options.accept)
 @click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
 @options.also
 @start_options
@@ -57,7 +57,7 @@ def image(
     overwrite: bool,
     profile: str | None,
     level: str | None,
-    wished: Rules,
+    rules: Rules,
     strip: str,
     accepted: tuple[str, ...],
     user: str | None,

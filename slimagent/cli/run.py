@@ -16,7 +16,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
 from slimagent.cli.layout import layout_options, require_place
-from slimagent.cli.wishes import wishes
+from slimagent.cli.rules import rule_options
 from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_folder, write
@@ -46,7 +46,7 @@ _UNSTARTED = (
 
 
 @click.command()
-@options.together(options.scope, options.profile, options.level, options.user, wishes)
+@options.together(options.scope, options.profile, options.level, options.user, rule_options)
 @options.together(options.backend, options.also, options.mounted)
 @layout_options
 @click.option(
@@ -68,7 +68,7 @@ def run(
     profile: str | None,
     level: str | None,
     user: str | None,
-    wished: Rules,
+    rules: Rules,
     backend: str,
     also: tuple[str, ...],
     mounted: tuple[str, ...],
@@ -103,7 +103,7 @@ def run(
             user=user,
             backend=backend,
             profile=chosen,
-            wished=wished,
+            rules=rules,
             outputs=(folder,) if layout is None else (folder, layout.folder),
             image=image,
             mounted=mounted,
@@ -114,7 +114,7 @@ def run(
         console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
         asked = options.chosen_level(level, chosen), frozenset(accepted)
         save = functools.partial(_save, folder)
-        if not scopes and image is None and not (chosen.rules.start or wished.start):
+        if not scopes and image is None and not (chosen.rules.start or rules.start):
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
         with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
             pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)

@@ -165,7 +165,7 @@ def test_the_level_is_package_unless_one_is_named(image: Path) -> None:
         (("--keep", "relative"), ("--keep relative",)),
     ],
 )
-def test_a_wish_that_cannot_be_understood(image: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_an_option_that_cannot_be_understood(image: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     """One line that names it, one that says how it is written; no plan."""
     trace = image.parent / "trace.json"
     trace.write_bytes(encode_trace(trace_for(scan(os.fsencode(image.resolve())), [])))
