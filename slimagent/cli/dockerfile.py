@@ -11,11 +11,12 @@ import click
 from slimagent import __version__
 from slimagent.cli import options, terminal
 from slimagent.errors import UsageError
-from slimagent.image.agent import RECORD, bundle, held_back
+from slimagent.image.agent import bundle, held_back
 from slimagent.image.dockerfile import Recipe, dockerfile, own_place
 from slimagent.image.engine import find
 from slimagent.image.labels import identity
 from slimagent.linux.files import read, write
+from slimagent.model.agent import BUNDLE
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import starts
@@ -84,7 +85,7 @@ def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ..
 
 def _with_agent(image: str, only: bytes, folder: str) -> Recipe:
     """A bundle starts without a shell or an interpreter of the image; another folder has a script."""
-    record = os.path.join(folder, RECORD)
+    record = os.path.join(folder, BUNDLE)
     if os.path.isfile(record):
         place = own_place(only, read(record))
         return Recipe(image=image, place=place, agent=folder, entry=bundle(folder).entry(place))

@@ -162,7 +162,8 @@ def _drop_rest(keeper: Keeper, levels: Levels) -> None:
     inventory, owners = keeper.inventory, keeper.owners
     unused = keeper.number(Reason(verdict=_DROP, kind="unused"))
     cruft = [
-        keeper.number(Reason(verdict=_DROP, kind="cruft", detail=f"{rule.name}: {rule.why}")) for rule in levels.rules
+        keeper.number(Reason(verdict=_DROP, kind="cruft", detail=f"{rule.name}: {rule.why}; risk: {rule.risk}"))
+        for rule in levels.rules
     ]
     gone: dict[tuple[str, int], int] = {}
     for at in range(len(inventory)):

@@ -14,8 +14,6 @@ from command_line import assert_error, environment, slimagent
 from python_images import lacking
 
 from slimagent.bundle.agent_directory import (
-    AGENT,
-    BUNDLE,
     Named,
     contents,
     is_mounted,
@@ -24,6 +22,7 @@ from slimagent.bundle.agent_directory import (
     require_removable,
 )
 from slimagent.errors import RefusedError
+from slimagent.model.agent import AGENT, BUNDLE
 from slimagent.workflows.session import own_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -74,7 +74,7 @@ def test_a_package_is_explained(document: Path) -> None:
 
 def test_cruft_is_explained_by_its_rule(document: Path) -> None:
     """Its name and its why."""
-    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use"
+    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use; risk: none"
 
 
 def test_what_is_not_there_is_said(document: Path) -> None:
