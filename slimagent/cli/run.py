@@ -7,7 +7,8 @@ import functools
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_folder, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.rules import Rules
+from slimagent.model.rules import Profile, Rules
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.summary import failure, summarised
 from slimagent.report.text import (
@@ -35,7 +36,7 @@ from slimagent.report.text import (
     verification_summary,
 )
 from slimagent.workflows import pipeline
-from slimagent.workflows.session import in_container
+from slimagent.workflows.session import Session, in_container
 
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
@@ -43,6 +44,61 @@ _UNSTARTED = (
     "how the image starts is not known here: what ENTRYPOINT and CMD need stays only if the test used it; "
     "give --image-config or --start"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the command line says: each option by its name."""
+
+    scopes: tuple[str, ...]
+    profile: str | None
+    level: str | None
+    user: str | None
+    rules: Rules
+    backend: str
+    also: tuple[str, ...]
+    mounted: tuple[str, ...]
+    image: ImageConfig | None
+    layout: Layout | None
+    out: str
+    proof: str
+    no_export: bool
+    force: bool
+    strip: str
+    accepted: tuple[str, ...]
+    accepted_changes: tuple[str, ...]
+    quiet: bool
+    as_json: bool
+    command: tuple[str, ...]
+
+    @property
+    def folder(self) -> bytes:
+        """The output directory."""
+        return os.fsencode(os.path.abspath(self.out))
+
+    def session(self, profile: Profile) -> Session:
+        return options.session(
+            scopes=self.scopes,
+            user=self.user,
+            backend=self.backend,
+            profile=profile,
+            rules=self.rules,
+            outputs=(self.folder,) if self.layout is None else (self.folder, self.layout.folder),
+            image=self.image,
+            mounted=self.mounted,
+        )
+
+    def target(self) -> pipeline.Target:
+        if not self.no_export:
+            tar = os.path.join(self.folder, b"rootfs.tar") if self.layout is None else None
+            accepted = options.accepted(self.accepted_changes)
+            return pipeline.Target(tar=tar, oci=self.layout, strip=self.strip, accepted=accepted)
+        if self.proof != "in-place" or self.layout is not None:
+            raise UsageError(
+                "--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`"
+            )
+        journal = os.path.join(self.folder, b"plan.json.journal")
+        return pipeline.Target(in_place=True, journal=journal, strip=self.strip)
 
 
 @click.command()
@@ -63,28 +119,7 @@ _UNSTARTED = (
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export (in a stage of a build).")
 @click.option("--force", is_flag=True, help="Also on / outside a container: this machine is meant.")
 @options.together(options.strip, options.accept, options.accept_change, options.quiet, options.as_json, options.command)
-def run(
-    scopes: tuple[str, ...],
-    profile: str | None,
-    level: str | None,
-    user: str | None,
-    rules: Rules,
-    backend: str,
-    also: tuple[str, ...],
-    mounted: tuple[str, ...],
-    image: ImageConfig | None,
-    layout: Layout | None,
-    out: str,
-    proof: str,
-    no_export: bool,
-    force: bool,
-    strip: str,
-    accepted: tuple[str, ...],
-    accepted_changes: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
-    command: tuple[str, ...],
-) -> int:
+def run(**given: Any) -> int:
     """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
 
     A file that stays and that the test changed or removed is not exported: see --accept-change, and changed.txt.
@@ -92,32 +127,22 @@ def run(
     Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
     in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
-    with ending("run", as_json=as_json) as end:
-        if not force:
-            _require_container(scopes)
-        chosen = options.chosen_profile(profile, bool(command or also), user)
-        steps = options.steps(chosen, command, also)
-        folder = os.fsencode(os.path.abspath(out))
-        session = options.session(
-            scopes=scopes,
-            user=user,
-            backend=backend,
-            profile=chosen,
-            rules=rules,
-            outputs=(folder,) if layout is None else (folder, layout.folder),
-            image=image,
-            mounted=mounted,
-        )
-        target = _target(folder, layout, strip, accepted_changes, proof, no_export=no_export)
-        _prepare(folder)
-        require_place(layout, quiet=quiet)
-        console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
-        asked = options.chosen_level(level, chosen), frozenset(accepted)
-        save = functools.partial(_save, folder)
-        if not scopes and image is None and not (chosen.rules.start or rules.start):
+    asked = _Asked(**given)
+    with ending("run", as_json=asked.as_json) as end:
+        if not asked.force:
+            _require_container(asked.scopes)
+        chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
+        steps = options.steps(chosen, asked.command, asked.also)
+        session, target = asked.session(chosen), asked.target()
+        _prepare(asked.folder)
+        require_place(asked.layout, quiet=asked.quiet)
+        console = Console(quiet=asked.quiet or asked.as_json, names=[spec.name for spec in steps.checks])
+        decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
+        save = functools.partial(_save, asked.folder)
+        if not asked.scopes and asked.image is None and not session.profile.rules.start:
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
-        with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
-            pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)
+        with _reported(end, console, asked.folder, shown=not (asked.as_json or asked.quiet)) as whole:
+            pipeline.run(session, steps, *decision, target, console, save, whole, proof=asked.proof)
     return 0
 
 
@@ -141,17 +166,6 @@ def _prepare(folder: bytes) -> None:
 
 def _save(folder: bytes, name: str, data: bytes) -> None:
     write(os.path.join(folder, os.fsencode(name)), data)
-
-
-def _target(
-    folder: bytes, layout: Layout | None, strip: str, accepted: tuple[str, ...], proof: str, *, no_export: bool
-) -> pipeline.Target:
-    if not no_export:
-        tar = os.path.join(folder, b"rootfs.tar") if layout is None else None
-        return pipeline.Target(tar=tar, oci=layout, strip=strip, accepted=options.accepted(accepted))
-    if proof != "in-place" or layout is not None:
-        raise UsageError("--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`")
-    return pipeline.Target(in_place=True, journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
 
 
 @contextlib.contextmanager
