@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from slimagent.cli import options
 from slimagent.errors import DocumentError, UnavailableError
 from slimagent.linux.files import read
 from slimagent.model.started import decode
@@ -38,10 +39,7 @@ def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
         logs = None if directory is None else StepLogs(directory)
         return function(*arguments, logs=logs, start=start, **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.together(*_OPTIONS)(gather)
 
 
 def _start(diary: str) -> Start:

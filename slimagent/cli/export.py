@@ -13,7 +13,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.planning import Asked, prepare
-from slimagent.cli.wishes import wishes
+from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
 from slimagent.model.image_config import ImageConfig
@@ -24,7 +24,7 @@ from slimagent.workflows import pipeline
 
 @click.command(short_help="Plan, and export what stays, in a new container.")
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
-@options.together(options.level, options.profile, wishes, options.accept, layout_options)
+@options.together(options.level, options.profile, rule_options, options.accept, layout_options)
 @click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
 @click.option("--when", metavar="FILE", help="Look at the image at once, then wait until FILE is there.")
 @click.option("--repair", metavar="FILE", help="A verification of an earlier plan: what it looked for in vain stays.")
@@ -37,7 +37,7 @@ def export(
     traces: tuple[str, ...],
     level: str | None,
     profile: str | None,
-    wished: Rules,
+    rules: Rules,
     accepted: tuple[str, ...],
     image: ImageConfig | None,
     layout: Layout | None,
@@ -73,7 +73,7 @@ def export(
     owned = pipeline.find_owners(inventory, console)
     if when is not None:
         await_file(when)
-    asked = Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair)
+    asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)
     prepared = prepare(asked, Console(quiet=True), outputs=outputs, image=image)
     session = prepared.session
     if not pipeline.is_same_view(first, session):

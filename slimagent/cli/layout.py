@@ -50,10 +50,7 @@ def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
         image = options.read_image(image_config)
         return function(*arguments, image=image, layout=_layout(oci, tag, compression, ready, image), **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.together(*_OPTIONS)(gather)
 
 
 def _layout(

@@ -32,7 +32,7 @@ class Asked:
     traces: Sequence[str]
     level: str | None
     profile: str | None
-    wished: Rules
+    rules: Rules
     accepted: tuple[str, ...]
     repair: str | None
 
@@ -84,7 +84,7 @@ def prepare(
         root=root,
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
         profile=replace(profile, user=""),  # nothing is run
-        wished=asked.wished,
+        rules=asked.rules,
         outputs=outputs,
         image=image,
     )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from slimagent.linux.syscalls import MACHINES, Machine
 from slimagent.paths.algebra import to_text
 
-SET_MODE_FILTER, GET_ACTION_AVAILABLE = 1, 2
+SET_MODE_FILTER = 1
 NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
 ID_VALID, SET_FLAGS = 0x40082102, 0x40082104  # SECCOMP_IOCTL_NOTIF_ID_VALID, _SET_FLAGS
 SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6

@@ -123,7 +123,9 @@ def _drop_rest(keeper: Keeper, levels: Levels) -> None:
     inventory, owners = keeper.inventory, keeper.owners
     unused = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED))
     cruft = [
-        keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail=f"{rule.name}: {rule.why}"))
+        keeper.number(
+            Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail=f"{rule.name}: {rule.why}; risk: {rule.risk}")
+        )
         for rule in levels.rules
     ]
     gone: dict[tuple[int, int], int] = {}

@@ -14,8 +14,6 @@ from command_line import assert_error, environment, slimagent
 from python_images import lacking
 
 from slimagent.bundle.agent_directory import (
-    AGENT,
-    BUNDLE,
     Named,
     contents,
     is_mounted,
@@ -24,6 +22,7 @@ from slimagent.bundle.agent_directory import (
     require_removable,
 )
 from slimagent.errors import RefusedError
+from slimagent.model.agent import AGENT, BUNDLE
 from slimagent.workflows.session import own_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +142,7 @@ def test_what_else_lies_in_the_agents_directory_is_not_removed(home: Path, name:
         assert f"{home}/{name.split('/')[0]}" in raised.value.message
         assert "rm -r " in raised.value.hint
     assert path.exists()
-    assert (home / "lib/slimagent/session.py").exists()
+    assert (home / "lib/slimagent/workflows/session.py").exists()
 
 
 def test_a_link_in_the_place_of_a_directory_is_not_the_agents(home: Path, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_an_agent_without_a_list_is_not_removed(home: Path, text: str | None) ->
         (home / BUNDLE).write_text(text)
     with pytest.raises(RefusedError, match="no list of its files"):
         require_removable(os.fsencode(home), [])
-    assert (home / "lib/slimagent/session.py").exists()
+    assert (home / "lib/slimagent/workflows/session.py").exists()
 
 
 def test_a_checkout_is_not_removed() -> None:

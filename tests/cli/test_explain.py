@@ -75,7 +75,7 @@ def test_a_package_is_explained(document: Path) -> None:
 
 def test_cruft_is_explained_by_its_rule(document: Path) -> None:
     """Its name and its why."""
-    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use"
+    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use; risk: none"
 
 
 def test_what_is_not_there_is_said(document: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_level_is_package_unless_one_is_named(image: Path) -> None:
         (("--keep", "relative"), ("--keep relative",)),
     ],
 )
-def test_a_wish_that_cannot_be_understood(image: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_an_option_that_cannot_be_understood(image: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     """One line that names it, one that says how it is written; no plan."""
     trace = image.parent / "trace.json"
     trace.write_bytes(encode_trace(trace_for(scan(os.fsencode(image.resolve())), [])))

@@ -23,7 +23,6 @@ from plan_images import (
     write,
 )
 
-from slimagent.cli.wishes import starts
 from slimagent.inventory.owners import owners
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules, StartRule
@@ -33,6 +32,7 @@ from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Change, ChangeKind, How
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import is_compiling
+from slimagent.profiles.rules import starts
 
 # Packages
 

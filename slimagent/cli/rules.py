@@ -1,23 +1,19 @@
-"""What the command line adds to a profile's rules: options that end up in one `Rules`."""
+"""Options that add to a profile's rules: they end up in one Rules."""
 
 from __future__ import annotations
 
 import functools
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import click
 
+from slimagent.cli import options
 from slimagent.errors import UsageError
-from slimagent.model.image_config import ImageConfig
-from slimagent.model.profile import KeepRule, PackageRule, Profile, Rules, StartRule
-from slimagent.paths.algebra import from_text, pattern
+from slimagent.model.profile import KeepRule, PackageRule, Rules, StartRule
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-_OPTIONS: tuple[Decorator, ...] = (
+_OPTIONS: tuple[options.Decorator, ...] = (
     click.option(
         "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
     ),
@@ -69,8 +65,8 @@ def _names() -> frozenset[str]:
 NAMES = _names()  # of the parameters that the options become
 
 
-def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets what they say as the argument `wished`, a Rules."""
+def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; it gets what they say as the argument `rules`, a Rules."""
 
     @functools.wraps(function)
     def gather(
@@ -84,9 +80,9 @@ def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
         budget: int | None,
         **others: Any,
     ) -> Any:
-        wished = Rules(
+        rules = Rules(
             keep=tuple(
-                KeepRule(pattern=path_pattern("--keep", text), why="asked for with --keep", follow=True)
+                KeepRule(pattern=options.path_pattern("--keep", text), why="asked for with --keep", follow=True)
                 for text in keep
             ),
             packages=tuple(
@@ -98,57 +94,9 @@ def wishes(function: Callable[..., Any]) -> Callable[..., Any]:
             strip_setuid=strip_setuid,
             budget=budget,
         )
-        return function(*arguments, wished=wished, **others)
+        return function(*arguments, rules=rules, **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def with_wishes(profile: Profile, wished: Rules) -> Profile:
-    """The profile with what the command line adds. Raises UsageError for a cruft rule that is not in the profile."""
-    rules = profile.rules
-    known = {rule.name for rule in rules.cruft}
-    unknown = [name for name in wished.kept_cruft if name not in known]
-    if unknown:
-        raise UsageError(f"--keep-cruft {unknown[0]}: there is no such rule", f"known are {', '.join(sorted(known))}")
-    return replace(
-        profile,
-        rules=replace(
-            rules,
-            keep=(*rules.keep, *wished.keep),
-            packages=(*rules.packages, *wished.packages),
-            kept_cruft=(*rules.kept_cruft, *wished.kept_cruft),
-            start=(*rules.start, *wished.start),
-            strip_setuid=rules.strip_setuid if wished.strip_setuid is None else wished.strip_setuid,
-            compiling=rules.compiling if wished.compiling is None else wished.compiling,
-            budget=rules.budget if wished.budget is None else wished.budget,
-        ),
-    )
-
-
-def starts(image: ImageConfig) -> tuple[StartRule, ...]:
-    """What an image's configuration starts: its ENTRYPOINT and CMD, its health check, its shell."""
-    commands = (
-        (image.started, "the image's ENTRYPOINT and CMD"),
-        (image.health_command, "the image's health check"),
-        (image.shell, "the image's SHELL"),
-    )
-    cwd = image.working_dir or "/"
-    return tuple(StartRule(command=command, why=why, cwd=cwd) for command, why in commands if command)
-
-
-def path_pattern(option: str, text: str) -> str:
-    """The value of an option that takes a pattern. Raises UsageError if it is not one of absolute paths."""
-    try:
-        from_text(text)
-        pattern(text)
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: {error}", "patterns are paths with *, ** and ?") from None
-    if not text.startswith("/"):
-        raise UsageError(f"{option} {text}: not an absolute path", "patterns start with /, as /opt/x/**")
-    return text
+    return options.together(*_OPTIONS)(gather)
 
 
 def _package(text: str) -> str:
