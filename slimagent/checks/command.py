@@ -6,9 +6,9 @@ import shlex
 
 from slimagent.checks.context import Context
 from slimagent.checks.finding import Finding, failed, passed
-from slimagent.checks.processes import shell_status
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
+from slimagent.linux.command import shell_status
 from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}

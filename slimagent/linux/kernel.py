@@ -60,6 +60,16 @@ def is_subreaper() -> bool:
     return bool(value.value)
 
 
+def close_memory() -> None:
+    """As root, keep other root processes from reading and writing our memory (/proc/PID/mem of proc(5)), for good.
+
+    What we have seen is in there, and not written down yet. Not for other users: their files of /proc/self would become
+    root's.
+    """
+    if os.geteuid() == 0:
+        prctl(SET_DUMPABLE, 0)
+
+
 def install_filter(number: int, program: bytes) -> int:
     """Put a seccomp filter on this thread and return the descriptor of its listener. Raises OSError.
 

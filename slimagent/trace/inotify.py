@@ -17,13 +17,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How
 from slimagent.paths.algebra import mounted, to_text
 from slimagent.trace.record import Record, combine
@@ -82,6 +83,7 @@ class Inotify:
         return None
 
     def __enter__(self) -> Inotify:
+        kernel.close_memory()
         self._family.__enter__()
         try:
             self._reader = _start()
@@ -131,26 +133,13 @@ class Inotify:
             self._opens.step = self._step
         return self._step
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a command, from whose start on all opens count. Raises OSError as Popen does."""
         with self._alone():
             if not self._opens.count:
                 self._drain()
                 self._opens.count = True
-            return self._family.spawn(
-                argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
-            )
+            return self._family.spawn(command)
 
     def reap(self) -> None:
         """Collect orphans that became our children."""

@@ -18,6 +18,7 @@ from file_calls import ENVIRONMENT
 from test_watched_rights import NOBODY, in_child, ordinary_user
 
 from slimagent.errors import UnavailableError
+from slimagent.linux.command import Command
 from slimagent.model.trace import How
 from slimagent.trace.inotify import Inotify
 
@@ -45,7 +46,10 @@ def image(tmp_path: Path) -> Path:
 
 
 def run(watcher: Inotify, *command: object) -> None:
-    assert watcher.spawn([str(part) for part in command], env=ENVIRONMENT, stdout=subprocess.DEVNULL).wait(60) == 0
+    assert (
+        watcher.spawn(Command([str(part) for part in command], env=ENVIRONMENT, stdout=subprocess.DEVNULL)).wait(60)
+        == 0
+    )
 
 
 def with_limit(name: str, limit: int, act: Callable[[], None]) -> None:
@@ -92,7 +96,9 @@ def test_an_overflow_is_a_loss(image: Path) -> None:
     files = [image / "folder-0" / "file", image / "folder-1" / "file"]
     with Inotify(folders=(os.fsencode(image),)) as watcher:
         watcher.step("flood")
-        process = watcher.spawn([sys.executable, "-c", OPEN_MANY, *map(str, files)], env={}, stdin=subprocess.PIPE)
+        process = watcher.spawn(
+            Command([sys.executable, "-c", OPEN_MANY, *map(str, files)], env={}, stdin=subprocess.PIPE)
+        )
         reader: Any = watcher._reader
         with reader._lock:
             process.communicate(b"!", timeout=60)
@@ -124,7 +130,7 @@ def test_a_step_waits_for_what_was_opened_before(image: Path) -> None:
     """Though the reader is late and an earlier command still runs, a path belongs to the step that opened it."""
     with Inotify(folders=(os.fsencode(image),)) as watcher:
         watcher.step("first")
-        watcher.spawn(["sleep", "300"], env=ENVIRONMENT)
+        watcher.spawn(Command(["sleep", "300"], env=ENVIRONMENT))
         reader: Any = watcher._reader
         following = threading.Thread(target=watcher.step, args=("second",))
         with reader._lock:
@@ -279,7 +285,7 @@ def test_a_command_as_another_user_opens_files_that_count(image: Path) -> None:
     with Inotify(folders=(os.fsencode(image),)) as watcher:
         watcher.step("user")
         process = watcher.spawn(
-            ["cat", str(image / "folder-6" / "file")], env=ENVIRONMENT, user=NOBODY, stdout=subprocess.DEVNULL
+            Command(["cat", str(image / "folder-6" / "file")], env=ENVIRONMENT, user=NOBODY, stdout=subprocess.DEVNULL)
         )
         assert process.wait(60) == 0
     assert os.fsencode(image / "folder-6" / "file") in watcher.finish().accesses

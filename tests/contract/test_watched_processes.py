@@ -12,6 +12,7 @@ import psutil
 import pytest
 from file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
+from slimagent.linux.command import Command
 from slimagent.model.inventory import User
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
@@ -184,7 +185,7 @@ def test_a_command_as_another_user_is_seen(watcher_class: Any, calls: FileCalls)
     with watcher_class() as watcher:
         watcher.step("user")
         command = ["/bin/sh", "-c", "id -u; id -g; id -G"]
-        process = watcher.spawn(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE)
+        process = watcher.spawn(Command(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE))
         assert process.communicate(timeout=60)[0].split() == [b"65534", b"65534", b"65534"]
         said = calls.run(watcher, "calls", user=NOBODY)
     observed = watcher.finish()

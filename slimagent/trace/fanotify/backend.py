@@ -15,13 +15,13 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How
 from slimagent.paths.algebra import to_text
 from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
@@ -86,6 +86,7 @@ class Fanotify:
         with contextlib.ExitStack() as resources:
             self._group = resources.enter_context(contextlib.closing(self._watched()))
             if not self._is_guest:
+                kernel.close_memory()
                 resources.enter_context(self._family)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC)
             resources.callback(os.close, self._wake)
@@ -126,23 +127,10 @@ class Fanotify:
             self._step += 1
             return self._step
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does."""
         self._has_started = True
-        return self._family.spawn(
-            argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
-        )
+        return self._family.spawn(command)
 
     def reap(self) -> None:
         """Collect orphans that became our children."""
