@@ -19,7 +19,7 @@ from file_calls import FileCalls
 BACKENDS = [
     ("slimagent.trace.seccomp.backend", "Seccomp"),
     ("slimagent.trace.fanotify.backend", "Fanotify"),
-    ("slimagent.trace.inotify", "Inotify"),
+    ("slimagent.trace.inotify.backend", "Inotify"),
     ("slimagent.trace.cross_check", "SeccompFanotify"),
     ("fake", "Fake"),
 ]
