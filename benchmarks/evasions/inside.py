@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slimagent.inventory.scan import scan
+from slimagent.linux.command import Command
 from slimagent.model.inventory import Inventory
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import BlindSpot, How
@@ -81,7 +82,7 @@ def _watch(program: str, place: str, way: str, backend: str, masked: bool) -> tu
     )
     with watcher, tempfile.TemporaryFile() as output, open(f"{place}/d/file", "rb") as given:
         watcher.step(way)
-        process = watcher.spawn([program, place, way], env=ENVIRONMENT, stdin=given, stdout=output)
+        process = watcher.spawn(Command([program, place, way], env=ENVIRONMENT, stdin=given, stdout=output))
         process.wait(timeout=SECONDS)
         observed = watcher.finish()
         output.seek(0)

@@ -6,9 +6,9 @@ import shlex
 
 from slimagent.checks.context import Context
 from slimagent.checks.finding import Finding, failed
-from slimagent.checks.processes import shell_status
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
+from slimagent.linux.command import shell_status
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
 

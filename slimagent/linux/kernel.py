@@ -41,6 +41,17 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
+def call(name: str, *arguments: object) -> int:
+    """A function of the C library; a library without it says ENOSYS, as a kernel does. Raises OSError."""
+    result = -1
+    ctypes.set_errno(errno.ENOSYS)
+    with contextlib.suppress(AttributeError):
+        result = int(getattr(_libc, name)(*arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
 def machine() -> Machine | None:
     """The table of this machine, or None where there is none (only x86-64 and aarch64 have one)."""
     return MACHINES.get(platform.machine())
@@ -58,6 +69,16 @@ def is_subreaper() -> bool:
     value = ctypes.c_int()
     _libc.prctl(GET_SUBREAPER, ctypes.byref(value), 0, 0, 0)
     return bool(value.value)
+
+
+def close_memory() -> None:
+    """As root, keep other root processes from reading and writing our memory (/proc/PID/mem of proc(5)), for good.
+
+    What we have seen is in there, and not written down yet. Not for other users: their files of /proc/self would become
+    root's.
+    """
+    if os.geteuid() == 0:
+        prctl(SET_DUMPABLE, 0)
 
 
 def install_filter(number: int, program: bytes) -> int:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from slimagent import checks
 from slimagent.errors import UsageError
 from slimagent.linux import kernel
+from slimagent.linux.command import Command
+from slimagent.linux.family import spawn
 from slimagent.linux.files import explained
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig
@@ -74,8 +76,9 @@ def begin(start: Start, path: str) -> None:
         diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise explained(error, path) from None
-    start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
-    hand_over(start.config.started, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
+    start_watch = _Watch(start, diary, checks.Context(spawn=spawn, env=env, user=user, cwd=start.cwd))
+    command = Command(start.config.started, env=env, cwd=start.cwd, user=user)
+    hand_over(command, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
     while True:  # the container ends when its first process does, and until then its calls are to be answered
         signal.pause()

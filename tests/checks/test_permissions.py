@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from checks_context import IS_ROOT, NOBODY, Place, item, place
 from permissions_helpers import as_user, required
 
 from slimagent import checks
-from slimagent.checks.context import spawn_plainly
 from slimagent.checks.permissions.walk import LeftOut, look, usually_left_out
 from slimagent.errors import UsageError
+from slimagent.linux.command import Command
+from slimagent.linux.family import spawn
 from slimagent.linux.posix_acl import Identity
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -60,7 +61,7 @@ class Image:
         before: CheckResult | None = None,
         *,
         user: User | None = SOMEBODY,
-        spawn: Callable[..., Any] = spawn_plainly,
+        spawn: checks.Spawn = spawn,
         env: Mapping[str, str] | None = None,
         seconds: float = 30,
         **parameters: Parameter,
@@ -329,8 +330,9 @@ def test_many_writable_folders_are_compared_as_one(image: Image) -> None:
 def test_a_shell_that_hangs(image: Image) -> None:
     """What gives no answer has failed, and nothing of it is left (see `place`); a stand-in for the shell sleeps."""
 
-    def hanging(argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
-        return spawn_plainly(["/bin/sh", "-c", f"{argv[2]}\nsleep 1000", *argv[3:-1]], **more)
+    def hanging(command: Command) -> subprocess.Popen[bytes]:
+        argv = command.argv
+        return spawn(replace(command, argv=("/bin/sh", "-c", f"{argv[2]}\nsleep 1000", *argv[3:-1])))
 
     result = image.check(spawn=hanging, seconds=1)
     why = "no answer of the shell that tried it: it did not end in time"
@@ -340,8 +342,8 @@ def test_a_shell_that_hangs(image: Image) -> None:
 def test_an_image_without_a_shell(image: Image) -> None:
     """Owner and mode are all there is then, and the detail says so; a stand-in for Spawn finds no shell."""
 
-    def none(argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
-        raise FileNotFoundError(2, "No such file or directory", argv[0])
+    def none(command: Command) -> subprocess.Popen[bytes]:
+        raise FileNotFoundError(2, "No such file or directory", command.argv[0])
 
     result = image.check(spawn=none, writable=(f"{image.root}/usr",))
     assert set(failures(result)) == {image.writable("usr")}
@@ -353,9 +355,9 @@ def test_only_the_shell_is_started(image: Image) -> None:
     """Only what a process of the image does is evidence: the walk is ours, and starts none."""
     started: list[str] = []
 
-    def noting(argv: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
-        started.append(argv[0])
-        return spawn_plainly(argv, **more)
+    def noting(command: Command) -> subprocess.Popen[bytes]:
+        started.append(command.argv[0])
+        return spawn(command)
 
     image.check(spawn=noting)
     assert started == ["/bin/sh"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from schemas import problems, problems_in
 
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
 from slimagent.linux.files import digest
+from slimagent.model.result import Outcome
 from slimagent.trace.seccomp.backend import Seccomp
 
 DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "summary.json", "trace.json", "verification.json"]
@@ -333,3 +335,15 @@ def test_a_run_that_is_interrupted_plans_nothing(made: Environment) -> None:
     assert b"the traced run was interrupted" in error
     assert sorted(os.listdir(made.out)) == ["summary.json", "trace.json"]
     assert json.loads((made.out / "summary.json").read_text())["error"]["message"] == "the traced run was interrupted"
+
+
+@pytest.mark.parametrize(("shell", "status"), [("exit 3", 3), ("kill -KILL $$", 128 + signal.SIGKILL)])
+def test_a_status_is_the_commands_own_where_ended_children_are_ignored(tmp_path: Path, shell: str, status: int) -> None:
+    """Whoever starts us may ignore SIGCHLD: no failed or killed step passes because its status was lost."""
+    done = slimagent(
+        "trace", "--quiet", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "sh", "-c", shell,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    (result,) = decode_trace((tmp_path / "trace.json").read_bytes()).steps
+    assert (result.outcome, result.status) == (Outcome.FAILED, status)

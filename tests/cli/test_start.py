@@ -22,6 +22,7 @@ import pytest
 from command_line import LIMIT, SLIMAGENT, assert_error, environment, slimagent, wait_until
 
 from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.model.result import Outcome
 from slimagent.model.started import Reached, Started, Until, decode, has_reached
 from slimagent.model.trace import How
@@ -324,7 +325,7 @@ def test_where_nothing_can_be_watched_it_starts_all_the_same(place: Place) -> No
     options = ("--image-config", str(described), "-o", str(place.diary), "--settle", "0.5")
     with Seccomp() as watcher:
         watcher.step("outer")
-        watcher.spawn([*SLIMAGENT, "start", *options], env={**environment(), _MARK: place.mark})
+        watcher.spawn(Command([*SLIMAGENT, "start", *options], env={**environment(), _MARK: place.mark}))
         state = place.reached()
         place.end_all()
     seen = place.seen()

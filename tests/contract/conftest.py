@@ -20,7 +20,7 @@ from tests.contract.file_calls import FileCalls
 BACKENDS = [
     ("slimagent.trace.seccomp.backend", "Seccomp"),
     ("slimagent.trace.fanotify.backend", "Fanotify"),
-    ("slimagent.trace.inotify", "Inotify"),
+    ("slimagent.trace.inotify.backend", "Inotify"),
     ("slimagent.trace.cross_check", "SeccompFanotify"),
     ("tests.contract.fake", "Fake"),
 ]

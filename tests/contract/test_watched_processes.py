@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from slimagent.linux.command import Command
 from slimagent.model.user import User
 from tests.contract.file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
@@ -182,7 +183,7 @@ def test_a_command_as_another_user_is_seen(watcher_class: Any, calls: FileCalls)
     with watcher_class() as watcher:
         watcher.step("user")
         command = ["/bin/sh", "-c", "id -u; id -g; id -G"]
-        process = watcher.spawn(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE)
+        process = watcher.spawn(Command(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE))
         assert process.communicate(timeout=60)[0].split() == [b"65534", b"65534", b"65534"]
         said = calls.run(watcher, "calls", user=NOBODY)
     observed = watcher.finish()

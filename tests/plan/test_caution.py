@@ -24,7 +24,7 @@ from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence, is_compiling
 from slimagent.report.explain import Explainer
 from slimagent.report.text import plan_summary
-from slimagent.trace.inotify import Inotify
+from slimagent.trace.inotify.backend import Inotify
 from tests.plan.test_laws import (
     Tree,
     accesses,

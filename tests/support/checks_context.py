@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slimagent.checks import Context, run, spawn_plainly
+from slimagent.checks import Context, run
+from slimagent.linux.family import spawn
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item
 from slimagent.model.user import User
@@ -31,7 +32,7 @@ class Place:
         self.env = {**os.environ, _MARK: self.mark}
 
     def context(self, user: User | None = None, cwd: str = "/", **env: str) -> Context:
-        return Context(spawn=spawn_plainly, env={**self.env, **env}, user=user, cwd=cwd)
+        return Context(spawn=spawn, env={**self.env, **env}, user=user, cwd=cwd)
 
     def check(
         self, kind: str, seconds: float = 30, *, user: User | None = None, path: str = "", **parameters: Parameter

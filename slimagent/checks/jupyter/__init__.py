@@ -41,7 +41,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     deadline = time.monotonic() + spec.seconds
     with temporary_folder(context.user) as folder, contextlib.ExitStack() as stack:
         env = environment(context, folder)
-        # They work while the server starts, and end after it: a family takes in what its elders' later children start.
+        # They work while the server starts, and end after it.
         lists = [
             stack.enter_context(listing(context, name, command, env, folder))
             for name in (LABEXTENSIONS, SERVER_EXTENSIONS)

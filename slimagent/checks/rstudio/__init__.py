@@ -177,7 +177,7 @@ class _Studio:
 
     def _descendants(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self.server.family.process.pid).children(recursive=True)
+            return psutil.Process(self.server.process.pid).children(recursive=True)
         except psutil.Error:
             return []
 
