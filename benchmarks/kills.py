@@ -41,7 +41,11 @@ from slimagent.documents import decode_plan, encode_plan, encode_verification
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Edit, Entry, Inventory, Missed, Plan, Reason, Strip, Verdict, Verification
+from slimagent.model.edit import Edit
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Entry, Plan, Strip
+from slimagent.model.proof import Missed, Verification
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 
 FORMS = ("in-place", "tar", "to", "oci", "repair")
 FILES, LIBRARIES = 600, 12
@@ -123,7 +127,10 @@ def plan_of(inventory: Inventory) -> Plan:
         traces=(),
         accepted=(),
         steps=(),
-        reasons=(Reason(verdict=Verdict.KEEP, kind="opened"), Reason(verdict=Verdict.DROP, kind="unused")),
+        reasons=(
+            Reason(kind=ReasonKind.OPENED),
+            Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED),
+        ),
         entries=entries,
         changes=(),
         strips=tuple(strips),

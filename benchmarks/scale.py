@@ -41,7 +41,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimagent.model.inventory import Plan
+    from slimagent.model.plan import Plan
     from slimagent.model.result import CheckResult
 
 HERE = os.path.dirname(os.path.abspath(__file__))

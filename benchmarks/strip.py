@@ -20,7 +20,8 @@ from slimagent.apply.decide import decide
 from slimagent.apply.strip.stripped import Stripped
 from slimagent.apply.strip.workspace import strip_tools
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import size, strip_plan
 

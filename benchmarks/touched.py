@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slimagent import documents
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import USUAL_PATH, join
 
 # The reasons of a package that the run itself gave, and of a file.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from slimagent.linux.command import Command
 from slimagent.model.trace import How
 from slimagent.trace.select import Choice
 
@@ -123,7 +124,7 @@ def by_backend(name: str) -> Callable[[list[str]], Measured]:
         with Choice(name=name, passed_over=()).watcher() as watcher:
             watcher.step("load")
             ready = time.monotonic()
-            own = timed(argv, watcher.spawn)
+            own = timed(argv, lambda argv, **how: watcher.spawn(Command(argv, **how)))
             ended = time.monotonic()
         observed = watcher.finish()
         if observed.losses:

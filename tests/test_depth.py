@@ -16,7 +16,7 @@ from plan_images import write
 from slimagent.apply.in_place.journal_format import Start, decode_outcomes, decode_start, encode_start
 from slimagent.checks.notebooks.folders import notebooks
 from slimagent.errors import DocumentError, SlimagentError, UsageError
-from slimagent.image.agent import RECORD, bundle
+from slimagent.image.agent import bundle
 from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
 from slimagent.image.labels import made_by_us, with_labels
@@ -24,6 +24,7 @@ from slimagent.image.run_record import read_record
 from slimagent.inventory.loader import loader
 from slimagent.inventory.scan import scan
 from slimagent.model import started
+from slimagent.model.agent import BUNDLE
 from slimagent.model.image_config import read_image_config
 from slimagent.plan.evidence import _words
 from slimagent.profiles import read as profile
@@ -132,7 +133,7 @@ def test_deep_answers_and_configurations(tmp_path: Path, depth: int) -> None:
     image = (
         f'[{{"Id": {deep}, "Architecture": "amd64", "Config": {{"Labels": {deep}, "X": {deep}}}, "History": [{deep}]}}]'
     )
-    (tmp_path / RECORD).write_text(f'{{"version": {deep}}}')
+    (tmp_path / BUNDLE).write_text(f'{{"version": {deep}}}')
     for read in (
         lambda: read_image_config(image.encode()),
         lambda: read_image_config(with_labels(image.encode(), "s", "v"), "x"),

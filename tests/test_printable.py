@@ -18,7 +18,8 @@ from plan_images import access, trace_for, write
 from slimagent.cli import terminal
 from slimagent.documents import decode_plan, encode_trace
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Receipt, Verdict, Verification
+from slimagent.model.proof import Receipt, Verification
+from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import KIND, START_STEP
 from slimagent.model.trace import How

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from slimagent.bundle.agent_directory import AGENT as RECORD
-from slimagent.bundle.agent_directory import CONTENTS, contents
+from slimagent.bundle.agent_directory import contents
+from slimagent.model.agent import AGENT as RECORD
+from slimagent.model.agent import CONTENTS
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,7 +8,7 @@ Each way is a part of evasions.c that uses a file without calling it by its name
 
 - seen: the file is in the trace by the name that it has in the image, so that a plan keeps it;
 - loss: something is counted as not seen, so that a plan is refused; the kinds of losses are named;
-- documented: docs/tracing.md names it as what that backend cannot see, and another one that does;
+- documented: docs/evasions.md names it as what that backend cannot see, and another one that does;
 - refused: the machine does not let a process do that;
 - SILENT: none of these. Then the exit status is 1.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slimagent.inventory.scan import scan
+from slimagent.linux.command import Command
 from slimagent.model.inventory import Inventory
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import BlindSpot, How
@@ -26,7 +27,7 @@ SECONDS = 60
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 FILES = ("d/file", "d/below/file", "d/in-root", "d/program", "other/file", "old/older/file")
 
-# What docs/tracing.md says that a backend cannot see; what is only looked up is its blind spot `lookups`.
+# What docs/evasions.md says that a backend cannot see; what is only looked up is its blind spot `lookups`.
 DOCUMENTED = {
     "changed-path": ("seccomp",),
     "socket-message": ("seccomp", "seccomp+fanotify"),
@@ -81,7 +82,7 @@ def _watch(program: str, place: str, way: str, backend: str, masked: bool) -> tu
     )
     with watcher, tempfile.TemporaryFile() as output, open(f"{place}/d/file", "rb") as given:
         watcher.step(way)
-        process = watcher.spawn([program, place, way], env=ENVIRONMENT, stdin=given, stdout=output)
+        process = watcher.spawn(Command([program, place, way], env=ENVIRONMENT, stdin=given, stdout=output))
         process.wait(timeout=SECONDS)
         observed = watcher.finish()
         output.seek(0)

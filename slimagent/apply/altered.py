@@ -5,7 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 
-from slimagent.model.inventory import Inventory, Plan, Verdict
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Verdict
 from slimagent.model.trace import Change, ChangeKind
 
 

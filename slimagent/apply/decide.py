@@ -10,11 +10,12 @@ import stat
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Plan, Reason, Verdict
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent, sort_key
 
 MODIFIED_MEANWHILE = "it was modified while the image was being slimmed"
-CREATED = "created"  # the reason of what the traced run itself made: never part of the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Decision:
     hard-linked file to the first name that stays. What the traced run had made goes and is in `dropped`, but it was
     never part of the image: `made` are those paths, and `lost` and the two sums (over regular files, each inode once)
     leave them out. `deeds` are the plan's edits, in the order in which an interrupted go can be taken up again, and
-    `edited` has the new contents, or the new target, of each edited entry that stays (see `apply/edits/edit.py`).
+    `edited` has the new contents, or the new target, of each entry that is edited and stays (`apply/edits/edit.py`).
     """
 
     kept: list[int]
@@ -123,13 +124,13 @@ def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[byte
 
 
 def _made_by_the_run(plan: Plan) -> frozenset[bytes]:
-    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == CREATED}
+    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == ReasonKind.CREATED}
     return frozenset(entry.path for entry in plan.entries if entry.reason in numbers)
 
 
 def drops(reason: Reason) -> bool:
     """Whether what has this reason goes."""
-    return reason.verdict is Verdict.DROP or reason.kind == CREATED
+    return reason.verdict is Verdict.DROP or reason.kind == ReasonKind.CREATED
 
 
 def _holds_its_successor(plan: Plan, number: int) -> bool:

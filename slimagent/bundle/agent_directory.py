@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.linux.files import explained, read
+from slimagent.model.agent import AGENT, BUNDLE, CONTENTS
 from slimagent.paths.algebra import parent, to_text, within
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import known
 
-BUNDLE, AGENT = "bundle.json", "agent.json"  # the records of a bundle, and of what `make agent` makes
-CONTENTS = "contents"  # the key in either
 _DIRECTORY, _FILE, _LINK = "directory", "file", "link"
 
 
@@ -108,8 +108,7 @@ def _listed(directory: bytes) -> dict[str, str] | None:
             values = parsed(read(os.path.join(directory, record.encode())))
         except (DocumentError, ValueError):
             continue
-        listed = values.get(CONTENTS) if isinstance(values, dict) else None
-        return listed if isinstance(listed, dict) else None
+        return known(dict, (known(dict, values) or {}).get(CONTENTS))
     return None
 
 

@@ -10,10 +10,8 @@ from slimagent.bundle.host import OURSELVES, Host
 from slimagent.bundle.libraries import by_name, forget_folders, is_elf, libraries, loader_of, preload_nothing
 from slimagent.errors import UnavailableError
 from slimagent.linux.files import explained
+from slimagent.model.agent import ENTRYPOINT, INTERPRETER, LIBRARIES, PYTHON, START, STRIP
 
-# image/agent.py starts it there
-LIBRARIES, PYTHON, INTERPRETER, STRIP = "lib", "python", "python/bin/python3", "bin/strip"
-START, ENTRYPOINT = "start.py", "entrypoint.sh"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # No part of the standard library: what others installed, caches, and what a program that embeds Python is linked with.
 _NO_LIBRARY = ("site-packages", "dist-packages")

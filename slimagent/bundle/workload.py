@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slimagent.linux.files import make_folder, write
-from slimagent.model.rules import CheckSpec
+from slimagent.model.profile import CheckSpec
 
 # Modules that the standard library can import and slimagent does not: windows, games, tests, installers, other systems.
 UNREACHED = (

@@ -21,13 +21,13 @@ from slimagent.checks import (
     rstudio,
     tools,
 )
-from slimagent.checks.context import Context, Spawn, spawn_plainly
+from slimagent.checks.context import Context, Spawn
 from slimagent.checks.finding import Finding, failed
 from slimagent.errors import SlimagentError, UsageError
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult
-from slimagent.model.rules import CheckSpec
 
-__all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "spawn_plainly", "validate"]
+__all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "validate"]
 
 
 class Kind(NamedTuple):

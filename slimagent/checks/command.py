@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 
 from slimagent.checks.context import Context
-from slimagent.checks.finding import Finding, failed, passed
-from slimagent.checks.processes import shell_status
+from slimagent.checks.finding import Finding, failed
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
-from slimagent.model.rules import CheckSpec
+from slimagent.linux.command import shell_status
+from slimagent.model.profile import CheckSpec
+from slimagent.model.result import Outcome
 
 PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 
@@ -18,7 +19,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     """Run the command in the context's folder; the detail of a failure holds its last lines of output."""
     ended = complete(context, _argv(spec), env=context.env, cwd=context.cwd, seconds=spec.seconds, log=context.log)
     if ended.well:
-        return passed(status=0)
+        return Finding(outcome=Outcome.PASSED, status=0)
     log = ended.log()
     status = None if ended.returncode is None else shell_status(ended.returncode)
     return failed(f"{ended.how}\n{log}" if log else ended.how, status=status)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from slimagent.checks.python.prefixes import SITES, Environment, environments, first_on_path, is_bare
 from slimagent.checks.rstudio.server import FOLDERS as RSTUDIO_FOLDERS
-from slimagent.model.rules import CheckSpec
+from slimagent.model.profile import CheckSpec
 
 _METADATA = (".dist-info", ".egg-info")
 _INSTALLERS = ("pip", "setuptools", "wheel")

@@ -21,11 +21,6 @@ class Finding:
     snapshot: str = ""
 
 
-def passed(detail: str = "", *, status: int | None = None) -> Finding:
-    """The check passed."""
-    return Finding(outcome=Outcome.PASSED, detail=detail, status=status)
-
-
 def failed(detail: str, *, status: int | None = None) -> Finding:
     """The check failed; `detail` says what happened to what."""
     return Finding(outcome=Outcome.FAILED, detail=detail, status=status)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 
 from slimagent.linux.removal import remove_tree
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 
 @contextlib.contextmanager

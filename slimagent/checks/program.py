@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
-from slimagent.checks.processes import ending, started
+from slimagent.checks.processes import started, wait_until
+from slimagent.linux.command import ending
 
-_PIECE = 0.1  # seconds between two looks at how much was written
 _HEAD = 4096  # bytes of the beginning that are looked at
 _KEPT = 200  # lines
 _LONGEST = 300  # characters of a line in a detail
@@ -74,11 +74,8 @@ def complete(
     it says, empty for none.
     """
     deadline = time.monotonic() + seconds
-    with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as family:
-        returncode = None
-        while returncode is None and (left := deadline - time.monotonic()) > 0:
-            returncode = family.wait(min(left, _PIECE))
-            output.limit()
+    with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as process:
+        returncode = wait_until(process, deadline, output)
         first = last_lines(os.pread(output.fileno(), _HEAD, 0), _HEAD)
         last = output.last_lines(_KEPT)
         if log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from slimagent.checks.context import Context
 from slimagent.checks.loopback import Client, RequestError
 from slimagent.checks.output import Output
-from slimagent.checks.processes import Family, ending, started
+from slimagent.checks.processes import started, wait
+from slimagent.linux.command import ending
 
 _POLL = 0.1  # seconds between two questions whether a server is ready
 _ANSWER = 5.0  # seconds for one such answer
@@ -26,7 +28,7 @@ class Server:
 
     client: Client
     output: Output
-    family: Family
+    process: subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
@@ -44,12 +46,12 @@ def serving(
 
     Raises NotReadyError, and OSError if it cannot be started. Nothing of it is left when the block ends.
     """
-    with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as family:
-        _await(family, client, output, ready, seconds)
-        yield Server(client=client, output=output, family=family)
+    with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as process:
+        _await(process, client, output, ready, seconds)
+        yield Server(client=client, output=output, process=process)
 
 
-def _await(family: Family, client: Client, output: Output, ready: str, seconds: float) -> None:
+def _await(process: subprocess.Popen[bytes], client: Client, output: Output, ready: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
@@ -60,7 +62,7 @@ def _await(family: Family, client: Client, output: Output, ready: str, seconds: 
         else:
             return
         output.limit()
-        returncode = family.wait(min(_POLL, max(left, 0)))
+        returncode = wait(process, min(_POLL, left))
         if returncode is not None:
             raise NotReadyError(f"the server ended: {ending(returncode)}\n{output.last_lines()}".rstrip())
         if left <= 0:

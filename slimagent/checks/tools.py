@@ -19,8 +19,8 @@ from slimagent.checks.finding import Finding, of_items, skipped
 from slimagent.checks.folder import temporary_folder
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"needed": tuple, "optional": tuple, "seconds_each": float}
 _SECONDS_EACH = 20.0

@@ -16,7 +16,8 @@ from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.errors import DocumentError, UsageError
 from slimagent.linux.files import digest, read, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Plan, Receipt
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import receipt_summary, stripped_files
 from slimagent.workflows import pipeline

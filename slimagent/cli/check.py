@@ -12,8 +12,8 @@ from slimagent.cli.console import Console
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.linux.files import read, write
+from slimagent.model.profile import CheckSpec, Profile
 from slimagent.model.result import Outcome
-from slimagent.model.rules import CheckSpec, Profile
 from slimagent.report.checklist import junit, summary
 from slimagent.verify.compare import compare, standing, unproved
 from slimagent.workflows import exercise

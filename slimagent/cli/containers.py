@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from slimagent.image.engine import ENGINES, Container
+from slimagent.cli import options
+from slimagent.image.container import Container
+from slimagent.image.engine import ENGINES
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]"),
@@ -46,7 +48,4 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
         container = Container(image=image, network=network, volumes=volumes, env=env, gpus=gpus, further=further)
         return function(*arguments, container=container, **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.together(*_OPTIONS)(gather)

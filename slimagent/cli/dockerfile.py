@@ -10,15 +10,16 @@ import click
 
 from slimagent import __version__
 from slimagent.cli import options, terminal
-from slimagent.cli.wishes import starts
 from slimagent.errors import UsageError
-from slimagent.image.agent import RECORD, bundle, held_back
+from slimagent.image.agent import bundle, held_back
 from slimagent.image.dockerfile import Recipe, dockerfile, own_place
 from slimagent.image.engine import find
 from slimagent.image.labels import identity
 from slimagent.linux.files import read, write
+from slimagent.model.agent import BUNDLE
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.profiles import shipped as profiles
+from slimagent.profiles.rules import starts
 
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
@@ -66,7 +67,7 @@ def write_dockerfile(
         recipe = Recipe(image=image, place=own_place(only), agent_image=agent_image)
     recipe = replace(recipe, run=_accepted(accepted, also), env=held_back(config.env) if recipe.entry else ())
     recipe = _with_profile(recipe, profile)
-    recipe = replace(recipe, run=(*recipe.run, *_wishes(config, level, user), *_command(command)))
+    recipe = replace(recipe, run=(*recipe.run, *_image_options(config, level, user), *_command(command)))
     made = dockerfile(config, recipe, f"slimagent {__version__}")
     for note in made.notes:
         terminal.line(f"slimagent: not restored: {note}", err=True)
@@ -84,7 +85,7 @@ def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ..
 
 def _with_agent(image: str, only: bytes, folder: str) -> Recipe:
     """A bundle starts without a shell or an interpreter of the image; another folder has a script."""
-    record = os.path.join(folder, RECORD)
+    record = os.path.join(folder, BUNDLE)
     if os.path.isfile(record):
         place = own_place(only, read(record))
         return Recipe(image=image, place=place, agent=folder, entry=bundle(folder).entry(place))
@@ -101,7 +102,7 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
     return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{recipe.place}/profile.toml"))
 
 
-def _wishes(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
+def _image_options(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
     """The level, the user of the image, and what it starts: inside, nobody can see an image's configuration."""
     said = [] if level is None else ["--level", level]
     whom = config.user if user is None else user

@@ -11,7 +11,8 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.terminal import Styled
 from slimagent.linux.files import read
-from slimagent.model.inventory import Plan, Verdict
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.text import size, table
 

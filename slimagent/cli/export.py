@@ -13,12 +13,13 @@ from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.cli.planning import Asked, prepare
-from slimagent.cli.wishes import wishes
+from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Inventory, Owners, Plan
-from slimagent.model.rules import Rules
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
 from slimagent.report.text import before_and_after, plan_summary
 from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, carry_out
@@ -27,7 +28,7 @@ from slimagent.workflows.session import Session
 
 @click.command(short_help="Plan, and export what stays, in a new container.")
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
-@options.together(options.level, options.profile, wishes, options.accept, layout_options)
+@options.together(options.level, options.profile, rule_options, options.accept, layout_options)
 @click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
 @click.option("--when", metavar="FILE", help="Look at the image at once, then wait until FILE is there.")
 @click.option("--repair", metavar="FILE", help="A verification of an earlier plan: what it looked for in vain stays.")
@@ -40,7 +41,7 @@ def export(
     traces: tuple[str, ...],
     level: str | None,
     profile: str | None,
-    wished: Rules,
+    rules: Rules,
     accepted: tuple[str, ...],
     image: ImageConfig | None,
     layout: Layout | None,
@@ -68,7 +69,7 @@ def export(
     require_place(place, quiet=quiet)
     console = Console(quiet=quiet)
     outputs = tuple(map(os.fsencode, sorted({tar or os.fsdecode(place.path), plan_file, receipt, *traces})))
-    asked = Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair)
+    asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)
     session, inventory, made = _planned(asked, outputs, image, when, console)
     data = documents.encode_plan(made)
     write(plan_file, data)

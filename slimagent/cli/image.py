@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
@@ -14,17 +15,18 @@ from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, ending
+from slimagent.cli.rules import NAMES as RULE_OPTIONS
+from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
-from slimagent.cli.wishes import NAMES as WISHES
-from slimagent.cli.wishes import wishes
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
-from slimagent.image.engine import Container, Engine, find
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine, find
 from slimagent.image.output import Output
 from slimagent.image.request import Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
 from slimagent.report.pull_request import pull_request
@@ -33,14 +35,60 @@ from slimagent.report.summary import failure, summarised
 from slimagent.workflows.slim_image import Slimmed, slim
 
 _STEPS, _REMOVAL = {"also"}, {"strip"}
-_DECISION = {"level", "accepted", *WISHES}
+_DECISION = {"level", "accepted", *RULE_OPTIONS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the command line says: each option by its name. What is only passed on to the agent was checked, too."""
+
+    container: Container
+    tag: str
+    overwrite: bool
+    profile: str | None
+    level: str | None
+    rules: Rules
+    strip: str
+    accepted: tuple[str, ...]
+    user: str | None
+    also: tuple[str, ...]
+    waiting: Waiting | None
+    engine: str | None
+    no_privileges: bool
+    agent: str | None
+    out: str
+    repair: bool
+    keep_failed: bool
+    quiet: bool
+    as_json: bool
+    command: tuple[str, ...]
+
+    def request(self) -> Request:
+        files, steps = _profile(self.profile)
+        return Request(
+            tag=self.tag,
+            out=self.out,
+            container=self.container,
+            user=self.user or "",
+            steps=(*steps, *_passed_on(_STEPS)),
+            command=self.command,
+            decision=_passed_on(_DECISION),
+            removal=_passed_on(_REMOVAL),
+            accepted=frozenset(self.accepted),
+            files=files,
+            repair=self.repair,
+            start=self.waiting,
+            may_add_privileges=not self.no_privileges,
+            overwrite=self.overwrite,
+            keep_failed=self.keep_failed,
+        )
 
 
 @click.command(short_help="Make a slim image from an image, and prove it.")
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
 @click.option("--overwrite", is_flag=True, help="Take TAG from an image that slimagent did not make.")
-@options.together(options.profile, options.level, wishes, options.strip, options.accept)
+@options.together(options.profile, options.level, rule_options, options.strip, options.accept)
 @click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
 @options.also
 @start_options
@@ -51,28 +99,7 @@ _DECISION = {"level", "accepted", *WISHES}
 @click.option("--repair/--no-repair", default=True, show_default=True, help="Bring back what was missed, once.")
 @click.option("--keep-failed", is_flag=True, help="Leave an image that is not proved under a name of its own.")
 @options.together(options.quiet, options.as_json, options.command)
-def image(
-    container: Container,
-    tag: str,
-    overwrite: bool,
-    profile: str | None,
-    level: str | None,
-    wished: Rules,
-    strip: str,
-    accepted: tuple[str, ...],
-    user: str | None,
-    also: tuple[str, ...],
-    waiting: Waiting | None,
-    engine: str | None,
-    no_privileges: bool,
-    agent: str | None,
-    out: str,
-    repair: bool,
-    keep_failed: bool,
-    quiet: bool,
-    as_json: bool,
-    command: tuple[str, ...],
-) -> int:
+def image(**given: Any) -> int:
     """Make TAG from IMAGE: start it, run a profile's checks and COMMAND, drop what is not needed, prove it.
 
     Needs Docker or Podman, no privilege beyond starting a container, and no registry. Every document is left in --out.
@@ -80,28 +107,11 @@ def image(
     \b
     slimagent image app:latest -t app:slim -- pytest -q /app/tests
     """
-    with ending("image", as_json=as_json, image=container.image, tag=tag) as end:
-        files, steps = _profile(profile)
-        request = Request(
-            tag=tag,
-            out=out,
-            container=container,
-            user=user or "",
-            steps=(*steps, *_passed_on(_STEPS)),
-            command=command,
-            decision=_passed_on(_DECISION),
-            removal=_passed_on(_REMOVAL),
-            accepted=frozenset(accepted),
-            files=files,
-            repair=repair,
-            start=waiting,
-            may_add_privileges=not no_privileges,
-            overwrite=overwrite,
-            keep_failed=keep_failed,
-        )
-        console = Console(quiet=quiet)
-        _slim(find(engine), request, agent, console, end, quiet=quiet)
-    if not (as_json or quiet):
+    asked = _Asked(**given)
+    with ending("image", as_json=asked.as_json, image=asked.container.image, tag=asked.tag) as end:
+        request, console = asked.request(), Console(quiet=asked.quiet)
+        _slim(find(asked.engine), request, asked.agent, console, end, quiet=asked.quiet)
+    if not (asked.as_json or asked.quiet):
         terminal.lines(pull_request(end.summary))
     return 0
 

@@ -42,6 +42,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     signal.signal(signal.SIGQUIT, _end)
+    # Who starts us may ignore it, and we inherit that: the kernel then keeps no exit statuses (wait(2), NOTES), and
+    # Python takes each lost one for 0.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         result: Any = group.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

@@ -51,7 +51,7 @@ def _summary(trace: Trace) -> dict[str, object]:
         "runs": [_run(run) for run in trace.runs],
         "paths": len(trace.accesses),
         "found": _found(trace),
-        "losses": {loss.kind: loss.count for loss in trace.losses},
+        "losses": {str(loss.kind): loss.count for loss in trace.losses},
         "blind_spots": [spot.value for spot in trace.blind_spots],
     }
 
@@ -62,7 +62,7 @@ def _run(run: Run) -> dict[str, object]:
         "backend": run.backend,
         "user": run.user,
         "steps": {step.name: step.outcome.value for step in run.steps},
-        "losses": {loss.kind: loss.count for loss in run.losses},
+        "losses": {str(loss.kind): loss.count for loss in run.losses},
         "blind_spots": [spot.value for spot in run.blind_spots],
     }
 

@@ -6,23 +6,23 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from slimagent import checks
 from slimagent.cli.own_agent import require_own_agent
-from slimagent.cli.wishes import Decorator, path_pattern, starts, with_wishes
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.linux.files import read
 from slimagent.linux.temporary import remove_left
 from slimagent.model.image_config import ImageConfig, read_image_config
-from slimagent.model.rules import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
+from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
 from slimagent.model.trace import Trace
-from slimagent.paths.algebra import matcher, within
+from slimagent.paths.algebra import from_text, matcher, pattern, within
 from slimagent.profiles import shipped as profiles
+from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
 from slimagent.trace.select import NAMES
 from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
 from slimagent.workflows.session import (
@@ -35,6 +35,8 @@ from slimagent.workflows.session import (
     with_mount_points,
 )
 from slimagent.workflows.step_logs import StepLogs
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
 scope = click.option(
@@ -111,7 +113,7 @@ def session(
     backend: str = "auto",
     attach: bool = False,
     profile: Profile | None = None,
-    wished: Rules | None = None,
+    rules: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
     image: ImageConfig | None = None,
     mounted: tuple[str, ...] = (),
@@ -128,7 +130,7 @@ def session(
     chosen = profile if profile is not None else profiles.load("base")
     whom = user_named(user or chosen.user or None)
     if image is not None:
-        chosen = with_wishes(chosen, Rules(start=starts(image)))
+        chosen = _with_rules(chosen, Rules(start=starts(image)))
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
@@ -138,10 +140,29 @@ def session(
         cwd=os.getcwd(),
         backend=backend,
         attach=attach,
-        profile=chosen if wished is None else with_wishes(chosen, wished),
+        profile=chosen if rules is None else _with_rules(chosen, rules),
         volumes=() if image is None else tuple(seen_from(base, os.fsencode(each)) for each in image.volumes),
         mounted=tuple(seen_from(base, os.fsencode(each)) for each in mounted),
     )
+
+
+def _with_rules(profile: Profile, rules: Rules) -> Profile:
+    """The profile with what the command line adds. Raises UsageError for a cruft rule that is not in the profile."""
+    for name in unknown_cruft(profile.rules, rules.kept_cruft):
+        raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules))
+    return replace(profile, rules=merge(profile.rules, rules))
+
+
+def path_pattern(option: str, text: str) -> str:
+    """The value of an option that takes a pattern. Raises UsageError if it is not one of absolute paths."""
+    try:
+        from_text(text)
+        pattern(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}", "patterns are paths with *, ** and ?") from None
+    if not text.startswith("/"):
+        raise UsageError(f"{option} {text}: not an absolute path", "patterns start with /, as /opt/x/**")
+    return text
 
 
 def accepted(patterns: tuple[str, ...]) -> Callable[[bytes], int | None]:

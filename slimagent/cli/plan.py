@@ -10,15 +10,15 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.planning import Asked, prepare
-from slimagent.cli.wishes import wishes
+from slimagent.cli.rules import rule_options
 from slimagent.linux.files import write
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Rules
 from slimagent.report.text import plan_summary
 
 
 @click.command()
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
-@options.together(options.root, options.scope, options.level, options.profile, wishes, options.accept)
+@options.together(options.root, options.scope, options.level, options.profile, rule_options, options.accept)
 @options.image_config
 @click.option(
     "--repair",
@@ -33,7 +33,7 @@ def plan(
     scopes: tuple[str, ...],
     level: str | None,
     profile: str | None,
-    wished: Rules,
+    rules: Rules,
     accepted: tuple[str, ...],
     image_config: str | None,
     repair: str | None,
@@ -45,7 +45,7 @@ def plan(
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)
     prepared = prepare(
-        Asked(traces=traces, level=level, profile=profile, wished=wished, accepted=accepted, repair=repair),
+        Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair),
         reading,
         root=root,
         scopes=scopes,

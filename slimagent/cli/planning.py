@@ -10,8 +10,10 @@ from slimagent import documents
 from slimagent.cli import options
 from slimagent.linux.files import read
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan
-from slimagent.model.rules import Rules
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
+from slimagent.model.proof import Missed
 from slimagent.model.trace import Trace
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
@@ -30,7 +32,7 @@ class Asked:
     traces: Sequence[str]
     level: str | None
     profile: str | None
-    wished: Rules
+    rules: Rules
     accepted: tuple[str, ...]
     repair: str | None
 
@@ -82,7 +84,7 @@ def prepare(
         root=root,
         scopes=scopes or tuple(os.fsdecode(scope) for scope in evidence.scopes if scope != b"/"),
         profile=replace(profile, user=""),  # nothing is run
-        wished=asked.wished,
+        rules=asked.rules,
         outputs=outputs,
         image=image,
     )

@@ -10,7 +10,7 @@ import orjson
 from slimagent import __version__
 from slimagent.cli import options, terminal
 from slimagent.linux.files import write
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.profiles import shipped
 from slimagent.report.text import table
 from slimagent.text.escapes import printable

@@ -7,7 +7,8 @@ import functools
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
@@ -16,12 +17,12 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, ending
 from slimagent.cli.layout import layout_options, require_place
-from slimagent.cli.wishes import wishes
+from slimagent.cli.rules import rule_options
 from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_folder, write
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.rules import Rules
+from slimagent.model.profile import Profile, Rules
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.summary import failure, summarised
 from slimagent.report.text import (
@@ -34,9 +35,10 @@ from slimagent.report.text import (
     table,
     verification_summary,
 )
-from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Export, InPlace, Target
-from slimagent.workflows.session import in_container
+from slimagent.workflows.run import CHANGED
+from slimagent.workflows.run import run as slim_here
+from slimagent.workflows.session import Session, in_container
 
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
@@ -46,8 +48,62 @@ _UNSTARTED = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the command line says: each option by its name."""
+
+    scopes: tuple[str, ...]
+    profile: str | None
+    level: str | None
+    user: str | None
+    rules: Rules
+    backend: str
+    also: tuple[str, ...]
+    mounted: tuple[str, ...]
+    image: ImageConfig | None
+    layout: Layout | None
+    out: str
+    proof: str
+    no_export: bool
+    force: bool
+    strip: str
+    accepted: tuple[str, ...]
+    accepted_changes: tuple[str, ...]
+    quiet: bool
+    as_json: bool
+    command: tuple[str, ...]
+
+    @property
+    def folder(self) -> bytes:
+        """The output directory."""
+        return os.fsencode(os.path.abspath(self.out))
+
+    def session(self, profile: Profile) -> Session:
+        return options.session(
+            scopes=self.scopes,
+            user=self.user,
+            backend=self.backend,
+            profile=profile,
+            rules=self.rules,
+            outputs=(self.folder,) if self.layout is None else (self.folder, self.layout.path),
+            image=self.image,
+            mounted=self.mounted,
+        )
+
+    def target(self) -> Target:
+        if not self.no_export:
+            destination = self.layout if self.layout is not None else Tar(os.path.join(self.folder, b"rootfs.tar"))
+            accepted = options.accepted(self.accepted_changes)
+            return Export(destination=destination, strip=self.strip, accepted=accepted)
+        if self.proof != "in-place" or self.layout is not None:
+            raise UsageError(
+                "--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`"
+            )
+        return InPlace(journal=os.path.join(self.folder, b"plan.json.journal"), strip=self.strip)
+
+
 @click.command()
-@options.together(options.scope, options.profile, options.level, options.user, wishes)
+@options.together(options.scope, options.profile, options.level, options.user, rule_options)
 @options.together(options.backend, options.also, options.mounted)
 @layout_options
 @click.option(
@@ -64,28 +120,7 @@ _UNSTARTED = (
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export (in a stage of a build).")
 @click.option("--force", is_flag=True, help="Also on / outside a container: this machine is meant.")
 @options.together(options.strip, options.accept, options.accept_change, options.quiet, options.as_json, options.command)
-def run(
-    scopes: tuple[str, ...],
-    profile: str | None,
-    level: str | None,
-    user: str | None,
-    wished: Rules,
-    backend: str,
-    also: tuple[str, ...],
-    mounted: tuple[str, ...],
-    image: ImageConfig | None,
-    layout: Layout | None,
-    out: str,
-    proof: str,
-    no_export: bool,
-    force: bool,
-    strip: str,
-    accepted: tuple[str, ...],
-    accepted_changes: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
-    command: tuple[str, ...],
-) -> int:
+def run(**given: Any) -> int:
     """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
 
     A file that stays and that the test changed or removed is not exported: see --accept-change, and changed.txt.
@@ -93,32 +128,22 @@ def run(
     Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
     in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
     """
-    with ending("run", as_json=as_json) as end:
-        if not force:
-            _require_container(scopes)
-        chosen = options.chosen_profile(profile, bool(command or also), user)
-        steps = options.steps(chosen, command, also)
-        folder = os.fsencode(os.path.abspath(out))
-        session = options.session(
-            scopes=scopes,
-            user=user,
-            backend=backend,
-            profile=chosen,
-            wished=wished,
-            outputs=(folder,) if layout is None else (folder, layout.path),
-            image=image,
-            mounted=mounted,
-        )
-        target = _target(folder, layout, strip, accepted_changes, proof, no_export=no_export)
-        _prepare(folder)
-        require_place(layout, quiet=quiet)
-        console = Console(quiet=quiet or as_json, names=[spec.name for spec in steps.checks])
-        asked = options.chosen_level(level, chosen), frozenset(accepted)
-        save = functools.partial(_save, folder)
-        if not scopes and image is None and not (chosen.rules.start or wished.start):
+    asked = _Asked(**given)
+    with ending("run", as_json=asked.as_json) as end:
+        if not asked.force:
+            _require_container(asked.scopes)
+        chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
+        steps = options.steps(chosen, asked.command, asked.also)
+        session, target = asked.session(chosen), asked.target()
+        _prepare(asked.folder)
+        require_place(asked.layout, quiet=asked.quiet)
+        console = Console(quiet=asked.quiet or asked.as_json, names=[spec.name for spec in steps.checks])
+        decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
+        save = functools.partial(_save, asked.folder)
+        if not asked.scopes and asked.image is None and not session.profile.rules.start:
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
-        with _reported(end, console, folder, shown=not (as_json or quiet)) as whole:
-            pipeline.run(session, steps, *asked, target, console, save, whole, proof=proof)
+        with _reported(end, console, asked.folder, shown=not (asked.as_json or asked.quiet)) as whole:
+            slim_here(session, steps, *decision, target, console, save, whole, proof=asked.proof)
     return 0
 
 
@@ -135,24 +160,13 @@ def _prepare(folder: bytes) -> None:
     """Make the output directory, and take away what an earlier run said of itself."""
     make_folder(folder)
     options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"), options.own_document(TRACE))
-    for name in (_SUMMARY, pipeline.CHANGED):
+    for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name.encode()))
 
 
 def _save(folder: bytes, name: str, data: bytes) -> None:
     write(os.path.join(folder, os.fsencode(name)), data)
-
-
-def _target(
-    folder: bytes, layout: Layout | None, strip: str, accepted: tuple[str, ...], proof: str, *, no_export: bool
-) -> Target:
-    if not no_export:
-        destination = layout if layout is not None else Tar(os.path.join(folder, b"rootfs.tar"))
-        return Export(destination=destination, strip=strip, accepted=options.accepted(accepted))
-    if proof != "in-place" or layout is not None:
-        raise UsageError("--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`")
-    return InPlace(journal=os.path.join(folder, b"plan.json.journal"), strip=strip)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from slimagent.cli import options
 from slimagent.errors import UsageError
 from slimagent.image.starts import Waiting
 from slimagent.model.started import Until
@@ -41,7 +42,4 @@ def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
         waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if not no_start else None
         return function(*arguments, waiting=waiting, **others)
 
-    command: Callable[..., Any] = gather
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.together(*_OPTIONS)(gather)

@@ -20,7 +20,7 @@ from slimagent.workflows.exercise import Start
 from slimagent.workflows.step_logs import StepLogs
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command()
 @options.together(options.profile, options.user, options.scope, options.backend, options.also)
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
 @click.option("--attach", is_flag=True, help="Record what every process does, not only what COMMAND does (fanotify).")

@@ -1,48 +1,31 @@
-"""The plan as a document: rows by the hundred thousand. Its parts that other documents have too are public.
-
-See `documents` for what all of them promise.
-"""
+"""The plan as a document: its entries by the hundred thousand. See `documents` for what all of them promise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from slimagent.documents.envelope import Place, absolute, cells, dump, indices, load, string, unsigned, whole
+from slimagent.documents.envelope import dump, load
+from slimagent.documents.parts import (
+    absolute,
+    cells,
+    get_change,
+    get_path,
+    indices,
+    noted,
+    put_change,
+    put_paths,
+    unsigned,
+)
 from slimagent.errors import DocumentError
-from slimagent.model.inventory import Caution, Edit, Entry, Package, Plan, PlannedPackage, Reason, Step, Strip, Verdict
-from slimagent.model.trace import Change, ChangeKind
+from slimagent.model.edit import Edit, EditKind
+from slimagent.model.inventory import Package, PackageKind
+from slimagent.model.plan import Caution, Entry, Plan, PlannedPackage, Step, Strip
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
+from slimagent.text.shape import Place, ShapeError, string, whole
 
 PLAN = "slimagent/plan"
-
-
-def put_change(change: Change) -> list[Any]:
-    """A change as a row: [path, what was done, modification time before in ns]."""
-    return [to_text(change.path), change.kind.value, change.mtime_ns]
-
-
-def get_change(row: Any) -> Change:
-    """A row as a change."""
-    path, kind, mtime_ns = cells(row, 3)
-    return Change(path=absolute(path), kind=ChangeKind(kind), mtime_ns=whole(mtime_ns))
-
-
-def noted(row: Any) -> tuple[bytes, str]:
-    """A row [path, text]."""
-    path, note = cells(row, 2)
-    return absolute(path), string(note)
-
-
-def texts(place: Place) -> tuple[str, ...]:
-    """A list of strings."""
-    return place.each(Place.text)
-
-
-def put_paths(paths: Sequence[bytes]) -> list[str]:
-    """Paths as text."""
-    return [to_text(path) for path in paths]
 
 
 def encode_plan(plan: Plan) -> bytes:
@@ -111,7 +94,7 @@ def _get_reason(row: Any) -> Reason:
         raise TypeError("expected an object")
     return Reason(
         verdict=Verdict(row["verdict"]),
-        kind=string(row["kind"]),
+        kind=ReasonKind(string(row["kind"])),
         detail=string(row.get("detail", "")),
         source=absolute(row["source"]) if "source" in row else None,
         steps=indices(row.get("steps", [])),
@@ -130,7 +113,7 @@ def _get_package(row: Any) -> PlannedPackage:
     if not isinstance(essential, bool):
         raise TypeError(f"{quoted(essential)} is neither true nor false")
     package = Package(
-        kind=string(kind),
+        kind=PackageKind(string(kind)),
         name=string(name),
         version=string(version),
         place=absolute(place),
@@ -150,8 +133,8 @@ def _get_package(row: Any) -> PlannedPackage:
 def _get_edit(row: Any) -> Edit:
     path, kind, keys = cells(row, 3)
     if not isinstance(keys, list):
-        raise TypeError(f"{quoted(keys)} is not a list of keys")
-    return Edit(path=absolute(path), kind=string(kind), keys=tuple(map(string, keys)))
+        raise ShapeError(keys, "a list of keys")
+    return Edit(path=absolute(path), kind=EditKind(string(kind)), keys=tuple(map(string, keys)))
 
 
 def _get_strip(row: Any) -> Strip:
@@ -194,14 +177,14 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
     made = Plan(
         tool=place["tool"].text(),
         level=place["level"].text(),
-        root=place["root"].path(),
-        scopes=place["scopes"].each(Place.path),
-        excluded=place["excluded"].each(Place.path),
-        volumes=place["volumes"].each(Place.path),
-        mounts=place["mounts"].each(Place.path),
-        fingerprints=texts(place["fingerprints"]),
-        traces=texts(place["traces"]),
-        accepted=texts(place["accepted"]),
+        root=get_path(place["root"]),
+        scopes=place["scopes"].each(get_path),
+        excluded=place["excluded"].each(get_path),
+        volumes=place["volumes"].each(get_path),
+        mounts=place["mounts"].each(get_path),
+        fingerprints=place["fingerprints"].texts(),
+        traces=place["traces"].texts(),
+        accepted=place["accepted"].texts(),
         steps=place["steps"].rows(_get_step),
         reasons=reasons,
         entries=place["entries"].rows(entry),

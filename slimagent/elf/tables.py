@@ -16,7 +16,7 @@ MAGIC = b"\x7fELF"
 ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 PT_LOAD, PT_INTERP, PT_TLS = 1, 3, 7
 PF_W = 2
-SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL = 1, 2, 3, 4, 6, 7, 8, 9
+SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL = 2, 3, 4, 6, 7, 8, 9
 SHT_DYNSYM, SHT_SYMTAB_SHNDX = 11, 18
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 _XINDEX = 0xFFFF  # PN_XNUM and SHN_XINDEX: the number did not fit
@@ -74,7 +74,7 @@ class Section(NamedTuple):
 class Tables(NamedTuple):
     """An ELF file's tables. `header` is the size of its header, `wide` whether it is of 64 bits.
 
-    `segments_at` and `sections_at` are where its tables lie, `names` is the index of the section with their names.
+    `segments_at` is where its program headers lie, `names` is the index of the section with their names.
     `end` is the first byte after everything that the headers speak of.
     """
 
@@ -83,7 +83,6 @@ class Tables(NamedTuple):
     machine: int
     header: int
     segments_at: int
-    sections_at: int
     names: int
     end: int
     segments: tuple[Segment, ...]
@@ -144,7 +143,7 @@ def _tables(read: Read) -> Tables | None:
         *(each.offset + each.size for each in segments),
         *(each.offset + each.stored for each in sections),
     )
-    return Tables(wide, kind, machine, header, phoff, shoff, names, end, segments, sections)
+    return Tables(wide, kind, machine, header, phoff, names, end, segments, sections)
 
 
 def _section_rows(read: Read, shape: str, offset: int, size: int, count: int) -> list[tuple[int, ...]]:

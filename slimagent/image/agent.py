@@ -16,12 +16,11 @@ import orjson
 
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.linux.files import read
+from slimagent.model.agent import BUNDLE, CONTENTS, INTERPRETER, LIBRARIES, START
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
 
-RECORD, CONTENTS = "bundle.json", "contents"  # the same words as in slimagent/bundle/agent_directory.py
 SCHEMA, VERSION = "slimagent/bundle", 1
-LIBRARIES, INTERPRETER, START = "lib", "python/bin/python3", "start.py"
 # ld.so(8): libraries come from our folder whatever LD_LIBRARY_PATH and the image's cache say, and nothing is put into
 # the environment, which the image's programs inherit. Python: no variables, no site-packages, no byte code written.
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
@@ -105,9 +104,9 @@ def record(made: Bundle, parts: Mapping[str, int], contents: Mapping[str, str]) 
 
 def bundle(folder: str) -> Bundle:
     """The bundle in a folder. Raises UnavailableError if none is there, DocumentError if its record makes no sense."""
-    path = os.path.join(folder, RECORD)
+    path = os.path.join(folder, BUNDLE)
     if not os.path.exists(path):
-        raise UnavailableError(f"{folder} is no agent bundle: it has no {RECORD}", "make one with `slimagent bundle`")
+        raise UnavailableError(f"{folder} is no agent bundle: it has no {BUNDLE}", "make one with `slimagent bundle`")
     try:
         values = parsed(read(path))
     except ValueError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from slimagent.errors import RefusedError, UsageError
@@ -238,7 +238,7 @@ def _folded(lines: str) -> str:
     return "\n".join(folded(line) for line in lines.split("\n"))
 
 
-def _pairs(instruction: str, pairs: dict[str, str]) -> list[str]:
+def _pairs(instruction: str, pairs: Mapping[str, str]) -> list[str]:
     """One instruction with a pair a line."""
     words = [f"{name(key)}={quoted(value)}" for key, value in pairs.items()]
     indent = " " * (len(instruction) + 1)

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import IO, Any, TypeVar
 
 from slimagent.errors import SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
+from slimagent.image.container import Container
 from slimagent.image.layout import send
 from slimagent.image.streams import PATIENCE, Reader, child, first_file, holds_anything, last_bytes
+from slimagent.linux.signals import deferred
 from slimagent.model.references import is_reference
 from slimagent.text.json_input import parsed
 
 ENGINES = ("docker", "podman")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SHORT = 120.0  # seconds: longer than any answer of an engine that lives
 _LOG_LINES = 10_000  # of a container's log: more than anybody reads
 _MIB = 1 << 20
@@ -38,33 +36,6 @@ class EngineRefusedError(UnavailableError):
     def __init__(self, message: str, hint: str, words: str) -> None:
         super().__init__(message, hint)
         self.words = words
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """What a container is started with.
-
-    `mounts` are (directory here, place there, writable), `private` directories there that only root can enter. `entry`
-    is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty for the
-    image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words; `agent_env`
-    are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add` names
-    capabilities. `healthcheck`: whether the image's health check runs.
-    """
-
-    image: str
-    entry: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    user: str = "0:0"
-    network: str = "none"
-    private: tuple[str, ...] = ()
-    mounts: tuple[tuple[str, str, bool], ...] = ()
-    volumes: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    agent_env: tuple[str, ...] = ()
-    gpus: str = ""
-    further: tuple[str, ...] = ()
-    cap_add: tuple[str, ...] = ()
-    healthcheck: bool = False
 
 
 class Engine:
@@ -113,33 +84,7 @@ class Engine:
 
     def create(self, name: str, container: Container) -> None:
         """Make a container of that name; it does not run yet. The image must be here: none is pulled."""
-        self._need("create", "--name", name, "--pull", "never", *self._options(container))
-
-    def _options(self, container: Container) -> Iterator[str]:
-        yield from ("--network", container.network)
-        if container.user:
-            yield from ("--user", container.user)
-        if container.entry:
-            yield from ("--entrypoint", container.entry[0])
-        if not container.healthcheck:  # one that runs meanwhile is a visitor that nobody asked for
-            yield "--no-healthcheck"
-        for capability in container.cap_add:
-            yield from ("--cap-add", capability)
-        yield from (f"--mount=type=tmpfs,target={place},tmpfs-mode=0700" for place in container.private)
-        for here, there, writable in container.mounts:
-            fields = ("type=bind", f"source={here}", f"target={there}", *(() if writable else ("readonly",)))
-            yield from ("--mount", ",".join(map(_field, fields)))
-        for volume in container.volumes:
-            yield from ("--volume", volume)
-        for variable in container.env:
-            yield from ("--env", variable)
-        if container.gpus and self.name == "docker":
-            yield from ("--gpus", container.gpus)
-        elif container.gpus:  # Podman takes the names of the Container Device Interface
-            yield from ("--device", f"nvidia.com/gpu={container.gpus}")
-        yield from container.further
-        yield from (f"--env={variable}" for variable in container.agent_env)  # of two of a name the last one counts
-        yield from (container.image, *container.entry[1:], *container.arguments)
+        self._need("create", "--name", name, "--pull", "never", *container.options(self.name))
 
     def run(self, name: str, say_out: Callable[[bytes], None], say_err: Callable[[bytes], None]) -> int:
         """Start a container and wait for its end: its exit status.
@@ -342,39 +287,3 @@ def find(name: str | None) -> Engine:
         if program:
             return Engine(each, program)
     raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or name it: --engine")
-
-
-@contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """Let signals that end us wait until the block is over: what an engine has begun must have a known end."""
-    if threading.current_thread() is not threading.main_thread():  # no signal is handled in another one
-        yield
-        return
-    caught: list[int] = []
-    before = {each: signal.signal(each, lambda number, _: caught.append(number)) for each in _SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        if caught:
-            signal.raise_signal(caught[0])
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let signals that end us come to nothing: the work is done, and what is left to do takes no time."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {each: signal.signal(each, lambda number, _: None) for each in _SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _field(text: str) -> str:
-    """A field of a `--mount`, which is a line of comma-separated values (RFC 4180)."""
-    return '"' + text.replace('"', '""') + '"' if any(each in text for each in ',"\n') else text

@@ -19,10 +19,10 @@ from types import TracebackType
 
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.image.directories import DIRECTORY, LARGEST, open_inside, pieces
-from slimagent.image.engine import deferred
 from slimagent.image.run_record import COMPLETE, FAILED, NAME, Record, read_record
 from slimagent.linux.descriptors import write_all
 from slimagent.linux.files import explained, hand_over, make_folder
+from slimagent.linux.signals import deferred
 from slimagent.paths.algebra import to_text
 
 _SHOWN = 3  # names in a message

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slimagent.errors import RefusedError, UsageError
-from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.labels import identity, made_by_us, source_of
 from slimagent.image.work import AGENT, PRIVATE
+from slimagent.linux.signals import deferred
 from slimagent.model import references
 
 # A program that no image has. To look for it is the last thing that an engine does before a container runs: by then it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slimagent.image.engine import Container
+from slimagent.image.container import Container
 from slimagent.image.starts import Waiting
 from slimagent.image.work import LAYOUT, LOGS, OUT, READY
 

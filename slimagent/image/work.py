@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
@@ -22,11 +21,13 @@ from slimagent.errors import (
     UsageError,
 )
 from slimagent.image.agent import Bundle, held_back
+from slimagent.image.container import Container
 from slimagent.image.early import EarlyLoading
-from slimagent.image.engine import Container, Engine, EngineRefusedError, deferred
+from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.shared import Shared
 from slimagent.linux.files import explained, make_folder
 from slimagent.linux.removal import remove_tree
+from slimagent.linux.signals import deferred
 from slimagent.text.json_input import parsed
 
 # Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
@@ -36,10 +37,10 @@ AGENT, PRIVATE, OUT = "/.slimagent", "/.slimagent-out", "/.slimagent-out/out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR = "error.json"
 _ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
-_REMOVE = """
+REMOVE = """
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
-from slimagent.removal import remove_tree
+from slimagent.linux.removal import remove_tree
 for each in sys.argv[1:]:
     is_tree = os.path.isdir(each) and not os.path.islink(each)
     (remove_tree if is_tree else os.unlink)(each)
@@ -49,12 +50,6 @@ _SAID = 12  # last lines of a container that ended without a word of ours
 _KILLED = 137
 _PATIENCE = 0.2  # seconds
 _T = TypeVar("_T")
-# Options of an engine that put something over the image's own files.
-# A short one may stand behind letters that take no value, and its value right behind it.
-_MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*v")
-_NETWORKING = re.compile(r"--(?:publish|publish-all|ip6?|mac-address|net|network)(?![^=])|-[ditP]*p|-[dit]*P")
-_WITHOUT_VALUE = ("-P", "--publish-all")
-_PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has ports of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +157,7 @@ class Work:
 
     def create(self, task: Task) -> str:
         """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
-        wanted = replace(self._bare() if task.bare else self._container, cap_add=task.cap_add)
+        wanted = replace(self._container.bare() if task.bare else self._container, cap_add=task.cap_add)
         mounts = ((self._agent.folder, AGENT, False), (task.shared.path, OUT, True))
         name = self.new_name()
         variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
@@ -181,22 +176,14 @@ class Work:
 
     def create_as_configured(self, image: str, further: tuple[str, ...] = ()) -> str:
         """Make a container as `docker run` does: nothing of ours in it, nothing mounted. Returns its name."""
-        container = replace(
-            self._container,
-            image=image,
-            user="",
-            volumes=(),
-            healthcheck=True,
-            further=(*without_mounts(self._container.further), *further),
-        )
         name = self.new_name()
-        self.engine.create(name, container)
+        self.engine.create(name, self._container.as_configured(image, further))
         return name
 
     def beside(self, name: str, image: str, arguments: tuple[str, ...]) -> bytes:
         """Run the agent in the network of a container, and return the last line that it printed."""
         lines: collections.deque[bytes] = collections.deque(maxlen=1)
-        wanted = replace(self._bare(), network=f"container:{name}")
+        wanted = replace(self._container.bare(), network=f"container:{name}")
         mounts = ((self._agent.folder, AGENT, False),)
         own = self.new_name()
         entry = (*self._agent.entry(AGENT), *arguments)
@@ -223,18 +210,13 @@ class Work:
 
     @property
     def can_run_together(self) -> bool:
-        """Whether two containers may run at a time: neither has a port or an address that the other one wants, too."""
-        container = self._container
-        return container.network in _PRIVATE_NETWORKS and without_network(container.further) == container.further
+        """Whether two containers may run at a time."""
+        return self._container.can_run_beside_another
 
     def new_name(self) -> str:
         """A name for a container, which is removed at the end."""
         self._names.append(f"slimagent-{self._key}-{len(self._names)}")
         return self._names[-1]
-
-    def _bare(self) -> Container:
-        container = self._container
-        return Container(image=container.image, further=without_network(without_mounts(container.further)))
 
     def load(self, shared: Shared, progress: Callable[[int], None]) -> None:
         """Load the layout that the agent made, under its pending name; then it is not needed any more."""
@@ -305,8 +287,8 @@ class Work:
         mounts = ((self._agent.folder, AGENT, False), (directory, OUT, True))
         name = self.new_name()
         with contextlib.suppress(SlimagentError):
-            entry = (*python, "-c", _REMOVE, *inside)
-            wanted = replace(self._bare(), entry=entry, mounts=mounts, agent_env=self._held_back)
+            entry = (*python, "-c", REMOVE, *inside)
+            wanted = replace(self._container.bare(), entry=entry, mounts=mounts, agent_env=self._held_back)
             self.engine.create(name, wanted)
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)
@@ -356,28 +338,6 @@ class Job(Generic[_T]):
                 if self._future.done():
                     raise
             meanwhile()
-
-
-def without_mounts(options: tuple[str, ...]) -> tuple[str, ...]:
-    """An engine's options without those that put something over the image's files, each with its value."""
-    return tuple(_without(_MOUNTING, iter(options)))
-
-
-def without_network(options: tuple[str, ...]) -> tuple[str, ...]:
-    """An engine's options without those that give a container a port or an address, each with its value.
-
-    Two containers at a time cannot have the same.
-    """
-    return tuple(_without(_NETWORKING, iter(options)))
-
-
-def _without(unwanted: re.Pattern[str], options: Iterator[str]) -> Iterator[str]:
-    for option in options:
-        found = unwanted.match(option)
-        if found is None:
-            yield option
-        elif found[0] == option and option not in _WITHOUT_VALUE:
-            next(options, None)
 
 
 def _is_anonymous(name: str) -> bool:

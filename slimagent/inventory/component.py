@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
-from slimagent.model.inventory import Found, Package
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import name, parent, to_text, within
 
 _RSTUDIO = b"/usr/lib/rstudio-server"
@@ -89,9 +89,9 @@ def _rstudio(image: Image) -> list[_Part]:
         inner = _bundled(image.inventory.paths[at])
         if inner:
             rows.append((at, max(image.below(image.inventory.paths[at]).stop, at + 1), inner))
-    parts = {"rstudio-server": _Part(Package(kind="component", name="rstudio-server"))}
+    parts = {"rstudio-server": _Part(Package(kind=PackageKind.COMPONENT, name="rstudio-server"))}
     for start, stop, title in innermost(rows):
-        package = Package(kind="component", name=title, place=_RSTUDIO)
+        package = Package(kind=PackageKind.COMPONENT, name=title, place=_RSTUDIO)
         parts.setdefault(title, _Part(package)).rows.append((start, stop))
     return list(parts.values())
 
@@ -119,7 +119,7 @@ def _by_hand(image: Image) -> list[_Part]:
     parts: dict[str, _Part] = {}
     for key, start, stop in (*_opt(image), *_local(image, _LOCAL)):
         title = to_text(key)
-        part = parts.setdefault(title, _Part(Package(kind="component", name=title)))
+        part = parts.setdefault(title, _Part(Package(kind=PackageKind.COMPONENT, name=title)))
         part.rows.append((start, stop))
     return [parts[title] for title in sorted(parts)]
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from slimagent.inventory.own_folders import sole_holders, whole_folders
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import parent, to_text, within
 from slimagent.text.json_input import parsed
 
-KIND = "conda"
 # [channel[/subdir]:[namespace]:]name, then a version, a build, or brackets
 _SPEC = re.compile(r"(?:[^\s\[]*::?)?([a-z0-9_][a-z0-9_.\-]*)(?=$|[\s=<>!~\[;])", re.IGNORECASE | re.ASCII)
 _VIRTUAL = "__"  # what the system offers: __glibc, __cuda
@@ -58,7 +57,7 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
         at = image.inventory.index[path]
         claims.append(_claims(image, path, prefix, record.files))
         depends.append(record.depends)
-        package = Package(kind=KIND, name=record.name, version=record.version, place=prefix)
+        package = Package(kind=PackageKind.CONDA, name=record.name, version=record.version, place=prefix)
         found.append(Found(package=package, identity=[at]))
     for number, folders in _own_folders(image, prefix, claims).items():
         claims[number].update(whole_folders(image, folders, claims[number]))

@@ -13,6 +13,7 @@ import stat
 from slimagent.inventory.dpkg_formats import choices, fields, paragraphs, sums, whole_lines
 from slimagent.inventory.dpkg_packages import Record, is_there, named, package, require
 from slimagent.inventory.reader import Image
+from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found
 from slimagent.paths.algebra import to_text
 
@@ -128,7 +129,7 @@ class _Database:
                 mine, lines = self._of_folder(record, info)
             else:
                 mine, lines = self._of_info(record, info)
-                each.records.append((self._status, "dpkg-status", record.key))
+                each.records.append((self._status, EditKind.DPKG_STATUS, record.key))
             each.identity = [self._image.inventory.index[path] for path in mine if not path.endswith(_FOR_BUILDERS)]
             each.files = lists.entries(number, record.name, lines)
             each.files += [self._image.inventory.index[path] for path in mine if path.endswith(_FOR_BUILDERS)]
@@ -206,7 +207,7 @@ class _Database:
 
     def alternatives(self, found: list[Found]) -> None:
         """Note each package's places in the groups of alternatives: the choices that are files of its own."""
-        wanted: dict[int, list[tuple[bytes, str, str]]] = {}
+        wanted: dict[int, list[tuple[bytes, EditKind, str]]] = {}
         for path in self._children(b"alternatives"):
             at = self._image.end(path)
             data = None if at is None or path.endswith(b".dpkg-tmp") else self._image.read(path)
@@ -220,7 +221,7 @@ class _Database:
             for choice in paths:
                 entry = self._image.entry(choice)
                 if entry is not None:
-                    record = (self._image.inventory.paths[at], "dpkg-alternatives", to_text(choice))
+                    record = (self._image.inventory.paths[at], EditKind.DPKG_ALTERNATIVES, to_text(choice))
                     wanted.setdefault(entry, []).append(record)
         for each in found:
             if not wanted.keys().isdisjoint(each.files):

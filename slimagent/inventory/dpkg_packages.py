@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slimagent.inventory.dpkg_formats import Group, relations
-from slimagent.model.inventory import Found, Package
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import to_text
 
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9+._-]*")  # as dpkg checks it (pkg_name_is_illegal in lib/dpkg/pkg-spec.c)
@@ -98,7 +98,7 @@ def named(records: list[Record]) -> list[Found]:
         plain = record.architecture in (native, "all") and record.name not in taken
         name = record.name if plain else record.key
         taken.add(name)
-        kind, version, section = "dpkg", record.version, record.section
+        kind, version, section = PackageKind.DPKG, record.version, record.section
         each = Package(kind=kind, name=name, version=version, section=section, essential=record.essential)
         found.append(Found(package=each))
     return found

@@ -17,7 +17,8 @@ from typing import Any
 from slimagent.inventory import package_json
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
-from slimagent.model.inventory import Found, Package
+from slimagent.model.edit import EditKind
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import name, parent, to_text
 
 _MANIFEST = b"/package.json"
@@ -122,7 +123,7 @@ class _Tree:
             self.image.problem(path, _UNSOUND)
             return None
         package = Package(
-            kind="npm",
+            kind=PackageKind.NPM,
             name=to_text(location[2]),
             version=package_json.text(manifest.get("version")),
             place=location[1] or b"/",
@@ -180,7 +181,7 @@ class _Tree:
         """The new package for a program in the directory `home` with its manifest at `path`."""
         title = to_text(name(home)) or "/"
         version = package_json.text(manifest.get("version"))
-        package = Package(kind="npm", name=title, version=version, place=parent(home))
+        package = Package(kind=PackageKind.NPM, name=title, version=version, place=parent(home))
         self._programs[home] = len(self.found)
         self.found.append(Found(package=package, files=[self._inventory.index[path]]))
         return self._programs[home]
@@ -227,7 +228,7 @@ class _Tree:
             for key in packages:
                 package = self._at.get(path[: -len(_LOCK)] + b"/" + key.encode())
                 if package is not None:
-                    self.found[package].records.append((path, "npm-lock", key))
+                    self.found[package].records.append((path, EditKind.NPM_LOCK, key))
 
 
 def _is_sound(manifest: dict[str, Any]) -> bool:

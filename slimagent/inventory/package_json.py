@@ -9,6 +9,7 @@ from typing import Any
 
 from slimagent.inventory.reader import Image
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import known
 
 LIMIT = 1 << 22  # bytes of a package.json: the longest real ones have some 100 kB
 _MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over
@@ -33,13 +34,12 @@ def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
 def manifest(image: Image, path: bytes) -> dict[str, Any] | None:
     """The object at `path`; None if there is none, and None and a problem if it is not understood or no object."""
     value = read(image, path)
-    if isinstance(value, dict):
-        return value
-    if value is not None:
+    found = known(dict, value)
+    if found is None and value is not None:
         image.problem(path, "not an object")
-    return None
+    return found
 
 
 def text(value: object) -> str:
     """A field that has to be text; anything else counts as not given."""
-    return value if isinstance(value, str) else ""
+    return known(str, value) or ""

@@ -17,10 +17,9 @@ from slimagent.inventory.python_editable import Sources
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
-KIND = "python"
 _BYTE_CODE = b"__pycache__"
 _ENDINGS = (b".dist-info", b".egg-info", b".egg-link", b".egg")
 
@@ -299,7 +298,7 @@ def _found(image: Image, site: Site, dist: _Dist) -> Found:
         identity.add(image.inventory.index[dist.link])
         dist.claims |= _shared_path_file(image, site, parent(dist.info))
     return Found(
-        package=Package(kind=KIND, name=dist.name, version=dist.version, place=site.folder),
+        package=Package(kind=PackageKind.PYTHON, name=dist.name, version=dist.version, place=site.folder),
         files=sorted(dist.claims | identity),
         identity=sorted(identity),
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import name, parent, within
 
 _FILE = b"/DESCRIPTION"
@@ -105,7 +105,7 @@ def _package(image: Image, folder: bytes, at: int, fields: dict[str, str]) -> Fo
         if entry is not None:
             identity += [entry, *image.below(path)]
     package = Package(
-        kind="r",
+        kind=PackageKind.R,
         name=fields["Package"],
         version=fields["Version"],
         place=parent(folder),

@@ -12,7 +12,8 @@ from typing import Any
 
 from slimagent.inventory import package_json
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package
+from slimagent.model.edit import EditKind
+from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import name, parent
 
 _MANIFEST = b"/package.json"
@@ -79,7 +80,7 @@ def _manifest(image: Image, folder: bytes) -> dict[str, Any] | None:
 def _extension(manifest: dict[str, Any], place: bytes, files: list[int]) -> Found:
     publisher = package_json.text(manifest.get("publisher")) or _NO_PUBLISHER
     package = Package(
-        kind="vscode",
+        kind=PackageKind.VSCODE,
         name=f"{publisher}.{manifest['name']}".lower(),
         version=package_json.text(manifest.get("version")),
         place=place,
@@ -139,7 +140,7 @@ def _record(image: Image, found: list[Found]) -> None:
         folder = name(image.inventory.paths[each.files[0]])
         for key in ((each.package.name, folder), (each.package.name, b"")):
             if key in lists[place]:
-                each.records.append((place + _LIST, "vscode-extensions", lists[place][key]))
+                each.records.append((place + _LIST, EditKind.VSCODE_EXTENSIONS, lists[place][key]))
                 break
 
 

@@ -71,7 +71,7 @@ def _passing(path: str | bytes) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
+def replacing(path: str | bytes) -> Iterator[int]:
     """A descriptor whose file takes the place of `path` when the block ends well, and vanishes when it does not.
 
     Raises UnavailableError when the disk is full, the folder cannot be written, or a device or a FIFO is there.
@@ -81,7 +81,7 @@ def replacing(path: str | bytes, mode: int = 0o644) -> Iterator[int]:
         raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
     folder = os.path.dirname(target)
     try:
-        descriptor, temporary = new_file(folder, mode)
+        descriptor, temporary = new_file(folder, 0o644)
         lock = os.dup(descriptor)  # it is ours until it has its name, and closing may fail before
     except OSError as error:
         raise explained(error, target) from None

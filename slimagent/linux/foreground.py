@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from slimagent.linux.command import shell_status
+
 _RELAYED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -47,11 +49,6 @@ class Foreground:
             elif received.si_signo in _ENDING:
                 self.asked_to_end = True
                 return signal.Signals(received.si_signo)
-
-
-def shell_status(returncode: int) -> int:
-    """A Popen's return code as a shell's `$?`."""
-    return returncode if returncode >= 0 else 128 - returncode
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from slimagent.linux.syscalls import MACHINES, Machine
 from slimagent.paths.algebra import to_text
 
-SET_MODE_FILTER, GET_ACTION_AVAILABLE = 1, 2
+SET_MODE_FILTER = 1
 NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
 ID_VALID, SET_FLAGS = 0x40082102, 0x40082104  # SECCOMP_IOCTL_NOTIF_ID_VALID, _SET_FLAGS
 SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6
@@ -41,6 +41,17 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
+def call(name: str, *arguments: object) -> int:
+    """A function of the C library; a library without it says ENOSYS, as a kernel does. Raises OSError."""
+    result = -1
+    ctypes.set_errno(errno.ENOSYS)
+    with contextlib.suppress(AttributeError):
+        result = int(getattr(_libc, name)(*arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
 def machine() -> Machine | None:
     """The table of this machine, or None where there is none (only x86-64 and aarch64 have one)."""
     return MACHINES.get(platform.machine())
@@ -58,6 +69,16 @@ def is_subreaper() -> bool:
     value = ctypes.c_int()
     _libc.prctl(GET_SUBREAPER, ctypes.byref(value), 0, 0, 0)
     return bool(value.value)
+
+
+def close_memory() -> None:
+    """As root, keep other root processes from reading and writing our memory (/proc/PID/mem of proc(5)), for good.
+
+    What we have seen is in there, and not written down yet. Not for other users: their files of /proc/self would become
+    root's.
+    """
+    if os.geteuid() == 0:
+        prctl(SET_DUMPABLE, 0)
 
 
 def install_filter(number: int, program: bytes) -> int:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 from slimagent.errors import DocumentError
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import Place, known
 
-_HINT = "give it what `docker image inspect IMAGE` prints"
+_refused = partial(DocumentError, hint="give it what `docker image inspect IMAGE` prints")
 _TCP_PORT, _LARGEST_PORT = re.compile(r"([0-9]{1,5})(?:/(?:tcp)?)?", re.IGNORECASE), 65535
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +37,54 @@ class HealthCheck:
     retries: int = 0
 
 
+class _Part(Generic[_T, _D]):
+    """A member of an image's `config`; `absent` where it is null or not there. It was checked when it was read."""
+
+    def __init__(self, key: str, read: Callable[[Place], _T], absent: _D) -> None:
+        self._key, self._read, self._absent = key, read, absent
+
+    def of(self, config: Place) -> _T | _D:
+        return config.optional(self._key, self._read, self._absent)
+
+    def __get__(self, image: ImageConfig, _: object) -> _T | _D:
+        return self.of(Place(image.config, "config", "image configuration", _refused))
+
+
+def _object(place: Place) -> dict[str, Any]:
+    return place.of(dict)
+
+
+def _keys(place: Place) -> tuple[str, ...]:
+    return tuple(place.of(dict))
+
+
+def _texts(place: Place) -> Mapping[str, str]:
+    return {key: each.text() for key, each in place.entries().items()}
+
+
+def _count(place: Place) -> int:
+    number = known(int, place.value)
+    if number is None or number < 0:
+        raise place.fail("expected a whole number that is not negative")
+    return number
+
+
+def _healthcheck(place: Place) -> HealthCheck:
+    return HealthCheck(
+        test=place.optional("Test", Place.texts, ()),
+        interval=place.optional("Interval", _count, 0),
+        timeout=place.optional("Timeout", _count, 0),
+        start_period=place.optional("StartPeriod", _count, 0),
+        start_interval=place.optional("StartInterval", _count, 0),
+        retries=place.optional("Retries", _count, 0),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
     """A configuration: `config` is its part for containers, verbatim, keys that we do not know among it.
 
-    What is known of it has been checked when it was read, and is given by the properties. `created` is as it was
+    What is known of it has been checked when it was read, and has a name below. `created` is as it was
     written (RFC 3339), or empty. `history` is there in a blob and from Podman, its members as they are in a blob.
     """
 
@@ -49,56 +96,18 @@ class ImageConfig:
     created: str = ""
     history: tuple[dict[str, object], ...] = ()
 
-    @property
-    def user(self) -> str:
-        return _optional(self.config, "User", _string, "", "")
-
-    @property
-    def working_dir(self) -> str:
-        return _optional(self.config, "WorkingDir", _string, "", "")
-
-    @property
-    def stop_signal(self) -> str:
-        return _optional(self.config, "StopSignal", _string, "", "")
-
-    @property
-    def env(self) -> tuple[str, ...]:
-        """`NAME=VALUE`, in their order; an engine may have left a name without a value."""
-        return _optional(self.config, "Env", _strings, (), "")
-
-    @property
-    def entrypoint(self) -> tuple[str, ...] | None:
-        """None for no entrypoint; an empty one is something else for some engines."""
-        return _optional(self.config, "Entrypoint", _strings, None, "")
-
-    @property
-    def command(self) -> tuple[str, ...] | None:
-        return _optional(self.config, "Cmd", _strings, None, "")
-
-    @property
-    def shell(self) -> tuple[str, ...]:
-        """What runs commands in the shell form; empty for the engine's default."""
-        return _optional(self.config, "Shell", _strings, (), "")
-
-    @property
-    def on_build(self) -> tuple[str, ...]:
-        return _optional(self.config, "OnBuild", _strings, (), "")
-
-    @property
-    def exposed_ports(self) -> tuple[str, ...]:
-        return _optional(self.config, "ExposedPorts", _keys, (), "")
-
-    @property
-    def volumes(self) -> tuple[str, ...]:
-        return _optional(self.config, "Volumes", _keys, (), "")
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return _optional(self.config, "Labels", _texts, {}, "")
-
-    @property
-    def healthcheck(self) -> HealthCheck | None:
-        return _optional(self.config, "Healthcheck", _healthcheck, None, "")
+    user = _Part("User", Place.text, "")
+    working_dir = _Part("WorkingDir", Place.text, "")
+    stop_signal = _Part("StopSignal", Place.text, "")
+    env = _Part("Env", Place.texts, ())  # `NAME=VALUE`, in their order; an engine may have left a name without a value
+    entrypoint = _Part("Entrypoint", Place.texts, None)  # an empty one is something else than none for some engines
+    command = _Part("Cmd", Place.texts, None)
+    shell = _Part("Shell", Place.texts, ())  # what runs commands in the shell form; empty for the engine's default
+    on_build = _Part("OnBuild", Place.texts, ())
+    exposed_ports = _Part("ExposedPorts", _keys, ())
+    volumes = _Part("Volumes", _keys, ())
+    labels = _Part("Labels", _texts, _NOTHING)
+    healthcheck = _Part("Healthcheck", _healthcheck, None)
 
     @property
     def started(self) -> tuple[str, ...]:
@@ -121,42 +130,31 @@ class ImageConfig:
         return tuple(number for number in numbers if 0 < number <= _LARGEST_PORT)
 
 
-_KNOWN = (
-    *("user", "working_dir", "stop_signal", "env", "entrypoint", "command", "shell", "on_build", "exposed_ports"),
-    *("volumes", "labels", "healthcheck"),
-)
-
-
 def read_image_config(data: bytes, document: str = "image configuration") -> ImageConfig:
     """The configuration in one of the three forms; `document` is its name in messages. Raises DocumentError."""
     try:
-        whole = parsed(data)
+        value = parsed(data)
     except ValueError as error:
-        raise DocumentError(f"{document}: not a whole JSON document ({error})", _HINT) from None
-    try:
-        return _read(_only(whole) if isinstance(whole, list) else _object(whole, ""))
-    except _UnexpectedError as error:
-        where = f" at {error.where}" if error.where else ""
-        raise DocumentError(f"{document}{where}: {error}", _HINT) from None
+        raise _refused(f"{document}: not a whole JSON document ({error})") from None
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise _refused(f"{document}: speaks of {len(value)} images, not of one")
+        (value,) = value
+    return _read(Place(value, "", document, _refused))
 
 
-def _only(images: list[Any]) -> dict[str, Any]:
-    if len(images) != 1:
-        raise _UnexpectedError("", f"speaks of {len(images)} images, not of one")
-    return _object(images[0], "")
-
-
-def _read(whole: Mapping[str, Any]) -> ImageConfig:
-    is_blob = "architecture" in whole
-    if not is_blob and "Architecture" not in whole:
-        raise _UnexpectedError("", "not the configuration of an image: it names no architecture")
+def _read(whole: Place) -> ImageConfig:
+    is_blob = "architecture" in whole.of(dict)
+    if not is_blob and "Architecture" not in whole.value:
+        raise whole.fail("not the configuration of an image: it names no architecture")
 
     def text(name: str) -> str:
-        return _optional(whole, name if is_blob else name.capitalize(), _string, "", "")
+        return whole.optional(name if is_blob else name.capitalize(), Place.text, "")
 
-    config = dict(_optional(whole, "config" if is_blob else "Config", _object, {}, ""))
-    if not is_blob and whole.get("Healthcheck") is not None:  # Podman has it beside, and not in, the rest
-        config.setdefault("Healthcheck", whole["Healthcheck"])
+    where = "config" if is_blob else "Config"
+    config = dict(whole.optional(where, _object, {}))
+    if not is_blob and whole.value.get("Healthcheck") is not None:  # Podman has it beside, and not in, the rest
+        config.setdefault("Healthcheck", whole.value["Healthcheck"])
     read = ImageConfig(
         config=config,
         architecture=text("architecture"),
@@ -164,88 +162,11 @@ def _read(whole: Mapping[str, Any]) -> ImageConfig:
         variant=text("variant"),
         author=text("author"),
         created=text("created"),
-        history=_optional(whole, "history" if is_blob else "History", _objects, (), ""),
+        history=whole.optional("history" if is_blob else "History", lambda rows: rows.each(_object), ()),
     )
     if not read.architecture or not read.os:
-        raise _UnexpectedError("", "names no architecture or no operating system")
-    _check(read, "config" if is_blob else "Config")
+        raise whole.fail("names no architecture or no operating system")
+    for part in vars(ImageConfig).values():
+        if isinstance(part, _Part):
+            part.of(Place(config, where, whole.document, _refused))
     return read
-
-
-def _check(read: ImageConfig, where: str) -> None:
-    """Ask for all that the properties give, so that they raise nothing later."""
-    for name in _KNOWN:
-        try:
-            getattr(read, name)
-        except _UnexpectedError as error:
-            raise _UnexpectedError(f"{where}.{error.where}", str(error)) from None
-
-
-class _UnexpectedError(Exception):
-    """A value that is not of its kind, and where it stands."""
-
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(problem)
-        self.where = where
-
-
-def _optional(holder: Mapping[str, Any], key: str, of: Callable[[Any, str], _T], absent: _D, where: str) -> _T | _D:
-    """The value at `key`, or `absent` where there is none: engines write null for that, or leave the key out."""
-    value = holder.get(key)
-    return absent if value is None else of(value, f"{where}.{key}" if where else key)
-
-
-def _string(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise _UnexpectedError(where, "expected a string")
-    return value
-
-
-def _whole(value: Any, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _UnexpectedError(where, "expected a whole number that is not negative")
-    return value
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _UnexpectedError(where, "expected an object")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _UnexpectedError(where, "expected a list")
-    return value
-
-
-def _strings(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_string(each, f"{where}[{at}]") for at, each in enumerate(_list(value, where)))
-
-
-def _objects(value: Any, where: str) -> tuple[dict[str, Any], ...]:
-    return tuple(_object(each, f"{where}[{at}]") for at, each in enumerate(_list(value, where)))
-
-
-def _keys(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_object(value, where))
-
-
-def _texts(value: Any, where: str) -> dict[str, str]:
-    return {key: _string(each, f"{where}[{key!r}]") for key, each in _object(value, where).items()}
-
-
-def _healthcheck(value: Any, where: str) -> HealthCheck:
-    found = _object(value, where)
-
-    def number(key: str) -> int:
-        return _optional(found, key, _whole, 0, where)
-
-    return HealthCheck(
-        test=_optional(found, "Test", _strings, (), where),
-        interval=number("Interval"),
-        timeout=number("Timeout"),
-        start_period=number("StartPeriod"),
-        start_interval=number("StartInterval"),
-        retries=number("Retries"),
-    )

@@ -66,17 +66,3 @@ class CheckResult:
     def has_passed(self, item: str) -> bool:
         """Whether it has an item of that name, and that passed."""
         return any(each.name == item and each.outcome is Outcome.PASSED for each in self.items)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
-
-    name: str
-    before: Outcome
-    after: Outcome
-    detail: str = ""
-
-    @property
-    def worse(self) -> bool:
-        return Standing.of(self.after, self.before) is Standing.WORSE

@@ -15,7 +15,7 @@ import orjson
 
 from slimagent.errors import DocumentError
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.trace import BlindSpot, How, Loss, LossKind
 from slimagent.paths.algebra import from_text, normalise, to_text
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
@@ -171,7 +171,7 @@ class _Reader:
             self._uses[path] = known | how, {*steps, step}
         elif kind == "loss":
             name, count, example = cells
-            self._losses[str(name)] = Loss(kind=str(name), count=int(count), example=str(example))
+            self._losses[str(name)] = Loss(kind=LossKind(str(name)), count=int(count), example=str(example))
         elif kind == "health":
             outcome, detail = cells
             self._health = Outcome(outcome), str(detail)

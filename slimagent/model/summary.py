@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Caution, Layer, Missed, Plan, Receipt, Verification
-from slimagent.model.result import Comparison, Outcome
+from slimagent.model.plan import Caution, Plan
+from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
+from slimagent.model.result import Outcome
 from slimagent.model.trace import Trace
 
 

@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from slimagent.model.open_enum import OpenEnum
 from slimagent.model.result import CheckResult
 
 
@@ -38,13 +39,38 @@ class Access(NamedTuple):
     found: bool
 
 
+class LossKind(OpenEnum):
+    """What a backend failed to see in one run; docs/tracing.md says what happened, and what helps."""
+
+    UNREADABLE_PATH = "unreadable-path"
+    FOREIGN_CALL = "foreign-call"
+    OWN_LISTENER = "own-listener"
+    UNREADABLE_MEMORY = "unreadable-memory"
+    MOUNT_NAMESPACE = "mount-namespace"
+    MOUNTS_CHANGED = "mounts-changed"
+    OPENED_BY_HANDLE = "opened-by-handle"
+    NOT_MASKED = "not-masked"
+    QUEUE_OVERFLOW = "queue-overflow"
+    WATCH_LIMIT = "watch-limit"
+    UNSEEN_OPEN = "unseen-open"
+    ALREADY_RUNNING = "already-running"
+    TOO_MANY_PATHS = "too-many-paths"
+    NOT_WATCHED = "not-watched"
+    SUPERVISOR_ERROR = "supervisor-error"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Something the backend could not see: its kind (a slug), how often, and one example."""
+    """Something the backend could not see: its kind, how often, and one example."""
 
-    kind: str
+    kind: LossKind
     count: int
     example: str
+
+    @property
+    def hides(self) -> bool:
+        """Whether a file may have been reached unseen: a listener that was refused hides nothing."""
+        return self.kind != LossKind.OWN_LISTENER
 
 
 class BlindSpot(str, enum.Enum):
@@ -128,7 +154,7 @@ class Trace:
     @property
     def losses(self) -> tuple[Loss, ...]:
         """What all runs could not see, summed by kind; the example is the first run's that has one."""
-        whole: dict[str, Loss] = {}
+        whole: dict[LossKind, Loss] = {}
         for loss in (loss for run in self.runs for loss in run.losses):
             known = whole.get(loss.kind)
             whole[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)

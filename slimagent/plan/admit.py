@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.trace import Loss, Run, Trace
+from slimagent.model.trace import Loss, LossKind, Run, Trace
 
 FAILED_STEP = "failed-step"
 # What another trace would need, for losses that it would not have.
-_WAYS_OUT = {"unreadable-path": "in a container started with `--cap-add SYS_PTRACE`"}
+_WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add SYS_PTRACE`"}
 
 
 def admit(trace: Trace, accepted: frozenset[str]) -> None:

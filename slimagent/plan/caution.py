@@ -10,7 +10,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from slimagent.model.inventory import Caution, Inventory, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Caution
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Access, BlindSpot, How, Trace
 from slimagent.paths.algebra import parent
 from slimagent.plan.keeper import Keeper
@@ -45,7 +47,7 @@ class Cautious:
         holds = self._holding()
         found = [(at, why) for at in range(len(inventory)) if (why := self._why(at, holds))]
         for at, why in found:
-            self._keeper.settle(at, Reason(verdict=Verdict.KEEP, kind="unseen-lookup", detail=why))
+            self._keeper.settle(at, Reason(kind=ReasonKind.UNSEEN_LOOKUP, detail=why))
         return bool(found)
 
     def cost(self) -> Caution | None:
@@ -118,6 +120,6 @@ def _coded(inventory: Inventory, owners: Owners) -> Iterator[bytes]:
     for at, path in enumerate(inventory.paths):
         mode = inventory.modes[at]
         if stat.S_ISREG(mode):
-            kind = owners.packages[owners.of[at]].kind if owners.of[at] >= 0 else ""
+            kind = owners.packages[owners.of[at]].kind if owners.of[at] >= 0 else None
             if part(path, mode, kind) in (Part.CODE, Part.BINARY):
                 yield parent(path)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from slimagent.elf.tables import Symbols
-from slimagent.model.inventory import Inventory, Loader, Needs, Reason, Verdict
+from slimagent.model.inventory import Inventory, Loader, Needs
+from slimagent.model.reason import Reason, ReasonKind
 from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import EXECUTABLE
@@ -65,22 +66,22 @@ class Closure:
         if needs is None:
             return
         if needs.interpreter:
-            self._settle(path, needs.interpreter, [self._drag(path, needs.interpreter, "interpreter")])
+            self._settle(path, needs.interpreter, [self._drag(path, needs.interpreter, ReasonKind.INTERPRETER)])
         if needs.via_env:
             folders = dict.fromkeys((*USUAL_PATH, parent(path)))
             self._settle(
                 path,
                 needs.via_env,
-                [self._drag(path, join(folder, needs.via_env), "interpreter") for folder in folders],
+                [self._drag(path, join(folder, needs.via_env), ReasonKind.INTERPRETER) for folder in folders],
             )
         for library in needs.libraries:
             self._library(path, library, needs.search)
         for variant in self._variants.get(path, ()):
-            self._drag(path, variant, "processor-variant")
+            self._drag(path, variant, ReasonKind.PROCESSOR_VARIANT)
 
-    def _drag(self, source: bytes, path: bytes, kind: str, detail: str = "") -> bool:
-        reason = Reason(verdict=Verdict.KEEP, kind=kind, detail=detail, source=source)
-        way = Reason(verdict=Verdict.KEEP, kind="link-on-the-way", detail=kind, source=source)
+    def _drag(self, source: bytes, path: bytes, kind: ReasonKind, detail: str = "") -> bool:
+        reason = Reason(kind=kind, detail=detail, source=source)
+        way = Reason(kind=ReasonKind.LINK_ON_THE_WAY, detail=kind, source=source)
         return self._keeper.keep(path, reason, way, grade=Grade.REQUIRED) is not None
 
     def _settle(self, path: bytes, needed: bytes, found: list[bool]) -> None:
@@ -92,21 +93,21 @@ class Closure:
             for twin in self._twins.get((self._inventory.devices[at], self._inventory.inodes[at]), ()):
                 self._twin(path, twin)
         if path.endswith(b".pyc"):
-            self._drag(path, source_of(path), "source-of-byte-code")
+            self._drag(path, source_of(path), ReasonKind.SOURCE_OF_BYTE_CODE)
         other = _R_HALVES.get(path[-4:])
         if other is not None:
-            self._drag(path, path[:-4] + other, "lazy-load-half")
+            self._drag(path, path[:-4] + other, ReasonKind.LAZY_LOAD_HALF)
 
     def _twin(self, path: bytes, twin: int) -> None:
         """Keep another name of the same bytes; its package is not needed for that, and a cache's name is cruft."""
         if self._cruft is None or self._cruft[twin] < 0:
-            self._keeper.settle(twin, Reason(verdict=Verdict.KEEP, kind="hard-link", source=path))
+            self._keeper.settle(twin, Reason(kind=ReasonKind.HARD_LINK, source=path))
 
     def _library(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> None:
         text = library.decode("utf-8", "backslashreplace")
         found: list[bool] = []
         for candidates in self._places(path, library, search):
-            found = [self._drag(path, each, "library", text) for each in candidates]
+            found = [self._drag(path, each, ReasonKind.LIBRARY, text) for each in candidates]
             if any(found):
                 break
         self._settle(path, library, found)

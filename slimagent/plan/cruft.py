@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from slimagent.model.inventory import Inventory, Owners
-from slimagent.model.rules import CruftRule, Rules
+from slimagent.model.profile import CruftRule, Rules
 from slimagent.paths.algebra import name, source_of
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.parts import EXECUTABLE, package_test

@@ -8,30 +8,21 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from slimagent import __version__
-from slimagent.model.inventory import Entry, Inventory, Owners, Plan, Reason, Step, Verdict
+from slimagent.model.inventory import Owners, PackageKind
+from slimagent.model.plan import Entry, Plan, Step
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent
 from slimagent.plan.admit import admit, fit
 from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
-from slimagent.plan.evidence import (
-    Evidence,
-    created,
-    is_compiling,
-    keep_accessed,
-    keep_changed,
-    keep_hidden,
-    keep_missed,
-    keep_packages,
-    keep_ruled,
-    keep_start,
-)
+from slimagent.plan.evidence import Evidence, is_compiling, settle_evidence
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.packages import edits, further, keep_requirements, planned_packages
 from slimagent.plan.strip import strips
 from slimagent.plan.times import folder_times
 
-_KEEP, _DROP = Verdict.KEEP, Verdict.DROP
+_WITH_ITS_PACKAGE = (ReasonKind.PACKAGE_GONE, ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE)
 _IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
 
 
@@ -42,19 +33,10 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     """
     admit(evidence.trace, evidence.accepted)
     fit(evidence.fingerprint, (evidence.trace.before, *evidence.trace.afters), "the trace was made")
-    owners = evidence.owners if evidence.owners is not None else _nobody(evidence.inventory)
-    keeper = Keeper(evidence.inventory, owners)
-    compiling = is_compiling(evidence)
+    keeper = Keeper(evidence.inventory, evidence.owners)
+    owners, compiling = keeper.owners, is_compiling(evidence)
     levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
-    if evidence.fingerprint in evidence.trace.afters:  # else this is the image as it was: nothing in it is the run's
-        _drop_created(keeper, created(evidence.trace))
-    keep_accessed(keeper, evidence.trace.accesses)
-    keep_hidden(keeper, evidence.trace.mounts)
-    keep_changed(keeper, evidence.trace)
-    keep_missed(keeper, evidence.missed)
-    bound = keep_ruled(keeper, evidence.rules.keep)
-    keep_start(keeper, evidence)
-    keep_packages(keeper, evidence, compiling=compiling)
+    bound = settle_evidence(keeper, evidence, compiling=compiling)
     levels.need_packages(keeper)
     levels.keep_rest(keeper)
     closure = Closure(keeper, evidence.contents, evidence.loader, levels.cruft)
@@ -111,72 +93,54 @@ def _settle(
     for _ in levels.keep_optional(keeper, closure.weight):
         settle()
     _keep_free(keeper, levels)
-    keeper.queue.clear()  # what costs no bytes drags in nothing
-
-
-def _nobody(inventory: Inventory) -> Owners:
-    return Owners(of=array("i", [-1]) * len(inventory), weak=bytearray(len(inventory)))
-
-
-def _drop_created(keeper: Keeper, paths: Iterable[bytes]) -> None:
-    reason = Reason(verdict=_DROP, kind="created")
-    for path in paths:
-        at = keeper.inventory.index.get(path)
-        if at is not None:
-            keeper.settle(at, reason)
-    keeper.queue.clear()
 
 
 def _keep_free(keeper: Keeper, levels: Levels) -> None:
     """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft."""
-    inventory, owners = keeper.inventory, keeper.owners
+    inventory = keeper.inventory
     for at, path in enumerate(inventory.paths):
         if keeper.reason(at) >= 0:
             continue
         mode = inventory.modes[at]
         kind = None
         if path in inventory.mount_points:
-            kind = "mount-point"
+            kind = ReasonKind.MOUNT_POINT
         elif stat.S_ISDIR(mode):
             continue
-        elif levels.stays_free(at) or (levels.cruft[at] < 0 and not _is_gone(keeper, owners, at)):
+        elif levels.stays_free(at) or (levels.cruft[at] < 0 and not keeper.is_gone(at)):
             if stat.S_ISLNK(mode):
-                kind = "symbolic-link"
+                kind = ReasonKind.SYMBOLIC_LINK
             elif not stat.S_ISREG(mode):
-                kind = "special-file"
+                kind = ReasonKind.SPECIAL_FILE
             elif inventory.sizes[at] == 0:
-                kind = "empty-file"
+                kind = ReasonKind.EMPTY_FILE
         if kind is not None:
-            keeper.settle(at, Reason(verdict=_KEEP, kind=kind))
-    keeper.queue.clear()
-
-
-def _is_gone(keeper: Keeper, owners: Owners, at: int) -> bool:
-    """Whether an entry has owners, and all of them go."""
-    found = owners.owners(at)
-    return bool(found) and not any(keeper.grades[each] for each in found)
+            keeper.settle(at, Reason(kind=kind))
 
 
 def _drop_rest(keeper: Keeper, levels: Levels) -> None:
     """Drop what nothing keeps, each for the narrowest reason; then settle the folders."""
     inventory, owners = keeper.inventory, keeper.owners
-    unused = keeper.number(Reason(verdict=_DROP, kind="unused"))
+    unused = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED))
     cruft = [
-        keeper.number(Reason(verdict=_DROP, kind="cruft", detail=f"{rule.name}: {rule.why}")) for rule in levels.rules
+        keeper.number(
+            Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail=f"{rule.name}: {rule.why}; risk: {rule.risk}")
+        )
+        for rule in levels.rules
     ]
-    gone: dict[tuple[str, int], int] = {}
+    gone: dict[tuple[int, int], int] = {}
     for at in range(len(inventory)):
         if keeper.reason(at) >= 0 or stat.S_ISDIR(inventory.modes[at]):
             continue
-        if _is_gone(keeper, owners, at):
-            what = ("record-gone" if owners.weak[at] else "package-gone", owners.of[at])
+        if keeper.is_gone(at):
+            what = owners.weak[at], owners.of[at]
             if what not in gone:
-                gone[what] = keeper.number(Reason(verdict=_DROP, kind=what[0], package=what[1]))
+                kind = ReasonKind.RECORD_GONE if owners.weak[at] else ReasonKind.PACKAGE_GONE
+                gone[what] = keeper.number(Reason(verdict=Verdict.DROP, kind=kind, package=owners.of[at]))
             number = gone[what]
         else:
             number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else unused
         keeper.settle_number(at, number)
-    keeper.queue.clear()
     _settle_folders(keeper)
 
 
@@ -188,9 +152,10 @@ def _settle_folders(keeper: Keeper) -> None:
     """
     inventory, owners = keeper.inventory, keeper.owners
     held, lost = array("I", [0]) * len(inventory), array("I", [0]) * len(inventory)
-    keep = keeper.number(Reason(verdict=_KEEP, kind="folder"))
-    drop = keeper.number(Reason(verdict=_DROP, kind="folder-gone"))
-    kinds = [reason.kind for reason in keeper.reasons]
+    keep = keeper.number(Reason(kind=ReasonKind.FOLDER))
+    drop = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.FOLDER_GONE))
+    with_package = [reason.kind in _WITH_ITS_PACKAGE for reason in keeper.reasons]
+    cruft = [reason.kind == ReasonKind.CRUFT for reason in keeper.reasons]
     for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
         path = inventory.paths[at]
         number = keeper.reason(at)
@@ -199,7 +164,7 @@ def _settle_folders(keeper: Keeper) -> None:
             if (
                 held[at]
                 and held[at] == lost[at]
-                and (_is_gone(keeper, owners, at) or _is_of_python(owners, at) or _IN_SITE.search(path))
+                and (keeper.is_gone(at) or _is_of_python(owners, at) or _IN_SITE.search(path))
             ):
                 number = drop
             keeper.settle_number(at, number)
@@ -207,13 +172,12 @@ def _settle_folders(keeper: Keeper) -> None:
         if holder is None or holder == at:
             continue
         held[holder] += 1
-        kind = kinds[number]
-        if kind in ("package-gone", "record-gone", "folder-gone") or (kind == "cruft" and _is_of_python(owners, at)):
+        if with_package[number] or (cruft[number] and _is_of_python(owners, at)):
             lost[holder] += 1
 
 
 def _is_of_python(owners: Owners, at: int) -> bool:
-    return any(owners.packages[each].kind == "python" for each in owners.owners(at))
+    return any(owners.packages[each].kind == PackageKind.PYTHON for each in owners.owners(at))
 
 
 def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:

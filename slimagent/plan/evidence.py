@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Loader, Missed, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Loader, Owners, PackageKind
+from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
+from slimagent.model.proof import Missed
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import KeepRule, PackageRule, ProtectRule, Rules
 from slimagent.model.trace import Access, BlindSpot, ChangeKind, How, Trace
 from slimagent.paths.algebra import join, name, to_text, within
 from slimagent.paths.patterns import PathRules
@@ -17,9 +19,13 @@ from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
 
-_KEEP = Verdict.KEEP
 # The strongest first: of several accesses that lead to one file, that one is its reason.
-_HOWS = ((How.EXECUTED, "executed"), (How.OPENED, "opened"), (How.LISTED, "listed"), (How.LOOKED_UP, "looked-up"))
+_HOWS = (
+    (How.EXECUTED, ReasonKind.EXECUTED),
+    (How.OPENED, ReasonKind.OPENED),
+    (How.LISTED, ReasonKind.LISTED),
+    (How.LOOKED_UP, ReasonKind.LOOKED_UP),
+)
 # The place in `_HOWS` of each combination of the four, by its value: `IntFlag` is slow, and there are many accesses.
 _STRENGTHS = [next((at for at, (how, _) in enumerate(_HOWS) if how.value & value), len(_HOWS)) for value in range(16)]
 # Compilers proper, as drivers execute them: nobody starts one of these but to compile.
@@ -51,11 +57,6 @@ class Evidence:
     missed: tuple[Missed, ...] = ()
 
 
-def created(trace: Trace) -> frozenset[bytes]:
-    """The paths that the traced run itself made."""
-    return frozenset(each.path for each in trace.changes if each.kind is ChangeKind.CREATED)
-
-
 def is_compiling(evidence: Evidence) -> bool:
     """Whether everything that compiling needs is to stay: as the profile says, or else if the trace saw a compiler."""
     if evidence.rules.compiling is not None:
@@ -66,25 +67,51 @@ def is_compiling(evidence: Evidence) -> bool:
     return any(access.how & executed and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses)
 
 
-def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
+def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> dict[int, str]:
+    """Drop what the traced run made, and keep what it used, what rules name and what the image is started with.
+
+    Returns the entries that a rule keeps only where their package stays, with its `why`.
+    """
+    trace, rules = evidence.trace, evidence.rules
+    if evidence.fingerprint in trace.afters:  # else this is the image as it was: nothing in it is the run's
+        _drop_created(keeper, trace)
+    _keep_accessed(keeper, trace.accesses)
+    _keep_hidden(keeper, trace.mounts)
+    _keep_changed(keeper, trace)
+    _keep_missed(keeper, evidence.missed)
+    bound = _keep_ruled(keeper, rules.keep)
+    _keep_start(keeper, evidence)
+    _keep_packages(keeper, evidence, compiling=compiling)
+    return bound
+
+
+def _drop_created(keeper: Keeper, trace: Trace) -> None:
+    reason = Reason(verdict=Verdict.DROP, kind=ReasonKind.CREATED)
+    for change in trace.changes:
+        at = keeper.inventory.index.get(change.path)
+        if at is not None and change.kind is ChangeKind.CREATED:
+            keeper.settle(at, reason)
+
+
+def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
     """Keep what the trace saw, links on the way included, and the packages that it belongs to.
 
     What only says who a package is does not stay for having been read: it stays if the package does. A folder that was
     listed or looked up stays; that is no use of a package.
     """
     weak = keeper.owners.weak
-    numbers: dict[tuple[str, tuple[int, ...]], Reason] = {}
+    numbers: dict[tuple[ReasonKind, tuple[int, ...]], Reason] = {}
     for access in sorted(accesses, key=_rank):
         kind = _HOWS[_strength(access)][1]
         reason = numbers.get((kind, access.steps))
         if reason is None:
-            reason = numbers[kind, access.steps] = Reason(verdict=_KEEP, kind=kind, steps=access.steps)
+            reason = numbers[kind, access.steps] = Reason(kind=kind, steps=access.steps)
         hops, end = keeper.resolver.resolve(access.path)
         at_end = None if end is None else keeper.inventory.index.get(end)
         if at_end is not None and weak[at_end]:
             continue
         if hops:
-            way = Reason(verdict=_KEEP, kind="link-on-the-way", detail=to_text(access.path), steps=access.steps)
+            way = Reason(kind=ReasonKind.LINK_ON_THE_WAY, detail=to_text(access.path), steps=access.steps)
             for hop in hops:
                 at = keeper.inventory.index[hop]
                 keeper.settle(at, way)
@@ -96,13 +123,13 @@ def keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
             keeper.need_owners(at_end, Grade.USED, reason)
 
 
-def keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
+def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
     """Keep what the image has where something else was mounted during the trace, and the packages that it belongs to.
 
     Nobody could see what it is needed for. What is mounted there now, too, is not the image's.
     """
     inventory = keeper.inventory
-    reason = Reason(verdict=_KEEP, kind="hidden")
+    reason = Reason(kind=ReasonKind.HIDDEN)
     for mount in mounts:
         first = inventory.index.get(mount)
         if first is None or mount in inventory.mount_points:
@@ -111,7 +138,7 @@ def keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
             _keep_used(keeper, at, reason)
 
 
-def keep_changed(keeper: Keeper, trace: Trace) -> None:
+def _keep_changed(keeper: Keeper, trace: Trace) -> None:
     """Keep the files that the run modified or removed, and the packages that they belong to.
 
     A trace that sees lookups has each as an access: removing a file looks its name up. Any other may lack it.
@@ -122,7 +149,7 @@ def keep_changed(keeper: Keeper, trace: Trace) -> None:
         at = keeper.inventory.index.get(change.path)
         if at is None or change.kind is ChangeKind.CREATED or keeper.is_folder(at):
             continue
-        _keep_used(keeper, at, Reason(verdict=_KEEP, kind="changed", detail=change.kind.value))
+        _keep_used(keeper, at, Reason(kind=ReasonKind.CHANGED, detail=change.kind.value))
 
 
 def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
@@ -140,10 +167,10 @@ def _below(inventory: Inventory, first: int) -> Iterator[int]:
         yield at
 
 
-def keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
+def _keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
     """Keep what a slim image was found to lack, and the packages that it belongs to."""
     for each in missed:
-        reason = Reason(verdict=_KEEP, kind="missed", detail=", ".join(each.steps))
+        reason = Reason(kind=ReasonKind.MISSED, detail=", ".join(each.steps))
         keeper.keep(each.path, reason, reason, grade=Grade.USED)
 
 
@@ -155,37 +182,37 @@ def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
     return _strength(access), access.path, access.steps
 
 
-def keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
+def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
     """Keep what a rule names. Returns the entries that one names only where their package stays, with its `why`."""
     always = [rule for rule in rules if not rule.of_kept]
     following = [rule for rule in always if rule.follow]
     paths = keeper.inventory.paths
     for at, which in PathRules([rule.pattern for rule in following]).scan(paths):
-        reason = Reason(verdict=_KEEP, kind="rule", detail=following[which[0]].why)
+        reason = Reason(kind=ReasonKind.RULE, detail=following[which[0]].why)
         keeper.keep(paths[at], reason, reason)
         keeper.settle(at, reason)
     for at, which in PathRules([rule.pattern for rule in always]).scan(paths):
-        keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=always[which[0]].why))
+        keeper.settle(at, Reason(kind=ReasonKind.RULE, detail=always[which[0]].why))
     bound = [rule for rule in rules if rule.of_kept]
     return {at: bound[which[0]].why for at, which in PathRules([rule.pattern for rule in bound]).scan(paths)}
 
 
-def keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
+def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
     """Keep the packages that the system cannot do without, that a rule names, or that were not exercised."""
     for number, package in enumerate(keeper.owners.packages):
-        if package.essential and package.kind == "dpkg":
-            keeper.need(number, Grade.REQUIRED, Reason(verdict=_KEEP, kind="essential"))
+        if package.essential and package.kind == PackageKind.DPKG:
+            keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL))
     for rule in evidence.rules.packages:
         if compiling or rule.when != "compiling":
-            kind = "compiling" if rule.when == "compiling" else "package-rule"
-            _keep_fitting(keeper, rule, Reason(verdict=_KEEP, kind=kind, detail=rule.why))
+            kind = ReasonKind.COMPILING if rule.when == "compiling" else ReasonKind.PACKAGE_RULE
+            _keep_fitting(keeper, rule, Reason(kind=kind, detail=rule.why))
     for protect in evidence.rules.protect:
         if not _passed(evidence.trace.steps, protect.check):
             _protect(keeper, protect)
 
 
 def _protect(keeper: Keeper, rule: ProtectRule) -> None:
-    reason = Reason(verdict=_KEEP, kind="protected", detail=rule.why)
+    reason = Reason(kind=ReasonKind.PROTECTED, detail=rule.why)
     for pattern in rule.packages:
         _keep_fitting(keeper, PackageRule(pattern=pattern, why=rule.why), reason)
     for at, _ in PathRules(rule.paths).scan(keeper.inventory.paths):
@@ -205,16 +232,16 @@ def _passed(steps: Iterable[CheckResult], check: str) -> bool:
     return any(check in (step.kind, step.name) and step.outcome is Outcome.PASSED for step in steps)
 
 
-def keep_start(keeper: Keeper, evidence: Evidence) -> None:
+def _keep_start(keeper: Keeper, evidence: Evidence) -> None:
     """Keep what the image is started with, and its accounts' login shells."""
     for rule in evidence.rules.start:
-        reason = Reason(verdict=_KEEP, kind="start", detail=rule.why)
+        reason = Reason(kind=ReasonKind.START, detail=rule.why)
         for word in _words(rule.command):
             for path in _places(word, evidence.search, rule.cwd):
                 if keeper.keep(path, reason, reason, grade=Grade.USED) is not None:
                     break
     for shell in evidence.shells:
-        reason = Reason(verdict=_KEEP, kind="login-shell")
+        reason = Reason(kind=ReasonKind.LOGIN_SHELL)
         keeper.keep(shell, reason, reason, grade=Grade.USED)
 
 

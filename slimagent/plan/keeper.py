@@ -7,7 +7,8 @@ import stat
 from array import array
 from collections import deque
 
-from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import Resolver
 
 
@@ -22,14 +23,14 @@ class Grade(enum.IntEnum):
 class Keeper:
     """Reasons by entry of an inventory, and by package of its owners.
 
-    `queue` holds regular files whose closure is still to be looked at, `expand` packages whose files are still to be
-    kept, `whole` marks those that stay whole at every level. A package's grade only ever rises, so that more evidence
-    never keeps less.
+    `queue` holds regular files that stay, whose closure is still to be looked at, `expand` packages whose files are
+    still to be kept, `whole` marks those that stay whole at every level. A package's grade only ever rises, so that
+    more evidence never keeps less.
     """
 
     def __init__(self, inventory: Inventory, owners: Owners | None = None) -> None:
         self.inventory = inventory
-        self.owners = owners if owners is not None else Owners(weak=bytearray(len(inventory)))
+        self.owners = owners if owners is not None else _nobody(len(inventory))
         self.resolver = Resolver(inventory.link)
         self.reasons: list[Reason] = []
         self.queue: deque[int] = deque()
@@ -39,6 +40,7 @@ class Keeper:
         self.essentials_kept: set[str] = set()
         self.package_reasons = array("i", [-1]) * len(self.owners.packages)
         self._numbers: dict[Reason, int] = {}
+        self._brings = bytearray()  # by number of a reason: whether a file that has it can bring others with it
         self._of = array("i", [-1]) * len(inventory)
 
     def number(self, reason: Reason) -> int:
@@ -47,6 +49,7 @@ class Keeper:
         if known is None:
             known = self._numbers[reason] = len(self.reasons)
             self.reasons.append(reason)
+            self._brings.append(reason.verdict is Verdict.KEEP and reason.kind != ReasonKind.EMPTY_FILE)
         return known
 
     def reason(self, at: int) -> int:
@@ -62,7 +65,7 @@ class Keeper:
         if self._of[at] >= 0:
             return False
         self._of[at] = number
-        if stat.S_ISREG(self.inventory.modes[at]):
+        if self._brings[number] and stat.S_ISREG(self.inventory.modes[at]):
             self.queue.append(at)
         return True
 
@@ -92,12 +95,14 @@ class Keeper:
             return
         for package in self.owners.owners(at):
             if self.grades[package] < grade:
-                kind = "used" if grade is Grade.USED else "reached"
-                self.need(
-                    package,
-                    grade,
-                    Reason(verdict=Verdict.KEEP, kind=kind, source=self.inventory.paths[at], steps=because.steps),
-                )
+                kind = ReasonKind.USED if grade is Grade.USED else ReasonKind.REACHED
+                path = self.inventory.paths[at]
+                self.need(package, grade, Reason(kind=kind, source=path, steps=because.steps))
+
+    def is_gone(self, at: int) -> bool:
+        """Whether an entry has owners, and all of them go."""
+        owners = self.owners.owners(at)
+        return bool(owners) and not any(self.grades[each] for each in owners)
 
     def is_folder(self, at: int) -> bool:
         """Whether an entry is a folder."""
@@ -117,3 +122,7 @@ class Keeper:
         self.grades[package] = grade
         self.package_reasons[package] = self.number(reason)
         self.expand.append(package)
+
+
+def _nobody(entries: int) -> Owners:
+    return Owners(of=array("i", [-1]) * entries, weak=bytearray(entries))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-from slimagent.model.inventory import Inventory, Owners, Reason, Verdict
-from slimagent.model.rules import LEVELS, LevelRule, Rules
+from slimagent.model.inventory import Inventory, Owners, PackageKind
+from slimagent.model.profile import LEVELS, LevelRule, Rules
+from slimagent.model.reason import Reason, ReasonKind
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.cruft import applicable, cruft
 from slimagent.plan.keeper import Grade, Keeper
@@ -16,11 +17,11 @@ _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
 # Up to how many budgets an unread file of a package that is needed stays, by what it is to its package.
 _BUDGETS = {Part.BINARY: 340, Part.CODE: 60, Part.DATA: 1, Part.EXTRA: 0}
+_UNREAD = {Part.BINARY: ReasonKind.BINARY, Part.CODE: ReasonKind.CODE}
 # Of a package that is only required nothing was seen in use: only what is smaller than such a part of a budget stays.
 _UNKNOWN = 8
 # It is treated as one that was used if it is of these kinds: what requires it imports it by name, sooner or later.
-_OF_INTERPRETERS = ("conda", "python", "r")
-_KEEP = Verdict.KEEP
+_OF_INTERPRETERS = (PackageKind.CONDA, PackageKind.PYTHON, PackageKind.R)
 
 
 class Levels:
@@ -46,26 +47,28 @@ class Levels:
 
     def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
         """Keep what the level keeps of a package that stays; `bound` entries stay with it by rule, with their why."""
-        numbers: dict[str, int] = {}
+        numbers: dict[ReasonKind, int] = {}
         weak, owner = self._owners.weak, self._owners.packages[package]
         known = keeper.grades[package] >= Grade.USED or owner.essential or owner.kind in _OF_INTERPRETERS
         for at in self._owners.files[package]:
             if keeper.reason(at) >= 0:
                 continue
             if at in bound:
-                keeper.settle(at, Reason(verdict=_KEEP, kind="rule", detail=bound[at], package=package))
+                keeper.settle(at, Reason(kind=ReasonKind.RULE, detail=bound[at], package=package))
                 continue
             if self.cruft[at] >= 0 or self._is_python_folder(at):
                 continue
-            part = "package"
+            kind: ReasonKind | None = ReasonKind.PACKAGE
             if self._at[at] == _FILE and not keeper.whole[package]:
-                part = "identity" if weak[at] else self._part(at, owner.kind, known=known)
-            if part and part not in numbers:
-                numbers[part] = keeper.number(Reason(verdict=_KEEP, kind=part, package=package))
-            if part == "binary":
-                self.optional[at] = numbers[part]
-            elif part:
-                keeper.settle_number(at, numbers[part])
+                kind = ReasonKind.IDENTITY if weak[at] else self._kind(at, owner.kind, known=known)
+            if kind is None:
+                continue
+            if kind not in numbers:
+                numbers[kind] = keeper.number(Reason(kind=kind, package=package))
+            if kind is ReasonKind.BINARY:
+                self.optional[at] = numbers[kind]
+            else:
+                keeper.settle_number(at, numbers[kind])
                 if self._at[at] != _FILE and at in self._inventory.targets:
                     self._keep_target(keeper, package, at)
 
@@ -75,7 +78,7 @@ class Levels:
         end = keeper.resolver.resolve(path).end
         target = None if end is None else self._inventory.index.get(end)
         if target is not None and (self.cruft[target] >= 0 or package not in self._owners.owners(target)):
-            reason = Reason(verdict=_KEEP, kind="link-target", source=path)
+            reason = Reason(kind=ReasonKind.LINK_TARGET, source=path)
             keeper.keep(path, reason, reason)
 
     def keep_optional(self, keeper: Keeper, weight: Callable[[int, int], int]) -> Iterator[None]:
@@ -93,27 +96,28 @@ class Levels:
     def _is_python_folder(self, at: int) -> bool:
         """Whether an entry is a folder of a Python distribution: it stays only with something in it (`decide`)."""
         return stat.S_ISDIR(self._inventory.modes[at]) and any(
-            self._owners.packages[each].kind == "python" for each in self._owners.owners(at)
+            self._owners.packages[each].kind == PackageKind.PYTHON for each in self._owners.owners(at)
         )
 
-    def _part(self, at: int, kind: str, *, known: bool) -> str:
+    def _kind(self, at: int, owner: PackageKind, *, known: bool) -> ReasonKind | None:
+        """Why an unread file of a package that stays stays at level `file`, None if it does not."""
         inventory = self._inventory
         mode = inventory.modes[at]
         if not stat.S_ISREG(mode):
-            return "package"
-        what = part(inventory.paths[at], mode, kind)
+            return ReasonKind.PACKAGE
+        what = part(inventory.paths[at], mode, owner)
         limit = self._limits[what]
         if not known:
             limit = min(limit, self._budget // _UNKNOWN)
         if inventory.sizes[at] > limit:
-            return ""
-        return what.value if known and what in (Part.BINARY, Part.CODE) else "small"
+            return None
+        return _UNREAD.get(what, ReasonKind.SMALL) if known else ReasonKind.SMALL
 
     def need_packages(self, keeper: Keeper) -> None:
         """Level `cruft` takes no package away: each one stays of which something lies where that level holds."""
         if self._default != _CRUFT and _CRUFT not in self._at:
             return
-        reason = Reason(verdict=_KEEP, kind="no-cruft")
+        reason = Reason(kind=ReasonKind.NO_CRUFT)
         for number, files in enumerate(self._owners.files):
             if self._default == _CRUFT or any(self._at[at] == _CRUFT for at in files):
                 keeper.need(number, Grade.REQUIRED, reason)
@@ -128,9 +132,10 @@ class Levels:
         What costs no bytes has reasons of its own, later (`decide`).
         """
         inventory, cruft, of = self._inventory, self.cruft, self._owners.of
-        kinds = {
-            kind: keeper.number(Reason(verdict=_KEEP, kind=kind)) for kind in ("no-cruft", "unowned", "small-unowned")
-        }
+        no_cruft, unowned, small = (
+            keeper.number(Reason(kind=kind))
+            for kind in (ReasonKind.NO_CRUFT, ReasonKind.UNOWNED, ReasonKind.SMALL_UNOWNED)
+        )
         for at in range(len(inventory)):
             if keeper.reason(at) >= 0 or cruft[at] >= 0 or not stat.S_ISREG(inventory.modes[at]):
                 continue
@@ -138,12 +143,12 @@ class Levels:
                 continue
             level = self._at[at]
             if level == _CRUFT:
-                keeper.settle_number(at, kinds["no-cruft"])
+                keeper.settle_number(at, no_cruft)
             elif of[at] < 0 or self._is_program(at):
                 if level == _PACKAGE:
-                    keeper.settle_number(at, kinds["unowned"])
+                    keeper.settle_number(at, unowned)
                 elif inventory.sizes[at] <= self._budget:
-                    keeper.settle_number(at, kinds["small-unowned"])
+                    keeper.settle_number(at, small)
 
     def _is_program(self, at: int) -> bool:
         """Whether a file is the manifest of a Node program that lies in no `node_modules`.
@@ -153,7 +158,7 @@ class Levels:
         path = self._inventory.paths[at]
         if not path.endswith(b"/package.json") or b"/node_modules/" in path:
             return False
-        return self._owners.packages[self._owners.of[at]].kind == "npm"
+        return self._owners.packages[self._owners.of[at]].kind == PackageKind.NPM
 
 
 def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> bytearray:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from slimagent.model.inventory import Edit, Owners, PlannedPackage, Reason, Verdict
+from slimagent.model.edit import Edit, EditKind
+from slimagent.model.inventory import Owners, PackageKind
+from slimagent.model.plan import PlannedPackage
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.levels import Levels
@@ -20,14 +23,14 @@ def keep_requirements(keeper: Keeper, package: int) -> None:
         keeper.need(
             required,
             Grade.REQUIRED,
-            Reason(verdict=Verdict.KEEP, kind="required", detail=text, package=package),
+            Reason(kind=ReasonKind.REQUIRED, detail=text, package=package),
         )
     kind = owners.packages[package].kind
-    if kind != "dpkg" and kind not in keeper.essentials_kept:
+    if kind != PackageKind.DPKG and kind not in keeper.essentials_kept:
         keeper.essentials_kept.add(kind)
         for number, each in enumerate(owners.packages):
             if each.kind == kind and each.essential:
-                keeper.need(number, Grade.REQUIRED, Reason(verdict=Verdict.KEEP, kind="essential", package=package))
+                keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL, package=package))
 
 
 def planned_packages(keeper: Keeper) -> tuple[PlannedPackage, ...]:
@@ -37,7 +40,7 @@ def planned_packages(keeper: Keeper) -> tuple[PlannedPackage, ...]:
 
 def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
     owners, inventory = keeper.owners, keeper.inventory
-    gone = keeper.number(Reason(verdict=Verdict.DROP, kind="not-needed"))
+    gone = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED))
     stays = [reason.verdict is Verdict.KEEP for reason in keeper.reasons]
     for number, package in enumerate(owners.packages):
         files = [at for at in owners.files[number] if stat.S_ISREG(inventory.modes[at])]
@@ -59,18 +62,18 @@ def further(owners: Owners) -> tuple[tuple[int, tuple[int, ...]], ...]:
 def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
     """What files that packages share have to lose, and what dpkg is to leave out from now on."""
     owners = keeper.owners
-    found: dict[tuple[bytes, str], set[str]] = {}
+    found: dict[tuple[bytes, EditKind], set[str]] = {}
     for number in range(len(owners.packages)):
         for path, kind, key in owners.records[number]:
             if _no_longer_true(keeper, number, kind, key):
                 found.setdefault((path, kind), set()).add(key)
     excludes = _excludes(keeper, levels)
     made = [Edit(path=path, kind=kind, keys=tuple(sorted(keys))) for (path, kind), keys in sorted(found.items())]
-    return (*made, Edit(path=EXCLUDES, kind="dpkg-exclude", keys=excludes)) if excludes else tuple(made)
+    return (*made, Edit(path=EXCLUDES, kind=EditKind.DPKG_EXCLUDE, keys=excludes)) if excludes else tuple(made)
 
 
-def _no_longer_true(keeper: Keeper, package: int, kind: str, key: str) -> bool:
-    if kind != "dpkg-alternatives":
+def _no_longer_true(keeper: Keeper, package: int, kind: EditKind, key: str) -> bool:
+    if kind != EditKind.DPKG_ALTERNATIVES:
         return not keeper.grades[package]
     # A choice goes with its own file, also where its package stays. Its name may lead over links (merged /usr).
     end = keeper.resolver.resolve(from_text(key), follow=False).end
@@ -86,8 +89,8 @@ def _excludes(keeper: Keeper, levels: Levels) -> tuple[str, ...]:
         rule = levels.cruft[at]
         if rule < 0 or rule in cut or not levels.rules[rule].keep_out or not stat.S_ISREG(inventory.modes[at]):
             continue
-        if keeper.reasons[keeper.reason(at)].kind == "cruft" and any(
-            owners.packages[each].kind == "dpkg" for each in owners.owners(at)
+        if keeper.reasons[keeper.reason(at)].kind == ReasonKind.CRUFT and any(
+            owners.packages[each].kind == PackageKind.DPKG for each in owners.owners(at)
         ):
             cut.add(rule)
     lines = []

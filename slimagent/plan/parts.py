@@ -11,7 +11,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from slimagent.model.inventory import Package
+from slimagent.model.inventory import Package, PackageKind
 
 EXECUTABLE = 0o111
 
@@ -53,14 +53,14 @@ _EXTRA = re.compile(
 )
 
 
-def part(path: bytes, mode: int, kind: str) -> Part:
+def part(path: bytes, mode: int, kind: PackageKind | None) -> Part:
     """What a regular file is to its package of this kind; `mode` is its st_mode."""
     if _LIBRARY.fullmatch(path) is not None:
         return Part.BINARY
-    if kind in ("npm", "vscode"):
+    if kind in (PackageKind.NPM, PackageKind.VSCODE):
         if _CODE_OF_NODE.fullmatch(path) is not None and _FOR_BROWSERS.fullmatch(path) is None:
             return Part.CODE
-    elif _CODE.fullmatch(path) is not None or (kind == "r" and _CODE_OF_R.fullmatch(path) is not None):
+    elif _CODE.fullmatch(path) is not None or (kind == PackageKind.R and _CODE_OF_R.fullmatch(path) is not None):
         return Part.CODE
     if _TEMPLATE.fullmatch(path) is not None:
         return Part.DATA

@@ -11,7 +11,9 @@ import stat
 from collections.abc import Iterator
 
 from slimagent.elf.tables import Symbols
-from slimagent.model.inventory import Inventory, Strip, Verdict
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Strip
+from slimagent.model.reason import Verdict
 from slimagent.paths.algebra import join, name, parent, to_text
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.evidence import Evidence

@@ -23,7 +23,7 @@ from functools import reduce
 from typing import Any
 
 from slimagent.errors import UsageError
-from slimagent.model.rules import SECONDS, VARIANTS, CheckSpec, Parameter, Profile, Rules
+from slimagent.model.profile import SECONDS, VARIANTS, CheckSpec, Parameter, Profile, Rules
 from slimagent.profiles import rules as profile_rules
 from slimagent.profiles.table import HINT, Table
 from slimagent.text.escapes import quoted

@@ -1,4 +1,7 @@
-"""The rules of a profile: from its TOML tables, and several sets of them as one. Pure; the format: docs/profiles.md."""
+"""The rules of a profile: from its TOML tables, from an image, and several sets of them as one. Pure.
+
+The format: docs/profiles.md.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,21 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from slimagent.errors import UsageError
-from slimagent.model.rules import CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule, StripRule
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.inventory import PackageKind
+from slimagent.model.profile import (
+    CruftRule,
+    KeepRule,
+    LevelRule,
+    PackageRule,
+    ProtectRule,
+    Rules,
+    StartRule,
+    StripRule,
+)
 from slimagent.profiles.table import HINT, Table
 
-KINDS = ("dpkg", "conda", "python", "r", "vscode", "npm", "component")
+KINDS = tuple(PackageKind)
 _LEVELS = ("cruft", "package", "file")
 _LARGEST = 2**63 - 1  # bytes: what a document can hold
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -21,14 +35,14 @@ _T = TypeVar("_T")
 def read(table: Table) -> Rules:
     """The rules of a profile's top table, which they are taken from. Raises UsageError that names the place."""
     return Rules(
-        keep=_unique(map(_keep, table.tables("keep")), lambda rule: rule.pattern),
-        packages=_unique(map(_package, table.tables("keep-package")), _package_key),
+        keep=tuple(map(_keep, table.tables("keep"))),
+        packages=tuple(map(_package, table.tables("keep-package"))),
         cruft=_named(table.tables("cruft"), _cruft, lambda rule: rule.name),
-        kept_cruft=tuple(dict.fromkeys(table.strings("keep_cruft"))),
+        kept_cruft=table.strings("keep_cruft"),
         protect=_named(table.tables("protect"), _protect, lambda rule: rule.check),
-        start=_unique(map(_start, table.tables("start")), lambda rule: rule.command),
-        levels=_unique(map(_level, table.tables("level")), lambda rule: rule.pattern),
-        strip=_unique(map(_strip, table.tables("strip")), lambda rule: rule.exclude),
+        start=tuple(map(_start, table.tables("start"))),
+        levels=tuple(map(_level, table.tables("level"))),
+        strip=tuple(map(_strip, table.tables("strip"))),
         strip_setuid=table.maybe("strip_setuid", bool),
         compiling=table.maybe("compiling", bool),
         budget=_budget(table),
@@ -42,11 +56,11 @@ def merge(earlier: Rules, later: Rules) -> Rules:
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
-        packages=_unique((*earlier.packages, *later.packages), _package_key),
+        packages=_unique((*earlier.packages, *later.packages), lambda rule: (rule.pattern, rule.section, rule.when)),
         cruft=_unique((*earlier.cruft, *later.cruft), lambda rule: rule.name),
         kept_cruft=tuple(dict.fromkeys((*earlier.kept_cruft, *later.kept_cruft))),
         protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
-        start=_unique((*earlier.start, *later.start), lambda rule: rule.command),
+        start=_unique((*earlier.start, *later.start), lambda rule: (rule.command, rule.cwd)),
         levels=_unique((*earlier.levels, *later.levels), lambda rule: rule.pattern),
         strip=_unique((*earlier.strip, *later.strip), lambda rule: rule.exclude),
         strip_setuid=earlier.strip_setuid if later.strip_setuid is None else later.strip_setuid,
@@ -60,13 +74,33 @@ def check(rules: Rules, where: str) -> None:
 
     Only for rules that are complete: a profile may keep cruft that the base rules name.
     """
-    known = {rule.name for rule in rules.cruft}
-    unknown = [name for name in rules.kept_cruft if name not in known]
+    unknown = unknown_cruft(rules, rules.kept_cruft)
     if unknown:
         raise UsageError(
-            f"{where}.keep_cruft: no cruft rule is named {', '.join(map(repr, unknown))}",
-            f"known are {', '.join(sorted(known)) or 'none'}",
+            f"{where}.keep_cruft: no cruft rule is named {', '.join(map(repr, unknown))}", known_cruft(rules)
         )
+
+
+def unknown_cruft(rules: Rules, names: Iterable[str]) -> list[str]:
+    """Those of these names that no cruft rule has."""
+    known = {rule.name for rule in rules.cruft}
+    return [name for name in names if name not in known]
+
+
+def known_cruft(rules: Rules) -> str:
+    """The hint for a cruft rule that is not there."""
+    return f"known are {', '.join(sorted(rule.name for rule in rules.cruft)) or 'none'}"
+
+
+def starts(image: ImageConfig) -> tuple[StartRule, ...]:
+    """What an image's configuration starts: its ENTRYPOINT and CMD, its health check, its shell."""
+    commands = (
+        (image.started, "the image's ENTRYPOINT and CMD"),
+        (image.health_command, "the image's health check"),
+        (image.shell, "the image's SHELL"),
+    )
+    cwd = image.working_dir or "/"
+    return tuple(StartRule(command=command, why=why, cwd=cwd) for command, why in commands if command)
 
 
 def _unique(rules: Iterable[_T], key: Callable[[_T], object]) -> tuple[_T, ...]:
@@ -105,10 +139,6 @@ def _package(table: Table) -> PackageRule:
     )
     table.done()
     return rule
-
-
-def _package_key(rule: PackageRule) -> tuple[str, str, str]:
-    return rule.pattern, rule.section, rule.when
 
 
 def _one_package(table: Table, key: str, value: str) -> str:

@@ -9,7 +9,7 @@ from slimagent.checks import detect as detecting
 from slimagent.checks.detect import Detected
 from slimagent.errors import UsageError
 from slimagent.linux.files import read
-from slimagent.model.rules import Profile
+from slimagent.model.profile import Profile
 from slimagent.profiles import read as profile
 from slimagent.profiles import write as profile_writer
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from slimagent.errors import UsageError
 from slimagent.paths.algebra import pattern
 from slimagent.text.escapes import quoted
+from slimagent.text.shape import ShapeError, of
 
 _T = TypeVar("_T")
 HINT = "see docs/profiles.md"
@@ -36,9 +37,10 @@ class Table:
         if key not in self._values:
             return None
         value = self._values.pop(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.wrong(key, f"expected {kind.__name__}, found {type(value).__name__}")
-        return value
+        try:
+            return of(kind, value)
+        except ShapeError:
+            raise self.wrong(key, f"expected {kind.__name__}, found {type(value).__name__}") from None
 
     def text(self, key: str) -> str:
         """A string that says something: it is there, and not only blanks."""

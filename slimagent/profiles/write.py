@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.profile import CheckSpec, Parameter
 
 
 def text(name: str, description: str, extends: Sequence[tuple[str, str]], checks: Iterable[CheckSpec]) -> str:

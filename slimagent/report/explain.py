@@ -6,58 +6,10 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slimagent.model.inventory import Package, Plan, Reason, Step, Verdict
+from slimagent.model.inventory import Package
+from slimagent.model.plan import Plan, Step
+from slimagent.model.reason import Reason, Verdict
 from slimagent.paths.algebra import normalise, to_text
-
-_SENTENCES = {
-    "executed": "executed{steps}",
-    "opened": "opened{steps}",
-    "listed": "listed{steps}",
-    "looked-up": "looked up{steps}, never opened",
-    "changed": "the traced run found it and {detail} it",
-    "hidden": "a mount hid it during the trace, so nobody knows what needs it",
-    "missed": "a slim image without it looked for it in vain: {detail}",
-    "link-on-the-way": "a symbolic link on the way to what was asked for{steps}{link}",
-    "interpreter": "the interpreter of {source}",
-    "library": "a library that {source} needs, as {detail}",
-    "processor-variant": "{source} as built for another processor",
-    "link-target": "{source} leads to it",
-    "hard-link": "another name of {source}, the same bytes",
-    "source-of-byte-code": "the source of {source}, whose time Python compares",
-    "lazy-load-half": "the other half of R's lazy-load data base {source}",
-    "rule": "by rule: {detail}",
-    "start": "the image is started with it: {detail}",
-    "login-shell": "the login shell of an account",
-    "package": "part of {package}, which stays whole",
-    "identity": "says who {package} is, and lets it be found",
-    "binary": "a program or library of {package}, which stays",
-    "code": "code of {package}, which stays",
-    "small": "a small file of {package}, which stays",
-    "unseen-lookup": "the trace cannot see lookups: {detail}",
-    "unowned": "no package owns it, so nobody knows what needs it",
-    "small-unowned": "small, and no package owns it, so nobody knows what needs it",
-    "no-cruft": "level cruft keeps what is no cruft",
-    "folder": "a folder costs next to nothing, and its absence can break a program",
-    "symbolic-link": "a symbolic link costs next to nothing, and its absence can break a program",
-    "special-file": "a FIFO, socket or device has no bytes to save",
-    "empty-file": "an empty file has no bytes to save, and may be looked for by its mere presence",
-    "mount-point": "another file system is mounted here; what it hides was not seen",
-    "unused": "nothing that was traced asked for it, nothing that stays needs it, no rule keeps it",
-    "cruft": "cruft, {detail}",
-    "package-gone": "part of {package}, which goes",
-    "record-gone": "it says who {package} is, which goes",
-    "folder-gone": "nothing is left in it",
-    "created": "the traced run made it; it is not part of the image",
-    # Of packages
-    "used": "{source} was used{steps}",
-    "reached": "{source} stays",
-    "required": "{package} requires it: {detail}",
-    "essential": "the system does not work without it",
-    "package-rule": "by rule: {detail}",
-    "compiling": "software is compiled in this image: {detail}",
-    "protected": "its check did not run and pass, so it stays whole: {detail}",
-    "not-needed": "nothing that was traced used it, nothing that stays requires it, no rule keeps it",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +34,7 @@ class Explanation:
 def package_name(package: Package) -> str:
     """A package as it is named on the command line.
 
-    >>> package_name(Package(kind="dpkg", name="vim", version="2:9.0"))
+    >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """
     return f"{package.kind}:{package.name} {package.version}".rstrip()
@@ -191,10 +143,9 @@ def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
         link = f" by {to_text(reason.source)}"
     else:
         link = f" as {reason.detail}" if reason.detail else ""
-    known = _SENTENCES.get(reason.kind)
-    if known is None:
-        return reason.kind
-    return known.format(
+    if not reason.kind.sentence:
+        return str(reason.kind)
+    return reason.kind.sentence.format(
         steps=shown,
         detail=reason.detail,
         source=to_text(reason.source) if reason.source is not None else "",

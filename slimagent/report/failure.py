@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from slimagent.model.inventory import Verification
-from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.proof import Comparison, Verification
+from slimagent.model.result import CheckResult, Outcome
 from slimagent.paths.algebra import to_text
 
 _LINES = 15  # of what a step said

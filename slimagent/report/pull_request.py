@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimagent.model.result import Comparison
+from slimagent.model.proof import Comparison
 from slimagent.model.summary import Summary
 from slimagent.report.text import share, size
 from slimagent.text.escapes import markdown, markdown_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
 from slimagent.report.summary import groups

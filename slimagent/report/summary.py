@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.errors import SlimagentError
-from slimagent.model.inventory import Plan, PlannedPackage, Receipt, Verdict, Verification
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome
+from slimagent.model.plan import Plan, PlannedPackage
+from slimagent.model.proof import Comparison, Receipt, Verification
+from slimagent.model.reason import ReasonKind, Verdict
+from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.started import KIND
 from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
 from slimagent.model.trace import BlindSpot
 from slimagent.report.kinds import kind
 
-_MUST_NEED = ("required", "essential")
-_NOT_OF_THE_IMAGE = "created"  # the kind of reason of what the traced run made
+_MUST_NEED = (ReasonKind.REQUIRED, ReasonKind.ESSENTIAL)
 
 
 def summarised(blank: Summary, whole: Whole) -> Summary:
@@ -154,7 +155,7 @@ def dropped(plan: Plan) -> tuple[Dropped, ...]:
     gone = {
         at
         for at, reason in enumerate(plan.reasons)
-        if reason.verdict is Verdict.DROP and reason.kind not in (_NOT_OF_THE_IMAGE, "folder-gone")
+        if reason.verdict is Verdict.DROP and reason.kind not in (ReasonKind.CREATED, ReasonKind.FOLDER_GONE)
     }
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -175,7 +176,7 @@ def owners(plan: Plan) -> tuple[Owner, ...]:
     kept: Counter[str] = Counter()
     for _, reason, length, _, owner in plan.entries:
         why = plan.reasons[reason]
-        if why.kind != _NOT_OF_THE_IMAGE:
+        if why.kind != ReasonKind.CREATED:
             name = plan.packages[owner].package.kind if owner >= 0 else ""
             whole[name] += length
             kept[name] += length if why.verdict is Verdict.KEEP else 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.inventory import Layer, Plan, Receipt, Verdict, Verification
+from slimagent.model.plan import Plan
+from slimagent.model.profile import COMPONENTS
+from slimagent.model.proof import Layer, Receipt, Verification
+from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
-from slimagent.model.rules import COMPONENTS
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things
@@ -131,7 +133,7 @@ def _unowned(plan: Plan) -> list[str]:
     whole: Counter[bytes] = Counter()
     kept: Counter[bytes] = Counter()
     for path, reason, length, _, owner in plan.entries:
-        if owner < 0 and length and plan.reasons[reason].kind != "created":
+        if owner < 0 and length and plan.reasons[reason].kind != ReasonKind.CREATED:
             folder = b"/".join(path.split(b"/")[:3]) if path.count(b"/") > 2 else path[: path.rindex(b"/")] or b"/"
             whole[folder] += length
             kept[folder] += length if plan.reasons[reason].verdict is Verdict.KEEP else 0
@@ -146,7 +148,7 @@ def _by_verdict(plan: Plan) -> Counter[Verdict]:
     sizes: Counter[Verdict] = Counter()
     for _, reason, length, _, _ in plan.entries:
         why = plan.reasons[reason]
-        if why.kind != "created":
+        if why.kind != ReasonKind.CREATED:
             sizes[why.verdict] += length
     return sizes
 
@@ -245,7 +247,6 @@ def verification_summary(verification: Verification) -> list[str]:
     if len(verification.missed) > _SHOWN:
         lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
     lines += [f"  loss: {loss.kind}, {loss.count} times, as {loss.example}" for loss in verification.losses]
-    hiding = [loss for loss in verification.losses if loss.kind != "own-listener"]
-    if verification.how == "masked" and hiding and not verification.passed:
+    if verification.how == "masked" and any(loss.hides for loss in verification.losses) and not verification.passed:
         lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slimagent.model.inventory import User
-from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.trace import BlindSpot, How, Loss, LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.compare_backends import unseen
 from slimagent.trace.fanotify.backend import Fanotify
@@ -24,6 +23,8 @@ from slimagent.trace.watcher import Mask, Observed
 
 if TYPE_CHECKING:
     import subprocess
+
+    from slimagent.linux.command import Command
 
 _SHOWN = 3  # paths in a loss's example
 
@@ -69,22 +70,9 @@ class SeccompFanotify:
         self._fanotify.step(name)
         return self._seccomp.step(name)
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
-        return self._seccomp.spawn(
-            argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
-        )
+        return self._seccomp.spawn(command)
 
     def reap(self) -> None:
         """Collect orphans that became our children."""
@@ -99,7 +87,7 @@ class SeccompFanotify:
             losses = [*calls.losses, *events.losses]
             if missed:
                 example = ", ".join(map(to_text, missed[:_SHOWN]))
-                losses.append(Loss(kind="unseen-open", count=len(missed), example=example))
+                losses.append(Loss(kind=LossKind.UNSEEN_OPEN, count=len(missed), example=example))
             self._observed = Observed(
                 accesses=_union(calls, events),
                 losses=_summed(losses),

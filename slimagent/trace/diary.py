@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from slimagent.model.trace import LossKind
 from slimagent.trace.record import Record
 
 Write = Callable[[list[object]], None]
@@ -38,7 +39,7 @@ class Diary(Record):
             self.written += 1
             self._write(["access", step, how, path])
 
-    def lose(self, kind: str, example: str) -> None:
+    def lose(self, kind: LossKind, example: str) -> None:
         """Count something that could not be seen; the first example of its kind is kept."""
         super().lose(kind, example)
         count, first = self.losses[kind]
@@ -55,4 +56,4 @@ class Diary(Record):
         self._ended_by = error
         if error is not None:
             with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever this one was
-                self._write(["loss", "supervisor-error", 1, f"from here on nothing was seen: {error!r}"])
+                self._write(["loss", LossKind.SUPERVISOR_ERROR, 1, f"from here on nothing was seen: {error!r}"])

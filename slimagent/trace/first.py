@@ -14,11 +14,11 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
-from slimagent.linux import kernel
-from slimagent.model.inventory import User
+from slimagent.linux.command import Command, become
+from slimagent.model.user import User
 from slimagent.text.escapes import printable
 
 _READY, _HERE = b"w", 3  # from here on descriptors are the agent's
@@ -31,15 +31,11 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as engines and shells say it
 
 
 def hand_over(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: str,
-    user: User | None,
-    enter: Callable[[socket.socket], None],
-    watch: Callable[[socket.socket], None],
+    command: Command, *, enter: Callable[[socket.socket], None], watch: Callable[[socket.socket], None]
 ) -> None:
-    """Fork; go on as the child, and let this process become `argv`, once the child is ready to watch.
+    """Fork; go on as the child, and let this process become `command`, once the child is ready to watch.
+
+    The command has our streams and our session, whatever it says of its own.
 
     `enter` is called in the process that becomes the image's, with a socket whose other end the child has; `watch` in
     the child, with its end, before the other process takes any step. Returns in the child alone.
@@ -49,7 +45,7 @@ def hand_over(
     if os.fork():
         ours.close()
         os.close(tell)
-        _become(argv, env, cwd, user, ready, lambda: enter(theirs))
+        _become(command, ready, lambda: enter(theirs))
     _be_left_alone()
     theirs.close()
     os.close(ready)
@@ -58,32 +54,27 @@ def hand_over(
     os.close(tell)
 
 
-def _become(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str, user: User | None, ready: int, enter: Callable[[], None]
-) -> NoReturn:
-    place = ""
+def _become(command: Command, ready: int, enter: Callable[[], None]) -> NoReturn:
+    program, place = command.argv[0], ""
     try:
         _forget_ourselves()
         if os.read(ready, 1) != _READY:  # the watcher ended, and has said why
             os._exit(_NOT_EXECUTABLE)
         enter()
-        place = f" in {cwd}"
-        os.chdir(cwd)
-        place = ""
-        if user is not None:
-            _give_streams(user)
-        if user is not None:
-            os.setgroups(user.groups)
-            os.setgid(user.gid)
-            os.setuid(user.uid)
-            kernel.prctl(kernel.SET_DUMPABLE, 1)  # readable until it executes, as in Family.spawn
-        os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606  # it is what the image starts
+        if command.cwd is not None:
+            place = f" in {command.cwd}"
+            os.chdir(command.cwd)
+            place = ""
+        if command.user is not None:
+            _give_streams(command.user)
+            become(command.user)
+        os.execvpe(program, list(command.argv), dict(command.env))  # noqa: S606  # it is what the image starts
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.write(2, _cannot_start(f"{argv[0]}{place}: {error.strerror}"))
+            os.write(2, _cannot_start(f"{program}{place}: {error.strerror}"))
         os._exit(_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
     except BaseException as error:
-        os.write(2, _cannot_start(f"{argv[0]}: {error!r}"))
+        os.write(2, _cannot_start(f"{program}: {error!r}"))
     os._exit(_NOT_EXECUTABLE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slimagent.model.trace import How, Loss
+from slimagent.model.trace import How, Loss, LossKind
 from slimagent.paths.algebra import normalise
 from slimagent.trace.watcher import Observed
 
@@ -20,7 +20,7 @@ class Record:
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}
         self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path that it was seen by
-        self.losses: dict[str, tuple[int, str]] = {}
+        self.losses: dict[LossKind, tuple[int, str]] = {}
         self.ended_by: Exception | None = None  # kept as it is: out of memory, a loss could not be counted
 
     def add(self, step: int, path: bytes, how: int) -> None:
@@ -30,7 +30,7 @@ class Record:
             seen = self.steps[step] = {}
         seen[path] = seen.get(path, 0) | how
 
-    def lose(self, kind: str, example: str) -> None:
+    def lose(self, kind: LossKind, example: str) -> None:
         """Count something that could not be seen; the first example of its kind is kept."""
         count, first = self.losses.get(kind, (0, example))
         self.losses[kind] = (count + 1, first)
@@ -40,7 +40,7 @@ def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observe
     """The records of all supervisors as one. Equal paths that were spelled differently become one."""
     hows: dict[bytes, int] = {}
     steps: dict[bytes, set[int]] = {}
-    losses: dict[str, tuple[int, str]] = {}
+    losses: dict[LossKind, tuple[int, str]] = {}
     files: dict[tuple[int, int], bytes] = {}
     for record in records:
         files.update(record.files)
@@ -53,8 +53,10 @@ def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observe
             before, first = losses.get(kind, (0, example))
             losses[kind] = (before + count, first)
         if record.ended_by is not None:
-            before, first = losses.get("supervisor-error", (0, f"from here on nothing was seen: {record.ended_by!r}"))
-            losses["supervisor-error"] = (before + 1, first)
+            before, first = losses.get(
+                LossKind.SUPERVISOR_ERROR, (0, f"from here on nothing was seen: {record.ended_by!r}")
+            )
+            losses[LossKind.SUPERVISOR_ERROR] = (before + 1, first)
     return Observed(
         accesses={path: (How(hows[path]), tuple(sorted(steps[path]))) for path in hows},
         losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in sorted(losses.items())),

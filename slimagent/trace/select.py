@@ -12,7 +12,7 @@ from slimagent.trace.watcher import Mask, Watcher
 
 
 class _Backend(NamedTuple):
-    """Where a backend is, and what it can do besides watching. Loaded when it is asked for: inotify's is not light."""
+    """Where a backend is, and what it can do besides watching. Loaded when it is asked for."""
 
     module: str
     name: str
@@ -26,7 +26,7 @@ class _Backend(NamedTuple):
 _BACKENDS = {
     "seccomp": _Backend("seccomp.backend", "Seccomp", masks=True),
     "fanotify": _Backend("fanotify.backend", "Fanotify", attaches=True),
-    "inotify": _Backend("inotify", "Inotify"),
+    "inotify": _Backend("inotify.backend", "Inotify"),
     "seccomp+fanotify": _Backend("cross_check", "SeccompFanotify", masks=True),
 }
 _BEST_FIRST = ("seccomp", "fanotify", "inotify")

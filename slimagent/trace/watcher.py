@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from slimagent.model.inventory import User
 from slimagent.model.trace import BlindSpot, How, Loss
 
 if TYPE_CHECKING:
     import subprocess
+
+    from slimagent.linux.command import Command
 
 Mask = Callable[[bytes], bool]
 
@@ -51,19 +52,8 @@ class Watcher(Protocol):
     def step(self, name: str) -> int:
         """Begin a step; accesses from now on belong to it. Returns its index, from 0."""
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
-        """Start a watched process; arguments as in `subprocess.Popen`. Raises OSError as Popen does."""
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError as Popen does."""
 
     def reap(self) -> None:
         """Collect orphans that ended, for who waits for a long command."""

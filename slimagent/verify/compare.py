@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from slimagent.model.inventory import Missed, Plan, Verdict
-from slimagent.model.result import CheckResult, Comparison, Item, Outcome, Standing
-from slimagent.model.trace import Loss
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Comparison, Missed
+from slimagent.model.reason import ReasonKind, Verdict
+from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.model.trace import Loss, LossKind
 from slimagent.paths.algebra import Resolver, within_any
 
 
@@ -66,11 +68,10 @@ def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tup
 def unmasked(losses: Iterable[Loss], accepted: Collection[str] = ()) -> bool:
     """Whether a masked run may have seen files that it was not to see: a call that nobody could read went on as it was.
 
-    `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed, and a
-    listener that was refused (`own-listener`) hides nothing.
+    `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed.
     """
-    kinds = {loss.kind for loss in losses} - {"own-listener"}
-    return "supervisor-error" in kinds or not kinds <= set(accepted)
+    kinds = {loss.kind for loss in losses if loss.hides}
+    return LossKind.SUPERVISOR_ERROR in kinds or not kinds <= set(accepted)
 
 
 def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outcome, str]]]:
@@ -80,7 +81,7 @@ def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outco
             yield f"{result.name}: {item.name}", (item.outcome, item.detail)
 
 
-def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozenset[bytes]:
+def dropped_paths(plan: Plan, without: frozenset[ReasonKind] = frozenset()) -> frozenset[bytes]:
     """What the plan takes out of the image, without what the traced run had made (that was never in it).
 
     `without` are kinds of reasons whose paths are left out as well.
@@ -88,7 +89,7 @@ def dropped_paths(plan: Plan, without: frozenset[str] = frozenset()) -> frozense
     gone = frozenset(
         number
         for number, reason in enumerate(plan.reasons)
-        if reason.verdict is Verdict.DROP and reason.kind != "created" and reason.kind not in without
+        if reason.verdict is Verdict.DROP and reason.kind != ReasonKind.CREATED and reason.kind not in without
     )
     return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
 

@@ -13,7 +13,9 @@ from slimagent.errors import RefusedError
 from slimagent.inventory.fingerprint import fingerprint, lasting, may_change
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import remove_left
-from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.model.trace import Change
 from slimagent.paths.algebra import to_text
 from slimagent.plan.admit import fit

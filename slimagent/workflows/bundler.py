@@ -26,8 +26,9 @@ from slimagent.errors import CheckFailedError, DocumentError, RefusedError, Unav
 from slimagent.image import agent
 from slimagent.linux.files import digest, explained, make_folder, write
 from slimagent.linux.temporary import new_directory, remove_left
+from slimagent.model.agent import BUNDLE, PYTHON, STRIP
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.profiles import shipped as profiles
 from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, export
@@ -108,7 +109,7 @@ class _Making:
         before = sum(finish.sizes(self._stage).values())
         self._slim()
         with self._reporter.phase("compile"):
-            finish.compile_all(agent.python(self.slim, self._loader), os.path.join(self.slim, stage.PYTHON))
+            finish.compile_all(agent.python(self.slim, self._loader), os.path.join(self.slim, PYTHON))
             finish.remove_empty(self.slim)
             bundle, parts = self._record(target)
             finish.tidy(self.slim)
@@ -142,12 +143,12 @@ class _Making:
         shutil.rmtree(self._stage)
 
     def _workload(self, folder: str) -> Workload:
-        program = os.path.join(folder, stage.STRIP)
+        program = os.path.join(folder, STRIP)
         its = Agent(
             loading=agent.loading(folder, self._loader),
             entry=agent.entry(folder, self._loader),
             interpreter=agent.python(folder, self._loader),
-            site=os.path.join(folder, stage.PYTHON, self._host.library, "site-packages"),
+            site=os.path.join(folder, PYTHON, self._host.library, "site-packages"),
             strip=None if self._host.strip is None else program,
         )
         return Workload(its, os.path.join(self._work, "workload"))
@@ -170,8 +171,8 @@ class _Making:
             glibc=self._host.glibc,
             size=sum(parts.values()),
         )
-        listed = contents(os.fsencode(self.slim), agent.RECORD)
-        write(os.path.join(self.slim, agent.RECORD), agent.record(bundle, parts, listed))
+        listed = contents(os.fsencode(self.slim), BUNDLE)
+        write(os.path.join(self.slim, BUNDLE), agent.record(bundle, parts, listed))
         return bundle, parts
 
 
@@ -210,7 +211,7 @@ def _require_ours(target: str) -> None:
         return
     except OSError as error:
         raise explained(error, target) from None
-    if names and agent.RECORD not in names:
+    if names and BUNDLE not in names:
         raise RefusedError(f"{target} is not empty, and no earlier bundle", "choose a new or an empty folder")
 
 

@@ -10,11 +10,13 @@ from typing import Protocol
 
 from slimagent import checks
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux.command import Command
+from slimagent.linux.family import spawn
 from slimagent.linux.foreground import foreground
 from slimagent.linux.ports import AskedPorts
 from slimagent.model import started
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.model.trace import BlindSpot, How
 from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher
@@ -96,7 +98,7 @@ class Watched:
 def check(
     spec: CheckSpec,
     session: Session,
-    spawn: checks.Spawn,
+    start: checks.Spawn,
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
 ) -> CheckResult:
@@ -114,7 +116,7 @@ def check(
             )
         env = environment(user)
     context = checks.Context(
-        spawn=spawn,
+        spawn=start,
         env=env,
         user=user,
         cwd=session.cwd,
@@ -136,7 +138,7 @@ def checklist(
     results = []
     for spec in specs:
         with reporter.waiting(spec.name):
-            results.append(check(spec, session, checks.spawn_plainly, before))
+            results.append(check(spec, session, spawn, before))
         reporter.result(results[-1], earlier(spec, before))
     return tuple(results)
 
@@ -226,7 +228,7 @@ def _run_command(
         output = None if logs is None else stack.enter_context(logs.recording(COMMAND_STEP))
         try:
             process = watcher.spawn(
-                command, env=session.env, cwd=session.cwd, user=session.user, stdout=output, stderr=output
+                Command(command, env=session.env, cwd=session.cwd, user=session.user, stdout=output, stderr=output)
             )
         except OSError as error:
             raise UsageError(

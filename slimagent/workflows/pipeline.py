@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from slimagent import apply, documents
-from slimagent.errors import CheckFailedError, UnavailableError, UsageError
+from slimagent import documents
+from slimagent.errors import UnavailableError, UsageError
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
-from slimagent.linux.files import digest
-from slimagent.model.inventory import Inventory, Missed, Owners, Plan, Receipt, Verification
-from slimagent.model.summary import Whole
+from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Missed
 from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
-from slimagent.plan.admit import FAILED_STEP, useless
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
-from slimagent.workflows.applying import Action, Export, InPlace, Target, carry_out, require_unaltered
 from slimagent.workflows.exercise import Reporter, Steps, watch
-from slimagent.workflows.proof import verify
 from slimagent.workflows.session import Session, require_readable
 from slimagent.workflows.tracing import recorded
-
-CHANGED = "changed.txt"  # the list of what `run` does not export as the test left it
-_LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,94 +145,3 @@ def seen_as(session: Session, document: Trace | Plan) -> Session:
         excluded=tuple(dict.fromkeys((*session.excluded, *document.excluded))),
         volumes=tuple(sorted({*session.volumes, *document.volumes})),
     )
-
-
-def run(
-    session: Session,
-    steps: Steps,
-    level: str,
-    accepted: frozenset[str],
-    target: Target,
-    reporter: Reporter,
-    save: Callable[[str, bytes], None],
-    whole: Whole,
-    *,
-    proof: str,
-) -> None:
-    """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
-
-    `proof` is masked, in-place or none. Raises UnavailableError before anything is run if the image cannot be read
-    whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
-    """
-    choose(session.backend, masks=proof == "masked")
-    if isinstance(target, Export) and isinstance(target.destination, apply.Layout):
-        target.destination.require_possible(session.scopes)
-    before = inspect(session, reporter)
-    require_readable(before, "run")
-    traced = trace(session, steps, reporter, before)
-    del before
-    whole.trace = traced.trace
-    save("trace.json", traced.data)
-    _admit_run(traced, accepted)
-    made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
-    whole.plan = made
-    data = documents.encode_plan(made)
-    save("plan.json", data)
-    action = Action(
-        session=session, plan=made, digest=digest(data), reporter=reporter, inspect=lambda: traced.inventory
-    )
-    del data
-    if isinstance(target, Export):
-        _require_unaltered_here(made, traced.inventory, target, save)
-    whole.receipt = _carry_out(action, target)
-    save("receipt.json", documents.encode_receipt(whole.receipt))
-    if proof == "in-place" and isinstance(target, Export):
-        again = _carry_out(action, InPlace(strip=target.strip))
-        save("in-place.json", documents.encode_receipt(again))
-    if proof != "none":
-        whole.verification = verify(session, steps, made, action.digest, traced.trace.steps, reporter)
-        save("verification.json", documents.encode_verification(whole.verification))
-        _require_proved(whole.verification)
-
-
-def _require_proved(verification: Verification) -> None:
-    if not verification.passed:
-        worse = sum(each.worse for each in verification.comparisons)
-        raise CheckFailedError(
-            "the slim image does not do what the image does" + (f": {worse} worse than before" if worse else ""),
-            "keep what it lacks with --keep PATH or --keep-package KIND:NAME; verification.json has the details",
-        )
-
-
-def _require_unaltered_here(
-    made: Plan, inventory: Inventory, target: Export, save: Callable[[str, bytes], None]
-) -> None:
-    changes = apply.altered(made, inventory, target.accepted, traced_here=True)
-    if changes:
-        save(CHANGED, "".join(f"{each.kind.value}\t{to_text(each.path)}\n" for each in changes).encode())
-    require_unaltered(changes, f" (all are in {CHANGED})")
-
-
-def _carry_out(action: Action, target: Target) -> Receipt:
-    """Carry out a plan, in place only when all is loaded that Python would load when something goes wrong.
-
-    Soon its files may be gone, if it is the image's.
-    """
-    if isinstance(target, InPlace):
-        for name in _LATE:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-    return carry_out(action, target)
-
-
-def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
-    if traced.interrupted:
-        raise CheckFailedError(
-            "the traced run was interrupted", "the trace is written, but nothing was planned from it"
-        )
-    failed = [step for step in traced.trace.steps if useless(step)]
-    if failed and FAILED_STEP not in accepted:
-        raise CheckFailedError(
-            f"a traced step failed on the full image: {failed[0].name} ({failed[0].first_line})",
-            "a slim image can only be proved by steps that pass before; mend the step, then run again",
-        )

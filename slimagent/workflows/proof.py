@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from slimagent.errors import RefusedError
 from slimagent.inventory.fingerprint import changing
 from slimagent.inventory.scan import mount_points
-from slimagent.model.inventory import Plan, Verification
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Verification
+from slimagent.model.reason import ReasonKind
 from slimagent.model.result import CheckResult
 from slimagent.paths.algebra import to_text, within_any
 from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved
@@ -16,7 +18,7 @@ from slimagent.workflows.exercise import Reporter, Steps, watch
 from slimagent.workflows.session import Session
 from slimagent.workflows.tracing import TOOL, read_link
 
-STILL_LISTED = frozenset({"record-gone", "folder-gone"})  # kinds of reasons: what a masked run finds in listings only
+STILL_LISTED = frozenset({ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE})  # what a masked run finds in listings only
 _TOLERATED = 100  # one file in so many that stay may be missing in an image that is verified
 
 

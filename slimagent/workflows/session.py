@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux import kernel
-from slimagent.model.inventory import Inventory, User
-from slimagent.model.rules import Profile
+from slimagent.model.inventory import Inventory
+from slimagent.model.profile import Profile
+from slimagent.model.user import User
 from slimagent.paths.algebra import Resolver, normalise, to_text, within
 from slimagent.text.escapes import quoted
 
@@ -20,6 +21,7 @@ _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
 # Where an agent has our package: a bundle, one of `make agent`, a checkout; and what its entrypoint.sh begins with.
 _PLACE = re.compile(rb"(python/lib/python3\.[0-9]+/site-packages/|lib/)?slimagent")
 _ENTRYPOINT, _BEGINNING = b"# Starts slimagent in any container", 1000  # bytes
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(os.fsencode(__file__))))
 _MTAB = b"/etc/mtab"
 _SAME_MOMENT = 5  # seconds
 _DIGITS = re.compile("[0-9]{1,10}")
@@ -168,8 +170,7 @@ def own_folder() -> bytes | None:
     there, where an agent has it, and an entrypoint.sh of ours with it.
     """
     home = os.path.realpath(os.fsencode(os.environ.get("SLIMAGENT_HOME") or "/"))
-    package = os.path.dirname(os.path.dirname(os.path.realpath(os.fsencode(__file__))))
-    if home == b"/" or not within(package, home) or not _PLACE.fullmatch(package[len(home) + 1 :]):
+    if home == b"/" or not within(_PACKAGE, home) or not _PLACE.fullmatch(_PACKAGE[len(home) + 1 :]):
         return None
     try:
         with open(os.path.join(home, b"entrypoint.sh"), "rb") as file:
@@ -186,10 +187,9 @@ def own_files() -> tuple[bytes, ...]:
     home = own_folder()
     if home is not None:
         return (home, *engine_files())
-    package = os.path.dirname(os.path.dirname(os.path.realpath(os.fsencode(__file__))))
-    beside = os.path.dirname(package)
+    beside = os.path.dirname(_PACKAGE)
     metadata = sorted(each for each in os.listdir(beside) if re.fullmatch(rb"slimagent-[^/]*\.dist-info", each))
-    return (package, *(os.path.join(beside, each) for each in metadata), *engine_files())
+    return (_PACKAGE, *(os.path.join(beside, each) for each in metadata), *engine_files())
 
 
 def engine_files() -> tuple[bytes, ...]:

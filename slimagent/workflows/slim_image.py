@@ -14,33 +14,31 @@ from typing import NoReturn
 
 from slimagent import __version__, documents
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError
-from slimagent.image import leftovers, owner, preflight, starts
+from slimagent.image import leftovers, owner, preflight
 from slimagent.image.agent import Bundle
 from slimagent.image.directories import tail_inside
-from slimagent.image.engine import Engine, undisturbed
+from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
 from slimagent.image.labels import identity, with_labels
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.shared import Shared
-from slimagent.image.starts import Waiting
+from slimagent.image.starts import Plain, Watched
 from slimagent.image.work import LOGS, Job, Task, Work
-from slimagent.model import started
+from slimagent.linux.signals import undisturbed
 from slimagent.model.image_config import ImageConfig, read_image_config
-from slimagent.model.inventory import Verification
-from slimagent.model.result import CheckResult, Comparison, Outcome
+from slimagent.model.proof import Verification
+from slimagent.model.result import CheckResult
 from slimagent.model.summary import Whole
-from slimagent.model.trace import Trace
+from slimagent.model.trace import Loss, LossKind, Trace
 from slimagent.plan.admit import FAILED_STEP, admit, useless
-from slimagent.report.failure import failed_steps, last_line, not_proved
-from slimagent.verify.compare import compare
+from slimagent.report.failure import failed_steps, not_proved
 from slimagent.workflows import step_logs
 from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.starts_from_outside import FULL, OUTSIDE, SLIM, Starts
 
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
-FULL, SLIM = "full", "slim"  # which image a log is of
-OUTSIDE = "start-from-outside"
-_UNREADABLE, _PTRACE = "unreadable-path", ("SYS_PTRACE",)
+_PTRACE = ("SYS_PTRACE",)
 _GO = "go"  # the file that an export waits for
 _TAIL = 1 << 14  # bytes of a log that are looked at
 # What a container can make us copy: as large as the agent lets a log become, and more of them than any checklist has.
@@ -154,7 +152,7 @@ class _Slimming:
         self._files = {**request.files, CONFIG: described}  # what every container is given
         self._made: dict[str, bytes] = {}  # documents that containers have made, as they were when they came
         self._cap_add: tuple[str, ...] = ()
-        self._stops = True  # whether the image has a handler for its stop signal
+        self._starts = Starts(work, output, request, slimmed.config, identity, reporter, tell)
 
     def whole(self) -> None:
         """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
@@ -178,11 +176,13 @@ class _Slimming:
     def _trace(self) -> Trace:
         """Start and exercise the image, watched; again with one more capability if that is what it takes to see all."""
         trace = self._traced()
-        if self._is_unreadable(trace) and self._request.may_add_privileges:
-            example = next(loss.example for loss in trace.losses if loss.kind == _UNREADABLE)
+        unreadable = self._unreadable(trace)
+        if unreadable is not None and self._request.may_add_privileges:
+            example = unreadable.example
             self._tell(f"some processes cannot be read in a default container ({example}): once more with SYS_PTRACE")
             self._cap_add = _PTRACE
             trace = self._traced()
+            unreadable = self._unreadable(trace)
         failed = [step for step in trace.steps if useless(step)]
         if failed and FAILED_STEP not in self._request.accepted:
             for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
@@ -193,21 +193,22 @@ class _Slimming:
                 "mend the step, then run again; it runs in a container of its own, in which the image's servers "
                 "are not running unless the step starts them (docs/image.md)",
             )
-        if self._is_unreadable(trace):
-            self._refuse_unreadable(trace)
+        if unreadable is not None:
+            self._refuse_unreadable(unreadable)
         admit(trace, self._request.accepted)
         return trace
 
-    def _is_unreadable(self, trace: Trace) -> bool:
-        """Whether something of a process could not be read, and nobody has accepted that."""
-        return _UNREADABLE not in self._request.accepted and any(loss.kind == _UNREADABLE for loss in trace.losses)
+    def _unreadable(self, trace: Trace) -> Loss | None:
+        """What tells that something of a process could not be read, None if nothing does or that is accepted."""
+        if LossKind.UNREADABLE_PATH in self._request.accepted:
+            return None
+        return next((loss for loss in trace.losses if loss.kind == LossKind.UNREADABLE_PATH), None)
 
-    def _refuse_unreadable(self, trace: Trace) -> NoReturn:
-        loss = next(loss for loss in trace.losses if loss.kind == _UNREADABLE)
+    def _refuse_unreadable(self, loss: Loss) -> NoReturn:
         way = "leave out --no-privileges, so that SYS_PTRACE is added" if not self._cap_add else "SYS_PTRACE was added"
         raise RefusedError(
             f"what some processes need could not be read ({loss.count} times, e.g. {loss.example})",
-            f"{way}; or plan all the same with --accept-loss {_UNREADABLE}",
+            f"{way}; or plan all the same with --accept-loss {LossKind.UNREADABLE_PATH}",
         )
 
     def _share(self, name: str, *made: str) -> Shared:
@@ -225,44 +226,20 @@ class _Slimming:
 
     def _traced(self) -> Trace:
         work, shared = self._work, self._share("trace")
-        command = self._commands.trace(self._started)
+        command = self._commands.trace(self._starts.document)
         task = Task(shared=shared, image=self._image, arguments=command, cap_add=self._cap_add)
 
         def begin() -> Job[int]:
             return work.begin(task, leaves=TRACE)
 
         tracing = begin() if work.can_run_together else None
-        self._hand_on(self._start(self._image, FULL), shared)
+        self._hand_on(self._starts.watched(self._image, FULL, self._files, self._cap_add), shared)
         tracing = tracing or begin()
         with self._reporter.phase(f"trace in a container of {self._name}"):
             tracing.result()
         self._take_logs(shared, FULL)
         self._whole.trace = trace = documents.decode_trace(self._take(shared, TRACE))
         return trace
-
-    @property
-    def _started(self) -> str:
-        """The name of the file that tells how an image was started, empty if it is not to be started."""
-        return "" if self._request.start is None or not self._config.started else "started.jsonl"
-
-    def _start(self, image: str, which: str) -> starts.Watched | None:
-        """Start an image as it is configured, watched. None if it is not to be started."""
-        waiting = self._request.start
-        if waiting is None or not self._started:
-            return None
-        with self._reporter.phase(f"start {'the slim image' if which == SLIM else self._name} as configured"):
-            found = starts.watched(self._work, image, self._files, CONFIG, waiting, self._cap_add)
-        self._stops = found.stops
-        self._output.write(f"logs/{which}-{step_logs.log_name(started.START_STEP)}", found.said)
-        if which == FULL and found.status:
-            self._tell(f"{self._name} does not start alone as it is: exit status {found.status}; it said last:")
-            self._tell(f"    {last_line(found.said)}")
-        return found
-
-    def _hand_on(self, start: starts.Watched | None, shared: Shared) -> None:
-        """Let the container that waits for a start go on with its steps."""
-        if start is not None:
-            shared.give(self._started, start.diary)
 
     def _begin_export(self, shared: Shared, command: tuple[str, ...]) -> Job[int]:
         config = self._config
@@ -283,7 +260,7 @@ class _Slimming:
         with self._reporter.phase("load", "bytes") as progress:
             work.load(export, progress)
         shared = self._share("verify", PLAN, TRACE)
-        command = self._commands.verify(self._started)
+        command = self._commands.verify(self._starts.document)
         task = Task(shared=shared, image=work.pending, arguments=command, cap_add=self._cap_add)
 
         def begin() -> Job[int]:
@@ -296,63 +273,29 @@ class _Slimming:
             verifying.result()
         self._take_logs(shared, SLIM)
         verification = documents.decode_verification(self._take(shared, VERIFICATION))
-        before = _start_of(trace)
-        if before is not None and outside is not None:
-            verification = self._with_outside(verification, before, outside)
-            self._made[VERIFICATION] = documents.encode_verification(verification)
+        whole = self._starts.verified(verification, trace, outside)
+        if whole is not verification:
+            self._made[VERIFICATION] = documents.encode_verification(whole)
             self._output.write(VERIFICATION, self._made[VERIFICATION])
-        self._whole.verification = verification
-        return verification
+        self._whole.verification = whole
+        return whole
 
-    def _start_both(self, shared: Shared, trace: Trace) -> starts.Plain | None:
+    def _start_both(self, shared: Shared, trace: Trace) -> Plain | None:
         """Start the slim image watched and as `docker run` does: at once, unless both would want the same ports.
 
         No step runs meanwhile.
         """
         work = self._work
-        plainly = work.aside(lambda: self._start_plainly(work.pending, trace)) if work.can_run_together else None
-        start = self._start(work.pending, SLIM)
-        outside = self._start_plainly(work.pending, trace) if plainly is None else plainly.result()
+        plainly = work.aside(lambda: self._starts.plain(work.pending, trace)) if work.can_run_together else None
+        start = self._starts.watched(work.pending, SLIM, self._files, self._cap_add)
+        outside = self._starts.plain(work.pending, trace) if plainly is None else plainly.result()
         self._hand_on(start, shared)
         return outside
 
-    def _start_plainly(self, image: str, trace: Trace) -> starts.Plain | None:
-        """Start an image as `docker run` does, and wait for what its start came to when it was watched."""
-        before, waiting = _start_of(trace), self._request.start
-        if before is None or waiting is None:
-            return None
-        ports = self._config.tcp_ports
-        if before.outcome is Outcome.PASSED:
-            ports = tuple(port for port in ports if before.has_passed(f"port {port}"))
-        return starts.plain(self._work, image, self._waited_for(waiting), ports, waiting, stops=self._stops)
-
-    def _with_outside(self, verification: Verification, before: CheckResult, slim: starts.Plain) -> Verification:
-        """The verification with the start as `docker run` does it, held against how the image itself starts.
-
-        That is started so, too, where it did not come up when it was watched, or the slim one is not as good: perhaps
-        only the watching made a difference, or what was mounted then.
-        """
-        until = self._waited_for(self._request.start or Waiting())
-        after = slim.result(until, before)
-        self._output.write(f"logs/{OUTSIDE}.log", slim.said)
-        if before.outcome is not Outcome.PASSED or _worse(before, after):
-            with self._reporter.phase(f"start {self._name} as `{self._work.engine.name} run` does"):
-                ports = self._config.tcp_ports
-                full = starts.plain(
-                    self._work, self._image, until, ports, self._request.start or Waiting(), stops=self._stops
-                )
-            before = full.result(until)
-            after = slim.result(until, before)
-        return replace(
-            verification,
-            steps=(*verification.steps, replace(after, name=OUTSIDE)),
-            comparisons=(*verification.comparisons, *_compared(before, after)),
-            passed=verification.passed and not _worse(before, after),
-        )
-
-    def _waited_for(self, waiting: Waiting) -> started.Until:
-        sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
-        return sign if waiting.until == "auto" else started.Until(waiting.until)
+    def _hand_on(self, start: Watched | None, shared: Shared) -> None:
+        """Let the container that waits for a start go on with its steps."""
+        if start is not None:
+            shared.give(self._starts.document, start.diary)
 
     def _require_proved(self, verification: Verification) -> None:
         if verification.passed:
@@ -386,15 +329,3 @@ class _Slimming:
                 text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
                 found[step] = (os.path.join(self._output.path, name), text)
         return found
-
-
-def _start_of(trace: Trace) -> CheckResult | None:
-    return next((step for step in trace.steps if step.name == started.START_STEP), None)
-
-
-def _compared(before: CheckResult, after: CheckResult) -> tuple[Comparison, ...]:
-    return compare([replace(before, name=OUTSIDE)], [replace(after, name=OUTSIDE)])
-
-
-def _worse(before: CheckResult, after: CheckResult) -> bool:
-    return any(each.worse for each in _compared(before, after))

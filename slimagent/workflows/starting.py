@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 from slimagent import checks
 from slimagent.errors import UsageError
 from slimagent.linux import kernel
+from slimagent.linux.command import Command
+from slimagent.linux.family import spawn
 from slimagent.linux.files import explained
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
-from slimagent.model.rules import CheckSpec
 from slimagent.model.started import HEALTH_STEP, START_STEP, Reached, Started, Until
+from slimagent.model.trace import LossKind
 from slimagent.trace.diary import Diary
 from slimagent.trace.first import hand_over
 from slimagent.trace.seccomp.backend import Seccomp, take_filter
@@ -73,8 +76,9 @@ def begin(start: Start, path: str) -> None:
         diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise explained(error, path) from None
-    start_watch = _Watch(start, diary, checks.Context(spawn=checks.spawn_plainly, env=env, user=user, cwd=start.cwd))
-    hand_over(start.config.started, env=env, cwd=start.cwd, user=user, enter=start_watch.enter, watch=start_watch.begin)
+    start_watch = _Watch(start, diary, checks.Context(spawn=spawn, env=env, user=user, cwd=start.cwd))
+    command = Command(start.config.started, env=env, cwd=start.cwd, user=user)
+    hand_over(command, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
     while True:  # the container ends when its first process does, and until then its calls are to be answered
         signal.pause()
@@ -102,7 +106,7 @@ class _Watch:
             if not self._is_full:  # an image that asks for ever new names must not fill somebody's disk
                 self._is_full = True
                 self._write(
-                    ["loss", "too-many-paths", 1, f"after {self._size} bytes no path was written down any more"]
+                    ["loss", LossKind.TOO_MANY_PATHS, 1, f"after {self._size} bytes no path was written down any more"]
                 )
             return
         self._size += os.write(self._diary, started.line(row))

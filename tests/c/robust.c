@@ -1,6 +1,7 @@
 /* What wears a tracer out: many callers at once, callers killed in the midst, odd names, who forks for ever.
  *
- * Whatever forks for ever ends by itself after LIFE seconds, and is bounded by RLIMIT_NPROC besides where it multiplies.
+ * Whatever forks for ever ends by itself after LIFE seconds, with the status OUTLIVED: nobody has stopped it. Where it
+ * multiplies RLIMIT_NPROC bounds it, too.
  */
 #define _GNU_SOURCE
 #include "file_calls.h"
@@ -28,7 +29,7 @@
 #ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
 #endif
-enum { LIFE = 20, CALLERS = 4, LONGEST = 4095 };
+enum { LIFE = 120, OUTLIVED = 3, CALLERS = 4, LONGEST = 4095 };
 
 static void pause_for(long microseconds)
 {
@@ -266,7 +267,7 @@ static int mode_fork_chain(char **arguments)
         if (arguments[0])
             setsid();
     }
-    return 0;
+    return OUTLIVED;
 }
 
 /* Multiplies up to LIMIT processes of USER, and fills every gap. */
@@ -288,7 +289,7 @@ static int mode_fork_bomb(char **arguments)
     while (in_time(start))
         if (fork() < 0)
             pause_for(1000);
-    return 0;
+    return OUTLIVED;
 }
 
 const struct mode robust_modes[] = {

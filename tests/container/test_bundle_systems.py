@@ -17,7 +17,8 @@ import pytest
 
 from slimagent import documents
 from slimagent.image.agent import Bundle, bundle
-from slimagent.model.inventory import Plan, Verdict
+from slimagent.model.plan import Plan
+from slimagent.model.reason import Verdict
 from tests.container.conftest import lacking
 
 BUNDLE = Path(__file__).resolve().parent.parent.parent / "build" / "bundle"

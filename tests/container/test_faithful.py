@@ -7,10 +7,11 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from apply_images import ACCESS_LIST, IS_ROOT, exported, plan_for, state, write
+from layout_images import export
 
 from slimagent import apply
 from slimagent.errors import RefusedError
@@ -18,11 +19,6 @@ from slimagent.image.agent import bundle, python
 from slimagent.inventory.scan import scan
 from tests.container import slimming
 from tests.container.conftest import lacking
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from apply_images import ACCESS_LIST, IS_ROOT, exported, plan_for, state, write
-from layout_images import export
 
 pytestmark = [
     pytest.mark.container,

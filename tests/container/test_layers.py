@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from layout_images import manifest_of, members, tars
 
 from tests.container.conftest import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from layout_images import manifest_of, members, tars
 
 pytestmark = pytest.mark.container
 

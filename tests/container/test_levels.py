@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slimagent import documents
-from slimagent.model.inventory import Plan
+from slimagent.model.plan import Plan
 from slimagent.report.explain import Explainer
 from tests.container.conftest import Image
 

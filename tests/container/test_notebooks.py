@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from notebook_texts import notebook
 
 from tests.container.conftest import Image
-from tests.notebook_texts import notebook
 
 pytestmark = pytest.mark.container
 

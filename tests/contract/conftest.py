@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import leftovers
 import pytest
-from file_calls import FileCalls
+
+from tests.contract import leftovers
+from tests.contract.file_calls import FileCalls
 
 BACKENDS = [
     ("slimagent.trace.seccomp.backend", "Seccomp"),
     ("slimagent.trace.fanotify.backend", "Fanotify"),
-    ("slimagent.trace.inotify", "Inotify"),
+    ("slimagent.trace.inotify.backend", "Inotify"),
     ("slimagent.trace.cross_check", "SeccompFanotify"),
-    ("fake", "Fake"),
+    ("tests.contract.fake", "Fake"),
 ]
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "c"

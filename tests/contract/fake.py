@@ -6,17 +6,16 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from file_calls import parse
 
 from slimagent.errors import UsageError
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed
+from tests.contract.file_calls import parse
 
 
 class Fake:
@@ -52,12 +51,12 @@ class Fake:
         self._step += 1
         return self._step
 
-    def spawn(self, argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
-        process = self._family.spawn(argv, env=env, **options)
-        program = shutil.which(argv[0], path=env.get("PATH"))
-        if program is not None and hasattr(options.get("stdout"), "fileno"):
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        process = self._family.spawn(command)
+        program = shutil.which(command.argv[0], path=command.env.get("PATH"))
+        if program is not None and hasattr(command.stdout, "fileno"):
             self._record.add(self._step, os.fsencode(program), How.EXECUTED)
-            self._outputs[os.dup(options["stdout"].fileno())] = 0
+            self._outputs[os.dup(command.stdout.fileno())] = 0
         return process
 
     def reap(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.model.trace import BlindSpot, How
 from slimagent.paths.algebra import from_text, to_text
 
@@ -56,7 +57,7 @@ class FileCalls:
         output, complaints = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 kept by Running
         options = {"env": ENVIRONMENT, "stdout": output, "stderr": complaints, **options}
         command = [program or self.program, *self.argv(mode, *arguments)[1:]]
-        return Running(watcher.spawn(command, **options), output, complaints)
+        return Running(watcher.spawn(Command(command, **options)), output, complaints)
 
     def run(self, watcher: Any, mode: str, *arguments: object, **options: Any) -> Said:
         """Start, wait for a good end, and return what was said."""

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
-from file_calls import FileCalls, missed
 
-from slimagent.model.inventory import User
+from slimagent.model.user import User
+from tests.contract.file_calls import FileCalls, missed
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 DOCKER = 0xA80425FB  # CapBnd of a default container

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import lacking
 
 from slimagent.model.trace import BlindSpot, How
 from slimagent.trace.fanotify.backend import Fanotify
 from slimagent.trace.fanotify.running import record_running
 from slimagent.trace.record import Record
+from tests.contract.conftest import lacking
 
 NOBODY = 65534
 WAITS = "os.write(1, b'.'); os.read(0, 1)"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import fake
 import pytest
-import test_watched_calls
-import test_watched_commands
-import test_watched_processes
-from conftest import Backend
-from file_calls import FileCalls, missed
+
+from tests.contract import fake, test_watched_calls, test_watched_commands, test_watched_processes
+from tests.contract.conftest import Backend
+from tests.contract.file_calls import FileCalls, missed
 
 EVERY_CALL = test_watched_calls.test_every_path_taking_call_is_seen
 ONLY_SAID = test_watched_calls.test_only_what_the_program_asked_for_is_seen

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import ENVIRONMENT, FileCalls, missed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slimagent.linux.command import Command
 from slimagent.model.trace import BlindSpot, How, Loss
 from slimagent.trace.compare_backends import interpreter, unseen
 from slimagent.trace.cross_check import SeccompFanotify
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, missed
 
 # Opens argv[1] by its handle: no path is named but to make the handle, which is a look-up (open_by_handle_at(2)).
 BY_HANDLE = """
@@ -53,7 +54,7 @@ def make(path: bytes, data: bytes = b"data", mode: int = 0o644) -> bytes:
 
 def run(watcher: Any, *command: bytes | str) -> None:
     """Run a command under the watcher, to its good end."""
-    process = watcher.spawn(list(command), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    process = watcher.spawn(Command(list(command), env=ENVIRONMENT, stdout=subprocess.DEVNULL))
     assert process.wait(timeout=60) == 0
 
 
@@ -212,7 +213,7 @@ def test_a_masked_file_is_gone_under_both(folder: bytes) -> None:
     path = make(folder + b"/file")
     with SeccompFanotify(lambda each: each == path) as watcher:
         watcher.step("masked")
-        process = watcher.spawn(["cat", path], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        process = watcher.spawn(Command(["cat", path], env=ENVIRONMENT, stderr=subprocess.DEVNULL))
         assert process.wait(timeout=60) == 1
     assert watcher.finish().losses == ()
 

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BACKENDS, lacking
 
 from slimagent.errors import UnavailableError
+from slimagent.linux.command import Command
 from slimagent.model.trace import Loss
 from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.select import choose
+from tests.contract.conftest import BACKENDS, lacking
 
 EVASIONS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "evasions"
 WAYS = re.findall(r'\{"([a-z0-9-]+)", \w+\}', (EVASIONS / "evasions.c").read_text(encoding="utf-8"))
 NAMES = ("seccomp", "fanotify", "inotify", "seccomp+fanotify")
 
-# What seccomp cannot see, and the kind of loss that says so. Everything else it sees, or docs/tracing.md tells.
+# What seccomp cannot see, and the kind of loss that says so. Everything else it sees, or docs/evasions.md tells.
 KINDS = {
     **dict.fromkeys(("secret-memory", "secret-rest", "secret-how", "fault-memory"), "unreadable-memory"),
     **dict.fromkeys(("handle-of-now", "handle-of-before"), "opened-by-handle"),
@@ -119,7 +120,7 @@ place = sys.argv[1]
 subprocess.run(["mount", "--bind", place + "/d", place + "/mounts"], check=True)
 with Seccomp() as watcher:
     watcher.step("read")
-    assert watcher.spawn(["cat", place + "/mounts/file"], env=dict(os.environ), stdout=-3).wait() == 0
+    assert watcher.spawn(Command(["cat", place + "/mounts/file"], env=dict(os.environ), stdout=-3)).wait() == 0
 observed = watcher.finish()
 assert observed.losses == (), observed.losses
 print(*sorted(os.fsdecode(path) for path in observed.accesses if place.encode() in path))
@@ -144,7 +145,7 @@ def test_a_masked_file_that_a_call_would_make_is_a_loss(tmp_path: Path) -> None:
     with Seccomp(mask=os.fsencode(gone).__eq__) as watcher:
         watcher.step("make")
         command = [sys.executable, "-I", "-S", "-c", script]
-        assert watcher.spawn(command, env=inside.ENVIRONMENT).wait(timeout=60) == 0
+        assert watcher.spawn(Command(command, env=inside.ENVIRONMENT)).wait(timeout=60) == 0
     assert [(loss.kind, loss.example) for loss in watcher.finish().losses] == [("not-masked", str(gone))]
 
 

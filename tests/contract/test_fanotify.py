@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import ENVIRONMENT, FileCalls
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux.command import Command
 from slimagent.model.trace import How, Loss
 from slimagent.trace.fanotify.backend import Fanotify
 from slimagent.trace.fanotify.events import METADATA, Event, parse
 from slimagent.trace.fanotify.group import Group
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import ENVIRONMENT, FileCalls
 
 MOST_QUEUED = Path("/proc/sys/fs/fanotify/max_queued_events")
 FEW = 1000
@@ -42,7 +43,7 @@ def folder() -> Iterator[bytes]:
 def python(watcher: Any, script: str, *arguments: bytes) -> int:
     """Run a script under the watcher, to its good end; the number of its process."""
     command = [sys.executable, "-I", "-S", "-B", "-c", f"import os, sys\n{script}", *map(os.fsdecode, arguments)]
-    process = watcher.spawn(command, env=ENVIRONMENT)
+    process = watcher.spawn(Command(command, env=ENVIRONMENT))
     assert process.wait(timeout=60) == 0
     return int(process.pid)
 
@@ -70,7 +71,7 @@ def test_what_the_kernel_opens_is_seen(folder: bytes) -> None:
     script = make(folder + b"/script", 0o755, b"#!/bin/sh\ncat < $0\nls -l ${0%/*}\n")
     with Fanotify() as watcher:
         watcher.step("script")
-        assert watcher.spawn([script], env=ENVIRONMENT, stdout=subprocess.DEVNULL).wait(timeout=60) == 0
+        assert watcher.spawn(Command([script], env=ENVIRONMENT, stdout=subprocess.DEVNULL)).wait(timeout=60) == 0
     accesses = watcher.finish().accesses
     assert accesses[script][0] & How.EXECUTED  # that it was read as well shows if that came before we looked
     assert accesses[folder][0] == How.LISTED
@@ -226,7 +227,7 @@ def test_a_mount_namespace_is_a_loss(folder: bytes) -> None:
     path = make(folder + b"/file")
     with Fanotify() as watcher:
         watcher.step("namespace")
-        assert watcher.spawn(["unshare", "-m", "cat", path], env=ENVIRONMENT, stdout=-3).wait(timeout=60) == 0
+        assert watcher.spawn(Command(["unshare", "-m", "cat", path], env=ENVIRONMENT, stdout=-3)).wait(timeout=60) == 0
     assert path in seen(watcher, folder)
     assert "mount-namespace" in [loss.kind for loss in watcher.finish().losses]
 
@@ -239,7 +240,7 @@ def test_another_agents_processes_are_not_ours(folder: bytes) -> None:
         for watcher in (first, second):
             watcher.step("beside")
         command = [sys.executable, "-I", "-S", "-c", f"import os, sys; {script}", os.fsdecode(path)]
-        process = first.spawn(command, env=ENVIRONMENT, stdin=-1, stdout=-1)
+        process = first.spawn(Command(command, env=ENVIRONMENT, stdin=-1, stdout=-1))
         assert process.stdout is not None
         process.stdout.read()
         second.step("read")  # the process is still there: whose it is can be told

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-import leftovers
 import pytest
+
+from tests.contract import leftovers
 
 
 def test_what_is_left_is_ended_and_named(processes_mark: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import pytest
 from command_line import tracing
-from file_calls import ENVIRONMENT, SECONDS, FileCalls, missed, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.documents import decode_trace
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.linux.processes import parse_stat
 from slimagent.linux.syscalls import MACHINES
@@ -29,6 +29,7 @@ from slimagent.trace.record import Record
 from slimagent.trace.seccomp.backend import Seccomp
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.tasks import Tasks
+from tests.contract.file_calls import ENVIRONMENT, SECONDS, FileCalls, missed, parse
 
 SECCOMP = ("slimagent.trace.seccomp.backend", "Seccomp")
 BOTH = ("slimagent.trace.cross_check", "SeccompFanotify")
@@ -77,10 +78,10 @@ def test_a_listener_of_its_own_is_a_loss(watcher_class: Any, calls: FileCalls) -
     with watcher_class() as watcher:
         watcher.step("own")
         said = calls.run(watcher, "own-listener")
-        ours = watcher.spawn(
+        ours = watcher.spawn(Command(
             [sys.executable, "-c", "from slimagent.trace.seccomp.backend import Seccomp; print(Seccomp.unavailable())"],
             env={**os.environ}, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        ))  # fmt: skip
         assert b"another supervisor" in ours.communicate(timeout=SECONDS)[0]
     assert said.results == {"filter": 0, "listener": errno.EBUSY}
     assert missed(said, watcher) == []
@@ -153,14 +154,15 @@ def test_nothing_comes_before_letting_the_calls_go_on(calls: FileCalls, monkeypa
 
 AGENT = """
 import json, os, resource, sys, time
-from slimagent.trace import guardian
-from slimagent.trace.seccomp import Seccomp
+from slimagent.linux.command import Command
+from slimagent.trace.seccomp import guardian
+from slimagent.trace.seccomp.backend import Seccomp
 program, folder, count, trouble = sys.argv[1:]
 if trouble == "no-guardian":
     guardian.Guardian.start = lambda self: None
 with open(folder + "/said", "wb") as output, Seccomp() as watcher:
     watcher.step("steady")
-    process = watcher.spawn([program, folder, "steady", count], env={}, stdout=output)
+    process = watcher.spawn(Command([program, folder, "steady", count], env={}, stdout=output))
     while b"ready" not in open(folder + "/said", "rb").read():
         time.sleep(0.01)
     if trouble == "no-memory":
@@ -304,7 +306,7 @@ def test_orphans_are_collected_beside_a_child_of_the_agent_s(calls: FileCalls) -
     with Family() as family:
         mine = subprocess.Popen(["true"])
         os.waitid(os.P_PID, mine.pid, os.WEXITED | os.WNOWAIT)
-        shell = family.spawn(["sh", "-c", "for i in 1 2 3; do (sleep 0.1 & ) ; done"], env=ENVIRONMENT)
+        shell = family.spawn(Command(["sh", "-c", "for i in 1 2 3; do (sleep 0.1 & ) ; done"], env=ENVIRONMENT))
         assert shell.wait(timeout=SECONDS) == 0
         collected = 0
         deadline = time.monotonic() + SECONDS

@@ -8,12 +8,13 @@ import subprocess
 
 import psutil
 import pytest
-from conftest import Backend
-from file_calls import ENVIRONMENT, FileCalls, knows_whose, lost, missed, parse, unsaid, visible
 
 import slimagent
 from slimagent.errors import UsageError
+from slimagent.linux.command import Command
 from slimagent.model.trace import How
+from tests.contract.conftest import Backend
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, knows_whose, lost, missed, parse, unsaid, visible
 
 # mount(2) of a file system without a device is given a word for one; it reads like a relative path.
 WORDS = {"cwd/none"}
@@ -137,7 +138,7 @@ def test_a_masked_program_cannot_be_started(watcher_class: Backend, calls: FileC
     with watcher_class(mask=lambda path: path == os.fsencode(calls.program)) as watcher:
         watcher.step("masked")
         with pytest.raises(FileNotFoundError):
-            watcher.spawn(calls.argv("leaf", "one"), env=ENVIRONMENT)
+            watcher.spawn(Command(calls.argv("leaf", "one"), env=ENVIRONMENT))
 
 
 def test_who_cannot_mask_says_so(watcher_class: Backend) -> None:
@@ -162,13 +163,13 @@ def test_a_missing_command_is_said_as_popen_says_it(watcher_class: Backend, call
     with watcher_class() as watcher:
         watcher.step("missing")
         with pytest.raises(FileNotFoundError):
-            watcher.spawn(["/no/such/command"], env=ENVIRONMENT)
+            watcher.spawn(Command(["/no/such/command"], env=ENVIRONMENT))
         with pytest.raises(FileNotFoundError):
-            watcher.spawn(["no-such-command-anywhere"], env=ENVIRONMENT)
+            watcher.spawn(Command(["no-such-command-anywhere"], env=ENVIRONMENT))
         with pytest.raises(PermissionError):
-            watcher.spawn([os.fsdecode(calls.path("file"))], env=ENVIRONMENT)
+            watcher.spawn(Command([os.fsdecode(calls.path("file"))], env=ENVIRONMENT))
         with pytest.raises(FileNotFoundError):
-            watcher.spawn(calls.argv("leaf"), env=ENVIRONMENT, cwd="/no/such/folder")
+            watcher.spawn(Command(calls.argv("leaf"), env=ENVIRONMENT, cwd="/no/such/folder"))
         said = calls.run(watcher, "leaf", "after-missing")
     assert missed(said, watcher) == []
     assert psutil.Process().children() == []

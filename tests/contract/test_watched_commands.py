@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
-from file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
+from slimagent.linux.command import Command
 from slimagent.linux.foreground import foreground
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
 GET_CHILD_SUBREAPER = 37  # <linux/prctl.h>
 
@@ -42,7 +43,7 @@ def test_signals_reach_the_command(watcher_class: Any, calls: FileCalls, number:
     """A signal sent to the process arrives with its default action, also while the agent holds its own back."""
     with watcher_class() as watcher, foreground():
         watcher.step("signal")
-        process = watcher.spawn(calls.argv("wait"), env=ENVIRONMENT, stdout=subprocess.PIPE)
+        process = watcher.spawn(Command(calls.argv("wait"), env=ENVIRONMENT, stdout=subprocess.PIPE))
         assert process.stdout is not None
         while process.stdout.readline() != b"ready\t1\n":
             pass
@@ -57,7 +58,7 @@ def test_input_and_output_pass_through(watcher_class: Any) -> None:
     with watcher_class() as watcher:
         watcher.step("cat")
         process = watcher.spawn(
-            ["cat"], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            Command(["cat"], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         )
         assert process.communicate(data, timeout=60) == (data, b"")
         assert process.returncode == 0
@@ -73,7 +74,7 @@ def test_the_command_starts_as_under_popen(watcher_class: Any) -> None:
     plain = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, **options).stdout
     with watcher_class() as watcher:
         watcher.step("environment")
-        process = watcher.spawn(command, stdout=subprocess.PIPE, **options)
+        process = watcher.spawn(Command(command, stdout=subprocess.PIPE, **options))
         watched = process.communicate(timeout=60)[0]
     assert watched.decode() == plain.decode()
 
@@ -108,7 +109,7 @@ def test_nothing_is_left_behind(watcher_class: Any, calls: FileCalls) -> None:
         watcher.step("first")
         calls.run(watcher, "forks")
         with pytest.raises(FileNotFoundError):
-            watcher.spawn(["/no/such/command"], env=ENVIRONMENT)
+            watcher.spawn(Command(["/no/such/command"], env=ENVIRONMENT))
         watcher.step("second")
         calls.run(watcher, "daemon-stays", 5)
         calls.run(watcher, "threads")
@@ -150,7 +151,7 @@ def test_a_process_of_the_agent_itself_is_left_alone(watcher_class: Any) -> None
         with watcher_class() as watcher:
             watcher.step("other")
             inside = subprocess.Popen(["false"])
-            process = watcher.spawn(["true"], env=ENVIRONMENT)
+            process = watcher.spawn(Command(["true"], env=ENVIRONMENT))
             assert process.wait(timeout=60) == 0
         assert mine.poll() is None
         assert (ended.wait(timeout=10), inside.wait(timeout=10)) == (1, 1)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lacking
-from file_calls import FileCalls, missed
-from rights import (
+
+from slimagent.trace.seccomp.concealed import MOST_HELD, Concealed
+from tests.contract.conftest import lacking
+from tests.contract.file_calls import FileCalls, missed
+from tests.contract.rights import (
     NOBODY,
     container_root,
     container_root_that_traces,
@@ -25,8 +27,6 @@ from rights import (
     usable,
     watch_whole,
 )
-
-from slimagent.trace.seccomp.concealed import MOST_HELD, Concealed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
 

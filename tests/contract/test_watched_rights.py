@@ -13,8 +13,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from file_calls import ENVIRONMENT, FileCalls
-from rights import NOBODY, SET_DUMPABLE, container_root, in_child, ordinary_user, usable, watch, watch_whole
+
+from slimagent.linux.command import Command
+from tests.contract.file_calls import ENVIRONMENT, FileCalls
+from tests.contract.rights import (
+    NOBODY,
+    SET_DUMPABLE,
+    container_root,
+    in_child,
+    ordinary_user,
+    usable,
+    watch,
+    watch_whole,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give up its rights")
 
@@ -28,7 +39,7 @@ def _warm(watcher_class: Any) -> None:
     """Load what is loaded on first use: the interpreter's own files may be out of another user's reach."""
     with watcher_class() as watcher:
         watcher.step("warm")
-        watcher.spawn(["true"], env=ENVIRONMENT).wait()
+        watcher.spawn(Command(["true"], env=ENVIRONMENT)).wait()
 
 
 @pytest.mark.parametrize("mode", OWN_MODES, ids=lambda mode: mode[0])
@@ -82,7 +93,7 @@ def test_a_process_that_nobody_may_read_is_no_loss(watcher_class: Any) -> None:
                 watcher.step("proc")
                 line = f"cat /proc/{secret}/root/etc/passwd; cat /proc/{secret}/cwd/x; ls /proc/{secret}/fd/0/y"
                 process = watcher.spawn(
-                    ["/bin/sh", "-c", line], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                    Command(["/bin/sh", "-c", line], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                 )
                 said = process.communicate()[0]
             assert said.count(b"Permission denied") == 3, said

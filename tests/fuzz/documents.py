@@ -16,7 +16,9 @@ from slimagent.image import leftovers
 from slimagent.image.owner import Fate, fate
 from slimagent.image.run_record import read_record
 from slimagent.model import started
-from slimagent.model.inventory import Plan, Receipt, Verdict, Verification
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt, Verification
+from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult
 from slimagent.model.summary import Summary, Whole
 from slimagent.model.trace import Trace

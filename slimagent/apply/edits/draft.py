@@ -7,7 +7,8 @@ from bisect import bisect_left
 from dataclasses import replace
 
 from slimagent.apply.decide import Decision, Deed, drops
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import Resolver, name, parent, within_any
 
 _LONGEST_PATH, _LONGEST_NAME = 4095, 255  # bytes (PATH_MAX and NAME_MAX of <linux/limits.h>)

@@ -13,13 +13,14 @@ from slimagent.apply.decide import MODIFIED_MEANWHILE, Decision
 from slimagent.apply.edits.alternative_links import edit_group
 from slimagent.apply.edits.draft import Draft
 from slimagent.apply.edits.package_databases import EDITORS, NotUnderstoodError
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.edit import EditKind
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 
 Reader = Callable[[int], "bytes | None"]
 
 _LARGEST = 1 << 26  # bytes; the data bases of the largest images have a tenth of it
 _STATUS = b"/var/lib/dpkg/status"
-_ALTERNATIVES, _EXCLUDE = "dpkg-alternatives", "dpkg-exclude"
 _STILL_LISTED = "; what is gone stays listed in it"
 
 
@@ -34,30 +35,31 @@ def edit(plan: Plan, inventory: Inventory, decision: Decision, read: Reader) -> 
     for path, kinds in sorted(_by_path(plan).items()):
         why = _edit(draft, path, kinds, read)
         if why:
-            draft.leave(path, why if _EXCLUDE in kinds else why + _STILL_LISTED)
+            draft.leave(path, why if EditKind.DPKG_EXCLUDE in kinds else why + _STILL_LISTED)
     return draft.result()
 
 
-def _by_path(plan: Plan) -> dict[bytes, dict[str, set[str]]]:
+def _by_path(plan: Plan) -> dict[bytes, dict[EditKind, set[str]]]:
     """The keys by path and kind: several edits of one file are one."""
-    found: dict[bytes, dict[str, set[str]]] = {}
+    found: dict[bytes, dict[EditKind, set[str]]] = {}
     for each in plan.edits:
         found.setdefault(each.path, {}).setdefault(each.kind, set()).update(each.keys)
     return found
 
 
-def _edit(draft: Draft, path: bytes, kinds: Mapping[str, Collection[str]], read: Reader) -> str:
+def _edit(draft: Draft, path: bytes, kinds: Mapping[EditKind, Collection[str]], read: Reader) -> str:
     """Work out the edits of one file. Returns why it is left alone, or nothing."""
     kind, keys = next(iter(kinds.items()))
-    if len(kinds) > 1 or kind not in (*EDITORS, _ALTERNATIVES):
+    if len(kinds) > 1 or kind not in (*EDITORS, EditKind.DPKG_ALTERNATIVES):
         return f"this version cannot edit it: {', '.join(sorted(kinds))}"
     if path in draft.inventory.mount_points:
         return "another file system is mounted on it"
     at = draft.entry(path)
     try:
+        if at is None and kind != EditKind.DPKG_EXCLUDE:
+            return ""  # a file that is gone lists nothing
         if at is None:
-            # a file that is gone lists nothing; one that is to be made must not be there
-            return draft.make_file(path, EDITORS[kind](b"", keys), like=_STATUS) if kind == _EXCLUDE else ""
+            return draft.make_file(path, EDITORS[kind](b"", keys), like=_STATUS)
         return _unreadable(draft, at) or _change(draft, at, kind, keys, read(at))
     except NotUnderstoodError as error:
         return f"it {error}"
@@ -69,9 +71,9 @@ def _unreadable(draft: Draft, at: int) -> str:
     return "it is too large for a package data base" if draft.inventory.sizes[at] > _LARGEST else ""
 
 
-def _change(draft: Draft, at: int, kind: str, keys: Collection[str], data: bytes | None) -> str:
+def _change(draft: Draft, at: int, kind: EditKind, keys: Collection[str], data: bytes | None) -> str:
     if data is None:
         return MODIFIED_MEANWHILE
-    if kind == _ALTERNATIVES:
+    if kind == EditKind.DPKG_ALTERNATIVES:
         return edit_group(draft, at, data, keys)
     return draft.rewrite(at, data, EDITORS[kind](data, keys))

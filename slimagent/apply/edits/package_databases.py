@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from slimagent.model.edit import EditKind
+
 
 class NotUnderstoodError(ValueError):
     """Why a file cannot be edited; the text follows "it"."""
@@ -205,9 +207,9 @@ def _rules(data: bytes) -> list[bytes]:
     return lines
 
 
-EDITORS: dict[str, Callable[[bytes, Collection[str]], bytes]] = {
-    "dpkg-status": without_paragraphs,
-    "vscode-extensions": without_extensions,
-    "npm-lock": without_locations,
-    "dpkg-exclude": with_excludes,
+EDITORS: dict[EditKind, Callable[[bytes, Collection[str]], bytes]] = {
+    EditKind.DPKG_STATUS: without_paragraphs,
+    EditKind.VSCODE_EXTENSIONS: without_extensions,
+    EditKind.NPM_LOCK: without_locations,
+    EditKind.DPKG_EXCLUDE: with_excludes,
 }

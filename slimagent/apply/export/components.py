@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimagent.apply.decide import Decision, Deed, in_order
-from slimagent.model.inventory import Inventory, Package, Plan
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.inventory import Inventory, Package, PackageKind
+from slimagent.model.plan import Plan
+from slimagent.model.profile import COMPONENTS
 from slimagent.paths.algebra import parent
 
 # From what changes seldom to what changes often: an engine that knows a layer by those below it, as Docker does,
@@ -172,11 +173,11 @@ class _Places:
         self._libraries: set[bytes] = set()
         for each in plan.packages:
             package = each.package
-            if package.kind == "python":
+            if package.kind == PackageKind.PYTHON:
                 self._environments.add(_environment(package.place))
-            elif package.kind == "conda":
+            elif package.kind == PackageKind.CONDA:
                 self._environments.add(package.place)
-            elif package.kind == "r":
+            elif package.kind == PackageKind.R:
                 self._libraries.add(package.place)
         self._environments.update(parent(path) for path in inventory.paths if path.endswith(_MARKS))
         self._environments -= {b"/", *_NO_PREFIXES}
@@ -186,16 +187,16 @@ class _Places:
     def of_package(self, package: Package) -> str:
         """The component of what a package owns, or nothing if where each path lies decides."""
         kind, name = package.kind, package.name
-        if kind == "dpkg":
+        if kind == PackageKind.DPKG:
             is_r = package.section == "gnu-r" or _R_PACKAGES.fullmatch(name)
             return IDE if _IDE_PACKAGES.fullmatch(name) else R if is_r else SYSTEM
-        if kind == "conda":
+        if kind == PackageKind.CONDA:
             return IDE if _IDE_PACKAGES.fullmatch(name) else R if _R_CONDA.fullmatch(name) else PYTHON
-        if kind == "component":
+        if kind == PackageKind.COMPONENT:
             is_ide = _IDE_FOLDER.fullmatch(package.place) or _IDE_PACKAGES.fullmatch(name)
             is_python = _PYTHON_COMPONENT.fullmatch(name)
             return IDE if is_ide else R if _R_COMPONENT.fullmatch(name) else PYTHON if is_python else ""
-        return {"python": PYTHON, "r": R, "vscode": IDE}.get(kind, "")
+        return {PackageKind.PYTHON: PYTHON, PackageKind.R: R, PackageKind.VSCODE: IDE}.get(kind, "")
 
     def by_folder(self, path: bytes, otherwise: str = "") -> str:
         """The component of a path by where it lies; `otherwise` stands in for what is the system's or the rest."""

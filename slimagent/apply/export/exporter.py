@@ -17,7 +17,9 @@ from slimagent.apply.progress import Pace, Progress
 from slimagent.apply.source import Source, require_readable
 from slimagent.apply.strip.stripped import Stripped
 from slimagent.apply.strip.workspace import NO_TOOLS, Tools
-from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Layer, Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

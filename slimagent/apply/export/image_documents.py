@@ -15,7 +15,7 @@ import orjson
 
 from slimagent.errors import DocumentError
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Layer
+from slimagent.model.proof import Layer
 from slimagent.model.references import Tag
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -23,7 +23,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
-EPOCH = "1970-01-01T00:00:00Z"
 
 # The machine as uname(2) has it, as Go's GOARCH and GOARM have it (config.md, "architecture" and "variant").
 _ARCHITECTURES = {

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_directory
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import to_text, within, within_any
 
 

@@ -30,8 +30,10 @@ from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import hand_over
 from slimagent.model import references
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.inventory import Inventory, Layer, Plan, Receipt
-from slimagent.model.rules import COMPONENTS
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.profile import COMPONENTS
+from slimagent.model.proof import Layer, Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _WHITEOUT = b"/.wh."  # layer.md: what begins so says that something of a lower layer is gone

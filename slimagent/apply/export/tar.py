@@ -23,7 +23,9 @@ from slimagent.apply.source import Attributes, Source
 from slimagent.errors import RefusedError
 from slimagent.linux import posix_acl
 from slimagent.linux.files import replacing
-from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _KINDS = {

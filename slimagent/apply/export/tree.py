@@ -20,7 +20,9 @@ from slimagent.apply.source import Attributes, Source
 from slimagent.errors import UnavailableError
 from slimagent.linux.descriptors import write_all
 from slimagent.linux.files import explained
-from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _CHUNK = 1 << 20  # bytes

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 from slimagent.apply.decide import decide, drops
 from slimagent.apply.edits.edit import Reader, edit
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 
 
 def is_carried_out(

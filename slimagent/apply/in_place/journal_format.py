@@ -18,6 +18,7 @@ from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import from_text, normalise, to_text
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import of, string
 
 SCHEMA, VERSION = "slimagent/journal", 2
 _COLUMNS = ("modes", "uids", "gids", "sizes", "mtimes", "devices", "inodes", "links")
@@ -82,17 +83,17 @@ def decode_start(line: bytes, document: str) -> Start:
 
 
 def _start(value: dict[str, Any]) -> Start:
-    paths = [_path(text) for text in _list(value["paths"])]
+    paths = [_path(text) for text in of(list, value["paths"])]
     columns = {name: _integers(value[name], len(paths)) for name in _COLUMNS}
     mtimes = columns.pop("mtimes")
     inventory = Inventory(
         root=_path(value["root"]),
-        scopes=tuple(_path(text) for text in _list(value["scopes"])),
+        scopes=tuple(_path(text) for text in of(list, value["scopes"])),
         paths=paths,
         mtimes=mtimes,
-        targets={_index(at, paths): from_text(_text(target)) for at, target in _list(value["targets"])},
+        targets={_index(at, paths): from_text(string(target)) for at, target in of(list, value["targets"])},
         index={path: at for at, path in enumerate(paths)},
-        mount_points={_path(text) for text in _list(value["mount_points"])},
+        mount_points={_path(text) for text in of(list, value["mount_points"])},
     )
     for name, column in columns.items():
         getattr(inventory, name).extend(column)
@@ -101,12 +102,12 @@ def _start(value: dict[str, Any]) -> Start:
         raise ValueError("a path is listed twice")
     contents = {
         _index(at, paths): None if data is None else base64.b64decode(data, validate=True)
-        for at, data in _list(value["contents"])
+        for at, data in of(list, value["contents"])
     }
-    token = _text(value["token"])
+    token = string(value["token"])
     if not _TOKEN.fullmatch(token):
         raise ValueError("the token is not one of ours")
-    return Start(plan=_text(value["plan"]), token=token, inventory=inventory, contents=contents)
+    return Start(plan=string(value["plan"]), token=token, inventory=inventory, contents=contents)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -125,33 +126,21 @@ def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
         for line in whole.splitlines():
             path, size, why, loaded = parsed(line)
             (length,) = _integers([size], 1)
-            found[_path(path)] = Outcome(path=_path(path), size=length, why=_text(why), loaded=loaded is True)
+            found[_path(path)] = Outcome(path=_path(path), size=length, why=string(why), loaded=loaded is True)
     except (ValueError, TypeError) as error:
         raise DocumentError(f"{document}: not a whole journal ({error})", _HINT) from None
     return found
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("expected a string")
-    return value
-
-
 def _path(value: object) -> bytes:
-    path = from_text(_text(value))
+    path = from_text(string(value))
     if path[:1] != b"/" or normalise(path) != path or b".." in path.split(b"/"):
         raise ValueError(f"{quoted(value)} is not an absolute path")
     return path
 
 
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("expected a list")
-    return value
-
-
 def _integers(value: object, count: int) -> list[int]:
-    column = _list(value)
+    column = of(list, value)
     if len(column) != count or not all(type(each) is int for each in column):
         raise ValueError(f"expected {count} whole numbers")
     return column

@@ -28,7 +28,9 @@ from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip.outcome import Tally
 from slimagent.apply.strip.workspace import NO_TOOLS, Tools
 from slimagent.errors import RefusedError
-from slimagent.model.inventory import Inventory, Plan, Receipt
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or mounted on

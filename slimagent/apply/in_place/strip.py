@@ -24,7 +24,8 @@ from slimagent.apply.strip.stripped import Stripped, wanted
 from slimagent.apply.strip.workspace import Tools
 from slimagent.errors import UnavailableError
 from slimagent.linux.descriptors import closing
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import parent, to_text, within
 
 _CHUNK = 1 << 22  # bytes

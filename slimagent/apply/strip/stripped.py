@@ -15,7 +15,8 @@ from slimagent.apply.strip.workspace import NO_PROGRAM, Batch, Tools, Work, Work
 from slimagent.errors import UnavailableError
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_directory
-from slimagent.model.inventory import Inventory, Plan
+from slimagent.model.inventory import Inventory
+from slimagent.model.plan import Plan
 from slimagent.paths.algebra import to_text
 
 _FILES, _BYTES = 16, 32_000_000  # that one run of the program gets, at most

@@ -32,8 +32,8 @@ from slimagent.checks.folder import temporary_folder
 from slimagent.checks.loopback import Client, RequestError, free_port
 from slimagent.checks.program import complete
 from slimagent.checks.server import NotReadyError, Server, serving
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"command": tuple, "extensions_dir": str, "browser": str, "skip": tuple}
 _COMMAND = ("code-server",)

@@ -11,17 +11,20 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from slimagent.checks.context import Context, spawn_plainly
+from slimagent.checks.context import Context
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import Client
 from slimagent.checks.output import Output
-from slimagent.checks.processes import Family, ending, started
+from slimagent.checks.processes import started, wait
 from slimagent.checks.websockets import LateError, Socket, SocketError, opened
+from slimagent.linux.command import ending
+from slimagent.linux.family import spawn
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _OPTIONS = (
@@ -59,8 +62,8 @@ def find(wanted: str, env: Mapping[str, str]) -> str | None:
 class Page:
     """An open page. `until` is in `time.monotonic()` seconds."""
 
-    def __init__(self, socket: Socket, family: Family) -> None:
-        self._socket, self._family = socket, family
+    def __init__(self, socket: Socket, process: subprocess.Popen[bytes]) -> None:
+        self._socket, self._process = socket, process
         self._last_id = 0
         self._session = ""
         self._urls: dict[str, str] = {}
@@ -110,7 +113,7 @@ class Page:
         except LateError:
             raise
         except (SocketError, ValueError) as error:
-            code = self._family.wait(1.0)
+            code = wait(self._process, 1.0)
             raise BrowserError(f"the browser ended: {ending(code)}" if code is not None else str(error)) from None
         if not isinstance(message, dict):
             return {}
@@ -149,32 +152,32 @@ def browsing(context: Context, program: str, folder: str, until: float) -> Itera
     """
     data = os.path.join(folder, "data")
     home = dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), folder)
-    unwatched = replace(context, spawn=spawn_plainly)
+    unwatched = replace(context, spawn=spawn)
     argv = (program, *_OPTIONS, f"--user-data-dir={data}", "about:blank")
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output())
         try:
-            family = stack.enter_context(
+            process = stack.enter_context(
                 started(unwatched, argv, env={**context.env, **home}, cwd=folder, stdout=output, stderr=output)
             )
         except OSError as error:
             raise BrowserError(f"{program}: {error.strerror}") from None
-        port, path = _address(family, output, os.path.join(data, "DevToolsActivePort"), until)
+        port, path = _address(process, output, os.path.join(data, "DevToolsActivePort"), until)
         try:
             socket = stack.enter_context(opened(Client(port=port), path, until))
         except SocketError as error:
             raise BrowserError(f"the browser does not answer: {error}") from None
-        yield Page(socket, family)
+        yield Page(socket, process)
 
 
-def _address(family: Family, output: Output, file: str, until: float) -> tuple[int, str]:
+def _address(process: subprocess.Popen[bytes], output: Output, file: str, until: float) -> tuple[int, str]:
     """The port and the path at which the browser is driven, as soon as it says so. Raises BrowserError."""
     while True:
         port, _, path = text(file, _SHORT).partition("\n")
         if port.isdecimal() and 0 < int(port) < 1 << 16 and path.startswith("/devtools/"):
             return int(port), path.strip()
         output.limit()
-        code = family.wait(_POLL)
+        code = wait(process, _POLL)
         if code is not None:
             last = output.last_lines(1)
             raise BrowserError(f"the browser ended: {ending(code)}{': ' if last else ''}{last}")

@@ -27,7 +27,7 @@ _UNDEFINED, _STRING, _BUFFER, _OTHER_BUFFER, _ARRAY, _OBJECT, _INTEGER = range(7
 _DEEPEST = 32
 _MOST_ASIDE = 1000  # responses that nobody asked for yet
 _CALL, _LISTEN = 100, 102  # requests
-_RESULT, _ERROR, _ERROR_OBJECT, _EVENT = 201, 202, 203, 204  # responses
+_RESULT, _EVENT = 201, 204  # responses; 202 and 203 are errors
 _READY = b"\x02"  # createMessageOfType(MessageType.Ready) in src/vs/workbench/services/extensions/common
 _NOBODY = "00000000000000000000"  # what a page without a connection token sends for one
 

@@ -17,8 +17,8 @@ from slimagent.checks.compiling.bench import Bench
 from slimagent.checks.context import Context
 from slimagent.checks.finding import Finding, of_items, skipped
 from slimagent.checks.folder import temporary_folder
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
-from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"R": str, "python": str}
 

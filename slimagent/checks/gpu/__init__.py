@@ -20,8 +20,8 @@ from slimagent.checks.finding import Finding, of_items, skipped
 from slimagent.checks.folder import temporary_folder
 from slimagent.checks.program import Ended, complete
 from slimagent.linux.files import read
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"python": str, "seconds_each": float}
 _SECONDS_EACH = 120.0

@@ -19,8 +19,8 @@ from slimagent.checks.jupyter import services as jupyter_services
 from slimagent.checks.jupyter.extensions import LABEXTENSIONS, SERVER_EXTENSIONS, Listing, listing
 from slimagent.checks.jupyter.server import Asking, environment, lacking, running, with_cause
 from slimagent.checks.server import NotReadyError, Server
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"command": tuple, "cell_seconds": float}
 _COMMAND = ("jupyter", "lab")
@@ -41,7 +41,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     deadline = time.monotonic() + spec.seconds
     with temporary_folder(context.user) as folder, contextlib.ExitStack() as stack:
         env = environment(context, folder)
-        # They work while the server starts, and end after it: a family takes in what its elders' later children start.
+        # They work while the server starts, and end after it.
         lists = [
             stack.enter_context(listing(context, name, command, env, folder))
             for name in (LABEXTENSIONS, SERVER_EXTENSIONS)

@@ -10,20 +10,21 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
-from slimagent.checks.processes import Family, ending, started
+from slimagent.checks.processes import started, wait_until
+from slimagent.linux.command import ending
 from slimagent.model.result import Item, Outcome
 
 LABEXTENSIONS, SERVER_EXTENSIONS = "labextensions", "server extensions"
 _ARGUMENTS = {LABEXTENSIONS: ("labextension", "list"), SERVER_EXTENSIONS: ("server", "extension", "list")}
 _PROGRAMS = {LABEXTENSIONS: "jupyter-labextension", SERVER_EXTENSIONS: "jupyter-server"}
 _LARGEST = 1 << 20
-_PIECE = 0.1  # seconds between two looks at how much was written
 _MOST = 1000
 # As `        @jupyterlab/git v0.55.0 enabled OK (python, jupyterlab-git)`.
 _LABEXTENSION = re.compile(r"^\s+(\S+)(?: \S+)? v\S*\s+(enabled|disabled)\s+(OK|X)\*?(?:\s|$)")
@@ -41,17 +42,14 @@ class Listing:
 
     name: str
     output: Output
-    family: Family | None
+    process: subprocess.Popen[bytes] | None
     why_not: str
 
     def text(self, seconds: float) -> tuple[str, str]:
         """What it wrote, and what is wrong with how it ended, if anything is."""
-        if self.family is None:
+        if self.process is None:
             return "", self.why_not
-        deadline, returncode = time.monotonic() + seconds, None
-        while returncode is None and (left := deadline - time.monotonic()) > 0:
-            returncode = self.family.wait(min(left, _PIECE))
-            self.output.limit()
+        returncode = wait_until(self.process, time.monotonic() + seconds, self.output)
         text = last_lines(os.pread(self.output.fileno(), _LARGEST, 0), _LARGEST)
         if returncode == 0:
             return text, ""
@@ -70,22 +68,22 @@ def listing(
     absent = next((each for each in (jupyter, _PROGRAMS[name]) if shutil.which(each, path=path) is None), "")
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output())
-        family, why_not = None, f"{absent} is not on PATH"
+        process, why_not = None, f"{absent} is not on PATH"
         if not absent:
             argv = (jupyter, *_ARGUMENTS[name])
             try:
-                family = stack.enter_context(
+                process = stack.enter_context(
                     started(context, argv, env=env, cwd=folder, stdout=output, stderr=output)
                 )  # fmt: skip
             except OSError as error:
                 why_not = f"{argv[0]}: {error.strerror}"
-        yield Listing(name, output, family, why_not)
+        yield Listing(name, output, process, why_not)
 
 
 def items(running: Listing, seconds: float, log: Sequence[str] = ()) -> list[Item]:
     """One item for the list, and one for each extension in it. `log` is the server's: it says what was not loaded."""
     text, wrong = running.text(seconds)
-    if running.family is None:
+    if running.process is None:
         return [Item(name=running.name, outcome=Outcome.SKIPPED, detail=wrong)]
     found = labextensions(text) if running.name == LABEXTENSIONS else _with_failures(server_extensions(text), log)
     if wrong:

@@ -24,8 +24,8 @@ from slimagent.checks.notebooks.file import Cell, NotebookError, read_notebook
 from slimagent.checks.notebooks.folders import Found, copied, gathered
 from slimagent.checks.server import NotReadyError
 from slimagent.errors import UsageError
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"folders": tuple, "most": int, "cell_seconds": float}
 _MOST = 200

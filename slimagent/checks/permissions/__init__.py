@@ -23,9 +23,9 @@ from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes
 from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
 from slimagent.errors import UsageError
 from slimagent.linux.posix_acl import Identity, describe
-from slimagent.model.inventory import User
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
+from slimagent.model.user import User
 from slimagent.paths.algebra import from_text, matcher, normalise, to_text, within
 
 PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}
@@ -51,7 +51,7 @@ class _Looks:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Request:
     """A folder that has to be `writable`, or must not be. `given` by the profile, else found on the first run."""
 
     place: Place
@@ -73,10 +73,10 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     except TooSlowError as slow:
         return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths looked at")
     looks = _looks(now, context.before, me)
-    wishes = _wishes(spec, context, looks)
-    tried = [wish.place.path for wish in wishes if wish.place.path and _is_tried(wish, looks)]
+    requests = _requests(spec, context, looks)
+    tried = [request.place.path for request in requests if request.place.path and _is_tried(request, looks)]
     trials = attempt(context, tuple(dict.fromkeys(tried)), deadline)
-    items = [*_compared(looks), *(_judged(wish, trials, looks) for wish in wishes), *_everywhere(looks)]
+    items = [*_compared(looks), *(_judged(request, trials, looks) for request in requests), *_everywhere(looks)]
     finding = of_items(items)
     unreadable = f", {len(now.unreadable)} that we may not look at" if now.unreadable else ""
     return replace(
@@ -86,9 +86,9 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     )
 
 
-def _is_tried(wish: _Wish, looks: _Looks) -> bool:
+def _is_tried(request: _Request, looks: _Looks) -> bool:
     """Whether the kernel is asked: not what only another user can answer, nor where nothing is closed to root."""
-    return (wish.given or looks.me == looks.who) and (wish.writable or looks.me.uid != 0)
+    return (request.given or looks.me == looks.who) and (request.writable or looks.me.uid != 0)
 
 
 def _identity(user: User | None) -> Identity:
@@ -143,18 +143,20 @@ def _compared(looks: _Looks) -> Iterator[Item]:
         yield from (Item(name=name, outcome=Outcome.PASSED, detail=first) for name in ASPECTS)
 
 
-def _wishes(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Wish]:
+def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request]:
     """What the profile names, the home folder, and what was found writable, by this run if there was none before."""
     closed = places(_strings(spec, "not_writable"), context.env)
     ordinary = looks.me.uid != 0
     opened = places([*_strings(spec, "writable"), *(["~"] if ordinary else [])], context.env)
     named = {place.name for place in closed}
-    wishes = {place.name: _Wish(place, True, True) for place in opened if place.name not in named or place.path is None}
+    requests = {
+        place.name: _Request(place, True, True) for place in opened if place.name not in named or place.path is None
+    }
     for path in _found(context.before, looks):
         place = Place(to_text(path), path)
         if place.name not in named:
-            wishes.setdefault(place.name, _Wish(place, True, False))
-    return [*wishes.values(), *(_Wish(place, False, True) for place in closed)]
+            requests.setdefault(place.name, _Request(place, True, False))
+    return [*requests.values(), *(_Request(place, False, True) for place in closed)]
 
 
 def _found(earlier: CheckResult | None, looks: _Looks) -> Iterable[bytes]:
@@ -172,17 +174,17 @@ def _named_by(items: Iterable[Item]) -> Iterator[bytes]:
                 yield from_text(name)
 
 
-def _judged(wish: _Wish, trials: Mapping[bytes, Trial], looks: _Looks) -> Item:
-    """What came of a wish: as the kernel answered, and where it was not asked, by owner, mode and list."""
-    path = wish.place.path
+def _judged(request: _Request, trials: Mapping[bytes, Trial], looks: _Looks) -> Item:
+    """What came of a request: as the kernel answered, and where it was not asked, by owner, mode and list."""
+    path = request.place.path
     if path is None:
-        outcome = Outcome.SKIPPED if wish.place.unset else Outcome.FAILED
-        return Item(name=wish.name, outcome=outcome, detail=wish.place.why)
-    if not wish.writable and looks.who.uid == 0:
-        return Item(name=wish.name, outcome=Outcome.SKIPPED, detail=_ROOT)
+        outcome = Outcome.SKIPPED if request.place.unset else Outcome.FAILED
+        return Item(name=request.name, outcome=outcome, detail=request.place.why)
+    if not request.writable and looks.who.uid == 0:
+        return Item(name=request.name, outcome=Outcome.SKIPPED, detail=_ROOT)
     trial = trials.get(path, Trial(Tried.NOT, "we do not run as the user of before"))
     if trial.how is Tried.BROKEN:
-        return Item(name=wish.name, outcome=Outcome.FAILED, detail=trial.why)
+        return Item(name=request.name, outcome=Outcome.FAILED, detail=trial.why)
     why = obstacle(path, looks.me if path in trials else looks.who)
     can = not why if trial.how is Tried.NOT else trial.how is Tried.WRITTEN
     reasons = [trial.why] if trial.how is not Tried.WRITTEN else []
@@ -192,8 +194,8 @@ def _judged(wish: _Wish, trials: Mapping[bytes, Trial], looks: _Looks) -> Item:
         reasons.append(why if not can else f"a file can be made there, although {why}")
     elif not why:
         reasons.append("a file can be made there" if can else "by owner and mode it could be written")
-    outcome = Outcome.PASSED if can is wish.writable else Outcome.FAILED
-    return Item(name=wish.name, outcome=outcome, detail="; ".join(reasons))
+    outcome = Outcome.PASSED if can is request.writable else Outcome.FAILED
+    return Item(name=request.name, outcome=outcome, detail="; ".join(reasons))
 
 
 def _everywhere(looks: _Looks) -> Iterator[Item]:

@@ -7,21 +7,20 @@ import enum
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
-from slimagent.checks.processes import ending, started
+from slimagent.checks.processes import started, wait_until
+from slimagent.linux.command import ending
 from slimagent.linux.posix_acl import SEARCH, WRITE, Identity, describe, permits
 from slimagent.paths.algebra import to_text
 
 # Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
 PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})
 GONE = "there is no such folder"
-_PIECE = 0.1  # seconds between two looks at how much was written
 _MOST_OUTPUT = 4 << 20
 
 
@@ -123,11 +122,8 @@ def attempt(context: Context, folders: Sequence[bytes], deadline: float) -> Mapp
         with Output() as output:
             try:
                 env = {**context.env, "LC_ALL": "C"}
-                with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as family:
-                    returncode = None
-                    while returncode is None and (left := deadline - time.monotonic()) > 0:
-                        returncode = family.wait(min(left, _PIECE))
-                        output.limit()
+                with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as process:
+                    returncode = wait_until(process, deadline, output)
             except OSError as error:
                 return dict.fromkeys(folders, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
             said = os.pread(output.fileno(), _MOST_OUTPUT, 0)

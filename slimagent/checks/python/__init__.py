@@ -22,12 +22,13 @@ from slimagent.checks.driver import listen, shown
 from slimagent.checks.finding import Finding, failed, of_items, skipped
 from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
-from slimagent.checks.processes import ending, started
+from slimagent.checks.processes import started, wait
 from slimagent.checks.python.prefixes import environments, first_on_path, identity, is_bare, of_prefix
 from slimagent.errors import UsageError
+from slimagent.linux.command import ending
 from slimagent.linux.files import read
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 from slimagent.paths.algebra import to_text
 
 PARAMETERS: dict[str, type] = {
@@ -182,9 +183,9 @@ def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, 
     argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_wanted(target, spec.parameters)))
     with temporary_folder(context.user) as folder, Output() as output:
         env = {**context.env, "TMPDIR": folder}  # where packages leave logs and caches behind
-        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as family:
-            report.in_time = listen(family.process.stdout, deadline, report.take, output.limit)
-            returncode = family.wait(5.0) if report.in_time else None
+        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as process:
+            report.in_time = listen(process.stdout, deadline, report.take, output.limit)
+            returncode = wait(process, 5.0) if report.in_time else None
             log = output.last_lines()
     if report.names is None:
         why = f"no end after {spec.seconds:g} s" if returncode is None else ending(returncode)

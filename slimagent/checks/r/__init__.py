@@ -26,10 +26,11 @@ from slimagent.checks.driver import listen, shown
 from slimagent.checks.finding import Finding, failed, of_items, skipped
 from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
-from slimagent.checks.processes import ending, started
+from slimagent.checks.processes import started, wait
+from slimagent.linux.command import ending
 from slimagent.linux.files import read
+from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec, Parameter
 
 PARAMETERS: dict[str, type] = {"R": str, "packages": tuple, "skip": tuple, "seconds_each": float}
 _SECONDS_EACH = 60.0
@@ -104,16 +105,16 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     with temporary_folder(context.user) as folder, Output() as output:
         env = {**context.env, "TMPDIR": folder, **_variables(spec.parameters)}
         argv = (program, *_OPTIONS)
-        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as family:
-            work = _Work(family.process.pid, _seconds_each(spec.parameters))
+        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as process:
+            work = _Work(process.pid, _seconds_each(spec.parameters))
 
             def look() -> None:
                 output.limit()
                 if not work.end_hanging():  # else the driver is about to read what was written
                     _limit_logs(folder)
 
-            in_time = listen(family.process.stdout, deadline, work.take, look)
-            returncode = family.wait(5.0) if in_time else None
+            in_time = listen(process.stdout, deadline, work.take, look)
+            returncode = wait(process, 5.0) if in_time else None
             log = output.last_lines()
     if work.names is None:
         why = f"no end after {spec.seconds:g} s" if returncode is None else ending(returncode)

@@ -33,8 +33,8 @@ from slimagent.checks.rstudio.server import (
 )
 from slimagent.checks.rstudio.tools import Tools
 from slimagent.checks.server import NotReadyError, Server
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Item, Outcome
-from slimagent.model.rules import CheckSpec
 
 PARAMETERS: dict[str, type] = {"rserver": str, "quarto": bool, "pandoc": bool}
 _ANSWER = 30.0  # seconds for one answer of a server that is ready
@@ -177,7 +177,7 @@ class _Studio:
 
     def _descendants(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self.server.family.process.pid).children(recursive=True)
+            return psutil.Process(self.server.process.pid).children(recursive=True)
         except psutil.Error:
             return []
 

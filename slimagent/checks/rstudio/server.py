@@ -24,10 +24,11 @@ from slimagent.checks.context import Context
 from slimagent.checks.leftover import text
 from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.output import last_lines
-from slimagent.checks.processes import ending, started
+from slimagent.checks.processes import started, wait
 from slimagent.checks.server import NotReadyError, Server, serving
+from slimagent.linux.command import ending
 from slimagent.linux.removal import remove_tree
-from slimagent.model.inventory import User
+from slimagent.model.user import User
 
 FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
 # How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and
@@ -189,10 +190,10 @@ def _known_options(place: Place, rserver: str, seconds: float) -> frozenset[str]
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryFile() as file, started(
         place.context, (rserver, "--help"), env=place.env, cwd=place.path("home"), stdout=file, stderr=file
-    ) as family:  # fmt: skip
+    ) as process:  # fmt: skip
         returncode = None
         while returncode is None and time.monotonic() < deadline and os.fstat(file.fileno()).st_size < _HELP_MOST:
-            returncode = family.wait(_PIECE)
+            returncode = wait(process, _PIECE)
         said = os.pread(file.fileno(), _HELP_MOST, 0)
     if returncode != 0:
         how = f"no end after {seconds:g} s" if returncode is None else ending(returncode)

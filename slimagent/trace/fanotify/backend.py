@@ -9,24 +9,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
-import signal
 import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
-from slimagent.model.trace import BlindSpot, How
+from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
 from slimagent.trace.fanotify.group import Group, mount_of, mounts, unavailable
 from slimagent.trace.fanotify.running import record_running
+from slimagent.trace.reader import Reader
 from slimagent.trace.record import Record, combine
 from slimagent.trace.watcher import Mask, Observed
 
@@ -61,7 +60,7 @@ class Fanotify:
             raise UsageError("fanotify cannot make files look gone", "use --backend seccomp")
         if attach:
             self.blind_spots = (BlindSpot.LOOKUPS, BlindSpot.WHO)
-        self.reading = threading.Lock()  # held while events are read: who holds it holds the reader back
+        self.reading = threading.RLock()  # held while events are read: who holds it holds the reader back
         self._folders = folders
         self._attach = attach
         self._has_started = False
@@ -86,14 +85,13 @@ class Fanotify:
         with contextlib.ExitStack() as resources:
             self._group = resources.enter_context(contextlib.closing(self._watched()))
             if not self._is_guest:
+                kernel.close_memory()
                 resources.enter_context(self._family)
-            self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-            resources.callback(os.close, self._wake)
             if self._attach:
                 record_running(self._record)
-            self._reader = threading.Thread(target=self._serve, name=self.name, daemon=True)
-            self._reader.start()
-            resources.callback(self._stop_reading)
+            self._reader = resources.enter_context(
+                Reader(self.name, self._group.descriptor, self.reading, self._group.waiting, self._read)
+            )
             self._resources = resources.pop_all()
         return self
 
@@ -121,28 +119,15 @@ class Fanotify:
     def step(self, name: str) -> int:
         """Begin a step, once what was done before it is recorded."""
         with self.reading:
-            self._catch_up()
+            self._reader.catch_up()
             self._group.forget_ignored()
             self._step += 1
             return self._step
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does."""
         self._has_started = True
-        return self._family.spawn(
-            argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr, new_session=new_session
-        )
+        return self._family.spawn(command)
 
     def reap(self) -> None:
         """Collect orphans that became our children."""
@@ -152,46 +137,27 @@ class Fanotify:
         """Stop what still runs of what was started (SIGTERM, then SIGKILL), and hand over everything seen."""
         if self._observed is None:
             stopped = () if self._is_guest else self._family.stop()
-            self._stop_reading()
-            self._catch_up()
+            self._reader.stop()
+            self._reader.catch_up()
             self._observed = combine([self._record], stopped)
         return self._observed
-
-    def _stop_reading(self) -> None:
-        os.eventfd_write(self._wake, 1)
-        self._reader.join()
-
-    def _serve(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-        poll = select.poll()
-        poll.register(self._group.descriptor, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        while True:
-            if any(descriptor == self._wake for descriptor, _ in poll.poll()):
-                return
-            with self.reading:
-                self._read()
-
-    def _catch_up(self) -> None:
-        """Read what has been done by now; processes that go on would keep us reading for ever."""
-        left = self._group.waiting()
-        while left > 0 and (read := self._read()):
-            left -= read
 
     def _read(self) -> int:
         """Record some events and return their number, 0 if there was none. An error is one event that is lost."""
         try:
             events = self._group.read()
         except OSError as error:
-            self._record.lose("unreadable-path", f"an opened file: {error.strerror}")
+            self._record.lose(LossKind.UNREADABLE_PATH, f"an opened file: {error.strerror}")
             return 1
         for event in events:
             try:
                 self._see(event)
             except OSError as error:
-                self._record.lose("unreadable-path", f"a file that process {event.process} opened: {error.strerror}")
+                self._record.lose(
+                    LossKind.UNREADABLE_PATH, f"a file that process {event.process} opened: {error.strerror}"
+                )
             except Exception as error:
-                self._record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+                self._record.lose(LossKind.SUPERVISOR_ERROR, f"{type(error).__name__}: {error}")
             finally:
                 if event.descriptor >= 0:
                     os.close(event.descriptor)
@@ -199,7 +165,9 @@ class Fanotify:
 
     def _see(self, event: Event) -> None:
         if event.mask & QUEUE_OVERFLOW:
-            self._record.lose("queue-overflow", "more files were opened at once than the kernel remembers for us")
+            self._record.lose(
+                LossKind.QUEUE_OVERFLOW, "more files were opened at once than the kernel remembers for us"
+            )
             return
         if not self._counts(event):
             return
@@ -244,7 +212,7 @@ class Fanotify:
         if mount not in self._mounts:
             self._mounts.add(mount)
             self._record.lose(
-                "mount-namespace", f"process {event.process} opened {to_text(path)} on a mount of its own"
+                LossKind.MOUNT_NAMESPACE, f"process {event.process} opened {to_text(path)} on a mount of its own"
             )
 
 

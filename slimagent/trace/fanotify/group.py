@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -26,8 +25,6 @@ _AT_ONCE = 256  # events: each comes with a descriptor, of which a process may h
 _SHORT = 1024  # bytes: the mount stands among the first lines
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class Group:
     """A group and its descriptor. Raises OSError as fanotify_init(2) does."""
@@ -35,12 +32,14 @@ class Group:
     def __init__(self, *, unlimited_queue: bool = True) -> None:
         flags = _CLOSE_ON_EXEC | _NONBLOCK | _UNLIMITED_MARKS | (_UNLIMITED_QUEUE if unlimited_queue else 0)
         try:
-            self.descriptor = _call("fanotify_init", ctypes.c_uint(flags | _REPORT_ERRORS), ctypes.c_uint(_OPEN_FLAGS))
+            self.descriptor = kernel.call(
+                "fanotify_init", ctypes.c_uint(flags | _REPORT_ERRORS), ctypes.c_uint(_OPEN_FLAGS)
+            )
             at_once = _AT_ONCE
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self.descriptor = _call("fanotify_init", ctypes.c_uint(flags), ctypes.c_uint(_OPEN_FLAGS))
+            self.descriptor = kernel.call("fanotify_init", ctypes.c_uint(flags), ctypes.c_uint(_OPEN_FLAGS))
             # A file that cannot be opened ends a read with its error, but only where no event was read before it:
             # otherwise the kernel forgets it. One event at a time, none is forgotten.
             at_once = 1
@@ -92,7 +91,7 @@ class Group:
         return size // METADATA.size
 
     def _mark(self, flags: int, mask: int, descriptor: int, path: bytes | None) -> None:
-        _call(
+        kernel.call(
             "fanotify_mark", ctypes.c_int(self.descriptor), ctypes.c_uint(flags), ctypes.c_uint64(mask),
             ctypes.c_int(descriptor), ctypes.c_char_p(path),
         )  # fmt: skip
@@ -140,14 +139,3 @@ def mounts() -> dict[int, bytes]:
     with open("/proc/self/mountinfo", "rb") as file:
         rows = (line.split(b" ", 4) for line in file)
         return {int(row[0]): row[3] for row in rows}
-
-
-def _call(name: str, *arguments: object) -> int:
-    """A function of the C library; a library without it says ENOSYS, as a kernel does. Raises OSError."""
-    result = -1
-    ctypes.set_errno(errno.ENOSYS)
-    with contextlib.suppress(AttributeError):
-        result = int(getattr(_libc, name)(*arguments))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 
 from slimagent.linux import kernel
-from slimagent.model.trace import How
+from slimagent.model.trace import How, LossKind
 from slimagent.trace.record import Record
 
 _REMOVED = b" (deleted)"
@@ -45,13 +45,15 @@ def _record_process(record: Record, process: int, own_namespace: int) -> None:
             program = os.readlink(place + b"/exe")
         if os.stat(place + b"/ns/mnt").st_ino != own_namespace or not _has_root_below_ours(place):
             return
-        record.lose("already-running", _command_line(process))
+        record.lose(LossKind.ALREADY_RUNNING, _command_line(process))
         for path, how in ((program, How.EXECUTED), *_held(place)):
             if path[:1] == b"/" and not path.startswith(b"/memfd:"):
                 record.add(0, path.removesuffix(_REMOVED), how)
     except PermissionError:
-        record.lose("already-running", _command_line(process))
-        record.lose("unreadable-path", f"what process {process} holds, which ran before: {_command_line(process)}")
+        record.lose(LossKind.ALREADY_RUNNING, _command_line(process))
+        record.lose(
+            LossKind.UNREADABLE_PATH, f"what process {process} holds, which ran before: {_command_line(process)}"
+        )
     except (FileNotFoundError, ProcessLookupError):
         return  # a kernel thread, a zombie, or gone
 

@@ -12,15 +12,14 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
 
 from slimagent.errors import UnavailableError
 from slimagent.linux import kernel
+from slimagent.linux.command import Command
 from slimagent.linux.family import Family
-from slimagent.model.inventory import User
-from slimagent.model.trace import BlindSpot
+from slimagent.model.trace import BlindSpot, LossKind
 from slimagent.trace.record import Record, combine
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.guardian import Guardian
@@ -76,6 +75,7 @@ class Seccomp:
     def __enter__(self) -> Seccomp:
         self._changes = Changes(self._folders)
         self._guardian.start()
+        kernel.close_memory()
         self.family.__enter__()
         return self
 
@@ -96,18 +96,7 @@ class Seccomp:
             supervisor.step = self._step
         return self._step
 
-    def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        user: User | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        new_session: bool = False,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
         machine = kernel.machine()
         if machine is None:
@@ -129,19 +118,17 @@ class Seccomp:
             ours.close()
             theirs.close()
             raise UnavailableError(
-                f"cannot watch {argv[0]}: no thread can be started", "raise the limit on processes (`--pids-limit`)"
+                f"cannot watch {command.argv[0]}: no thread can be started",
+                "raise the limit on processes (`--pids-limit`)",
             ) from None
         self._supervisors.append((supervisor, thread))
         try:
-            return self.family.spawn(
-                argv, env=env, cwd=cwd, user=user, stdin=stdin, stdout=stdout, stderr=stderr,
-                new_session=new_session, enter=enter,
-            )  # fmt: skip
+            return self.family.spawn(command, enter)
         except (subprocess.SubprocessError, OSError) as error:
             if isinstance(error, OSError) and not _refusal(supervisor):
                 raise
             raise UnavailableError(
-                f"cannot watch {argv[0]}: {_refusal(supervisor) or error}",
+                f"cannot watch {command.argv[0]}: {_refusal(supervisor) or error}",
                 "run `slimagent trace` once more, or choose another --backend",
             ) from None
         finally:
@@ -187,12 +174,12 @@ class Seccomp:
             try:
                 page = self._guardian.hold(listeners[0])
             except (OSError, MemoryError) as error:
-                supervisor.record.lose("not-watched", str(error) or "out of memory")
+                supervisor.record.lose(LossKind.NOT_WATCHED, str(error) or "out of memory")
                 os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
             else:
                 supervisor.serve(listeners[0], page)
         elif word:
-            supervisor.record.lose("not-watched", os.strerror(int(word) or errno.EMFILE))
+            supervisor.record.lose(LossKind.NOT_WATCHED, os.strerror(int(word) or errno.EMFILE))
 
 
 def take_filter(theirs: socket.socket) -> None:
@@ -217,4 +204,4 @@ def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges
 
 
 def _refusal(supervisor: Supervisor) -> str:
-    return supervisor.record.losses.get("not-watched", (0, ""))[1]
+    return supervisor.record.losses.get(LossKind.NOT_WATCHED, (0, ""))[1]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from slimagent.linux import kernel
 from slimagent.linux.syscalls import O_CREAT, O_PATH, Call, Deed, Machine, PathArgument
-from slimagent.model.trace import How
+from slimagent.model.trace import How, LossKind
 from slimagent.trace.made_programs import interpreter_of
 from slimagent.trace.seccomp.names import Changes, Names
 from slimagent.trace.seccomp.tasks import Tasks
@@ -60,7 +60,9 @@ class Look:
     `other_roots`: whether a task may have another root than ours.
     """
 
-    def __init__(self, machine: Machine, changes: Changes, lose: Callable[[str, str], None], names_all: bool) -> None:
+    def __init__(
+        self, machine: Machine, changes: Changes, lose: Callable[[LossKind, str], None], names_all: bool
+    ) -> None:
         self.names = Names(changes)
         self.other_roots = False
         self._changes = changes
@@ -96,7 +98,7 @@ class Look:
     def end(self) -> None:
         """Count what only the end of the watch can tell."""
         if self._mounted and self._changes.mounts.have_changed():
-            self._lose("mounts-changed", self._mounted)
+            self._lose(LossKind.MOUNTS_CHANGED, self._mounted)
 
     @staticmethod
     def _path(tasks: Tasks, task: int, call: Call, argument: PathArgument, arguments: list[int]) -> bytes:
@@ -173,7 +175,7 @@ class Look:
         if deed is Deed.CHANGE_ROOT:
             self.other_roots = True
         if deed is Deed.HANDLE and kernel.may(task, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_SYS_ADMIN):
-            self._lose("opened-by-handle", f"{call.name} of {kernel.program(task)} (process {task})")
+            self._lose(LossKind.OPENED_BY_HANDLE, f"{call.name} of {kernel.program(task)} (process {task})")
         elif deed is Deed.NAMESPACE:
             flags = arguments[0 if call.name == "unshare" else 1]
             if flags & _NEW_MOUNTS or (call.name == "setns" and not flags & 0xFFFFFFFF):
@@ -205,7 +207,7 @@ class Look:
         who = f"{call.name} of {kernel.program(task)} (process {task})"
         flags = arguments[call.flags] if call.flags >= 0 else 0
         if call.name == "fsmount" or (call.name.startswith("open_tree") and flags & _TREE_CLONE):
-            self._lose("mounts-changed", who)  # a place that is mounted nowhere
+            self._lose(LossKind.MOUNTS_CHANGED, who)  # a place that is mounted nowhere
         elif call.name in ("mount", "move_mount", "pivot_root"):
             place = self._place(tasks, task, call.paths[-1], arguments)
             if place:

@@ -15,6 +15,7 @@ import time
 
 from slimagent.linux import kernel
 from slimagent.linux.syscalls import Call, Deed, Machine
+from slimagent.model.trace import LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.record import Record
 from slimagent.trace.seccomp.filter import X32_BIT
@@ -163,13 +164,13 @@ class Supervisor:
         except PermissionError:
             self._unreadable(task, call)
         except UnreadableMemoryError:
-            self.record.lose("unreadable-memory", f"{name} of {kernel.program(task)} (process {task})")
+            self.record.lose(LossKind.UNREADABLE_MEMORY, f"{name} of {kernel.program(task)} (process {task})")
         except (ProcessLookupError, FileNotFoundError):
             pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
         except OSError as error:  # no descriptor is free, a working folder deeper than a link can tell
-            self.record.lose("unreadable-path", f"{name} of process {task}: {error.strerror}")
+            self.record.lose(LossKind.UNREADABLE_PATH, f"{name} of process {task}: {error.strerror}")
         except Exception as error:
-            self.record.lose("supervisor-error", f"{type(error).__name__}: {error}")
+            self.record.lose(LossKind.SUPERVISOR_ERROR, f"{type(error).__name__}: {error}")
         return Looked([], 0), 0
 
     def _adjust(self, tasks: Tasks, task: int, call: Call) -> None:
@@ -193,22 +194,22 @@ class Supervisor:
             if at not in looked.makes:
                 return True
             if looked.how & OPENED:  # with O_CREAT: it finds the file, where it would have to make one
-                self.record.lose("not-masked", to_text(named.spelled))
+                self.record.lose(LossKind.NOT_MASKED, to_text(named.spelled))
         return any(map(mask, looked.interpreters))
 
     def _unknown(self, task: int, arguments: list[int], number: int, architecture: int) -> None:
         if (number, architecture) != (self._seccomp, self._architecture):
-            self.record.lose("foreign-call", f"call {number} of architecture {architecture:#x}, process {task}")
+            self.record.lose(LossKind.FOREIGN_CALL, f"call {number} of architecture {architecture:#x}, process {task}")
         elif arguments[0] & 0xFFFFFFFF == kernel.SET_MODE_FILTER:  # it will get EBUSY (seccomp(2))
             self.record.lose(
-                "own-listener", f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
+                LossKind.OWN_LISTENER, f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
             )
 
     def _unreadable(self, task: int, call: Call | None) -> None:
         """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
         name = "a call" if call is None else call.name
         if call is None or call.deed is not Deed.EXECUTE or task in self._unseen_executions:
-            self.record.lose("unreadable-path", f"{name} of {kernel.program(task)} (process {task})")
+            self.record.lose(LossKind.UNREADABLE_PATH, f"{name} of {kernel.program(task)} (process {task})")
         if call is not None and call.deed is Deed.EXECUTE:
             self._unseen_executions[task] = self.step
             self._simply = False
@@ -226,10 +227,10 @@ class Supervisor:
 
     def _close_record(self, tasks: Tasks) -> None:
         for task in self._unseen_executions:
-            self.record.lose("unreadable-path", f"execution by process {task}")
+            self.record.lose(LossKind.UNREADABLE_PATH, f"execution by process {task}")
         self._look.end()
         if tasks.foreign_namespace:
-            self.record.lose("mount-namespace", f"{tasks.foreign_namespace} has mounts of its own")
+            self.record.lose(LossKind.MOUNT_NAMESPACE, f"{tasks.foreign_namespace} has mounts of its own")
 
 
 def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:

@@ -1,4 +1,4 @@
-"""Read another task's memory and links through /proc (proc_pid_mem(5)), also those of another user."""
+"""Follow the tasks behind a listener: their paths in memory (proc_pid_mem(5)), and where those begin."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from slimagent.linux import kernel
-from slimagent.trace.seccomp.concealed import Concealed, Directory, Place
+from slimagent.trace.seccomp import proc
+from slimagent.trace.seccomp.concealed import Concealed, Place
 from slimagent.trace.seccomp.names import Caller
-
-_T = TypeVar("_T")
 
 AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
 PATH_MAX = 4096  # <linux/limits.h>, with the NUL
@@ -41,9 +37,8 @@ class Tasks:
     """The tasks behind one listener.
 
     A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
-    that executes something. The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file
-    system user (ptrace(2), "Ptrace access mode checking"), so this thread takes on the user of the task it reads.
-    What is about to be out of reach even so is held (`hold`).
+    that executes something. How tasks of other users are read: see `proc`. What is about to be out of reach even so is
+    held (`hold`).
 
     `callers` collects the numbers of the tasks that were read.
     `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
@@ -81,31 +76,18 @@ class Tasks:
                 self._hold(status.parent, status.parent)
 
     def _hold(self, task: int, process: int) -> None:
-        """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true.
-
-        Where its threads are in several directories (CLONE_FS of clone(2)), these are not kept.
-        """
+        """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true."""
         try:
-            memory = self._open_memory(task)
-            threads = [int(thread) for thread in os.listdir(f"/proc/{process}/task")]
+            links = proc.common_links(process)
+            memory = proc.open_memory(task)
         except OSError:
             return
-        found = {what: self._targets(threads, what) for what in ("cwd", "root", "exe")}
-        links = {what: targets.pop() for what, targets in found.items() if len(targets) == 1}
         self._concealed.hold(process, memory, links, self._here(task) if "cwd" in links else None)
-
-    def _targets(self, threads: list[int], what: str) -> set[bytes]:
-        """Where a link of these threads leads, but for those that have ended."""
-        targets = set()
-        for thread in threads:
-            with contextlib.suppress(OSError):
-                targets.add(self._read_link(thread, what))
-        return targets
 
     def _here(self, task: int) -> Place | None:
         """Which directory a task is in, None if it is not known."""
         try:
-            found = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/cwd"))
+            found = proc.as_its_user(task, lambda: os.stat(f"/proc/{task}/cwd"))
         except PermissionError:
             return self._concealed.place(task)
         except OSError:
@@ -123,7 +105,7 @@ class Tasks:
         directory = None
         try:
             if path is not None and self.link(task, "root") == b"/":
-                directory = _entered(task, path)
+                directory = proc.entered(task, path)
         except (FileNotFoundError, NotADirectoryError):
             return  # it stays where it is
         except OSError:
@@ -216,8 +198,7 @@ class Tasks:
 
     def _require_unmapped(self, task: int, address: int) -> None:
         """Raise UnreadableMemoryError if a task can read at `address` what we cannot: it is no bad address then."""
-        maps = self._as_its_user(task, lambda: _contents(f"/proc/{task}/maps"))
-        for line in maps.splitlines():
+        for line in proc.contents(task, "maps").splitlines():
             between, _, rest = line.partition(b" ")
             first, _, last = between.partition(b"-")
             if int(first, 16) <= address < int(last, 16):
@@ -270,7 +251,7 @@ class Tasks:
     def _note_namespace(self, task: int) -> None:
         """Remember that a task has mounts of its own, or that nobody can tell."""
         try:
-            namespace = self._as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
+            namespace = proc.as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
         except OSError:
             namespace = 0 if task in self._moving else self._own_namespace
         self._moving.discard(task)
@@ -289,12 +270,9 @@ class Tasks:
 
     def _reach(self, task: int) -> int:
         try:
-            return self._open_memory(task)
+            return proc.open_memory(task)
         except PermissionError:
             return self._concealed.memory(task)
-
-    def _open_memory(self, task: int) -> int:
-        return self._as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
 
     def executed(self, task: int) -> list[bytes]:
         """What a task executes: the file, and the path that it was executed by, as far as that is known.
@@ -302,8 +280,8 @@ class Tasks:
         To be asked at its first call after the execution: the path may be relative to its working directory.
         Raises PermissionError.
         """
-        paths = [self._read_link(task, "exe")]
-        auxiliary = self._as_its_user(task, lambda: _contents(f"/proc/{task}/auxv"))
+        paths = [proc.link(task, "exe")]
+        auxiliary = proc.contents(task, "auxv")
         for kind, address in struct.iter_unpack("=QQ", auxiliary[: len(auxiliary) // 16 * 16]):
             path = self.path(task, address) if kind == _EXECUTED_AS else b""
             if path and not path.startswith(b"/dev/fd/"):  # fexecve(3)
@@ -314,25 +292,9 @@ class Tasks:
     def link(self, task: int, what: str) -> bytes:
         """The target of /proc/TASK/`what`. Raises PermissionError, or FileNotFoundError for a closed descriptor."""
         try:
-            return self._read_link(task, what)
+            return proc.link(task, what)
         except PermissionError:
             return self._concealed.link(task, what)
-
-    def _read_link(self, task: int, what: str) -> bytes:
-        place = os.fsencode(f"/proc/{task}/{what}")
-        return self._as_its_user(task, lambda: os.readlink(place))
-
-    @staticmethod
-    def _as_its_user(task: int, act: Callable[[], _T]) -> _T:
-        with contextlib.suppress(PermissionError):
-            return act()
-        with contextlib.suppress(PermissionError):
-            status = kernel.status(task)
-            kernel.set_file_system_user(status.uids[1], status.gids[1])
-            return act()
-        # The files below /proc of a process that is not dumpable are root's (proc(5)): CAP_SYS_PTRACE is not enough.
-        kernel.set_file_system_user(os.geteuid(), os.getegid())
-        return act()
 
     def base(self, task: int, descriptor: int | None) -> bytes:
         """The directory that a relative path starts from, b"" if that is no directory (any more)."""
@@ -369,29 +331,8 @@ class Tasks:
         if whose in (task, self._process(task)):
             return self._place(whose, self.link(whose, what))
         try:
-            target = self._read_link(whose, what)
+            target = proc.link(whose, what)
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             return b""  # nobody may read that process, and the caller has no more rights than we have
         self._note_namespace(whose)
         return self._place(whose, target)
-
-
-def _entered(task: int, path: bytes) -> Directory | None:
-    """The directory `path`, if a task surely may change to it. Raises OSError as the kernel would, and more often.
-
-    Its supplementary groups and capabilities are not asked: what it may do by them is not sure.
-    """
-    status = kernel.status(task)
-    uid, gid = status.uids[3], status.gids[3]
-    kernel.set_file_system_user(uid, gid)
-    found = os.stat(path + b"/.")
-    if uid == 0:
-        may = status.capabilities >> kernel.CAP_DAC_OVERRIDE & 1
-    else:
-        may = found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH)
-    return Directory(path, (found.st_dev, found.st_ino)) if may else None
-
-
-def _contents(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()

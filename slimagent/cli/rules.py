@@ -1,0 +1,116 @@
+"""Options that add to a profile's rules: they end up in one Rules."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from slimagent.cli import options
+from slimagent.errors import UsageError
+from slimagent.model.profile import KeepRule, PackageRule, Rules, StartRule
+
+_OPTIONS: tuple[options.Decorator, ...] = (
+    click.option(
+        "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
+    ),
+    click.option(
+        "--keep-package",
+        "keep_packages",
+        multiple=True,
+        metavar="KIND:NAME",
+        help="Keep these packages whole, as dpkg:git-lfs or 'python:nvidia-*'.",
+    ),
+    click.option(
+        "--keep-cruft", multiple=True, metavar="RULE", help="Do not apply this cruft rule (see docs/levels.md)."
+    ),
+    click.option(
+        "--start",
+        "starts",
+        multiple=True,
+        metavar="COMMAND",
+        help="The image's ENTRYPOINT and CMD, or its health check: what this command line names stays.",
+    ),
+    click.option(
+        "--compiling/--no-compiling",
+        default=None,
+        help="Whether software is compiled in the image. [default: if the trace saw a compiler]",
+    ),
+    click.option(
+        "--strip-setuid/--no-strip-setuid",
+        default=None,
+        help="Whether setuid and setgid programs lose their symbols, too. [default: the profile's, else no]",
+    ),
+    click.option(
+        "--budget",
+        type=click.IntRange(min=0),
+        metavar="BYTES",
+        help="At level file: unread files of a used package that are no code stay up to this size.",
+    ),
+)
+
+
+def _names() -> frozenset[str]:
+    def nothing() -> None:
+        pass
+
+    for option in _OPTIONS:
+        option(nothing)
+    return frozenset(parameter.name for parameter in nothing.__click_params__)  # type: ignore[attr-defined]
+
+
+NAMES = _names()  # of the parameters that the options become
+
+
+def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; it gets what they say as the argument `rules`, a Rules."""
+
+    @functools.wraps(function)
+    def gather(
+        *arguments: Any,
+        keep: tuple[str, ...],
+        keep_packages: tuple[str, ...],
+        keep_cruft: tuple[str, ...],
+        starts: tuple[str, ...],
+        compiling: bool | None,
+        strip_setuid: bool | None,
+        budget: int | None,
+        **others: Any,
+    ) -> Any:
+        rules = Rules(
+            keep=tuple(
+                KeepRule(pattern=options.path_pattern("--keep", text), why="asked for with --keep", follow=True)
+                for text in keep
+            ),
+            packages=tuple(
+                PackageRule(pattern=_package(text), why="asked for with --keep-package") for text in keep_packages
+            ),
+            kept_cruft=keep_cruft,
+            start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
+            compiling=compiling,
+            strip_setuid=strip_setuid,
+            budget=budget,
+        )
+        return function(*arguments, rules=rules, **others)
+
+    return options.together(*_OPTIONS)(gather)
+
+
+def _package(text: str) -> str:
+    kind, colon, name = text.partition(":")
+    if not (kind and colon and name):
+        raise UsageError(f"--keep-package {text}: not KIND:NAME", "name the kind too, as dpkg:vim or python:torch")
+    return text
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--start {text}: {error}", "write it as in a shell") from None
+    if not words:
+        raise UsageError("--start needs a command line", "as --start 'tini -g -- jupyter lab'")
+    return tuple(words)

@@ -1,0 +1,42 @@
+"""The summary of a run as a document; nothing reads it back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+from slimagent.documents.envelope import dump
+from slimagent.documents.parts import put_comparisons, put_missed
+from slimagent.model.summary import Summary
+
+SUMMARY = "slimagent/summary"
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """A summary as bytes."""
+    as_they_are = {each.name: getattr(summary, each.name) for each in fields(summary)}
+    for name in ("dropped", "owners", "reached", "packages_dropped", "checks", "start"):
+        as_they_are[name] = [asdict(each) for each in as_they_are[name]]
+    caution, failure = summary.caution, as_they_are.pop("failure")
+    body = {
+        **{name: as_they_are.pop(name) for name in ("tool", "command", "image", "tag")},
+        "status": 0 if failure is None else failure.status,
+        "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
+        **as_they_are,
+        "caution": None if caution is None else {"paths": caution.paths, "bytes": caution.size},
+        "export": None if summary.export is None else asdict(summary.export),
+        "layers": [
+            {
+                "component": each.component,
+                "digest": each.digest,
+                "diff_id": each.diff_id,
+                "bytes": each.size,
+                "paths": each.paths,
+            }
+            for each in summary.layers
+        ],
+        "worse": put_comparisons(summary.worse),
+        "failed_before": put_comparisons(summary.failed_before),
+        "missed": None if summary.missed is None else put_missed(summary.missed),
+        "seconds": {name: round(spent, 3) for name, spent in summary.seconds.items()},
+    }
+    return dump(SUMMARY, body)

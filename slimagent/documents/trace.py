@@ -1,0 +1,165 @@
+"""The trace as a document: its accesses by the hundred thousand. See `documents` for what all of them promise."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from slimagent.documents.envelope import dump, load
+from slimagent.documents.parts import (
+    absolute,
+    cells,
+    get_change,
+    get_loss,
+    get_path,
+    get_result,
+    indices,
+    put_change,
+    put_loss,
+    put_paths,
+    put_result,
+)
+from slimagent.model.trace import Access, BlindSpot, How, Run, Trace, Use
+from slimagent.paths.algebra import to_text
+from slimagent.text.escapes import quoted
+from slimagent.text.shape import Place, ShapeError, string
+
+TRACE = "slimagent/trace"
+_HOW_WORDS = {How.LOOKED_UP: "looked-up", How.OPENED: "opened", How.EXECUTED: "executed", How.LISTED: "listed"}
+_WORD_HOWS = {word: how for how, word in _HOW_WORDS.items()}
+_Use = tuple[int, tuple[int, ...], bool]  # how, steps, found; an `IntFlag` is slow as a key
+
+
+def encode_trace(trace: Trace) -> bytes:
+    """A trace as bytes.
+
+    Rows of `uses` are [[what was done], [steps], found], each once; rows of `accesses` are [path, index into uses].
+    """
+    uses: dict[_Use, int] = {}
+    for _, how, steps, found in trace.accesses:
+        uses.setdefault((int(how), steps, found), len(uses))
+    body = {
+        "before": trace.before,
+        "architecture": trace.architecture,
+        "scopes": put_paths(trace.scopes),
+        "excluded": put_paths(trace.excluded),
+        "runs": [_put_run(run) for run in trace.runs],
+    }
+    return dump(
+        TRACE,
+        body,
+        {
+            "changes": map(put_change, trace.changes),
+            "uses": map(_put_use, uses),
+            "accesses": ([to_text(path), uses[int(how), steps, found]] for path, how, steps, found in trace.accesses),
+        },
+    )
+
+
+def decode_trace(data: bytes, document: str = "trace") -> Trace:
+    """Bytes as a trace. Raises DocumentError."""
+    trace, uses, used = decode_uses(data, document, {})
+    return replace(trace, accesses=tuple(Access(path, *uses[use]) for path, use in used))
+
+
+def decode_uses(
+    data: bytes, document: str, known: dict[str, bytes]
+) -> tuple[Trace, tuple[Use, ...], tuple[tuple[bytes, int], ...]]:
+    """A trace without accesses, and they apart, as they are written: uses, and for each path the index of its use.
+
+    `known` holds the paths of traces that were decoded before, by how they are written, and takes those of this one:
+    traces of one image share most of theirs. Raises DocumentError.
+    """
+    place = load(data, TRACE, document)
+    trace = Trace(
+        before=place["before"].text(),
+        architecture=place["architecture"].text(),
+        scopes=place["scopes"].each(get_path),
+        excluded=place["excluded"].each(get_path),
+        runs=place["runs"].each(_get_run),
+        accesses=(),
+        changes=place["changes"].rows(get_change),
+    )
+    steps = sum(len(run.steps) for run in trace.runs)
+    uses = place["uses"].rows(lambda row: _get_use(row, steps))
+    count = len(uses)
+
+    def get_used(row: Any) -> tuple[bytes, int]:
+        text, use = row  # a merge takes in millions of these: no call that can be spared
+        path = known.get(text)
+        if path is None:
+            path = known[text] = absolute(text)
+        if type(use) is not int or not 0 <= use < count:
+            raise ValueError(f"there is no use {quoted(use)}")
+        return path, use
+
+    return trace, uses, place["accesses"].rows(get_used)
+
+
+def identified(trace: Trace) -> Trace:
+    """The trace of one run, whose identity is the digest of everything else that the trace says."""
+    (run,) = trace.runs
+    nameless = replace(trace, runs=(replace(run, identity=""),))
+    identity = hashlib.sha256(encode_trace(nameless)).hexdigest()
+    return replace(trace, runs=(replace(run, identity=identity),))
+
+
+def _put_run(run: Run) -> dict[str, Any]:
+    return {
+        "identity": run.identity,
+        "tool": run.tool,
+        "backend": run.backend,
+        "passed_over": [{"backend": backend, "why": why} for backend, why in run.passed_over],
+        "blind_spots": [spot.value for spot in run.blind_spots],
+        "kernel": run.kernel,
+        "user": run.user,
+        "no_new_privileges": run.no_new_privileges,
+        "profiles": list(run.profiles),
+        "after": run.after,
+        "losses": [put_loss(loss) for loss in run.losses],
+        "volumes": put_paths(run.volumes),
+        "mounts": put_paths(run.mounts),
+        "asked_ports": list(run.asked_ports),
+        "steps": [put_result(step) for step in run.steps],
+    }
+
+
+def _get_run(place: Place) -> Run:
+    return Run(
+        identity=place["identity"].text(),
+        tool=place["tool"].text(),
+        backend=place["backend"].text(),
+        passed_over=place["passed_over"].each(lambda each: (each["backend"].text(), each["why"].text())),
+        blind_spots=place["blind_spots"].each(lambda each: each.member(BlindSpot)),
+        kernel=place["kernel"].text(),
+        user=place["user"].text(),
+        no_new_privileges=place["no_new_privileges"].boolean(),
+        profiles=place["profiles"].texts(),
+        after=place["after"].text(),
+        losses=place["losses"].each(get_loss),
+        volumes=place["volumes"].each(get_path),
+        mounts=place["mounts"].each(get_path),
+        asked_ports=place["asked_ports"].each(Place.unsigned),
+        steps=place["steps"].each(get_result),
+    )
+
+
+def _put_use(use: _Use) -> list[Any]:
+    how, steps, found = use
+    return [[word for each, word in _HOW_WORDS.items() if each & how], list(steps), found]
+
+
+def _get_use(row: Any, steps: int) -> Use:
+    """A row as a use in a trace that has so many steps."""
+    words, at_steps, found = cells(row, 3)
+    if not isinstance(words, list):
+        raise ShapeError(words, "a list of words")
+    how = How(0)
+    for word in words:
+        how |= _WORD_HOWS[string(word)]
+    if not how or not isinstance(found, bool):
+        raise ValueError("a use needs what was done, and whether it was found")
+    if max(indices(at_steps), default=-1) >= steps:
+        raise ValueError(f"there is no step {max(at_steps)}")
+    return Use(how, indices(at_steps), found)

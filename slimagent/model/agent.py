@@ -1,0 +1,6 @@
+"""What lies where in the directory of an agent: a bundle, or what `make agent` makes."""
+
+BUNDLE, AGENT = "bundle.json", "agent.json"  # the record of a bundle, and that of what `make agent` makes
+CONTENTS = "contents"  # the key in either, of the list of all that the agent has
+LIBRARIES, PYTHON, INTERPRETER, STRIP = "lib", "python", "python/bin/python3", "bin/strip"
+START, ENTRYPOINT = "start.py", "entrypoint.sh"

@@ -1,0 +1,98 @@
+"""The nouns of a plan: each path's verdict and its reason, and what is to be edited and stripped. As in `model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from slimagent.model.edit import Edit
+from slimagent.model.inventory import Package
+from slimagent.model.reason import Reason
+from slimagent.model.trace import Change
+
+
+class Entry(NamedTuple):
+    """One path of the image, the index of its reason, and the index of its first owner (-1 for none).
+
+    A plan has one per path of the inventory.
+    """
+
+    path: bytes
+    reason: int
+    size: int
+    mtime_ns: int
+    owner: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPackage:
+    """A package and its verdict; `requires` are the packages it cannot do without, as indices into `Plan.packages`.
+
+    `size` is the sum of its regular files' sizes, `kept` of those that stay.
+    """
+
+    package: Package
+    reason: int
+    files: int
+    size: int
+    kept: int
+    requires: tuple[int, ...] = ()
+
+
+class Strip(NamedTuple):
+    """A file that stays and is to be stripped, and the bytes that this saves by its section headers."""
+
+    path: bytes
+    saves: int
+
+
+class Caution(NamedTuple):
+    """What stays only because the trace cannot see lookups: so many files, links and the like, of so many bytes."""
+
+    paths: int
+    size: int
+
+
+class Step(NamedTuple):
+    """A step that was traced, and the identity of the run that it was part of (see `trace.Run`)."""
+
+    name: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
+
+    `excluded` are the agent's own folders and its output: never part of the image. `entries` are sorted as
+    the inventory is. `unresolved` are names that a kept file asks for and that the image does not have. `packages` are
+    the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
+    `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
+    files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
+    `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
+    `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
+    for no fingerprint.
+    """
+
+    tool: str
+    level: str
+    root: bytes
+    scopes: tuple[bytes, ...]
+    excluded: tuple[bytes, ...]
+    fingerprints: tuple[str, ...]
+    traces: tuple[str, ...]
+    accepted: tuple[str, ...]
+    steps: tuple[Step, ...]
+    reasons: tuple[Reason, ...]
+    entries: tuple[Entry, ...]
+    changes: tuple[Change, ...]
+    unresolved: tuple[tuple[bytes, str], ...] = ()
+    packages: tuple[PlannedPackage, ...] = ()
+    further: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    edits: tuple[Edit, ...] = ()
+    problems: tuple[tuple[bytes, str], ...] = ()
+    strips: tuple[Strip, ...] = ()
+    unstripped: tuple[tuple[bytes, str], ...] = ()
+    caution: Caution | None = None
+    volumes: tuple[bytes, ...] = ()
+    mounts: tuple[bytes, ...] = ()

@@ -1,0 +1,92 @@
+"""The nouns of what was done, and of its proof: the receipt of an apply, what a verified run found. As in `model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slimagent.model.result import CheckResult, Outcome, Standing
+from slimagent.model.trace import BlindSpot, Loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer of an exported image: `digest` and `size` are of its blob, `diff_id` of the tar in that, with `paths`.
+
+    Digests are SHA-256 in hexadecimal.
+    """
+
+    component: str
+    digest: str
+    diff_id: str
+    size: int
+    paths: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The deed: what apply did with a plan (named by the SHA-256 of its bytes).
+
+    `sha256` and `written` describe an export: of a tar its own digest, of an image layout that of its manifest.
+    `left_alone` are paths that the plan would drop or edit and apply did not, with the reason. `edited` counts files
+    and links that the plan's edits changed, made or removed. `bytes_kept` are as they are now: before, there were
+    `bytes_kept + bytes_dropped + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with
+    the reason; `loaded` of the stripped are libraries that a child process loaded to prove them.
+    """
+
+    tool: str
+    plan: str
+    target: str
+    kept: int
+    dropped: int
+    bytes_kept: int
+    bytes_dropped: int
+    written: int
+    sha256: str
+    left_alone: tuple[tuple[bytes, str], ...]
+    edited: int = 0
+    stripped: int = 0
+    bytes_stripped: int = 0
+    loaded: int = 0
+    unstripped: tuple[tuple[bytes, str], ...] = ()
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A file that the verified run looked for, that the original has and the slim image lacks."""
+
+    path: bytes
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
+
+    name: str
+    before: Outcome
+    after: Outcome
+    detail: str = ""
+
+    @property
+    def worse(self) -> bool:
+        return Standing.of(self.after, self.before) is Standing.WORSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
+
+    A `backend` that is blind to lookups cannot tell what was looked for in vain: `missed` is then empty, and no proof.
+    """
+
+    tool: str
+    plan: str
+    how: str
+    backend: str
+    blind_spots: tuple[BlindSpot, ...]
+    passed: bool
+    steps: tuple[CheckResult, ...]
+    comparisons: tuple[Comparison, ...]
+    missed: tuple[Missed, ...]
+    losses: tuple[Loss, ...]

@@ -1,0 +1,88 @@
+"""Why a path or a package stays or goes. As in `model`."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from slimagent.model.open_enum import OpenEnum
+
+
+class Verdict(str, enum.Enum):
+    """What happens to a path."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class ReasonKind(OpenEnum):
+    """The kinds of reasons: each as documents name it, and the sentence that says it to people.
+
+    `steps` in a sentence is " in" and the steps' names, or nothing; `link` is " by" the source, " as" the detail, or
+    nothing. The rest are the reason's own fields.
+    """
+
+    EXECUTED = "executed", "executed{steps}"
+    OPENED = "opened", "opened{steps}"
+    LISTED = "listed", "listed{steps}"
+    LOOKED_UP = "looked-up", "looked up{steps}, never opened"
+    CHANGED = "changed", "the traced run found it and {detail} it"
+    HIDDEN = "hidden", "a mount hid it during the trace, so nobody knows what needs it"
+    MISSED = "missed", "a slim image without it looked for it in vain: {detail}"
+    LINK_ON_THE_WAY = "link-on-the-way", "a symbolic link on the way to what was asked for{steps}{link}"
+    INTERPRETER = "interpreter", "the interpreter of {source}"
+    LIBRARY = "library", "a library that {source} needs, as {detail}"
+    PROCESSOR_VARIANT = "processor-variant", "{source} as built for another processor"
+    LINK_TARGET = "link-target", "{source} leads to it"
+    HARD_LINK = "hard-link", "another name of {source}, the same bytes"
+    SOURCE_OF_BYTE_CODE = "source-of-byte-code", "the source of {source}, whose time Python compares"
+    LAZY_LOAD_HALF = "lazy-load-half", "the other half of R's lazy-load data base {source}"
+    RULE = "rule", "by rule: {detail}"
+    START = "start", "the image is started with it: {detail}"
+    LOGIN_SHELL = "login-shell", "the login shell of an account"
+    PACKAGE = "package", "part of {package}, which stays whole"
+    IDENTITY = "identity", "says who {package} is, and lets it be found"
+    BINARY = "binary", "a program or library of {package}, which stays"
+    CODE = "code", "code of {package}, which stays"
+    SMALL = "small", "a small file of {package}, which stays"
+    UNSEEN_LOOKUP = "unseen-lookup", "the trace cannot see lookups: {detail}"
+    UNOWNED = "unowned", "no package owns it, so nobody knows what needs it"
+    SMALL_UNOWNED = "small-unowned", "small, and no package owns it, so nobody knows what needs it"
+    NO_CRUFT = "no-cruft", "level cruft keeps what is no cruft"
+    FOLDER = "folder", "a folder costs next to nothing, and its absence can break a program"
+    SYMBOLIC_LINK = "symbolic-link", "a symbolic link costs next to nothing, and its absence can break a program"
+    SPECIAL_FILE = "special-file", "a FIFO, socket or device has no bytes to save"
+    EMPTY_FILE = "empty-file", "an empty file has no bytes to save, and may be looked for by its mere presence"
+    MOUNT_POINT = "mount-point", "another file system is mounted here; what it hides was not seen"
+    UNUSED = "unused", "nothing that was traced asked for it, nothing that stays needs it, no rule keeps it"
+    CRUFT = "cruft", "cruft, {detail}"
+    PACKAGE_GONE = "package-gone", "part of {package}, which goes"
+    RECORD_GONE = "record-gone", "it says who {package} is, which goes"
+    FOLDER_GONE = "folder-gone", "nothing is left in it"
+    CREATED = "created", "the traced run made it; it is not part of the image"
+    # Of packages
+    USED = "used", "{source} was used{steps}"
+    REACHED = "reached", "{source} stays"
+    REQUIRED = "required", "{package} requires it: {detail}"
+    ESSENTIAL = "essential", "the system does not work without it"
+    PACKAGE_RULE = "package-rule", "by rule: {detail}"
+    COMPILING = "compiling", "software is compiled in this image: {detail}"
+    PROTECTED = "protected", "its check did not run and pass, so it stays whole: {detail}"
+    NOT_NEEDED = "not-needed", "nothing that was traced used it, nothing that stays requires it, no rule keeps it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a path or a package has its verdict. `source` is the kept path that drags this one in, if one does.
+
+    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`. `package` is
+    the index in `Plan.packages` of the package that this rests on: the one that a file stays or goes with, or the one
+    that requires a package.
+    """
+
+    kind: ReasonKind
+    verdict: Verdict = Verdict.KEEP
+    detail: str = ""
+    source: bytes | None = None
+    steps: tuple[int, ...] = ()
+    package: int | None = None

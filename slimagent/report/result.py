@@ -1,0 +1,86 @@
+"""What became of an image, as lines for a terminal: tables that line up, and the result last. Pure."""
+
+from __future__ import annotations
+
+from slimagent.model.summary import Summary
+from slimagent.report.text import share, size, table
+
+_SHOWN = 8
+_UNKNOWN = "unknown"
+
+
+def result(summary: Summary, directory: str) -> list[str]:
+    """Lines for people: what was proved and reached, what went, what is worse, notes, and last what became of it all.
+
+    `directory` is where the documents are. Blocks have an empty line between them.
+    """
+    blocks = [
+        _proof(summary),
+        _reached(summary),
+        _gone(summary, directory),
+        _worse(summary),
+        [f"note: {note}" for note in summary.notes],
+        [f"{directory}/ has all documents; summary.md is for a pull request", headline(summary)],
+    ]
+    return [line for block in blocks if block for line in (*block, "")][:-1]
+
+
+def headline(summary: Summary) -> str:
+    """The result in a line."""
+    name = summary.tag or "the slim image"
+    if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
+        return f"{name} was not made"
+    before, after = summary.bytes_before, summary.bytes_after
+    return f"{name}: {size(before)} -> {size(after)}, {share(before - after, before)} smaller"
+
+
+def _proof(summary: Summary) -> list[str]:
+    rows = [
+        ["", summary.image or "before", summary.tag or "after"],
+        ["files", _size(summary.bytes_before), _size(summary.bytes_after)],
+        ["paths", _count(summary.paths_before), _count(summary.paths_after)],
+        ["checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)],
+        ["worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)],
+        ["files looked for in vain", "", _count(None if summary.missed is None else len(summary.missed))],
+    ]
+    if summary.repaired:
+        rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
+    return table(rows, right=(1, 2))
+
+
+def _reached(summary: Summary) -> list[str]:
+    whole = sum(each.bytes for each in summary.reached)
+    rows = [[each.how, f"{each.packages:,}", size(each.bytes), share(each.bytes, whole)] for each in summary.reached]
+    return table([["packages", "number", "size", "share"], *rows], right=(1, 2, 3)) if rows else []
+
+
+def _gone(summary: Summary, directory: str) -> list[str]:
+    classes = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in summary.dropped[:_SHOWN]]
+    lines = table([["what went", "files", "size"], *classes], right=(1, 2)) if classes else []
+    packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
+    if packages:
+        title = f"the largest of {len(summary.packages_dropped):,} packages that went"
+        ask = f"why, and what keeps one: slimagent explain {directory}/plan.json {packages[0][0]}"
+        lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
+    if summary.files_stripped:
+        lines.append(f"{summary.files_stripped:,} files lost their symbols, {_size(summary.bytes_stripped)}")
+    return lines
+
+
+def _worse(summary: Summary) -> list[str]:
+    rows = [[each.name, each.before.value, each.after.value, _first(each.detail)] for each in summary.worse[:_SHOWN]]
+    more = len(summary.worse) - len(rows)
+    lines = table([["worse", "before", "after", "why"], *rows]) if rows else []
+    return [*lines, *([f"… and {more:,} more (in verification.json)"] if more > 0 else [])]
+
+
+def _first(text: str) -> str:
+    return next(iter(text.splitlines()), "")
+
+
+def _size(count: int | None) -> str:
+    return _UNKNOWN if count is None else size(count)
+
+
+def _count(count: int | None) -> str:
+    return _UNKNOWN if count is None else f"{count:,}"

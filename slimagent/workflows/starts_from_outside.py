@@ -1,0 +1,123 @@
+"""How an image and its slim one start, from outside: watched, as `docker run` does, and one held against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from slimagent.image import starts
+from slimagent.image.output import Output
+from slimagent.image.request import CONFIG, Request
+from slimagent.image.starts import Waiting
+from slimagent.image.work import Work
+from slimagent.model import started
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.proof import Comparison, Verification
+from slimagent.model.result import CheckResult, Outcome
+from slimagent.model.trace import Trace
+from slimagent.report.failure import last_line
+from slimagent.verify.compare import compare
+from slimagent.workflows import step_logs
+from slimagent.workflows.exercise import Reporter
+
+FULL, SLIM = "full", "slim"  # which image a log is of
+OUTSIDE = "start-from-outside"
+
+
+class Starts:
+    """The starts of one request. `image` is the ID of the image as it was; what each start says is in `output`."""
+
+    def __init__(
+        self,
+        work: Work,
+        output: Output,
+        request: Request,
+        config: ImageConfig,
+        image: str,
+        reporter: Reporter,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._work = work
+        self._output = output
+        self._waiting = request.start
+        self._config = config
+        self._image = image
+        self._name = request.container.image
+        self._reporter = reporter
+        self._tell = tell
+        self._stops = True  # whether the image has a handler for its stop signal
+
+    @property
+    def document(self) -> str:
+        """The name of the file that tells how an image was started, empty if it is not to be started."""
+        return "" if self._waiting is None or not self._config.started else "started.jsonl"
+
+    def watched(
+        self, image: str, which: str, files: Mapping[str, bytes], cap_add: tuple[str, ...]
+    ) -> starts.Watched | None:
+        """Start an image as it is configured, watched. None if it is not to be started."""
+        if self._waiting is None or not self.document:
+            return None
+        with self._reporter.phase(f"start {'the slim image' if which == SLIM else self._name} as configured"):
+            found = starts.watched(self._work, image, files, CONFIG, self._waiting, cap_add)
+        self._stops = found.stops
+        self._output.write(f"logs/{which}-{step_logs.log_name(started.START_STEP)}", found.said)
+        if which == FULL and found.status:
+            self._tell(f"{self._name} does not start alone as it is: exit status {found.status}; it said last:")
+            self._tell(f"    {last_line(found.said)}")
+        return found
+
+    def plain(self, image: str, trace: Trace) -> starts.Plain | None:
+        """Start an image as `docker run` does, and wait for what its start came to when it was watched."""
+        before = _start_of(trace)
+        if before is None or self._waiting is None:
+            return None
+        ports = self._config.tcp_ports
+        if before.outcome is Outcome.PASSED:
+            ports = tuple(port for port in ports if before.has_passed(f"port {port}"))
+        return self._plain(image, ports)
+
+    def verified(self, verification: Verification, trace: Trace, slim: starts.Plain | None) -> Verification:
+        """The verification with the start as `docker run` does it, held against how the image itself starts.
+
+        That is started so, too, where it did not come up when it was watched, or the slim one is not as good: perhaps
+        only the watching made a difference, or what was mounted then. Without a start it is the same verification.
+        """
+        before = _start_of(trace)
+        if before is None or slim is None:
+            return verification
+        after = slim.result(self._until, before)
+        self._output.write(f"logs/{OUTSIDE}.log", slim.said)
+        if before.outcome is not Outcome.PASSED or _worse(before, after):
+            with self._reporter.phase(f"start {self._name} as `{self._work.engine.name} run` does"):
+                full = self._plain(self._image, self._config.tcp_ports)
+            before = full.result(self._until)
+            after = slim.result(self._until, before)
+        return replace(
+            verification,
+            steps=(*verification.steps, replace(after, name=OUTSIDE)),
+            comparisons=(*verification.comparisons, *_compared(before, after)),
+            passed=verification.passed and not _worse(before, after),
+        )
+
+    def _plain(self, image: str, ports: tuple[int, ...]) -> starts.Plain:
+        waiting = self._waiting or Waiting()
+        return starts.plain(self._work, image, self._until, ports, waiting, stops=self._stops)
+
+    @property
+    def _until(self) -> started.Until:
+        """What a start is waited for."""
+        sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
+        return sign if self._waiting is None or self._waiting.until == "auto" else started.Until(self._waiting.until)
+
+
+def _start_of(trace: Trace) -> CheckResult | None:
+    return next((step for step in trace.steps if step.name == started.START_STEP), None)
+
+
+def _compared(before: CheckResult, after: CheckResult) -> tuple[Comparison, ...]:
+    return compare([replace(before, name=OUTSIDE)], [replace(after, name=OUTSIDE)])
+
+
+def _worse(before: CheckResult, after: CheckResult) -> bool:
+    return any(each.worse for each in _compared(before, after))

@@ -1,0 +1,183 @@
+"""`slimagent explain`, and the options by which a plan is told what to keep: the program as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from command_line import assert_error, slimagent
+from plan_images import Installed, access, cruft, link, plan_of, trace_for, write
+
+from slimagent.documents import decode_plan, encode_plan, encode_trace
+from slimagent.inventory.scan import scan
+from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
+from slimagent.model.reason import Verdict
+from slimagent.model.trace import How
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    """The plan of an image with packages of several managers, as a file."""
+    root = tmp_path / "root"
+    for path in ("/usr/bin/tool", "/usr/lib/one", "/usr/share/two", "/node/x/package.json", "/usr/share/doc/README"):
+        write(root, path, b"x" * 1000)
+    packages = [
+        Installed("dpkg:tool", ["/usr/bin/tool", "/usr/share/doc/README"], requires=["dpkg:one"]),
+        Installed("dpkg:one", ["/usr/lib/one"]),
+        Installed("dpkg:two", ["/usr/share/two"]),
+        Installed("npm:@scope/x", ["/node/x/package.json"]),
+    ]
+    rules = Rules(cruft=(cruft("/usr/share/doc/**"),))
+    plan = plan_of(root, packages, [access("/usr/bin/tool", How.EXECUTED)], rules)
+    file = tmp_path / "plan.json"
+    file.write_bytes(encode_plan(plan))
+    return file
+
+
+def explained(document: Path, *things: str) -> list[str]:
+    done = slimagent("explain", document, *things)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_a_path_is_explained(document: Path) -> None:
+    """Verdict, size, level, owner, then each reason below the one that rests on it."""
+    assert explained(document, "/usr/lib/one") == [
+        "/usr/lib/one  keep",
+        "  size   1.0 kB",
+        "  level  package",
+        "  owner  dpkg:one 1",
+        "  - part of dpkg:one 1, which stays whole",
+        "    because dpkg:one 1: dpkg:tool 1 requires it: dpkg:one (>= 1)",
+        "      because dpkg:tool 1: /usr/bin/tool was used in smoke",
+        "        because /usr/bin/tool: executed in smoke",
+    ]
+
+
+def test_a_package_is_explained(document: Path) -> None:
+    """What of it stays, or what it would take to keep it; by its kind and name, its name alone, or a pattern."""
+    assert explained(document, "dpkg:tool")[:3] == [
+        "dpkg:tool 1  keep", "  size   2.0 kB, 1.0 kB of it stays", "  level  package"
+    ]  # fmt: skip
+    for name in ("dpkg:two", "two", "dpkg:tw?"):
+        assert explained(document, name)[0] == "dpkg:two 1  drop"
+        assert explained(document, name)[-1] == "  --keep-package dpkg:two keeps it, 0.0 MB"
+    assert [line for line in explained(document, "dpkg:t*") if line[0] != " "] == [
+        "dpkg:tool 1  keep",
+        "dpkg:two 1  drop",
+    ]
+    for name in ("npm:@scope/x", "@scope/x", "npm:@scope/*"):
+        assert explained(document, name)[0] == "npm:@scope/x 1  drop"
+
+
+def test_cruft_is_explained_by_its_rule(document: Path) -> None:
+    """Its name and its why."""
+    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use; risk: none"
+
+
+def test_what_is_not_there_is_said(document: Path) -> None:
+    """Of several things each is told; a path with a package's name is told by ./."""
+    lines = explained(document, "/not/there", "./tool", "no-such-package")
+    assert [line.split("  ")[-1] for line in lines if line[0] != " "] == ["unknown"] * 3
+
+
+def test_explanations_as_json(document: Path) -> None:
+    """The same as data."""
+    done = slimagent("explain", "--json", document, "/usr/lib/one", "two", "/absent")
+    path, package, absent = json.loads(done.stdout)
+    assert (path["what"], path["verdict"], path["level"], path["owners"], path["size"]) == (
+        "/usr/lib/one", "keep", "package", ["dpkg:one 1"], 1000
+    )  # fmt: skip
+    assert [each["what"] for each in path["chain"]] == ["/usr/lib/one", "dpkg:one 1", "dpkg:tool 1", "/usr/bin/tool"]
+    assert (package["verdict"], package["cost"]) == ("drop", "--keep-package dpkg:two keeps it, 0.0 MB")
+    assert absent["verdict"] is None
+
+
+# What a plan is told to keep
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """An image without package managers, with two components, cruft, and a link."""
+    root = tmp_path / "root"
+    for path in ("/opt/tool/run", "/opt/tool/data", "/opt/other/run", "/var/log/log", "/usr/include/x.h"):
+        write(root, path, b"x" * 100, 0o755)
+    link(root, "/usr/bin/tool", "/opt/tool/run")
+    return root
+
+
+def planned(image: Path, *arguments: str, accesses: tuple[str, ...] = ()) -> tuple[Plan, set[str]]:
+    """The plan that the command line makes of the image, and what goes of its files."""
+    trace = image.parent / "trace.json"
+    inventory = scan(os.fsencode(image.resolve()))
+    trace.write_bytes(encode_trace(trace_for(inventory, [access(path, How.EXECUTED) for path in accesses])))
+    made = image.parent / "plan.json"
+    done = slimagent("plan", "--quiet", "--root", image, trace, "-o", made, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = decode_plan(made.read_bytes())
+    gone = {entry.path for entry in plan.entries if plan.reasons[entry.reason].verdict is Verdict.DROP and entry.size}
+    return plan, set(map(os.fsdecode, gone))
+
+
+ALL = {"/opt/tool/run", "/opt/tool/data", "/opt/other/run", "/var/log/log", "/usr/include/x.h"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ((), set()),
+        (("--level", "cruft"), {"/opt/tool/run", "/opt/tool/data", "/opt/other/run"}),
+        (("--keep", "/opt/*/data"), {"/opt/tool/data"}),
+        (("--keep", "/usr/bin/tool"), {"/opt/tool/run"}),
+        (("--keep-package", "component:oth*"), {"/opt/other/run"}),
+        (("--keep-package", "dpkg:other"), set()),
+        (("--keep-cruft", "logs", "--keep-cruft", "headers"), {"/var/log/log", "/usr/include/x.h"}),
+        (("--start", "tool --port 1"), {"/opt/tool/run", "/opt/tool/data"}),
+        (("--start", "sh -c 'exec /opt/other/run'"), {"/opt/other/run"}),
+        (("--compiling",), {"/usr/include/x.h"}),
+        (("--no-compiling",), set()),
+        (("--level", "file", "--start", "/opt/tool/run", "--budget", "0"), {"/opt/tool/run"}),
+        (("--level", "file", "--start", "/opt/tool/run", "--budget", "100"), {"/opt/tool/run", "/opt/tool/data"}),
+    ],
+)
+def test_what_a_plan_is_told_to_keep(image: Path, arguments: tuple[str, ...], kept: set[str]) -> None:
+    """Each option adds to the profile's rules; without any, what nobody used goes with its components."""
+    assert planned(image, *arguments)[1] == ALL - kept
+
+
+def test_the_level_is_package_unless_one_is_named(image: Path) -> None:
+    """A component that was used stays whole."""
+    plan, gone = planned(image, accesses=("/opt/tool/run",))
+    assert (plan.level, gone) == ("package", {"/opt/other/run", "/var/log/log", "/usr/include/x.h"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--keep-package", "vim"), ("--keep-package vim", "KIND:NAME")),
+        (("--keep-package", "dpkg:"), ("--keep-package dpkg:",)),
+        (("--keep-package", ":vim"), ("--keep-package :vim",)),
+        (("--keep-cruft", "nonsense"), ("--keep-cruft nonsense", "man-pages")),
+        (("--start", "tini 'jupyter"), ("--start tini 'jupyter",)),
+        (("--start", " "), ("--start", "jupyter")),
+        (("--keep", "relative"), ("--keep relative",)),
+    ],
+)
+def test_an_option_that_cannot_be_understood(image: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    """One line that names it, one that says how it is written; no plan."""
+    trace = image.parent / "trace.json"
+    trace.write_bytes(encode_trace(trace_for(scan(os.fsencode(image.resolve())), [])))
+    output = image.parent / "plan.json"
+    assert_error(slimagent("plan", "--quiet", "--root", image, trace, "-o", output, *arguments), 2, *words)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("budget", ["-1", "many", "1.5"])
+def test_a_budget_that_is_none(image: Path, budget: str) -> None:
+    """Bytes are a whole number, 0 or more."""
+    done = slimagent("plan", "--budget", budget, image)
+    assert done.returncode == 2
+    assert "--budget" in done.stderr
