@@ -72,7 +72,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import os, sys, time
-        from slimagent import files
+        from slimagent.linux import files
         with files.replacing(sys.argv[1]) as descriptor:
             os.write(descriptor, b"half")
             print("half", flush=True)
@@ -104,7 +104,8 @@ def test_a_file_that_grows_too_large_is_not_left_in_halves(tmp_path: Path) -> No
     child = in_child(
         """
         import resource, sys
-        from slimagent import errors, files
+        from slimagent import errors
+        from slimagent.linux import files
         resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
         try:
             files.write(sys.argv[1], bytes(1 << 20))

@@ -19,7 +19,7 @@ __all__ = ["open_folder"]  # a fixture
 
 MAKES = """
 import os, signal, sys
-from slimagent.temporary import new_directory, new_file
+from slimagent.linux.temporary import new_directory, new_file
 descriptor, path = new_file(sys.argv[1].encode())
 with new_directory(sys.argv[1].encode()) as directory:
     os.makedirs(directory + b"/a/b")
