@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import slimagent
 from tools import house
 
 PACKAGE = Path(slimagent.__file__).parent
+PLACES = [Path(__file__).parent, Path(__file__).parents[1] / "benchmarks"]
 # What every room may know. The stages know nothing else: data goes from one to the next through the workflows alone.
 BASE = {"elf", "errors", "linux", "model", "paths", "text"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
@@ -277,3 +279,18 @@ def test_modules_and_functions_stay_short(path: Path) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{shown(path)}: {node.name}"
+
+
+IN_A_STRING = re.compile(r"^\s*from (slimagent(?:\.\w+)*) import ([\w, ]+)$", re.MULTILINE)
+
+
+def test_programs_in_strings_import_what_there_is() -> None:
+    """A program that is handed to another Python is a string: no linter reads its imports, and a move passes it by."""
+    for path in sorted(each for place in (PACKAGE, *PLACES) for each in place.rglob("*.py")):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for module, names in IN_A_STRING.findall(node.value):
+                    for name in (each.split(" as ")[0].strip() for each in names.split(",")):
+                        imported = importlib.import_module(module)
+                        found = hasattr(imported, name) or importlib.util.find_spec(f"{module}.{name}")
+                        assert found, f"{path}: from {module} import {name}"

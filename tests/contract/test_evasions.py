@@ -115,7 +115,8 @@ def test_no_backend_is_evaded_in_silence(evasions: tuple[str, str], way: str, ba
 
 MOUNTED_BEFORE = """
 import os, subprocess, sys
-from slimagent.trace.seccomp import Seccomp
+from slimagent.linux.command import Command
+from slimagent.trace.seccomp.backend import Seccomp
 place = sys.argv[1]
 subprocess.run(["mount", "--bind", place + "/d", place + "/mounts"], check=True)
 with Seccomp() as watcher:
