@@ -183,7 +183,7 @@ def _is_of_python(owners: Owners, at: int) -> bool:
 def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:
     """One entry per path; a folder has the time that the image is to have it with."""
     inventory, of = keeper.inventory, keeper.owners.of
-    times = folder_times(inventory, evidence.trace.changes, evidence.excluded)
+    times = folder_times(inventory, evidence.trace.changes, evidence.excluded, evidence.volumes)
     for at, path in enumerate(inventory.paths):
         size = inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0
         yield Entry(path, keeper.reason(at), size, times.get(path, inventory.mtimes[at]), of[at])

@@ -10,12 +10,15 @@ from slimagent.model.trace import Change, ChangeKind
 from slimagent.paths.algebra import parent
 
 
-def folder_times(inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes]) -> dict[bytes, int]:
+def folder_times(
+    inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes], volumes: Iterable[bytes] = ()
+) -> dict[bytes, int]:
     """Times (ns) by path, for the folders whose own time says nothing about the image.
 
     A folder that the run touched has the time of before. A folder in which the container engine or we put something
-    (a mount point, a file of the engine's, the agent) was touched when the container was made, so what it had before
-    cannot be known: it takes the time of the newest thing in it, which is the same in every container of the image.
+    (a mount point, a file of the engine's, the agent) was touched when the container was made, and one of `volumes`
+    that is mounted is the engine's copy. So what they had before cannot be known: each takes the time of the newest
+    thing in it, which is the same in every container of the image.
     """
     changes = tuple(changes)
     times = {
@@ -24,7 +27,8 @@ def folder_times(inventory: Inventory, changes: Iterable[Change], excluded: Iter
         if each.kind is ChangeKind.MODIFIED and _is_folder(inventory, each.path)
     }
     created = {each.path for each in changes if each.kind is ChangeKind.CREATED}
-    touched = {parent(path) for path in (*inventory.mount_points, *excluded)}
+    touched = set(map(parent, (*inventory.mount_points, *excluded)))
+    touched |= {path for path in volumes if _is_mounted(inventory, path)}
     touched = {path for path in touched if _is_folder(inventory, path)}
     newest: dict[bytes, int] = {}
     for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
@@ -38,6 +42,12 @@ def folder_times(inventory: Inventory, changes: Iterable[Change], excluded: Iter
         if path in inventory.index:
             times[path] = times.get(parent(path), 0)
     return times
+
+
+def _is_mounted(inventory: Inventory, path: bytes) -> bool:
+    """Whether a folder lies on another file system than the one above it."""
+    at, above = inventory.index.get(path), inventory.index.get(parent(path))
+    return at is not None and above is not None and inventory.devices[at] != inventory.devices[above]
 
 
 def _is_folder(inventory: Inventory, path: bytes) -> bool:

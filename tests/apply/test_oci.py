@@ -450,7 +450,10 @@ def test_a_device_that_would_hide_lower_files_is_refused(root: bytes, target: Pa
     os.mknod(root + b"/disk", stat.S_IFBLK | 0o600, 0)
     export(root, target)
     assert {"null", "disk"} <= stacked(target).keys()
-    os.mknod(root + b"/gone", stat.S_IFCHR | 0o600, 0)
+    try:
+        os.mknod(root + b"/gone", stat.S_IFCHR | 0o600, 0)
+    except PermissionError:
+        pytest.skip("this container's rules for devices forbid to make 0:0")
     with pytest.raises(RefusedError, match=r"no image can hold /gone: a character device 0:0"):
         export(root, target.with_name("other"))
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from slimagent.linux import kernel
 from slimagent.trace.seccomp.concealed import MOST_HELD, Concealed
 from tests.contract.conftest import lacking
 from tests.contract.file_calls import FileCalls, missed
 from tests.contract.rights import (
+    CAP_SYS_PTRACE,
     NOBODY,
     container_root,
     container_root_that_traces,
@@ -87,6 +89,8 @@ def test_what_is_out_of_reach_is_a_loss(watcher_class: Any, calls: FileCalls, mo
 @pytest.mark.parametrize("mode", OUT_OF_REACH)
 def test_the_capability_that_the_hint_names_helps(watcher_class: Any, calls: FileCalls, mode: str) -> None:
     """With CAP_SYS_PTRACE nothing of that is lost."""
+    if not kernel.has_capability(CAP_SYS_PTRACE):
+        lacking("the tests have no CAP_SYS_PTRACE to give away")
     in_child(container_root_that_traces, lambda: watch_whole(watcher_class, calls, f"conceal-{mode}", USER))
 
 
@@ -166,11 +170,17 @@ def _hold(concealed: Concealed, process: int) -> None:
 
 
 def _pausing() -> tuple[int, Callable[[], None]]:
-    """A child that waits, and how to end it."""
+    """A child that waits and that its parent may look into, and how to end it."""
+    ready, tell = os.pipe()
     child = os.fork()
     if child == 0:
+        kernel.prctl(kernel.SET_DUMPABLE, 1)  # who has watched in this process has closed it to others
+        os.close(tell)
         signal.pause()
         os._exit(0)
+    os.close(tell)
+    os.read(ready, 1)
+    os.close(ready)
 
     def end() -> None:
         os.kill(child, signal.SIGKILL)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_images import plan_for, reason, write
+from plan_images import evidence_for, plan_for, reason, write
 
 from slimagent.model.plan import Plan
 from slimagent.model.trace import Change, ChangeKind
+from slimagent.plan.decide import decide
 
 OLD, FILE, FOLDER, NOW = 1_000_000_000, 2_000_000_000, 3_000_000_000, 4_000_000_007
 
@@ -50,6 +52,15 @@ def test_a_folder_that_the_run_touched_has_the_time_of_before(root: Path) -> Non
     )
     found = times(plan_for(root, changes=changes))
     assert (found[b"/top"], found[b"/top/file"]) == (OLD, FILE)
+
+
+def test_a_volume_is_as_new_as_what_it_holds_where_the_engine_mounted_its_copy(root: Path) -> None:
+    """The copy's own folder was made with the container; a declared volume that is not mounted has its own time."""
+    evidence = replace(evidence_for(root, ()), volumes=(b"/top",))
+    assert times(decide(evidence, "file"))[b"/top"] == NOW
+    evidence.inventory.devices[evidence.inventory.index[b"/top"]] += 1
+    found = times(decide(evidence, "file"))
+    assert (found[b"/top"], found[b"/"]) == (FOLDER, NOW)
 
 
 @pytest.mark.parametrize("name", [b"/top/agent", b"/top/.dockerenv"])
