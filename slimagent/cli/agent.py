@@ -8,12 +8,12 @@ from slimagent.image.agent import Bundle, bundle
 from slimagent.workflows.exercise import Reporter
 
 
-def agent_bundle(folder: str | None, reporter: Reporter) -> Bundle:
-    """The bundle in `folder`; without one that of this version, made when it is first needed.
+def agent_bundle(directory: str | None, reporter: Reporter) -> Bundle:
+    """The bundle in `directory`, or by default that of this version, made when it is first needed.
 
-    Raises UnavailableError or DocumentError for a folder that is none, UnavailableError where none can be made.
+    Raises UnavailableError or DocumentError for a directory that is not a bundle, UnavailableError if none can be made.
     """
-    home = folder if folder is not None else os.environ.get("SLIMAGENT_HOME")
+    home = directory if directory is not None else os.environ.get("SLIMAGENT_HOME")
     if home is not None:
         return bundle(home)
     from slimagent.workflows import bundler  # with what it reads of installed packages, which no other command needs

@@ -11,6 +11,7 @@ from slimagent import documents
 from slimagent.apply import Layout
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.help import command
 from slimagent.cli.in_place import Removal, in_place_options
 from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.errors import DocumentError, UsageError
@@ -25,15 +26,15 @@ from slimagent.workflows.applying import Action, Export, InPlace, Target, export
 from slimagent.workflows.session import Session
 
 
-@click.command()
+@command(example="slimagent apply plan.json --tar rootfs.tar && docker import rootfs.tar app:slim")
 @click.argument("plan", metavar="PLAN")
 @options.root
-@click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
+@click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar file, for `docker import`.")
 @layout_options
-@click.option("--to", "folder", metavar="DIR", help="Write it as a tree into a new or empty folder.")
+@click.option("--to", "directory", metavar="DIR", help="Write the slim root file system into a new or empty directory.")
 @in_place_options
 @options.together(options.strip, options.accept_change)
-@click.option("-o", "--output", metavar="FILE", help="The receipt to write.")
+@click.option("-o", "--output", metavar="FILE", help="Write the receipt here.")
 @options.quiet
 def apply(
     plan: str,
@@ -41,19 +42,17 @@ def apply(
     tar: str | None,
     image: ImageConfig | None,
     layout: Layout | None,
-    folder: str | None,
+    directory: str | None,
     here: Removal | None,
     strip: str,
     accepted_changes: tuple[str, ...],
     output: str | None,
     quiet: bool,
 ) -> int:
-    """Carry out PLAN: as a tar file, as an image, as a tree, or in place."""
-    if sum(each is not None for each in (tar, layout, folder, here)) != 1:
-        raise UsageError(
-            "say where to: exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`"
-        )
-    place = destination(tar, layout, folder)
+    """Carry out PLAN: write a tar file, an image or a directory, or remove files in place."""
+    if sum(each is not None for each in (tar, layout, directory, here)) != 1:
+        raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`")
+    place = destination(tar, layout, directory)
     if output is not None:
         options.require_writable(output, options.own_document(documents.RECEIPT))
     require_place(place, quiet=quiet)
@@ -93,11 +92,11 @@ def _carry_out(
     if isinstance(target, InPlace):
         receipt = remove(action, target)
     elif output is not None and _is_exported(target, plan_digest, output):
-        return [f"done before: {output} is the receipt of what is there"]
+        return [f"nothing to do: {output} is the receipt of what is there"]
     else:
         receipt = export(action, target)
     if receipt is None:
-        return [f"done before: nothing that the plan drops is in {to_text(session.root)} any more"]
+        return [f"nothing to do: everything that the plan drops is gone from {to_text(session.root)}"]
     return [*receipt_summary(receipt), *stripped_files(receipt, made)]
 
 

@@ -9,6 +9,7 @@ import click
 from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.linux.files import read, write
@@ -19,14 +20,12 @@ from slimagent.verify.compare import compare, standing, unproved
 from slimagent.workflows import exercise
 
 
-@click.command()
+@command(example="slimagent check --profile ml -o before.json\nslimagent check --profile ml --baseline before.json")
 @options.together(options.profile, options.user)
-@click.option("--only", multiple=True, metavar="NAME", help="Run this check only, by name or kind; may be given again.")
-@click.option(
-    "--baseline", metavar="FILE", help="Results on the image as it was, to compare with: only what got worse counts."
-)
-@click.option("-o", "--output", metavar="FILE", help="The results to write.")
-@click.option("--junit", "report", metavar="FILE", help="The results to write as JUnit XML.")
+@click.option("--only", multiple=True, metavar="NAME", help="Run only checks of this name or kind. Can be repeated.")
+@click.option("--baseline", metavar="FILE", help="Compare with these results: only what got worse fails.")
+@click.option("-o", "--output", metavar="FILE", help="Write the results here.")
+@click.option("--junit", "report", metavar="FILE", help="Write the results here as JUnit XML.")
 @options.together(options.quiet, options.as_json)
 def check(
     profile: str | None,
@@ -38,7 +37,10 @@ def check(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Run a profile's checklist; exit 1 if a check failed, or with --baseline if something got worse."""
+    """Run the checks of a profile.
+
+    Exits with 1 if a check failed, or with --baseline if something got worse.
+    """
     if output is not None:
         options.require_writable(output, options.own_document(documents.CHECKS))
     if report is not None:
@@ -64,7 +66,7 @@ def check(
     if baseline is None:
         return int(any(result.outcome is Outcome.FAILED for result in results))
     for name in sorted({each.name for each in before} - {each.name for each in results}):
-        terminal.line(Styled(f"in the baseline and not in this profile: {name}", "red"), err=True)
+        terminal.line(Styled(f"{name} is in the baseline but not in this profile", "red"), err=True)
     return int(any(each.worse for each in compare(before, results)) or bool(unproved(before, results)))
 
 

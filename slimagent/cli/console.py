@@ -1,8 +1,9 @@
-"""How long work shows: a live line on a terminal, one line per phase elsewhere, nothing with --quiet."""
+"""How long work shows: a live line on a terminal; elsewhere a line per phase, and one now and then in a long phase."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -13,6 +14,7 @@ from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
 from slimagent.verify.compare import standing
 
+_STILL_EVERY = 30.0  # seconds after which a log shows that a phase goes on
 _COLOURS = {
     Standing.PASSED: "green",
     Standing.FAILED: "red",
@@ -26,11 +28,15 @@ class Console:
     """A pipeline's Reporter on standard error, which leaves standard output to the command and to `--json`.
 
     `names` are those of the checks to come, so that their lines line up; `err` False shows their results on standard
-    output. `seconds` are the phases' times, in order.
+    output. `is_alone` says that nobody else writes to the terminal: phases without numbers are shown live, too.
+    `seconds` are the phases' times, in order.
     """
 
-    def __init__(self, *, quiet: bool = False, names: Iterable[str] = (), err: bool = True) -> None:
+    def __init__(
+        self, *, quiet: bool = False, names: Iterable[str] = (), err: bool = True, is_alone: bool = False
+    ) -> None:
         self._quiet = quiet
+        self._is_alone = is_alone
         self._width = max(map(len, names), default=0)
         self._err = err
         self._live = not quiet and terminal.is_live()
@@ -39,28 +45,41 @@ class Console:
     @contextlib.contextmanager
     def phase(self, name: str, unit: str = "") -> Iterator[Callable[[int], None]]:
         """Time a phase. `unit` says what its numbers count; without one the phase shows no numbers."""
-        started, last = time.monotonic(), [0]
+        started = time.monotonic()
+        still = _Still(self._line, name, started)
 
         def progress(done: int) -> None:
-            last[0] = done
+            still.name = f"{name}: {amount(done, unit)}"
             if live is not None:
-                live(f"{name}: {amount(done, unit)}")
+                live(still.name)
+            elif in_log:
+                still.tell()
 
         with self._status(name, bool(unit)) as live:
-            yield progress
+            in_log = live is None and not self._quiet and not terminal.is_live()
+            with still.told_by_itself() if in_log and self._is_alone else contextlib.nullcontext():
+                yield progress
         seconds = time.monotonic() - started
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         if not self._quiet:
-            terminal.line(Styled("slimagent: ", dim=True), f"{name}  {seconds:.1f} s", err=True)
+            self._line(f"{name}  {seconds:.1f} s")
 
     @contextlib.contextmanager
     def _status(self, name: str, counted: bool) -> Iterator[Callable[[str], None] | None]:
         # A phase that runs the user's commands has no numbers, and the terminal is theirs.
-        if not (self._live and counted):
+        if not (self._live and (counted or self._is_alone)):
             yield None
             return
-        with terminal.status(name) as show:
-            yield show
+        self._live = False  # a terminal has room for one
+        try:
+            with terminal.status(name) as show:
+                yield show
+        finally:
+            self._live = True
+
+    @staticmethod
+    def _line(text: str) -> None:
+        terminal.line(Styled("slimagent: ", dim=True), text, err=True)
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -69,7 +88,7 @@ class Console:
             yield
 
     def watching(self) -> None:
-        """Say that the watch has begun, also with --quiet: who starts the work waits for this line."""
+        """Say that the watch has begun, even with --quiet: scripts wait for this line before they start the work."""
         terminal.line("slimagent: watching every process; end it with SIGINT or SIGTERM", err=True)
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
@@ -81,3 +100,36 @@ class Console:
         terminal.line(Styled(first, _COLOURS[stands]), err=self._err)
         for line in rest:
             terminal.line(line, err=self._err)
+
+
+class _Still:
+    """Says in a log, now and then, that a phase goes on. `name` is what is said of it."""
+
+    def __init__(self, say: Callable[[str], None], name: str, started: float) -> None:
+        self.name = name
+        self._say = say
+        self._started = self._last = started
+
+    def tell(self) -> None:
+        """Say it if it is time to."""
+        now = time.monotonic()
+        if now - self._last >= _STILL_EVERY:
+            self._last = now
+            self._say(f"{self.name}, {now - self._started:.0f} s so far")
+
+    @contextlib.contextmanager
+    def told_by_itself(self) -> Iterator[None]:
+        """Tell while the block runs: a thread does it, so nothing may be forked in there."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(_STILL_EVERY / 10):
+                self.tell()
+
+        thread = threading.Thread(target=run, name="still", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

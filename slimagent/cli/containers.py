@@ -13,9 +13,18 @@ from slimagent.image.container import Container
 from slimagent.image.engine import ENGINES
 
 _OPTIONS = (
-    click.option("--engine", type=click.Choice(ENGINES), help="What runs containers. [default: docker, else podman]"),
-    click.option("--network", default="none", show_default=True, metavar="NAME", help="The network of the containers."),
-    click.option("-v", "--volume", "volumes", multiple=True, metavar="SPEC", help="Mount this, for the tests only."),
+    click.option(
+        "--engine", type=click.Choice(ENGINES), help="Engine that runs the containers. [default: docker, else podman]"
+    ),
+    click.option("--network", default="none", show_default=True, metavar="NAME", help="Network of the containers."),
+    click.option(
+        "-v",
+        "--volume",
+        "volumes",
+        multiple=True,
+        metavar="SPEC",
+        help="Mount this for the tests, as in `docker run -v`.",
+    ),
     click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable in the containers."),
     click.option("--gpus", default="", metavar="SPEC", help="GPUs to give to the containers, e.g. `all`."),
     click.option(
@@ -23,7 +32,7 @@ _OPTIONS = (
         "further",
         multiple=True,
         metavar="OPTION",
-        help="Any option for containers, e.g. --shm-size=2g.",
+        help="Any other option of `docker run`, e.g. --shm-size=2g.",
     ),
 )
 

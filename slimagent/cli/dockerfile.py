@@ -10,6 +10,7 @@ import click
 
 from slimagent import __version__
 from slimagent.cli import options, terminal
+from slimagent.cli.help import command
 from slimagent.errors import UsageError
 from slimagent.image.agent import bundle, held_back
 from slimagent.image.dockerfile import Recipe, dockerfile, own_place
@@ -24,14 +25,14 @@ from slimagent.profiles.rules import starts
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
 
-@click.command("dockerfile")
+@command("dockerfile", example="slimagent dockerfile app:latest -o Dockerfile.slim -- pytest -q /app/tests")
 @click.argument("image", metavar="IMAGE")
 @options.together(options.profile, options.level, options.accept, options.also)
-@click.option("--user", metavar="NAME", help="Run the checks as this user. [default: the image's own]")
-@click.option("--agent", metavar="DIR", help="The agent's folder in the build context. [default: agent]")
-@click.option("--agent-image", metavar="NAME", help="Or an image that is such a folder and nothing else.")
+@click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
+@click.option("--agent", metavar="DIR", help="Directory of the agent in the build context. [default: agent]")
+@click.option("--agent-image", metavar="NAME", help="Take the agent from this image instead, which holds nothing else.")
 @options.image_config
-@click.option("-o", "--output", metavar="FILE", help="The Dockerfile to write. [default: standard output]")
+@click.option("-o", "--output", metavar="FILE", help="Write the Dockerfile here. [default: standard output]")
 @options.overwrite
 @options.command
 def write_dockerfile(
@@ -48,16 +49,16 @@ def write_dockerfile(
     overwrite: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Write a Dockerfile that traces IMAGE with a profile's checks and COMMAND, slims it, and proves the result.
+    """Write a Dockerfile that slims IMAGE and proves the result.
 
-    The image's configuration comes from --image-config, or from Docker or Podman. What of it no Dockerfile can give is
-    said on standard error, and in the file. A FILE that slimagent did not write is only replaced with --overwrite: its
-    first line says so.
+    The Dockerfile runs the checks of a profile and COMMAND in one stage, and puts what they need into the last one.
+    The image's configuration comes from --image-config, or from Docker or Podman. What a Dockerfile cannot set is
+    named on standard error and in the file.
     """
     if output is not None:
         options.require_writable(output, None if overwrite else options.OWN_TEXT)
     if agent is not None and agent_image is not None:
-        raise UsageError("--agent and --agent-image: the agent comes from one of them", "leave one out")
+        raise UsageError("--agent and --agent-image cannot be used together", "leave one out")
     data = find(None).inspect(image) if image_config is None else read(image_config)
     config = read_image_config(data, image_config or f"the configuration of {image}")
     only = identity(data).encode() or data  # a file may hold an image's own description: it has no ID, but its layers
@@ -83,13 +84,13 @@ def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ..
     return tuple(word for pair in said for word in pair)
 
 
-def _with_agent(image: str, only: bytes, folder: str) -> Recipe:
-    """A bundle starts without a shell or an interpreter of the image; another folder has a script."""
-    record = os.path.join(folder, BUNDLE)
+def _with_agent(image: str, only: bytes, directory: str) -> Recipe:
+    """A bundle starts without a shell or interpreter of the image; any other directory has a script."""
+    record = os.path.join(directory, BUNDLE)
     if os.path.isfile(record):
         place = own_place(only, read(record))
-        return Recipe(image=image, place=place, agent=folder, entry=bundle(folder).entry(place))
-    return Recipe(image=image, place=own_place(only), agent=folder)
+        return Recipe(image=image, place=place, agent=directory, entry=bundle(directory).entry(place))
+    return Recipe(image=image, place=own_place(only), agent=directory)
 
 
 def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:

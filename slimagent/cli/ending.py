@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from slimagent.cli import terminal
+from slimagent.cli.options import JSON, MARKDOWN
+from slimagent.cli.terminal import Styled
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
 from slimagent.model.summary import Summary
+from slimagent.report.pull_request import pull_request
+from slimagent.report.result import result
 from slimagent.report.summary import failure
 from slimagent.workflows.tracing import TOOL
 
@@ -40,6 +44,16 @@ def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | 
         terminal.json(encode_summary(replace(end.summary, failure=failure(error))))
         raise
     terminal.json(encode_summary(end.summary))
+
+
+def show(summary: Summary, directory: str, form: str) -> None:
+    """Print what became of an image in one of the forms, with the answer last; JSON was printed by `ending`."""
+    if form == MARKDOWN:
+        terminal.lines(pull_request(summary))
+    elif form != JSON:
+        *lines, last = result(summary, directory)
+        terminal.lines(lines)
+        terminal.line(Styled(last, "red" if summary.failure else "green", bold=True))
 
 
 @contextlib.contextmanager

@@ -18,12 +18,14 @@ from slimagent.workflows.exercise import Start
 from slimagent.workflows.step_logs import StepLogs
 
 _OPTIONS = (
-    click.option("--logs", "directory", metavar="DIR", help="Write what each step says to a file in this directory."),
+    click.option(
+        "--logs", "directory", metavar="DIR", help="Write the output of each step to a file in this directory."
+    ),
     click.option(
         "--started",
         "diary",
         metavar="FILE",
-        help="How the image was started (`slimagent start`): its steps count, too. Waits until FILE is there.",
+        help="Add the start that `slimagent start` recorded in FILE. Waits until FILE exists.",
     ),
 )
 _LOOK_EVERY = 0.05  # seconds
@@ -59,5 +61,5 @@ def await_file(path: str) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not os.path.exists(path):
         if time.monotonic() >= deadline:
-            raise UnavailableError(f"{path} did not come within {_PATIENCE:.0f} s", "name a file that is there")
+            raise UnavailableError(f"{path} did not appear within {_PATIENCE:.0f} s", "name a file that exists")
         time.sleep(_LOOK_EVERY)

@@ -1,4 +1,4 @@
-"""`slimagent explain`: why a path or a package stays or goes."""
+"""`slimagent explain`: what a plan keeps and drops, and why a path or a package stays or goes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ import orjson
 
 from slimagent import documents
 from slimagent.cli import options, terminal
+from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.linux.files import read
 from slimagent.model.plan import Plan
 from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
-from slimagent.report.text import size, table
+from slimagent.report.text import plan_summary, size, table
 
+_LARGEST = 15
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
 
 
-@click.command()
+@command(
+    example="slimagent explain slimagent-out/plan.json\nslimagent explain slimagent-out/plan.json dpkg:vim /usr/bin/git"
+)
 @click.argument("plan", metavar="PLAN")
-@click.argument("things", metavar="PATH|PACKAGE...", nargs=-1, required=True)
+@click.argument("things", metavar="PATH|PACKAGE...", nargs=-1)
 @options.as_json
 def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
-    """Say why each PATH or PACKAGE is kept or dropped, back to an access or a rule.
+    """Say what a plan keeps and drops, or why a path or a package stays or goes.
 
-    A package is named as dpkg:vim, python:torch, r:ggplot2, or by its name alone; `*` and `?` match. A file in
-    the working folder is named with ./ if a package has its name.
+    Without a PATH or PACKAGE it lists the largest things that go and stay. A package is named KIND:NAME, e.g. dpkg:vim,
+    python:torch or r:ggplot2, or NAME alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
     """
     made = documents.decode_plan(read(plan), plan)
     explainer = Explainer(made)
+    if not things:
+        _overview(explainer, made, as_json=as_json)
+        return 0
     explanations = [each for thing in things for each in _explain(explainer, made, thing)]
     if as_json:
         terminal.json(orjson.dumps([_row(each) for each in explanations], option=orjson.OPT_INDENT_2))
@@ -48,12 +55,31 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:
-    """A path of the plan; if the image is the one that we are in, also one that leads over links to a folder."""
+    """A path of the plan; if the image is the one that we are in, also one that leads over links to a directory."""
     found = explainer.explain(path)
     if found.verdict is None and here:
         real = explainer.explain(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
         return found if real.verdict is None else real
     return found
+
+
+def _overview(explainer: Explainer, plan: Plan, *, as_json: bool) -> None:
+    """What goes and what stays, the largest first."""
+    largest = {verdict: explainer.largest(verdict, _LARGEST) for verdict in (Verdict.DROP, Verdict.KEEP)}
+    if as_json:
+        rows = {
+            str(verdict.value): [{"what": what, "size": length, "reason": why} for what, length, why in each]
+            for verdict, each in largest.items()
+        }
+        terminal.json(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        return
+    terminal.lines(plan_summary(plan))
+    for title, verdict in (("the largest that go", Verdict.DROP), ("the largest that stay", Verdict.KEEP)):
+        terminal.line("")
+        terminal.line(Styled(title, _COLOURS[verdict], bold=True))
+        for what, length, why in largest[verdict]:
+            terminal.line(f"{size(length):>10}  {what}")
+            terminal.line(f"{'':10}  ", Styled(why, dim=True))
 
 
 def _row(each: Explanation) -> dict[str, object]:

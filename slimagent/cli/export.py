@@ -11,6 +11,7 @@ from slimagent.apply import Layout
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
+from slimagent.cli.help import command
 from slimagent.cli.layout import destination, layout_options, require_place
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.rules import rule_options
@@ -25,17 +26,21 @@ from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, carry_out
 from slimagent.workflows.session import Session
 
+_EXAMPLE = """\
+docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoint.sh IMAGE \\
+  export /out/trace.json --tar /out/rootfs.tar --plan /out/plan.json --receipt /out/receipt.json"""
 
-@click.command(short_help="Plan, and export what stays, in a new container.")
+
+@command(example=_EXAMPLE)
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.level, options.profile, rule_options, options.accept, layout_options)
-@click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar, for `docker import`.")
-@click.option("--when", metavar="FILE", help="Look at the image at once, then wait until FILE is there.")
-@click.option("--repair", metavar="FILE", help="A verification of an earlier plan: what it looked for in vain stays.")
-@click.option("--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
+@click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar file, for `docker import`.")
+@click.option("--when", metavar="FILE", help="Scan the image at once, then wait until FILE exists.")
+@click.option("--repair", metavar="FILE", help="Keep what this verification of an earlier plan found missing.")
 @click.option(
-    "--receipt", default="receipt.json", show_default=True, metavar="FILE", help="The receipt of the export to write."
+    "--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here."
 )
+@click.option("--receipt", default="receipt.json", show_default=True, metavar="FILE", help="Write the receipt here.")
 @options.together(options.strip, options.quiet)
 def export(
     traces: tuple[str, ...],
@@ -53,17 +58,13 @@ def export(
     strip: str,
     quiet: bool,
 ) -> int:
-    """Plan from TRACE and export what stays, with one look at the image.
+    """Plan from a trace and export what stays, in one go.
 
-    Run it in a new container, which no test has touched.
-
-    \b
-    docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoint.sh IMAGE \\
-      export /out/trace.json --tar /out/rootfs.tar --plan /out/plan.json --receipt /out/receipt.json
+    Run it in a new container that no test has touched.
     """
     place = destination(tar, layout)
     if place is None or (tar is not None and layout is not None):
-        raise UsageError("say where to: exactly one of --tar and --oci", "see `slimagent export --help`")
+        raise UsageError("choose exactly one of --tar and --oci", "see `slimagent export --help`")
     options.require_writable(plan_file, options.own_document(documents.PLAN))
     options.require_writable(receipt, options.own_document(documents.RECEIPT))
     require_place(place, quiet=quiet)

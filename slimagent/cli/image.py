@@ -14,7 +14,8 @@ from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
-from slimagent.cli.ending import Ending, ending
+from slimagent.cli.ending import Ending, ending, show
+from slimagent.cli.help import command
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
@@ -60,6 +61,7 @@ class _Asked:
     repair: bool
     keep_failed: bool
     quiet: bool
+    form: str | None
     as_json: bool
     command: tuple[str, ...]
 
@@ -84,35 +86,40 @@ class _Asked:
         )
 
 
-@click.command(short_help="Make a slim image from an image, and prove it.")
+@command(example="slimagent image app:latest -t app:slim -- pytest -q /app/tests")
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
-@click.option("--overwrite", is_flag=True, help="Take TAG from an image that slimagent did not make.")
+@click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept)
-@click.option("--user", metavar="NAME", help="Run commands and checks as this user. [default: the image's own]")
+@click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
 @options.also
 @start_options
 @container_options
-@click.option("--no-privileges", is_flag=True, help="Never start again with SYS_PTRACE added.")
-@click.option("--agent", metavar="DIR", help="An agent made by `slimagent bundle`. [default: made, and cached]")
-@click.option("--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document goes.")
-@click.option("--repair/--no-repair", default=True, show_default=True, help="Bring back what was missed, once.")
-@click.option("--keep-failed", is_flag=True, help="Leave an image that is not proved under a name of its own.")
-@options.together(options.quiet, options.as_json, options.command)
+@click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")
+@click.option(
+    "--agent", metavar="DIR", help="Use this agent, made by `slimagent bundle`. [default: one is made once, and cached]"
+)
+@click.option(
+    "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and logs."
+)
+@click.option(
+    "--repair/--no-repair", default=True, show_default=True, help="If a file is missed, put it back and try once more."
+)
+@click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
+@options.together(options.quiet, options.form, options.as_json, options.command)
 def image(**given: Any) -> int:
-    """Make TAG from IMAGE: start it, run a profile's checks and COMMAND, drop what is not needed, prove it.
+    """Make a slim image TAG from IMAGE, and prove that it still works.
 
-    Needs Docker or Podman, no privilege beyond starting a container, and no registry. Every document is left in --out.
-
-    \b
-    slimagent image app:latest -t app:slim -- pytest -q /app/tests
+    Starts IMAGE, runs the checks of a profile and COMMAND, and watches which files they need. Leaves out the rest, and
+    runs everything again on the slim image. It needs Docker or Podman, no other privilege, and no registry.
     """
     asked = _Asked(**given)
-    with ending("image", as_json=asked.as_json, image=asked.container.image, tag=asked.tag) as end:
-        request, console = asked.request(), Console(quiet=asked.quiet)
+    form = options.JSON if asked.as_json else asked.form or options.TABLE
+    with ending("image", as_json=form == options.JSON, image=asked.container.image, tag=asked.tag) as end:
+        request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
         _slim(find(asked.engine), request, asked.agent, console, end, quiet=asked.quiet)
-    if not (asked.as_json or asked.quiet):
-        terminal.lines(pull_request(end.summary))
+    if not asked.quiet:
+        show(end.summary, asked.out, form)
     return 0
 
 

@@ -17,17 +17,17 @@ from slimagent.paths.algebra import within
 from slimagent.workflows.session import in_container, own_folder
 
 _OPTIONS = (
-    click.option("--in-place", is_flag=True, help="Remove from the image itself; refused on / outside a container."),
-    click.option("--force", is_flag=True, help="With --in-place: also on / outside a container."),
+    click.option("--in-place", is_flag=True, help="Remove the files from this container."),
+    click.option("--force", is_flag=True, help="With --in-place: go on even if this is not a container."),
     click.option(
         "--journal",
         metavar="FILE",
-        help="With --in-place: where to note what is being done, to take it up again. [default: PLAN.journal]",
+        help="With --in-place: journal that lets an interrupted removal go on. [default: PLAN.journal]",
     ),
     click.option(
         "--remove-agent",
         is_flag=True,
-        help="With --in-place: in the end remove the agent's own directory, too, with the plan and the journal in it.",
+        help="With --in-place: also remove the agent's own directory, with the plan and journal in it.",
     ),
 )
 
@@ -75,10 +75,10 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
     if is_own_root and not force and not in_container():
         raise RefusedError(
             "--in-place on / outside a container would remove files of this machine",
-            "run it in a container of the image, name the image's folder with --root, or insist with --force",
+            "run it in a container of the image, name the image's directory with --root, or insist with --force",
         )
     if remove_agent and not is_own_root:
-        raise UsageError("--remove-agent goes with the image's own agent, not with --root", "leave one of them out")
+        raise UsageError("--remove-agent and --root cannot be used together", "leave one out")
     path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
     options.require_writable(path)
     files = tuple(os.path.realpath(os.fsencode(each)) for each in (plan, path))
@@ -87,13 +87,15 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
 
 def _require_outside(output: str, own: bytes) -> None:
     if within(os.path.realpath(os.fsencode(output)), own):
-        raise UsageError(f"{output} would go with the agent's directory", "write the receipt to another place")
+        raise UsageError(f"{output} would be removed with the agent's directory", "write the receipt elsewhere")
 
 
 def _own(files: tuple[bytes, ...]) -> bytes:
     """The agent's directory, which is to go with these files in it, if they are. Raises UsageError if there is none."""
     own = own_folder()
     if own is None:
-        raise UsageError("no entrypoint.sh of an agent started this slimagent", "leave out --remove-agent")
+        raise UsageError(
+            "--remove-agent: this slimagent was not started by an agent's entrypoint.sh", "leave out --remove-agent"
+        )
     require_removable(own, files)
     return own

@@ -17,13 +17,17 @@ from slimagent.model.image_config import ImageConfig
 _OPTIONS = (
     options.image_config,
     click.option(
-        "--oci", metavar="DIR", help="Write an image of several layers into a new or empty folder (docs/layers.md)."
+        "--oci",
+        metavar="DIR",
+        help="Write an image of several layers into a new or empty directory; see docs/layers.md.",
     ),
-    click.option("--tag", metavar="NAME", help="With --oci: the image's name, which engines give it when loading."),
+    click.option(
+        "--tag", "oci_tag", metavar="NAME", help="With --oci: name that engines give to the image when they load it."
+    ),
     click.option(
         "--compression",
         type=click.Choice(COMPRESSIONS),
-        help=f"With --oci: how layers are compressed; every engine loads gzip. [default: {COMPRESSIONS[0]}]",
+        help=f"With --oci: compression of the layers; every engine loads gzip. [default: {COMPRESSIONS[0]}]",
     ),
     click.option(
         "--ready", metavar="DIR", help="With --oci: link each layer into this directory as soon as it is written."
@@ -42,13 +46,13 @@ def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any,
         image_config: str | None,
         oci: str | None,
-        tag: str | None,
+        oci_tag: str | None,
         compression: str | None,
         ready: str | None,
         **others: Any,
     ) -> Any:
         image = options.read_image(image_config)
-        return function(*arguments, image=image, layout=_layout(oci, tag, compression, ready, image), **others)
+        return function(*arguments, image=image, layout=_layout(oci, oci_tag, compression, ready, image), **others)
 
     return options.together(*_OPTIONS)(gather)
 
@@ -66,7 +70,7 @@ def _layout(
         )
     for option, said in (("--tag", tag), ("--compression", compression), ("--ready", ready)):
         if said is not None:
-            raise UsageError(f"{option} says nothing without --oci", "add --oci DIR")
+            raise UsageError(f"{option} needs --oci", "add --oci DIR")
     return None
 
 
@@ -82,12 +86,12 @@ def require_place(destination: Destination | None, *, quiet: bool) -> None:
     if isinstance(destination, Tar):
         options.require_writable(os.fsdecode(destination.path))
     elif destination is not None:
-        options.require_folder_for(os.fsdecode(destination.path))
+        options.require_directory_for(os.fsdecode(destination.path))
     if isinstance(destination, Layout) and destination.config is None and not quiet:
         terminal.lines(
             (
                 "slimagent: without --image-config the image has no environment, user, entrypoint or command",
-                "  hint: give it what `docker image inspect IMAGE` prints",
+                "  hint: docker image inspect IMAGE > image.json, then add --image-config image.json",
             ),
             err=True,
         )

@@ -9,6 +9,7 @@ import orjson
 
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.help import command
 from slimagent.documents import TRACE, encode_trace
 from slimagent.linux.files import read, write
 from slimagent.model.trace import Run, Trace
@@ -16,14 +17,15 @@ from slimagent.report.text import table
 from slimagent.workflows.tracing import merged
 
 
-@click.command()
+@command(example="slimagent merge monday.json tuesday.json -o both.json")
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
-@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
+@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
 @options.together(options.quiet, options.as_json)
 def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> int:
-    """Unite traces of one image: what any of the runs needed, with each run's losses and blind spots.
+    """Merge traces of one image into one trace.
 
-    The order does not matter, and a trace that is given twice counts once. FILE may be one of the traces.
+    The result has what any run needed, and what each run could not see. The order does not matter, and a trace that
+    is given twice counts once. FILE may be one of the traces.
     """
     options.require_writable(output, options.own_document(TRACE))
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
@@ -42,7 +44,7 @@ def _rows(trace: Trace) -> list[list[str]]:
         ["steps", f"{len(trace.steps):,}"],
         ["paths", f"{len(trace.accesses):,}, of which {_found(trace):,} were found"],
         ["blind spots", ", ".join(spot.value for spot in trace.blind_spots) or "none"],
-        *(["loss", f"{loss.kind}, {loss.count} times, as {loss.example}"] for loss in trace.losses),
+        *(["loss", f"{loss.kind}, {loss.count} times, e.g. {loss.example}"] for loss in trace.losses),
     ]
 
 

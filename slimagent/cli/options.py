@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,59 +39,67 @@ from slimagent.workflows.step_logs import StepLogs
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-root = click.option("--root", default="/", show_default=True, metavar="DIR", help="The image's root folder.")
+root = click.option("--root", default="/", show_default=True, metavar="DIR", help="Root directory of the image.")
 scope = click.option(
     "--scope",
     "scopes",
     multiple=True,
     metavar="DIR",
-    help="Look at this folder only; may be given again. [default: all]",
+    help="Look only below this directory. Can be repeated. [default: everywhere]",
 )
-profile = click.option("--profile", metavar="NAME|FILE", help="The checks and rules to use; see `slimagent profiles`.")
-user = click.option("--user", metavar="NAME", help="Run commands and checks as this user (we must be root).")
+profile = click.option("--profile", metavar="NAME|FILE", help="Checks and rules to use; see `slimagent profiles`.")
+user = click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. Needs root.")
 backend = click.option(
     "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="How to watch the processes."
 )
 level = click.option(
     "--level",
     type=click.Choice((*LEVELS, *VARIANTS)),
-    help="How much may go: a level, or the variant of the image that it makes (see docs/levels.md). "
+    help="How much may go; see docs/levels.md. minimal, standard and full are other names for file, package and cruft. "
     "[default: the profile's, else package]",
 )
 accept = click.option(
-    "--accept-loss", "accepted", multiple=True, metavar="KIND", help="Plan in spite of this kind of loss in the trace."
+    "--accept-loss",
+    "accepted",
+    multiple=True,
+    metavar="KIND",
+    help="Plan although the trace has losses of this kind. Can be repeated.",
 )
 image_config = click.option(
     "--image-config",
     metavar="FILE",
-    help="What `docker image inspect IMAGE` printed: how the image starts, its volumes, its configuration.",
+    help="Configuration of the image, as `docker image inspect IMAGE` prints it.",
 )
 mounted = click.option(
     "--mounted",
     multiple=True,
     metavar="PATH",
-    help="The mount at PATH is your own, though the image declares a volume there. What the image has there stays.",
+    help="PATH is a mount of yours and not the image's volume. Everything that the image has there stays.",
 )
 accept_change = click.option(
     "--accept-change",
     "accepted_changes",
     multiple=True,
     metavar="PATTERN",
-    help="Export these paths as the test left them: files that stay and that it changed, or removed (e.g. /srv/db/**).",
+    help="Export these paths as the test left them, changed or removed, e.g. /srv/db/**. Can be repeated.",
 )
 also = click.option(
-    "--also", multiple=True, metavar="COMMAND", help="Run this command line, too, as a check; may be given again."
+    "--also", multiple=True, metavar="COMMAND", help="Run this command line as one more check. Can be repeated."
 )
 strip = click.option(
     "--strip",
     default="auto",
     show_default=True,
     metavar="auto|none|PROGRAM",
-    help="What to strip files with, as planned: the image's own strip or else the agent's; nothing; or this program.",
+    help="Strip with the image's own strip or else the agent's (auto), not at all, or with this program.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
-quiet = click.option("--quiet", is_flag=True, help="No progress, only errors.")
+quiet = click.option("--quiet", is_flag=True, help="Show only errors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+TABLE, MARKDOWN, JSON = FORMS = ("table", "markdown", "json")
+form = click.option(
+    "--format", "form", type=click.Choice(FORMS), help="How to print the result. [default: table; json with --json]"
+)
 command = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 
 
@@ -161,7 +170,7 @@ def path_pattern(option: str, text: str) -> str:
     except ValueError as error:
         raise UsageError(f"{option} {text}: {error}", "patterns are paths with *, ** and ?") from None
     if not text.startswith("/"):
-        raise UsageError(f"{option} {text}: not an absolute path", "patterns start with /, as /opt/x/**")
+        raise UsageError(f"{option} {text}: not an absolute path", "patterns start with /, e.g. /opt/x/**")
     return text
 
 
@@ -184,7 +193,7 @@ def steps(
     logs: StepLogs | None = None,
     start: Callable[[], Start] | None = None,
 ) -> Steps:
-    """What to exercise the image with: a profile's checks, further command lines, a command, then others.
+    """What to exercise the image with: a profile's checks, more command lines, a command, then others.
 
     Raises UsageError for nothing at all, and for a check that cannot be run.
     """
@@ -198,7 +207,7 @@ def steps(
         ours = (command and COMMAND_STEP, until_signal and ATTACHED_STEP, *(() if start is None else START_STEPS))
         if spec.name in ours:
             raise UsageError(
-                f"a check of profile {profile.name} is named {spec.name!r}, as a step of ours is", "rename it"
+                f"profile {profile.name}: {spec.name!r} is the name of one of slimagent's own steps", "rename the check"
             )
     return Steps(checks=specs, command=command, until_signal=until_signal, logs=logs, start=start)
 
@@ -279,32 +288,34 @@ def require_writable(path: str, own: Own | None = None) -> None:
     Raises RefusedError for a file that is not as `own` says: somebody else wrote it.
     """
     if os.path.isdir(path):
-        raise UnavailableError(f"cannot write {path}: it is a folder", "name a file")
-    require_folder_for(path)
+        raise UnavailableError(f"cannot write {path}: it is a directory", "name a file")
+    require_directory_for(path)
     if own is not None and not own.replaces(path):
-        raise RefusedError(f"{path} is there already, and is not {own.what}", own.hint)
+        raise RefusedError(f"{path} exists and is not {own.what}", own.hint)
 
 
-def require_folder_for(path: str) -> None:
-    """Say at once if nothing can be made at `path`, a file or a folder. What a killed run left beside it goes.
+def require_directory_for(path: str) -> None:
+    """Say at once if nothing can be made at `path`, a file or a directory. What a killed run left beside it goes.
 
     Raises UnavailableError.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise UnavailableError(f"cannot write {path}: there is no folder {folder}", "create the folder first")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        raise UnavailableError(
+            f"cannot write {path}: there is no directory {directory}", f"create it: mkdir -p {shlex.quote(directory)}"
+        )
+    if not os.access(directory, os.W_OK | os.X_OK):
         raise UnavailableError(f"cannot write {path}: Permission denied", "choose another place")
-    remove_left(os.fsencode(folder))
+    remove_left(os.fsencode(directory))
 
 
-def _scope(base: bytes, folder: str) -> bytes:
+def _scope(base: bytes, directory: str) -> bytes:
     if base == b"/":
-        return canonical(folder)
-    whole = canonical(os.path.join(os.fsdecode(base), folder.lstrip("/")))
+        return canonical(directory)
+    whole = canonical(os.path.join(os.fsdecode(base), directory.lstrip("/")))
     if not within(whole, base):
         raise UsageError(
-            f"--scope {folder}: leads out of the image's root", "name a folder of the image, without links"
+            f"--scope {directory} leads out of the image's root", "name a directory of the image, without links"
         )
     return whole[len(base) :] or b"/"
 

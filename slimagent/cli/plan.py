@@ -9,6 +9,7 @@ import click
 from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
+from slimagent.cli.help import command
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.rules import rule_options
 from slimagent.linux.files import write
@@ -16,16 +17,16 @@ from slimagent.model.profile import Rules
 from slimagent.report.text import plan_summary
 
 
-@click.command()
+@command(example="slimagent plan trace.json -o plan.json")
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.root, options.scope, options.level, options.profile, rule_options, options.accept)
 @options.image_config
 @click.option(
     "--repair",
     metavar="FILE",
-    help="A verification of an earlier plan: what it looked for in vain stays.",
+    help="Keep what this verification of an earlier plan found missing.",
 )
-@click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="The plan to write.")
+@click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here.")
 @options.quiet
 def plan(
     traces: tuple[str, ...],
@@ -40,7 +41,10 @@ def plan(
     output: str,
     quiet: bool,
 ) -> int:
-    """Decide from TRACE what the image can lose, with a reason for every path. Several traces count as one."""
+    """Decide from a trace what the image can lose, with a reason for every path.
+
+    Several traces count as one.
+    """
     options.require_writable(output, options.own_document(documents.PLAN))
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)

@@ -9,6 +9,7 @@ import orjson
 
 from slimagent import __version__
 from slimagent.cli import options, terminal
+from slimagent.cli.help import command
 from slimagent.linux.files import write
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.profiles import shipped
@@ -19,24 +20,23 @@ from slimagent.workflows.session import environment, user_named
 _FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
 
 
-@click.command()
+@command(example="slimagent profiles")
 def profiles() -> int:
-    """List the profiles known by name."""
+    """List the profiles that come with slimagent."""
     rows = [[name, shipped.load(name).description] for name in shipped.known()]
-    terminal.lines(table([[shipped.AUTO, "what fits what is installed (see `slimagent detect`)"], *rows]))
+    terminal.lines(table([[shipped.AUTO, "the checks for what is installed (see `slimagent detect`)"], *rows]))
     return 0
 
 
-@click.command()
+@command(example="slimagent detect -o profile.toml")
 @options.user
-@click.option("-o", "--output", metavar="FILE", help="A profile to write, for you to go on with.")
+@click.option("-o", "--output", metavar="FILE", help="Write the checks here as a profile that you can change.")
 @options.overwrite
 @options.as_json
 def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool) -> int:
-    """Say what is installed here and which checks that brings, as `--profile auto` takes them; with -o as a profile.
+    """List what is installed here, and which checks `--profile auto` runs for it.
 
-    A FILE that slimagent did not write is only replaced with --overwrite: its first line says so. Remove that line when
-    you change the profile.
+    With -o they become a profile. Its first line lets slimagent replace the file: remove that line when you change it.
     """
     if output is not None:
         options.require_writable(output, None if overwrite else options.OWN_TEXT)

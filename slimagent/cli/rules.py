@@ -14,41 +14,42 @@ from slimagent.errors import UsageError
 from slimagent.model.profile import KeepRule, PackageRule, Rules, StartRule
 
 _OPTIONS: tuple[options.Decorator, ...] = (
-    click.option(
-        "--keep", multiple=True, metavar="PATTERN", help="Keep these paths whatever the trace says, as /opt/x/**."
-    ),
+    click.option("--keep", multiple=True, metavar="PATTERN", help="Keep these paths, e.g. /opt/x/**. Can be repeated."),
     click.option(
         "--keep-package",
         "keep_packages",
         multiple=True,
         metavar="KIND:NAME",
-        help="Keep these packages whole, as dpkg:git-lfs or 'python:nvidia-*'.",
+        help="Keep these packages whole, e.g. dpkg:git-lfs or 'python:nvidia-*'. Can be repeated.",
     ),
     click.option(
-        "--keep-cruft", multiple=True, metavar="RULE", help="Do not apply this cruft rule (see docs/levels.md)."
+        "--keep-cruft",
+        multiple=True,
+        metavar="RULE",
+        help="Do not apply this cruft rule; see docs/levels.md. Can be repeated.",
     ),
     click.option(
         "--start",
         "starts",
         multiple=True,
         metavar="COMMAND",
-        help="The image's ENTRYPOINT and CMD, or its health check: what this command line names stays.",
+        help="Keep what this command line names, e.g. the image's ENTRYPOINT and CMD.",
     ),
     click.option(
         "--compiling/--no-compiling",
         default=None,
-        help="Whether software is compiled in the image. [default: if the trace saw a compiler]",
+        help="Keep what compiling needs, e.g. headers. [default: if the trace saw a compiler]",
     ),
     click.option(
         "--strip-setuid/--no-strip-setuid",
         default=None,
-        help="Whether setuid and setgid programs lose their symbols, too. [default: the profile's, else no]",
+        help="Strip setuid and setgid programs too. [default: the profile's, else no]",
     ),
     click.option(
         "--budget",
         type=click.IntRange(min=0),
         metavar="BYTES",
-        help="At level file: unread files of a used package that are no code stay up to this size.",
+        help="At level file: keep unread data files of used packages up to this size.",
     ),
 )
 
@@ -102,7 +103,7 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _package(text: str) -> str:
     kind, colon, name = text.partition(":")
     if not (kind and colon and name):
-        raise UsageError(f"--keep-package {text}: not KIND:NAME", "name the kind too, as dpkg:vim or python:torch")
+        raise UsageError(f"--keep-package {text} is not KIND:NAME", "name the kind too, e.g. dpkg:vim or python:torch")
     return text
 
 
@@ -112,5 +113,5 @@ def _command(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise UsageError(f"--start {text}: {error}", "write it as in a shell") from None
     if not words:
-        raise UsageError("--start needs a command line", "as --start 'tini -g -- jupyter lab'")
+        raise UsageError("--start needs a command line", "e.g. --start 'tini -g -- jupyter lab'")
     return tuple(words)

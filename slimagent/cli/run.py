@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from slimagent.apply import Layout, Tar
-from slimagent.cli import options, terminal
+from slimagent.cli import options
 from slimagent.cli.console import Console
-from slimagent.cli.ending import Ending, ending
+from slimagent.cli.ending import Ending, ending, show
+from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.rules import rule_options
 from slimagent.documents import TRACE, encode_summary
@@ -23,18 +24,8 @@ from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_folder, write
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
-from slimagent.model.summary import Summary, Whole
+from slimagent.model.summary import Whole
 from slimagent.report.summary import failure, summarised
-from slimagent.report.text import (
-    before_and_after,
-    caution,
-    dropped_by_kind,
-    exported,
-    size,
-    stripped_files,
-    table,
-    verification_summary,
-)
 from slimagent.workflows.applying import Export, InPlace, Target
 from slimagent.workflows.run import CHANGED
 from slimagent.workflows.run import run as slim_here
@@ -43,7 +34,7 @@ from slimagent.workflows.session import Session, in_container
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
 _UNSTARTED = (
-    "how the image starts is not known here: what ENTRYPOINT and CMD need stays only if the test used it; "
+    "nothing here says how the image starts: files that only ENTRYPOINT or CMD need may go; "
     "give --image-config or --start"
 )
 
@@ -70,11 +61,12 @@ class _Asked:
     accepted: tuple[str, ...]
     accepted_changes: tuple[str, ...]
     quiet: bool
+    form: str | None
     as_json: bool
     command: tuple[str, ...]
 
     @property
-    def folder(self) -> bytes:
+    def directory(self) -> bytes:
         """The output directory."""
         return os.fsencode(os.path.abspath(self.out))
 
@@ -85,29 +77,29 @@ class _Asked:
             backend=self.backend,
             profile=profile,
             rules=self.rules,
-            outputs=(self.folder,) if self.layout is None else (self.folder, self.layout.path),
+            outputs=(self.directory,) if self.layout is None else (self.directory, self.layout.path),
             image=self.image,
             mounted=self.mounted,
         )
 
     def target(self) -> Target:
         if not self.no_export:
-            destination = self.layout if self.layout is not None else Tar(os.path.join(self.folder, b"rootfs.tar"))
+            destination = self.layout if self.layout is not None else Tar(os.path.join(self.directory, b"rootfs.tar"))
             accepted = options.accepted(self.accepted_changes)
             return Export(destination=destination, strip=self.strip, accepted=accepted)
         if self.proof != "in-place" or self.layout is not None:
             raise UsageError(
                 "--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`"
             )
-        return InPlace(journal=os.path.join(self.folder, b"plan.json.journal"), strip=self.strip)
+        return InPlace(journal=os.path.join(self.directory, b"plan.json.journal"), strip=self.strip)
 
 
-@click.command()
+@command(example="/agent/entrypoint.sh run --out /out -- pytest -q /app/tests")
 @options.together(options.scope, options.profile, options.level, options.user, rule_options)
 @options.together(options.backend, options.also, options.mounted)
 @layout_options
 @click.option(
-    "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Where every document and the tar go."
+    "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and the tar."
 )
 @click.option(
     "--verify",
@@ -115,34 +107,35 @@ class _Asked:
     type=click.Choice(PROOFS),
     default="masked",
     show_default=True,
-    help="How to prove it: make dropped files look gone, or remove them from this very image.",
+    help="How to prove it: make dropped files look gone, or remove them from this container.",
 )
-@click.option("--no-export", is_flag=True, help="With --verify in-place: make no export (in a stage of a build).")
-@click.option("--force", is_flag=True, help="Also on / outside a container: this machine is meant.")
-@options.together(options.strip, options.accept, options.accept_change, options.quiet, options.as_json, options.command)
+@click.option("--no-export", is_flag=True, help="With --verify in-place: make no export, e.g. in a stage of a build.")
+@click.option("--force", is_flag=True, help="Go on even if this is not a container: its files will be exported.")
+@options.together(options.strip, options.accept, options.accept_change)
+@options.together(options.quiet, options.form, options.as_json, options.command)
 def run(**given: Any) -> int:
-    """Trace a profile's checks and COMMAND, plan, export the slim root file system, and verify it.
+    """Slim the container that this runs in: trace, plan, export and verify.
 
-    A file that stays and that the test changed or removed is not exported: see --accept-change, and changed.txt.
-
-    Leaves trace.json, plan.json, receipt.json, verification.json, rootfs.tar and summary.json (what --json prints)
-    in --out, and in-place.json, the receipt of a removal in place. With --oci there is an image and no rootfs.tar.
+    Runs the checks of a profile and COMMAND. Leaves trace.json, plan.json, receipt.json, verification.json,
+    summary.json and rootfs.tar in --out; with --oci an image instead of the tar. If COMMAND changed or removed a file
+    that stays, nothing is exported until you accept that: changed.txt lists such files, see --accept-change.
     """
     asked = _Asked(**given)
-    with ending("run", as_json=asked.as_json) as end:
+    form = options.JSON if asked.as_json else asked.form or options.TABLE
+    with ending("run", as_json=form == options.JSON) as end:
         if not asked.force:
             _require_container(asked.scopes)
         chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
         steps = options.steps(chosen, asked.command, asked.also)
         session, target = asked.session(chosen), asked.target()
-        _prepare(asked.folder)
+        _prepare(asked.directory)
         require_place(asked.layout, quiet=asked.quiet)
-        console = Console(quiet=asked.quiet or asked.as_json, names=[spec.name for spec in steps.checks])
+        console = Console(quiet=asked.quiet or form == options.JSON, names=[spec.name for spec in steps.checks])
         decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
-        save = functools.partial(_save, asked.folder)
+        save = functools.partial(_save, asked.directory)
         if not asked.scopes and asked.image is None and not session.profile.rules.start:
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
-        with _reported(end, console, asked.folder, shown=not (asked.as_json or asked.quiet)) as whole:
+        with _reported(end, console, asked, form) as whole:
             slim_here(session, steps, *decision, target, console, save, whole, proof=asked.proof)
     return 0
 
@@ -156,58 +149,44 @@ def _require_container(scopes: tuple[str, ...]) -> None:
         )
 
 
-def _prepare(folder: bytes) -> None:
+def _prepare(directory: bytes) -> None:
     """Make the output directory, and take away what an earlier run said of itself."""
-    make_folder(folder)
-    options.require_writable(os.path.join(os.fsdecode(folder), "trace.json"), options.own_document(TRACE))
+    make_folder(directory)
+    options.require_writable(os.path.join(os.fsdecode(directory), "trace.json"), options.own_document(TRACE))
     for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, name.encode()))
+            os.unlink(os.path.join(directory, name.encode()))
 
 
-def _save(folder: bytes, name: str, data: bytes) -> None:
-    write(os.path.join(folder, os.fsencode(name)), data)
+def _save(directory: bytes, name: str, data: bytes) -> None:
+    write(os.path.join(directory, os.fsencode(name)), data)
 
 
 @contextlib.contextmanager
-def _reported(end: Ending, console: Console, folder: bytes, *, shown: bool) -> Iterator[Whole]:
+def _reported(end: Ending, console: Console, asked: _Asked, form: str) -> Iterator[Whole]:
     """Run a block that makes documents, then write what they come to, also if it fails; show it if it was verified."""
     whole = Whole()
     try:
         yield whole
     except SlimagentError as error:
         with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
-            _summarise(end, whole, console, folder, error)
-        if shown and whole.verification is not None:
-            _show(whole, end.summary)
+            _summarise(end, whole, console, asked.directory, error)
+        if whole.verification is not None and not asked.quiet:
+            show(end.summary, asked.out, form)
         raise
-    _summarise(end, whole, console, folder, None)
-    if shown:
-        _show(whole, end.summary)
+    _summarise(end, whole, console, asked.directory, None)
+    if not asked.quiet:
+        show(end.summary, asked.out, form)
 
 
-def _summarise(end: Ending, whole: Whole, console: Console, folder: bytes, error: SlimagentError | None) -> None:
+def _summarise(end: Ending, whole: Whole, console: Console, directory: bytes, error: SlimagentError | None) -> None:
     end.summary = replace(
         summarised(end.summary, whole),
         failure=None if error is None else failure(error),
         seconds=console.seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
-    _save(folder, _SUMMARY, encode_summary(end.summary))
-
-
-def _show(whole: Whole, summary: Summary) -> None:
-    phases = [[name, f"{seconds:.1f} s"] for name, seconds in summary.seconds.items()]
-    parts = [
-        before_and_after(whole.receipt) if whole.receipt is not None else [],
-        [*dropped_by_kind(whole.plan), *caution(whole.plan)] if whole.plan is not None else [],
-        exported(whole.receipt) if whole.receipt is not None else [],
-        stripped_files(whole.receipt, whole.plan) if whole.receipt is not None and whole.plan is not None else [],
-        verification_summary(whole.verification) if whole.verification is not None else ["not verified"],
-        table([*phases, ["peak memory", size(summary.peak_bytes or 0)]], right=(1,)),
-    ]
-    parts.append([f"note: {note}" for note in summary.notes])
-    terminal.lines(line for at, part in enumerate(filter(None, parts)) for line in (*([""] if at else []), *part))
+    _save(directory, _SUMMARY, encode_summary(end.summary))
 
 
 COMMANDS = (run,)

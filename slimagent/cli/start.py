@@ -7,6 +7,7 @@ import os
 import click
 
 from slimagent.cli import terminal
+from slimagent.cli.help import command
 from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.starting import UNTIL
 from slimagent.linux.files import read
@@ -15,17 +16,21 @@ from slimagent.model.started import Until, best_sign
 from slimagent.workflows import starting
 
 
-@click.command(short_help="Become the image's own first process, watched.")
+@command(example="/agent/entrypoint.sh start --image-config /out/image.json -o /out/started.jsonl")
 @click.option("--image-config", required=True, metavar="FILE", help="What `docker image inspect IMAGE` printed.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the start is written down, line by line.")
-@click.option("--until", type=click.Choice(UNTIL), default="auto", show_default=True, help="What to wait for.")
-@click.option("--seconds", default=60.0, show_default=True, help="How long to wait at most.")
-@click.option("--settle", default=5.0, show_default=True, help="How long an image that shows nothing has to run.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Write what happens here, line by line.")
+@click.option(
+    "--until", type=click.Choice(UNTIL), default="auto", show_default=True, help="When the image counts as started."
+)
+@click.option("--seconds", default=60.0, show_default=True, help="Wait at most this many seconds.")
+@click.option(
+    "--settle", default=5.0, show_default=True, help="Seconds that an image without a health check or port has to run."
+)
 def start(image_config: str, output: str, until: str, seconds: float, settle: float) -> int:
-    """Become what the image starts: its ENTRYPOINT and CMD as its user, in its working directory, as process 1.
+    """Start the image as it is configured, as process 1, and record what it needs.
 
-    A watcher goes on beside it, and writes to the output which files are needed and what the start comes to. Give that
-    to `slimagent trace --started` and `verify --started`. `slimagent image` does all of this.
+    Runs ENTRYPOINT and CMD as the image's user in its working directory. Give the output to `slimagent trace
+    --started` and `slimagent verify --started`. `slimagent image` does all of this for you.
     """
     require_own_agent((os.fsencode(output),))
     config = read_image_config(read(image_config), image_config)
@@ -35,11 +40,14 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
     return 0
 
 
-@click.command(short_help="Say which TCP ports answer here.")
+@command(example="slimagent ports 80 8080")
 @click.argument("numbers", metavar="PORT...", nargs=-1, required=True, type=click.IntRange(1, 65535))
-@click.option("--seconds", default=60.0, show_default=True, help="How long to ask at most, until one answers.")
+@click.option("--seconds", default=60.0, show_default=True, help="Ask for at most this many seconds.")
 def ports(numbers: tuple[int, ...], seconds: float) -> int:
-    """Ask each PORT of this container until one answers, and print those that do. Exit 1 if none does."""
+    """Print which of these TCP ports answer in this container.
+
+    Asks until one answers. Exits with 1 if none does.
+    """
     found = starting.ask(numbers, seconds)
     terminal.line(" ".join(map(str, found)))
     return 0 if found else 1

@@ -15,17 +15,23 @@ from slimagent.model.started import Until
 
 UNTIL = ("auto", *(each.value for each in Until))
 _OPTIONS = (
-    click.option("--no-start", is_flag=True, help="Do not start the image as it is configured, before and after."),
+    click.option("--no-start", is_flag=True, help="Do not start the image as it is configured."),
     click.option(
         "--start-until",
         type=click.Choice(UNTIL),
         default="auto",
         show_default=True,
-        help="What that waits for: the health check, else an exposed port, else --start-settle.",
+        help="When the image counts as started. auto: healthy, else a port answers, else it keeps running.",
     ),
-    click.option("--start-seconds", default=60.0, show_default=True, metavar="N", help="How long it waits at most."),
     click.option(
-        "--start-settle", default=5.0, show_default=True, metavar="N", help="How long to watch what only runs."
+        "--start-seconds", default=60.0, show_default=True, metavar="N", help="Wait at most this many seconds for that."
+    ),
+    click.option(
+        "--start-settle",
+        default=5.0,
+        show_default=True,
+        metavar="N",
+        help="Seconds that an image without a health check or port has to run.",
     ),
 )
 
@@ -38,7 +44,7 @@ def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any, no_start: bool, start_until: str, start_seconds: float, start_settle: float, **others: Any
     ) -> Any:
         if start_seconds <= 0 or start_settle <= 0:
-            raise UsageError("a start needs more than 0 seconds", "see --start-seconds and --start-settle")
+            raise UsageError("--start-seconds and --start-settle must be above 0", "leave them out, or raise them")
         waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if not no_start else None
         return function(*arguments, waiting=waiting, **others)
 

@@ -1,15 +1,24 @@
-"""The one way to the terminal. A line that is shown is a single line of printable text, whatever is in it."""
+"""The one way to the terminal. A line that is shown is a single line of printable text, whatever is in it.
+
+Colour is for terminals. NO_COLOR (https://no-color.org) and `TERM=dumb` turn it off, FORCE_COLOR turns it on.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from slimagent.text.escapes import json_text, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LIVE: list[Progress] = []  # the live line that is on the terminal now
 
 
 class Styled(NamedTuple):
@@ -23,12 +32,12 @@ class Styled(NamedTuple):
 
 def line(*parts: str | Styled, err: bool = False) -> None:
     """Show one line, on standard output or standard error."""
-    click.echo("".join(map(_shown, parts)), err=err)
+    _echo("".join(map(_shown, parts)), err)
 
 
 def lines(each: Iterable[str], *, err: bool = False) -> None:
     """Show lines, all at once."""
-    click.echo("\n".join(map(printable, each)), err=err)
+    _echo("\n".join(map(printable, each)), err)
 
 
 def json(data: bytes) -> None:
@@ -46,17 +55,44 @@ def document(text: str) -> None:
 
 @contextlib.contextmanager
 def status(name: str) -> Iterator[Callable[[str], None]]:
-    """A live line on standard error while the block runs; what is yielded changes its text."""
-    from rich.console import Console
-    from rich.text import Text  # and not a string, which would be read as markup
+    """A live line on standard error with the time so far, while the block runs; what is yielded changes its text.
 
-    with Console(stderr=True).status(Text(printable(name))) as live:
-        yield lambda text: live.update(Text(printable(text)))
+    Lines that are shown meanwhile stand above it.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
+        task = live.add_task(printable(name), total=None)
+        _LIVE.append(live)
+        try:
+            yield lambda text: live.update(task, description=printable(text))
+        finally:
+            _LIVE.pop()
 
 
 def is_live() -> bool:
-    """Whether standard error is a terminal."""
-    return sys.stderr.isatty()
+    """Whether standard error is a terminal that can change a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _echo(text: str, err: bool) -> None:
+    if err and _LIVE:  # the live line makes room
+        from rich.text import Text
+
+        _LIVE[-1].console.print(Text.from_ansi(text), soft_wrap=True)
+    else:
+        click.echo(text, err=err, color=_has_colour(err))
+
+
+def _has_colour(err: bool) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return (sys.stderr if err else sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _shown(part: str | Styled) -> str:

@@ -10,6 +10,7 @@ import click
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
+from slimagent.cli.help import command
 from slimagent.documents import TRACE
 from slimagent.errors import UsageError
 from slimagent.linux.files import write
@@ -20,11 +21,11 @@ from slimagent.workflows.exercise import Start
 from slimagent.workflows.step_logs import StepLogs
 
 
-@click.command()
+@command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
 @options.together(options.profile, options.user, options.scope, options.backend, options.also)
-@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="The trace to write.")
-@click.option("--attach", is_flag=True, help="Record what every process does, not only what COMMAND does (fanotify).")
-@click.option("--until-signal", is_flag=True, help="With --attach: go on until SIGINT or SIGTERM.")
+@click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
+@click.option("--attach", is_flag=True, help="Record every process, not only those of COMMAND. Needs fanotify.")
+@click.option("--until-signal", is_flag=True, help="With --attach: record until SIGINT or SIGTERM.")
 @options.together(options.image_config, options.mounted, evidence_options, options.quiet)
 @options.command
 def trace(
@@ -43,14 +44,14 @@ def trace(
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND (and a profile's checks) and record every file it asks for.
+    """Run COMMAND and the checks of a profile, and record every file that they ask for.
 
-    Returns COMMAND's exit status; the trace is written all the same. With --attach --until-signal other processes
-    do the work: services that somebody else has started, and what `docker exec` runs.
+    Exits with the status of COMMAND, and always writes the trace. With --attach --until-signal it records what others
+    start, e.g. a running service, or what `docker exec` runs.
     """
     if until_signal and not attach:
         raise UsageError(
-            "--until-signal without --attach would wait, and record nothing", "add --attach, or a command to run"
+            "--until-signal needs --attach: there is nothing else to record", "add --attach, or a command to run"
         )
     options.require_writable(output, options.own_document(TRACE))
     chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)

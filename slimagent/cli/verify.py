@@ -11,6 +11,7 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
+from slimagent.cli.help import command
 from slimagent.errors import RefusedError
 from slimagent.linux.files import digest, read, write
 from slimagent.report.text import verification_summary
@@ -20,12 +21,17 @@ from slimagent.workflows.proof import verify as verify_slim
 from slimagent.workflows.step_logs import StepLogs
 
 
-@click.command()
+@command(example="slimagent verify plan.json trace.json -- pytest -q /app/tests")
 @click.argument("plan", metavar="PLAN")
 @click.argument("trace", metavar="TRACE")
 @options.together(options.profile, options.user, options.backend, options.also)
 @click.option(
-    "-o", "--output", default="verification.json", show_default=True, metavar="FILE", help="The verification to write."
+    "-o",
+    "--output",
+    default="verification.json",
+    show_default=True,
+    metavar="FILE",
+    help="Write the verification here.",
 )
 @options.together(evidence_options, options.quiet)
 @options.command
@@ -42,9 +48,10 @@ def verify(
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND (and a profile's checks) again, compare with TRACE, and name every file it looked for in vain.
+    """Run COMMAND and the checks of a profile again, and compare with TRACE.
 
-    On the slim image the dropped files are gone. On the full image they are made to look gone (a rehearsal).
+    Names what got worse, and every file that was needed and is missing. On the full image, dropped files are made to
+    look gone, which rehearses the slim image.
     """
     options.require_writable(output, options.own_document(documents.VERIFICATION))
     data = read(plan)

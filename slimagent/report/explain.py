@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slimagent.model.inventory import Package
 from slimagent.model.plan import Plan, Step
-from slimagent.model.reason import Reason, Verdict
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, to_text
 
 
@@ -55,7 +56,7 @@ class Explainer:
         path = normalise(path)
         at = self._at.get(path)
         if at is None:
-            sentence = "not in the plan: the image did not have it, or it is the agent's own, or on another file system"
+            sentence = "not in the plan: it was not in the image, belongs to slimagent, or is on another file system"
             return Explanation(what=to_text(path), verdict=None, size=0, chain=((to_text(path), sentence),))
         entry = self._plan.entries[at]
         reason = self._plan.reasons[entry.reason]
@@ -131,6 +132,24 @@ class Explainer:
     def _sentence(self, reason: Reason) -> str:
         package = "" if reason.package is None else package_name(self._plan.packages[reason.package].package)
         return sentence(reason, self._plan.steps, package)
+
+    def largest(self, verdict: Verdict, count: int) -> list[tuple[str, int, str]]:
+        """The packages, and the files that nobody owns, of a verdict: what, bytes and why, the largest first."""
+        plan, found = self._plan, list[tuple[int, str, Reason]]()
+        for planned in plan.packages:
+            reason, package = plan.reasons[planned.reason], planned.package
+            gone = planned.size - planned.kept if verdict is Verdict.DROP else planned.size
+            if reason.verdict is verdict and gone:
+                found.append((gone, f"{package.kind}:{package.name}", reason))
+        files = (
+            (entry.size, to_text(entry.path), plan.reasons[entry.reason])
+            for entry in plan.entries
+            if entry.owner < 0 and entry.size and plan.reasons[entry.reason].kind != ReasonKind.CREATED
+        )
+        own = ((length, path, reason) for length, path, reason in files if reason.verdict is verdict)
+        found += heapq.nlargest(count, own, key=lambda each: each[:2])
+        found.sort(key=lambda each: (-each[0], each[1]))
+        return [(what, length, self._sentence(reason)) for length, what, reason in found[:count]]
 
 
 def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:

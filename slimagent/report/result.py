@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slimagent.model.summary import Summary
+from slimagent.paths.algebra import to_text
 from slimagent.report.text import share, size, table
 
 _SHOWN = 8
@@ -19,8 +20,9 @@ def result(summary: Summary, directory: str) -> list[str]:
         _reached(summary),
         _gone(summary, directory),
         _worse(summary),
+        _caution(summary),
         [f"note: {note}" for note in summary.notes],
-        [f"{directory}/ has all documents; summary.md is for a pull request", headline(summary)],
+        [*_exported(summary), f"documents and logs: {directory}/", headline(summary)],
     ]
     return [line for block in blocks if block for line in (*block, "")][:-1]
 
@@ -67,11 +69,33 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     return lines
 
 
+def _caution(summary: Summary) -> list[str]:
+    """What stays only because the trace cannot see lookups."""
+    if summary.caution is None:
+        return []
+    return [
+        f"the trace cannot see lookups, so {summary.caution.paths:,} files and links stay that may have been looked "
+        f"up, {size(summary.caution.size)}"
+    ]
+
+
+def _exported(summary: Summary) -> list[str]:
+    lines = [] if summary.export is None else [f"sha256:{summary.export.sha256}  {size(summary.export.bytes)}"]
+    if summary.left_alone:
+        lines.append(f"{summary.left_alone:,} paths were left alone: receipt.json says why")
+    return lines
+
+
 def _worse(summary: Summary) -> list[str]:
-    rows = [[each.name, each.before.value, each.after.value, _first(each.detail)] for each in summary.worse[:_SHOWN]]
-    more = len(summary.worse) - len(rows)
-    lines = table([["worse", "before", "after", "why"], *rows]) if rows else []
-    return [*lines, *([f"… and {more:,} more (in verification.json)"] if more > 0 else [])]
+    """What is worse, and the files that were looked for in vain."""
+    worse = [[each.name, each.before.value, each.after.value, _first(each.detail)] for each in summary.worse]
+    missed = [[to_text(each.path), ", ".join(each.steps)] for each in summary.missed or ()]
+    lines: list[str] = []
+    for head, rows in ((["worse", "before", "after", "why"], worse), (["looked for in vain", "by"], missed)):
+        if rows:
+            lines += [*([""] if lines else []), *table([head, *rows[:_SHOWN]])]
+            lines += [f"… and {len(rows) - _SHOWN:,} more (in verification.json)"] if len(rows) > _SHOWN else []
+    return lines
 
 
 def _first(text: str) -> str:

@@ -160,12 +160,6 @@ def receipt_summary(receipt: Receipt) -> list[str]:
         f"{receipt.target}: {size(receipt.bytes_kept)} of {size(whole)} stays, "
         f"{share(whole - receipt.bytes_kept, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
     ]
-    return lines + exported(receipt)[1:]
-
-
-def exported(receipt: Receipt) -> list[str]:
-    """What came of an export: where, its digest, and what was left alone."""
-    lines = [receipt.target]
     if receipt.sha256:
         lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}{_overhead(receipt)}")
     lines += layer_table(receipt.layers)

@@ -318,7 +318,7 @@ def test_what_was_done_before_is_said_to_be_done(roots: Roots, tmp_path: Path) -
     before = receipt.read_bytes(), state(os.fsencode(roots.a))
     again = roots.apply(roots.a, "-o", receipt)
     assert again.returncode == 0
-    assert again.stdout == f"done before: nothing that the plan drops is in {roots.a} any more\n"
+    assert again.stdout == f"nothing to do: everything that the plan drops is gone from {roots.a}\n"
     assert (receipt.read_bytes(), state(os.fsencode(roots.a))) == before
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "plan.json", "receipt.json"]
 

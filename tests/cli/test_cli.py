@@ -14,10 +14,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from command_line import SLIMAGENT, assert_error, environment, slimagent
 
 from slimagent.cli.commands import SECTIONS, import_all
+from slimagent.cli.main import group
 from slimagent.linux import kernel
 from slimagent.trace.fanotify.backend import Fanotify
 
@@ -195,7 +197,7 @@ def test_a_target_in_a_folder_that_is_not_there(plan: Path, option: str) -> None
     """Status 4 and the folder's name; it is not made."""
     more = () if option != "-o" else ("--to", "target")
     done = slimagent("apply", "--quiet", plan, option, "no/such", *more, cwd=plan.parent)
-    assert_error(done, 4, f"there is no folder {plan.parent}/no", "create the folder first")
+    assert_error(done, 4, f"there is no directory {plan.parent}/no", f"mkdir -p {plan.parent}/no")
     assert not (plan.parent / "no").exists()
     assert not (plan.parent / "target").exists()
 
@@ -223,7 +225,7 @@ def test_exactly_one_target(plan: Path) -> None:
 @pytest.mark.parametrize("option", [("--tag", "x"), ("--compression", "none")])
 def test_options_of_a_layout_want_one(plan: Path, option: tuple[str, str]) -> None:
     """What would say nothing is wrong usage."""
-    assert_error(slimagent("apply", plan, "--tar", "x", *option), 2, option[0], "without --oci")
+    assert_error(slimagent("apply", plan, "--tar", "x", *option), 2, f"{option[0]} needs --oci")
 
 
 # A full disk
@@ -317,7 +319,7 @@ def test_without_seccomp_the_next_best_is_taken_and_the_trace_says_why(scope: Pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("trace", "--until-signal"), ("--until-signal without --attach", "--attach")),
+        (("trace", "--until-signal"), ("--until-signal needs --attach", "--attach")),
         (("trace", "--attach", "--backend", "seccomp", "--", "true"), ("cannot attach", "--backend fanotify")),
         (("run", "--backend", "inotify", "--", "true"), ("cannot make files look gone", "--verify in-place")),
     ],
@@ -574,7 +576,7 @@ def test_the_help_and_the_version_import_no_command() -> None:
         )  # fmt: skip
         known = {
             *("slimagent.cli", "slimagent.cli.commands", "slimagent.cli.main", "slimagent.cli.terminal"),
-            *("slimagent.errors", "slimagent.text.escapes"),
+            *("slimagent.errors", "slimagent.text", "slimagent.text.escapes"),
         }
         assert set(ast.literal_eval(done.stdout.splitlines()[-1])) == known
 
@@ -592,6 +594,22 @@ def test_the_help_lists_every_command_in_its_section() -> None:
         for name, _, summary in section:
             assert len(summary) <= 60 and summary.endswith(".")
             assert any(line.split() == [name, *summary.split()] for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("name", [name for section in SECTIONS.values() for name, _, _ in section])
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_each_help_has_an_example_and_fits(name: str, columns: str) -> None:
+    """The example can be pasted; options that stand in groups are all there; no line is wider than the terminal."""
+    shown = slimagent(name, "--help", env={**environment(), "COLUMNS": columns}).stdout
+    example = shown.partition("Example:\n")[2].splitlines()
+    assert example and any(f" {name}" in line for line in example)
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    words = shown.split()
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert any(option in words or f"{option}," in words for option in parameter.opts), parameter.opts
+    assert max(map(len, shown.partition("Example:")[0].splitlines())) <= int(columns)
 
 
 def test_a_mistyped_command_is_guessed() -> None:

@@ -181,3 +181,16 @@ def test_a_budget_that_is_none(image: Path, budget: str) -> None:
     done = slimagent("plan", "--budget", budget, image)
     assert done.returncode == 2
     assert "--budget" in done.stderr
+
+
+def test_a_plan_alone_is_explained_by_what_is_largest(document: Path) -> None:
+    """What goes and what stays, each with its size and its reason; the same for scripts."""
+    shown = slimagent("explain", document).stdout.splitlines()
+    gone, stays = shown.index("the largest that go"), shown.index("the largest that stay")
+    assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "nothing that was traced" in shown[gone + 2]
+    assert any(line.split()[-1] == "dpkg:tool" for line in shown[stays:])
+    found = json.loads(slimagent("explain", document, "--json").stdout)
+    assert {each["what"] for each in found["drop"]} >= {"dpkg:two"}
+    assert all(each["size"] and each["reason"] for verdict in ("drop", "keep") for each in found[verdict])
+    sizes = [each["size"] for each in found["keep"]]
+    assert sizes == sorted(sizes, reverse=True)

@@ -197,7 +197,7 @@ def test_only_what_got_worse_counts_beside_a_baseline(profile: Path, tmp_path: P
     profile.write_text(PROFILE.replace('"good"', '"renamed"'))
     renamed = slimagent("check", "--profile", profile, "--baseline", path)
     assert renamed.returncode == 1
-    assert "in the baseline and not in this profile: good" in renamed.stderr
+    assert "good is in the baseline but not in this profile" in renamed.stderr
 
 
 def test_one_check_alone(profile: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_the_answer_comes_last_and_what_to_type_before_it() -> None:
     """The last line says what became of the image; a package that went stands in a command that can be typed."""
     lines = result(MADE, "out")
     assert lines[-1] == headline(MADE) == "slim:1: 10.00 GB -> 4.00 GB, 60.0 % smaller"
-    assert lines[-2] == "out/ has all documents; summary.md is for a pull request"
+    assert lines[-2] == "documents and logs: out/"
     assert any(line.endswith("slimagent explain out/plan.json dpkg:vim") for line in lines)
     assert "note: no check asked port 80" in lines
     assert "" not in (lines[0], lines[-1])
