@@ -14,7 +14,7 @@ _UNKNOWN = "unknown"
 
 
 def pull_request(summary: Summary) -> list[str]:
-    """Lines: sizes, notes, proof and how far it reaches, what went, the layers, what failed before too, the time.
+    """Lines: sizes, notes, proof and how far it reaches, what was removed, the layers, what failed before too, the time.
 
     Of a run that failed: why, and what it had come to by then.
     """
@@ -62,7 +62,7 @@ def _failure(summary: Summary) -> list[str]:
 
 def _proof(summary: Summary) -> list[str]:
     rows = [
-        ("files", _size(summary.bytes_before), _size(summary.bytes_after)),
+        ("size", _size(summary.bytes_before), _size(summary.bytes_after)),
         ("paths", _count(summary.paths_before), _count(summary.paths_after)),
         ("checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)),
         ("worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)),
@@ -83,23 +83,23 @@ def _reached(summary: Summary) -> list[str]:
 
 
 def _gone(summary: Summary) -> list[str]:
-    """Where the bytes went: by class of file, then whole packages, the largest first."""
+    """What was removed: by class of file, then whole packages, the largest first."""
     if summary.level is None:
         return []
     gone = summary.packages_dropped
     stripped = (
         ""
         if summary.files_stripped is None
-        else f", {summary.files_stripped:,} files lost their symbols ({_size(summary.bytes_stripped)})"
+        else f", {summary.files_stripped:,} files stripped ({_size(summary.bytes_stripped)})"
     )
-    lines = [f"{len(gone):,} packages went ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
+    lines = [f"{len(gone):,} packages removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
         title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
         lines += _folded(title, _table(("package", "size"), rows))
     if summary.dropped:
         classes = [(each.kind, f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
-        lines += _folded("What went, by class of file", _table(("class", "files", "size"), classes))
+        lines += _folded("What was removed, by class of file", _table(("class", "files", "size"), classes))
     return lines
 
 

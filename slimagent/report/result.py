@@ -11,7 +11,7 @@ _UNKNOWN = "unknown"
 
 
 def result(summary: Summary, directory: str) -> list[str]:
-    """Lines for people: what was proved and reached, what went, what is worse, notes, and last what became of it all.
+    """Lines for people: what was proved and reached, what was removed, what is worse, notes, and last what became of it all.
 
     `directory` is where the documents are. Blocks have an empty line between them.
     """
@@ -39,7 +39,7 @@ def headline(summary: Summary) -> str:
 def _proof(summary: Summary) -> list[str]:
     rows = [
         ["", summary.image or "before", summary.tag or "after"],
-        ["files", _size(summary.bytes_before), _size(summary.bytes_after)],
+        ["size", _size(summary.bytes_before), _size(summary.bytes_after)],
         ["paths", _count(summary.paths_before), _count(summary.paths_after)],
         ["checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)],
         ["worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)],
@@ -58,14 +58,14 @@ def _reached(summary: Summary) -> list[str]:
 
 def _gone(summary: Summary, directory: str) -> list[str]:
     classes = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in summary.dropped[:_SHOWN]]
-    lines = table([["what went", "files", "size"], *classes], right=(1, 2)) if classes else []
+    lines = table([["removed", "files", "size"], *classes], right=(1, 2)) if classes else []
     packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
     if packages:
-        title = f"the largest of {len(summary.packages_dropped):,} packages that went"
+        title = f"the largest of {len(summary.packages_dropped):,} packages removed"
         ask = f"why, and what keeps one: slimagent explain {directory}/plan.json {packages[0][0]}"
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
     if summary.files_stripped:
-        lines.append(f"{summary.files_stripped:,} files lost their symbols, {_size(summary.bytes_stripped)}")
+        lines.append(f"{summary.files_stripped:,} files were stripped, which saved {_size(summary.bytes_stripped)}")
     return lines
 
 

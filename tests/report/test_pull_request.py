@@ -72,7 +72,7 @@ def test_the_proof_is_a_table() -> None:
     assert lines[4] == "|  | `big:1` | `slim:1` |"
     assert "| kept by a rule | 1 | 7 B (0.0 %) |" in lines
     assert "| not needed | 3 | 5.0 MB (100.0 %) |" in lines
-    assert "| files | 10.0 MB | 2.0 MB |" in lines
+    assert "| size | 10.0 MB | 2.0 MB |" in lines
     assert "| paths | 100 | 30 |" in lines
     assert "| checks and items that pass | 1 | 1 |" in lines
     assert "| worse than before |  | 0 |" in lines
@@ -84,8 +84,8 @@ def test_the_proof_is_a_table() -> None:
 def test_packages_that_went_are_named_the_largest_first() -> None:
     """Those with files; what stays of one is not counted, and no name becomes markup."""
     lines = summary()
-    assert "3 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." not in lines
-    assert "2 packages went (4.0 MB), 3 files lost their symbols (1.0 MB)." in lines
+    assert "3 packages removed (4.0 MB), 3 files stripped (1.0 MB)." not in lines
+    assert "2 packages removed (4.0 MB), 3 files stripped (1.0 MB)." in lines
     where = lines.index("| `dpkg:a\\x7cb<i>` | 4.0 MB |")
     assert lines[where + 1] == "| `dpkg:small` | 10 B |"
 
@@ -144,6 +144,6 @@ def test_a_failure_before_there_is_anything_says_why() -> None:
     """And calls unknown what nobody knows."""
     lines = summary(replace(BLANK, failure=FAILURE), Whole())
     assert lines[2].startswith("it does not &lt;work")
-    assert "| files | unknown | unknown |" in lines
+    assert "| size | unknown | unknown |" in lines
     assert "| worse than before |  | unknown |" in lines
     assert lines[-1] == "slimagent 0."

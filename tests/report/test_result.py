@@ -26,7 +26,7 @@ MADE = Summary(
 
 
 def test_the_answer_comes_last_and_what_to_type_before_it() -> None:
-    """The last line says what became of the image; a package that went stands in a command that can be typed."""
+    """The last line says what became of the image; a package that was removed stands in a command that can be typed."""
     lines = result(MADE, "out")
     assert lines[-1] == headline(MADE) == "slim:1: 10.00 GB -> 4.00 GB, 60.0 % smaller"
     assert lines[-2] == "documents and logs: out/"
@@ -40,7 +40,7 @@ def test_the_columns_line_up() -> None:
     lines = result(MADE, "out")
     table = lines[: lines.index("")]
     assert len({len(line) for line in table if line.rstrip()[-1].isdigit() or line.endswith("B")}) == 1
-    assert table[1].split() == ["files", "10.00", "GB", "4.00", "GB"]
+    assert table[1].split() == ["size", "10.00", "GB", "4.00", "GB"]
 
 
 def test_what_failed_was_not_made() -> None:
@@ -51,7 +51,7 @@ def test_what_failed_was_not_made() -> None:
     )
     lines = result(failed, "out")
     assert lines[-1] == "slim:1 was not made"
-    assert any(line.split() == ["files", "unknown", "unknown"] for line in lines)
+    assert any(line.split() == ["size", "unknown", "unknown"] for line in lines)
 
 
 @given(st.text(), st.text())
