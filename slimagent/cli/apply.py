@@ -70,9 +70,9 @@ def apply(
         target: Target = Export(destination=place, strip=strip, accepted=accepted)
     else:
         target = InPlace(journal=None if here is None else os.fsencode(here.journal), strip=strip)
-    told = _carry_out(pipeline.seen_as(session, made), made, digest(data), target, output, Console(quiet=quiet))
+    lines = _carry_out(pipeline.seen_as(session, made), made, digest(data), target, output, Console(quiet=quiet))
     if not quiet:
-        terminal.lines(told)
+        terminal.lines(lines)
     if here is not None:
         here.leave()
     return 0

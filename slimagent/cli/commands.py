@@ -50,7 +50,7 @@ class Commands(click.Group):
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name, None if there is none. Imports its module."""
+        """A command by its name, None for an unknown name. Imports its module."""
         if cmd_name not in _MODULES:
             return None
         module = importlib.import_module(f"slimagent.cli.{_MODULES[cmd_name]}")

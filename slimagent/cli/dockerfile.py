@@ -106,9 +106,9 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
 def _image_options(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
     """The level, the user of the image, and what it starts: inside, nobody can see an image's configuration."""
     said = [] if level is None else ["--level", level]
-    whom = config.user if user is None else user
-    if whom not in _ROOT:
-        said += ["--user", whom]
+    chosen = config.user if user is None else user
+    if chosen not in _ROOT:
+        said += ["--user", chosen]
     for rule in starts(config):
         said += ["--start", shlex.join(rule.command)]
     return tuple(said)

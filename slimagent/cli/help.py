@@ -66,5 +66,5 @@ class Command(click.Command):
 
 
 def command(name: str | None = None, *, example: str) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command, whose help shows the example."""
+    """Make a function a command with an example in its help."""
     return click.command(name, cls=Command, example=example)

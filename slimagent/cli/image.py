@@ -165,7 +165,7 @@ def _notes(slimmed: Slimmed) -> tuple[str, ...]:
 
 
 def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """The files of a profile by where they go below the agent's output folder, and the option that names it there."""
+    """A profile's files by their place below the output directory, and the option that names the profile there."""
     if name is None or name == profiles.AUTO:
         return {}, () if name is None else ("--profile", name)
     found = {os.path.abspath(path): data for path, data in profiles.files(name).items()}

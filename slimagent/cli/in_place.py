@@ -91,7 +91,7 @@ def _require_outside(output: str, own: bytes) -> None:
 
 
 def _own(files: tuple[bytes, ...]) -> bytes:
-    """The agent's directory, which is to go with these files in it, if they are. Raises UsageError if there is none."""
+    """The agent's directory, which is to be removed with these files in it. Raises UsageError without one."""
     own = own_folder()
     if own is None:
         raise UsageError(

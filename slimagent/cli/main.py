@@ -79,9 +79,9 @@ def _written_down(error: SlimagentError) -> bool:
 
     from slimagent.linux.files import write
 
-    told = {"message": error.message, "hint": error.hint, "status": error.exit_status}
+    record = {"message": error.message, "hint": error.hint, "status": error.exit_status}
     try:
-        write(path, orjson.dumps(told))
+        write(path, orjson.dumps(record))
     except SlimagentError:
         return False
     return True

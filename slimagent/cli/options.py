@@ -137,15 +137,15 @@ def session(
     if base == b"/":
         require_own_agent(outputs)
     chosen = profile if profile is not None else profiles.load("base")
-    whom = user_named(user or chosen.user or None)
+    account = user_named(user or chosen.user or None)
     if image is not None:
         chosen = _with_rules(chosen, Rules(start=starts(image)))
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
         excluded=tuple(dict.fromkeys((*own_files(), *_inside(base, with_mount_points(outputs))))),
-        user=whom,
-        env=environment(whom),
+        user=account,
+        env=environment(account),
         cwd=os.getcwd(),
         backend=backend,
         attach=attach,
@@ -222,19 +222,18 @@ def chosen_profile(name: str | None, exercised: bool, user: str | None) -> Profi
     if name is None:
         name = "base" if exercised else "auto"
     if name == "auto":
-        whom = user_named(user)
-        return profiles.detect(environment(whom))
+        return profiles.detect(environment(user_named(user)))
     return profiles.load(name)
 
 
 def profile_of(evidence: Trace) -> Profile:
-    """The profile that a trace was made with, whose rules hold for its plan. Raises UsageError if it is not here."""
+    """The profile that a trace was made with: its rules hold for the plan. Raises UsageError if it is not here."""
     try:
         return profiles.together(evidence.profiles)
     except SlimagentError as error:
         raise UsageError(
             f"the trace was made with profile {', '.join(evidence.profiles)}: {error.message}",
-            "name the profile whose rules hold with --profile",
+            "name that profile or another one with --profile",
         ) from None
 
 
@@ -267,7 +266,7 @@ class Own:
         return not found or self.beginning.match(found) is not None
 
 
-_BEGINNING = 256  # bytes of a file that say whose it is
+_BEGINNING = 256  # bytes of a file that say who wrote it
 FIRST_LINE = "Written by slimagent"  # as a comment, in a file that people also write by hand
 OWN_TEXT = Own(
     "a file that slimagent wrote",

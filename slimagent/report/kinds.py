@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _KINDS: tuple[tuple[str, str], ...] = (
-    ("byte code", r".*\.py[co]"),
+    ("bytecode", r".*\.py[co]"),
     ("static libraries", r".*\.(a|la)"),
     ("headers", r".*/include/.*|.*\.(h|hh|hpp|hxx|cuh|pxd)"),
     ("shared libraries", r".*\.so(\.[0-9.]+)?|.*\.node|.*\.so\.[^/]*"),

@@ -14,7 +14,7 @@ _UNKNOWN = "unknown"
 
 
 def pull_request(summary: Summary) -> list[str]:
-    """Lines: sizes, notes, proof and how far it reaches, what was removed, the layers, what failed before too, the time.
+    """Lines: sizes, notes, proof, how far it reaches, what was removed, layers, what failed before too, the time.
 
     Of a run that failed: why, and what it had come to by then.
     """

@@ -11,7 +11,7 @@ _UNKNOWN = "unknown"
 
 
 def result(summary: Summary, directory: str) -> list[str]:
-    """Lines for people: what was proved and reached, what was removed, what is worse, notes, and last what became of it all.
+    """Lines for people: what was proved, reached and removed, what is worse, notes, and the answer last.
 
     `directory` is where the documents are. Blocks have an empty line between them.
     """

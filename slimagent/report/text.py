@@ -16,7 +16,7 @@ from slimagent.report.summary import dropped, owners, single_things
 from slimagent.text.escapes import printable
 
 _SHOWN = 10
-_FOLDERS = 5
+_DIRECTORIES = 5
 
 
 def size(count: int) -> str:
@@ -129,17 +129,17 @@ def by_owner(plan: Plan) -> list[str]:
 
 
 def _unowned(plan: Plan) -> list[str]:
-    """The folders (two levels deep) that hold most of what nobody owns, and what of it stays."""
+    """The directories (two levels deep) that hold most of what nobody owns, and what of it stays."""
     whole: Counter[bytes] = Counter()
     kept: Counter[bytes] = Counter()
     for path, reason, length, _, owner in plan.entries:
         if owner < 0 and length and plan.reasons[reason].kind != ReasonKind.CREATED:
-            folder = b"/".join(path.split(b"/")[:3]) if path.count(b"/") > 2 else path[: path.rindex(b"/")] or b"/"
-            whole[folder] += length
-            kept[folder] += length if plan.reasons[reason].verdict is Verdict.KEEP else 0
+            directory = b"/".join(path.split(b"/")[:3]) if path.count(b"/") > 2 else path[: path.rindex(b"/")] or b"/"
+            whole[directory] += length
+            kept[directory] += length if plan.reasons[reason].verdict is Verdict.KEEP else 0
     rows = [
-        [f"  {to_text(folder)}", size(length), f"{size(kept[folder])} stays"]
-        for folder, length in sorted(whole.items(), key=lambda each: (-each[1], each[0]))[:_FOLDERS]
+        [f"  {to_text(directory)}", size(length), f"{size(kept[directory])} stays"]
+        for directory, length in sorted(whole.items(), key=lambda each: (-each[1], each[0]))[:_DIRECTORIES]
     ]
     return ["owned by nobody, the most in:", *table(rows, right=(1,))] if rows else []
 

@@ -67,7 +67,7 @@ def test_it_is_small_and_its_record_is_true(made: Bundle) -> None:
 
 
 def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> None:
-    """Contents, modes and times are equal, byte code too; and an earlier bundle is replaced."""
+    """Contents, modes and times are equal, bytecode too; and an earlier bundle is replaced."""
     again = tmp_path / "bundle"
     again.mkdir()
     (again / "bundle.json").write_text("{}")

@@ -31,7 +31,7 @@ DEPENDENCIES = (
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Path:
-    """An agent folder as `make agent` lays it out, with this environment's own dependencies, no byte code in it."""
+    """An agent folder as `make agent` lays it out, with this environment's own dependencies, no bytecode in it."""
     library = tmp_path / "agent" / "lib"
     library.mkdir(parents=True)
     packages = Path(sysconfig.get_path("platlib"))

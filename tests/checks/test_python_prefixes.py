@@ -160,7 +160,7 @@ def test_the_search_is_bounded(image: Path) -> None:
 
 
 def test_a_bare_environment_is_told_by_its_names(tmp_path: Path) -> None:
-    """Records, byte code and private names are nothing to import; a module, a package and a .pth file are."""
+    """Records, bytecode and private names are nothing to import; a module, a package and a .pth file are."""
     packages = make_venv(tmp_path / "env")
     environment = of_interpreter(str(tmp_path / "env/bin/python3"))
     assert environment == Environment(str(tmp_path / "env"), f"{tmp_path}/env/bin/python3", "venv")

@@ -96,7 +96,7 @@ def unpacked(tar: Path, target: Path) -> Path:
 
 
 def test_a_whole_run_masked(made: Environment) -> None:
-    """Status 0; five files; the unused module goes with its byte code, and nothing is removed from the full tree."""
+    """Status 0; five files; the unused module goes with its bytecode, and nothing is removed from the full tree."""
     done = made.run()
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(made.out)) == DOCUMENTS

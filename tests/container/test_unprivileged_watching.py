@@ -16,7 +16,7 @@ IMPORTS = "import json.tool, sqlite3, xml.etree.ElementTree; open('/etc/passwd')
 
 
 def traced(image: Image, out: Path, backend: str) -> Trace:
-    """The trace of an import in a container of its own, without byte code written."""
+    """The trace of an import in a container of its own, without bytecode written."""
     out.mkdir()
     out.chmod(0o777)
     command = ["trace", f"--backend={backend}", "-o", "/out/trace.json", "--", "python3", "-I", "-B", "-c", IMPORTS]

@@ -204,7 +204,7 @@ def test_a_debian_package_of_python_and_r_packages(tmp_path: Path) -> None:
             "/usr/share/doc/bundle/copyright": "free",
         },
     )
-    write(root, f"{site}/spam/__pycache__/__init__.cpython-312.pyc", "byte code")
+    write(root, f"{site}/spam/__pycache__/__init__.cpython-312.pyc", "bytecode")
     table, found = table_of(root, *READERS)
     assert found[f"{site}/spam/__init__.py"] == {"dpkg:bundle", "python:spam"}
     assert found[f"{site}/spam/__pycache__/__init__.cpython-312.pyc"] == {"dpkg:bundle", "python:spam"}

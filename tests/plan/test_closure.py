@@ -1,4 +1,4 @@
-"""What a kept file drags in: real programs, libraries, scripts and byte code in a real tree."""
+"""What a kept file drags in: real programs, libraries, scripts and bytecode in a real tree."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ def test_an_interpreter_that_is_a_script_keeps_its_own(root: Path) -> None:
 
 
 def test_byte_code_keeps_its_source(root: Path) -> None:
-    """A read `.pyc`, in __pycache__ (PEP 3147) or beside it, keeps its `.py`; a read `.py` keeps no byte code.
+    """A read `.pyc`, in __pycache__ (PEP 3147) or beside it, keeps its `.py`; a read `.py` keeps no bytecode.
 
-    Python makes byte code again; what of it nobody read only costs.
+    Python makes bytecode again; what of it nobody read only costs.
     """
     for module in ("one", "two", "unused"):
         source = write(root, f"/lib/{module}.py", "x = 1\n")

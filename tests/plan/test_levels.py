@@ -202,7 +202,7 @@ def test_level_cruft_takes_no_package_away(tmp_path: Path) -> None:
 
 
 def test_the_conditions_of_cruft(tmp_path: Path) -> None:
-    """Excepted paths stay; byte code needs its source; some rules are for packages' files only."""
+    """Excepted paths stay; bytecode needs its source; some rules are for packages' files only."""
     for path in (
         "/p/a.txt",
         "/p/keep.txt",

@@ -93,7 +93,7 @@ def test_a_table_of_nothing_is_nothing() -> None:
         (b"/usr/lib/python3/dist-packages/x/_x.cpython-312-x86_64-linux-gnu.so", "shared libraries"),
         (b"/usr/lib/libfoo.a", "static libraries"),
         (b"/usr/include/stdio", "headers"),
-        (b"/x/__pycache__/tests.cpython-312.pyc", "byte code"),
+        (b"/x/__pycache__/tests.cpython-312.pyc", "bytecode"),
         (b"/var/cache/apt/archives/x.deb", "package caches and logs"),
         (b"/usr/share/man/man1/ls.1.gz", "manuals and documentation"),
         (b"/usr/share/locale/de/LC_MESSAGES/x.mo", "translations"),
