@@ -1,11 +1,11 @@
-# The two commands of the README are `make demo` and `make test`; each does all its own set-up.
+# Start with `make demo`, `make test-quick` or `make test`; each does all its own set-up.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3.10 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo agent bundle lint types clean
+.PHONY: test about-test test-quick demo agent bundle lint types clean
 
 $(VENV)/.ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python of 3.10 or later with its venv module; try: apt-get install python3-venv" >&2; exit 1; }
@@ -13,8 +13,15 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-test: $(VENV)/.ready lint types
+test: $(VENV)/.ready about-test lint types
 	$(BIN)/python -m pytest
+
+about-test:
+	@echo 'make test: the whole suite takes 30 to 50 minutes on two cores; make test-quick takes less than 2'
+
+# The linter, and the tests of the rooms that do no I/O (tests/conftest.py says which).
+test-quick: $(VENV)/.ready lint
+	$(BIN)/python -m pytest -m quick
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -26,11 +33,11 @@ types: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
 
-# A folder that runs in any glibc container with a Python of 3.10 to 3.14: build/agent/entrypoint.sh
+# A directory that runs in any glibc container with a Python of 3.10 to 3.14: build/agent/entrypoint.sh
 agent: $(VENV)/.ready
 	$(BIN)/python tools/make_agent.py build/agent
 
-# A folder that runs in any container of this machine's architecture, with its own Python: build/bundle/entrypoint.sh
+# A directory that runs in any container of this machine's architecture, with its own Python: build/bundle/entrypoint.sh
 bundle: $(VENV)/.ready
 	@mkdir -p build
 	$(BIN)/slimagent bundle build/bundle

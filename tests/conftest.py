@@ -1,13 +1,11 @@
-"""For all tests: signals as a terminal leaves them, whoever started pytest; no limit of time for an example of a law;
-
-and an engine with a small image.
-"""
+"""For all tests: the signals of a terminal, no time limit for one example, the marker `quick`, and a small image."""
 
 from __future__ import annotations
 
 import secrets
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import engine_images
 import pytest
@@ -15,21 +13,33 @@ from hypothesis import HealthCheck, settings
 
 from slimagent.image.engine import Engine
 
+# The rooms that do no I/O: their tests need no engine, no privilege and no software beside ours.
+PURE_ROOMS = {"documents", "elf", "model", "paths", "plan", "report", "text", "verify"}
+
 
 def pytest_configure() -> None:
-    """A shell that starts us in the background ignores SIGINT, `nohup` SIGHUP; what we start would inherit that."""
+    """Reset the signals: a shell ignores SIGINT in background jobs, `nohup` SIGHUP, and children would inherit that."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    # A slow machine is no fault of an example, and what hangs is ended by its test's own limit.
+    # A slow machine must not fail an example; the time limit of each test ends what hangs.
     settings.register_profile("slimagent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("slimagent")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of pure rooms, and those of the whole tree, as `quick`."""
+    here = Path(__file__).parent
+    for item in items:
+        room = item.path.relative_to(here).parts[0]
+        if room in PURE_ROOMS or room == "test_architecture.py":
+            item.add_marker(pytest.mark.quick)
+
+
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """Docker as it is here."""
+    """The Docker engine of this machine; skips the test without one."""
     return engine_images.docker()
 
 
@@ -44,7 +54,7 @@ def probe(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def name(engine: Engine) -> Iterator[str]:
-    """A container's name, which is free again afterwards."""
+    """A name for a container, which is removed afterwards."""
     name = f"slimagent-test-{secrets.token_hex(4)}"
     yield name
     engine.remove_container(name)

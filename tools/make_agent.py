@@ -1,8 +1,8 @@
-"""Make an agent folder: entrypoint.sh, slimagent, its dependencies for every Python that may be found in an image.
+"""Make an agent directory: entrypoint.sh, slimagent, its dependencies for every Python that may be found in an image.
 
     python tools/make_agent.py build/agent
 
-Of the dependencies only orjson is built per Python version; its wheels for 3.10 to 3.14 lie side by side in one folder.
+Of the dependencies only orjson is built per Python version; its wheels for 3.10 to 3.14 lie side by side.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GLIBC = ("2_17", "2_28")  # manylinux tags: what the oldest image to serve has, 
 
 
 def main(target: Path) -> None:
-    """Build the folder beside its place and swap it in, so that it is never half there."""
+    """Build the directory beside its place and swap it in, so that it is never half there."""
     with tempfile.TemporaryDirectory() as work:
         wheels = Path(work)
         collect(wheels)

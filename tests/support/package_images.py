@@ -63,7 +63,7 @@ def build_package(folder: Path, name: str, files: Iterable[str], more: str = "")
 
 
 def empty_root(folder: Path) -> bytes:
-    """A root folder with an empty data base of dpkg."""
+    """A root folder with an empty database of dpkg."""
     root = os.fsencode(folder)
     for path in (STATUS, b"/var/lib/dpkg/available"):
         write(root, path, b"")

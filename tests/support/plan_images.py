@@ -190,7 +190,7 @@ SEARCH = (b"/opt/env/bin", b"/usr/bin")
 
 @dataclass
 class Installed:
-    """A package as a data base records it; `files` and `identity` are paths of the image."""
+    """A package as a database records it; `files` and `identity` are paths of the image."""
 
     name: str  # KIND:NAME
     files: Iterable[str] = ()
@@ -202,7 +202,7 @@ class Installed:
 
 
 def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
-    """What a reader finds whose data base says this."""
+    """What a reader finds whose database says this."""
     at = {each.name: number for number, each in enumerate(packages)}
 
     def find(image: Image) -> list[Found]:
