@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from slimagent.bundle.agent_directory import contents
 from slimagent.model.agent import AGENT as RECORD
-from slimagent.model.agent import CONTENTS
+from slimagent.model.agent import CONTENTS, OUTSIDE_ONLY
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,9 +80,9 @@ def download(wheels: Path, version: str, requirements: list[str], *options: str)
 
 
 def required(version: str) -> list[Requirement]:
-    """The runtime dependencies of pyproject.toml that hold for one version of Python."""
+    """The dependencies in pyproject.toml that the agent needs with one version of Python."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    requirements = [Requirement(each) for each in listed]
+    requirements = [each for each in map(Requirement, listed) if each.name not in OUTSIDE_ONLY]
     kept = [each for each in requirements if each.marker is None or each.marker.evaluate({"python_version": version})]
     for each in kept:
         each.marker = None

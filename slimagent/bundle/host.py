@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from slimagent.bundle.libraries import loader_of
 from slimagent.errors import UnavailableError
+from slimagent.model.agent import OUTSIDE_ONLY
 
 OURSELVES = "slimagent"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -99,14 +100,14 @@ def _packages() -> Iterator[tuple[str, str]]:
 
 
 def _dependencies() -> set[str]:
-    """The distributions that ours requires here, directly or not. Raises UnavailableError if one is missing."""
+    """The distributions that ours requires in a container, directly or not. Raises UnavailableError without one."""
     found: set[str] = set()
     ahead = [OURSELVES]
     while ahead:
         for text in _distribution(ahead.pop()).requires or ():
             requirement = Requirement(text)
             wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            if wanted and requirement.name not in found:
+            if wanted and requirement.name not in (found | OUTSIDE_ONLY):
                 found.add(requirement.name)
                 ahead.append(requirement.name)
     return found

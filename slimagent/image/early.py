@@ -1,11 +1,11 @@
-"""Load an image's layers while the later ones are still written: an engine takes as long for that as the export does.
+"""Load an image's layers while the later ones are still written: loading takes as long as the export does.
 
-Docker does not ask for a layer that it has: `docker load` looks it up, by its digest and those of all below, and opens
-its file after that. So each layer that is ready becomes the last one of an image of its own, and the whole image needs
-little but its configuration in the end. The form is that of the Docker Image Specification v1.2.
+`docker load` does not open the file of a layer that Docker has already. It looks the layer up by its digest and the
+digests of all layers below. So each finished layer becomes the top of an image of its own, and the whole image needs
+little but its configuration in the end. The format is that of the Docker Image Specification v1.2.
 
-Docker writes a layer down twice: as it comes, and then as files. So the next one is on its way while one becomes files:
-what says which layers it lies on, the manifest, is held back until those are there.
+Docker writes a layer twice: as it arrives, and then as files. So we send the next layer while Docker unpacks the
+previous one, and hold back its manifest, which names the layers below, until those are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import orjson
@@ -24,16 +24,16 @@ from slimagent.errors import SlimagentError
 from slimagent.image.engine import Engine
 from slimagent.linux.files import make_folder, write
 
-_READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # as the agent links layers: their number, and their digest
-_LOOK_EVERY = 0.1  # seconds
+_READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # the agent links each layer here by its number and its digest
+_LOOK_EVERY, _LOOK_ANYWAY = 0.1, 2.0  # seconds: without a watch; with one, for file systems that report nothing
 _AT_A_TIME = 2
 
 
 class EarlyLoading:
-    """Loads what appears in the directory `ready`, in its order, until the end. `known` are layers that are loaded.
+    """Loads the layers that appear in the directory `ready`, in order. `known` are the layers loaded so far.
 
-    `place` is a directory of our own on the same file system; `names` are the images' names, which the caller removes;
-    `sent` counts bytes. What goes wrong here costs nothing but time: the whole image is loaded in the end.
+    `place` is a directory of our own on the same file system. The caller removes the images in `names`. A failure here
+    costs nothing but time: the whole image is loaded in the end.
     """
 
     def __init__(self, engine: Engine, ready: str, place: str, platform: dict[str, str], name: str) -> None:
@@ -44,13 +44,14 @@ class EarlyLoading:
         self._place = place
         self._platform = platform
         self._name = name
-        self._all_there, self._given_up = threading.Event(), threading.Event()
+        self._news = threading.Event()  # look again: a layer appeared, a load ended, or no further layer will come
+        self._all_there = self._given_up = False
         self._sent: list[int] = []
         self._loads: list[Future[None]] = []
 
     @property
     def sent(self) -> int:
-        """Bytes that the engine has been sent so far."""
+        """Bytes sent to the engine so far."""
         return sum(self._sent)
 
     def run(self) -> None:
@@ -63,27 +64,33 @@ class EarlyLoading:
                 raise
 
     def finish(self) -> None:
-        """No further layer will come: end when those that are there are loaded."""
-        self._all_there.set()
+        """No further layer will come: load what is there, then end."""
+        self._all_there = True
+        self._news.set()
 
     def give_up(self) -> None:
-        """Begin with no further layer."""
-        self._given_up.set()
-        self._all_there.set()
+        """Start no further load."""
+        self._given_up = True
+        self.finish()
 
     def _load_all(self, pool: ThreadPoolExecutor) -> None:
         layers: list[str] = []
         ended = False
-        while not ended:
-            ended = self._all_there.wait(_LOOK_EVERY)
-            for digest in self._new(len(layers)):
-                before = self._loads[-1].result if self._loads else lambda: None
-                self._sent.append(0)
-                self._loads.append(pool.submit(self._load, tuple(layers), digest, before))
-                layers.append(_blob(digest))
-            for load in self._loads:
-                if ended or load.done():
-                    load.result()
+        with _watched(self._ready, self._news.set) as seconds:
+            while not ended:
+                self._news.clear()
+                ended = self._all_there  # asked before looking: what came before the end is seen
+                for digest in self._new(len(layers)):
+                    before = self._loads[-1].result if self._loads else lambda: None
+                    self._sent.append(0)
+                    self._loads.append(pool.submit(self._load, tuple(layers), digest, before))
+                    self._loads[-1].add_done_callback(lambda _: self._news.set())
+                    layers.append(_blob(digest))
+                for load in self._loads:
+                    if ended or load.done():
+                        load.result()
+                if not ended:
+                    self._news.wait(seconds)
 
     def _new(self, known: int) -> list[str]:
         found = (match for name in os.listdir(self._ready) if (match := _READY.fullmatch(name)))
@@ -94,8 +101,8 @@ class EarlyLoading:
         return new
 
     def _load(self, below: tuple[str, ...], digest: str, before: Callable[[], None]) -> None:
-        """Load a layer that lies on others, each of which is loaded when `before` returns."""
-        if self._given_up.is_set():
+        """Load a layer on top of others. All of those are loaded when `before` returns."""
+        if self._given_up:
             return
         number = len(below)
         layers = [*below, _blob(digest)]
@@ -116,6 +123,31 @@ class EarlyLoading:
         self.names.append(f"{self._name}{number}")
         self._engine.load(layout, f"{self._name}{number}", progress, below, before)
         self.known.append(_blob(digest))
+
+
+@contextlib.contextmanager
+def _watched(directory: str, tell: Callable[[], None]) -> Iterator[float]:
+    """Call `tell` when a name appears in a directory. Yields the seconds after which the caller looks anyway."""
+    seconds = _LOOK_EVERY
+    with contextlib.ExitStack() as rest:
+        with contextlib.suppress(ImportError, OSError):  # e.g. this user has no inotify instance left
+            # Imported here alone: the agent in containers comes without watchdog (model/agent.py).
+            from watchdog.events import FileSystemEvent, FileSystemEventHandler
+            from watchdog.observers import Observer
+
+            class Appeared(FileSystemEventHandler):
+                def on_created(self, event: FileSystemEvent) -> None:
+                    tell()
+
+                on_moved = on_created
+
+            observer = Observer()
+            observer.schedule(Appeared(), directory)
+            observer.start()
+            rest.callback(observer.join)
+            rest.callback(observer.stop)
+            seconds = _LOOK_ANYWAY
+        yield seconds
 
 
 def _blob(digest: str) -> str:

@@ -124,12 +124,19 @@ def explained(error: OSError, path: str | bytes) -> SlimagentError:
     return UnavailableError(f"cannot write {_shown(where)}: {error.strerror}", hint)
 
 
-def make_folder(path: str | bytes) -> None:
-    """Make a folder and its parents. Raises UnavailableError where that fails."""
+@contextlib.contextmanager
+def explaining(path: str | bytes) -> Iterator[None]:
+    """Raise what `explained` makes of an OSError of the block."""
     try:
-        os.makedirs(path, exist_ok=True)
+        yield
     except OSError as error:
         raise explained(error, path) from None
+
+
+def make_folder(path: str | bytes) -> None:
+    """Make a folder and its parents. Raises UnavailableError where that fails."""
+    with explaining(path):
+        os.makedirs(path, exist_ok=True)
 
 
 def _shown(path: object) -> str:

@@ -1,4 +1,4 @@
-"""Exercise the image: a profile's checks, then a command of the user's, each a step under a watcher."""
+"""Exercise the image: a profile's checks, then the user's command. Each is a step under a watcher."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ COMMAND_STEP, ATTACHED_STEP = "command", "attached"
 
 
 class Reporter(Protocol):
-    """Told how a long use case goes on."""
+    """Shows the progress of a long use case."""
 
     def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Something without numbers takes place while the block runs."""
+        """Show that something runs while the block does; it has no numbers."""
 
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        """A phase begins; the value takes how many `unit`s are done. No unit: a phase without numbers."""
+        """Begin a phase. Call the value with the number of `unit`s done; without a unit there are no numbers."""
 
     def watching(self) -> None:
-        """What other processes do is recorded from now on, until somebody asks us to end."""
+        """Say that other processes are recorded from now on, until we are asked to end."""
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
-        """A check has ended; `before` is how the same one ended on the image as it was, if that is known."""
+        """Show how a check ended. `before` is its result on the original image, if known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """What a session exercises the image with: its profile's checks, then a command of the user's.
+    """What exercises the image: the profile's checks, then the user's command.
 
-    With `until_signal` others do so at last, until we are asked to end. `logs` take what the commands of the steps say;
-    without them a command has our own standard streams. `start` gives an earlier start of the image, which counts, too.
+    With `until_signal`, other processes follow until we are asked to end. `logs` record the output of the steps'
+    commands; without them a command has our own standard streams. `start` gives an earlier start, which counts too.
     """
 
     checks: tuple[CheckSpec, ...] = ()
@@ -57,7 +57,7 @@ class Steps:
     start: Callable[[], Start] | None = None
 
     def awaited(self) -> Steps:
-        """The same, when the start that they begin with is over."""
+        """Wait for the start that they begin with, and return the same steps."""
         if self.start is None:
             return self
         start = self.start()
@@ -66,22 +66,22 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A start of the image that was watched in a container of its own, and the exit status of that container."""
+    """A start of the image, watched in a container of its own, and the exit status of that container."""
 
     seen: started.Started
     status: int
 
     def results(self, before: Sequence[CheckResult] = ()) -> tuple[CheckResult, ...]:
-        """Its steps, held against the same ones of the image as it was, if they are known."""
+        """Its steps, compared with those of the original image if they are known."""
         known = next((each for each in before if each.name == started.START_STEP), None)
         return started.steps(self.seen, self.status, known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Steps that were run under a watcher: their results, what was seen, and whether somebody asked to end.
+    """Steps that ran under a watcher: their results, what was observed, and whether we were asked to end.
 
-    `asked_ports` are the TCP ports of this container to which something was seen to connect.
+    `asked_ports` are the TCP ports of this container that something connected to.
     """
 
     results: tuple[CheckResult, ...]
@@ -102,9 +102,9 @@ def check(
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
 ) -> CheckResult:
-    """Run one check as its user, else as the session's; `before` are the results on the image as it was, if known.
+    """Run one check as its user, else as the session's. `before` are the results on the original image, if known.
 
-    A check for a user that we cannot become is skipped: only root can run it.
+    A check is skipped if we cannot become its user: only root can.
     """
     user, env = session.user, session.env
     if spec.user:
@@ -127,14 +127,14 @@ def check(
 
 
 def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | None:
-    """The result of the same check among those of the image as it was."""
+    """The result of the same check on the original image."""
     return next((each for each in before if (each.name, each.kind) == (spec.name, spec.kind)), None)
 
 
 def checklist(
     session: Session, specs: Sequence[CheckSpec], before: Sequence[CheckResult], reporter: Reporter
 ) -> tuple[CheckResult, ...]:
-    """Run checks one after the other, unwatched. `before` as in `check`."""
+    """Run checks one after the other, without a watcher. `before` as in `check`."""
     results = []
     for spec in specs:
         with reporter.waiting(spec.name):
@@ -150,54 +150,67 @@ def watch(
     masked: Mask | None = None,
     before: Sequence[CheckResult] = (),
 ) -> Watched:
-    """Run the steps under the session's backend; commands have our standard streams, and our signals go to them.
+    """Run the steps under the session's backend, after a start that was watched before.
 
-    A start that was watched before comes first.
+    Commands have our standard streams, and get our signals.
     """
     choice = choose(session.backend, masks=masked is not None, attaches=session.attach)
-    folders = tuple(dict.fromkeys((*session.scopes, *session.volumes)))
-    watcher = choice.watcher(masked, folders, attach=session.attach)
-    results: list[CheckResult] = []
-    status, interrupted = 0, False
+    directories = tuple(dict.fromkeys((*session.scopes, *session.volumes)))
+    watcher = choice.watcher(masked, directories, attach=session.attach)
     with watcher, AskedPorts() as asked:
-        for spec in steps.checks:
-            watcher.step(spec.name)
-            results.append(check(spec, session, watcher.spawn, before, steps.logs))
-            asked.look()
-            reporter.result(results[-1], earlier(spec, before))
-        if steps.command:
-            watcher.step(COMMAND_STEP)
-            result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
-            results.append(result)
-            status = result.status or 0
-        if steps.until_signal and not interrupted:
-            watcher.step(ATTACHED_STEP)
-            results.append(_attend(watcher, reporter))
+        results, status, interrupted = _run_steps(watcher, asked, session, steps, reporter, before)
         asked.look()
         observed = watcher.finish()
-    return _with_start(
-        None if steps.start is None else steps.start(),
-        before,
-        Watched(
-            results=tuple(results),
-            observed=observed,
-            backend=choice.name,
-            passed_over=choice.passed_over,
-            blind_spots=watcher.blind_spots,
-            no_new_privileges=watcher.no_new_privileges,
-            asked_ports=tuple(sorted(asked.ports)),
-            status=status,
-            interrupted=interrupted,
-        ),
+    watched = Watched(
+        results=results,
+        observed=observed,
+        backend=choice.name,
+        passed_over=choice.passed_over,
+        blind_spots=watcher.blind_spots,
+        no_new_privileges=watcher.no_new_privileges,
+        asked_ports=tuple(sorted(asked.ports)),
+        status=status,
+        interrupted=interrupted,
     )
+    return _with_start(None if steps.start is None else steps.start(), before, watched)
+
+
+def _run_steps(
+    watcher: Watcher,
+    asked: AskedPorts,
+    session: Session,
+    steps: Steps,
+    reporter: Reporter,
+    before: Sequence[CheckResult],
+) -> tuple[tuple[CheckResult, ...], int, bool]:
+    """Run the checks, then the command, then wait to be asked to end.
+
+    Returns the results, the command's exit status, and whether the command was interrupted.
+    """
+    results: list[CheckResult] = []
+    status, interrupted = 0, False
+    for spec in steps.checks:
+        watcher.step(spec.name)
+        results.append(check(spec, session, watcher.spawn, before, steps.logs))
+        asked.look()
+        reporter.result(results[-1], earlier(spec, before))
+    if steps.command:
+        watcher.step(COMMAND_STEP)
+        result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
+        results.append(result)
+        status = result.status or 0
+    if steps.until_signal and not interrupted:
+        watcher.step(ATTACHED_STEP)
+        results.append(_attend(watcher, reporter))
+    return tuple(results), status, interrupted
 
 
 def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Watched) -> Watched:
-    """The start's steps before the others, as if all had been watched together."""
+    """Put the start's steps first, as if all had been watched together."""
     if start is None:
         return watched
     first = start.results(before)
-    last = len(first) - 1  # a health check that was cut off in its first try has no result: its uses are the start's
+    last = len(first) - 1  # a health check cut off in its first try has no result: count its uses as the start's
     accesses = {
         path: (how, tuple(sorted({min(step, last) for step in steps})))
         for path, (how, steps) in start.seen.accesses.items()
@@ -233,7 +246,7 @@ def _run_command(
         except OSError as error:
             raise UsageError(
                 f"cannot run {command[0]}: {error.strerror}",
-                "the command is looked up in PATH and run as it is, by no shell",
+                "name a program in PATH or by its path; for a shell's syntax: sh -c '...'",
             ) from None
         status = front.wait(process, watcher.reap)
     outcome = Outcome.PASSED if status == 0 else Outcome.FAILED

@@ -1,4 +1,4 @@
-"""Composition: one function per use case. Decides nothing that a room could decide, prints nothing."""
+"""Composition: one function for each stage. It decides nothing that another room could decide, and prints nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from slimagent.workflows.tracing import recorded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """A trace, its bytes, and the inventory as the run left it. `status` and `interrupted` are the command's."""
+    """A trace, its bytes, and the inventory after the run. `status` and `interrupted` are those of the command."""
 
     trace: Trace
     data: bytes
@@ -47,13 +47,13 @@ def inspect(session: Session, reporter: Reporter, what: str = "scan the image") 
 
 
 def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory | None = None) -> Traced:
-    """Run the steps watched, and put down what they needed and what they did to the image.
+    """Run the steps under a watcher, and record what they needed and what they changed.
 
-    Raises UsageError if nothing is mounted where the session says so.
+    Raises UsageError if the session names a mount point where nothing is mounted.
     """
     for path in sorted(frozenset(session.mounted) - mount_points(session.root)):
         raise UsageError(f"--mounted {to_text(path)}: nothing is mounted there", "name a mount point of this container")
-    choose(session.backend, attaches=session.attach)  # say at once if nothing can be watched here
+    choose(session.backend, attaches=session.attach)  # fail early if nothing can be watched here
     if before is None:
         before = inspect(session, reporter)
     steps = steps.awaited()
@@ -80,66 +80,77 @@ def plan(
     missed: tuple[Missed, ...] = (),
     owned: Owners | None = None,
 ) -> Plan:
-    """Decide what of the image at the session's root can go, from a trace of it. `missed`: what must stay besides.
+    """Decide what the image at the session's root can lose, from a trace of it. `missed` has to stay as well.
 
-    `trace_digests` name the documents that the trace was made of. `owned` are the inventory's owners, if known already.
+    `trace_digests` name the documents that the trace was made from. `owned` are the inventory's owners, if known.
     """
     if inventory is None:
         inventory = inspect(session, reporter)
     require_readable(inventory, "plan")
-    contents = Contents(session.root)
     if owned is None:
         owned = find_owners(inventory, reporter)
+    contents = Contents(session.root)
     with reporter.phase("plan", "files") as progress:
-        made = decide(
-            Evidence(
-                trace=traced,
-                trace_digests=trace_digests,
-                inventory=inventory,
-                fingerprint=fingerprint(inventory, (*traced.mounts, *session.excluded)),
-                contents=contents,
-                loader=loader(inventory),
-                rules=session.profile.rules,
-                owners=owned,
-                shells=login_shells(inventory),
-                search=search_path(session.env),
-                excluded=session.excluded,
-                volumes=session.volumes,
-                accepted=accepted,
-                missed=missed,
-            ),
-            level,
-            progress,
-        )
+        evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, missed)
+        made = decide(evidence, level, progress)
     if contents.unreadable:
         raise UnavailableError(
-            f"cannot plan: {len(contents.unreadable)} kept files cannot be read, so what they need is unknown",
-            "run as root, or mend the files",
+            f"cannot plan: {len(contents.unreadable)} kept files cannot be read, so their needs are unknown",
+            "run as root, or repair the files",
         )
     return made
 
 
+def _evidence(
+    session: Session,
+    traced: Trace,
+    trace_digests: tuple[str, ...],
+    inventory: Inventory,
+    contents: Contents,
+    owned: Owners,
+    accepted: frozenset[str],
+    missed: tuple[Missed, ...],
+) -> Evidence:
+    """All that a decision is made from: the trace, the image as it is, and the rules and options of the session."""
+    return Evidence(
+        trace=traced,
+        trace_digests=trace_digests,
+        inventory=inventory,
+        fingerprint=fingerprint(inventory, (*traced.mounts, *session.excluded)),
+        contents=contents,
+        loader=loader(inventory),
+        rules=session.profile.rules,
+        owners=owned,
+        shells=login_shells(inventory),
+        search=search_path(session.env),
+        excluded=session.excluded,
+        volumes=session.volumes,
+        accepted=accepted,
+        missed=missed,
+    )
+
+
 def find_owners(inventory: Inventory, reporter: Reporter) -> Owners:
-    """Whose the files of an image are."""
+    """Find the package that owns each file of an image."""
     with reporter.phase("find the owners of files"):
         return owners(inventory)
 
 
 def is_same_view(session: Session, other: Session) -> bool:
-    """Whether two sessions see the same of an image: the second leaves out nothing that the first one shows."""
+    """Whether two sessions see the same image: the second one excludes nothing that the first one shows."""
     return (session.root, session.scopes, session.volumes) == (other.root, other.scopes, other.volumes) and all(
         within_any(path, session.excluded) for path in other.excluded
     )
 
 
 def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The absolute folders of an environment's PATH, then those that an image usually has."""
-    folders = [os.fsencode(folder) for folder in env.get("PATH", "").split(":") if folder.startswith("/")]
-    return tuple(dict.fromkeys((*map(normalise, folders), *USUAL_PATH)))
+    """The absolute directories in an environment's PATH, then the usual ones."""
+    directories = [os.fsencode(each) for each in env.get("PATH", "").split(":") if each.startswith("/")]
+    return tuple(dict.fromkeys((*map(normalise, directories), *USUAL_PATH)))
 
 
 def seen_as(session: Session, document: Trace | Plan) -> Session:
-    """The session with the view that a document has of the image: what it leaves out, and volumes that count."""
+    """The session with a document's view of the image: also exclude what it excludes, and count its volumes."""
     return replace(
         session,
         excluded=tuple(dict.fromkeys((*session.excluded, *document.excluded))),

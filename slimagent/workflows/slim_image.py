@@ -1,7 +1,7 @@
-"""Composition from outside: image in, slim image out. Drives an engine; the agent does the work in its containers.
+"""Composition from outside: image in, slim image out. An engine starts containers, and the agent works in them.
 
-The image is exercised in containers of its own, and planned and exported in another that no test has touched, so that
-the slim image has the image's bytes, whatever a test writes, changes or removes.
+Tests run in some containers. Plan and export run in another one that no test has touched. So the slim image has the
+image's own bytes, whatever a test writes, changes or removes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from slimagent import __version__, documents
 from slimagent.errors import CheckFailedError, RefusedError, SlimagentError
 from slimagent.image import leftovers, owner, preflight
 from slimagent.image.agent import Bundle
+from slimagent.image.container import Container
 from slimagent.image.directories import tail_inside
 from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
@@ -39,15 +40,16 @@ from slimagent.workflows.starts_from_outside import FULL, OUTSIDE, SLIM, Starts
 
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 _PTRACE = ("SYS_PTRACE",)
-_GO = "go"  # the file that an export waits for
-_TAIL = 1 << 14  # bytes of a log that are looked at
-# What a container can make us copy: as large as the agent lets a log become, and more of them than any checklist has.
+_GO = "go"  # an export waits for this file
+_TAIL = 1 << 14  # bytes of a log that we look at
+# Limits for what a container can make us copy. No honest agent reaches them.
 _LOG, _ALL_LOGS, _MOST_LOGS = step_logs.LARGEST + (1 << 20), 1 << 30, 10_000  # bytes, bytes, files
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, kw_only=True)
 class Slimmed:
-    """What has come of it so far. `repaired` counts the files that a first verification missed and that came back."""
+    """The results so far. `repaired` counts the files that the first verification missed and the repair restored."""
 
     config: ImageConfig
     whole: Whole = field(default_factory=Whole)
@@ -55,7 +57,7 @@ class Slimmed:
 
     @property
     def outside(self) -> CheckResult | None:
-        """How the slim image started as `docker run` starts it, None if it was not started."""
+        """How the slim image started under `docker run`, None if it was not started."""
         steps = () if self.whole.verification is None else self.whole.verification.steps
         return next((step for step in steps if step.name == OUTSIDE), None)
 
@@ -71,61 +73,86 @@ def slim(
 ) -> None:
     """Exercise in containers, export from a new one, load, exercise and start the result, repair once, tag.
 
-    However it ends, no container, volume or image of ours is left behind, and what documents there are by then are in
-    `request.out`. `bundle` makes the agent, once the image is known to exist and the engine to take the options. `say`
-    gets the agent's lines, `tell` what has to be read: why a step failed, above all. `finish` writes the summary, of a
-    failure too once `request.out` is ours. Raises CheckFailedError if the slim image does not do what the original
-    does: then nothing is tagged.
+    However it ends, no container, volume or image of ours is left, and the documents made so far are in `request.out`.
+    `bundle` makes the agent once we know that the image exists and the engine accepts the options. `say` gets the
+    agent's lines. `tell` gets what people have to read, e.g. why a step failed. `finish` writes the summary, also of a
+    failure once `request.out` is ours. Raises CheckFailedError if the slim image does not do what the original does:
+    then nothing is tagged.
     """
-    image, key = request.container.image, owner.new_key()
+    key = owner.new_key()
     with reporter.phase("look at the image"):
-        inspected = engine.inspect(image)
-        # From here on by its ID: its name may come to mean another image meanwhile.
-        container = replace(request.container, image=identity(inspected) or image)
-        described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
-        config = read_image_config(described, image)
-        taken = preflight.require_free(engine, image, request.tag, request.overwrite)
-        env = preflight.require_startable(engine, request.container, key, request.user)
+        found = _look(engine, request, key)
+    image = request.container.image
     output = Output(request.out, key=key, image=image, tag=request.tag, version=__version__, names=WRITTEN)
-    slimmed = Slimmed(config=config)
+    slimmed = Slimmed(config=found.config)
     with output:
         try:
             _sweep(engine, output, tell)
-            output.write(CONFIG, described)
+            output.write(CONFIG, found.described)
             agent = bundle()
             with (
                 contextlib.ExitStack() as rest,
-                Work(engine, agent, output.path, key, container, say, env) as work,
+                Work(engine, agent, output.path, key, found.container, say, found.env) as work,
             ):
-                _Slimming(work, output, request, slimmed, described, reporter, tell, container.image).whole()
-                preflight.require_as_before(engine, request.tag, taken)
+                _Slimming(work, output, request, slimmed, found, reporter, tell).whole()
+                preflight.require_as_before(engine, request.tag, found.taken)
                 finish(output, slimmed, None)
                 with reporter.phase("tag"):
                     rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
                     engine.tag(work.pending, request.tag)
                     output.finish("complete")
         except SlimagentError as error:
-            with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
+            with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
                 finish(output, slimmed, error)
             raise
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The image before we start: a container of it, by its ID; its description with our labels; its variables.
+
+    `taken` is the ID of the image that has the tag now.
+    """
+
+    container: Container
+    described: bytes
+    config: ImageConfig
+    taken: str
+    env: tuple[str, ...]
+
+
+def _look(engine: Engine, request: Request, key: str) -> _Found:
+    """Look at the image, and refuse early what would fail later. Changes nothing."""
+    image = request.container.image
+    inspected = engine.inspect(image)
+    # From here on by its ID: somebody may give its name to another image meanwhile.
+    container = replace(request.container, image=identity(inspected) or image)
+    described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
+    return _Found(
+        container=container,
+        described=described,
+        config=read_image_config(described, image),
+        taken=preflight.require_free(engine, image, request.tag, request.overwrite),
+        env=preflight.require_startable(engine, request.container, key, request.user),
+    )
+
+
 def _sweep(engine: Engine, output: Output, tell: Callable[[str], None]) -> None:
-    """Remove what runs that were killed have left behind, and say so."""
+    """Remove what killed runs have left behind, and say so."""
     found = leftovers.find(engine, output.path)
     if found.dead:
         left = leftovers.remove(engine, found)
-        tell(f"removed what a run that was killed had left: {leftovers.describe(found.dead)}")
+        tell(f"removed what a killed run had left: {leftovers.describe(found.dead)}")
         for line in leftovers.commands(engine, left):
-            tell(f"  could not be removed; type: {line}")
+            tell(f"  could not be removed; run: {line}")
     if found.unknown:
-        tell(f"runs that cannot be seen from here left {leftovers.describe(found.unknown)}; if they have ended, type:")
+        tell(f"runs that cannot be seen from here left {leftovers.describe(found.unknown)}; if they have ended, run:")
         for line in leftovers.commands(engine, found.unknown):
             tell(f"  {line}")
 
 
 class _Slimming:
-    """One way from an image to a slim one; the containers' documents become the output's step by step."""
+    """The way from an image to its slim one. Copies the containers' documents to the output step by step."""
 
     def __init__(
         self,
@@ -133,10 +160,9 @@ class _Slimming:
         output: Output,
         request: Request,
         slimmed: Slimmed,
-        described: bytes,
+        found: _Found,
         reporter: Reporter,
         tell: Callable[[str], None],
-        identity: str,
     ) -> None:
         self._work = work
         self._output = output
@@ -146,16 +172,16 @@ class _Slimming:
         self._config = slimmed.config
         self._reporter = reporter
         self._tell = tell
-        self._image = identity
+        self._image = found.container.image
         self._name = request.container.image
         self._commands = Commands(request, slimmed.config.user)
-        self._files = {**request.files, CONFIG: described}  # what every container is given
-        self._made: dict[str, bytes] = {}  # documents that containers have made, as they were when they came
+        self._files = {**request.files, CONFIG: found.described}  # every container gets these
+        self._made: dict[str, bytes] = {}  # the containers' documents, as they were when they came
         self._cap_add: tuple[str, ...] = ()
-        self._starts = Starts(work, output, request, slimmed.config, identity, reporter, tell)
+        self._starts = Starts(work, output, request, slimmed.config, self._image, reporter, tell)
 
     def whole(self) -> None:
-        """All of it but the tag. Raises CheckFailedError if the slim image is not proved."""
+        """Do everything but the tag. Raises CheckFailedError if the slim image is not proved."""
         work, request = self._work, self._request
         self._commands.mounted = work.mounted(self._image, self._config.volumes)
         export = self._share("export")
@@ -174,7 +200,7 @@ class _Slimming:
         self._require_proved(verification)
 
     def _trace(self) -> Trace:
-        """Start and exercise the image, watched; again with one more capability if that is what it takes to see all."""
+        """Start and exercise the image under a watcher; once more with SYS_PTRACE if only that shows all of it."""
         trace = self._traced()
         unreadable = self._unreadable(trace)
         if unreadable is not None and self._request.may_add_privileges:
@@ -189,9 +215,9 @@ class _Slimming:
                 self._tell(line)
             names = ", ".join(step.name for step in failed)
             raise CheckFailedError(
-                f"{names} failed in {self._name} as it is, so nothing was made of it",
-                "mend the step, then run again; it runs in a container of its own, in which the image's servers "
-                "are not running unless the step starts them (docs/image.md)",
+                f"{names} failed in the unchanged image {self._name}, so no slim image was made",
+                "repair the step, then run again; it runs in a container of its own, where the image's servers "
+                "run only if the step starts them (docs/image.md)",
             )
         if unreadable is not None:
             self._refuse_unreadable(unreadable)
@@ -199,47 +225,55 @@ class _Slimming:
         return trace
 
     def _unreadable(self, trace: Trace) -> Loss | None:
-        """What tells that something of a process could not be read, None if nothing does or that is accepted."""
+        """The loss that says that a process could not be read, None without one or if it is accepted."""
         if LossKind.UNREADABLE_PATH in self._request.accepted:
             return None
         return next((loss for loss in trace.losses if loss.kind == LossKind.UNREADABLE_PATH), None)
 
     def _refuse_unreadable(self, loss: Loss) -> NoReturn:
-        way = "leave out --no-privileges, so that SYS_PTRACE is added" if not self._cap_add else "SYS_PTRACE was added"
+        way = "SYS_PTRACE was not enough" if self._cap_add else "leave out --no-privileges, so that SYS_PTRACE is added"
         raise RefusedError(
-            f"what some processes need could not be read ({loss.count} times, e.g. {loss.example})",
+            f"cannot read what some processes need ({loss.count} times, e.g. {loss.example})",
             f"{way}; or plan all the same with --accept-loss {LossKind.UNREADABLE_PATH}",
         )
 
     def _share(self, name: str, *made: str) -> Shared:
-        """A directory for one container, with what every one is given, and documents that others have made."""
+        """A directory for one container, with the files that all get, and documents that other containers made."""
         shared = self._work.share(name)
         for each, data in {**self._files, **{each: self._made[each] for each in made}}.items():
             shared.give(each, data)
         return shared
 
     def _take(self, shared: Shared, name: str) -> bytes:
-        """A document that a container has made, as it is now: a later one is given this, and nothing else."""
+        """Read a container's document once: later containers get exactly these bytes."""
         self._made[name] = data = shared.read(name)
         self._output.write(name, data)
         return data
 
     def _traced(self) -> Trace:
-        work, shared = self._work, self._share("trace")
-        command = self._commands.trace(self._starts.document)
-        task = Task(shared=shared, image=self._image, arguments=command, cap_add=self._cap_add)
+        shared = self._share("trace")
+        task = self._task(shared, self._image, self._commands.trace(self._starts.document))
 
-        def begin() -> Job[int]:
-            return work.begin(task, leaves=TRACE)
+        def start() -> None:
+            self._hand_on(self._starts.watched(self._image, FULL, self._files, self._cap_add), shared)
 
-        tracing = begin() if work.can_run_together else None
-        self._hand_on(self._starts.watched(self._image, FULL, self._files, self._cap_add), shared)
-        tracing = tracing or begin()
-        with self._reporter.phase(f"trace in a container of {self._name}"):
-            tracing.result()
+        self._run_beside(task, start, TRACE, f"trace in a container of {self._name}")
         self._take_logs(shared, FULL)
         self._whole.trace = trace = documents.decode_trace(self._take(shared, TRACE))
         return trace
+
+    def _task(self, shared: Shared, image: str, arguments: tuple[str, ...]) -> Task:
+        return Task(shared=shared, image=image, arguments=arguments, cap_add=self._cap_add)
+
+    def _run_beside(self, task: Task, start: Callable[[], _T], leaves: str, phase: str) -> _T:
+        """Run a task to its end, and start an image beside it: at once, or first if both may need the same ports."""
+        work = self._work
+        job = work.begin(task, leaves=leaves) if work.can_run_together else None
+        came = start()
+        job = job or work.begin(task, leaves=leaves)
+        with self._reporter.phase(phase):
+            job.result()
+        return came
 
     def _begin_export(self, shared: Shared, command: tuple[str, ...]) -> Job[int]:
         config = self._config
@@ -250,27 +284,20 @@ class _Slimming:
     def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
             exporting.result()
-        self._whole.verification = None  # the one that there was is of an earlier plan
+        self._whole.verification = None  # it was of an earlier plan
         self._whole.plan = documents.decode_plan(self._take(shared, PLAN))
         self._whole.receipt = documents.decode_receipt(self._take(shared, RECEIPT))
 
     def _verified(self, export: Shared, trace: Trace) -> Verification:
-        """Load what was exported, start it, watched and as `docker run` does, and run the steps in a container."""
+        """Load the export, start it watched and as `docker run` does, and run the steps in a container of it."""
         work = self._work
         with self._reporter.phase("load", "bytes") as progress:
             work.load(export, progress)
         shared = self._share("verify", PLAN, TRACE)
-        command = self._commands.verify(self._starts.document)
-        task = Task(shared=shared, image=work.pending, arguments=command, cap_add=self._cap_add)
-
-        def begin() -> Job[int]:
-            return work.begin(task, leaves=VERIFICATION)
-
-        verifying = begin() if work.can_run_together else None
-        outside = self._start_both(shared, trace)
-        verifying = verifying or begin()
-        with self._reporter.phase("verify in a container of the slim image"):
-            verifying.result()
+        task = self._task(shared, work.pending, self._commands.verify(self._starts.document))
+        outside = self._run_beside(
+            task, lambda: self._start_both(shared, trace), VERIFICATION, "verify in a container of the slim image"
+        )
         self._take_logs(shared, SLIM)
         verification = documents.decode_verification(self._take(shared, VERIFICATION))
         whole = self._starts.verified(verification, trace, outside)
@@ -281,7 +308,7 @@ class _Slimming:
         return whole
 
     def _start_both(self, shared: Shared, trace: Trace) -> Plain | None:
-        """Start the slim image watched and as `docker run` does: at once, unless both would want the same ports.
+        """Start the slim image watched and as `docker run` does: together, unless both may need the same ports.
 
         No step runs meanwhile.
         """
@@ -293,7 +320,7 @@ class _Slimming:
         return outside
 
     def _hand_on(self, start: Watched | None, shared: Shared) -> None:
-        """Let the container that waits for a start go on with its steps."""
+        """Let the container that waits for a start continue with its steps."""
         if start is not None:
             shared.give(self._starts.document, start.diary)
 
@@ -306,11 +333,11 @@ class _Slimming:
         hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
         if self._request.keep_failed:
             kept = self._work.keep_pending()
-            hint += f"; look into it, then remove it: {self._work.engine.name} rmi {kept}"
+            hint += f"; inspect {kept}, then remove it: {self._work.engine.name} rmi {kept}"
         else:
-            hint += ", or look into it with --keep-failed"
+            hint += ", or keep the image to inspect it with --keep-failed"
         tag = self._request.tag
-        left = f"; {tag} is still the image from before" if self._work.engine.find_image(tag) is not None else ""
+        left = f"; {tag} is still the earlier image" if self._work.engine.find_image(tag) is not None else ""
         raise CheckFailedError(f"the slim image does not do what {self._name} does, so {tag} was not made{left}", hint)
 
     def _take_logs(self, shared: Shared, which: str) -> None:
@@ -321,7 +348,7 @@ class _Slimming:
                 left -= os.stat(os.path.join(self._output.path, target), follow_symlinks=False).st_size
 
     def _logs(self, which: str, steps: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """For each step that has a log, the file that holds it and the last part of its text."""
+        """For each step with a log: the file, and the end of its text."""
         found: dict[str, tuple[str, str]] = {}
         for step in steps:
             name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{step_logs.log_name(step)}"

@@ -50,7 +50,7 @@ def test_a_step_that_fails_in_the_image_itself(small: str, tag: str, tmp_path: P
     assert log.read_text().splitlines() == [*ALL, "and why"]
     assert shown(ended.stderr, log) == [*ALL[-SHOWN + 1 :], "and why"]
     assert ALL[-SHOWN] not in ended.stderr.splitlines()
-    assert f"command failed in {small} as it is, so nothing was made of it" in said(ended)
+    assert f"command failed in the unchanged image {small}, so no slim image was made" in said(ended)
     assert "hint: " in ended.stderr
     assert state(out) == "failed"
 

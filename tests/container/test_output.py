@@ -43,7 +43,7 @@ def test_a_run_takes_the_place_of_the_one_before_and_of_nothing_else(small: str,
     assert (state(out), record(out)["tag"]) == ("failed", tag)
     assert (
         record(out)["reason"]
-        == f"the slim image does not do what {small} does, so {tag} was not made; {tag} is still the image from before"
+        == f"the slim image does not do what {small} does, so {tag} was not made; {tag} is still the earlier image"
     )
     assert names(out) == full | mine
 
@@ -106,7 +106,7 @@ def test_what_a_killed_run_left_is_taken_away_by_the_next(small: str, tag: str, 
 
     ended = slim(small, tag, out, "--no-start", "--", "cat", "/srv/needed")
     assert ended.returncode == 0, ended.stderr
-    told = [line for line in ended.stderr.splitlines() if line.startswith("removed what a run that was killed")]
+    told = [line for line in ended.stderr.splitlines() if line.startswith("removed what a killed run")]
     assert told and all(kind in told[0] for kind in ("container", "image", "1 directory")), ended.stderr
     assert not left & slimming.ours()
     assert state(out) == "complete"

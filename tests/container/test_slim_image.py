@@ -120,7 +120,7 @@ def test_a_test_that_fails_in_the_original_ends_it(small: str, tag: str, tmp_pat
     """Status 1, and which image it was."""
     ended = slim(small, tag, tmp_path / "out", "--json", "--", "cat", "/srv/nothing")
     assert ended.returncode == 1
-    assert f"command failed in {small} as it is, so nothing was made of it" in ended.stderr
+    assert f"command failed in the unchanged image {small}, so no slim image was made" in ended.stderr
     told = json.loads(ended.stdout)
     assert problems("summary", told) == []
     assert told["error"]["message"] in ended.stderr

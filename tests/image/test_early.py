@@ -1,20 +1,29 @@
-"""Layers are loaded as they become ready, with a real engine: the whole image then needs none of them."""
+"""Layers are loaded as they become ready, with a real engine: the whole image then needs none of them.
+
+What notices them is tested with real links in a real directory, and needs no engine.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import subprocess
+import sys
 import tarfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from apply_images import root, write
 from layout_images import export
+from watchdog.observers import Observer
 
+from slimagent.image import early as module
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Engine
 
@@ -142,3 +151,57 @@ def test_what_is_there_at_the_end_is_loaded_and_after_giving_up_nothing(
                 engine.remove_image(each)
         assert early.known == [f"blobs/sha256/{digest}" for digest, _ in layers if finished]
         assert (early.sent > sum(len(data) for _, data in layers)) == finished
+
+
+class Loads:
+    """Takes the place of an engine: notes the images that it is asked to load."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def load(self, layout: str, tag: str, progress: object, known: object, wait: Callable[[], None]) -> None:
+        wait()
+        self.names.append(tag)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_layer_is_noticed_when_it_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    """At once by the watch, which the interval here is too long for; by looking, where no watch can be had."""
+    monkeypatch.setattr(module, "_LOOK_ANYWAY" if watched else "_LOOK_EVERY", 600.0 if watched else 0.05)
+    if not watched:
+
+        def start(self: object) -> None:
+            raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+        monkeypatch.setattr(Observer, "start", start)
+    (tmp_path / "ready").mkdir()
+    data = [b"a", b"b", b"c"]
+    digests = [hashlib.sha256(each).hexdigest() for each in data]
+    for digest, each in zip(digests, data, strict=True):
+        (tmp_path / digest).write_bytes(each)
+
+    def link(number: int) -> None:
+        os.link(tmp_path / digests[number], tmp_path / "ready" / f"{number:03d}-{digests[number]}")
+
+    link(0)  # is there before the watch begins
+    loads = Loads()
+    early = EarlyLoading(loads, str(tmp_path / "ready"), str(tmp_path / "place"), PLATFORM, "name")  # type: ignore[arg-type]
+    thread = threading.Thread(target=early.run)
+    thread.start()
+    for number in range(3):
+        if number:
+            time.sleep(0.3)  # by then nothing but the layer wakes the one who waits
+            link(number)
+        until(early, number + 1)
+        assert loads.names == [f"name{each}" for each in range(number + 1)]
+    early.finish()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert early.known == [f"blobs/sha256/{digest}" for digest in digests]
+    assert [each.name for each in threading.enumerate() if "Observer" in type(each).__name__] == []
+
+
+def test_watchdog_is_imported_only_when_layers_are_waited_for() -> None:
+    """An agent in a container comes without it."""
+    program = "import sys, slimagent.workflows.slim_image; sys.exit('watchdog' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
