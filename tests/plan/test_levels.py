@@ -225,7 +225,7 @@ def test_the_conditions_of_cruft(tmp_path: Path) -> None:
     )
     plan = plan_of(tmp_path, packages, ["/p/m.py"], rules)
     assert paths_with(plan, Verdict.DROP) == {b"/p/a.txt", b"/p/m.pyc", b"/p/__pycache__/m.c-1.pyc"}
-    assert reason(plan, "/p/m.pyc").detail == "byte-code: made again"
+    assert reason(plan, "/p/m.pyc").detail == "byte-code: made again; risk: r"
     opted_out = plan_of(tmp_path, packages, ["/p/m.py"], replace(rules, kept_cruft=("text",)))
     assert paths_with(opted_out, Verdict.DROP) == {b"/p/m.pyc", b"/p/__pycache__/m.c-1.pyc"}
 
