@@ -42,7 +42,7 @@ def fast(path: str | Path) -> Needs | None:
 
 
 def slow(path: str | Path) -> tuple[bytes, list[bytes], list[bytes]]:
-    """Interpreter, needed libraries and search folders, as pyelftools reads them."""
+    """Interpreter, needed libraries and search directories, as pyelftools reads them."""
     interpreter, needed, search = b"", [], []
     with open(path, "rb") as file:
         for segment in ELFFile(file).iter_segments():
@@ -78,7 +78,7 @@ def compiler() -> str:
 
 
 @pytest.mark.parametrize("dtags", ["--enable-new-dtags", "--disable-new-dtags"])
-def test_search_folders_keep_their_tokens(compiler: str, tmp_path: Path, dtags: str) -> None:
+def test_search_directories_keep_their_tokens(compiler: str, tmp_path: Path, dtags: str) -> None:
     """DT_RPATH and DT_RUNPATH come as they stand in the file, `$ORIGIN` included, and the needed library with them."""
     (tmp_path / "part.c").write_text("int part(void) { return 7; }\n")
     (tmp_path / "main.c").write_text("int part(void);\nint main(void) { return part(); }\n")
