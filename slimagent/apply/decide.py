@@ -74,7 +74,8 @@ def decide(plan: Plan, inventory: Inventory) -> Decision:
     _date_mount_points(inventory, mtimes)
     kept = [at for at in range(len(inventory)) if not goes[at]]
     dropped = [at for at in range(len(inventory)) if goes[at]]
-    made = _made_by_the_run(plan)
+    created = {number for number, reason in enumerate(plan.reasons) if reason.kind == ReasonKind.CREATED}
+    made = frozenset(entry.path for entry in plan.entries if entry.reason in created)
     lost = [at for at in dropped if inventory.paths[at] not in made]
     bytes_kept, bytes_dropped = sums(inventory, kept, lost)
     return Decision(
@@ -123,11 +124,6 @@ def _judge(plan: Plan, inventory: Inventory) -> tuple[bytearray, list[tuple[byte
         else:
             goes[at] = 1
     return goes, left_alone, mtimes
-
-
-def _made_by_the_run(plan: Plan) -> frozenset[bytes]:
-    numbers = {number for number, reason in enumerate(plan.reasons) if reason.kind == ReasonKind.CREATED}
-    return frozenset(entry.path for entry in plan.entries if entry.reason in numbers)
 
 
 def drops(reason: Reason) -> bool:
@@ -189,9 +185,10 @@ def _first_names(inventory: Inventory, kept: list[int]) -> dict[int, int]:
     """
     first: dict[int, int] = {}
     seen: dict[tuple[int, ...], int] = {}
+    columns = inventory.devices, inventory.inodes, inventory.sizes, inventory.mtimes, inventory.modes
     for at in kept:
         if inventory.links[at] > 1 and not stat.S_ISDIR(inventory.modes[at]):
-            key = (*_inode(inventory, at), inventory.sizes[at], inventory.mtimes[at], inventory.modes[at])
+            key = tuple(column[at] for column in columns)
             known = seen.setdefault(key, at)
             if known != at:
                 first[at] = known
@@ -204,10 +201,6 @@ def sums(inventory: Inventory, kept: list[int], dropped: list[int]) -> tuple[int
     return _bytes(inventory, kept, counted), _bytes(inventory, dropped, counted)
 
 
-def _inode(inventory: Inventory, at: int) -> tuple[int, int]:
-    return inventory.devices[at], inventory.inodes[at]
-
-
 def _bytes(inventory: Inventory, entries: list[int], counted: set[tuple[int, int]]) -> int:
     """The size of all regular files with an inode not in `counted`. Adds those that may come again to `counted`."""
     total = 0
@@ -215,7 +208,7 @@ def _bytes(inventory: Inventory, entries: list[int], counted: set[tuple[int, int
         if not stat.S_ISREG(inventory.modes[at]):
             continue
         if inventory.links[at] > 1:
-            inode = _inode(inventory, at)
+            inode = inventory.devices[at], inventory.inodes[at]
             if inode in counted:
                 continue
             counted.add(inode)

@@ -16,7 +16,6 @@ from slimagent.paths.algebra import to_text
 
 # NONBLOCK: if a FIFO has replaced the file, opening must not wait for its writer
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHUNK = 1 << 20  # bytes
 
 Attributes = tuple[tuple[bytes, bytes], ...]
 
@@ -58,16 +57,12 @@ class Source:
 
     def read(self, at: int) -> bytes:
         """The contents of a regular file."""
-        descriptor, parts = self.open(at), []
         try:
-            while part := os.read(descriptor, _CHUNK):
-                parts.append(part)
-            self.check(at, descriptor)
+            with open(self.open(at), "rb") as file:
+                data = file.read()
+                self.check(at, file.fileno())
         except OSError as error:
             raise unreadable(self._inventory.paths[at], error) from None
-        finally:
-            os.close(descriptor)
-        data = b"".join(parts)
         if len(data) != self._inventory.sizes[at]:
             raise changed(self._inventory.paths[at], "changed")
         return data

@@ -70,10 +70,10 @@ class Workload:
 
     def watched(self) -> tuple[CheckSpec, ...]:
         """Every command that can run under the tracer, and the code that no command reaches today."""
-        plan, used = self._at("plan.json"), self._image + "/used"
+        agent, plan, used = self._agent, self._at("plan.json"), self._image + "/used"
         planning = ("plan", self._at("trace.json"), *self._scope, "-o", plan)
         return (
-            _check("reach", (*self._agent.interpreter, _REACH, self._agent.site, *UNREACHED)),
+            _check("reach", (*agent.interpreter, _REACH, agent.site, *UNREACHED)),
             self._call("--version"),
             self._call("--help"),
             self._terminal(*planning),
@@ -85,7 +85,7 @@ class Workload:
             self._call("detect"),
             self._call("plan", self._at("none.json"), status=_USAGE),
             self._call("check", "--wrong", status=_USAGE),
-            *self._strip(),
+            *([] if agent.strip is None else [_check("strip", (*agent.loading, agent.strip, "--version"))]),
         )
 
     def alone(self) -> tuple[CheckSpec, ...]:
@@ -105,11 +105,6 @@ class Workload:
 
     def _call(self, *arguments: str, status: int = 0) -> CheckSpec:
         return _check(" ".join(arguments[:1]), (*self._agent.entry, *arguments), status)
-
-    def _strip(self) -> tuple[CheckSpec, ...]:
-        if self._agent.strip is None:
-            return ()
-        return (_check("strip", (*self._agent.loading, self._agent.strip, "--version")),)
 
 
 def _check(name: str, argv: Sequence[str], status: int = 0) -> CheckSpec:

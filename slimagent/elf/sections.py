@@ -72,7 +72,7 @@ def _is_detached(found: Tables) -> bool:
 
 
 def _why_not_movable(found: Tables) -> str:
-    """Why its segments would move: strip lays them out anew, as a linker does (bfd/elf.c)."""
+    """Why its segments would move: strip lays them out again, as a linker does (bfd/elf.c)."""
     loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
     if any(each.alignment > 1 and (each.offset - each.address) % each.alignment for each in loads):
         return "its program headers break p_offset ≡ p_vaddr (mod p_align)"

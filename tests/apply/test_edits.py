@@ -174,7 +174,7 @@ def test_the_last_choice_takes_the_group_along(directory: Path, how: str) -> Non
 
 
 def test_a_link_by_hand_stays(directory: Path) -> None:
-    """A group whose link leads to a program of the user's own loses the choice, and nothing else changes."""
+    """A group with a link to a program of the user's own loses the choice, and nothing else changes."""
     root, drop, edits = two_editors(directory)
     write(root, b"/opt/mine")
     os.unlink(root + b"/etc/alternatives/editor")
@@ -191,7 +191,7 @@ def test_a_link_by_hand_stays(directory: Path) -> None:
 
 
 def test_links_that_the_plan_drops_are_not_made_again(directory: Path) -> None:
-    """Neither the first go nor the next brings them back."""
+    """Neither the first run nor the next brings them back."""
     root, drop, edits = two_editors(directory)
     gone = {b"/etc/alternatives/editor", b"/usr/bin/editor", b"/usr/share/man/editor.1"}
     made = plan(root, drop | gone, *edits)
@@ -202,7 +202,7 @@ def test_links_that_the_plan_drops_are_not_made_again(directory: Path) -> None:
 
 
 def test_generic_links_in_a_merged_usr(directory: Path) -> None:
-    """A link's directory may be reached through a link; what leads out of the root is none of ours."""
+    """A link's directory may be reached through a link; what leads out of the root is left alone."""
     root = empty_root(directory / "root")
     os.symlink(b"usr/bin", root + b"/bin")
     write(root, b"/usr/bin/a")

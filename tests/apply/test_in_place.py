@@ -41,7 +41,7 @@ def test_what_the_plan_drops_is_gone_and_nothing_else_changed(root: bytes) -> No
 
 
 def test_a_second_go_does_nothing(root: bytes) -> None:
-    """Removing again what is gone is no error and changes nothing."""
+    """Removing again what is gone is not an error and changes nothing."""
     fill(root)
     plan = plan_for(scan(root), GONE)
     in_place.remove(plan, "digest", scan(root))
@@ -58,7 +58,7 @@ class Interruption(BaseException):
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(min_value=0, max_value=8))
 def test_an_interrupted_removal_ends_the_same_when_run_again(tmp_path: Path, done: int) -> None:
-    """Wherever the first go stops, the second leaves the tree as one go would have."""
+    """Wherever the first run stops, the second leaves the tree as one run would have."""
     root = os.fsencode(tmp_path.resolve() / "again")
     os.mkdir(root)
     try:

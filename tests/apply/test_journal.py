@@ -1,4 +1,4 @@
-"""The journal of a removal in place: whatever kills it and wherever, the next go ends as one go would have."""
+"""The journal of a removal in place: whatever kills it and wherever, the next run ends as one run would have."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def copy_tree(source: bytes, target: bytes) -> None:
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 45), max_size=4), st.sets(st.sampled_from(sorted(DROPPED)), max_size=7))
 def test_it_may_be_killed_again_and_again(tmp_path: Path, numbers: list[int], dropped: set[bytes]) -> None:
-    """Any sequence of kills, and any plan: the last go's receipt is of the whole action."""
+    """Any sequence of kills, and any plan: the last run's receipt covers the whole removal."""
     scratch = os.fsencode(tmp_path.resolve()) + b"/again"
     root, journal = scratch + b"/root", scratch + b"/journal"
     os.mkdir(scratch)
@@ -364,7 +364,7 @@ def kill_halfway(command: list[str], journal: bytes, directory: bytes) -> None:
 
 
 def test_the_command_takes_up_what_was_killed(scratch: bytes) -> None:
-    """Beside the plan lies the journal; another plan is refused meanwhile; the receipt is of the whole action."""
+    """Beside the plan lies the journal; another plan is refused meanwhile; the receipt covers the whole removal."""
     root, original, journal = scratch + b"/root", scratch + b"/original", scratch + b"/plan.json.journal"
     for number in range(6000):
         write(original, b"/d%d/f%d" % (number % 50, number))

@@ -1,4 +1,4 @@
-"""The edits of package databases, bytes to bytes, and held against the real programs."""
+"""The edits of package databases, bytes to bytes, compared with the real programs."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_an_agent_is_removed_with_the_plan_and_nothing_else(home: Path, tmp_path
 
 
 def test_what_is_mounted_is_not_removed() -> None:
-    """R3: it is no part of the image."""
+    """R3: it is not part of the image."""
     with pytest.raises(RefusedError, match="mounted"):
         require_removable(b"/sys", [b"/sys/" + name for name in os.listdir(b"/sys")])
 

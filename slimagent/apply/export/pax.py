@@ -120,11 +120,7 @@ def _names(member: Member) -> list[tuple[bytes, bytes]]:
 
 
 def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    return name.decode("utf-8", "ignore").encode() == name
 
 
 def _seconds(nanoseconds: int) -> bytes:

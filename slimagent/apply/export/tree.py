@@ -102,7 +102,7 @@ class Tree:
         except AttributeRefusedError as error:
             raise UnavailableError(
                 f"cannot give {to_text(path)} its attribute {to_text(error.name)}: {error.strerror}",
-                "run as root, and choose a target whose file system has extended attributes",
+                "run as root, and choose a target on a file system with extended attributes",
             ) from None
         except OSError as error:
             raise explained(OSError(error.errno, error.strerror), path) from None

@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
+from slimagent.apply.strip.program import on_path
 from slimagent.apply.strip.rights import user_options
 from slimagent.elf.needs import needs
 from slimagent.elf.tables import ET_DYN, PT_INTERP, Read, Tables
-from slimagent.paths.algebra import USUAL_PATH, parent
+from slimagent.paths.algebra import parent
 
 SECONDS = 60.0  # the most that one library may take
 _LONGEST_WORD = 16  # bytes
@@ -93,10 +93,8 @@ for file, request in requests():
 
 def interpreters(excluded: tuple[bytes, ...] = ()) -> tuple[str, ...]:
     """The Pythons of the image that we run in, those of PATH first, without those in `excluded`, e.g. the agent's."""
-    path = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    found = (shutil.which("python3", path=each) for each in dict.fromkeys(path) if each.startswith("/"))
     ours = tuple(directory + b"/" for directory in excluded)
-    return tuple(each for each in found if each is not None and not os.fsencode(each).startswith(ours))
+    return tuple(each for each in on_path("python3") if not os.fsencode(each).startswith(ours))
 
 
 def is_library(found: Tables) -> bool:
@@ -215,8 +213,11 @@ class Children:
             if child is None:
                 return False
             loaded = child.loads(library, first)
-            if not child.is_ready:
-                self._note_silence()
+            if not child.is_ready:  # no answer, which should come even after a crash
+                with self._lock:
+                    self._silent += 1
+                    if self._silent >= _SILENT:
+                        self._programs.clear()
             return loaded
         finally:
             self._idle.put(child)
@@ -231,10 +232,3 @@ class Children:
             with self._lock, contextlib.suppress(ValueError):  # another thread may have removed it
                 self._programs.remove(program)
         return None
-
-    def _note_silence(self) -> None:
-        """Count a missing answer, which should come even after a crash. After too many, no Python is asked any more."""
-        with self._lock:
-            self._silent += 1
-            if self._silent >= _SILENT:
-                self._programs.clear()

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from slimagent.apply.strip.rights import is_only_ours, user_options
 from slimagent.errors import UnavailableError
@@ -41,9 +41,14 @@ def find(said: str) -> str | None:
     own = shutil.which(_NAME, path=os.path.join(home, "bin")) if home else None
     if own is not None:
         return own
-    directories = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    others = (shutil.which(_NAME, path=each) for each in directories if each.startswith("/"))
-    return next((each for each in others if each is not None and is_only_ours(each)), None)
+    return next(filter(is_only_ours, on_path(_NAME)), None)
+
+
+def on_path(name: str) -> Iterator[str]:
+    """Every program of that name in PATH and the usual directories, in order."""
+    directories = dict.fromkeys([*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)])
+    found = (shutil.which(name, path=each) for each in directories if each.startswith("/"))
+    return filter(None, found)
 
 
 class Passing(str):

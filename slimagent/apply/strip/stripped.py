@@ -24,7 +24,7 @@ _FILES, _BYTES = 16, 32_000_000  # at most, for one run of the program
 MODIFIED = "it was modified after the plan was made"
 
 
-def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[int], list[tuple[bytes, str]]]:
+def to_strip(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[int], list[tuple[bytes, str]]]:
     """The entries to strip, a file by its first name that stays; and those that have changed, with the reason."""
     found: set[int] = set()
     refused = []
@@ -56,7 +56,7 @@ class Stripped:
         self._tools = tools
         self._beside = beside
         self._resources = contextlib.ExitStack()
-        entries, refused = wanted(plan, inventory, decision)
+        entries, refused = to_strip(plan, inventory, decision)
         self.tally = Tally(left=refused)
         works = [at for at in order if at in entries]
         if tools.program is None:
@@ -116,8 +116,7 @@ class Stripped:
             raise explained(error, self._beside) from None
         except MemoryError:
             raise UnavailableError(
-                f"there is not enough memory to strip {to_text(path)}",
-                "give it more memory, or use --strip none",
+                f"there is not enough memory to strip {to_text(path)}", "give it more memory, or use --strip none"
             ) from None
         work = next(each for each in batch.works if each.at == at)
         self._waiting -= size
