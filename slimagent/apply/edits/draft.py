@@ -27,7 +27,7 @@ class Draft:
         self._resolver = Resolver(self._link)
         self._changed: dict[int, bytes | None] = {}
         self._made: set[bytes] = set()
-        self._deeds: list[Action] = []
+        self._actions: list[Action] = []
         self._left_alone: list[tuple[bytes, str]] = []
         self.inventory = inventory
 
@@ -74,7 +74,7 @@ class Draft:
         """Give an entry new contents or a new target; None: it goes."""
         inventory = self.inventory
         self._changed[at] = data
-        self._deeds.append(
+        self._actions.append(
             Action(
                 path=inventory.paths[at],
                 at=at,
@@ -140,7 +140,7 @@ class Draft:
 
     def _make(self, action: Action) -> None:
         self._made.add(action.path)
-        self._deeds.append(action)
+        self._actions.append(action)
 
     def _holder(self, path: bytes | None) -> int | None:
         """The directory of `path` if something new may be made at `path`, else None."""
@@ -178,8 +178,8 @@ class Draft:
             decision,
             kept=[at for at in decision.kept if at not in removed],
             left_alone=(*decision.left_alone, *self._left_alone),
-            bytes_kept=decision.bytes_kept + sum(growth(self.inventory, action) for action in self._deeds),
-            actions=tuple(self._deeds),
+            bytes_kept=decision.bytes_kept + sum(growth(self.inventory, action) for action in self._actions),
+            actions=tuple(self._actions),
             edited={at: data for at, data in self._changed.items() if data is not None},
         )
 
