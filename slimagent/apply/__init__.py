@@ -1,14 +1,13 @@
-"""Do what a plan says: export what stays (image, tar, folder), or remove what goes. A deed leaves a receipt."""
+"""Do what a plan says: export what stays (image, tar, directory), or remove what goes. Both give a receipt."""
 
-from slimagent.apply.altered import altered
+from slimagent.apply.decide import altered
 from slimagent.apply.export.compression import COMPRESSIONS
 from slimagent.apply.export.exporter import Destination, export
 from slimagent.apply.export.oci import Layout
 from slimagent.apply.export.tar import Tar
 from slimagent.apply.export.tree import Directory
-from slimagent.apply.in_place.alone import alone
-from slimagent.apply.in_place.carried_out import is_carried_out
-from slimagent.apply.in_place.journal import Journal
+from slimagent.apply.in_place.between import is_carried_out
+from slimagent.apply.in_place.journal import Journal, alone
 from slimagent.apply.in_place.removal import contents, remove
 from slimagent.apply.source import Source
 from slimagent.apply.strip.workspace import Tools, strip_tools

@@ -1,7 +1,7 @@
-"""Reach what is below a root folder one component at a time, following no link.
+"""Reach what is below a root directory one component at a time, following no link.
 
-Whoever can write in the tree could put a link where a folder was; a path given whole to the kernel would then
-lead out of the root. Here each folder is opened from the one that holds it, with O_NOFOLLOW (open(2)).
+Anybody who can write in the tree could replace a directory by a link, and a whole path would then lead the kernel out
+of the root. So each directory is opened from the one that holds it, with O_NOFOLLOW (open(2)).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _OTHER_KIND = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
 
-DEPTH = 64  # descriptors held at once: trees may be deeper than a process may have files open
+DEPTH = 64  # open descriptors: a tree may be deeper than the number of files that a process may open
 
 
-class Folders:
-    """Descriptors of folders below `root`, which must be a folder. Cheap when paths come in inventory order.
+class Directories:
+    """Descriptors of directories below the directory `root`. Cheap if paths come in inventory order.
 
-    A descriptor that a method returns is good until the next call. Methods raise OSError as the kernel does:
-    ELOOP or ENOTDIR where a folder has become something else. Use as a context manager.
+    A returned descriptor is valid until the next call. Methods raise OSError as the kernel does: ELOOP or ENOTDIR where
+    a directory has become something else. Use as a context manager.
     """
 
     def __init__(self, root: bytes) -> None:
         self._open: list[tuple[bytes, int]] = [(b"", os.open(root, _FLAGS))]
 
-    def __enter__(self) -> Folders:
+    def __enter__(self) -> Directories:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,12 +42,12 @@ class Folders:
         """The descriptor of the root itself."""
         return self._open[0][1]
 
-    def folder(self, path: bytes) -> int:
-        """The folder at `path`, absolute below the root."""
+    def directory(self, path: bytes) -> int:
+        """The directory at `path`, which is absolute below the root."""
         return self._reach(b"" if path == b"/" else path)
 
     def holding(self, path: bytes) -> tuple[int, bytes]:
-        """The folder that holds `path`, and its name there. The root is `.` in itself."""
+        """The directory that holds `path`, and its name there. The root is `.` in itself."""
         cut = path.rindex(b"/")
         return self._reach(path[:cut]), path[cut + 1 :] or b"."
 
@@ -70,12 +70,12 @@ class Folders:
 
 
 def changed(path: bytes, how: str) -> RefusedError:
-    """A path that is not what the inventory says any more."""
+    """The error for a path that is no longer what the inventory says."""
     return RefusedError(f"{to_text(path)} {how} while it was being exported", "stop what writes to it and try again")
 
 
 def unreadable(path: bytes, error: OSError) -> SlimagentError:
-    """Why a path of the inventory could not be read: it is gone, or it may not be."""
+    """The error for a path of the inventory that could not be read."""
     if isinstance(error, FileNotFoundError):
         return changed(path, "vanished")
     if error.errno in _OTHER_KIND:
@@ -84,7 +84,7 @@ def unreadable(path: bytes, error: OSError) -> SlimagentError:
 
 
 def refused(what: str, path: bytes, error: OSError) -> UnavailableError:
-    """What the operating system did not let us do with a path."""
+    """The error for what the operating system did not let us do with a path."""
     is_permission = error.errno in (errno.EACCES, errno.EPERM)
-    hint = "run as root" if is_permission else "see the error of the operating system above"
+    hint = "run as root" if is_permission else "remove the cause and run the same command again"
     return UnavailableError(f"cannot {what} {to_text(path)}: {error.strerror}", hint)

@@ -1,4 +1,4 @@
-"""Tell a caller how far long work is, seldom enough to cost nothing."""
+"""Report progress, seldom enough to cost nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INTERVAL = 0.1  # seconds
 
 
 class Pace:
-    """Counts what is done and calls `progress` with the sum, at most ten times a second and once at the end."""
+    """Counts what is done, and calls `progress` with the sum: at most ten times a second, and once at the end."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress

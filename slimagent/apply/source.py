@@ -1,4 +1,4 @@
-"""Read an image's files as the inventory says they are, or say which one is not so any more."""
+"""Read an image's files, and fail if one is no longer as the inventory says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import stat
 from collections.abc import Iterator
 
 from slimagent.apply.decide import Decision
-from slimagent.apply.directories import Folders, changed, unreadable
+from slimagent.apply.directories import Directories, changed, unreadable
 from slimagent.errors import UnavailableError
 from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import to_text
 
-# NONBLOCK: should a FIFO have taken the file's place, opening must not wait for its writer
+# NONBLOCK: if a FIFO has replaced the file, opening must not wait for its writer
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHUNK = 1 << 20  # bytes
 
 Attributes = tuple[tuple[bytes, bytes], ...]
 
@@ -25,13 +24,13 @@ class Source:
     """The image's root, read component by component. Use as a context manager.
 
     Every method raises RefusedError for a path that has changed or vanished since the inventory was made, and
-    UnavailableError for one that cannot be read.
+    UnavailableError for a path that cannot be read.
     """
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         try:
-            self._folders = Folders(inventory.root)
+            self._directories = Directories(inventory.root)
         except OSError as error:
             raise unreadable(inventory.root, error) from None
 
@@ -39,14 +38,14 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folders.__exit__()
+        self._directories.__exit__()
 
     def open(self, at: int) -> int:
-        """A descriptor of a regular file that still is as the inventory has it; the caller closes it."""
+        """A descriptor of a regular file that is still as the inventory has it. The caller closes it."""
         path = self._inventory.paths[at]
         try:
-            folder, name = self._folders.holding(path)
-            descriptor = os.open(name, _FLAGS, dir_fd=folder)
+            directory, name = self._directories.holding(path)
+            descriptor = os.open(name, _FLAGS, dir_fd=directory)
         except OSError as error:
             raise unreadable(path, error) from None
         try:
@@ -58,16 +57,12 @@ class Source:
 
     def read(self, at: int) -> bytes:
         """The contents of a regular file."""
-        descriptor, parts = self.open(at), []
         try:
-            while part := os.read(descriptor, _CHUNK):
-                parts.append(part)
-            self.check(at, descriptor)
+            with open(self.open(at), "rb") as file:
+                data = file.read()
+                self.check(at, file.fileno())
         except OSError as error:
             raise unreadable(self._inventory.paths[at], error) from None
-        finally:
-            os.close(descriptor)
-        data = b"".join(parts)
         if len(data) != self._inventory.sizes[at]:
             raise changed(self._inventory.paths[at], "changed")
         return data
@@ -85,33 +80,33 @@ class Source:
         """Major and minor number of a device file."""
         path = self._inventory.paths[at]
         try:
-            folder, name = self._folders.holding(path)
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            directory, name = self._directories.holding(path)
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
             raise unreadable(path, error) from None
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(self._inventory.modes[at]):
             raise changed(path, "changed its kind")
         return os.major(status.st_rdev), os.minor(status.st_rdev)
 
-    def folder_attributes(self, at: int) -> Attributes:
-        """The extended attributes of a folder."""
+    def directory_attributes(self, at: int) -> Attributes:
+        """The extended attributes of a directory."""
         path = self._inventory.paths[at]
         try:
-            descriptor = self._folders.folder(path)
+            descriptor = self._directories.directory(path)
         except OSError as error:
             raise unreadable(path, error) from None
         return self.attributes(at, descriptor)
 
     def special_attributes(self, at: int) -> Attributes:
-        """The extended attributes (access lists) of a FIFO, socket or device, which cannot be opened to ask."""
+        """The extended attributes (access lists) of a FIFO, socket or device, which must not be opened."""
         path = self._inventory.paths[at]
         try:
-            folder, name = self._folders.holding(path)
+            directory, name = self._directories.holding(path)
         except OSError as error:
             raise unreadable(path, error) from None
-        if not os.path.isdir(b"/proc/self/fd/%d" % folder):
+        if not os.path.isdir(b"/proc/self/fd/%d" % directory):
             return ()
-        return self.attributes(at, b"/proc/self/fd/%d/%b" % (folder, name))
+        return self.attributes(at, b"/proc/self/fd/%d/%b" % (directory, name))
 
     def file_attributes(self, at: int) -> Attributes:
         """The extended attributes of a regular file."""
@@ -119,9 +114,9 @@ class Source:
             return self.attributes(at, descriptor)
 
     def attributes(self, at: int, of: int | bytes) -> Attributes:
-        """The extended attributes that an image carries, of a descriptor or a path (xattr(7)).
+        """The extended attributes of a descriptor or a path that belong to the image (xattr(7)).
 
-        `trusted.*` is the stacked file system's own; `security.selinux`, `ima` and `evm` are the host's.
+        `trusted.*` belongs to the overlay file system; `security.selinux`, `ima` and `evm` belong to the host.
         """
         follow = isinstance(of, int)
         try:
@@ -140,7 +135,7 @@ class Source:
 def require_readable(inventory: Inventory, decision: Decision) -> None:
     """Raise UnavailableError if something that stays could not be read when the inventory was made.
 
-    A folder that could not be listed counts even if the plan drops it: what it holds is not known.
+    A directory that could not be listed counts even if the plan drops it, because nobody knows what it holds.
     """
     lacking = list(_lacking(inventory, decision))
     if lacking:

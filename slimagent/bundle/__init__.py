@@ -1,1 +1,1 @@
-"""A portable agent: what of this machine goes into it, how it is laid out, and what it has to be able to do."""
+"""A portable agent: what of this machine goes into it, its layout, and what it must be able to do."""

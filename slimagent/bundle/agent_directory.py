@@ -1,14 +1,13 @@
-"""The directory of an agent: which files it consists of, what else lies in it, and how it is removed from an image.
+"""The directory of an agent: which files are the agent's, what else lies in it, and how to remove it from an image.
 
-The record of a bundle, or agent.json of one that `make agent` makes, lists all that the agent has. Where an image had a
-directory of that name before, nothing else tells the agent's files from the image's.
+The record of a bundle, or the agent.json of `make agent`, lists all files of the agent. If an image already had a
+directory of that name, only this list tells the agent's files from the image's.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.linux.files import explained, read
 from slimagent.model.agent import AGENT, BUNDLE, CONTENTS
-from slimagent.paths.algebra import parent, to_text, within
+from slimagent.paths.algebra import ancestors, mounted, parent, to_text, within
 from slimagent.text.json_input import parsed
 from slimagent.text.shape import known
 
@@ -24,25 +23,25 @@ _DIRECTORY, _FILE, _LINK = "directory", "file", "link"
 
 
 class Named(NamedTuple):
-    """What a command line names, as absolute paths: files, and directories that count with all that is in them."""
+    """What a command line names, as absolute paths: files, and directories with all that is in them."""
 
     files: Collection[bytes] = ()
     directories: Collection[bytes] = ()
 
 
 def contents(directory: bytes, record: str) -> dict[str, str]:
-    """What an agent consists of, for its record: path below its directory as `to_text` writes it → kind.
+    """The files of an agent, for its record: path below its directory as `to_text` writes it → kind.
 
-    The record itself is in the list, whether it is there already or not. Raises UnavailableError.
+    The list includes the record itself, even if it does not exist yet. Raises UnavailableError.
     """
     found = {to_text(_below(path, directory)): kind for path, kind in _entries(directory)}
     return dict(sorted({**found, record: _FILE}.items()))
 
 
 def require_own(directory: bytes, named: Named) -> None:
-    """Refuse an agent's directory that holds more than the agent, what is named, and mounts.
+    """Refuse an agent's directory that holds anything but the agent, what is named, and mounts.
 
-    An agent without a list (a checkout) passes: nothing is known of it. Raises RefusedError, UnavailableError.
+    An agent without a list, e.g. a checkout, is not checked. Raises RefusedError, UnavailableError.
     """
     listed = _listed(directory)
     if listed is not None:
@@ -50,19 +49,19 @@ def require_own(directory: bytes, named: Named) -> None:
 
 
 def is_mounted(directory: bytes) -> bool:
-    """Whether a directory lies on another mount than / does: then it hides the image's files and holds none of them."""
+    """Whether a directory lies on another mount than /: then it hides the image's files and holds none of them."""
     return any(point != b"/" and within(directory, point) for point in _mount_points())
 
 
 def require_removable(directory: bytes, files: Collection[bytes]) -> None:
-    """Say at once if the agent's directory cannot be removed. `files` are absolute paths of what we read and write.
+    """Raise an error if the agent's directory cannot be removed. `files` are absolute paths of what we read and write.
 
-    Raises RefusedError for one that is no part of the image, that holds what is not, that has no list of its files,
-    or anything in it but the agent and these files; UnavailableError for one that we may not remove.
+    RefusedError for a directory that is mounted or holds a mount, that has no list of its files, or that holds anything
+    but the agent and these files; UnavailableError for one that we may not remove.
     """
     if is_mounted(directory) or any(within(point, directory) for point in _mount_points()):
         raise RefusedError(
-            f"the agent's directory {to_text(directory)} is mounted, or something in it is: it is no part of the image",
+            f"the agent's directory {to_text(directory)} is mounted or holds a mount: it is not part of the image",
             "leave out --remove-agent: there is nothing to remove",
         )
     _refuse_others(directory, _required_list(directory), Named(files))
@@ -71,10 +70,10 @@ def require_removable(directory: bytes, files: Collection[bytes]) -> None:
 
 
 def remove(directory: bytes, files: Collection[bytes]) -> None:
-    """Remove an agent, and these files, which lie in its directory; what holds that keeps its time.
+    """Remove an agent with these files in its directory. The directory above keeps its time.
 
-    Only what the agent's list has is removed, never whatever is there. The programs that run from it go on: what a
-    process has open or mapped stays until it ends (unlink(2)). Raises as `require_removable` does.
+    Only the files in the agent's list are removed, and nothing else. Programs that run from it go on: what a process
+    has open or mapped stays until it ends (unlink(2)). Raises what `require_removable` raises.
     """
     listed = _required_list(directory)
     _refuse_others(directory, listed, Named(files))
@@ -95,7 +94,7 @@ def _required_list(directory: bytes) -> dict[str, str]:
     if listed is None:
         shown = to_text(directory)
         raise RefusedError(
-            f"the agent in {shown} has no list of its files, so that they cannot be told from the image's",
+            f"the agent in {shown} has no list of its files, so they cannot be told from the image's",
             f"make the agent again with `slimagent bundle`, or remove it by hand: rm -r {shlex.quote(shown)}",
         )
     return listed
@@ -117,33 +116,26 @@ def _refuse_others(directory: bytes, listed: dict[str, str], named: Named) -> No
     if other is not None:
         shown = to_text(other)
         raise RefusedError(
-            f"the agent's directory holds what is not the agent's: {shown}",
+            f"the agent's directory holds something that is not the agent's: {shown}",
             "copy the agent to a directory of its own, e.g. /.slimagent; "
             f"or, if nothing needs that path, remove it by hand: rm -r {shlex.quote(shown)}",
         )
 
 
 def _others(directory: bytes, listed: dict[str, str], named: Named) -> Iterator[bytes]:
-    """What is neither the agent's nor named nor a directory on the way to that, in order."""
+    """What is neither the agent's, nor named, nor a directory above what is named, in order."""
     inside = [path for path in (*named.directories, *_mount_points()) if to_text(_below(path, directory)) not in listed]
     apart = {path for path in inside if path != directory and within(path, directory)}
-    ways = {way for path in (*named.files, *apart) for way in _ways(path, directory)}
+    inner = (path for path in (*named.files, *apart) if within(path, directory))
+    ways = {each for path in inner for each in ancestors(path)}
     for path, kind in _entries(directory, apart):
         ours = listed.get(to_text(_below(path, directory))) == kind
         if not ours and path not in apart and path not in named.files and not (kind == _DIRECTORY and path in ways):
             yield path
 
 
-def _ways(path: bytes, directory: bytes) -> Iterator[bytes]:
-    """The directories between `directory` and a path in it."""
-    path = parent(path)
-    while path != directory and within(path, directory):
-        yield path
-        path = parent(path)
-
-
 def _entries(directory: bytes, apart: Collection[bytes] = ()) -> Iterator[tuple[bytes, str]]:
-    """Every path below a directory with its kind, each before what it holds. `apart`: what is not looked into."""
+    """Every path below a directory with its kind, each before what it holds. `apart`: directories to skip."""
     ahead = [directory]
     while ahead:
         try:
@@ -169,9 +161,5 @@ def _below(path: bytes, directory: bytes) -> bytes:
 
 
 def _mount_points() -> list[bytes]:
-    with open("/proc/self/mountinfo", "rb") as file:  # proc(5): the fifth field, with blanks as octal escapes
-        return [_unescaped(line.split(b" ")[4]) for line in file]
-
-
-def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 0xFF]), field)
+    with open("/proc/self/mountinfo", "rb") as file:
+        return mounted(file.read())

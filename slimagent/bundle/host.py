@@ -1,4 +1,4 @@
-"""What of this machine a bundle is made of: interpreter, standard library, our package and its dependencies, strip."""
+"""What a bundle takes from this machine: interpreter, standard library, our package, its dependencies, strip."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from slimagent.model.agent import OUTSIDE_ONLY
 
 OURSELVES = "slimagent"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# In a wheel they lie inside the package, in a checkout beside it.
+# Profiles and entrypoint.sh lie inside the package in a wheel, and beside it in a checkout.
 _PLACES = (_PACKAGE, os.path.dirname(_PACKAGE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Paths of this machine, absolute. `folders` are those of the standard library, the platform's own last.
+    """Absolute paths of this machine. `directories` are those of the standard library, the platform's own last.
 
-    `library` is where the standard library lies below a prefix, as `lib/python3.12`. `packages` are the files of the
-    dependencies: (place below site-packages, path). `strip` is GNU strip, None if there is none.
+    `library` is the standard library's path below a prefix, e.g. `lib/python3.12`. `packages` are the files of the
+    dependencies: (path below site-packages, path). `strip` is GNU strip or None.
     """
 
     program: str
-    folders: tuple[str, ...]
+    directories: tuple[str, ...]
     library: str
     package: str
     profiles: str
@@ -42,20 +42,21 @@ class Host:
 
 
 def host() -> Host:
-    """This machine. Raises UnavailableError where a bundle cannot be made of it."""
+    """Describe this machine. Raises UnavailableError if no bundle can be made of it."""
     program = os.readlink("/proc/self/exe")
     loader_of(program)
+    strip = shutil.which("strip")
     scheme = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
-    folders = [sysconfig.get_path(name, "posix_prefix", vars=scheme) for name in ("stdlib", "platstdlib")]
+    directories = [sysconfig.get_path(name, "posix_prefix", vars=scheme) for name in ("stdlib", "platstdlib")]
     return Host(
         program=program,
-        folders=tuple(dict.fromkeys(map(os.path.realpath, folders))),
+        directories=tuple(dict.fromkeys(map(os.path.realpath, directories))),
         library=f"lib/python{sys.version_info.major}.{sys.version_info.minor}",
         package=_PACKAGE,
         profiles=os.path.dirname(_ours("profiles/base.toml")),
         entrypoint=_ours("entrypoint.sh"),
         packages=tuple(_packages()),
-        strip=_strip(),
+        strip=None if strip is None else os.path.realpath(strip),
         glibc=_glibc(),
     )
 
@@ -65,7 +66,7 @@ def _glibc() -> str:
         name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
     except ValueError:
         raise UnavailableError(
-            "a bundle needs the GNU C library, and this Python has another one", "make it on Debian, Ubuntu or Fedora"
+            "a bundle needs the GNU C library, but this Python has another one", "make it on Debian, Ubuntu or Fedora"
         ) from None
     return version if name == "glibc" else name
 
@@ -75,23 +76,18 @@ def _ours(name: str) -> str:
         path = os.path.join(place, name)
         if os.path.exists(path):
             return path
-    raise UnavailableError(f"this slimagent was installed without its {name}", "install it anew, from a wheel")
-
-
-def _strip() -> str | None:
-    found = shutil.which("strip")
-    return None if found is None else os.path.realpath(found)
+    raise UnavailableError(f"this slimagent was installed without its {name}", "install it again from a wheel")
 
 
 def _packages() -> Iterator[tuple[str, str]]:
-    """The files of our dependencies and of theirs, as their records list them."""
+    """The files of our dependencies and of theirs, from their records."""
     for name in sorted(_dependencies()):
         found = _distribution(name)
         files = found.files
         if not files:
             raise UnavailableError(
                 f"the files of the Python package {name} are not recorded, so they cannot be bundled",
-                "install slimagent with pip into a virtual environment, and call it there",
+                "install slimagent with pip into a virtual environment, and run it from there",
             )
         for file in files:
             place = os.path.normpath(str(file))
@@ -106,8 +102,8 @@ def _dependencies() -> set[str]:
     while ahead:
         for text in _distribution(ahead.pop()).requires or ():
             requirement = Requirement(text)
-            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            if wanted and requirement.name not in (found | OUTSIDE_ONLY):
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if applies and requirement.name not in (found | OUTSIDE_ONLY):
                 found.add(requirement.name)
                 ahead.append(requirement.name)
     return found
@@ -118,6 +114,6 @@ def _distribution(name: str) -> Distribution:
         return distribution(name)
     except PackageNotFoundError:
         raise UnavailableError(
-            f"the Python package {name} is not installed, at least not so that it can be found by its name",
-            "install slimagent with pip into a virtual environment, and call it there",
+            f"the Python package {name} is not installed, or has no metadata",
+            "install slimagent with pip into a virtual environment, and run it from there",
         ) from None

@@ -1,4 +1,4 @@
-"""The libraries that programs and extension modules need, and how a copy of one is freed of this machine's folders."""
+"""The libraries that programs and extension modules need, and how to make a copy independent of this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MAGIC = b"\x7fELF"
 # ld.so(8), --list: "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", "libx.so => not found", "/lib64/ld… (0x…)".
 _FOUND = re.compile(r"^\s+(?:(\S+) => )?(/.+) \(0x[0-9a-f]+\)$")
 _HWCAPS = re.compile(r"/glibc-hwcaps/[^/]+")
-# What the C library loads by name when a thread is cancelled, or (before glibc 2.34) an account or a host is looked up.
+# What the C library loads by name to cancel a thread or (before glibc 2.34) to look up an account or a host.
 _BY_NAME = ("libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2")
 _PRELOADS, _NO_FILE = b"\0/etc/ld.so.preload\0", b"\0/dev/null/.preload\0"  # ld.so(8), FILES
 _SEARCH_TAGS = ("DT_RPATH", "DT_RUNPATH")
 
 
 def is_elf(path: str) -> bool:
-    """Whether a file begins as an ELF file does."""
+    """Whether a file starts like an ELF file."""
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
@@ -40,12 +40,12 @@ def loader_of(program: str) -> str:
                 return str(segment.get_interp_name())
     raise UnavailableError(
         f"{program} asks for no dynamic loader, so its C library cannot be bundled",
-        "make the bundle with an ordinary Python, not with one from a bundle or a static one",
+        "make the bundle with an ordinary Python, not a static one or one from a bundle",
     )
 
 
 def libraries(loader: str, paths: Iterable[str]) -> dict[str, str]:
-    """The libraries that ELF files are loaded with here: where each name is found. The first file's choice counts."""
+    """The libraries that the loader finds here for ELF files: name → path. The first file's choice counts."""
     found: dict[str, str] = {}
     for path in paths:
         done = subprocess.run([loader, "--list", path], capture_output=True, text=True, errors="replace", check=False)
@@ -58,7 +58,7 @@ def libraries(loader: str, paths: Iterable[str]) -> dict[str, str]:
 
 
 def by_name() -> dict[str, str]:
-    """Libraries that are loaded by name and named by no file, as far as this machine has them."""
+    """The libraries of this machine that are loaded by name, and that no file names."""
     for name in _BY_NAME:
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)
@@ -68,17 +68,17 @@ def by_name() -> dict[str, str]:
 
 
 def _generic(path: str) -> str:
-    """The variant of a library for every processor: others will run the bundle."""
+    """The variant of a library for every processor, because the bundle will run on others."""
     generic = _HWCAPS.sub("", path)
     if os.path.exists(generic):
         return generic
     raise UnavailableError(
-        f"{path} is for processors like this one, and there is no {generic}", "make the bundle on another machine"
+        f"{path} is only for processors like this one, and there is no {generic}", "make the bundle on another machine"
     )
 
 
 def preload_nothing(loader: str) -> None:
-    """Let a copy of the loader look for /etc/ld.so.preload where no file can be: what it lists is the container's."""
+    """Let a copy of the loader look for /etc/ld.so.preload where no file can be: that file is the container's."""
     with open(loader, "r+b") as file:
         data = file.read()
         at = data.find(_PRELOADS)
@@ -87,10 +87,10 @@ def preload_nothing(loader: str) -> None:
             file.write(_NO_FILE)
 
 
-def forget_folders(path: str) -> None:
-    """Take the folders in which it looks for libraries out of an ELF file: in a bundle all are in one place.
+def forget_search_paths(path: str) -> None:
+    """Remove the library search path of an ELF file: a bundle has all libraries in one directory.
 
-    DT_RPATH and DT_RUNPATH (gABI, "Dynamic Section") go, the entries behind them move up, DT_NULL fills the end.
+    DT_RPATH and DT_RUNPATH (gABI, "Dynamic Section") go, later entries move up, and DT_NULL fills the end.
     """
     with open(path, "r+b") as file:
         try:
@@ -104,7 +104,7 @@ def forget_folders(path: str) -> None:
             width = 2 * elf.elfclass // 8
             offset = segment.header.p_offset
         except ELFError as error:
-            raise UnavailableError(f"cannot read {path}: {error}", "install it anew") from None
+            raise UnavailableError(f"cannot read {path}: {error}", "install it again") from None
         file.seek(offset)
         table = file.read(width * len(tags))
         entries = [table[at * width : (at + 1) * width] for at in range(len(tags))]

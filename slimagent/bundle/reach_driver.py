@@ -1,10 +1,10 @@
-"""Touches all Python code that slimagent can reach, in the interpreter of a bundle that is still whole, under trace.
+"""Touch all Python code that slimagent can reach, under trace, with the interpreter of a bundle that is still whole.
 
     start.py's interpreter reach_driver.py SITE-PACKAGES [EXCLUDED-MODULE…]
 
-Every module of slimagent is imported. What those and their dependencies import anywhere, also inside of functions that
-nobody calls today, is found in their byte code (modulefinder) and read; extension modules are loaded, so that the
-libraries that they need are seen. Says on standard error what could not be loaded.
+It imports every module of slimagent. It finds in the bytecode (modulefinder) whatever those and their dependencies
+import, also in functions that nobody calls today, and reads it. It loads extension modules, so that the trace has the
+libraries that they need, and prints those that it cannot load on standard error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(site: str, excluded: list[str]) -> None:
 
 
 def load(name: str) -> None:
-    """Load an extension module. One that this machine has no library for is none of ours."""
+    """Load an extension module. We do not need one that this machine lacks a library for."""
     try:
         importlib.import_module(name)
     except ImportError as error:
@@ -51,7 +51,7 @@ def load(name: str) -> None:
 
 
 def use_name_services() -> None:
-    """Look up accounts and this host, for which older C libraries load libraries by name."""
+    """Look up an account and this host: older C libraries load libraries by name for this."""
     account = pwd.getpwuid(os.getuid())
     os.getgrouplist(account.pw_name, account.pw_gid)
     grp.getgrgid(account.pw_gid)

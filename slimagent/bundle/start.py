@@ -1,8 +1,8 @@
-"""Starts slimagent out of a bundle: `lib/LOADER … python/bin/python3 -I -S -B -X utf8 start.py ARGUMENT…`.
+"""Start slimagent from a bundle: `lib/LOADER … python/bin/python3 -I -S -B -X utf8 start.py ARGUMENT…`.
 
-The bundle's C library and its OpenSSL would read the container's configuration and load modules that were made for
-the container's own ones. Accounts and hosts are looked up in files (__nss_configure_lookup, <nss.h>), and OpenSSL reads
-no configuration. The environment stays as it is: what the image's programs inherit is the container's.
+The bundle's C library and OpenSSL must not read the container's configuration, which would load modules made for other
+versions. So accounts and hosts are looked up in files (__nss_configure_lookup, <nss.h>), and OpenSSL reads no
+configuration. The environment stays as it is, because the image's programs inherit it.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import os
 import sys
 
 HOME = os.path.dirname(os.path.abspath(__file__))
-os.environ["SLIMAGENT_HOME"] = HOME  # the agent's own folder; the image's programs are not told of it
+os.environ["SLIMAGENT_HOME"] = HOME  # the agent's own directory; the image's programs do not get it
 sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
 sys.argv[0] = "slimagent"
 for _name in [each for each in os.environ if each.startswith("SLIMAGENT_ENV_")]:  # kept from us, not from the image

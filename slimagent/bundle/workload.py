@@ -1,4 +1,4 @@
-"""What a bundle has to be able to do: command lines to run under the tracer, and again when it has been slimmed."""
+"""What a bundle must be able to do: command lines to run under the tracer, and again in the slim bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from slimagent.linux.files import make_folder, write
 from slimagent.model.profile import CheckSpec
 
-# Modules that the standard library can import and slimagent does not: windows, games, tests, installers, other systems.
+# Modules that slimagent never needs: graphics, games, tests, installers, other systems.
 UNREACHED = (
     *("antigravity", "ensurepip", "idlelib", "lib2to3", "msilib", "pydoc_data", "test", "this", "tkinter", "turtle"),
     *("turtledemo", "unittest", "venv", "sqlite3", "curses", "IPython", "ipywidgets", "pydoc", "doctest", "pdb"),
@@ -29,9 +29,9 @@ _ON_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """A bundle: `entry` starts it, `interpreter` its Python alone, `loading` comes before any program of it.
+    """A bundle: `entry` starts it, `interpreter` only its Python, and `loading` comes before any program of it.
 
-    `site` is its site-packages, `strip` its GNU strip, if it has one.
+    `site` is its site-packages, `strip` its GNU strip or None.
     """
 
     loading: tuple[str, ...]
@@ -42,39 +42,38 @@ class Agent:
 
 
 class Workload:
-    """The command lines. Each works on a small image in `folder`, which is made for them."""
+    """The command lines. Each works on a small image in `directory`, which `prepare` makes."""
 
-    def __init__(self, agent: Agent, folder: str) -> None:
+    def __init__(self, agent: Agent, directory: str) -> None:
         self._agent = agent
-        self._folder = folder
-        self._image = os.path.join(folder, "image")
+        self._directory = directory
+        self._image = os.path.join(directory, "image")
+        self._scope = ("--scope", self._image)
 
     def prepare(self) -> None:
-        """Make the small image and what the commands read, anew. Raises UnavailableError."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Make the small image and what the commands read. Raises UnavailableError."""
+        shutil.rmtree(self._directory, ignore_errors=True)
         make_folder(self._image)
         write(os.path.join(self._image, "used"), b"used\n")
         write(os.path.join(self._image, "unused"), b"unused\n" * 10_000)
         write(self._at("profile.toml"), _PROFILE)
 
     def seed(self) -> tuple[CheckSpec, ...]:
-        """What the watched commands need, and cannot be watched itself: there is one tracer for a process.
+        """What prepares the watched commands. It cannot be watched itself: a process can have only one tracer.
 
-        Byte code is written here, where there is none yet: everything after starts faster.
+        It writes the missing bytecode, so that everything after starts faster.
         """
         writing = tuple(word for word in self._agent.interpreter if word != "-B")
-        warm = _check("byte code", (*writing, "-c", _IMPORT, self._agent.site))
-        return (
-            warm,
-            self._call("trace", *self._scope(), "-o", self._at("trace.json"), "--", "cat", self._image + "/used"),
-        )
+        warm = _check("bytecode", (*writing, "-c", _IMPORT, self._agent.site))
+        traced = self._call("trace", *self._scope, "-o", self._at("trace.json"), "--", "cat", self._image + "/used")
+        return warm, traced
 
     def watched(self) -> tuple[CheckSpec, ...]:
-        """Every command that can run under the tracer, and code that no command reaches today."""
-        plan, used = self._at("plan.json"), self._image + "/used"
-        planning = ("plan", self._at("trace.json"), *self._scope(), "-o", plan)
+        """Every command that can run under the tracer, and the code that no command reaches today."""
+        agent, plan, used = self._agent, self._at("plan.json"), self._image + "/used"
+        planning = ("plan", self._at("trace.json"), *self._scope, "-o", plan)
         return (
-            self._reach(),
+            _check("reach", (*agent.interpreter, _REACH, agent.site, *UNREACHED)),
             self._call("--version"),
             self._call("--help"),
             self._terminal(*planning),
@@ -86,25 +85,19 @@ class Workload:
             self._call("detect"),
             self._call("plan", self._at("none.json"), status=_USAGE),
             self._call("check", "--wrong", status=_USAGE),
-            *self._strip(),
+            *([] if agent.strip is None else [_check("strip", (*agent.loading, agent.strip, "--version"))]),
         )
 
     def alone(self) -> tuple[CheckSpec, ...]:
-        """What can only run unwatched: the whole way, and a command that fails."""
-        command = ("run", *self._scope(), "--out", self._at("run"), "--", "cat", self._image + "/used")
+        """What can only run unwatched: a whole run, and a command that fails."""
+        command = ("run", *self._scope, "--out", self._at("run"), "--", "cat", self._image + "/used")
         return (
             self._call(*command),
-            self._call("trace", *self._scope(), "-o", self._at("no.json"), "--", "false", status=_NO),
+            self._call("trace", *self._scope, "-o", self._at("no.json"), "--", "false", status=_NO),
         )
 
     def _at(self, name: str) -> str:
-        return os.path.join(self._folder, name)
-
-    def _scope(self) -> tuple[str, str]:
-        return ("--scope", self._image)
-
-    def _reach(self) -> CheckSpec:
-        return _check("reach", (*self._agent.interpreter, _REACH, self._agent.site, *UNREACHED))
+        return os.path.join(self._directory, name)
 
     def _terminal(self, *arguments: str) -> CheckSpec:
         argv = (*self._agent.interpreter, "-c", _ON_A_TERMINAL, *self._agent.entry, *arguments)
@@ -112,11 +105,6 @@ class Workload:
 
     def _call(self, *arguments: str, status: int = 0) -> CheckSpec:
         return _check(" ".join(arguments[:1]), (*self._agent.entry, *arguments), status)
-
-    def _strip(self) -> tuple[CheckSpec, ...]:
-        if self._agent.strip is None:
-            return ()
-        return (_check("strip", (*self._agent.loading, self._agent.strip, "--version")),)
 
 
 def _check(name: str, argv: Sequence[str], status: int = 0) -> CheckSpec:

@@ -1,7 +1,7 @@
-"""What `strip --strip-unneeded` would take from an ELF file, by its section headers; or why it must not be tried.
+"""What `strip --strip-unneeded` (strip(1)) would save on an ELF file, or why it must not be tried. Pure.
 
-Pure. The arithmetic is that of GNU binutils (bfd/elf.c: loaded parts stay where they are, then come the sections that
-are not loaded, their names, and the section headers). What it means for a program to be stripped: strip(1).
+It is worked out from the section headers as GNU binutils does (bfd/elf.c): loaded parts stay where they are, then come
+the sections that are not loaded, their names, and the section headers.
 """
 
 from __future__ import annotations
@@ -9,43 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from slimagent.elf.tables import (
-    ET_DYN,
-    ET_EXEC,
-    ET_REL,
-    PF_W,
-    PT_LOAD,
-    SHF_EXECINSTR,
-    SHT_NOBITS,
-    SHT_REL,
-    SHT_RELA,
-    SHT_SYMTAB,
-    Read,
-    Section,
-    Segment,
-    Symbols,
-    Tables,
-    tables,
-)
+from slimagent.elf import tables as elf
+from slimagent.elf.tables import Read, Section, Segment, Symbols, Tables
 
 _APPENDED = "data follow the ELF image: a program that reads itself, as self-extracting ones do"
 _PATCHED = "its segments would move, as in files that patchelf or auditwheel has changed"
-# What else compilers, linkers and packagers put into a file beside what is loaded: it may lie anywhere in it.
+# What compilers, linkers and packagers add to a file that is not loaded. It may lie anywhere.
 _KNOWN = re.compile(
     rb"\.(?:comment|strtab|shstrtab|note\..*|gnu_debuglink|gnu_debugaltlink|gnu_debugdata|gnu\.build\.attributes.*"
     rb"|gnu\.warning\..*|GCC\.command\.line|ARM\.attributes|annobin\..*|rustc|llvm.*|nv.*|hip.*)",
     re.DOTALL,
 )
 _INTEGRITY = b".note.fdo.integrity"  # libgcrypt 1.10 and later: a checksum over the file
-# Linkers put these where nobody writes; a tool that made them longer afterwards had to put them elsewhere.
+# Linkers put these into read-only segments; a tool that made them longer afterwards had to move them elsewhere.
 _DYNAMIC_TABLES = (b".dynstr", b".dynsym", b".hash", b".gnu.hash", b".interp", b".gnu.version", b".gnu.version_r")
 
 DAMAGED = "its headers are damaged or cut short"
 
 
 def symbols(read: Read, size: int) -> Symbols | None:
-    """What strip would take from an ELF file of `size` bytes; None if it has nothing to lose."""
-    found = tables(read)
+    """What strip would take from an ELF file of `size` bytes; None if it would take nothing."""
+    found = elf.tables(read)
     if found is None:
         return Symbols(0, DAMAGED)
     if not any(each.is_symbolic for each in found.sections):
@@ -55,10 +39,10 @@ def symbols(read: Read, size: int) -> Symbols | None:
 
 
 def _why_not(found: Tables, size: int) -> str:
-    """Why strip must not touch a file, as its own bytes say; empty if it may."""
-    if found.kind == ET_REL:
+    """Why strip must not touch a file; empty if it may."""
+    if found.kind == elf.ET_REL:
         return "an object file: linkers and the kernel need its symbols"
-    if found.kind not in (ET_EXEC, ET_DYN):
+    if found.kind not in (elf.ET_EXEC, elf.ET_DYN):
         return "neither a program nor a shared library"
     if _is_detached(found):
         return "a detached debug file"
@@ -71,7 +55,7 @@ def _why_not(found: Tables, size: int) -> str:
         return _APPENDED
     if any(each.name == _INTEGRITY for each in found.sections):
         return "it holds a checksum of itself"
-    if any(each.kind in (SHT_REL, SHT_RELA) and not each.is_loaded for each in found.sections):
+    if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
         return "it holds relocations that the linker left in it"
     others = [each.name for each in found.sections[1:] if not each.is_loaded and not each.is_symbolic]
     foreign = next((name for name in others if not _KNOWN.fullmatch(name)), None)
@@ -82,17 +66,17 @@ def _why_not(found: Tables, size: int) -> str:
 
 def _is_detached(found: Tables) -> bool:
     """Whether the loaded parts are elsewhere: `objcopy --only-keep-debug` leaves their headers, without contents."""
-    code = [each for each in found.sections if each.is_loaded and each.flags & SHF_EXECINSTR and each.size]
-    loads = any(each.kind == PT_LOAD for each in found.segments)
-    return not loads or (bool(code) and all(each.kind == SHT_NOBITS for each in code))
+    code = [each for each in found.sections if each.is_loaded and each.flags & elf.SHF_EXECINSTR and each.size]
+    loads = any(each.kind == elf.PT_LOAD for each in found.segments)
+    return not loads or (bool(code) and all(each.kind == elf.SHT_NOBITS for each in code))
 
 
 def _why_not_movable(found: Tables) -> str:
-    """Why its segments would not stay where they are. Strip lays them out anew, as a linker would (bfd/elf.c)."""
-    loads = [each for each in found.segments if each.kind == PT_LOAD]
+    """Why its segments would move: strip lays them out again, as a linker does (bfd/elf.c)."""
+    loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
     if any(each.alignment > 1 and (each.offset - each.address) % each.alignment for each in loads):
         return "its program headers break p_offset ≡ p_vaddr (mod p_align)"
-    writable = [each for each in loads if each.flags & PF_W]
+    writable = [each for each in loads if each.flags & elf.PF_W]
     if any(each.name in _DYNAMIC_TABLES and _inside(each, writable) for each in found.sections):
         return _PATCHED
     end = None
@@ -109,17 +93,14 @@ def _inside(section: Section, segments: Iterable[Segment]) -> bool:
 
 
 def stripped_size(found: Tables) -> int:
-    """The size in bytes that a program or library has after `strip --strip-unneeded`."""
-    strings = {each.link for each in found.sections if each.kind == SHT_SYMTAB}
+    """The size in bytes of a program or library after `strip --strip-unneeded`."""
+    strings = {each.link for each in found.sections if each.kind == elf.SHT_SYMTAB}
     stays = [
         each
         for at, each in enumerate(found.sections)
         if at and not each.is_symbolic and at != found.names and at not in strings
     ]
-    end = max(
-        (each.offset + each.stored for each in stays if each.is_loaded),
-        default=found.segments_at,
-    )
+    end = max((each.offset + each.stored for each in stays if each.is_loaded), default=found.segments_at)
     end = max(end, found.segments_at + found.segment_row * len(found.segments))
     for each in stays:
         if not each.is_loaded:
@@ -133,7 +114,7 @@ def _aligned(offset: int, alignment: int) -> int:
 
 
 def _names_size(names: Iterable[bytes]) -> int:
-    """The bytes of a string table: a name that another one ends with is stored in that (bfd/elf-strtab.c)."""
+    """The bytes of a string table, in which a name may be stored as the end of another one (bfd/elf-strtab.c)."""
     size, longer = 1, b""
     for each in sorted({name[::-1] for name in names if name}, reverse=True):
         if not longer.startswith(each):

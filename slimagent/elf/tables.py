@@ -1,6 +1,6 @@
 """The two tables of an ELF file: its segments, which are loaded, and its sections, which tools read. Pure.
 
-Structures as in elf(5) and <elf.h>. What the dynamic loader is asked for is read by `elf/needs.py`.
+Structures as in elf(5) and <elf.h>. `elf/needs.py` reads what the file asks the dynamic loader for.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 Read = Callable[[int, int], bytes]  # (offset, size) -> bytes, shorter at the end of the file
@@ -19,8 +20,8 @@ PF_W = 2
 SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL = 2, 3, 4, 6, 7, 8, 9
 SHT_DYNSYM, SHT_SYMTAB_SHNDX = 11, 18
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
-_XINDEX = 0xFFFF  # PN_XNUM and SHN_XINDEX: the number did not fit
-_LIMIT = 1 << 24  # bytes of a table: more is no file of a linker, and a hostile header must not fill the memory
+_XINDEX = 0xFFFF  # PN_XNUM and SHN_XINDEX: the number does not fit here
+_LIMIT = 1 << 24  # bytes of a table: no linker writes more, and a hostile header must not fill the memory
 _FARTHEST = 1 << 62  # pread(2) refuses offsets near the end of its range
 
 # What binutils takes for debugging information (bfd/elf.c, _bfd_elf_make_section_from_shdr).
@@ -55,12 +56,12 @@ class Section(NamedTuple):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it belongs to what a loader maps."""
+        """Whether a loader maps it."""
         return bool(self.flags & SHF_ALLOC)
 
     @property
     def is_symbolic(self) -> bool:
-        """Whether `strip --strip-unneeded` takes it out of a program or library: symbols, debugging information."""
+        """Whether `strip --strip-unneeded` removes it from a program or library: symbols, debugging information."""
         if self.is_loaded:
             return False
         return self.kind in (SHT_SYMTAB, SHT_SYMTAB_SHNDX) or _DEBUGGING.match(self.name) is not None
@@ -72,10 +73,10 @@ class Section(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """An ELF file's tables. `header` is the size of its header, `wide` whether it is of 64 bits.
+    """An ELF file's tables. `header` is the size of its header, `wide` whether it is a 64-bit file.
 
-    `segments_at` is where its program headers lie, `names` is the index of the section with their names.
-    `end` is the first byte after everything that the headers speak of.
+    `segments_at` is where its program headers lie, `names` is the index of the section with the names of sections.
+    `end` is the first byte after everything that the headers describe.
     """
 
     wide: bool
@@ -102,18 +103,24 @@ class Symbols(NamedTuple):
     machine: int = 0
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
+    """What `struct` makes of an ELF header from e_type on, a program header, a section header and a dynamic entry."""
+
     header: str
     segment: str
     section: str
+    dynamic: str
 
 
-_NARROW = _Layout("HHIIIIIHHHHHH", "IIIIIIII", "IIIIIIIIII")
-_WIDE = _Layout("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ")
+# By EI_CLASS: 32 and 64 bits.
+LAYOUTS = {
+    1: Layout("HHIIIIIHHHHHH", "IIIIIIII", "IIIIIIIIII", "iI"),
+    2: Layout("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "qQ"),
+}
 
 
 def tables(read: Read) -> Tables | None:
-    """The tables of a file, or None if it is no ELF file or they are damaged or cut short."""
+    """The tables of a file. None if it is not an ELF file, or its tables are damaged or cut short."""
     try:
         return _tables(read)
     except (struct.error, ValueError, OverflowError, IndexError):
@@ -122,10 +129,9 @@ def tables(read: Read) -> Tables | None:
 
 def _tables(read: Read) -> Tables | None:
     start = read(0, 64)
-    if len(start) < 52 or start[:4] != MAGIC or start[4] not in (1, 2) or start[5] not in (1, 2):
+    if len(start) < 52 or start[:4] != MAGIC or start[4] not in LAYOUTS or start[5] not in (1, 2):
         return None
-    order, wide = "<" if start[5] == 1 else ">", start[4] == 2
-    layout = _WIDE if wide else _NARROW
+    order, layout = "<" if start[5] == 1 else ">", LAYOUTS[start[4]]
     kind, machine, _, _, phoff, shoff, _, header, phsize, phnum, shsize, shnum, names = struct.unpack_from(
         order + layout.header, start, 16
     )
@@ -134,16 +140,16 @@ def _tables(read: Read) -> Tables | None:
         names = rows[0][6]
     if phnum == _XINDEX:
         raise ValueError("more segments than any loader takes")
-    segments = _segments(read, order + layout.segment, phoff, phsize, phnum, wide=wide)
+    loaded = segments(read, order + layout.segment, phoff, phsize, phnum)
     sections = _named(read, rows, names)
     end = max(
         header,
         phoff + phsize * phnum,
         shoff + shsize * len(rows),
-        *(each.offset + each.size for each in segments),
+        *(each.offset + each.size for each in loaded),
         *(each.offset + each.stored for each in sections),
     )
-    return Tables(wide, kind, machine, header, phoff, names, end, segments, sections)
+    return Tables(start[4] == 2, kind, machine, header, phoff, names, end, loaded, sections)
 
 
 def _section_rows(read: Read, shape: str, offset: int, size: int, count: int) -> list[tuple[int, ...]]:
@@ -152,7 +158,7 @@ def _section_rows(read: Read, shape: str, offset: int, size: int, count: int) ->
     row = struct.Struct(shape)
     if size != row.size:
         raise ValueError("section headers of an unknown size")
-    if not count:  # so many that the number stands in the first of them
+    if not count:  # the number did not fit: the first section header has it
         count = row.unpack(_whole(read, offset, size))[5]
     return list(row.iter_unpack(_whole(read, offset, size * count)))
 
@@ -171,27 +177,28 @@ def _named(read: Read, rows: list[tuple[int, ...]], names: int) -> tuple[Section
     return tuple(found)
 
 
-def _segments(read: Read, shape: str, offset: int, size: int, count: int, *, wide: bool) -> tuple[Segment, ...]:
+def segments(read: Read, shape: str, offset: int, size: int, count: int) -> tuple[Segment, ...]:
+    """The program headers, `count` of `size` bytes at `offset`. Raises ValueError or struct.error for damaged ones."""
     if not count:
         return ()
     row = struct.Struct(shape)
     if size != row.size:
         raise ValueError("program headers of an unknown size")
-    found = []
-    for fields in row.iter_unpack(_whole(read, offset, size * count)):
-        if wide:
-            kind, flags, place, address, _, length, memory, alignment = fields
-        else:
-            kind, place, address, _, length, memory, flags, alignment = fields
-        found.append(Segment(kind, flags, place, address, length, memory, alignment))
-    return tuple(found)
+    # p_flags comes second in 64 bits and next to last in 32; physical addresses are left out
+    fields = itemgetter(*((0, 1, 2, 3, 5, 6, 7) if shape.endswith("Q") else (0, 6, 1, 2, 4, 5, 7)))
+    return tuple(Segment._make(fields(each)) for each in row.iter_unpack(_whole(read, offset, size * count)))
+
+
+def bounded(read: Read, offset: int, size: int) -> bytes:
+    """A table, or what there is of it. Raises ValueError for one that no file has."""
+    if size > _LIMIT or offset > _FARTHEST:
+        raise ValueError("a table is larger, or lies farther, than any tool writes it")
+    return read(offset, size)
 
 
 def _whole(read: Read, offset: int, size: int) -> bytes:
-    """All of a table: one that is cut short is damaged."""
-    if size > _LIMIT or offset > _FARTHEST:
-        raise ValueError("a table is larger, or lies farther, than any tool writes it")
-    data = read(offset, size)
+    """A whole table. Raises ValueError for one that is cut short."""
+    data = bounded(read, offset, size)
     if len(data) != size:
         raise ValueError("a table is cut short")
     return data

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from slimagent.elf import needs as elf
 from slimagent.elf import sections
-from slimagent.elf.tables import Symbols
+from slimagent.elf.tables import MAGIC, Symbols
 from slimagent.model.inventory import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
@@ -49,7 +49,7 @@ class Contents:
             return None
         try:
             start = os.pread(descriptor, _SHEBANG_LIMIT, 0)
-            if start[:4] == elf.MAGIC:
+            if start[:4] == MAGIC:
                 self._weigh(path, descriptor)
                 return elf.needs(lambda offset, size: os.pread(descriptor, size, offset))
             if start[:8] == _ARCHIVE:

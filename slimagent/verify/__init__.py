@@ -1,1 +1,1 @@
-"""Prove it: the checks before and after, compared item by item, and the files that were looked for in vain."""
+"""Prove it: compare the checks before and after item by item, and find the dropped files that were needed."""

@@ -1,4 +1,4 @@
-"""Compare two runs of the same checks, and find what the second looked for in vain. Pure."""
+"""Compare two runs of the same checks, and find the dropped files that the second one needed. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slimagent.paths.algebra import Resolver, within_any
 
 
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
-    """Every check, and every item of one, in both runs. What is absent from a run counts as skipped there."""
+    """Compare every check and every item in both runs. What is missing in a run counts as skipped there."""
     first, second = dict(_outcomes(before)), dict(_outcomes(after))
     absent = (Outcome.SKIPPED, "it did not take place")
     return tuple(
@@ -29,9 +29,9 @@ def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tupl
 
 
 def united(results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
-    """The results of several runs as those of one: each check once, as it ended best, and so is each item of it.
+    """The results of several runs as one: each check and each item once, with its best result.
 
-    What passed in any run has been seen to work on the image as it was, so it has to pass on the slim one.
+    What passed in any run works on the original image, so it must pass on the slim one.
     """
     checks: dict[str, CheckResult] = {}
     for result in results:
@@ -50,9 +50,9 @@ def _badness(result: CheckResult | Item) -> int:
 
 
 def standing(result: CheckResult, before: CheckResult | None) -> Standing:
-    """How a check stands against the same one on the image as it was; `before` None: nobody knows, or it is the first.
+    """How a check stands against the same one on the original image; `before` is None if that is unknown.
 
-    A check that fails as it did before is not to blame; one that fails in a further item is, however many failed then.
+    A check that fails as before is not worse. One that fails in a new item is, however many items failed before.
     """
     if before is not None and any(each.worse for each in compare([before], [result])):
         return Standing.WORSE
@@ -60,15 +60,15 @@ def standing(result: CheckResult, before: CheckResult | None) -> Standing:
 
 
 def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[str, ...]:
-    """Checks that fail and that the first run did not have: nobody knows whether they ever passed."""
+    """Checks that fail and were not in the first run: nobody knows whether they ever passed."""
     known = {result.name for result in before}
     return tuple(each.name for each in after if each.outcome is Outcome.FAILED and each.name not in known)
 
 
 def unmasked(losses: Iterable[Loss], accepted: Collection[str] = ()) -> bool:
-    """Whether a masked run may have seen files that it was not to see: a call that nobody could read went on as it was.
+    """Whether a masked run may have seen hidden files, because the tracer could not read some call.
 
-    `accepted` are kinds of losses that the plan was made with. Nobody can accept a supervisor that failed.
+    `accepted` are the kinds of losses that were accepted for the plan. A supervisor error cannot be accepted.
     """
     kinds = {loss.kind for loss in losses if loss.hides}
     return LossKind.SUPERVISOR_ERROR in kinds or not kinds <= set(accepted)
@@ -82,9 +82,9 @@ def _outcomes(results: Sequence[CheckResult]) -> Iterator[tuple[str, tuple[Outco
 
 
 def dropped_paths(plan: Plan, without: frozenset[ReasonKind] = frozenset()) -> frozenset[bytes]:
-    """What the plan takes out of the image, without what the traced run had made (that was never in it).
+    """What the plan removes from the image, but not what the traced run made, which was never part of the image.
 
-    `without` are kinds of reasons whose paths are left out as well.
+    Paths with a reason in `without` are left out, too.
     """
     gone = frozenset(
         number
@@ -95,10 +95,10 @@ def dropped_paths(plan: Plan, without: frozenset[ReasonKind] = frozenset()) -> f
 
 
 def lacking(plan: Plan, outside: Collection[bytes], is_there: Callable[[bytes], bool]) -> tuple[tuple[bytes, ...], int]:
-    """The files that the plan keeps and that are not there, and how many were looked for.
+    """The files that the plan keeps and that are missing, and how many were looked for.
 
-    Those are regular files with something in them that neither the traced run nor the plan changes: every image that
-    the plan fits, and every slim image made from it, has them. What lies in `outside` is not looked for.
+    It looks for non-empty regular files that neither the traced run nor the plan changes: every image that the plan
+    fits, and every slim image made from it, has them. Paths in `outside` are not looked for.
     """
     keeps = [reason.verdict is Verdict.KEEP for reason in plan.reasons]
     changed = {*(change.path for change in plan.changes), *(edit.path for edit in plan.edits)}
@@ -111,7 +111,7 @@ def lacking(plan: Plan, outside: Collection[bytes], is_there: Callable[[bytes], 
 
 
 def finder(dropped: frozenset[bytes], link: Callable[[bytes], bytes | None]) -> Callable[[bytes], bytes | None]:
-    """What finds the first dropped thing that a path leads to, over whatever links (`link` reads one), or None."""
+    """A function that finds the first dropped path that a path leads to, or None. `link` reads a link."""
     resolver = Resolver(link)
 
     def find(path: bytes) -> bytes | None:
@@ -122,11 +122,9 @@ def finder(dropped: frozenset[bytes], link: Callable[[bytes], bytes | None]) -> 
 
 
 def missed(
-    find: Callable[[bytes], bytes | None],
-    accesses: Iterable[tuple[bytes, tuple[int, ...]]],
-    steps: Sequence[str],
+    find: Callable[[bytes], bytes | None], accesses: Iterable[tuple[bytes, tuple[int, ...]]], steps: Sequence[str]
 ) -> tuple[Missed, ...]:
-    """What was dropped and accessed, sorted, by its own name: that of a link of the test's could not be brought back.
+    """The dropped paths that were accessed, sorted: not the names of the test's own links to them.
 
     The steps of accesses are indices into `steps`.
     """

@@ -11,7 +11,7 @@ from apply_images import plan_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.apply.decide import Deed, decide
+from slimagent.apply.decide import Action, decide
 from slimagent.apply.export.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, parts
 from slimagent.model.inventory import Inventory, Package
 from slimagent.model.plan import PlannedPackage
@@ -28,13 +28,13 @@ ALWAYS = (VENV, CONDA, LIBRARY, HOME_LIBRARY, USER_SITE, LOCAL_SITE)
 
 
 def image(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -> Inventory:
-    """An image with a file at each path, and the folders above; `links` are names of one inode."""
-    folders = {b"/"}
+    """An image with a file at each path, and the directories above; `links` are names of one inode."""
+    directories = {b"/"}
     for path in owners:
-        while (path := parent(path)) not in folders:
-            folders.add(path)
-    paths = sorted({*owners, *folders}, key=sort_key)
-    files = set(owners) - folders
+        while (path := parent(path)) not in directories:
+            directories.add(path)
+    paths = sorted({*owners, *directories}, key=sort_key)
+    files = set(owners) - directories
     index = {each: at for at, each in enumerate(paths)}
     inventory = Inventory(root=b"/image", scopes=(b"/",), paths=paths, index=index)
     for at, path in enumerate(paths):
@@ -70,7 +70,7 @@ def cut(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -> 
 
 
 def own_members(inventory: Inventory, part: Part) -> list[bytes]:
-    found = [at for at in part.members if not isinstance(at, Deed) and at not in part.undated]
+    found = [at for at in part.members if not isinstance(at, Action) and at not in part.undated]
     return [inventory.paths[at] for at in found]
 
 
@@ -119,7 +119,7 @@ def component(path: bytes, package: Package | None = None) -> str:
     ],
 )
 def test_an_unowned_path_belongs_where_it_lies(path: bytes, expected: str) -> None:
-    """The folder decides for what no package manager knows."""
+    """The directory decides for what no package manager knows."""
     assert component(path) == expected
 
 
@@ -170,7 +170,7 @@ PACKAGES = st.sampled_from(
 
 @st.composite
 def trees(draw: st.DrawFn) -> tuple[dict[bytes, Package | None], set[bytes]]:
-    """Files with owners, none a folder of another's, and some of them names of one inode."""
+    """Files with owners, none a directory of another's, and some of them names of one inode."""
     drawn = draw(st.dictionaries(PATHS, PACKAGES, min_size=1, max_size=25))
     files = {path: owner for path, owner in drawn.items() if not any(each.startswith(path + b"/") for each in drawn)}
     linked = draw(st.sets(st.sampled_from(sorted(files))))
@@ -179,7 +179,7 @@ def trees(draw: st.DrawFn) -> tuple[dict[bytes, Package | None], set[bytes]]:
 
 @given(trees())
 def test_laws(tree: tuple[dict[bytes, Package | None], set[bytes]]) -> None:
-    """Each path is one layer's own; a layer has every folder above what it has, in order; times are right on top."""
+    """Each path is one layer's own; a layer has every directory above what it has, in order; times are right on top."""
     files, linked = tree
     inventory, found = cut(files, linked)
     assert [part.component for part in found] == [name for name in COMPONENTS if name in {p.component for p in found}]
@@ -187,13 +187,13 @@ def test_laws(tree: tuple[dict[bytes, Package | None], set[bytes]]) -> None:
     assert sorted(own) == sorted(inventory.paths)
     last: dict[bytes, bool] = {}
     for part in found:
-        paths = [inventory.paths[at] for at in part.members if not isinstance(at, Deed)]
+        paths = [inventory.paths[at] for at in part.members if not isinstance(at, Action)]
         assert paths == sorted(paths, key=sort_key)
         assert len(set(paths)) == len(paths)
         assert part.own == len(own_members(inventory, part)) > 0
         assert all(parent(path) in {*paths, b"/"} for path in paths)
         assert (len(linked & set(own_members(inventory, part)))) in (0, len(linked))
-        last |= {inventory.paths[at]: at in part.undated for at in part.members if not isinstance(at, Deed)}
+        last |= {inventory.paths[at]: at in part.undated for at in part.members if not isinstance(at, Action)}
     assert not any(last.values())
 
 
@@ -201,7 +201,7 @@ def test_laws(tree: tuple[dict[bytes, Package | None], set[bytes]]) -> None:
 def test_one_more_file_of_an_environment_changes_its_layer_alone(
     tree: tuple[dict[bytes, Package | None], set[bytes]], name: bytes
 ) -> None:
-    """A file in a folder that is Python's, and has nothing else in it, leaves every other layer as it was."""
+    """A file in a directory that is Python's, and has nothing else in it, leaves every other layer as it was."""
     files = {path: owner for path, owner in tree[0].items() if not path.startswith(b"/opt/env")}
     files |= {b"/opt/env/lib/python3.11/site-packages/old.py": None}
     more = files | {b"/opt/env/lib/python3.11/site-packages/" + name: None}
@@ -216,13 +216,13 @@ def test_one_more_file_of_an_environment_changes_its_layer_alone(
 
 def contents(inventory: Inventory, found: list[Part]) -> dict[str, list[tuple[bytes, bool]]]:
     return {
-        part.component: [(inventory.paths[at], at in part.undated) for at in part.members if not isinstance(at, Deed)]
+        part.component: [(inventory.paths[at], at in part.undated) for at in part.members if not isinstance(at, Action)]
         for part in found
     }
 
 
 def test_a_deep_tree_is_no_problem() -> None:
-    """How deep an image's folders are is its own choice: no recursion."""
+    """How deep an image's directories are is its own choice: no recursion."""
     path = b"/opt" + b"/d" * 1500 + b"/file"
     assert component(path) == REST
 
@@ -235,13 +235,15 @@ def test_a_package_at_the_root_does_not_swallow_the_image() -> None:
 
 
 def test_what_an_edit_makes_is_in_one_layer() -> None:
-    """A made link comes in its place, with the folders above it."""
+    """A made link comes in its place, with the directories above it."""
     inventory = image({b"/etc/alternatives/a": None, b"/etc/alternatives/z": None, b"/opt/x": None})
     plan = plan_for(inventory)
-    deed = Deed(path=b"/etc/alternatives/m", at=None, data=b"x", mode=stat.S_IFLNK | 0o777, uid=0, gid=0, mtime_ns=0)
-    found = parts(plan, inventory, replace(decide(plan, inventory), deeds=(deed,)))
+    action = Action(
+        path=b"/etc/alternatives/m", at=None, data=b"x", mode=stat.S_IFLNK | 0o777, uid=0, gid=0, mtime_ns=0
+    )
+    found = parts(plan, inventory, replace(decide(plan, inventory), actions=(action,)))
     system = next(part for part in found if part.component == SYSTEM)
-    names = [each.path if isinstance(each, Deed) else inventory.paths[each] for each in system.members]
+    names = [each.path if isinstance(each, Action) else inventory.paths[each] for each in system.members]
     assert names == [
         b"/etc",
         b"/etc/alternatives",

@@ -43,8 +43,8 @@ def test_only_what_the_plan_drops_goes(root: bytes) -> None:
     assert decision.left_alone == ()
 
 
-def test_a_path_that_the_plan_does_not_list_stays_with_its_folders(root: bytes) -> None:
-    """A new file keeps the folders above it, although the plan drops them."""
+def test_a_path_that_the_plan_does_not_list_stays_with_its_directories(root: bytes) -> None:
+    """A new file keeps the directories above it, although the plan drops them."""
     write(root, b"/a/b/old")
     inventory = scan(root)
     plan = plan_for(inventory, {b"/a", b"/a/b", b"/a/b/old"})
@@ -77,15 +77,15 @@ def test_what_changed_since_the_plan_is_left_alone(root: bytes, change: object, 
         assert [(left, why in reason) for left, reason in decision.left_alone] == [(path, True)]
 
 
-def test_a_file_where_a_filled_folder_was_is_left_alone(root: bytes) -> None:
-    """A dropped folder that is a file now stays."""
+def test_a_file_where_a_filled_directory_was_is_left_alone(root: bytes) -> None:
+    """A dropped directory that is a file now stays."""
     write(root, b"/f/x")
     plan = plan_for(scan(root), {b"/f", b"/f/x"})
     os.unlink(root + b"/f/x")
     os.rmdir(root + b"/f")
     write(root, b"/f")
     decision = decide(plan, scan(root))
-    assert decision.left_alone == ((b"/f", "it was a folder when the plan was made"),)
+    assert decision.left_alone == ((b"/f", "it was a directory when the plan was made"),)
 
 
 def test_what_is_gone_already_is_no_matter(root: bytes) -> None:
@@ -100,8 +100,8 @@ def test_what_is_gone_already_is_no_matter(root: bytes) -> None:
     assert decision.left_alone == ()
 
 
-def test_folders_have_the_time_of_the_plan_and_files_their_own(root: bytes) -> None:
-    """The run's temporary files touched the folders; what the files say is kept."""
+def test_directories_have_the_time_of_the_plan_and_files_their_own(root: bytes) -> None:
+    """The run's temporary files touched the directories; what the files say is kept."""
     write(root, b"/f/x")
     inventory = scan(root)
     plan = plan_for(inventory)
@@ -114,7 +114,7 @@ def test_folders_have_the_time_of_the_plan_and_files_their_own(root: bytes) -> N
 
 
 def test_a_mount_point_stays_and_has_no_time_of_its_own(root: bytes) -> None:
-    """What is mounted is not the image's: the folder stays, with its holder's time."""
+    """What is mounted is not the image's: the directory stays, with its holder's time."""
     os.makedirs(root + b"/f/mnt")
     inventory = scan(root)
     inventory.mount_points.add(b"/f/mnt")
@@ -140,10 +140,10 @@ def test_hard_links_lead_to_the_first_name_that_stays(root: bytes) -> None:
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: b"/" + "/".join(parts).encode())
 
 
-def built(folders_and_files: set[bytes]) -> Inventory:
-    """An inventory in memory: a path is a folder if another lies below it."""
+def built(directories_and_files: set[bytes]) -> Inventory:
+    """An inventory in memory: a path is a directory if another lies below it."""
     paths = {b"/"}
-    for path in folders_and_files:
+    for path in directories_and_files:
         while path != b"/":
             paths.add(path)
             path = parent(path)
@@ -164,7 +164,7 @@ def built(folders_and_files: set[bytes]) -> Inventory:
 
 @given(st.sets(PATHS, min_size=1), st.data())
 def test_laws(paths: set[bytes], data: st.DataObject) -> None:
-    """Kept and dropped part the inventory; only drops go; what stays has its folder; deciding again adds nothing."""
+    """Kept and dropped part the inventory; only drops go; what stays has its directory; deciding again adds nothing."""
     inventory = built(paths)
     drop = data.draw(st.sets(st.sampled_from(inventory.paths)))
     plan = plan_for(inventory, drop)

@@ -30,10 +30,10 @@ def docker(*arguments: str | bytes, **options: object) -> bytes:
 
 @pytest.fixture
 def root(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "root"
-    folder.mkdir()
-    fill(os.fsencode(folder))
-    return os.fsencode(folder)
+    directory = tmp_path.resolve() / "root"
+    directory.mkdir()
+    fill(os.fsencode(directory))
+    return os.fsencode(directory)
 
 
 @pytest.fixture

@@ -18,16 +18,16 @@ from slimagent.model.plan import Plan
 
 @pytest.fixture
 def root(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "root"
-    folder.mkdir()
-    return os.fsencode(folder)
+    directory = tmp_path.resolve() / "root"
+    directory.mkdir()
+    return os.fsencode(directory)
 
 
 GONE = {b"/bin/a", b"/odd/latin1-\xe9", b"/odd/to-\xff", b"/empty", b"/fifo", b"/dangling"}
 
 
 def test_what_the_plan_drops_is_gone_and_nothing_else_changed(root: bytes) -> None:
-    """Contents, owners, modes and all times, those of the folders too, are as before."""
+    """Contents, owners, modes and all times, those of the directories too, are as before."""
     fill(root)
     before = state(root, without=GONE)
     inventory = scan(root)
@@ -41,7 +41,7 @@ def test_what_the_plan_drops_is_gone_and_nothing_else_changed(root: bytes) -> No
 
 
 def test_a_second_go_does_nothing(root: bytes) -> None:
-    """Removing again what is gone is no error and changes nothing."""
+    """Removing again what is gone is not an error and changes nothing."""
     fill(root)
     plan = plan_for(scan(root), GONE)
     in_place.remove(plan, "digest", scan(root))
@@ -58,7 +58,7 @@ class Interruption(BaseException):
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(min_value=0, max_value=8))
 def test_an_interrupted_removal_ends_the_same_when_run_again(tmp_path: Path, done: int) -> None:
-    """Wherever the first go stops, the second leaves the tree as one go would have."""
+    """Wherever the first run stops, the second leaves the tree as one run would have."""
     root = os.fsencode(tmp_path.resolve() / "again")
     os.mkdir(root)
     try:
@@ -66,8 +66,8 @@ def test_an_interrupted_removal_ends_the_same_when_run_again(tmp_path: Path, don
         drop = GONE | {b"/bin", b"/bin/b", b"/bin/suid", b"/bin/suid-too", b"/bin/secret", b"/bin/ping"}
         drop |= {b"/bin/ping-too", b"/odd"}
         plan = plan_for(scan(root), drop)
-        kept_folder = b"/odd"
-        expected = state(root, without=drop - {kept_folder})
+        kept_directory = b"/odd"
+        expected = state(root, without=drop - {kept_directory})
         _stop_after(plan, root, done)
         in_place.remove(plan, "digest", scan(root))
         assert state(root) == expected
@@ -90,7 +90,7 @@ def _stop_after(plan: Plan, root: bytes, done: int) -> None:
 
 
 def test_a_file_that_changed_since_the_plan_is_left_alone(root: bytes) -> None:
-    """It stays, its folder too, and the receipt names it."""
+    """It stays, its directory too, and the receipt names it."""
     write(root, b"/f/x")
     write(root, b"/f/y")
     plan = plan_for(scan(root), {b"/f", b"/f/x", b"/f/y"})
@@ -101,7 +101,7 @@ def test_a_file_that_changed_since_the_plan_is_left_alone(root: bytes) -> None:
 
 
 def test_a_file_that_changed_since_the_scan_is_left_alone(root: bytes) -> None:
-    """The last look before unlinking sees it; new files keep their folder."""
+    """The last look before unlinking sees it; new files keep their directory."""
     write(root, b"/f/x")
     write(root, b"/g/y")
     inventory = scan(root)
@@ -116,7 +116,7 @@ def test_a_file_that_changed_since_the_scan_is_left_alone(root: bytes) -> None:
     assert os.listdir(root + b"/g") == [b"new"]
 
 
-def test_a_folder_that_became_a_link_does_not_lead_out_of_the_root(root: bytes, tmp_path: Path) -> None:
+def test_a_directory_that_became_a_link_does_not_lead_out_of_the_root(root: bytes, tmp_path: Path) -> None:
     """Nothing is removed through it, however alike the file there is."""
     write(root, b"/f/x", b"same")
     inventory = scan(root)

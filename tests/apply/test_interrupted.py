@@ -60,11 +60,11 @@ def dropping(plan: Plan, drop: set[bytes]) -> Plan:
 
 @pytest.fixture
 def programs() -> Iterator[Path]:
-    """A folder whose programs everybody can run: pytest's own are private."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    """A directory whose programs everybody can run: pytest's own are private."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("name", [b".%b.slimagent-partial", b".slimagent-%b", b".%b.1.partial", b".%b.partial"])
@@ -98,7 +98,7 @@ def test_what_has_the_name_of_a_temporary_file_is_not_replaced(tmp_path: Path) -
 
 
 def test_hard_links_whose_names_begin_alike_are_stripped_together(tmp_path: Path) -> None:
-    """D4: each name has a temporary name of its own, however much of it they share, in one folder and in several."""
+    """D4: each name has a temporary name of its own, however much of it they share, in one directory and in several."""
     root = tmp_path.resolve() / "root"
     build(root / "lib" / ("n" * 200 + "1"))
     for name in ("lib/" + "n" * 200 + "2", "lib/" + "n" * 254, "other/" + "n" * 200 + "1"):
@@ -118,9 +118,9 @@ def test_hard_links_whose_names_begin_alike_are_stripped_together(tmp_path: Path
 class Roots:
     """Two roots like one another, and a plan in a file that fits both."""
 
-    def __init__(self, folder: Path) -> None:
-        self.a, self.b, self.plan = folder / "a", folder / "b", folder / "plan.json"
-        self.journal = folder / "plan.json.journal"
+    def __init__(self, directory: Path) -> None:
+        self.a, self.b, self.plan = directory / "a", directory / "b", directory / "plan.json"
+        self.journal = directory / "plan.json.journal"
         for root in (self.a, self.b):
             for number in range(40):
                 write(os.fsencode(root), b"/gone/%d" % number)
@@ -168,7 +168,7 @@ def test_a_journal_that_somebody_began_meanwhile_is_not_replaced(tmp_path: Path)
     path = os.fsencode(tmp_path / "journal")
     with Journal(path, "one", root) as first, Journal(path, "two", root) as second:
         first.begin(scan(root), {})
-        with pytest.raises(RefusedError, match="at work"):
+        with pytest.raises(RefusedError, match="is using the journal"):
             second.begin(scan(root), {})
     assert decode_start(Path(os.fsdecode(path)).read_bytes().splitlines()[0], "journal").plan == "one"
     assert sorted(os.listdir(tmp_path)) == ["journal", "root"]

@@ -1,4 +1,4 @@
-"""The journal of a removal in place: whatever kills it and wherever, the next go ends as one go would have."""
+"""The journal of a removal in place: whatever kills it and wherever, the next run ends as one run would have."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def go(plan: Plan, root: bytes, journal: bytes) -> Receipt:
     return receipt
 
 
-def killed_at(number: int, deed: Callable[[], object]) -> bool:
+def killed_at(number: int, action: Callable[[], object]) -> bool:
     """Do something in a child that dies before its `number`th change of the disk; whether it died of that."""
     child = os.fork()
     if child:
@@ -86,7 +86,7 @@ def killed_at(number: int, deed: Callable[[], object]) -> bool:
         left = [number]
         for name in CHANGING:
             setattr(os, name, _mortal(getattr(os, name), left))
-        deed()
+        action()
         os._exit(0)
     finally:
         os._exit(1)
@@ -144,7 +144,7 @@ def copy_tree(source: bytes, target: bytes) -> None:
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 45), max_size=4), st.sets(st.sampled_from(sorted(DROPPED)), max_size=7))
 def test_it_may_be_killed_again_and_again(tmp_path: Path, numbers: list[int], dropped: set[bytes]) -> None:
-    """Any sequence of kills, and any plan: the last go's receipt is of the whole deed."""
+    """Any sequence of kills, and any plan: the last run's receipt covers the whole removal."""
     scratch = os.fsencode(tmp_path.resolve()) + b"/again"
     root, journal = scratch + b"/root", scratch + b"/journal"
     os.mkdir(scratch)
@@ -195,15 +195,15 @@ def test_two_at_once_are_refused(halfway: tuple[Plan, bytes, bytes]) -> None:
     _, root, journal = halfway
     with open(journal, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RefusedError, match="at work"), Journal(journal, "digest", root):
+        with pytest.raises(RefusedError, match="is using the journal"), Journal(journal, "digest", root):
             pytest.fail("the journal was opened")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: os.unlink(root + b"/bin/b"), "/bin/b is gone, which the plan keeps"),
-        (lambda root: write(root, b"/new", b""), "/new was not there"),
+        (lambda root: os.unlink(root + b"/bin/b"), "/bin/b is gone, but the plan keeps it"),
+        (lambda root: write(root, b"/new", b""), "/new is new"),
         (lambda root: write(root, b"/odd/-dash", b"other"), "/odd/-dash is neither"),
         (lambda root: os.chmod(root + b"/usr/bin/nano", 0o700), "/usr/bin/nano is neither"),
         (lambda root: write(root, STATUS, b"cut"), "/var/lib/dpkg/status is neither"),
@@ -273,7 +273,7 @@ def test_a_link_of_that_name_is_not_followed(scratch: bytes) -> None:
 
 
 def test_a_journal_in_the_image_leaves_no_trace(scratch: bytes) -> None:
-    """The folder that holds it keeps its time."""
+    """The directory that holds it keeps its time."""
     root = scratch + b"/root"
     plan = build(root)
     before = os.stat(root + b"/empty").st_mtime_ns
@@ -352,19 +352,19 @@ def test_sigkill_in_the_middle_of_a_large_removal(scratch: bytes) -> None:
     assert state(root) == state(scratch + b"/one-go")
 
 
-def kill_halfway(command: list[str], journal: bytes, folder: bytes) -> None:
-    """Start a command and kill it when it has begun to remove files of a folder."""
-    whole = len(os.listdir(folder))
+def kill_halfway(command: list[str], journal: bytes, directory: bytes) -> None:
+    """Start a command and kill it when it has begun to remove files of a directory."""
+    whole = len(os.listdir(directory))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()) as process:
-        # On a busy machine the folder may be gone before we look again; others are left to remove.
-        while not os.path.exists(journal) or (os.path.exists(folder) and len(os.listdir(folder)) == whole):
+        # On a busy machine the directory may be gone before we look again; others are left to remove.
+        while not os.path.exists(journal) or (os.path.exists(directory) and len(os.listdir(directory)) == whole):
             assert process.poll() is None, "it was over before it could be killed"
         process.kill()
     assert process.returncode == -KILLED
 
 
 def test_the_command_takes_up_what_was_killed(scratch: bytes) -> None:
-    """Beside the plan lies the journal; another plan is refused meanwhile; the receipt is of the whole deed."""
+    """Beside the plan lies the journal; another plan is refused meanwhile; the receipt covers the whole removal."""
     root, original, journal = scratch + b"/root", scratch + b"/original", scratch + b"/plan.json.journal"
     for number in range(6000):
         write(original, b"/d%d/f%d" % (number % 50, number))
@@ -373,26 +373,26 @@ def test_the_command_takes_up_what_was_killed(scratch: bytes) -> None:
     plan = plan_for(inventory, dropped, root=root, fingerprints=(fingerprint(inventory),))
     for name, made in (("plan.json", plan), ("other.json", replace(plan, level="cruft"))):
         Path(os.fsdecode(scratch), name).write_bytes(encode_plan(made))
-    folder = os.fsdecode(scratch)
+    directory = os.fsdecode(scratch)
     arguments = (
         "apply",
-        f"{folder}/plan.json",
+        f"{directory}/plan.json",
         "--in-place",
         "--root",
-        f"{folder}/root",
+        f"{directory}/root",
         "-o",
-        f"{folder}/receipt.json",
+        f"{directory}/receipt.json",
     )
     copy_tree(original, root)
     assert slimagent(*arguments).returncode == 0
-    expected, left = Path(folder, "receipt.json").read_bytes(), state(root)
-    os.unlink(f"{folder}/receipt.json")
+    expected, left = Path(directory, "receipt.json").read_bytes(), state(root)
+    os.unlink(f"{directory}/receipt.json")
     shutil.rmtree(root)
     copy_tree(original, root)
     kill_halfway([*SLIMAGENT, *arguments], journal, root + b"/d11")
-    refused = slimagent("apply", f"{folder}/other.json", *arguments[2:], "--journal", os.fsdecode(journal))
+    refused = slimagent("apply", f"{directory}/other.json", *arguments[2:], "--journal", os.fsdecode(journal))
     assert (refused.returncode, "journal of another removal" in refused.stderr) == (3, True)
     done = slimagent(*arguments)
     assert done.returncode == 0, done.stderr
-    assert (Path(folder, "receipt.json").read_bytes(), state(root)) == (expected, left)
+    assert (Path(directory, "receipt.json").read_bytes(), state(root)) == (expected, left)
     assert not os.path.exists(journal)

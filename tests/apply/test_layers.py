@@ -38,23 +38,23 @@ __all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
 @pytest.fixture
 def target(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "out"
-    folder.mkdir()
-    return os.fsencode(folder / "rootfs.tar")
+    directory = tmp_path.resolve() / "out"
+    directory.mkdir()
+    return os.fsencode(directory / "rootfs.tar")
 
 
 def left_over(target: bytes) -> list[bytes]:
     return os.listdir(os.path.dirname(target))
 
 
-def unpack(tar: bytes, folder: Path, *options: str) -> bytes:
+def unpack(tar: bytes, directory: Path, *options: str) -> bytes:
     """What GNU tar makes of an archive."""
-    folder.mkdir()
-    command = ["tar", "-xpf", tar, "-C", folder, "--numeric-owner", *options]
+    directory.mkdir()
+    command = ["tar", "-xpf", tar, "-C", directory, "--numeric-owner", *options]
     if IS_ROOT and not options:
         command += ["--same-owner", "--xattrs", "--xattrs-include=*"]
     subprocess.run(command, check=True, capture_output=True)
-    return os.fsencode(folder)
+    return os.fsencode(directory)
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="owners, devices and capabilities need root")
@@ -105,7 +105,7 @@ def set_attribute(path: bytes, name: bytes, value: bytes) -> None:
 
 
 def test_python_reads_the_same_names_and_contents(root: bytes, target: bytes) -> None:
-    """Every member is found by its name, byte for byte, with its contents; folders come before what they hold."""
+    """Every member is found by its name, byte for byte, with its contents; directories come before what they hold."""
     fill(root)
     inventory = scan(root)
     receipt = export(plan_for(inventory), "digest", inventory, Tar(target))
@@ -143,7 +143,7 @@ def test_the_receipt_describes_the_file(root: bytes, target: bytes) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(root: bytes, target: bytes) -> None:
-    """Made twice, and again after the run's own temporary files touched a folder, it is one file."""
+    """Made twice, and again after the run's own temporary files touched a directory, it is one file."""
     fill(root)
     plan = plan_for(scan(root))
     sums = []
@@ -190,7 +190,7 @@ def test_a_socket_is_left_out_and_said_so(root: bytes, target: bytes) -> None:
 
 
 def test_a_tree_deeper_than_the_descriptors_allowed_is_exported(root: bytes, target: bytes) -> None:
-    """Few folders are held open at once."""
+    """Few directories are held open at once."""
     here = os.open(root, os.O_RDONLY)
     for _ in range(400):
         os.mkdir(b"d", dir_fd=here)
@@ -252,7 +252,9 @@ def test_a_file_that_changes_while_it_is_read_refuses_the_export(
     assert left_over(target) == []
 
 
-def test_a_folder_that_became_a_link_does_not_lead_out_of_the_root(root: bytes, target: bytes, tmp_path: Path) -> None:
+def test_a_directory_that_became_a_link_does_not_lead_out_of_the_root(
+    root: bytes, target: bytes, tmp_path: Path
+) -> None:
     """A file reached through it would be read from elsewhere: refused."""
     write(root, b"/f/g/secret", b"same")
     inventory = scan(root)
@@ -286,7 +288,7 @@ def test_a_file_that_cannot_be_read_is_named(open_folder: bytes) -> None:
 
 
 def test_what_the_scan_could_not_read_stops_the_export(root: bytes, target: bytes) -> None:
-    """A dropped file need not be read; a folder that could not be listed may hold anything."""
+    """A dropped file need not be read; a directory that could not be listed may hold anything."""
     write(root, b"/f/secret")
     inventory = scan(root)
     inventory.unreadable = [b"/f/secret"]

@@ -84,9 +84,9 @@ INSPECTED = {
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    folder = tmp_path.resolve() / "out"
-    folder.mkdir()
-    return folder / "image"
+    directory = tmp_path.resolve() / "out"
+    directory.mkdir()
+    return directory / "image"
 
 
 def fill_all(root: bytes) -> None:
@@ -113,7 +113,7 @@ def test_the_layers_together_are_the_tree(root: bytes, target: Path) -> None:
 @pytest.mark.skipif(not IS_ROOT, reason="owners, devices and capabilities need root")
 @pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
 def test_gnu_tar_unpacks_the_layers_to_the_same_tree(root: bytes, target: Path, tmp_path: Path) -> None:
-    """Contents too, hard links as one inode, and times to the nanosecond: the folders' as well."""
+    """Contents too, hard links as one inode, and times to the nanosecond: the directories' as well."""
     fill_all(root)
     export(root, target)
     unpacked = tmp_path / "unpacked"
@@ -125,7 +125,7 @@ def test_gnu_tar_unpacks_the_layers_to_the_same_tree(root: bytes, target: Path, 
 
 
 def test_a_layer_can_be_unpacked_without_those_below_it(root: bytes, target: Path) -> None:
-    """It has every folder above its members, with mode and owner, before them; those of several layers without time."""
+    """Every directory above its members comes before them, with mode and owner; a shared one without time."""
     fill_all(root)
     os.chmod(root + b"/home", 0o700)
     receipt = export(root, target)
@@ -247,7 +247,7 @@ def test_the_date_is_the_originals_or_the_builds(root: bytes, target: Path, monk
 @pytest.mark.parametrize("date", ["yesterday", "2020-01-01", "2020-13-01T00:00:00Z", "2020-01-01T00:00:00"])
 def test_a_date_that_no_engine_reads_is_refused(root: bytes, target: Path, date: str) -> None:
     write(root, b"/etc/x")
-    with pytest.raises(DocumentError, match="is no date"):
+    with pytest.raises(DocumentError, match="is not a date"):
         export(root, target, config=replace(plain_config("x86_64"), created=date))
     assert list(target.parent.iterdir()) == []
 
@@ -272,7 +272,7 @@ def test_what_is_not_a_name_is_refused(root: bytes, target: Path) -> None:
 def test_the_same_content_gives_the_same_bytes(
     root: bytes, target: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the number of threads, in another folder, and made again; and what is in the layers is the tree."""
+    """Whatever the number of threads, in another directory, and made again; and what is in the layers is the tree."""
     if way == "zstd":
         require_zstandard()
     fill_all(root)
@@ -281,9 +281,9 @@ def test_the_same_content_gives_the_same_bytes(
     trees, digests = [], set()
     for threads in (1, 2, 5):
         monkeypatch.setattr(oci, "cores", lambda threads=threads: threads)
-        folder = target.with_name(f"{way}-{threads}")
-        digests.add(export(root, folder, compression=way).sha256)
-        trees.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        directory = target.with_name(f"{way}-{threads}")
+        digests.add(export(root, directory, compression=way).sha256)
+        trees.append({path.name: path.read_bytes() for path in directory.rglob("*") if path.is_file()})
     assert trees[0] == trees[1] == trees[2]
     assert len(digests) == 1
     assert stacked(target.with_name(f"{way}-1"))
@@ -359,7 +359,7 @@ def test_without_a_library_for_zstd_it_is_said_at_once(
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An image with a real virtual environment, RStudio's folder, an R library, and a home."""
+    """An image with a real virtual environment, RStudio's directory, an R library, and a home."""
     base = tmp_path_factory.mktemp("venv").resolve()
     root = base / "root"
     python_images.command(sys.executable, "-m", "venv", "--copies", root / "opt" / "venv")
@@ -411,7 +411,7 @@ def test_one_debian_package_more_changes_its_layer_and_the_records(
 # What is refused, and what is left behind
 
 
-def test_a_folder_in_use_is_refused(root: bytes, target: Path) -> None:
+def test_a_directory_in_use_is_refused(root: bytes, target: Path) -> None:
     write(root, b"/etc/x")
     target.mkdir()
     (target / "mine").touch()
@@ -420,7 +420,7 @@ def test_a_folder_in_use_is_refused(root: bytes, target: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["mine"]
 
 
-def test_a_folder_in_the_image_is_refused(root: bytes) -> None:
+def test_a_directory_in_the_image_is_refused(root: bytes) -> None:
     write(root, b"/etc/x")
     with pytest.raises(RefusedError, match="lies in the image"):
         export(root, Path(os.fsdecode(root)) / "image")
@@ -549,13 +549,13 @@ def none(_: object) -> None:
 
 def test_others_see_what_the_umask_allows(root: bytes, target: Path) -> None:
     write(root, b"/etc/x")
-    for umask, folder, file in ((0o022, 0o755, 0o644), (0o077, 0o700, 0o600)):
+    for umask, directory, file in ((0o022, 0o755, 0o644), (0o077, 0o700, 0o600)):
         before = os.umask(umask)
         try:
             export(root, target.with_name(oct(umask)))
         finally:
             os.umask(before)
-        assert target.with_name(oct(umask)).stat().st_mode & 0o777 == folder
+        assert target.with_name(oct(umask)).stat().st_mode & 0o777 == directory
         assert (target.with_name(oct(umask)) / "index.json").stat().st_mode & 0o777 == file
 
 
@@ -602,7 +602,7 @@ def archive(layout: Path, tar: Path) -> None:
 @pytest.mark.parametrize("way", COMPRESSIONS)
 @pytest.mark.parametrize("form", ["archive", "layout"])
 def test_podman_loads_it(root: bytes, target: Path, tmp_path: Path, way: str, form: str) -> None:
-    """As an archive and as a folder; its storage is in a folder of the test's, so that nothing stays."""
+    """As an archive and as a directory; its storage is in a directory of the test's, so that nothing stays."""
     package_images.tool("podman")
     if way == "zstd":
         require_zstandard()

@@ -1,4 +1,4 @@
-"""The edits of package data bases, bytes to bytes, and held against the real programs."""
+"""The edits of package databases, bytes to bytes, compared with the real programs."""
 
 from __future__ import annotations
 
@@ -289,9 +289,9 @@ def test_a_group_that_update_alternatives_did_not_write_is_refused(data: bytes) 
 def links(root: bytes) -> dict[bytes, bytes | None]:
     """Every path where links of alternatives may be, and its target."""
     found = {}
-    for folder in (b"/etc/alternatives", b"/usr/bin", b"/usr/share/man", ADMIN.rstrip(b"/")):
-        for name in os.listdir(root + folder):
-            path = folder + b"/" + name
+    for directory in (b"/etc/alternatives", b"/usr/bin", b"/usr/share/man", ADMIN.rstrip(b"/")):
+        for name in os.listdir(root + directory):
+            path = directory + b"/" + name
             found[path] = os.readlink(root + path) if os.path.islink(root + path) else None
     return found
 
@@ -315,8 +315,8 @@ def install(root: bytes, group: Group, missing: set[bytes]) -> None:
 def test_choices_go_as_update_alternatives_removes_them(tmp_path: Path, group: Group, data: st.DataObject) -> None:
     """The same administrative file, the same links: for any group, chosen by hand or not, and any choices that go."""
     tool("update-alternatives")
-    folder = Path(tempfile.mkdtemp(dir=tmp_path.resolve()))
-    root, other = empty_root(folder / "ours"), os.fsencode(folder / "theirs")
+    directory = Path(tempfile.mkdtemp(dir=tmp_path.resolve()))
+    root, other = empty_root(directory / "ours"), os.fsencode(directory / "theirs")
     files = [file for choice in group.choices for file in choice.files if file]
     install(root, group, set(data.draw(st.lists(st.sampled_from(files)))) if files else set())
     paths = [choice.path for choice in group.choices]
@@ -329,7 +329,7 @@ def test_choices_go_as_update_alternatives_removes_them(tmp_path: Path, group: G
         alternatives(other, "--remove", "editor", os.fsdecode(path))
         os.unlink(other + path)
     made = plan(root, gone, edit_of(ADMIN + b"editor", "dpkg-alternatives", *map(os.fsdecode, gone)))
-    _, receipt = carry_out("in-place", made, root, folder)
+    _, receipt = carry_out("in-place", made, root, directory)
     assert receipt.left_alone == ()
     assert links(root) == links(other)
     if len(gone) < len(paths):
@@ -358,10 +358,10 @@ def test_npm_agrees_with_the_edited_lock(tmp_path: Path) -> None:
     """`npm ls` neither misses the package that is gone nor doubts the file."""
     npm = tool("npm")
     for name in ("one", "two"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "package.json").write_text(json.dumps({"name": name, "version": "1.0.0"}))
-        subprocess.run([npm, "pack"], cwd=folder, check=True, capture_output=True)
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "package.json").write_text(json.dumps({"name": name, "version": "1.0.0"}))
+        subprocess.run([npm, "pack"], cwd=directory, check=True, capture_output=True)
     project = tmp_path / "project"
     project.mkdir()
     (project / "package.json").write_text('{"name": "project", "version": "1.0.0"}')
@@ -389,7 +389,7 @@ def copy_programs(root: bytes, *names: str) -> None:
 
 
 @pytest.mark.skipif(
-    not IS_ROOT, reason="only root can change the root folder, and dpkg reads its own one's configuration"
+    not IS_ROOT, reason="only root can change the root directory, and dpkg reads its own one's configuration"
 )
 @pytest.mark.parametrize("is_excluded", [True, False])
 def test_dpkg_honours_the_excludes(tmp_path: Path, is_excluded: bool) -> None:

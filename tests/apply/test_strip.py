@@ -135,7 +135,7 @@ def appended(path: Path) -> None:
 
 def patched(path: Path) -> None:
     """What patchelf makes of it: a search path that needs room, so that tables move."""
-    subprocess.run([tool("patchelf"), "--set-rpath", "/a/rather/long/folder" * 20, path], check=True)
+    subprocess.run([tool("patchelf"), "--set-rpath", "/a/rather/long/directory" * 20, path], check=True)
 
 
 def moved(path: Path) -> None:
@@ -348,7 +348,7 @@ def test_padding_between_sections_counts(tmp_path: Path, library: Path) -> None:
 
 
 def image(root: Path) -> Path:
-    """A small image: libraries, a program with a second name, a setuid one, a folder with a strange name."""
+    """A small image: libraries, a program with a second name, a setuid one, a directory with a strange name."""
     build(root / "usr/lib/liba.so")
     build(root / "usr/lib/\udce9/libb.so")
     build(root / "usr/bin/tool", main=True)
@@ -382,16 +382,16 @@ def planned(root: Path, **changes: Any) -> tuple[Plan, Any]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose programs everybody can run, as those of an image: pytest's own are private."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    """A directory whose programs everybody can run, as those of an image: pytest's own are private."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
-def program_that(folder: Path, text: str) -> str:
+def program_that(directory: Path, text: str) -> str:
     """A strip program that does something else."""
-    path = folder / "strip-stand-in"
+    path = directory / "strip-stand-in"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
@@ -402,7 +402,7 @@ def tools(**changes: Any) -> Tools:
 
 
 def carried_out(kind: str, plan: Plan, inventory: Any, target: Path, tools: Tools) -> tuple[Path, Receipt]:
-    """A deed of some kind, and the tree that it left."""
+    """A action of some kind, and the tree that it left."""
     if kind == "in-place":
         return Path(os.fsdecode(inventory.root)), remove(plan, "d", inventory, tools=tools)
     if kind == "tree":
@@ -425,7 +425,7 @@ KINDS = ("tar", "layout", "tree", "in-place")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_deed_strips_and_changes_nothing_else(tmp_path: Path, kind: str) -> None:
+def test_every_action_strips_and_changes_nothing_else(tmp_path: Path, kind: str) -> None:
     """Stripped files are smaller as planned and still run; times, modes, attributes, names and sums are right."""
     root = image(tmp_path / "root")
     plan, inventory = planned(root)
@@ -609,16 +609,16 @@ def test_a_program_that_others_may_write_is_not_taken(
     programs: Path, monkeypatch: pytest.MonkeyPatch, writable: str
 ) -> None:
     """I3: first on PATH, and somebody else could put anything there; the next one serves."""
-    folder = programs / "above/bin"
-    folder.mkdir(parents=True)
+    directory = programs / "above/bin"
+    directory.mkdir(parents=True)
     (programs / "elsewhere").mkdir()
-    planted = folder / "strip"
+    planted = directory / "strip"
     if writable == "what a link leads to":
         planted.symlink_to(programs / "elsewhere/strip")
     shutil.copy(tool("strip"), programs / "elsewhere/strip" if planted.is_symlink() else planted)
-    opened = {"the program": planted, "its directory": folder, "the directory above": folder.parent}
+    opened = {"the program": planted, "its directory": directory, "the directory above": directory.parent}
     other = tool("strip")
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     monkeypatch.delenv("SLIMAGENT_HOME", raising=False)
     assert find("auto") == str(planted)
     opened.get(writable, programs / "elsewhere").chmod(0o777)
@@ -646,7 +646,7 @@ def test_a_library_is_loaded_by_the_images_python(tmp_path: Path) -> None:
         "hang": "__attribute__((constructor)) void go(void) { for (;;); }",
         "lacks": "void nowhere_to_be_found(void); void go(void) { nowhere_to_be_found(); }",
     }
-    with Child(python, seconds=1.0) as child:
+    with contextlib.closing(Child(python, seconds=1.0)) as child:
         assert child.is_ready
         for name, source in [*sources.items(), ("good", sources["good"])]:
             path = tmp_path / f"{name}.so"
@@ -677,8 +677,8 @@ def test_a_library_that_only_loaded_before_is_put_back(tmp_path: Path) -> None:
         size = own.stat().st_size - 100 if limit == 2 else limit
         command = [compiler(), "-g", "-shared", "-fPIC", f"-DLIMIT={size}", "-x", "c", "-", "-o", str(own)]
         subprocess.run(command, input=source.encode(), check=True)
-    for folder in (tmp_path, root):
-        folder.chmod(0o755)
+    for directory in (tmp_path, root):
+        directory.chmod(0o755)
     build(root / "other.so")
     plan, inventory = planned(root)
     _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(pythons=(python,)))

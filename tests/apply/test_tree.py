@@ -1,4 +1,4 @@
-"""The export to a folder."""
+"""The export to a directory."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
 @pytest.fixture
 def target(tmp_path: Path) -> bytes:
-    folder = tmp_path.resolve() / "out"
-    folder.mkdir()
-    return os.fsencode(folder / "slim")
+    directory = tmp_path.resolve() / "out"
+    directory.mkdir()
+    return os.fsencode(directory / "slim")
 
 
 def left_over(target: bytes) -> list[bytes]:
@@ -88,8 +88,8 @@ def test_what_the_plan_drops_is_not_there(root: bytes, target: bytes) -> None:
     assert receipt.dropped == 4
 
 
-def test_folders_have_the_time_of_the_plan(root: bytes, target: bytes) -> None:
-    """What the run's temporary files did to a folder's time is undone."""
+def test_directories_have_the_time_of_the_plan(root: bytes, target: bytes) -> None:
+    """What the run's temporary files did to a directory's time is undone."""
     fill(root)
     plan, before = plan_for(scan(root)), state(root)
     write(root, b"/sticky/temporary")
@@ -99,7 +99,7 @@ def test_folders_have_the_time_of_the_plan(root: bytes, target: bytes) -> None:
 
 
 def test_an_empty_target_is_replaced(root: bytes, target: bytes) -> None:
-    """A folder that is there and empty is as good as none."""
+    """A directory that is there and empty is as good as none."""
     fill(root)
     os.mkdir(target)
     inventory = scan(root)
@@ -131,7 +131,7 @@ def test_a_target_in_the_image_is_refused_unless_excluded(root: bytes) -> None:
     assert receipt.kept == 2
 
 
-def test_a_scope_is_copied_with_plain_folders_above_it(root: bytes, target: bytes) -> None:
+def test_a_scope_is_copied_with_plain_directories_above_it(root: bytes, target: bytes) -> None:
     """Only the scope is in the inventory; what leads to it must be there all the same."""
     write(root, b"/opt/venv/bin/python")
     write(root, b"/opt/other")
@@ -145,7 +145,7 @@ def test_a_scope_is_copied_with_plain_folders_above_it(root: bytes, target: byte
 
 @pytest.mark.parametrize("change", ["shrinks", "vanishes"])
 def test_a_file_that_changes_refuses_the_export(root: bytes, target: bytes, change: str) -> None:
-    """The file is named, and nothing is left of the copy, read-only folders neither."""
+    """The file is named, and nothing is left of the copy, read-only directories neither."""
     write(root, b"/a/file")
     os.chmod(root + b"/a", 0o555)
     write(root, b"/log", b"12345")
@@ -184,7 +184,7 @@ def test_a_really_full_disk_is_said_and_left_empty(root: bytes, small_disk: byte
 
 
 def test_a_mount_point_as_target_is_said_at_once(root: bytes, small_disk: bytes) -> None:
-    """A folder cannot be renamed over a mount point."""
+    """A directory cannot be renamed over a mount point."""
     inventory = scan(root)
     with pytest.raises(UnavailableError, match="is a mount point"):
         export(plan_for(inventory), "digest", inventory, Directory(small_disk))
@@ -209,7 +209,7 @@ def test_without_root_an_owner_that_cannot_be_given_is_said(open_folder: bytes) 
 
 
 def test_an_ordinary_user_copies_what_is_theirs(open_folder: bytes) -> None:
-    """No right is needed for one's own files; read-only folders are copied as such."""
+    """No right is needed for one's own files; read-only directories are copied as such."""
     root, target = open_folder + b"/root", open_folder + b"/slim"
 
     def attempt() -> None:

@@ -45,7 +45,7 @@ def asked(library: Path, home: Path | str) -> list[str]:
 
 
 def agent(home: Path, place: str) -> Path:
-    """An agent with its package at `place`. Returns the folder that holds it."""
+    """An agent with its package at `place`. Returns the directory that holds it."""
     shutil.copytree(ROOT / "slimagent", home / place / "slimagent", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "profiles", home / place / "slimagent/profiles", dirs_exist_ok=True)
     shutil.copy(ROOT / "entrypoint.sh", home)
@@ -100,14 +100,14 @@ def test_the_agents_directory_is_where_its_code_lies(tmp_path: Path, place: str)
 @pytest.mark.parametrize("said", ["data", ".", "agent/lib", "agent/lib/slimagent", "/", "venv"])
 def test_what_a_variable_names_is_not_the_agents(tmp_path: Path, said: str) -> None:
     """R3: another directory, one above it, one in it, one that only has the code: neither left out nor removed."""
-    folder = tmp_path.resolve()
-    library = agent(folder / "agent", "lib")
-    (folder / "data").mkdir()
-    (folder / "data/entrypoint.sh").write_text("# Starts slimagent in any container\n")
+    directory = tmp_path.resolve()
+    library = agent(directory / "agent", "lib")
+    (directory / "data").mkdir()
+    (directory / "data/entrypoint.sh").write_text("# Starts slimagent in any container\n")
     if said == "venv":
-        library = agent(folder / "venv", "lib")
-        (folder / "venv/entrypoint.sh").write_text("echo mine\n")
-    first, *files = asked(library, folder / said if said != "/" else "/")
+        library = agent(directory / "venv", "lib")
+        (directory / "venv/entrypoint.sh").write_text("echo mine\n")
+    first, *files = asked(library, directory / said if said != "/" else "/")
     assert first == "None"
     assert files[0] == repr(os.fsencode(library / "slimagent"))
 
@@ -137,7 +137,7 @@ def test_what_else_lies_in_the_agents_directory_is_not_removed(home: Path, name:
     require_removable(os.fsencode(home), [os.fsencode(plan)])
     path = foreign(home, name)
     for refused in (require_removable, remove):
-        with pytest.raises(RefusedError, match="what is not the agent's") as raised:
+        with pytest.raises(RefusedError, match="that is not the agent's") as raised:
             refused(os.fsencode(home), [os.fsencode(plan)])
         assert f"{home}/{name.split('/')[0]}" in raised.value.message
         assert "rm -r " in raised.value.hint
@@ -169,7 +169,7 @@ def test_an_agent_is_removed_with_the_plan_and_nothing_else(home: Path, tmp_path
 
 
 def test_what_is_mounted_is_not_removed() -> None:
-    """R3: it is no part of the image."""
+    """R3: it is not part of the image."""
     with pytest.raises(RefusedError, match="mounted"):
         require_removable(b"/sys", [b"/sys/" + name for name in os.listdir(b"/sys")])
 
@@ -230,7 +230,7 @@ def test_commands_refuse_an_agent_that_is_mixed_with_the_image(home: Path, tmp_p
     (tmp_path / "image.json").write_text(json.dumps([{"Config": {"Cmd": ["touch", f"{tmp_path}/ran"]}}]))
     foreign(home, "bin/mytool")
     words = [each.replace("OUT", str(tmp_path)).replace("IN", str(tmp_path)) for each in command]
-    assert_error(started(home, *words), 3, "what is not the agent's", f"{home}/bin")
+    assert_error(started(home, *words), 3, "that is not the agent's", f"{home}/bin")
     assert sorted(os.listdir(tmp_path)) == ["image.json", "profile.toml", "tool"]
 
 

@@ -20,7 +20,7 @@ from python_images import lacking
 import slimagent as package
 from slimagent import documents
 from slimagent.bundle.agent_directory import Named, is_mounted, remove, require_own
-from slimagent.bundle.libraries import forget_folders, is_elf
+from slimagent.bundle.libraries import forget_search_paths, is_elf
 from slimagent.bundle.workload import UNREACHED
 from slimagent.errors import DocumentError, UnavailableError
 from slimagent.image.agent import Bundle, bundle
@@ -34,12 +34,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of this very checkout."""
     if os.confstr("CS_GNU_LIBC_VERSION") is None:
         lacking("no GNU C library here")
-    folder = tmp_path_factory.mktemp("made") / "bundle"
+    directory = tmp_path_factory.mktemp("made") / "bundle"
     done = subprocess.run(
-        [sys.executable, "-m", "slimagent", "bundle", str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "slimagent", "bundle", str(directory)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return bundle(str(folder))
+    return bundle(str(directory))
 
 
 def start(made: Bundle, *arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -48,10 +48,10 @@ def start(made: Bundle, *arguments: str | Path, env: dict[str, str] | None = Non
     return subprocess.run(command, capture_output=True, text=True, env=env or {}, check=False)
 
 
-def tree(folder: str) -> dict[str, tuple[int, int, bytes]]:
-    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+def tree(directory: str) -> dict[str, tuple[int, int, bytes]]:
+    files = [path for path in Path(directory).rglob("*") if path.is_file()]
     return {
-        str(path.relative_to(folder)): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
+        str(path.relative_to(directory)): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
         for path in files
     }
 
@@ -106,7 +106,7 @@ def test_a_bundle_copied_over_a_directory_of_the_image_refuses(made: Bundle, tmp
         lacking("this directory is on another mount than /")
     copied = replace(made, folder=str(copy))
     done = start(copied, "trace", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "touch", tmp_path / "ran")
-    assert_error(done, 3, "what is not the agent's", f"{copy}/bin/mytool")
+    assert_error(done, 3, "that is not the agent's", f"{copy}/bin/mytool")
     assert os.listdir(tmp_path) == ["tool"]
     (copy / "bin/mytool").unlink()
     done = start(copied, "trace", "--quiet", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "true")
@@ -199,7 +199,7 @@ def test_what_is_left_out_is_not_imported_by_us() -> None:
 
 
 def test_programs_and_libraries_look_nowhere_else(made: Bundle) -> None:
-    """No ELF file of a bundle names folders of the machine that made it, and the bundle has all that it asks for."""
+    """No ELF file of a bundle names directories of the machine that made it, and the bundle has all that it needs."""
     found = [path for path in Path(made.folder).rglob("*") if path.is_file() and is_elf(str(path))]
     assert len(found) > 20
     there = set(os.listdir(f"{made.folder}/lib"))
@@ -212,7 +212,7 @@ def test_programs_and_libraries_look_nowhere_else(made: Bundle) -> None:
         assert {name for tag, name in tags if tag == "DT_NEEDED"} <= there, path
 
 
-def test_a_library_without_its_folders_is_still_loaded(tmp_path: Path) -> None:
+def test_a_library_without_its_directories_is_still_loaded(tmp_path: Path) -> None:
     """Both kinds of entry go, wherever they stand; the library works."""
     if shutil.which("gcc") is None:
         lacking("no gcc here")
@@ -223,7 +223,7 @@ def test_a_library_without_its_folders_is_still_loaded(tmp_path: Path) -> None:
         link = f"-Wl,{flag},-rpath,/nowhere:$ORIGIN"
         subprocess.run(["gcc", "-shared", "-fPIC", link, "-o", str(library), str(source)], check=True)
         before = library.stat().st_size
-        forget_folders(str(library))
+        forget_search_paths(str(library))
         assert library.stat().st_size == before
         code = f"import ctypes; assert ctypes.CDLL({str(library)!r}).answer() == 42"
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -232,7 +232,7 @@ def test_a_library_without_its_folders_is_still_loaded(tmp_path: Path) -> None:
         assert "RUNPATH" not in shown
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
     """Nobody's files are replaced by a bundle."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "file").write_text("")
@@ -264,7 +264,7 @@ def test_a_record_names_no_path_outside(made: Bundle, tmp_path: Path) -> None:
         bundle(str(tmp_path))
 
 
-def test_a_folder_without_a_record_is_no_bundle(tmp_path: Path) -> None:
+def test_a_directory_without_a_record_is_no_bundle(tmp_path: Path) -> None:
     """The hint says how to make one."""
     with pytest.raises(UnavailableError) as caught:
         bundle(str(tmp_path))

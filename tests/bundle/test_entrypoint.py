@@ -31,7 +31,7 @@ DEPENDENCIES = (
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Path:
-    """An agent folder as `make agent` lays it out, with this environment's own dependencies, no bytecode in it."""
+    """An agent directory as `make agent` lays it out, with this environment's own dependencies, no bytecode in it."""
     library = tmp_path / "agent" / "lib"
     library.mkdir(parents=True)
     packages = Path(sysconfig.get_path("platlib"))
@@ -54,7 +54,7 @@ def start(agent: Path, *arguments: str, path: str = "", cwd: Path | None = None)
 
 
 def test_it_becomes_slimagent_and_writes_no_byte_code(agent: Path) -> None:
-    """Arguments go on to slimagent, and the agent's folder is as it was before."""
+    """Arguments go on to slimagent, and the agent's directory is as it was before."""
     before = sorted(agent.rglob("*"))
     done = start(agent, "--version")
     assert done.returncode == 0, done.stderr
@@ -80,7 +80,7 @@ def test_the_agent_is_neither_evidence_nor_in_the_commands_environment(agent: Pa
 
 
 def test_a_module_beside_the_command_is_not_imported(agent: Path, tmp_path: Path) -> None:
-    """A `click.py` in the working folder, or in the image's own site-packages, does not come into the agent."""
+    """A `click.py` in the working directory, or in the image's own site-packages, does not come into the agent."""
     (tmp_path / "click.py").write_text("raise SystemExit('the wrong click')\n")
     done = start(agent, "--version", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -106,18 +106,18 @@ def test_without_a_python_it_says_what_is_missing(agent: Path, tmp_path: Path) -
 @pytest.mark.parametrize("writable", ["python", "bin", "ls"])
 def test_root_runs_no_program_that_others_may_write(agent: Path, tmp_path: Path, writable: str) -> None:
     """I3: neither as the Python that comes first in PATH, nor to find out whether it may be run."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
+    directory = tmp_path / "bin"
+    directory.mkdir()
     mark = tmp_path / "mark"
     for name in ("python3", "ls", "readlink", "id"):
-        (folder / name).write_text(f"#!/bin/sh\necho run by $(/usr/bin/id -u) >> {mark}\nexit 1\n")
-        (folder / name).chmod(0o755)
+        (directory / name).write_text(f"#!/bin/sh\necho run by $(/usr/bin/id -u) >> {mark}\nexit 1\n")
+        (directory / name).chmod(0o755)
     if writable == "python":
-        os.chown(folder / "python3", 1234, 1234)
+        os.chown(directory / "python3", 1234, 1234)
     else:
-        folder.chmod(0o777)
+        directory.chmod(0o777)
     if writable == "ls":
-        (folder / "python3").unlink()
-    done = start(agent, "--version", path=f"{folder}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
+        (directory / "python3").unlink()
+    done = start(agent, "--version", path=f"{directory}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
     assert (done.returncode, done.stdout.strip()) == (0, f"slimagent, version {__version__}"), done.stderr
     assert not mark.exists()

@@ -42,7 +42,7 @@ def fast(path: str | Path) -> Needs | None:
 
 
 def slow(path: str | Path) -> tuple[bytes, list[bytes], list[bytes]]:
-    """Interpreter, needed libraries and search folders, as pyelftools reads them."""
+    """Interpreter, needed libraries and search directories, as pyelftools reads them."""
     interpreter, needed, search = b"", [], []
     with open(path, "rb") as file:
         for segment in ELFFile(file).iter_segments():
@@ -78,7 +78,7 @@ def compiler() -> str:
 
 
 @pytest.mark.parametrize("dtags", ["--enable-new-dtags", "--disable-new-dtags"])
-def test_search_folders_keep_their_tokens(compiler: str, tmp_path: Path, dtags: str) -> None:
+def test_search_directories_keep_their_tokens(compiler: str, tmp_path: Path, dtags: str) -> None:
     """DT_RPATH and DT_RUNPATH come as they stand in the file, `$ORIGIN` included, and the needed library with them."""
     (tmp_path / "part.c").write_text("int part(void) { return 7; }\n")
     (tmp_path / "main.c").write_text("int part(void);\nint main(void) { return part(); }\n")
@@ -137,7 +137,7 @@ def test_a_damaged_header_never_raises_nor_reads_wildly(changes: list[tuple[int,
 
 @pytest.mark.parametrize("length", range(65))
 def test_a_file_that_ends_in_its_header_is_none(length: int) -> None:
-    """A file that is cut off within its header is no ELF file; not even its class can be told from its first bytes."""
+    """A file that is cut off within its header is not an ELF file; not even its class is known then."""
     data = SAMPLE[: min(length, 63)]
     assert elf.needs(lambda offset, size: data[offset : offset + size]) is None
 
@@ -168,7 +168,7 @@ def test_a_table_beyond_any_file_is_damage_and_no_error_of_the_disk(tmp_path: Pa
 
 @given(st.binary(max_size=200))
 def test_any_bytes_never_raise(data: bytes) -> None:
-    """What is no ELF file is None; what begins like one does no harm."""
+    """Anything but an ELF file gives None; what begins like one does no harm."""
     for each in (data, elf.MAGIC + data):
         found = elf.needs(lambda offset, size, each=each: each[offset : offset + size])  # type: ignore[misc]
         assert found is None or isinstance(found, Needs)

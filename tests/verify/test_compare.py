@@ -122,14 +122,16 @@ def tree(tmp_path: Path) -> bytes:
     base = tmp_path.resolve()
     write(base, "/real/file")
     write(base, "/real/other")
-    (base / "folder").symlink_to("real")
-    (base / "chain").symlink_to("folder/link")
+    (base / "directory").symlink_to("real")
+    (base / "chain").symlink_to("directory/link")
     (base / "real/link").symlink_to("file")
     (base / "loop").symlink_to("loop")
     return os.fsencode(base)
 
 
-@pytest.mark.parametrize("way", [b"/real/file", b"/folder/file", b"/real/link", b"/chain", b"/folder/../real/file"])
+@pytest.mark.parametrize(
+    "way", [b"/real/file", b"/directory/file", b"/real/link", b"/chain", b"/directory/../real/file"]
+)
 def test_a_dropped_file_is_masked_over_every_link(tree: bytes, way: bytes) -> None:
     """Whatever path leads to it, it looks gone, and so when it is gone for real."""
     dropped = frozenset({tree + b"/real/file"})
@@ -138,9 +140,11 @@ def test_a_dropped_file_is_masked_over_every_link(tree: bytes, way: bytes) -> No
     assert finder(dropped, read_link)(tree + way) == tree + b"/real/file"
 
 
-@pytest.mark.parametrize("way", [b"/real/other", b"/folder", b"/loop", b"/absent", b"/real/file/below", b"/real/fil"])
+@pytest.mark.parametrize(
+    "way", [b"/real/other", b"/directory", b"/loop", b"/absent", b"/real/file/below", b"/real/fil"]
+)
 def test_other_paths_are_not_masked(tree: bytes, way: bytes) -> None:
-    """Neighbours, folders, loops and paths that lead nowhere are left alone."""
+    """Neighbours, directories, loops and paths that lead nowhere are left alone."""
     find = finder(frozenset({tree + b"/real/file"}), read_link)
     assert find(tree + way) is None
     assert find(tree + way) is None

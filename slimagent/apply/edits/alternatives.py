@@ -1,8 +1,8 @@
 """The administrative file of one group of alternatives: bytes to a Group and back. Pure.
 
-Format: update-alternatives(1), and alternative_load and alternative_save of its source. A line each: `auto` or
-`manual`, the generic link, then for every slave its name and its generic link, an empty line; then for every choice
-its path, its priority and its file for each slave (empty for none), and an empty line at the end.
+Format: update-alternatives(1), and alternative_load and alternative_save of its source. Lines: `auto` or `manual`, the
+generic link, for every slave its name and its generic link, and an empty line; then for every choice its path, its
+priority and its file for each slave (empty for none), and an empty line at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from slimagent.apply.edits.package_databases import NotUnderstoodError
 
-FOLDER = b"/etc/alternatives"
+DIRECTORY = b"/etc/alternatives"
 
 _PRIORITY = re.compile(rb"[-+]?[0-9]{1,10}")
 _RANGE = 1 << 31
@@ -30,7 +30,7 @@ class Slave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A program that can be chosen, with its file for each slave of the group, empty for none."""
+    """A program to choose, with its file for each slave of the group, empty for none."""
 
     path: bytes
     priority: bytes
@@ -39,7 +39,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What one file says."""
+    """The contents of one file."""
 
     status: bytes
     link: bytes
@@ -47,12 +47,12 @@ class Group:
     choices: tuple[Choice, ...]
 
     def best(self) -> Choice | None:
-        """The choice of the highest priority, the first of several."""
+        """The first choice with the highest priority."""
         return max(self.choices, key=lambda choice: int(choice.priority), default=None)
 
 
 def parse(data: bytes) -> Group:
-    """An administrative file. Raises NotUnderstoodError for one that update-alternatives did not write."""
+    """Parse an administrative file. Raises NotUnderstoodError for one that update-alternatives did not write."""
     lines = data.split(b"\n")
     if lines.pop() or b"\0" in data or max(map(len, lines), default=0) > _LONGEST_PATH:
         raise NotUnderstoodError("does not end with an empty line, as update-alternatives writes it")
@@ -82,7 +82,7 @@ def _choices(lines: Iterator[bytes], slaves: int) -> list[Choice]:
     while path := next(lines):
         priority = next(lines)
         if not _PRIORITY.fullmatch(priority) or not -_RANGE <= int(priority) < _RANGE:
-            raise NotUnderstoodError("has a priority that is no number")
+            raise NotUnderstoodError("has a priority that is not a number")
         found.append(Choice(path=path, priority=priority, files=tuple([next(lines) for _ in range(slaves)])))
     return found
 
@@ -92,7 +92,7 @@ def _require_sound(group: Group) -> None:
     names, paths = [slave.name for slave in group.slaves], [choice.path for choice in group.choices]
     for name in names:
         if b"/" in name or name in (b".", b"..") or len(name) > _LONGEST_NAME:
-            raise NotUnderstoodError("has a slave whose name is no file name")
+            raise NotUnderstoodError("has a slave with a name that is not a file name")
     files = [file for choice in group.choices for file in choice.files if file]
     if not all(path.startswith(b"/") for path in (*links, *paths, *files)):
         raise NotUnderstoodError("has a path that is not absolute")
@@ -101,7 +101,7 @@ def _require_sound(group: Group) -> None:
 
 
 def put(group: Group) -> bytes:
-    """A group as an administrative file; a slave for which no choice has a file is left out, as the program does."""
+    """A group as an administrative file. Slaves for which no choice has a file are left out, as the program does."""
     used = [at for at in range(len(group.slaves)) if any(choice.files[at] for choice in group.choices)]
     lines = [group.status, group.link]
     for at in used:

@@ -1,12 +1,11 @@
-"""The image as the plan's edits leave it, while they are being worked out. Pure."""
+"""The image as the plan's edits leave it, while they are worked out. Pure."""
 
 from __future__ import annotations
 
 import stat
-from bisect import bisect_left
 from dataclasses import replace
 
-from slimagent.apply.decide import Decision, Deed, drops
+from slimagent.apply.decide import Action, Decision, drops
 from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
 from slimagent.paths.algebra import Resolver, name, parent, within_any
@@ -17,30 +16,31 @@ _ROOT = 0
 
 
 class Draft:
-    """A decision and the deeds so far, in order. Only what stays is there; paths may lead through links to folders."""
+    """A decision and the actions so far. It has only what stays. Paths may go through links to directories."""
 
     def __init__(self, plan: Plan, inventory: Inventory, decision: Decision) -> None:
         self._plan = plan
         self._decision = decision
+        self._kept = frozenset(decision.kept)
         self._entries = {entry.path: entry for entry in plan.entries}
         self._drops = [drops(reason) for reason in plan.reasons]
         self._resolver = Resolver(self._link)
         self._changed: dict[int, bytes | None] = {}
         self._made: set[bytes] = set()
-        self._deeds: list[Deed] = []
+        self._actions: list[Action] = []
         self._left_alone: list[tuple[bytes, str]] = []
         self.inventory = inventory
 
     def entry(self, path: bytes) -> int | None:
-        """The entry at `path`, a link at its end not followed; None if nothing stays there."""
+        """The entry at `path`, without following a link at its end; None if nothing stays there."""
         return self._standing(self._resolver.resolve(path, follow=False).end)
 
     def leads_somewhere(self, path: bytes) -> bool:
-        """Whether there is something where `path` leads to, all links followed."""
+        """Whether `path`, with all links followed, leads to something that stays."""
         return self._standing(self._resolver.resolve(path).end) is not None
 
     def target(self, path: bytes) -> bytes | None:
-        """The target of the symbolic link at `path`, as the deeds so far leave it; None if there is no link."""
+        """The target of the symbolic link at `path` after the actions so far; None if it is not a link."""
         at = self.entry(path)
         return None if at is None else self._target(at)
 
@@ -64,18 +64,18 @@ class Draft:
         return "the file has other names" if self.inventory.links[at] > 1 else ""
 
     def rewrite(self, at: int, old: bytes, new: bytes) -> str:
-        """Give a regular file other contents, if they are other ones. Returns why it may not be, or nothing."""
+        """Give a regular file the contents `new`, if they differ. Returns why it may not be changed, or nothing."""
         why = self.why_not(at) if new != old else ""
         if new != old and not why:
             self.change(at, new)
         return why
 
     def change(self, at: int, data: bytes | None) -> None:
-        """Give an entry other contents, or another target; None: it goes."""
+        """Give an entry new contents or a new target; None: it goes."""
         inventory = self.inventory
         self._changed[at] = data
-        self._deeds.append(
-            Deed(
+        self._actions.append(
+            Action(
                 path=inventory.paths[at],
                 at=at,
                 data=data,
@@ -87,7 +87,7 @@ class Draft:
         )
 
     def point(self, path: bytes, target: bytes, like: int | None) -> None:
-        """Let the link at `path` lead to `target`. Where nothing is, one like the link `like` is made, if not None."""
+        """Point the link at `path` to `target`. If nothing is there, make a link like `like`, if that is not None."""
         at = self.entry(path)
         if at is None:
             if like is not None:
@@ -115,35 +115,35 @@ class Draft:
         return self._resolver.resolve(path, follow=False).end in self._made
 
     def make_file(self, path: bytes, data: bytes, like: bytes) -> str:
-        """Make a plain file of root's, as old as the file at `like` or else as its folder. Returns why not, or nothing.
+        """Make a plain file of root's, as old as the file at `like` or else its directory. Returns why not, or nothing.
 
-        Where the plan drops the file there will be none, which is no surprise.
+        A file that the plan drops is not made, which is not reported.
         """
         end = self._resolver.resolve(path, follow=False).end
         if end is not None and self._is_dropped(end):
             return ""
         holder = self._holder(end)
         if end is None or holder is None:
-            return "there is no folder for it"
+            return "there is no directory for it"
         at = self.entry(like)
         mtime_ns = self._decision.mtimes[holder if at is None else at]
-        self._make(Deed(path=end, at=None, data=data, mode=_FILE, uid=_ROOT, gid=_ROOT, mtime_ns=mtime_ns))
+        self._make(Action(path=end, at=None, data=data, mode=_FILE, uid=_ROOT, gid=_ROOT, mtime_ns=mtime_ns))
         return ""
 
     def _make_link(self, path: bytes, target: bytes, like: int) -> None:
-        """Where the plan drops the link, or has no folder for it, there will be none, and that is no surprise."""
+        """Make a link. One that the plan drops, or has no directory for, is not made, which is not reported."""
         end, inventory = self._resolver.resolve(path, follow=False).end, self.inventory
         if end is None or self._holder(end) is None:
             return
         uid, gid, mtime_ns = inventory.uids[like], inventory.gids[like], self._decision.mtimes[like]
-        self._make(Deed(path=end, at=None, data=target, mode=_LINK, uid=uid, gid=gid, mtime_ns=mtime_ns))
+        self._make(Action(path=end, at=None, data=target, mode=_LINK, uid=uid, gid=gid, mtime_ns=mtime_ns))
 
-    def _make(self, deed: Deed) -> None:
-        self._made.add(deed.path)
-        self._deeds.append(deed)
+    def _make(self, action: Action) -> None:
+        self._made.add(action.path)
+        self._actions.append(action)
 
     def _holder(self, path: bytes | None) -> int | None:
-        """The folder in which something new may be made at `path`; None if it may not."""
+        """The directory of `path` if something new may be made at `path`, else None."""
         if path is None or len(path) > _LONGEST_PATH or len(name(path)) > _LONGEST_NAME or path in self._made:
             return None
         inventory = self.inventory
@@ -162,12 +162,7 @@ class Draft:
 
     def _standing(self, path: bytes | None) -> int | None:
         at = None if path is None else self.inventory.index.get(path)
-        return None if at is None or not self._stays(at) else at
-
-    def _stays(self, at: int) -> bool:
-        kept = self._decision.kept
-        where = bisect_left(kept, at)
-        return where < len(kept) and kept[where] == at and self._changed.get(at, b"") is not None
+        return at if at is not None and at in self._kept and self._changed.get(at, b"") is not None else None
 
     def _target(self, at: int) -> bytes | None:
         return self._changed.get(at) or self.inventory.targets[at] if at in self.inventory.targets else None
@@ -177,20 +172,20 @@ class Draft:
         return None if at is None else self._target(at)
 
     def result(self) -> Decision:
-        """The decision with these deeds in it."""
+        """The decision with these actions in it."""
         decision, removed = self._decision, {at for at, data in self._changed.items() if data is None}
         return replace(
             decision,
             kept=[at for at in decision.kept if at not in removed],
             left_alone=(*decision.left_alone, *self._left_alone),
-            bytes_kept=decision.bytes_kept + sum(growth(self.inventory, deed) for deed in self._deeds),
-            deeds=tuple(self._deeds),
+            bytes_kept=decision.bytes_kept + sum(growth(self.inventory, action) for action in self._actions),
+            actions=tuple(self._actions),
             edited={at: data for at, data in self._changed.items() if data is not None},
         )
 
 
-def growth(inventory: Inventory, deed: Deed) -> int:
-    """By how many bytes a deed makes the image larger: those of regular files count."""
-    if not stat.S_ISREG(deed.mode):
+def growth(inventory: Inventory, action: Action) -> int:
+    """By how many bytes an action makes the image larger. Only regular files count."""
+    if not stat.S_ISREG(action.mode):
         return 0
-    return len(deed.data or b"") - (0 if deed.at is None else inventory.sizes[deed.at])
+    return len(action.data or b"") - (0 if action.at is None else inventory.sizes[action.at])

@@ -1,7 +1,7 @@
-"""What a plan's edits mean for the image as it is now: which files and links get what. Pure but for the given reader.
+"""What a plan's edits mean for the image as it is now: what each file and link becomes. Pure but for the given reader.
 
-Edits keep package data bases true (see `apply/edits/package_databases.py`). One that is done already is no deed. What
-cannot be edited safely is left alone, with the reason.
+Edits keep package databases true (see `apply/edits/package_databases.py`). An edit that is already done needs no
+action. What cannot be edited safely is left alone, with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slimagent.model.plan import Plan
 
 Reader = Callable[[int], "bytes | None"]
 
-_LARGEST = 1 << 26  # bytes; the data bases of the largest images have a tenth of it
+_LARGEST = 1 << 26  # bytes: ten times the databases of the largest images
 _STATUS = b"/var/lib/dpkg/status"
 _STILL_LISTED = "; what is gone stays listed in it"
 
@@ -32,19 +32,14 @@ def edit(plan: Plan, inventory: Inventory, decision: Decision, read: Reader) -> 
     if not plan.edits:
         return decision
     draft = Draft(plan, inventory, decision)
-    for path, kinds in sorted(_by_path(plan).items()):
+    by_path: dict[bytes, dict[EditKind, set[str]]] = {}
+    for each in plan.edits:  # several edits of one file become one
+        by_path.setdefault(each.path, {}).setdefault(each.kind, set()).update(each.keys)
+    for path, kinds in sorted(by_path.items()):
         why = _edit(draft, path, kinds, read)
         if why:
             draft.leave(path, why if EditKind.DPKG_EXCLUDE in kinds else why + _STILL_LISTED)
     return draft.result()
-
-
-def _by_path(plan: Plan) -> dict[bytes, dict[EditKind, set[str]]]:
-    """The keys by path and kind: several edits of one file are one."""
-    found: dict[bytes, dict[EditKind, set[str]]] = {}
-    for each in plan.edits:
-        found.setdefault(each.path, {}).setdefault(each.kind, set()).update(each.keys)
-    return found
 
 
 def _edit(draft: Draft, path: bytes, kinds: Mapping[EditKind, Collection[str]], read: Reader) -> str:
@@ -60,18 +55,17 @@ def _edit(draft: Draft, path: bytes, kinds: Mapping[EditKind, Collection[str]], 
             return ""  # a file that is gone lists nothing
         if at is None:
             return draft.make_file(path, EDITORS[kind](b"", keys), like=_STATUS)
-        return _unreadable(draft, at) or _change(draft, at, kind, keys, read(at))
+        return _change(draft, at, kind, keys, read)
     except NotUnderstoodError as error:
         return f"it {error}"
 
 
-def _unreadable(draft: Draft, at: int) -> str:
+def _change(draft: Draft, at: int, kind: EditKind, keys: Collection[str], read: Reader) -> str:
     if not stat.S_ISREG(draft.inventory.modes[at]):
         return "it is not a regular file"
-    return "it is too large for a package data base" if draft.inventory.sizes[at] > _LARGEST else ""
-
-
-def _change(draft: Draft, at: int, kind: EditKind, keys: Collection[str], data: bytes | None) -> str:
+    if draft.inventory.sizes[at] > _LARGEST:
+        return "it is too large for a package database"
+    data = read(at)
     if data is None:
         return MODIFIED_MEANWHILE
     if kind == EditKind.DPKG_ALTERNATIVES:

@@ -1,7 +1,7 @@
-"""Take packages that are gone out of files that packages share: bytes in, bytes out. Pure.
+"""Remove packages that are gone from files that packages share: bytes in, bytes out. Pure.
 
-Every function removes what `keys` name and keeps the rest byte for byte; keys that are not there are no error, so that
-an edit can be done again. A file that is not as its writer writes it raises NotUnderstoodError: it stays as it is.
+Every function removes what `keys` name and keeps the rest byte for byte. Unknown keys are not an error, so an edit can
+be repeated. A file in another form than its writer's raises NotUnderstoodError: it stays as it is.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from slimagent.model.edit import EditKind
 
 
 class NotUnderstoodError(ValueError):
-    """Why a file cannot be edited; the text follows "it"."""
+    """Why a file cannot be edited. The text follows "it"."""
 
 
 # deb822(5), and dpkg's lib/dpkg/parse.c and dump.c: fields of `Name: value`, lines that go on with a blank, and an
 # empty line after each paragraph, the last one too. A file that ends otherwise was cut short.
-# The expressions match in one way only: a hostile file cannot make them try many.
+# Each expression can match in one way only, so a hostile file cannot make it slow.
 _PARAGRAPH = re.compile(rb"((?:[^\n]+\n)+)\n+")
 _FIELDS = re.compile(rb"(?:[^\s:#-][^\s:]*:[^\n]*\n(?:[ \t]+[^ \t\n][^\n]*\n)*)+")
 _NAME = re.compile(rb"^Package:[ \t]*(\S+)[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -54,7 +54,7 @@ def _encoded(keys: Collection[str]) -> set[bytes]:
 
 
 class _Member(NamedTuple):
-    """An element of a JSON list or a member of an object: its span in the text, its key and where its value begins."""
+    """An element of a JSON list or a member of an object: its span in the text, its key and where its value starts."""
 
     start: int
     end: int
@@ -64,20 +64,20 @@ class _Member(NamedTuple):
 
 
 class _Container(NamedTuple):
-    """A JSON list or object in a text: the places after its opening and of its closing bracket, and what it holds."""
+    """A JSON list or object in a text: where it starts after the bracket, where it ends before it, and its members."""
 
     start: int
     end: int
     members: list[_Member]
 
 
-# Numbers are never looked at; as text, none is too long for Python.
+# Numbers are not used. As text, none is too long for Python.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 _BLANK = re.compile(r"[ \t\n\r]*")  # RFC 8259, section 2
 
 
 def without_extensions(data: bytes, keys: Collection[str]) -> bytes:
-    """VS Code's extensions.json without the extensions of these identifiers, which know no upper and lower case.
+    """VS Code's extensions.json without the extensions with these identifiers, which ignore case.
 
     Format: a list of objects with `identifier.id` (IStoredProfileExtension in extensionsProfileScannerService.ts).
     """
@@ -116,7 +116,7 @@ def _text(data: bytes) -> str:
 
 
 def _whole(text: str, bracket: str) -> _Container:
-    """The container that is all of a text. Decoding it once says whether the text is JSON at all."""
+    """The container that makes up a whole text. Decoding it once shows whether the text is JSON at all."""
     start = _skip(text, 0)
     _, end = _decoded(text, start)
     if _skip(text, end) != len(text) or text[start] != bracket:
@@ -125,7 +125,7 @@ def _whole(text: str, bracket: str) -> _Container:
 
 
 def _container(text: str, start: int, bracket: str) -> _Container:
-    """The members of a list or object, of which it is known that it is JSON."""
+    """The members of a list or object that is known to be JSON."""
     closing = "]" if bracket == "[" else "}"
     members: list[_Member] = []
     at = _skip(text, start + 1)
@@ -155,7 +155,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _spliced(text: str, container: _Container, gone: list[bool]) -> bytes:
-    """The text without some members; those that stay keep what stands before them."""
+    """The text without some members. Those that stay keep the blanks before them."""
     if True not in gone:
         return text.encode("utf-8")
     members = container.members
@@ -175,15 +175,15 @@ _HEADER = b"""\
 # dpkg leaves them out of packages that are installed or upgraded from now on (dpkg(1), --path-exclude).
 # Without this file dpkg installs them again.
 """
-# dpkg takes blanks at the end and quotation marks around a value away
+# dpkg removes blanks at the end, and quotation marks around a value
 _RULE = re.compile(r"path-(?:exclude|include)=(?![\" ])[^\x00-\x1f\x7f]+(?<! )")
 _LONGEST = 1000  # bytes; dpkg reads lines of up to 1023 (MAX_CONFIG_LINE in its lib/dpkg/options.c)
 
 
 def with_excludes(data: bytes, keys: Collection[str]) -> bytes:
-    """dpkg's configuration with these `path-exclude=` and `path-include=` lines; empty `data` is a file to be made.
+    """dpkg's configuration with these `path-exclude=` and `path-include=` lines; empty `data` stands for a new file.
 
-    Format: dpkg.cfg(5). Of rules that match, the last one wins (dpkg(1)), so that the includes come last.
+    Format: dpkg.cfg(5). The last rule that matches wins (dpkg(1)), so the includes come last.
     """
     if not keys:
         return data
@@ -198,7 +198,7 @@ def with_excludes(data: bytes, keys: Collection[str]) -> bytes:
 
 
 def _rules(data: bytes) -> list[bytes]:
-    """The rules in a file that an earlier edit made."""
+    """The rules in a file that an earlier edit wrote."""
     if not data:
         return []
     lines = data[len(_HEADER) :].split(b"\n")

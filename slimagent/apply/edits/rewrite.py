@@ -1,4 +1,4 @@
-"""Carry out one edit in an open folder: a file or link is made beside its place and renamed over it."""
+"""Carry out one edit in an open directory: make a file or link under another name, and rename it over the old one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from slimagent.apply.decide import Deed
+from slimagent.apply.decide import Action
 from slimagent.apply.source import Attributes
 from slimagent.linux.descriptors import closing, write_all
 
@@ -14,94 +14,90 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class AttributeRefusedError(OSError):
-    """An extended attribute, `name`, that could not be set, for the reason of another error."""
+    """The extended attribute `name` could not be set."""
 
     def __init__(self, error: OSError, name: bytes) -> None:
         super().__init__(error.errno, error.strerror)
         self.name = name
 
 
-def replace(deed: Deed, folder: int, name: bytes, attributes: Attributes, temporary: bytes) -> None:
-    """Put what the deed says at `name` in the open folder, at once: it is the old or the new, and never between.
+def replace(action: Action, directory: int, name: bytes, attributes: Attributes, temporary: bytes) -> None:
+    """Put what the action says at `name` in the open directory, at once: it is the old or the new, and never between.
 
-    It is made as `temporary`, a name that nothing has. Its contents are on the disk before it has its own: a loss of
-    power leaves no empty file (rename(2) alone does). Raises OSError; then the old one is still there and nothing
-    beside it; FileExistsError if something has that name, and then that is still there.
+    It is made under the unused name `temporary`. Its contents are on the disk before it is renamed: rename(2) alone
+    could leave an empty file after a loss of power. Raises OSError: then the old one is still there and nothing is
+    left beside it. Raises FileExistsError if something has the name `temporary`, and leaves that alone.
     """
     try:
-        place(deed, folder, temporary, attributes)
-        if stat.S_ISREG(deed.mode):
-            _sync(folder, temporary)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except FileExistsError:  # somebody else's
+        place(action, directory, temporary, attributes)
+        if stat.S_ISREG(action.mode):
+            with closing(os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)) as made:
+                os.fsync(made)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except FileExistsError:  # not ours
         raise
     except BaseException:
-        discard(folder, temporary)
+        discard(directory, temporary)
         raise
 
 
-def _sync(folder: int, name: bytes) -> None:
-    with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as descriptor:
-        os.fsync(descriptor)
-
-
-def holds(deed: Deed, folder: int, name: bytes) -> bool:
-    """Whether `name` in the open folder is what the deed makes of it already."""
+def holds(action: Action, directory: int, name: bytes) -> bool:
+    """Whether `name` in the open directory already is what the action makes of it."""
     try:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    if (status.st_mode, status.st_uid, status.st_gid) != (deed.mode, deed.uid, deed.gid) or deed.data is None:
+    if (status.st_mode, status.st_uid, status.st_gid) != (action.mode, action.uid, action.gid) or action.data is None:
         return False
-    if stat.S_ISLNK(deed.mode):
-        return os.readlink(name, dir_fd=folder) == deed.data
-    if (status.st_size, status.st_mtime_ns) != (len(deed.data), deed.mtime_ns):
+    if stat.S_ISLNK(action.mode):
+        return os.readlink(name, dir_fd=directory) == action.data
+    if (status.st_size, status.st_mtime_ns) != (len(action.data), action.mtime_ns):
         return False
-    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, dir_fd=folder)) as file:
-        return file.read() == deed.data
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, dir_fd=directory)) as file:
+        return file.read() == action.data
 
 
-def discard(folder: int, name: bytes) -> None:
-    """Unlink what may be there."""
+def discard(directory: int, name: bytes) -> None:
+    """Unlink a file, if there is one."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
+        os.unlink(name, dir_fd=directory)
 
 
-def place(deed: Deed, folder: int, name: bytes, attributes: Attributes) -> None:
-    """Make the deed's file or symbolic link as `name`, which must be free, with owner, mode, attributes and time."""
-    data = deed.data or b""
-    if stat.S_ISLNK(deed.mode):
-        link(data, folder, name, deed.uid, deed.gid, deed.mtime_ns)
+def place(action: Action, directory: int, name: bytes, attributes: Attributes) -> None:
+    """Make the action's file or symbolic link as the unused `name`, with owner, mode, attributes and time."""
+    data = action.data or b""
+    if stat.S_ISLNK(action.mode):
+        link(data, directory, name, action.uid, action.gid, action.mtime_ns)
         return
-    with closing(os.open(name, NEW, 0o600, dir_fd=folder)) as descriptor:
+    with closing(os.open(name, NEW, 0o600, dir_fd=directory)) as descriptor:
         write_all(descriptor, data)
-        finish(descriptor, deed.uid, deed.gid, deed.mode, attributes, deed.mtime_ns)
+        finish(descriptor, action.uid, action.gid, action.mode, attributes, action.mtime_ns)
 
 
-def link(target: bytes, folder: int, name: bytes, uid: int, gid: int, mtime_ns: int) -> None:
-    """Make a symbolic link in an open folder, with owner and time."""
-    os.symlink(target, name, dir_fd=folder)
-    own(name, folder, uid, gid)
-    date(name, folder, mtime_ns)
+def link(target: bytes, directory: int, name: bytes, uid: int, gid: int, mtime_ns: int) -> None:
+    """Make a symbolic link in an open directory, with owner and time."""
+    os.symlink(target, name, dir_fd=directory)
+    own(name, directory, uid, gid)
+    date(name, directory, mtime_ns)
 
 
-def own(name: bytes, folder: int, uid: int, gid: int) -> None:
-    """Give what is new in an open folder its owner, if that is another one."""
-    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+def own(name: bytes, directory: int, uid: int, gid: int) -> None:
+    """Give something new in an open directory its owner, if it has another one."""
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if (status.st_uid, status.st_gid) != (uid, gid):
-        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+        os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
 
 
-def date(name: bytes, folder: int, mtime_ns: int) -> None:
-    """Give something in an open folder its time."""
-    os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+def date(name: bytes, directory: int, mtime_ns: int) -> None:
+    """Give something in an open directory its time."""
+    os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
 
 
 def finish(descriptor: int, uid: int, gid: int, mode: int, attributes: Attributes, mtime_ns: int) -> None:
-    """Give a new file or folder its owner, mode, attributes and time. Raises OSError, AttributeRefusedError of it."""
+    """Give a new file or directory its owner, mode, attributes and time. Raises OSError, AttributeRefusedError."""
     status = os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (uid, gid):
-        os.fchown(descriptor, uid, gid)  # before mode and attributes: it takes some of them off
+        os.fchown(descriptor, uid, gid)  # before mode and attributes: it removes some of them
     os.fchmod(descriptor, stat.S_IMODE(mode))
     give(descriptor, attributes)
     os.utime(descriptor, ns=(mtime_ns, mtime_ns))

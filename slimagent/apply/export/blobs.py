@@ -1,4 +1,4 @@
-"""Write one large file from full buffers, compressed on all cores while it is written, with the digests of both."""
+"""Write one large file, compressed on all cores meanwhile, with the digests of the contents and of the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from slimagent.apply.progress import Pace
 from slimagent.linux.descriptors import write_all
 
 _PLAIN = 1 << 20  # bytes
-_AHEAD = 3  # buffers beside those that are being compressed: one is filled, one is written, one waits
+_AHEAD = 3  # buffers beside those that are compressed: one is filled, one is written, one waits
 _MOST_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What was written: SHA-256 (hexadecimal) and size in bytes of the blob, and SHA-256 of what is in it."""
+    """What was written: SHA-256 (hexadecimal) and size in bytes of the blob, and SHA-256 of its contents."""
 
     digest: str
     size: int
@@ -34,12 +34,12 @@ def cores() -> int:
 
 
 class Blob:
-    """What is written to the file of an open descriptor; `pace` counts bytes before compression.
+    """Writes to the file of an open descriptor; `pace` counts bytes before compression.
 
-    Full buffers, all but the last equally long, are compressed in a pool of threads, and in their order written and
-    hashed by one more: zlib and hashlib let others run meanwhile. What is not compressed is written by the caller's
-    thread, so that the other only hashes. Memory is bounded by the buffers, which go round. Use as a context manager:
-    leaving it ends the threads. Methods raise OSError when the file cannot be written.
+    A pool of threads compresses full buffers, which are equally long but for the last; one more thread writes and
+    hashes them in order. zlib and hashlib let other threads run meanwhile. Without compression the caller's thread
+    writes and the other only hashes. The buffers are reused, which bounds the memory. Use as a context manager: leaving
+    it ends the threads. Methods raise OSError if the file cannot be written.
     """
 
     def __init__(self, descriptor: int, compression: Compression | None, pace: Pace, threads: int = 1) -> None:
@@ -68,7 +68,7 @@ class Blob:
         self._end()
 
     def room(self) -> memoryview:
-        """The free part of the buffer, never empty: write into it, then call `fill`."""
+        """The free part of the buffer, which is never empty. Write into it, then call `fill`."""
         if self._used == len(self._buffer):
             self._raise()
             self._pass(last=False)
@@ -76,7 +76,7 @@ class Blob:
         return self._buffer[self._used :]
 
     def fill(self, count: int) -> None:
-        """Take over `count` bytes that were written into `room`."""
+        """Append `count` bytes that were written into `room`."""
         self._used += count
 
     def put(self, data: bytes) -> None:
@@ -90,7 +90,7 @@ class Blob:
             left = left[count:]
 
     def finish(self) -> Written:
-        """Write what is left."""
+        """Write the rest, and end the file."""
         self._pass(last=True)
         self._end()
         self._raise()
@@ -120,7 +120,7 @@ class Blob:
         self._full.put((self._buffer, self._used, packed))
 
     def _take_all(self) -> None:
-        """Take what is compressed in the order in which it came. After an error only the buffers go on going round."""
+        """Write the compressed buffers in order. After an error, only give the buffers back."""
         while (item := self._full.get()) is not None:
             buffer, used, packed = item
             try:

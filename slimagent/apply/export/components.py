@@ -1,12 +1,11 @@
-"""Which layer of an image each path lies in: one for each component, so that few change when something does. Pure.
+"""Which layer of an image holds each path: one layer for each component, so that a change changes few layers. Pure.
 
-A path's component follows from its own package, or from where it lies, and never from what else is in the image.
+A path's component follows from its package, or from where it lies, and never from what else is in the image.
 
-What unpacks a layer need not see those below it (Docker's overlay2 driver does not), so each layer repeats the folders
-above its members. The topmost layer's attributes win. A folder into which several components put something changes its
-time whenever one of them does; so it is in their layers without its time, and with it in a last layer, SHARED. That has
-as well the files that a package manager writes anew for each package, like dpkg's `status`: any layer that they were in
-would change with every package.
+An engine may unpack a layer without those below it (Docker's overlay2 driver does), so each layer repeats the
+directories above its members. The topmost layer's attributes win. The time of a directory with files of several
+components changes with each of them. So their layers have it without its time, and the last layer, SHARED, has it with
+its time. SHARED also has the files that a package manager rewrites for each package, e.g. dpkg's `status`.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ from __future__ import annotations
 import re
 import stat
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from slimagent.apply.decide import Decision, Deed, in_order
+from slimagent.apply.decide import Action, Decision, in_order
 from slimagent.model.inventory import Inventory, Package, PackageKind
 from slimagent.model.plan import Plan
 from slimagent.model.profile import COMPONENTS
 from slimagent.paths.algebra import parent
 
-# From what changes seldom to what changes often: an engine that knows a layer by those below it, as Docker does,
-# fetches again whatever lies above a layer that changed.
+# From what changes seldom to what changes often: an engine that knows a layer by those below it, e.g. Docker, fetches
+# everything above a changed layer again.
 _NAMES = tuple(COMPONENTS)
 SYSTEM, IDE, R, PYTHON, REST, SHARED = _NAMES
 _SHARED = _NAMES.index(SHARED)
@@ -36,16 +34,16 @@ _R_COMPONENT = re.compile(r"R|Rscript")
 _PYTHON_COMPONENT = re.compile(r"(?:python|pypy)[0-9][0-9.]*t?")
 
 _ENVIRONMENT = re.compile(rb"(.*)/lib(?:32|64)?/(?:python|pypy)[0-9][^/]*", re.DOTALL)
-_NO_PREFIXES = (b"", b"/usr", b"/usr/local")  # and people's ~/.local: Python is one tenant of many there
-_MARKS = (b"/pyvenv.cfg", b"/conda-meta")  # what an environment has: PEP 405, conda's records
+_NO_PREFIXES = (b"", b"/usr", b"/usr/local")  # and ~/.local: Python shares these with others
+_MARKS = (b"/pyvenv.cfg", b"/conda-meta")  # of an environment: PEP 405, conda's records
 
-_IDE_FOLDER = re.compile(
+_IDE_DIRECTORY = re.compile(
     rb"(?:/.*)?/(?:rstudio(?:-server)?|\.?(?:code|openvscode|vscode)-server)(?:-[0-9][^/]*)?(?:/.*)?", re.DOTALL
 )
-_R_FOLDER = re.compile(rb"(?:/usr|/usr/local|/opt/R/[^/]+)?/(?:lib(?:64)?|share|etc)/R(?:/.*)?", re.DOTALL)
+_R_DIRECTORY = re.compile(rb"(?:/usr|/usr/local|/opt/R/[^/]+)?/(?:lib(?:64)?|share|etc)/R(?:/.*)?", re.DOTALL)
 _LOCAL = re.compile(rb"/usr/local(?:/.*)?", re.DOTALL)
-# Filesystem Hierarchy Standard 3.0, chapter 3: the folders of the root that are the system's own.
-_SYSTEM_FOLDER = re.compile(rb"/(?:(?:bin|boot|dev|etc|lib[^/]*|proc|run|sbin|sys|tmp|usr|var)(?:/.*)?)?", re.DOTALL)
+# Filesystem Hierarchy Standard 3.0, chapter 3: the directories of the root that belong to the system.
+_SYSTEM_DIRECTORY = re.compile(rb"/(?:(?:bin|boot|dev|etc|lib[^/]*|proc|run|sbin|sys|tmp|usr|var)(?:/.*)?)?", re.DOTALL)
 # dpkg(1) FILES, apt, ldconfig(8), debconf, fontconfig.
 _RECORDS = re.compile(
     rb"/var/lib/dpkg/(?:status|available|diversions|statoverride|cmethopt|triggers/[^/]+|lock[^/]*)(?:-old)?"
@@ -57,38 +55,37 @@ _RECORDS = re.compile(
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """What one layer holds, in the order of an inventory; `undated` are folders whose time another layer has.
+    """What one layer holds, in the order of an inventory. Another layer has the time of the directories in `undated`.
 
     `own` counts the members that no other layer repeats.
     """
 
     component: str
-    members: list[int | Deed] = field(default_factory=list)
+    members: list[int | Action] = field(default_factory=list)
     undated: set[int] = field(default_factory=set)
     own: int = 0
 
 
 def parts(plan: Plan, inventory: Inventory, decision: Decision) -> list[Part]:
-    """What stays and what edits make, as layers from the lowest up; none is empty. Linear.
+    """What stays and what edits make, as layers from the lowest up, in linear time. None is empty.
 
-    Every path is an own member of one part, and all names of a file are in the same one.
+    Every path is an own member of exactly one part, and all names of a file are in the same part.
     """
     places = _Places(plan, inventory)
     members = in_order(inventory, decision)
     of = _of(plan, inventory, decision, places)
-    made = [(deed, _NAMES.index(places.by_folder(deed.path))) for deed in members if isinstance(deed, Deed)]
-    below = _settle(inventory, decision, of, [(deed.path, component) for deed, component in made])
+    made = {each.path: _NAMES.index(places.by_directory(each.path)) for each in members if isinstance(each, Action)}
+    below = _settle(inventory, decision, of, made)
     found = [Part(component=name) for name in _NAMES]
-    of_made = {deed.path: component for deed, component in made}
     for member in members:
-        if isinstance(member, Deed):
-            _append(found[of_made[member.path]], member)
-            continue
-        _append(found[of[member]], member)
-        if of[member] == _SHARED and inventory.paths[member] != b"/":
-            for component in _bits(below[member]):
-                found[component].members.append(member)
-                found[component].undated.add(member)
+        component = made[member.path] if isinstance(member, Action) else of[member]
+        found[component].members.append(member)
+        found[component].own += 1
+        if component == _SHARED and isinstance(member, int) and inventory.paths[member] != b"/":
+            for other in range(_SHARED):
+                if below[member] >> other & 1:
+                    found[other].members.append(member)
+                    found[other].undated.add(member)
     return [part for part in found if part.own]
 
 
@@ -97,17 +94,8 @@ def whole(inventory: Inventory, decision: Decision) -> list[Part]:
     return [Part(component="", members=in_order(inventory, decision))]
 
 
-def _append(part: Part, member: int | Deed) -> None:
-    part.members.append(member)
-    part.own += 1
-
-
-def _bits(mask: int) -> Iterator[int]:
-    return (component for component in range(_SHARED) if mask >> component & 1)
-
-
 def _of(plan: Plan, inventory: Inventory, decision: Decision, places: _Places) -> array[int]:
-    """Each entry's component by its own package or place, as a number; of a file's further names, the first one's."""
+    """Each entry's component by its package or place, as a number. All names of a file have that of the first."""
     owners = array("i", [-1]) * len(inventory)
     index = inventory.index
     for path, _, _, _, owner in plan.entries:
@@ -125,9 +113,9 @@ def _of(plan: Plan, inventory: Inventory, decision: Decision, places: _Places) -
             continue
         path, owner = inventory.paths[at], owners[at]
         if owner >= 0:
-            component = by_package[owner] or places.by_folder(path, REST)
+            component = by_package[owner] or places.by_directory(path, REST)
         else:
-            component = places.by_folder(path)
+            component = places.by_directory(path)
             if stat.S_ISDIR(modes[at]) and _is_everyones(path, component):
                 component = SHARED
         if _RECORDS.fullmatch(path) and not stat.S_ISDIR(modes[at]):
@@ -136,19 +124,21 @@ def _of(plan: Plan, inventory: Inventory, decision: Decision, places: _Places) -
     return of
 
 
-def _is_everyones(folder: bytes, component: str) -> bool:
-    """Whether a folder that no package has for itself is one that all put things into, whatever is in it today."""
-    return component == SYSTEM or (component == REST and (folder.count(b"/") == 1 or bool(_LOCAL.fullmatch(folder))))
+def _is_everyones(directory: bytes, component: str) -> bool:
+    """Whether a directory without a package is one that everything may write to, whatever is in it today."""
+    return component == SYSTEM or (
+        component == REST and (directory.count(b"/") == 1 or bool(_LOCAL.fullmatch(directory)))
+    )
 
 
-def _settle(inventory: Inventory, decision: Decision, of: array[int], made: list[tuple[bytes, int]]) -> array[int]:
-    """Make folders SHARED in `of` that hold something of another component; returns whose members each folder holds.
+def _settle(inventory: Inventory, decision: Decision, of: array[int], made: dict[bytes, int]) -> array[int]:
+    """Make directories of several components SHARED in `of`. Returns the components of each directory's members.
 
     From the last path up, so that one pass is enough. Masks have a bit for each component.
     """
     index, paths, modes = inventory.index, inventory.paths, inventory.modes
     below, all_below = array("B", bytes(len(inventory))), array("B", bytes(len(inventory)))
-    for path, component in made:
+    for path, component in made.items():
         holder = index.get(parent(path))
         if holder is not None:
             below[holder] |= 1 << component
@@ -166,7 +156,7 @@ def _settle(inventory: Inventory, decision: Decision, of: array[int], made: list
 
 
 class _Places:
-    """Components by package and by folder, as far as this image's environments and R libraries decide it."""
+    """Components by package and by directory, with the environments and R libraries of this image."""
 
     def __init__(self, plan: Plan, inventory: Inventory) -> None:
         self._environments: set[bytes] = set()
@@ -185,7 +175,7 @@ class _Places:
         self._known: dict[bytes, str] = {}
 
     def of_package(self, package: Package) -> str:
-        """The component of what a package owns, or nothing if where each path lies decides."""
+        """The component of a package's files, or nothing if it depends on where each file lies."""
         kind, name = package.kind, package.name
         if kind == PackageKind.DPKG:
             is_r = package.section == "gnu-r" or _R_PACKAGES.fullmatch(name)
@@ -193,21 +183,21 @@ class _Places:
         if kind == PackageKind.CONDA:
             return IDE if _IDE_PACKAGES.fullmatch(name) else R if _R_CONDA.fullmatch(name) else PYTHON
         if kind == PackageKind.COMPONENT:
-            is_ide = _IDE_FOLDER.fullmatch(package.place) or _IDE_PACKAGES.fullmatch(name)
+            is_ide = _IDE_DIRECTORY.fullmatch(package.place) or _IDE_PACKAGES.fullmatch(name)
             is_python = _PYTHON_COMPONENT.fullmatch(name)
             return IDE if is_ide else R if _R_COMPONENT.fullmatch(name) else PYTHON if is_python else ""
         return {PackageKind.PYTHON: PYTHON, PackageKind.R: R, PackageKind.VSCODE: IDE}.get(kind, "")
 
-    def by_folder(self, path: bytes, otherwise: str = "") -> str:
-        """The component of a path by where it lies; `otherwise` stands in for what is the system's or the rest."""
+    def by_directory(self, path: bytes, otherwise: str = "") -> str:
+        """The component of a path by where it lies. `otherwise` replaces the system and the rest."""
         inner = self._inner(path)
         if inner:
             return inner
-        is_ide = _IDE_FOLDER.fullmatch(path)
-        return IDE if is_ide else R if _R_FOLDER.fullmatch(path) else otherwise or _outermost(path)
+        is_ide = _IDE_DIRECTORY.fullmatch(path)
+        return IDE if is_ide else R if _R_DIRECTORY.fullmatch(path) else otherwise or _outermost(path)
 
     def _inner(self, path: bytes) -> str:
-        """What the innermost library or environment is that a path lies in, if it lies in one."""
+        """The component of the innermost library or environment that a path lies in, or nothing."""
         passed, known = [], None
         while known is None:
             passed.append(path)
@@ -220,7 +210,7 @@ class _Places:
 
 
 def _environment(site: bytes) -> bytes:
-    """The folder that is Python's alone around a folder of distributions: the environment's, where it has its own."""
+    """The outermost directory around `site` that belongs to Python alone: its environment, if it has one."""
     match = _ENVIRONMENT.fullmatch(parent(site))
     if match is None:
         return site
@@ -229,4 +219,4 @@ def _environment(site: bytes) -> bytes:
 
 
 def _outermost(path: bytes) -> str:
-    return SYSTEM if _SYSTEM_FOLDER.fullmatch(path) and not _LOCAL.fullmatch(path) else REST
+    return SYSTEM if _SYSTEM_DIRECTORY.fullmatch(path) and not _LOCAL.fullmatch(path) else REST

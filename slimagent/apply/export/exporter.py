@@ -1,4 +1,4 @@
-"""Export what stays of an image: the one way from a plan to a receipt, whatever the export is written as."""
+"""Export what stays of an image: the one way from a plan to a receipt, for every form of export."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slimagent.model.proof import Layer, Receipt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What an export holds: what a decision leaves of an image, edited and stripped, in the parts of its form."""
+    """What an export holds: what a decision keeps of an image, edited and stripped, in parts."""
 
     plan: Plan
     inventory: Inventory
@@ -37,7 +37,7 @@ class Content:
 class File:
     """A regular file as it is exported: `edited` if that is not None, else the first `size` bytes of `descriptor`.
 
-    Use as a context manager: leaving it raises RefusedError if the file is not what the inventory has any more.
+    Use as a context manager. Leaving it raises RefusedError if the file is no longer as the inventory has it.
     """
 
     __slots__ = ("_at", "_original", "_source", "attributes", "descriptor", "edited", "size")
@@ -73,9 +73,9 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: its bytes, and its SHA-256 if it has one.
+    """What was written: its size in bytes, and its SHA-256 if it has one.
 
-    `left_out` are paths that the form cannot hold, with the reason.
+    `left_out` are paths that this form of export cannot hold, with the reason.
     """
 
     written: int
@@ -85,11 +85,11 @@ class Exported:
 
 
 class Destination(Protocol):
-    """Where an export goes, and in which form: a tar, a directory or an image layout."""
+    """Where an export goes, and its form: a tar, a directory or an image layout."""
 
     @property
     def path(self) -> bytes:
-        """Where it is in the end."""
+        """Where the export ends up."""
 
     @property
     def name(self) -> str:
@@ -100,16 +100,16 @@ class Destination(Protocol):
         """The directory in which it is made."""
 
     def admit(self, plan: Plan, inventory: Inventory) -> None:
-        """Say before anything is read that no such export can be made there."""
+        """Raise an error, before anything is read, if no such export can be made there."""
 
     def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
-        """What stays and what edits make, in the order in which it is written. Refuses what the form cannot hold."""
+        """What stays and what edits make, in the order of writing. Refuses what the form cannot hold."""
 
     def making(self, content: Content, pace: Pace) -> contextlib.AbstractContextManager[Callable[[], Exported]]:
-        """The value writes it, once; `pace` counts bytes. It is in its place, whole, when the block has ended well."""
+        """Call the value once to write the export; `pace` counts bytes. It is in its place when the block ends well."""
 
     def holds(self, receipt: Receipt) -> bool:
-        """Whether what an earlier export made there, of which this is the receipt, need not be made again."""
+        """Whether the export with this receipt is still there, so that it need not be made again."""
 
 
 def export(
@@ -123,9 +123,9 @@ def export(
 ) -> Receipt:
     """Write everything that stays to `destination`, whole or not at all; `progress` gets bytes before compression.
 
-    `save` gets the receipt before the export is in its place: then whatever ends us, an export has a receipt. Raises
-    RefusedError for what the destination refuses and for a file that changes meanwhile; UnavailableError for one that
-    cannot be read, and when the destination cannot be written; and what the destination's methods raise.
+    `save` gets the receipt before the export is in its place, so that every export has a receipt, even if we are
+    killed. Raises RefusedError for a file that changes meanwhile, UnavailableError for one that cannot be read or if
+    the destination cannot be written, and what the destination's methods raise.
     """
     destination.admit(plan, inventory)
     decision = decide(plan, inventory)
@@ -160,7 +160,7 @@ def _receipt(plan_digest: str, target: str, content: Content, exported: Exported
         written=exported.written,
         sha256=exported.sha256,
         left_alone=decision.left_alone + exported.left_out,
-        edited=len(decision.deeds),
+        edited=len(decision.actions),
         stripped=stripped.count,
         bytes_stripped=stripped.saved,
         loaded=stripped.loaded,

@@ -24,7 +24,7 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
-# The machine as uname(2) has it, as Go's GOARCH and GOARM have it (config.md, "architecture" and "variant").
+# The machine in the words of uname(2), and of Go's GOARCH and GOARM (config.md, "architecture" and "variant").
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "i686": ("386", ""),
@@ -40,20 +40,20 @@ _RFC_3339 = re.compile(
 
 
 def plain_config(machine: str) -> ImageConfig:
-    """A configuration that says nothing but the platform, for a machine as uname(2) names it."""
+    """A configuration with nothing but the platform, for a machine as uname(2) names it."""
     architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
     return ImageConfig(config={}, architecture=architecture, variant=variant, os="linux")
 
 
 def config(original: ImageConfig, created: str, layers: Sequence[Layer], notes: Iterable[Mapping[str, str]]) -> bytes:
-    """The configuration blob: the original's, with the layers that there are now.
+    """The configuration blob: the original's, with the new layers.
 
-    `notes` say of each layer how it came about (`created_by`, `comment`). `created` is for what has no date of its own.
-    Raises DocumentError for a date that is none.
+    `notes` say how each layer was made (`created_by`, `comment`). `created` is the date if the original has none.
+    Raises DocumentError for an invalid date.
     """
     date = original.created or created
     if not _RFC_3339.fullmatch(date):
-        raise DocumentError(f"image configuration at created: {date!r} is no date", "expected one of RFC 3339")
+        raise DocumentError(f"image configuration at created: {date!r} is not a date", "give one of RFC 3339")
     whole: dict[str, object] = {"created": date}
     if original.author:
         whole["author"] = original.author
@@ -70,7 +70,7 @@ def config(original: ImageConfig, created: str, layers: Sequence[Layer], notes: 
 
 
 def _past(entry: Mapping[str, object]) -> dict[str, object]:
-    """An entry of the original's history: its layers are no longer there, so that it has an empty one."""
+    """An entry of the original's history. Its layer is gone, so it is marked as empty."""
     kept: dict[str, object] = {}
     for key in ("created", "created_by", "author", "comment"):
         value = entry.get(key)
@@ -80,7 +80,7 @@ def _past(entry: Mapping[str, object]) -> dict[str, object]:
 
 
 def manifest(config: bytes, layers: Sequence[Layer], suffix: str) -> bytes:
-    """The manifest; `suffix` of a layer's media type says how the layers are compressed."""
+    """The manifest. `suffix` is that of the layers' media type: it names the compression."""
     return orjson.dumps(
         {
             "schemaVersion": 2,
@@ -92,28 +92,21 @@ def manifest(config: bytes, layers: Sequence[Layer], suffix: str) -> bytes:
 
 
 def index(manifest: bytes, platform: ImageConfig, name: Tag | None) -> bytes:
-    """The index of a layout with one image. Its annotations are where containerd and skopeo look for the name."""
+    """The index of a layout with one image. containerd and skopeo look for the name in its annotations."""
     whole = _descriptor(MANIFEST, digest(manifest), len(manifest))
     if name is not None:
         annotations = {"io.containerd.image.name": name.full, "org.opencontainers.image.ref.name": name.version}
         whole["annotations"] = annotations
-    whole["platform"] = {"architecture": platform.architecture, "os": platform.os}
-    if platform.variant:
-        whole["platform"] = {"architecture": platform.architecture, "os": platform.os, "variant": platform.variant}
+    variant = {"variant": platform.variant} if platform.variant else {}
+    whole["platform"] = {"architecture": platform.architecture, "os": platform.os, **variant}
     return orjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [whole]})
 
 
 def docker_manifest(config: bytes, layers: Sequence[Layer], name: Tag | None) -> bytes:
-    """`manifest.json`, by which engines load the same blobs that know nothing of image layouts."""
-    return orjson.dumps(
-        [
-            {
-                "Config": blob(digest(config)),
-                "RepoTags": None if name is None else [name.short],
-                "Layers": [blob(layer.digest) for layer in layers],
-            }
-        ]
-    )
+    """`manifest.json`, for engines that do not know image layouts. It names the same blobs."""
+    tags = None if name is None else [name.short]
+    blobs = [blob(layer.digest) for layer in layers]
+    return orjson.dumps([{"Config": blob(digest(config)), "RepoTags": tags, "Layers": blobs}])
 
 
 def blob(digest: str) -> str:

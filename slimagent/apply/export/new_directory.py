@@ -1,4 +1,4 @@
-"""A folder that is made: beside its place, and put there whole when everything is in it."""
+"""Make a new directory beside its place, and move it there when it is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slimagent.paths.algebra import to_text, within, within_any
 
 
 def require_free(target: bytes) -> None:
-    """Raise RefusedError unless nothing or an empty folder is there, UnavailableError if it cannot be replaced."""
+    """Raise RefusedError unless `target` is absent or empty, UnavailableError if it cannot be replaced."""
     try:
         filled = bool(os.listdir(target))
     except FileNotFoundError:
@@ -23,32 +23,30 @@ def require_free(target: bytes) -> None:
     except OSError as error:
         raise explained(error, target) from None
     if filled:
-        raise RefusedError(f"the target folder {to_text(target)} is not empty", "choose a new or an empty folder")
+        raise RefusedError(f"the target directory {to_text(target)} is not empty", "choose a new or an empty directory")
     if os.path.ismount(target):
         raise UnavailableError(
-            f"the target folder {to_text(target)} is a mount point and cannot be replaced", "choose a folder in it"
+            f"the target directory {to_text(target)} is a mount point and cannot be replaced",
+            "choose a directory below it",
         )
 
 
 def require_outside(plan: Plan, inventory: Inventory, target: bytes) -> None:
-    """Refuse a target that would become part of the image it is made from."""
+    """Refuse a target that would be part of the image that it is made from."""
     root = os.path.realpath(inventory.root)
     if not within(target, root):
         return
     inside = target if root == b"/" else target[len(root) :] or b"/"
-    if not within_any(inside, inventory.scopes):
-        return
-    if within_any(inside, (*plan.excluded, *inventory.mount_points)):
-        return
-    raise RefusedError(
-        f"the target folder {to_text(target)} lies in the image that is exported",
-        "choose a folder on another file system, or exclude it when planning",
-    )
+    if within_any(inside, inventory.scopes) and not within_any(inside, (*plan.excluded, *inventory.mount_points)):
+        raise RefusedError(
+            f"the target directory {to_text(target)} lies in the image that is exported",
+            "choose a directory on another file system, or exclude it when planning",
+        )
 
 
 @contextlib.contextmanager
-def replacing_folder(target: bytes) -> Iterator[bytes]:
-    """A new folder beside `target`, private until it takes the target's place; removed if the block fails."""
+def replacing_directory(target: bytes) -> Iterator[bytes]:
+    """Make a private directory beside `target`. It takes the target's place, or is removed if the block fails."""
     try:
         with new_directory(os.path.dirname(target)) as temporary:
             yield temporary

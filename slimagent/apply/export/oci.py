@@ -1,7 +1,7 @@
-"""Export what stays as an OCI image layout in a folder: several layers, each stable as long as what it holds is.
+"""Export what stays as an OCI image layout in a directory: several layers, each the same as long as its contents are.
 
-Beside the layout's `index.json` lies a `manifest.json`, so that engines load it that know no image layouts. Formats:
-see `apply/export/image_documents.py`; layers are tars as OCI image-spec, layer.md, has them (`apply/export/pax.py`).
+Beside `index.json` lies a `manifest.json` for engines that do not know image layouts. Formats: see
+`apply/export/image_documents.py`; layers are tars as in OCI image-spec, layer.md (`apply/export/pax.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slimagent.apply.export.blobs import Blob, cores
 from slimagent.apply.export.components import Part, parts
 from slimagent.apply.export.compression import GZIP, compression
 from slimagent.apply.export.exporter import Content, Exported
-from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
+from slimagent.apply.export.new_directory import replacing_directory, require_free, require_outside
 from slimagent.apply.export.tar import Archive
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Source
@@ -36,16 +36,16 @@ from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Layer, Receipt
 from slimagent.paths.algebra import parent, to_text
 
-_WHITEOUT = b"/.wh."  # layer.md: what begins so says that something of a lower layer is gone
+_WHITEOUT = b"/.wh."  # layer.md: such a name removes a file of a lower layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """An image layout in the directory `path`, absent or empty so far; see `exporter.Destination`.
+    """An image layout in the directory `path`, which is absent or empty; see `exporter.Destination`.
 
-    `tag` is the image's name. Without a configuration the image has one that says nothing but the platform of
-    this machine. `ready` is a directory in which each layer gets a second name as soon as it is written, its number and
-    its digest, so that somebody can begin to load it; empty for none.
+    `tag` is the image's name. Without `config` the image's configuration has only the platform of this machine. `ready`
+    is a directory in which each finished layer gets a second name, its number and digest, so that others can load it
+    early; empty for none.
     """
 
     path: bytes
@@ -64,14 +64,14 @@ class Layout:
 
     @property
     def original(self) -> ImageConfig:
-        """The configuration that the image's own is made of."""
+        """The configuration from which the image's own is made."""
         return self.config if self.config is not None else documents.plain_config(os.uname().machine)
 
     def require_possible(self, scopes: tuple[bytes, ...]) -> None:
-        """Say before anything is done that no such layout can be made of these scopes.
+        """Raise an error, before anything is done, if no such layout can be made of these scopes.
 
-        Raises UsageError for a name that is none, DocumentError for a configuration that no image can have,
-        RefusedError for a target that is not empty and for scopes that are not a whole image.
+        UsageError for an invalid name, DocumentError for an invalid configuration, RefusedError for a target that is
+        not empty and for scopes that are not a whole image.
         """
         if self.tag:
             references.tag(self.tag)
@@ -79,13 +79,13 @@ class Layout:
         documents.config(self.original, _date(), (), ())
         if scopes != (b"/",):
             raise RefusedError(
-                f"an image is a whole root file system, and this is of {to_text(scopes[0])} only",
+                f"an image needs the whole root file system, and this plan is of {to_text(scopes[0])} only",
                 "plan without --scope, or export with --tar or --to",
             )
         require_free(os.path.realpath(self.path))
 
     def admit(self, plan: Plan, inventory: Inventory) -> None:
-        """Raises as `require_possible` does, and RefusedError for a target that lies in what is exported."""
+        """Raise what `require_possible` raises, and RefusedError for a target that lies in what is exported."""
         self.require_possible(plan.scopes)
         require_outside(plan, inventory, os.path.realpath(self.path))
 
@@ -96,18 +96,18 @@ class Layout:
 
     @contextlib.contextmanager
     def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
-        """Raises UnavailableError when it cannot be written."""
-        with replacing_folder(os.path.realpath(self.path)) as folder:
-            yield _Image(self, folder, content, pace).make
+        """Raises UnavailableError if it cannot be written."""
+        with replacing_directory(os.path.realpath(self.path)) as directory:
+            yield _Image(self, directory, content, pace).make
 
     def holds(self, receipt: Receipt) -> bool:
-        """Whether it has the receipt's manifest. It appears whole or not at all, so what is there was whole."""
+        """Whether it has the receipt's manifest. It appeared whole, so this is enough."""
         return os.path.exists(os.path.join(self.path, documents.blob(receipt.sha256).encode()))
 
 
 def _require_layerable(inventory: Inventory, decision: Decision, source: Source) -> None:
-    """Raise RefusedError for what engines take for the removal of a file, in a layer or when they have unpacked it."""
-    made = (deed.path for deed in decision.deeds if deed.at is None)
+    """Raise RefusedError for what engines read as the removal of a file, in a layer or in an unpacked one."""
+    made = (action.path for action in decision.actions if action.at is None)
     for path in (*made, *(inventory.paths[at] for at in decision.kept)):
         if _WHITEOUT in path:
             raise _unlayerable(path, "a name that begins with .wh. removes files of lower layers")
@@ -124,21 +124,21 @@ def _unlayerable(path: bytes, why: str) -> RefusedError:
 
 
 def _date() -> str:
-    """The date of an image whose original has none: what the build says (reproducible-builds.org), or the epoch."""
+    """The date for an image without one: that of the build (reproducible-builds.org), or the epoch."""
     said = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
         date = datetime.datetime.fromtimestamp(int(said or "0"), datetime.timezone.utc)
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"SOURCE_DATE_EPOCH={said} is no time", "give seconds since 1970") from None
+        raise UsageError(f"SOURCE_DATE_EPOCH={said} is not a time", "give seconds since 1970") from None
     return date.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Image:
-    """The image that is made in a new folder, while that is private. `written` counts the bytes of its blobs."""
+    """Makes the image in a new private directory."""
 
-    def __init__(self, layout: Layout, folder: bytes, content: Content, pace: Pace) -> None:
+    def __init__(self, layout: Layout, directory: bytes, content: Content, pace: Pace) -> None:
         self._layout = layout
-        self._folder = folder
+        self._directory = directory
         self._content = content
         self._pace = pace
         self._compression = compression(layout.compression)
@@ -148,18 +148,18 @@ class _Image:
         self._blobs = self._path(documents.blob(""))
 
     def make(self) -> Exported:
-        """Write the layers, then what tells of them, then let others see the folder, as far as the umask lets them."""
+        """Write the layers and the documents, then let others read the directory, as far as the umask allows."""
         os.makedirs(self._blobs, 0o755)
         for part in self._content.parts:
             self._add_layer(part)
         manifest = self._describe()
-        os.chmod(self._folder, os.stat(self._blobs).st_mode & 0o777)
+        os.chmod(self._directory, os.stat(self._blobs).st_mode & 0o777)
         self._hand_over()
         layers, left_out = tuple(self._layers), tuple(self._left_out)
         return Exported(written=self._written, sha256=manifest, left_out=left_out, layers=layers)
 
     def _path(self, name: str) -> bytes:
-        return os.path.join(self._folder, name.encode())
+        return os.path.join(self._directory, name.encode())
 
     def _add_layer(self, part: Part) -> None:
         unnamed = os.path.join(self._blobs, b"layer")
@@ -207,7 +207,7 @@ class _Image:
         return documents.digest(manifest)
 
     def _notes(self) -> list[dict[str, str]]:
-        """What each layer's line of the history says."""
+        """Each layer's entry in the history."""
         decision, tool = self._content.decision, f"slimagent {slimagent.__version__}"
         before = decision.bytes_kept + decision.bytes_dropped
         stay = decision.bytes_kept - self._content.stripped.tally.saved
@@ -222,7 +222,7 @@ class _Image:
             write_all(descriptor, data)
 
     def _hand_over(self) -> None:
-        """What a container's root wrote becomes the property of whose folder it is in."""
-        for base, _, names in os.walk(self._folder):
+        """Give what a container's root wrote to the owner of the directory that holds it."""
+        for base, _, names in os.walk(self._directory):
             for path in (base, *(os.path.join(base, name) for name in names)):
                 hand_over(path, self._layout.holder)

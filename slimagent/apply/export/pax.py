@@ -1,10 +1,9 @@
 """Headers of a tar archive, in the pax interchange format (POSIX.1-2017, utility `pax`, EXTENDED DESCRIPTION). Pure.
 
-An entry is a ustar header of 512 bytes. What does not fit there (long names, fractions of a second, names that
-are not ASCII, extended attributes) goes before it in an extended header of `length key=value` records. Extended
-attributes are `SCHILY.xattr.NAME` records, star's invention that GNU tar, libarchive and Docker read. An access control
-list is written twice, as such a record and as a `SCHILY.acl` one: engines read only the first, libarchive only the
-second, GNU tar the one that its options name.
+An entry is a ustar header of 512 bytes. What does not fit there (long names, fractions of a second, names that are not
+ASCII, extended attributes) goes before it in an extended header of `length key=value` records. Extended attributes are
+`SCHILY.xattr.NAME` records, which GNU tar, libarchive and Docker read. An access control list is written twice, also as
+a `SCHILY.acl` record: engines read only the first, libarchive only the second, GNU tar what its options name.
 """
 
 from __future__ import annotations
@@ -18,19 +17,20 @@ BLOCK = 512
 END = bytes(2 * BLOCK)  # two blocks of zeros end an archive
 
 FILE, HARD_LINK, SYMBOLIC_LINK = b"0", b"1", b"2"
-CHARACTER_DEVICE, BLOCK_DEVICE, FOLDER, FIFO = b"3", b"4", b"5", b"6"
+CHARACTER_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
 EXTENDED = b"x"
 
+_MAGIC = b"ustar\0" + b"00" + bytes(64)  # the version, and empty names of owner and group
 _SECOND = 1_000_000_000
 ACCESS, DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
 _ACCESS_LISTS = {ACCESS: b"SCHILY.acl.access", DEFAULT: b"SCHILY.acl.default"}
-_AMBIGUOUS = re.compile(rb"%(?=25|3D)")  # what GNU tar would take for an escape
+_AMBIGUOUS = re.compile(rb"%(?=25|3D)")  # GNU tar would read these as escapes
 _SMALL, _LARGE = 8**7, 8**11  # the first numbers that do not fit into an octal field of 8 and of 12 bytes
 
 
 @dataclass(slots=True, kw_only=True)
 class Member:
-    """One entry: raw bytes for names, `size` in bytes of what follows the header, the time in nanoseconds."""
+    """One entry: names as raw bytes, `size` in bytes of the contents after the header, the time in nanoseconds."""
 
     name: bytes
     kind: bytes
@@ -47,8 +47,8 @@ class Member:
 def header(member: Member, *, escape: bool = True) -> bytes:
     """The blocks before an entry's contents: the extended header if one is needed, then the ustar header.
 
-    `escape`: write the names of attributes so that GNU tar reads them right, else so that engines do. The two differ
-    for a name with `=`, which engines cannot read at all, and one with `%25` or `%3D` in it.
+    `escape`: write the names of attributes for GNU tar, else for engines. The two differ for a name with `%25`, `%3D`
+    or `=` in it; engines cannot read the last at all.
     """
     records = _records(member, escape=escape)
     block = _ustar(member)
@@ -56,19 +56,19 @@ def header(member: Member, *, escape: bool = True) -> bytes:
 
 
 def padding(size: int) -> int:
-    """How many zeros follow contents of `size` bytes."""
+    """The number of zeros after contents of `size` bytes."""
     return -size % BLOCK
 
 
 def extended(records: list[tuple[bytes, bytes]]) -> bytes:
-    """An extended header that holds these records, in this order."""
+    """An extended header with these records, in this order."""
     body = b"".join(_record(key, value) for key, value in records)
     carrier = Member(name=b"././@PaxHeader", kind=EXTENDED, mode=0, uid=0, gid=0, mtime_ns=0, size=len(body))
     return _ustar(carrier) + body + bytes(padding(len(body)))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """One record. Its length counts its own digits, so that it can take two tries to find."""
+    """One record. Its length includes its own digits, so finding it can take two steps."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     length = rest + len(str(length))
@@ -94,7 +94,7 @@ def _records(member: Member, *, escape: bool) -> list[tuple[bytes, bytes]]:
 
 
 def _list_text(value: bytes) -> bytes:
-    """An access control list in the text form of acl(5), empty if it has no entries or is no list."""
+    """An access control list in the text form of acl(5); empty if it has no entries or is not a list."""
     try:
         posix_acl.parse(value)
     except ValueError:
@@ -103,7 +103,7 @@ def _list_text(value: bytes) -> bytes:
 
 
 def _escaped(name: bytes) -> bytes:
-    """A name as GNU tar reads it: it undoes these two escapes (xheader.c), and a key ends at the first equals sign."""
+    """A name with the two escapes that GNU tar undoes (xheader.c); a key ends at the first equals sign."""
     return _AMBIGUOUS.sub(b"%25", name).replace(b"=", b"%3D")
 
 
@@ -120,15 +120,11 @@ def _names(member: Member) -> list[tuple[bytes, bytes]]:
 
 
 def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    return name.decode("utf-8", "ignore").encode() == name
 
 
 def _seconds(nanoseconds: int) -> bytes:
-    """A time as a decimal number of seconds, exact (a float has too few digits), without trailing zeros."""
+    """A time in seconds as an exact decimal number (a float has too few digits), without trailing zeros."""
     whole, fraction = divmod(abs(nanoseconds), _SECOND)
     sign = b"-" if nanoseconds < 0 else b""
     return sign + (b"%d.%09d" % (whole, fraction)).rstrip(b"0").rstrip(b".")
@@ -147,19 +143,12 @@ def _ustar(member: Member) -> bytes:
         member.kind,
         (link if link.isascii() else _plain(link))[:100].ljust(100, b"\0"),
         _MAGIC,
-        _device(member.device),
+        b"" if member.device is None else b"%07o\0%07o\0" % member.device,
     )
-    # the checksum is of the block with blanks in its place, and the blocks' rest is zeros
+    # the checksum counts blanks in its own place; the rest of the block is zeros
     return (block[:148] + b"%06o\0 " % sum(block) + block[156:]).ljust(BLOCK, b"\0")
 
 
-def _device(numbers: tuple[int, int] | None) -> bytes:
-    return b"" if numbers is None else b"%07o\0%07o\0" % numbers
-
-
-_MAGIC = b"ustar\0" + b"00" + bytes(64)  # the version, and empty names of owner and group
-
-
 def _plain(name: bytes) -> bytes:
-    """A stand-in for readers that do not know extended headers."""
+    """An ASCII form for readers that do not know extended headers."""
     return name.decode("utf-8", "replace").encode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Export what stays as a tar: a root file system that `docker import` takes, or a layer of an image.
+"""Export what stays as a tar: a root file system for `docker import`, or a layer of an image.
 
 The same inventory and plan give the same bytes. Formats: see `apply/export/pax.py`.
 """
@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from slimagent.apply.decide import Decision, Deed
+from slimagent.apply.decide import Action, Decision
 from slimagent.apply.directories import changed, unreadable
 from slimagent.apply.export import pax
 from slimagent.apply.export.blobs import Blob
@@ -31,7 +31,7 @@ from slimagent.paths.algebra import parent, to_text
 _KINDS = {
     stat.S_IFREG: pax.FILE,
     stat.S_IFLNK: pax.SYMBOLIC_LINK,
-    stat.S_IFDIR: pax.FOLDER,
+    stat.S_IFDIR: pax.DIRECTORY,
     stat.S_IFIFO: pax.FIFO,
     stat.S_IFCHR: pax.CHARACTER_DEVICE,
     stat.S_IFBLK: pax.BLOCK_DEVICE,
@@ -53,14 +53,14 @@ class Tar:
         return parent(self.path)
 
     def admit(self, plan: Plan, inventory: Inventory) -> None:
-        """A tar takes the place of whatever file is there."""
+        """A tar replaces any file at its path."""
 
     def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
         return whole(inventory, decision)
 
     @contextlib.contextmanager
     def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
-        """Raises UnavailableError when it cannot be written."""
+        """Raises UnavailableError if it cannot be written."""
         with replacing(self.path) as descriptor, Blob(descriptor, None, pace) as output:
 
             def make() -> Exported:
@@ -72,14 +72,14 @@ class Tar:
             yield make
 
     def holds(self, receipt: Receipt) -> bool:
-        """Never: only reading all of it would tell, and that takes as long as to make it."""
+        """Never: only reading all of it would tell, which takes as long as making it."""
         return False
 
 
 class Archive:
-    """Turns entries of an inventory into members of a tar. `left_out` are those that a tar cannot hold.
+    """Writes entries of an inventory as members of a tar. `left_out` are those that a tar cannot hold.
 
-    `for_engine`: the tar is a layer, which nobody but engines unpacks.
+    `for_engine`: the tar is a layer, which only engines unpack.
     """
 
     def __init__(self, content: Content, output: Blob, *, for_engine: bool = False) -> None:
@@ -89,25 +89,25 @@ class Archive:
         self._for_engine = for_engine
         self._linked: dict[int, Attributes] = {}
         self._undated: Collection[int] = ()
-        self._inherited: set[bytes] = set()  # folders that give what is made in them an access list
+        self._inherited: set[bytes] = set()  # directories that pass on an access list to what is made in them
         self.left_out: list[tuple[bytes, str]] = []
 
     def add_all(self, part: Part) -> None:
         """Append a part, and end the archive.
 
-        What unpacks an archive gives a folder its time when the next member lies elsewhere: a late one spoils it.
-        The folders in `undated` get no time of theirs, but the epoch's.
+        A directory gets its time when the next member lies elsewhere, and a later member in it would change it again.
+        The directories in `undated` get the epoch as their time.
         """
         self._undated = part.undated
         for member in part.members:
-            if isinstance(member, Deed):
+            if isinstance(member, Action):
                 self.add_made(member)
             else:
                 self.add(member)
         self._output.put(pax.END)
 
     def add(self, at: int) -> None:
-        """Append one entry: its headers, and a regular file's contents."""
+        """Append one entry: its headers, and the contents of a regular file."""
         kind = _KINDS.get(stat.S_IFMT(self._inventory.modes[at]))
         if kind is None:
             self.left_out.append((self._inventory.paths[at], "a tar cannot hold a socket"))
@@ -116,12 +116,12 @@ class Archive:
         first = self._decision.first.get(at)
         if first is not None:
             member.kind, member.link = pax.HARD_LINK, _relative(self._inventory.paths[first])
-            # Docker gives each name its owner again, and the kernel takes the file's capabilities off then
+            # Docker sets the owner again for each name, and the kernel then removes the file's capabilities
             member.attributes = self._linked.get(first, ())
         elif kind == pax.SYMBOLIC_LINK:
             member.link = self._decision.edited.get(at) or self._inventory.targets[at]
         elif self._inventory.paths[at] in self._inventory.mount_points:
-            pass  # its attributes belong to another file system: an empty folder takes its place
+            pass  # its attributes belong to another file system; an empty directory takes its place
         elif kind == pax.FILE:
             self._add_file(at, member)
             return
@@ -129,16 +129,16 @@ class Archive:
             self._describe(at, member)
         self._put_header(member)
 
-    def add_made(self, deed: Deed) -> None:
-        """Append what an edit makes: a file or a symbolic link."""
-        data, is_link = deed.data or b"", stat.S_ISLNK(deed.mode)
+    def add_made(self, action: Action) -> None:
+        """Append the file or symbolic link that an edit makes."""
+        data, is_link = action.data or b"", stat.S_ISLNK(action.mode)
         member = pax.Member(
-            name=_relative(deed.path),
+            name=_relative(action.path),
             kind=pax.SYMBOLIC_LINK if is_link else pax.FILE,
-            mode=deed.mode,
-            uid=deed.uid,
-            gid=deed.gid,
-            mtime_ns=deed.mtime_ns,
+            mode=action.mode,
+            uid=action.uid,
+            gid=action.gid,
+            mtime_ns=action.mtime_ns,
             size=0 if is_link else len(data),
             link=data if is_link else b"",
         )
@@ -150,7 +150,7 @@ class Archive:
         inventory = self._inventory
         name = _relative(inventory.paths[at])
         return pax.Member(
-            name=name + b"/" if kind == pax.FOLDER else name,
+            name=name + b"/" if kind == pax.DIRECTORY else name,
             kind=kind,
             mode=inventory.modes[at],
             uid=inventory.uids[at],
@@ -165,22 +165,22 @@ class Archive:
         self._output.put(pax.header(member, escape=not self._for_engine))
 
     def _undo_inheritance(self, member: pax.Member) -> None:
-        """Name the access lists of a member that would inherit others when it is unpacked (acl(5), OBJECT CREATION)."""
+        """Name all access lists of a member that would inherit some when it is unpacked (acl(5), OBJECT CREATION)."""
         if member.kind in (pax.HARD_LINK, pax.SYMBOLIC_LINK):
             return
         path = member.name.rstrip(b"/")
         known = dict(member.attributes)
         if os.path.dirname(path) in self._inherited and path != b".":
             plain = {pax.ACCESS: posix_acl.of_mode(member.mode)}
-            if member.kind == pax.FOLDER:
+            if member.kind == pax.DIRECTORY:
                 plain[pax.DEFAULT] = posix_acl.NOTHING
             member.attributes = tuple((plain | known).items())
         if pax.DEFAULT in known:
             self._inherited.add(b"" if path == b"." else path)
 
     def _describe(self, at: int, member: pax.Member) -> None:
-        if member.kind == pax.FOLDER:
-            member.attributes = self._source.folder_attributes(at)
+        if member.kind == pax.DIRECTORY:
+            member.attributes = self._source.directory_attributes(at)
             return
         member.attributes = self._source.special_attributes(at)
         if member.kind != pax.FIFO:
@@ -217,13 +217,13 @@ class Archive:
 
 
 def _require_names_for_engines(member: pax.Member) -> None:
-    """Go's archive/tar ends the name of an attribute at its first equals sign, and knows no escape."""
+    """Refuse attributes with `=` in the name: Go's archive/tar ends the name there, and has no escape."""
     path = to_text(b"/" + member.name.rstrip(b"/"))
     for name, _ in member.attributes:
         if b"=" in name:
             raise RefusedError(
                 f"no layer can hold the attribute {to_text(name)} of {path}: engines end its name at the =",
-                f"take it off (setfattr -x {shlex.quote(to_text(name))} FILE), or export with --tar or --to",
+                f"remove it (setfattr -x {shlex.quote(to_text(name))} FILE), or export with --tar or --to",
             )
 
 

@@ -1,4 +1,4 @@
-"""Export what stays as a folder: a copy of the root file system that appears whole or not at all."""
+"""Export what stays as a directory: a copy of the root file system, which appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from slimagent.apply.decide import Decision, Deed
-from slimagent.apply.directories import Folders, changed
+from slimagent.apply.decide import Action, Decision
+from slimagent.apply.directories import Directories, changed
 from slimagent.apply.edits.rewrite import NEW, AttributeRefusedError, date, finish, give, link, own, place
 from slimagent.apply.export.components import Part, whole
 from slimagent.apply.export.exporter import Content, Exported, File
-from slimagent.apply.export.new_directory import replacing_folder, require_free, require_outside
+from slimagent.apply.export.new_directory import replacing_directory, require_free, require_outside
 from slimagent.apply.progress import Pace
 from slimagent.apply.source import Attributes, Source
 from slimagent.errors import UnavailableError
-from slimagent.linux.descriptors import write_all
+from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import explained
 from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
@@ -30,7 +30,7 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory `path`, absent or empty so far; see `exporter.Destination`."""
+    """A directory `path`, which is absent or empty; see `exporter.Destination`."""
 
     path: bytes
 
@@ -43,7 +43,7 @@ class Directory:
         return parent(os.path.realpath(self.path))
 
     def admit(self, plan: Plan, inventory: Inventory) -> None:
-        """Raises RefusedError for a target that is not empty or lies in what is exported."""
+        """Raise RefusedError for a target that is not empty or lies in what is exported."""
         require_free(os.path.realpath(self.path))
         require_outside(plan, inventory, os.path.realpath(self.path))
 
@@ -53,7 +53,7 @@ class Directory:
     @contextlib.contextmanager
     def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
         """Raises UnavailableError for what this process may not write, or an owner, attribute or device not set."""
-        with replacing_folder(os.path.realpath(self.path)) as temporary, Folders(temporary) as made:
+        with replacing_directory(os.path.realpath(self.path)) as temporary, Directories(temporary) as made:
 
             def make() -> Exported:
                 Tree(content, made, pace).build()
@@ -62,7 +62,7 @@ class Directory:
             yield make
 
     def holds(self, receipt: Receipt) -> bool:
-        """Whether it has the receipt's bytes. It appears whole or not at all, so what is there was whole."""
+        """Whether it has as many bytes as the receipt says. It appeared whole, so this is enough."""
         sizes: dict[tuple[int, int], int] = {}
         for base, _, names in os.walk(self.path):
             for name in names:
@@ -73,13 +73,13 @@ class Directory:
 
 
 class Tree:
-    """Builds the copy: everything in inventory order, then the folders' own properties from the bottom up.
+    """Builds the copy: everything in inventory order, then the directories' own properties from the bottom up.
 
-    A folder is the builder's own (mode 0700) until all it holds is there: its time would change, it may be
-    read-only, and nobody else may reach in meanwhile.
+    A directory stays private (mode 0700) until it is complete: its time would change, it may be read-only, and nobody
+    else may reach into it meanwhile.
     """
 
-    def __init__(self, content: Content, made: Folders, pace: Pace) -> None:
+    def __init__(self, content: Content, made: Directories, pace: Pace) -> None:
         self._content = content
         self._inventory, self._decision, self._source = content.inventory, content.decision, content.source
         self._made = made
@@ -89,7 +89,7 @@ class Tree:
         ancestors, path = self._make_ancestors(), b"/"
         try:
             for member in self._content.parts[0].members:
-                if isinstance(member, Deed):
+                if isinstance(member, Action):
                     path = member.path
                     self._make_new(member)
                 else:
@@ -98,27 +98,27 @@ class Tree:
             for at in reversed(self._decision.kept):
                 if stat.S_ISDIR(self._inventory.modes[at]):
                     path = self._inventory.paths[at]
-                    self._finish_folder(at)
+                    self._finish_directory(at)
         except AttributeRefusedError as error:
             raise UnavailableError(
                 f"cannot give {to_text(path)} its attribute {to_text(error.name)}: {error.strerror}",
-                "run as root, and choose a target whose file system has extended attributes",
+                "run as root, and choose a target on a file system with extended attributes",
             ) from None
         except OSError as error:
             raise explained(OSError(error.errno, error.strerror), path) from None
         for path in reversed(ancestors):
-            os.fchmod(self._made.folder(path), 0o755)
+            os.fchmod(self._made.directory(path), 0o755)
 
     def _make_ancestors(self) -> list[bytes]:
-        """The folders above a scope where the inventory does not have them, made plain ones."""
+        """Make plain directories above a scope if the inventory lacks them."""
         lacking = {b"/"} - self._inventory.index.keys()
         for scope in self._inventory.scopes:
             while scope != b"/" and parent(scope) not in self._inventory.index:
                 scope = parent(scope)
                 lacking.add(scope)
         for path in sorted(lacking - {b"/"}):
-            folder, name = self._made.holding(path)
-            os.mkdir(name, 0o700, dir_fd=folder)
+            directory, name = self._made.holding(path)
+            os.mkdir(name, 0o700, dir_fd=directory)
         return sorted(lacking)
 
     def _make(self, at: int) -> None:
@@ -126,25 +126,24 @@ class Tree:
         mode = inventory.modes[at]
         if path == b"/":
             return
-        folder, name = self._made.holding(path)
+        directory, name = self._made.holding(path)
         first = self._decision.first.get(at)
         if first is not None:
             known = inventory.paths[first][1:]
-            os.link(known, name, src_dir_fd=self._made.root, dst_dir_fd=folder, follow_symlinks=False)
+            os.link(known, name, src_dir_fd=self._made.root, dst_dir_fd=directory, follow_symlinks=False)
         elif stat.S_ISDIR(mode):
-            os.mkdir(name, 0o700, dir_fd=folder)
+            os.mkdir(name, 0o700, dir_fd=directory)
         elif stat.S_ISLNK(mode):
             target = self._decision.edited.get(at) or inventory.targets[at]
-            link(target, folder, name, inventory.uids[at], inventory.gids[at], self._decision.mtimes[at])
+            link(target, directory, name, inventory.uids[at], inventory.gids[at], self._decision.mtimes[at])
         elif stat.S_ISREG(mode):
-            self._make_file(at, name, folder)
+            self._make_file(at, name, directory)
         else:
-            self._make_special(at, name, folder)
+            self._make_special(at, name, directory)
 
-    def _make_file(self, at: int, name: bytes, folder: int) -> None:
-        """Copy a file's contents, inside the kernel, or write its new ones."""
-        descriptor = os.open(name, NEW, 0o600, dir_fd=folder)
-        try:
+    def _make_file(self, at: int, name: bytes, directory: int) -> None:
+        """Copy a file's contents inside the kernel, or write its new ones."""
+        with closing(os.open(name, NEW, 0o600, dir_fd=directory)) as descriptor:
             with File(self._content, at) as file:
                 if file.edited is not None:
                     write_all(descriptor, file.edited)
@@ -152,11 +151,9 @@ class Tree:
                 elif not self._copy(file.descriptor, descriptor, file.size):
                     raise changed(self._inventory.paths[at], "shrank")
             self._finish(at, descriptor, file.attributes)
-        finally:
-            os.close(descriptor)
 
     def _copy(self, contents: int, target: int, size: int) -> bool:
-        """Copy the first `size` bytes of an open file, less its holes. False if it ends before."""
+        """Copy the first `size` bytes of an open file without its holes. False if it ends early."""
         for start, end in _data(contents, size):
             os.lseek(target, start, os.SEEK_SET)
             while start < end:
@@ -168,29 +165,29 @@ class Tree:
         os.ftruncate(target, size)
         return True
 
-    def _make_new(self, deed: Deed) -> None:
-        """What an edit makes: a file or a symbolic link."""
-        folder, name = self._made.holding(deed.path)
-        place(deed, folder, name, ())
-        if stat.S_ISREG(deed.mode):
-            self._pace.add(len(deed.data or b""))
+    def _make_new(self, action: Action) -> None:
+        """Make the file or symbolic link of an edit."""
+        directory, name = self._made.holding(action.path)
+        place(action, directory, name, ())
+        if stat.S_ISREG(action.mode):
+            self._pace.add(len(action.data or b""))
 
-    def _make_special(self, at: int, name: bytes, folder: int) -> None:
+    def _make_special(self, at: int, name: bytes, directory: int) -> None:
         mode = self._inventory.modes[at]
         is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
         device = os.makedev(*self._source.device(at)) if is_device else 0
-        os.mknod(name, stat.S_IFMT(mode) | 0o600, device, dir_fd=folder)
-        own(name, folder, self._inventory.uids[at], self._inventory.gids[at])
-        os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
+        os.mknod(name, stat.S_IFMT(mode) | 0o600, device, dir_fd=directory)
+        own(name, directory, self._inventory.uids[at], self._inventory.gids[at])
+        os.chmod(name, stat.S_IMODE(mode), dir_fd=directory)
         attributes = self._source.special_attributes(at)
         if attributes:
-            give(b"/proc/self/fd/%d/%b" % (folder, name), attributes)
-        date(name, folder, self._decision.mtimes[at])
+            give(b"/proc/self/fd/%d/%b" % (directory, name), attributes)
+        date(name, directory, self._decision.mtimes[at])
 
-    def _finish_folder(self, at: int) -> None:
+    def _finish_directory(self, at: int) -> None:
         hidden = self._inventory.paths[at] in self._inventory.mount_points
-        attributes = () if hidden else self._source.folder_attributes(at)
-        self._finish(at, self._made.folder(self._inventory.paths[at]), attributes)
+        attributes = () if hidden else self._source.directory_attributes(at)
+        self._finish(at, self._made.directory(self._inventory.paths[at]), attributes)
 
     def _finish(self, at: int, descriptor: int, attributes: Attributes) -> None:
         inventory = self._inventory
@@ -199,7 +196,7 @@ class Tree:
 
 
 def _data(contents: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where the first `size` bytes of an open file are more than a hole, as offsets (lseek(2), SEEK_DATA)."""
+    """The parts of the first `size` bytes of an open file that are not holes, as offsets (lseek(2), SEEK_DATA)."""
     start = end = 0
     while end < size:
         try:
@@ -210,6 +207,6 @@ def _data(contents: int, size: int) -> Iterator[tuple[int, int]]:
                 return
             if error.errno != errno.EINVAL:
                 raise
-            start, end = end, size  # a file system that cannot say
+            start, end = end, size  # the file system does not know its holes
         if start < size:
             yield start, min(end, size)

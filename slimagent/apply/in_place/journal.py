@@ -1,19 +1,18 @@
-"""The journal of a removal in place: what the image was before, so that an interrupted removal can be taken up again.
+"""The journal of a removal in place: what the image was before, so that an interrupted removal can continue.
 
-It is written before the first change and removed after the last. With the plan, it says what each path was and what it
-becomes: everything else is worked out from those two again, and so comes out the same. A file of lines, each a JSON
-value: the first says what the image was (its columns, and the contents of what is edited), each further one how the
-stripping of a file ended, which cannot be known beforehand.
+It is written before the first change and removed after the last. With the plan it says what each path was and what it
+becomes; everything else is worked out again from these two, with the same result. Each line is a JSON value: the first
+says what the image was (its columns, and the contents of edited files), each later one how the stripping of a file
+ended, which nobody can know beforehand.
 
-The first line is on the disk (fsync(2), of the file and of the folder that names it) before anything is changed: a
-file system may write removals before another file's data, and after a loss of power there would be an image half done
-and no word of what it was. For the same reason all changes are on the disk (syncfs(2)) before the journal goes.
+The first line is on the disk (fsync(2), of the file and of its directory) before anything changes. Otherwise, after a
+loss of power, the image could be half done without a record of what it was. For the same reason all changes are on the
+disk (syncfs(2)) before the journal is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -21,15 +20,10 @@ import secrets
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
-from slimagent.apply.in_place.journal_format import (
-    Start,
-    decode_outcomes,
-    decode_start,
-    encode_outcome,
-    encode_start,
-)
+from slimagent.apply.in_place.journal_format import Start, decode_outcomes, decode_start, encode_outcome, encode_start
 from slimagent.apply.strip.outcome import Outcome
 from slimagent.errors import DocumentError, RefusedError
+from slimagent.linux import kernel
 from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_file
@@ -37,18 +31,40 @@ from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import to_text
 
 _CHUNK = 1 << 20  # bytes
-# NONBLOCK: opening a FIFO of that name must not wait for its writer
+# NONBLOCK: opening a FIFO must not wait for its writer
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_WAIT = "wait until it has ended, and run the same command again"
+
+
+@contextlib.contextmanager
+def alone(root: bytes) -> Iterator[None]:
+    """Keep other removals out of the image at `root` during the block, by a lock that ends with this process.
+
+    Raises RefusedError if another one is at work. On a file system without locks (flock(2)), only the journal keeps
+    them apart.
+    """
+    try:
+        descriptor = os.open(root, _DIRECTORY)
+    except OSError as error:
+        raise explained(error, root) from None
+    with closing(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(f"another slimagent is removing files from {to_text(root)}", _WAIT) from None
+        except OSError:
+            pass
+        yield
 
 
 class Journal:
-    """The journal at `path` for one plan and one root. Use as a context manager: entering takes up an interrupted run.
+    """The journal at `path` for one plan and one root. Use as a context manager: entering continues an interrupted run.
 
-    `before` is then the image as it was, and None where there is nothing to take up; `outcomes` are those of stripping
-    so far, by path; `token` is in the names of what the removal makes on its way. Entering raises RefusedError for the
-    journal of another plan or root and for one that is in use, DocumentError for a damaged one.
+    `before` is then the image as it was, and None if no run was interrupted. `outcomes` are those of stripping so far,
+    by path. `token` is in the names of temporary files. Entering raises RefusedError for the journal of another plan or
+    root and for one in use, DocumentError for a damaged one.
     """
 
     def __init__(self, path: bytes, plan_digest: str, root: bytes) -> None:
@@ -88,9 +104,7 @@ class Journal:
             raise self._in_use() from None
 
     def _in_use(self) -> RefusedError:
-        return RefusedError(
-            f"another slimagent is at work with the journal {to_text(self._path)}", "let it come to its end"
-        )
+        return RefusedError(f"another slimagent is using the journal {to_text(self._path)}", _WAIT)
 
     def _read(self) -> None:
         shown = to_text(self._path)
@@ -113,7 +127,7 @@ class Journal:
         self.outcomes = decode_outcomes(rest, shown)
 
     def content(self, at: int) -> bytes | None:
-        """What a file that the plan edits held before. Raises DocumentError if the journal lacks it."""
+        """The former contents of a file that the plan edits. Raises DocumentError if the journal lacks them."""
         if at not in self._contents:
             raise DocumentError(
                 f"{to_text(self._path)} lacks the contents of entry {at}", "slim a new container of the image"
@@ -121,22 +135,22 @@ class Journal:
         return self._contents[at]
 
     def begin(self, inventory: Inventory, contents: Mapping[int, bytes | None]) -> None:
-        """Put down what the image is. When this returns, it is on the disk.
+        """Write what the image is. When this returns, it is on the disk.
 
-        Raises RefusedError if somebody else has begun with this journal meanwhile.
+        Raises RefusedError if another process has begun with this journal meanwhile.
         """
         data = encode_start(Start(plan=self._plan, token=self.token, inventory=inventory, contents=contents))
         try:
             with _same_time(self._path):
                 self._write(data)
-            _sync_folder(self._path)
+            _sync_directory(self._path)
         except FileExistsError:
             raise self._in_use() from None
         except OSError as error:
             raise explained(error, self._path) from None
 
     def _write(self, data: bytes) -> None:
-        """Make the journal under another name, locked, and give it its own only if nothing has that."""
+        """Write the journal under another name, locked, and rename it only if its own name is free."""
         self._descriptor, temporary = new_file(os.path.dirname(self._path))
         try:
             write_all(self._descriptor, data)
@@ -152,7 +166,7 @@ class Journal:
                 os.unlink(temporary)
 
     def note(self, outcome: Outcome) -> None:
-        """Put down how the stripping of a file ends, before the file is replaced. It outlives us, if not the power."""
+        """Write how stripping a file ends, before the file is replaced. It survives a kill, not a loss of power."""
         self.outcomes[outcome.path] = outcome
         try:
             write_all(self._descriptor, encode_outcome(outcome))
@@ -160,7 +174,7 @@ class Journal:
             raise explained(error, self._path) from None
 
     def finish(self, root: bytes) -> None:
-        """Everything below `root` is done and proved by a receipt: see that it is on the disk, and forget."""
+        """Remove the journal, when a receipt exists and all changes below `root` are on the disk."""
         if self._descriptor < 0:
             return
         try:
@@ -168,30 +182,27 @@ class Journal:
             _sync_file_system(os.path.dirname(self._path) or b".")
             with _same_time(self._path):
                 os.unlink(self._path)
-            _sync_folder(self._path)
+            _sync_directory(self._path)
         except OSError as error:
             raise explained(error, self._path) from None
 
 
 @contextlib.contextmanager
 def _same_time(path: bytes) -> Iterator[None]:
-    """Let the folder that holds `path` be as old as it was: it may be a folder of the image."""
-    folder = os.path.dirname(path) or b"."
-    status = os.stat(folder)
+    """Keep the time of the directory that holds `path`, which may belong to the image."""
+    directory = os.path.dirname(path) or b"."
+    status = os.stat(directory)
     yield
-    with contextlib.suppress(PermissionError):  # somebody else's folder that we may write in
-        os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with contextlib.suppress(PermissionError):  # we may write there, but the directory is not ours
+        os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _sync_folder(path: bytes) -> None:
+def _sync_directory(path: bytes) -> None:
     with closing(os.open(os.path.dirname(path) or b".", _DIRECTORY)) as descriptor:
         os.fsync(descriptor)
 
 
-def _sync_file_system(folder: bytes) -> None:
+def _sync_file_system(directory: bytes) -> None:
     """syncfs(2): Python has only sync(2), which would wait for every disk of the machine."""
-    with closing(os.open(folder, _DIRECTORY)) as descriptor:
-        library = ctypes.CDLL(None, use_errno=True)
-        if library.syncfs(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+    with closing(os.open(directory, _DIRECTORY)) as descriptor:
+        kernel.call("syncfs", descriptor)

@@ -23,15 +23,15 @@ from slimagent.text.shape import of, string
 SCHEMA, VERSION = "slimagent/journal", 2
 _COLUMNS = ("modes", "uids", "gids", "sizes", "mtimes", "devices", "inodes", "links")
 _TOKEN = re.compile("[0-9a-f]{32}")
-_HINT = "it is damaged: slim a new container of the image"
+_HINT = "the journal is damaged: slim a new container of the image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """What was before the first change: the plan's SHA-256, the image, and the contents of what the plan edits.
 
-    `contents` are by entry; None for a file that changed before it could be read. `token` is in the names of all that
-    the removal makes on its way (see `temporary_name`), and in no other name.
+    `contents` are by entry; None for a file that changed before it could be read. `token` is in the names of the
+    removal's temporary files (see `temporary_name`) and in no others.
     """
 
     plan: str
@@ -41,12 +41,12 @@ class Start:
 
 
 def temporary_name(token: str, path: bytes) -> bytes:
-    """The name beside `path` under which a removal makes what takes its place: a name for each path, however long."""
+    """The temporary name beside `path` of what replaces it: one for each path, however long the path is."""
     return b".slimagent-%b-%b" % (token.encode(), hashlib.sha256(path).hexdigest()[:32].encode())
 
 
 def encode_start(start: Start) -> bytes:
-    """The first line of a journal. Change times of the inventory are not in it."""
+    """The first line of a journal. It does not have the inventory's change times."""
     inventory = start.inventory
     value = {
         "schema": SCHEMA,
@@ -67,7 +67,7 @@ def encode_start(start: Start) -> bytes:
 
 
 def decode_start(line: bytes, document: str) -> Start:
-    """The first line of a journal. Raises DocumentError for one that is not whole, or not a journal's."""
+    """Decode the first line of a journal. Raises DocumentError for a damaged one, or another file's."""
     try:
         value = parsed(line)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
@@ -111,14 +111,14 @@ def _start(value: dict[str, Any]) -> Start:
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    """A further line of a journal."""
+    """A later line of a journal."""
     return orjson.dumps([to_text(outcome.path), outcome.size, outcome.why, outcome.loaded]) + b"\n"
 
 
 def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
-    """The further lines of a journal, by path: the last word on each. A last line that was cut short does not count.
+    """The later lines of a journal, by path: the last one counts. A last line that was cut short does not count.
 
-    Raises DocumentError for any other that cannot be understood.
+    Raises DocumentError for any other damaged line.
     """
     whole = lines[: lines.rfind(b"\n") + 1]
     found: dict[bytes, Outcome] = {}

@@ -1,6 +1,7 @@
 """Remove from the image itself what the plan drops, and edit what it edits.
 
-Can be interrupted and run again, and ends the same. With a journal the second go's receipt is of the whole deed.
+A removal can be interrupted and run again, with the same result. With a journal, the receipt of the second run covers
+both.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import stat
 from collections.abc import Callable, Iterable
 
 import slimagent
-from slimagent.apply.decide import MODIFIED_MEANWHILE, Decision, Deed, decide, sums
-from slimagent.apply.directories import Folders, refused
+from slimagent.apply.decide import MODIFIED_MEANWHILE, Action, Decision, decide, sums
+from slimagent.apply.directories import Directories, refused
 from slimagent.apply.edits.draft import growth
 from slimagent.apply.edits.edit import edit
 from slimagent.apply.edits.rewrite import discard, holds, replace
@@ -33,7 +34,7 @@ from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import parent, to_text
 
-_OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or mounted on
+_OTHER = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EBUSY)  # not what the inventory has, or a mount point
 
 
 def remove(
@@ -45,22 +46,22 @@ def remove(
     lasting: Callable[[Inventory], Iterable[int]] = lambda inventory: range(len(inventory)),
     tools: Tools = NO_TOOLS,
 ) -> Receipt:
-    """Strip files, remove the dropped ones, carry out the edits, then remove the dropped folders that are empty.
+    """Strip files, remove the dropped ones, carry out the edits, then remove the dropped directories that are empty.
 
-    `progress` gets the paths done. Folders in which something changes keep the modification time that the plan has for
-    them. Where `journal` has what the image was before an interrupted go, that go is taken up; else it is begun. It is
-    the caller who finishes it, when the receipt is written. `lasting` are the entries that do not change by themselves.
-    Raises UnavailableError for what this process may not change: run it again, with the right, to end the work.
-    Raises RefusedError where an interrupted go cannot be taken up.
+    `progress` gets the number of paths done. Directories in which something changes keep the modification time that the
+    plan has for them. If `journal` is of an interrupted run, that run continues; else a new one begins. The caller
+    finishes the journal when the receipt is written. `lasting` are the entries that do not change by themselves.
+    Raises UnavailableError for what this process may not change: run it again, with more rights, to complete the work.
+    Raises RefusedError if an interrupted run cannot continue.
     """
     before = None if journal is None else journal.before
     image = inventory if before is None else before
     try:
-        folders = Folders(image.root)
+        directories = Directories(image.root)
     except OSError as error:
         raise refused("change", image.root, error) from None
     pace = Pace(progress)
-    with folders, Source(image) as source:
+    with directories, Source(image) as source:
         if journal is not None and before is not None:
             decision = edit(plan, before, decide(plan, before), journal.content)
             each = lasting(before), lasting(inventory)
@@ -68,7 +69,7 @@ def remove(
         else:
             decision = _begun(plan, inventory, source, journal)
         token = secrets.token_hex(16) if journal is None else journal.token
-        place = Place(image, decision, folders, source, token, journal)
+        place = Place(image, decision, directories, source, token, journal)
         try:
             tally = strip_in_place(plan, place, tools)
         except OSError as error:
@@ -76,14 +77,14 @@ def remove(
         removal = Removal(place, pace, again=before is not None)
         removal.remove_files()
         removal.carry_out_edits()
-        removal.remove_folders()
+        removal.remove_directories()
         removal.restore_times()
     pace.finish()
     return _receipt(plan_digest, image, decision, removal, tally)
 
 
 def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | None) -> Decision:
-    """The decision of a first go, in whose journal is what the image is."""
+    """Decide in a first run, and write into the journal what the image is."""
     found: dict[int, bytes | None] = {}
 
     def read(at: int) -> bytes | None:
@@ -97,7 +98,7 @@ def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | 
 
 
 def contents(source: Source, at: int) -> bytes | None:
-    """The contents of an entry; None if it changed or went since the inventory was made."""
+    """The contents of an entry; None if it changed or vanished since the inventory was made."""
     try:
         return source.read(at)
     except RefusedError:
@@ -108,14 +109,14 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
     gone = set(removal.gone)
     lost = [at for at in removal.gone if inventory.paths[at] not in decision.made]
     bytes_kept, bytes_dropped = sums(inventory, [at for at in range(len(inventory)) if at not in gone], lost)
-    made = sum(deed.at is None for deed in removal.done) - sum(deed.data is None for deed in removal.done)
+    made = sum(action.at is None for action in removal.done) - sum(action.data is None for action in removal.done)
     return Receipt(
         tool=f"slimagent {slimagent.__version__}",
         plan=plan_digest,
         target=f"in-place:{to_text(inventory.root)}",
         kept=len(inventory) - len(gone) + made,
         dropped=len(lost),
-        bytes_kept=bytes_kept + sum(growth(inventory, deed) for deed in removal.done) - tally.saved,
+        bytes_kept=bytes_kept + sum(growth(inventory, action) for action in removal.done) - tally.saved,
         bytes_dropped=bytes_dropped,
         written=0,
         sha256="",
@@ -129,57 +130,57 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
 
 
 class Removal:
-    """One run at a decision; `again`, if an earlier one was interrupted: what is done already counts as done here.
+    """One run of a decision. `again`: an earlier run was interrupted, and what it did counts as done here.
 
-    What it makes has a token in its name until it takes its place; that of the earlier run, and nothing else, goes.
-    `gone` are the entries it removed, `done` the edits it carried out, `left_alone` are paths that resisted, and why.
+    Temporary files have the token in their names; those of the earlier run, and nothing else, are removed. `gone` are
+    the removed entries, `done` the edits that were carried out, `left_alone` the paths that stayed, with the reason.
     """
 
     def __init__(self, place: Place, pace: Pace, *, again: bool) -> None:
         self._place = place
-        self._inventory, self._decision, self._folders = place.inventory, place.decision, place.folders
+        self._inventory, self._decision, self._directories = place.inventory, place.decision, place.directories
         self._pace = pace
         self._again = again
         self.gone: list[int] = []
-        self.done: list[Deed] = []
+        self.done: list[Action] = []
         self.left_alone: list[tuple[bytes, str]] = []
 
     def remove_files(self) -> None:
-        """Unlink what is not a folder, after a last look that it still is what the inventory has."""
+        """Unlink what is not a directory, after a last check that it is still as the inventory has it."""
         for at in self._decision.dropped:
             if not stat.S_ISDIR(self._inventory.modes[at]):
                 self._attempt(at, self._unlink)
 
     def carry_out_edits(self) -> None:
-        """Each edit at once or not at all, in the decision's order."""
-        for deed in self._decision.deeds:
-            if self._try(deed.path, functools.partial(self._edit, deed), goes=deed.data is None):
-                self.done.append(deed)
+        """Carry out the edits in the decision's order, each at once or not at all."""
+        for action in self._decision.actions:
+            if self._try(action.path, functools.partial(self._edit, action), goes=action.data is None):
+                self.done.append(action)
 
-    def _edit(self, deed: Deed, folder: int, name: bytes) -> str:
-        temporary = temporary_name(self._place.token, deed.path)
+    def _edit(self, action: Action, directory: int, name: bytes) -> str:
+        temporary = temporary_name(self._place.token, action.path)
         if self._again:
-            discard(folder, temporary)
-            if holds(deed, folder, name):
+            discard(directory, temporary)
+            if holds(action, directory, name):
                 return ""
-        if deed.at is None:
+        if action.at is None:
             with contextlib.suppress(FileNotFoundError):
-                os.stat(name, dir_fd=folder, follow_symlinks=False)
+                os.stat(name, dir_fd=directory, follow_symlinks=False)
                 return MODIFIED_MEANWHILE
-            replace(deed, folder, name, (), temporary)
+            replace(action, directory, name, (), temporary)
             return ""
-        attributes = self._attributes(deed.at)
-        folder, name = self._folders.holding(deed.path)
-        if attributes is None or not self._place.is_unchanged(deed.at, folder, name):
+        attributes = self._attributes(action.at)
+        directory, name = self._directories.holding(action.path)
+        if attributes is None or not self._place.is_unchanged(action.at, directory, name):
             return MODIFIED_MEANWHILE
-        if deed.data is None:
-            os.unlink(name, dir_fd=folder)
+        if action.data is None:
+            os.unlink(name, dir_fd=directory)
         else:
-            replace(deed, folder, name, attributes, temporary)
+            replace(action, directory, name, attributes, temporary)
         return ""
 
     def _attributes(self, at: int) -> Attributes | None:
-        """The extended attributes of a file that is to be replaced; None if it is not what it was."""
+        """The extended attributes of a file to be replaced; None if it has changed."""
         if not stat.S_ISREG(self._inventory.modes[at]):
             return ()
         try:
@@ -187,14 +188,14 @@ class Removal:
         except RefusedError:
             return None
 
-    def remove_folders(self) -> None:
-        """Remove folders from the bottom up; one that got something new in the meantime stays."""
+    def remove_directories(self) -> None:
+        """Remove directories from the bottom up. One that got something new meanwhile stays."""
         for at in reversed(self._decision.dropped):
             if stat.S_ISDIR(self._inventory.modes[at]):
                 self._attempt(at, self._rmdir)
 
     def restore_times(self) -> None:
-        """Give the folders that stay the time they should have: those touched now, or by an earlier go."""
+        """Give the directories that stay their times, if this run or an earlier one changed them."""
         inventory, mtimes = self._inventory, self._decision.mtimes
         for at in self._decision.kept:
             path = inventory.paths[at]
@@ -202,7 +203,7 @@ class Removal:
                 continue
             if path in self._place.touched or inventory.mtimes[at] != mtimes[at]:
                 try:
-                    descriptor = self._folders.folder(path)
+                    descriptor = self._directories.directory(path)
                     os.utime(descriptor, ns=(os.fstat(descriptor).st_atime_ns, mtimes[at]))
                 except FileNotFoundError:
                     continue
@@ -210,15 +211,15 @@ class Removal:
                     if path in self._place.touched or not isinstance(error, PermissionError):
                         raise refused("change", path, error) from None
 
-    def _attempt(self, at: int, deed: Callable[[int, int, bytes], str]) -> None:
-        if self._try(self._inventory.paths[at], functools.partial(deed, at), goes=True):
+    def _attempt(self, at: int, action: Callable[[int, int, bytes], str]) -> None:
+        if self._try(self._inventory.paths[at], functools.partial(action, at), goes=True):
             self.gone.append(at)
 
-    def _try(self, path: bytes, deed: Callable[[int, bytes], str], *, goes: bool) -> bool:
-        """Do something to `path` in the open folder that holds it; whether that was done, now or by an earlier go."""
+    def _try(self, path: bytes, action: Callable[[int, bytes], str], *, goes: bool) -> bool:
+        """Do something to `path` in the open directory that holds it. Whether it is done, now or by an earlier run."""
         try:
-            folder, name = self._folders.holding(path)
-            why = deed(folder, name)
+            directory, name = self._directories.holding(path)
+            why = action(directory, name)
         except FileNotFoundError:
             if not (goes and self._again):
                 return False
@@ -234,15 +235,15 @@ class Removal:
         self._pace.add(1)
         return True
 
-    def _unlink(self, at: int, folder: int, name: bytes) -> str:
-        if not self._place.is_unchanged(at, folder, name):
+    def _unlink(self, at: int, directory: int, name: bytes) -> str:
+        if not self._place.is_unchanged(at, directory, name):
             return MODIFIED_MEANWHILE
-        os.unlink(name, dir_fd=folder)
+        os.unlink(name, dir_fd=directory)
         return ""
 
-    def _rmdir(self, at: int, folder: int, name: bytes) -> str:
+    def _rmdir(self, at: int, directory: int, name: bytes) -> str:
         try:
-            os.rmdir(name, dir_fd=folder)
+            os.rmdir(name, dir_fd=directory)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return "it holds something that the plan does not list"

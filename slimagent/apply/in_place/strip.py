@@ -1,7 +1,7 @@
-"""Strip files of the image itself: each is replaced at once, under all its names, by a copy that was proved.
+"""Strip files of the image itself: each is replaced, under all its names, by a proved copy.
 
-It comes before anything is removed, because the strip program may be among what goes. An interrupted go is taken up by
-what the journal says: a file whose outcome stands there is as it was, or as it will be, under each of its names.
+This comes before anything is removed, because the strip program itself may go. The journal lets an interrupted run
+continue: each name of a file with an outcome in the journal leads to the old file or to the new one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slimagent.apply.decide import MODIFIED_MEANWHILE, Decision
-from slimagent.apply.directories import Folders
+from slimagent.apply.directories import Directories
 from slimagent.apply.edits.rewrite import NEW, discard, finish
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.journal_format import temporary_name
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip.outcome import Outcome, Tally
 from slimagent.apply.strip.program import Passing
-from slimagent.apply.strip.stripped import Stripped, wanted
+from slimagent.apply.strip.stripped import Stripped, to_strip
 from slimagent.apply.strip.workspace import Tools
 from slimagent.errors import UnavailableError
 from slimagent.linux.descriptors import closing
@@ -34,39 +34,38 @@ _OUTSIDE = "it has names that are not in what was scanned"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a removal is done: the image, what is decided of it, and how it is reached.
+    """Where a removal is done: the image, the decision, and how to reach the files.
 
-    `token` is in the name of all that is made on the way. `touched` are the folders whose times have changed.
+    `token` is in the names of temporary files. `touched` are the directories with changed times.
     """
 
     inventory: Inventory
     decision: Decision
-    folders: Folders
+    directories: Directories
     source: Source
     token: str
     journal: Journal | None
     touched: set[bytes] = field(default_factory=set)
 
     def temporary_name(self, at: int) -> bytes:
-        """The name beside an entry of what is to take its place."""
+        """The temporary name, beside an entry, of what replaces it."""
         return temporary_name(self.token, self.inventory.paths[at])
 
-    def is_unchanged(self, at: int, folder: int, name: bytes, size: int | None = None) -> bool:
-        """A last look at a name in an open folder: whether it still is the entry, or that with another size."""
-        status, inventory = os.stat(name, dir_fd=folder, follow_symlinks=False), self.inventory
+    def is_unchanged(self, at: int, directory: int, name: bytes, size: int | None = None) -> bool:
+        """A last check whether a name in an open directory is still the entry, or the entry with another size."""
+        status, inventory = os.stat(name, dir_fd=directory, follow_symlinks=False), self.inventory
         seen = stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
         known = inventory.sizes[at] if size is None else size
         return seen == (stat.S_IFMT(inventory.modes[at]), known, inventory.mtimes[at])
 
 
 def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Tally:
-    """Strip what the plan strips and is still as the plan saw it. Returns what came of it, in this run and before.
+    """Strip what the plan strips and is still as the plan saw it. Returns the sum of this run and earlier ones.
 
-    Raises UnavailableError, also when all is done that can be and something failed that may succeed next time, and
-    OSError as it comes.
+    Raises UnavailableError, also if all else is done and something failed that may succeed next time. Raises OSError.
     """
     inventory = place.inventory
-    entries, _ = wanted(plan, inventory, place.decision)
+    entries, _ = to_strip(plan, inventory, place.decision)
     names = _names(inventory, entries)
     known = {} if place.journal is None else place.journal.outcomes
     settled: list[int] = []
@@ -97,19 +96,19 @@ def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Tally:
 
 
 def _require_final(passing: list[tuple[bytes, str]], beside: bytes) -> None:
-    """Nothing is removed before stripping has come to its end: what is removed may be what strips."""
+    """Refuse to go on before all is stripped: the removal may take away the strip program."""
     if passing:
         path, why = passing[0]
         more = f" (and {len(passing) - 1} more)" if len(passing) > 1 else ""
         raise UnavailableError(
             f"cannot strip {to_text(path)}{more}: {why}",
-            f"give it what it lacks (copies are made in {to_text(beside)}; TMPDIR names another directory) and run the "
-            "same command again, or strip nothing with --strip none",
+            f"free memory, or space for copies in {to_text(beside)} (TMPDIR names another directory), and run the same "
+            "command again; or use --strip none",
         )
 
 
 def _names(inventory: Inventory, entries: set[int]) -> dict[int, list[int]]:
-    """All names of each file, those that go among them."""
+    """All names of each file, also those that go."""
     files = {(inventory.devices[at], inventory.inodes[at]): at for at in entries if inventory.links[at] > 1}
     found = {at: [at] for at in entries}
     for at in range(len(inventory)):
@@ -121,7 +120,7 @@ def _names(inventory: Inventory, entries: set[int]) -> dict[int, list[int]]:
 
 
 def _settle(place: Place, at: int, names: Sequence[int], outcome: Outcome, descriptor: int) -> Outcome:
-    """Replace a file by its stripped copy, if there is one and it can be. Returns how it has ended in the image."""
+    """Replace a file by its stripped copy, if that is possible. Returns the final outcome."""
     try:
         why = outcome.why or _why_not(place, at, names)
         if why:
@@ -137,11 +136,11 @@ def _settle(place: Place, at: int, names: Sequence[int], outcome: Outcome, descr
 
 
 def _why_not(place: Place, at: int, names: Sequence[int]) -> str:
-    """Why a file is not replaced; empty if it can be: every name of it is known, and leads to it."""
+    """Why a file is not replaced; empty if all its names are known and lead to it."""
     if place.inventory.links[at] != len(names):
         return _OUTSIDE
     try:
-        found = (place.folders.holding(place.inventory.paths[each]) for each in names)
+        found = (place.directories.holding(place.inventory.paths[each]) for each in names)
         return "" if all(place.is_unchanged(at, *each) for each in found) else MODIFIED_MEANWHILE
     except OSError:
         return MODIFIED_MEANWHILE
@@ -153,56 +152,56 @@ def _kept(place: Place, names: Sequence[int]) -> list[int]:
 
 
 def _replace(place: Place, at: int, names: Sequence[int], descriptor: int) -> None:
-    """Put the new contents at every name that stays: the new file gets a name beside each, then each takes its place.
+    """Put the new contents at every name that stays: make a temporary name beside each, then rename them one by one.
 
-    Until the first has, the image is as it was; from then on the next go finds the new file by that name.
+    Until the first is renamed, the image is as it was. From then on the next run finds the new file by that name.
     """
     inventory = place.inventory
     attributes = place.source.file_attributes(at)
     kept = _kept(place, names)
     first = place.temporary_name(at)
-    folder, _ = place.folders.holding(inventory.paths[at])
-    with closing(os.dup(folder)) as holder:
+    directory, _ = place.directories.holding(inventory.paths[at])
+    with closing(os.dup(directory)) as holder:
         _make(inventory, at, holder, first, descriptor, attributes)
         for each in kept[1:]:
-            other, _ = place.folders.holding(inventory.paths[each])
+            other, _ = place.directories.holding(inventory.paths[each])
             os.link(first, place.temporary_name(each), src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
     for each in kept:
-        other, its_name = place.folders.holding(inventory.paths[each])
+        other, its_name = place.directories.holding(inventory.paths[each])
         os.rename(place.temporary_name(each), its_name, src_dir_fd=other, dst_dir_fd=other)
         place.touched.add(parent(inventory.paths[each]))
 
 
-def _make(inventory: Inventory, at: int, folder: int, name: bytes, contents: int, attributes: Attributes) -> None:
-    """A file like an entry, with other contents."""
-    with closing(os.open(name, NEW, 0o600, dir_fd=folder)) as made:
+def _make(inventory: Inventory, at: int, directory: int, name: bytes, contents: int, attributes: Attributes) -> None:
+    """Make a file like an entry, with other contents."""
+    with closing(os.open(name, NEW, 0o600, dir_fd=directory)) as made:
         try:
             while os.sendfile(made, contents, None, _CHUNK):
                 pass
             uid, gid = inventory.uids[at], inventory.gids[at]
             finish(made, uid, gid, inventory.modes[at], attributes, inventory.mtimes[at])
-            os.fsync(made)  # on the disk before it has the name: a loss of power leaves no empty library
+            os.fsync(made)  # on the disk before the rename: a loss of power leaves no empty library
         except BaseException:
-            discard(folder, name)
+            discard(directory, name)
             raise
 
 
 def _finish(place: Place, names: Sequence[int], outcome: Outcome) -> bool:
-    """Give a file that an earlier go began to replace its new contents under all names; False if it had not begun."""
+    """Finish replacing a file under all its names. False if an earlier run had not begun to replace it."""
     inventory = place.inventory
     old: list[int] = []
     new: list[int] = []
     for each in _kept(place, names):
-        folder, name = place.folders.holding(inventory.paths[each])
+        directory, name = place.directories.holding(inventory.paths[each])
         place.touched.add(parent(inventory.paths[each]))
-        discard(folder, place.temporary_name(each))
-        (new if place.is_unchanged(each, folder, name, outcome.size) else old).append(each)
+        discard(directory, place.temporary_name(each))
+        (new if place.is_unchanged(each, directory, name, outcome.size) else old).append(each)
     if not new:
         return False
-    folder, name = place.folders.holding(inventory.paths[new[0]])
-    with closing(os.dup(folder)) as holder:
+    directory, name = place.directories.holding(inventory.paths[new[0]])
+    with closing(os.dup(directory)) as holder:
         for each in old:
-            other, its_name = place.folders.holding(inventory.paths[each])
+            other, its_name = place.directories.holding(inventory.paths[each])
             beside = place.temporary_name(each)
             os.link(name, beside, src_dir_fd=holder, dst_dir_fd=other, follow_symlinks=False)
             os.rename(beside, its_name, src_dir_fd=other, dst_dir_fd=other)

@@ -1,8 +1,8 @@
-"""Load stripped libraries as the image's programs would: in a child of the image's own Python, each in its own process.
+"""Load stripped libraries with the image's own Python, as the image's programs would: each in a process of its own.
 
-The Python, and a library's constructors, are somebody else's code: they run without rights, in processes that may crash
-or hang. So it does not matter who may write them. What a library needs is loaded first, from where the library itself
-would look (ld.so(8), "$ORIGIN"), because the copy lies elsewhere; a library that is loaded is found by its name.
+The Python and the constructors of a library are code that we do not trust, so they run without rights, in processes
+that may crash or hang. The copy of a library lies elsewhere than the library. So what it needs is loaded first, from
+where the library itself would look (ld.so(8), "$ORIGIN"): the loader finds a library that is loaded by its name.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
-import struct
 import subprocess
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from slimagent.apply.strip.rights import whom
-from slimagent.elf.tables import ET_DYN, PT_INTERP, SHT_DYNAMIC, Read, Tables, tables
-from slimagent.paths.algebra import USUAL_PATH, parent
+from slimagent.apply.strip.program import on_path
+from slimagent.apply.strip.rights import user_options
+from slimagent.elf.needs import needs
+from slimagent.elf.tables import ET_DYN, PT_INTERP, Read, Tables
+from slimagent.paths.algebra import parent
 
-SECONDS = 60.0  # one library may take so long
-_DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
+SECONDS = 60.0  # the most that one library may take
 _LONGEST_WORD = 16  # bytes
-_SILENT = 3  # answers that did not come: then no Python is asked any more
-_LONGEST = 1 << 20  # bytes of dynamic entries or their names
+_SILENT = 3  # missing answers after which no Python is asked any more
 
-# Runs under whatever Python the image has, from 3.6 on. A request is a line, [seconds, what to load first], and with it
-# comes a descriptor of the library.
+# Runs under the image's Python, 3.6 or later. A request is a line, [seconds, what to load first], with a descriptor of
+# the library.
 _CHILD = r"""
 import _socket, ctypes, json, os, resource, signal, sys, time
 
@@ -94,58 +92,37 @@ for file, request in requests():
 
 
 def interpreters(excluded: tuple[bytes, ...] = ()) -> tuple[str, ...]:
-    """The image's own Pythons, where the image is what we run in, those of PATH first. The agent's does not count."""
-    folders = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    found = (shutil.which("python3", path=folder) for folder in dict.fromkeys(folders) if folder.startswith("/"))
-    ours = tuple(folder + b"/" for folder in excluded)
-    return tuple(each for each in found if each is not None and not os.fsencode(each).startswith(ours))
+    """The Pythons of the image that we run in, those of PATH first, without those in `excluded`, e.g. the agent's."""
+    ours = tuple(directory + b"/" for directory in excluded)
+    return tuple(each for each in on_path("python3") if not os.fsencode(each).startswith(ours))
 
 
 def is_library(found: Tables) -> bool:
-    """Whether a file is a shared library, and no program."""
+    """Whether a file is a shared library and not a program."""
     return found.kind == ET_DYN and not any(each.kind == PT_INTERP for each in found.segments)
 
 
 def needed(read: Read, path: bytes) -> list[bytes]:
-    """Where a library at `path` would look for the libraries that it needs by a search path of its own."""
-    found = tables(read)
+    """Where a library at `path` would look for the libraries that it needs, by its own search path."""
+    found = needs(read)
     if found is None:
         return []
-    names, folders = [], []
-    for tag, text in _dynamic(found, read):
-        if tag == _DT_NEEDED:
-            names.append(text)
-        elif tag in (_DT_RPATH, _DT_RUNPATH):
-            folders += [_expanded(each, path) for each in text.split(b":") if each]
-    return [os.path.join(folder, name) for name in names for folder in folders if b"/" not in name]
+    directories = [_expanded(each, path) for each in found.search]
+    return [os.path.join(each, name) for name in found.libraries for each in directories if b"/" not in name]
 
 
-def _dynamic(found: Tables, read: Read) -> list[tuple[int, bytes]]:
-    """The entries of the dynamic section that are names, as (tag, name)."""
-    shape = struct.Struct("qQ" if found.wide else "iI")
-    result = []
-    for section in found.sections:
-        if section.kind == SHT_DYNAMIC and section.link < len(found.sections):
-            strings = found.sections[section.link]
-            data, text = (read(each.offset, min(each.stored, _LONGEST)) for each in (section, strings))
-            for tag, value in shape.iter_unpack(data[: len(data) // shape.size * shape.size]):
-                if tag in (_DT_NEEDED, _DT_RPATH, _DT_RUNPATH):
-                    result.append((tag, text[value : text.find(0, value)]))
-    return result
-
-
-def _expanded(folder: bytes, path: bytes) -> bytes:
-    return folder.replace(b"${ORIGIN}", parent(path)).replace(b"$ORIGIN", parent(path))
+def _expanded(directory: bytes, path: bytes) -> bytes:
+    return directory.replace(b"${ORIGIN}", parent(path)).replace(b"$ORIGIN", parent(path))
 
 
 class Child:
-    """A Python that loads libraries on request, as `user`. Use as a context manager; not to be shared by threads.
+    """A Python that loads libraries on request, as `user`, until it is closed. Threads must not share one.
 
-    All that it gets is descriptors for reading, all that it gives is a word. Raises OSError if it cannot be started.
+    It gets descriptors for reading, and answers with a word. Raises OSError if it cannot be started.
     """
 
     def __init__(self, program: str, user: int | None = None, seconds: float = SECONDS) -> None:
-        """`seconds` is the time that it has to start, and a library to load; some more to say how that ended."""
+        """`seconds` is the time that it has to start, and that a library has to load."""
         self._seconds = seconds
         self._socket, its = socket.socketpair()
         self._socket.settimeout(seconds)
@@ -158,18 +135,12 @@ class Child:
                     stderr=subprocess.DEVNULL,
                     cwd="/",
                     start_new_session=True,
-                    **whom(user),
+                    **user_options(user),
                 )
         except BaseException:
             self._socket.close()
             raise
         self.is_ready = self._answer() == b"ready"
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End it."""
@@ -179,9 +150,9 @@ class Child:
         self._process.wait()
 
     def loads(self, library: int, first: list[bytes]) -> bool:
-        """Whether the library that a descriptor leads to can be loaded, with all its symbols, after those in `first`.
+        """Whether the library of a descriptor can be loaded, with all its symbols, after those in `first`.
 
-        A crash, and no end in time, is a no.
+        A crash or a timeout is a no.
         """
         request = json.dumps([self._seconds, [os.fsdecode(each) for each in first]]).encode() + b"\n"
         self._socket.settimeout(2 * self._seconds)
@@ -196,7 +167,7 @@ class Child:
         return answer == b"yes"
 
     def _answer(self) -> bytes:
-        """A word, empty for none: it is somebody else's program, which may say anything, or nothing."""
+        """A word, empty for none. The program is not ours: it may say anything, or nothing."""
         said = b""
         try:
             while not said.endswith(b"\n") and len(said) < _LONGEST_WORD:
@@ -210,7 +181,7 @@ class Child:
 
 
 class Children:
-    """Children of the first Python that who we become for it can run, `count` at most, one for a thread at a time."""
+    """At most `count` children of the first Python that `user` can run. One thread uses one at a time."""
 
     def __init__(self, programs: Sequence[str], user: int | None, seconds: float, count: int) -> None:
         self._programs = list(programs)
@@ -223,14 +194,14 @@ class Children:
             self._idle.put(None)
 
     def close(self) -> None:
-        """End those that are idle."""
+        """End the idle ones."""
         while not self._idle.empty():
             child = self._idle.get()
             if child is not None:
                 child.close()
 
     def loads(self, library: int, first: list[bytes]) -> bool:
-        """As `Child.loads`; False if there is no Python that can be run."""
+        """Do what `Child.loads` does; False if no Python can be run."""
         if not self._programs:
             return False
         child = self._idle.get()
@@ -242,8 +213,11 @@ class Children:
             if child is None:
                 return False
             loaded = child.loads(library, first)
-            if not child.is_ready:
-                self._note_silence()
+            if not child.is_ready:  # no answer, which should come even after a crash
+                with self._lock:
+                    self._silent += 1
+                    if self._silent >= _SILENT:
+                        self._programs.clear()
             return loaded
         finally:
             self._idle.put(child)
@@ -255,13 +229,6 @@ class Children:
                 if child.is_ready:
                     return child
                 child.close()
-            with self._lock, contextlib.suppress(ValueError):  # another thread has found out, too
+            with self._lock, contextlib.suppress(ValueError):  # another thread may have removed it
                 self._programs.remove(program)
         return None
-
-    def _note_silence(self) -> None:
-        """A Python gave no answer, though it has time to tell of a crash: after some times it is not asked any more."""
-        with self._lock:
-            self._silent += 1
-            if self._silent >= _SILENT:
-                self._programs.clear()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How the stripping of a file ended: its size afterwards, and why it was left as it is, if it was.
+    """How the stripping of a file ended: its size afterwards, or why it was left as it is.
 
-    `loaded`: it is a library that was loaded to prove it.
+    `loaded`: it is a library, and loading it proved it.
     """
 
     path: bytes
@@ -20,9 +20,9 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """What stripping has come to: `count` files are `saved` bytes smaller; `loaded` of them were loaded to prove it.
+    """The sum: `count` files are `saved` bytes smaller, and `loaded` of them were loaded to prove it.
 
-    `left` are those that the plan strips and that stay as they are, with the reason.
+    `left` are the files that the plan strips and that stay as they are, with the reason.
     """
 
     count: int = 0
@@ -31,7 +31,7 @@ class Tally:
     left: list[tuple[bytes, str]] = field(default_factory=list)
 
     def add(self, outcome: Outcome, before: int) -> None:
-        """Count one file, whose size was `before`."""
+        """Count one file, which had `before` bytes."""
         if outcome.why:
             self.left.append((outcome.path, outcome.why))
             return

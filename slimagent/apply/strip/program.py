@@ -1,4 +1,4 @@
-"""Find a program that strips files, and run it on copies, without rights and within a time."""
+"""Find a program that strips files, and run it on copies, without rights and with a time limit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from slimagent.apply.strip.rights import is_only_ours, whom
+from slimagent.apply.strip.rights import is_only_ours, user_options
 from slimagent.errors import UnavailableError
 from slimagent.paths.algebra import USUAL_PATH
 
@@ -21,42 +21,47 @@ LACKS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, e
 _SAID = (*(os.strerror(each).lower() for each in LACKS), "memory exhausted", "out of memory")
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ)
 _BY_SIGNAL = 128  # a shell adds it to the number of the signal that ended its command
-_SECONDS, _PER_SECOND = 60.0, 5_000_000  # a run may take so long, and a second more for so many bytes
+_PER_SECOND = 5_000_000  # bytes: a run may take a second more for so many
 
 
 def find(said: str) -> str | None:
-    """The program to strip with, as `--strip` said; None for none.
+    """The program to strip with, for the value of `--strip`; None for none.
 
-    `auto` is the agent's own (SLIMAGENT_HOME/bin), without one the first on PATH that nobody but root and us may write.
-    Raises UnavailableError for a program that was named and is not there.
+    `auto` is the agent's own (SLIMAGENT_HOME/bin), or else the first on PATH that only root and we may write.
+    Raises UnavailableError if the named program does not exist.
     """
     if said == NONE:
         return None
     if said != AUTO:
         found = shutil.which(said)
         if found is None:
-            raise UnavailableError(f"cannot strip: there is no program {said}", "see --strip auto and --strip none")
+            raise UnavailableError(f"cannot strip: program {said} not found", "use --strip auto or --strip none")
         return os.path.abspath(found)
     home = os.environ.get("SLIMAGENT_HOME")
     own = shutil.which(_NAME, path=os.path.join(home, "bin")) if home else None
     if own is not None:
         return own
-    folders = [*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)]
-    others = (shutil.which(_NAME, path=each) for each in folders if each.startswith("/"))
-    return next((each for each in others if each is not None and is_only_ours(each)), None)
+    return next(filter(is_only_ours, on_path(_NAME)), None)
+
+
+def on_path(name: str) -> Iterator[str]:
+    """Every program of that name in PATH and the usual directories, in order."""
+    directories = dict.fromkeys([*os.environ.get("PATH", "").split(":"), *map(os.fsdecode, USUAL_PATH)])
+    found = (shutil.which(name, path=each) for each in directories if each.startswith("/"))
+    return filter(None, found)
 
 
 class Passing(str):
-    """A reason that may be gone next time: a lack of space, memory, descriptors or processes, a signal that was sent.
+    """A reason that may be gone next time: no space, memory, descriptors or processes left, or a signal.
 
-    What is only a reason says something about the file.
+    A plain `str` is a reason that lies in the file.
     """
 
     __slots__ = ()
 
 
 class StripFailedError(Exception):
-    """The program did not do it: why, and whether it did not end by itself."""
+    """The program failed: why, and whether it hung."""
 
     def __init__(self, why: str, *, hung: bool = False) -> None:
         super().__init__(why)
@@ -65,35 +70,33 @@ class StripFailedError(Exception):
 
 
 def _loading(program: str) -> tuple[str, ...]:
-    """What comes before a program of a bundle, which has no libraries but those that we run on (see image/agent.py)."""
+    """What starts a program of a bundle, which has only the libraries that we run on (see image/agent.py)."""
     loader = os.readlink("/proc/self/exe")
     libraries = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(program))), "lib")
     ours = bool(os.environ.get("SLIMAGENT_HOME")) and os.path.dirname(loader) == libraries
     return (loader, "--inhibit-cache", "--library-path", libraries) if ours else ()
 
 
-def run(
-    program: str, folder: bytes, names: Sequence[str], size: int, seconds: float = _SECONDS, user: int | None = None
-) -> None:
-    """Strip the files of these names in `folder`, of `size` bytes together, as `user`. Raises StripFailedError.
+def run(program: str, directory: bytes, names: Sequence[str], size: int, seconds: float, user: int | None) -> None:
+    """Strip the files of these names in `directory`, of `size` bytes together, as `user`. Raises StripFailedError.
 
-    The files and the folder are that user's, who need not be able to reach it by its path. What is left there in the
-    end is whatever the program, or a file that it was not up to, has made of it.
+    That user owns the files and the directory, but need not be able to reach it by its path. Do not trust what lies
+    there afterwards: a file may have made the program do anything.
     """
     command = [*_loading(program), program, "--strip-unneeded", "--", *names]
     env = {**os.environ, "LC_ALL": "C"}
-    for name in ("LD_PRELOAD", "LD_AUDIT"):  # made for the image's programs, not for a bundle's
+    for name in ("LD_PRELOAD", "LD_AUDIT"):  # meant for the image's programs, not for a bundle's
         env.pop(name, None)
     try:
         process = subprocess.Popen(
             command,
-            cwd=folder,
+            cwd=directory,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            **whom(user),
+            **user_options(user),
         )
     except OSError as error:
         why = f"strip cannot be run: {error.strerror}"
@@ -118,7 +121,7 @@ def run(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the program and what it started; its pipe may be held by those, so it is not read any further."""
+    """End the program and what it started. Those may hold its pipe, so it is not read any further."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

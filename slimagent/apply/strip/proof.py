@@ -1,7 +1,7 @@
-"""Prove that a stripped file is to every loader the file that it was. Pure, over two readers.
+"""Prove that every loader sees a stripped file as the file that it was. Pure, over two readers.
 
-A loader reads an ELF file's header, its segments' headers and their bytes (elf(5), ld.so(8)); a tool reads the section
-headers. The first have to be equal altogether, and of the sections all but symbols and debugging.
+A loader reads an ELF file's header, the program headers and the bytes of the segments (elf(5), ld.so(8)). All of these
+must be equal. Tools read the section headers: there all must be equal but symbols and debugging information.
 """
 
 from __future__ import annotations
@@ -9,33 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from slimagent.elf.tables import (
-    PT_LOAD,
-    PT_TLS,
-    SHT_DYNAMIC,
-    SHT_DYNSYM,
-    SHT_NOTE,
-    SHT_STRTAB,
-    Read,
-    Section,
-    Segment,
-    Tables,
-    tables,
-)
+from slimagent.elf import tables as elf
+from slimagent.elf.tables import Read, Section, Segment, Tables
 
-# Code for GPUs, as compilers embed it (CUDA fat binaries, HIP, OpenMP offloading).
+# GPU code that compilers embed (CUDA fat binaries, HIP, OpenMP offloading).
 _GPU = re.compile(rb"\.(?:nv|hip|omp_offloading|llvm\.offloading)|__nv_|__CLANG_OFFLOAD", re.DOTALL)
 _VERSIONS = (b".gnu.version", b".gnu.version_d", b".gnu.version_r", b".gnu.hash", b".hash", b".dynstr")
 _BUILD_ID = b".note.gnu.build-id"
-_MERGED = b".gnu.build.attributes"  # strip joins notes that say the same (strip(1), --merge-notes)
+_MERGED = b".gnu.build.attributes"  # strip merges equal notes (strip(1), --merge-notes)
 _CHUNK = 1 << 20  # bytes
 
 _DAMAGED = "its headers came out damaged"
 
 
 def difference(before: Read, after: Read) -> str:
-    """What is not equal in a file and in what strip made of it; empty if all is. Reads a megabyte at a time."""
-    old, new = tables(before), tables(after)
+    """The first difference between a file and its stripped copy, or nothing. Reads a megabyte at a time."""
+    old, new = elf.tables(before), elf.tables(after)
     if old is None or new is None:
         return _DAMAGED
     return (
@@ -51,23 +40,23 @@ def _headers(old: Tables, new: Tables, before: Read, after: Read) -> str:
     if list(map(_normal, old.segments)) != list(map(_normal, new.segments)):
         return "its program headers came out different"
     for each in new.segments:
-        if each.kind == PT_LOAD and each.alignment > 1 and (each.offset - each.address) % each.alignment:
+        if each.kind == elf.PT_LOAD and each.alignment > 1 and (each.offset - each.address) % each.alignment:
             return "its program headers break p_offset ≡ p_vaddr (mod p_align)"
     return ""
 
 
 def _normal(segment: Segment) -> Segment:
-    """A program header as loaders understand it: they round the size of thread-local storage up to its alignment.
+    """A program header as loaders read it: they round the size of thread-local storage up to its alignment.
 
-    Gold writes it rounded and binutils exact (Drepper, "ELF Handling For Thread-Local Storage", 3.4).
+    Gold writes it rounded, binutils exact (Drepper, "ELF Handling For Thread-Local Storage", 3.4).
     """
-    if segment.kind != PT_TLS or segment.alignment < 2:
+    if segment.kind != elf.PT_TLS or segment.alignment < 2:
         return segment
     return segment._replace(memory=-(-segment.memory // segment.alignment) * segment.alignment)
 
 
 def _masked(header: bytes, found: Tables) -> bytes:
-    """An ELF header without what it says of the section headers: their place, number, and that of their names."""
+    """An ELF header without what it says of section headers: their offset, number, and the index of their names."""
     place, numbers = (slice(40, 48), slice(60, 64)) if found.wide else (slice(32, 36), slice(48, 52))
     data = bytearray(header)
     for each in (place, numbers):
@@ -76,7 +65,7 @@ def _masked(header: bytes, found: Tables) -> bytes:
 
 
 def _sections(old: Tables, new: Tables, before: Read, after: Read) -> str:
-    """What is not equal in the sections that stay, in order, named for those that matter most."""
+    """The first difference in the sections that stay, in plain words."""
     here, there = _staying(old), _staying(new)
     if [each.name for each in here] != [each.name for each in there]:
         return "it came out with other sections"
@@ -91,34 +80,34 @@ def _sections(old: Tables, new: Tables, before: Read, after: Read) -> str:
 
 
 def _staying(found: Tables) -> list[Section]:
-    """The sections that strip leaves. The tables of names are its own, and written anew."""
+    """The sections that strip keeps. It writes new tables of names."""
     return [
         each
         for each in found.sections[1:]
-        if not each.is_symbolic and (each.is_loaded or each.kind != SHT_STRTAB) and each.kind
+        if not each.is_symbolic and (each.is_loaded or each.kind != elf.SHT_STRTAB) and each.kind
     ]
 
 
 def _place(section: Section) -> tuple[int, ...]:
-    offset = section.offset if section.stored else 0  # where nothing is stored means nothing
+    offset = section.offset if section.stored else 0  # means nothing if no bytes are stored
     return section.kind, section.address, offset, section.size
 
 
 def _called(section: Section) -> str:
-    if section.kind == SHT_DYNAMIC:
+    if section.kind == elf.SHT_DYNAMIC:
         return "its dynamic section, which has the libraries that it needs,"
-    if section.kind == SHT_DYNSYM or section.name in _VERSIONS:
+    if section.kind == elf.SHT_DYNSYM or section.name in _VERSIONS:
         return "the table of the symbols that it exports"
-    if section.kind == SHT_NOTE and section.name == _BUILD_ID:
+    if section.kind == elf.SHT_NOTE and section.name == _BUILD_ID:
         return "its build id"
     name = section.name.decode("utf-8", "backslashreplace")
     return f"its GPU code ({name})" if _GPU.match(section.name) else f"its section {name}"
 
 
 def _loaded(found: Tables) -> Iterator[tuple[int, int]]:
-    """The parts of the file that its segments take, as (offset, end), each byte once.
+    """The parts of the file that lie in segments, as (offset, end), each byte once.
 
-    The header and the program headers are left out: they are compared by what they say.
+    The header and the program headers are left out: `_headers` compares them.
     """
     cuts = sorted([(0, found.header), (found.segments_at, found.segments_at + found.segment_row * len(found.segments))])
     end = 0

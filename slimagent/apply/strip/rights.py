@@ -1,20 +1,21 @@
-"""Somebody else's program runs without rights: as a user who owns nothing, and who can gain nothing."""
+"""Run programs that we do not trust without rights: as a user who owns nothing and can gain nothing."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import stat
+from pathlib import PurePath
 from typing import TypedDict
 
 from slimagent.model.inventory import Inventory
 
 _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS of <linux/prctl.h>
-_HIGHEST = 65_533  # nobody is 65534, and owns files of others here and there; rootless engines map no more than that
+_HIGHEST = 65_533  # nobody is 65534 and owns some files; rootless engines map no higher number
 
 
-class Whom(TypedDict, total=False):
-    """As whom `subprocess.Popen` starts a program; nothing for who we are."""
+class UserOptions(TypedDict, total=False):
+    """The options of `subprocess.Popen` that say as which user a program runs; empty for our own."""
 
     user: int
     group: int
@@ -22,9 +23,9 @@ class Whom(TypedDict, total=False):
 
 
 def stranger(inventory: Inventory) -> int | None:
-    """A user, and a group of the same number, that own nothing in the image. None if we are not root.
+    """A number that is neither a user nor a group of any file in the image. None if we are not root.
 
-    Without root's rights there is nothing to give up, and nobody else to become.
+    Without root's rights we have nothing to give up, and cannot become anybody else.
     """
     if os.geteuid() != 0:
         return None
@@ -32,8 +33,8 @@ def stranger(inventory: Inventory) -> int | None:
     return next(each for each in range(_HIGHEST, 0, -1) if each not in taken)
 
 
-def whom(user: int | None) -> Whom:
-    """Arguments of `subprocess.Popen` that make a program run as this user, in no other group.
+def user_options(user: int | None) -> UserOptions:
+    """The options of `subprocess.Popen` that run a program as this user, with no other group.
 
     With the last of root's IDs all capabilities go (capabilities(7), "Effect of user ID changes on capabilities").
     """
@@ -41,25 +42,18 @@ def whom(user: int | None) -> Whom:
 
 
 def gain_nothing() -> None:
-    """What this thread starts from now on gains no rights by what it executes: no setuid bit, no file capability."""
+    """Let what this thread starts from now on gain no rights: setuid bits and file capabilities have no effect."""
     ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
 
 
 def is_only_ours(program: str) -> bool:
-    """Whether only root and we can change a program, or what there is under its name.
+    """Whether only root and we can change a program, or what its name leads to.
 
-    Links are followed, and each directory above counts; in a sticky one nobody moves what is ours (inode(7)).
+    Links are followed, and each directory above counts. In a sticky one nobody moves what is ours (inode(7)).
     """
     real, named = os.path.realpath(program), os.path.realpath(os.path.dirname(program))
-    return all(map(_is_ours, {real, *_above(real), named, *_above(named)}))
-
-
-def _above(path: str) -> list[str]:
-    found = []
-    while path != "/":
-        path = os.path.dirname(path)
-        found.append(path)
-    return found
+    above = (each for path in (real, named) for each in PurePath(path).parents)
+    return all(map(_is_ours, {real, named, *map(str, above)}))
 
 
 def _is_ours(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Strip files while an export or a removal goes on, and hand each over when its turn comes: see `workspace.py`."""
+"""Strip files while an export or a removal goes on, and hand over each in its turn: see `workspace.py`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
 from slimagent.paths.algebra import to_text
 
-_FILES, _BYTES = 16, 32_000_000  # that one run of the program gets, at most
+_FILES, _BYTES = 16, 32_000_000  # at most, for one run of the program
 
 MODIFIED = "it was modified after the plan was made"
 
 
-def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[int], list[tuple[bytes, str]]]:
-    """The entries to strip, of several names of a file the first that stays; and what is not as it was, with why."""
+def to_strip(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[int], list[tuple[bytes, str]]]:
+    """The entries to strip, a file by its first name that stays; and those that have changed, with the reason."""
     found: set[int] = set()
     refused = []
     kept = frozenset(decision.kept)
@@ -46,23 +46,17 @@ def wanted(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[in
 class Stripped:
     """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
 
-    `order` are entries of the inventory; `beside` is a folder to make a private one in. `tally` is what it has come to.
+    `order` are entries of the inventory. A private directory is made in the directory `beside`. `tally` is the sum.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        inventory: Inventory,
-        decision: Decision,
-        order: Sequence[int],
-        beside: bytes,
-        tools: Tools,
+        self, plan: Plan, inventory: Inventory, decision: Decision, order: Sequence[int], beside: bytes, tools: Tools
     ) -> None:
         self._inventory = inventory
         self._tools = tools
         self._beside = beside
         self._resources = contextlib.ExitStack()
-        entries, refused = wanted(plan, inventory, decision)
+        entries, refused = to_strip(plan, inventory, decision)
         self.tally = Tally(left=refused)
         works = [at for at in order if at in entries]
         if tools.program is None:
@@ -77,8 +71,8 @@ class Stripped:
     def __enter__(self) -> Stripped:
         if self._batches:
             try:
-                folder = self._resources.enter_context(new_directory(self._beside))
-                self._workspace = Workspace(self._inventory, folder, self._tools)
+                directory = self._resources.enter_context(new_directory(self._beside))
+                self._workspace = Workspace(self._inventory, directory, self._tools)
                 self._resources.callback(self._workspace.close)
                 self._start()
             except BaseException as error:
@@ -95,7 +89,7 @@ class Stripped:
     def take(self, at: int) -> tuple[int, int] | None:
         """A descriptor of an entry's stripped contents, which the caller closes, and their size; None: not stripped.
 
-        Waits until they are there, and counts them. Each entry can be taken once, best in the order that was given.
+        Waits for them and counts them. Each entry can be taken once, best in the given order.
         """
         ended = self.end(at)
         if ended is None:
@@ -107,7 +101,7 @@ class Stripped:
     def end(self, at: int) -> tuple[Outcome, int] | None:
         """How the stripping of an entry has ended, not counted yet, and the descriptor: -1 if it is left as it is.
 
-        None for what nobody wants to strip. The reason of an outcome is Passing if it may be gone next time.
+        None for an entry that is not to be stripped. A reason that may be gone next time is a Passing.
         """
         if at not in self._works:
             return None
@@ -122,8 +116,7 @@ class Stripped:
             raise explained(error, self._beside) from None
         except MemoryError:
             raise UnavailableError(
-                f"there is not enough memory to strip {to_text(path)}",
-                "give it more, or strip nothing with --strip none",
+                f"there is not enough memory to strip {to_text(path)}", "give it more memory, or use --strip none"
             ) from None
         work = next(each for each in batch.works if each.at == at)
         self._waiting -= size
@@ -135,7 +128,7 @@ class Stripped:
         return Outcome(path=path, size=work.size, loaded=work.loaded), descriptor
 
     def _start(self) -> None:
-        """Start as much as may wait for its turn."""
+        """Start as many batches as may wait for their turn."""
         while self._batches and (not self._waiting or self._waiting + self._batches[0].size <= self._tools.waiting):
             self._start_next()
 
@@ -148,7 +141,7 @@ class Stripped:
 
 
 def _batches(inventory: Inventory, works: list[int]) -> list[Batch]:
-    """Files by the run, in order, each with a number for a name."""
+    """The files for each run, in order. Their names are numbers."""
     found: list[Batch] = []
     for number, at in enumerate(works):
         size = inventory.sizes[at]

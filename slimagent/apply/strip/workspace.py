@@ -1,8 +1,8 @@
-"""Strip copies of files, and prove each, in a private directory that is no part of the image.
+"""Strip copies of files, and prove each, in a private directory that is not part of the image.
 
-The image's own files are never given to strip: it gets copies with numbers for names. If we are root it runs as a user
-who owns nothing but them. What it makes is copied again before it is proved, so that nothing of it can change any more.
-What is not what it was to a loader is thrown away, and the original stays.
+The strip program never gets the image's own files, but copies with numbers for names. If we are root, it runs as a user
+who owns nothing else. Its results are copied again before they are proved, so that nobody can change them any more.
+A result that a loader would see as another file is thrown away, and the original stays.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import join
 
-WAITING = 256_000_000  # bytes of copies that may wait for their turn, beside one that is larger by itself
-_HANGS = 3  # runs that did not end: then the program is given up
+WAITING = 256_000_000  # bytes of copies that may wait for their turn; one larger copy may wait alone
+_HANGS = 3  # runs that hung: then the program is given up
 _CHUNK = 1 << 22  # bytes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -42,7 +42,7 @@ _UNLOADABLE = "it could be loaded before, and stripped it cannot"
 class Tools:
     """What to strip and to prove with: a strip program, None for none, and Pythons of the image, the best first.
 
-    `seconds` is the time that a run of the program may take, beside that for the bytes it gets, and a library to load.
+    `seconds` is the time limit of loading a library, and of a run of the program, which gets more for many bytes.
     """
 
     program: str | None = None
@@ -55,10 +55,10 @@ NO_TOOLS = Tools()
 
 
 def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
-    """What to strip an image at `root` with, as `--strip` said; `excluded` are the agent's own folders.
+    """What to strip an image at `root` with, for the value of `--strip`; `excluded` are the agent's own directories.
 
-    Libraries are loaded only if we run in the image: then it is the image's own loader that loads them. Raises
-    UnavailableError for a program that was named and is not there.
+    Libraries are loaded only if we run in the image, because only its own loader proves anything. Raises
+    UnavailableError if the named program does not exist.
     """
     pythons = strip_load.interpreters(excluded) if root == b"/" else ()
     return Tools(program=strip_program.find(said), pythons=pythons)
@@ -66,7 +66,7 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
 
 @dataclass(slots=True)
 class Work:
-    """One file to strip: its entry, its copy, and what came of it. `why` empty: it is stripped, and `size` its size."""
+    """One file to strip: its entry, its copy and the result: why it is not stripped, or its size."""
 
     at: int
     copy: bytes
@@ -82,19 +82,19 @@ class Batch:
 
 
 class Workspace:
-    """Where copies are stripped and proved: a private folder, a thread per core, and a child to load with for each."""
+    """Strips and proves copies in a private directory, with a thread for each core and a child to load in for each."""
 
-    def __init__(self, inventory: Inventory, folder: bytes, tools: Tools) -> None:
+    def __init__(self, inventory: Inventory, directory: bytes, tools: Tools) -> None:
         self._inventory = inventory
         self._tools = tools
         self._user = stranger(inventory)
         self._hangs = 0
         self._lock = threading.Lock()
         self._ended = False
-        self._folder = folder
+        self._directory = directory
         cores = max(1, len(os.sched_getaffinity(0)))
-        # from a file system that nothing may be executed on, no library can be loaded
-        pythons = () if os.statvfs(folder).f_flag & os.ST_NOEXEC else tools.pythons
+        # no library can be loaded from a file system that is mounted noexec
+        pythons = () if os.statvfs(directory).f_flag & os.ST_NOEXEC else tools.pythons
         self._children = Children(pythons, self._user, tools.seconds, cores)
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="strip", initializer=gain_nothing)
 
@@ -103,13 +103,13 @@ class Workspace:
         return self._pool.submit(self._run, batch)
 
     def close(self) -> None:
-        """Wait for what runs, and forget the rest."""
+        """Wait for what runs, and cancel the rest."""
         self._ended = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._children.close()
 
     def _run(self, batch: Batch) -> None:
-        holder = os.path.join(self._folder, batch.works[0].copy)
+        holder = os.path.join(self._directory, batch.works[0].copy)
         os.mkdir(holder, 0o700)
         if self._user is not None:
             os.chown(holder, self._user, self._user)
@@ -124,11 +124,11 @@ class Workspace:
                     self._prove(source, work)
         for work in batch.works:
             if work.why:
-                with contextlib.suppress(OSError):  # whatever is there: it goes with the folder
+                with contextlib.suppress(OSError):  # what stays goes with the directory
                     os.unlink(work.copy)
 
     def _copy(self, source: Source, work: Work) -> str:
-        """Copy a file for strip. Returns why it cannot be; the export will say so itself, or nobody cares."""
+        """Copy a file for strip. Returns why it cannot be copied, or nothing."""
         try:
             original = source.open(work.at)
         except SlimagentError as error:
@@ -141,7 +141,7 @@ class Workspace:
         return ""
 
     def _strip(self, source: Source, holder: bytes, works: list[Work]) -> None:
-        """Strip copies in one go; if that fails, afresh one by one, to find out which it was."""
+        """Strip copies in one run. If that fails, strip them again one by one, to find out which copy failed."""
         if not works:
             return
         why = self._attempt(holder, works)
@@ -176,14 +176,14 @@ class Workspace:
         return ""
 
     def _take_over(self, work: Work) -> str:
-        """Copy what strip made to a file of our own, which nobody else can change. Returns why it cannot be."""
+        """Copy what strip made to a file that nobody else can change. Returns why it cannot be used, or nothing."""
         try:
             made = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             if error.errno in LACKS:
                 raise
             return _SOMETHING_ELSE
-        own = os.path.join(self._folder, b"%s.own" % os.path.basename(work.copy))
+        own = os.path.join(self._directory, b"%s.own" % os.path.basename(work.copy))
         limit = self._inventory.sizes[work.at]
         with closing(made):
             status = os.fstat(made)
@@ -198,7 +198,7 @@ class Workspace:
         return _NOT_SMALLER if work.size >= limit else ""
 
     def _prove(self, source: Source, work: Work) -> None:
-        """Judge a stripped copy: `why` is set if it is not what the original is."""
+        """Compare a stripped copy with the original, and set `why` if it is not the same to a loader."""
         work.why = self._take_over(work)
         if work.why:
             return
@@ -211,9 +211,9 @@ class Workspace:
             work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
 
     def _load(self, work: Work, original: int, copy: int) -> str:
-        """Load a library, as far as there is something to load it with. One that never could be loaded proves nothing.
+        """Load a stripped library, if there is a Python to load it. Returns why it must not be used, or nothing.
 
-        So it is only tried as it was if as it is it cannot be loaded.
+        If it cannot be loaded, the original is tried: if that fails too, loading proves nothing.
         """
         found = tables(_reader(original))
         if found is None or not is_library(found):
@@ -221,13 +221,13 @@ class Workspace:
         first = needed(_reader(original), join(self._inventory.root, self._inventory.paths[work.at][1:]))
         work.loaded = self._children.loads(copy, first)
         if not work.loaded and self._children.loads(original, first):
-            work.loaded = self._children.loads(copy, first)  # at first it may have been killed for want of memory
+            work.loaded = self._children.loads(copy, first)  # the first time it may have been killed for lack of memory
             return "" if work.loaded else _UNLOADABLE
         return ""
 
 
 def _why(error: SlimagentError) -> str:
-    """Why an original could not be opened: another one is there for good, anything else may pass."""
+    """Why an original could not be opened. Only a changed file stays changed; any other reason may pass."""
     return Passing(error.message) if isinstance(error, UnavailableError) else error.message
 
 
