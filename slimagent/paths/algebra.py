@@ -199,20 +199,6 @@ def expression(data: bytes) -> bytes:
     return out
 
 
-def matcher(texts: Iterable[str]) -> Callable[[bytes], int | None]:
-    """One test for many patterns: the index of the first that matches the whole path, or None."""
-    patterns = [pattern(text).pattern for text in texts]
-    if not patterns:
-        return lambda path: None
-    union = re.compile(b"|".join(b"(" + text + b")" for text in patterns), re.DOTALL)
-
-    def match(path: bytes) -> int | None:
-        found = union.fullmatch(path)
-        return None if found is None or found.lastindex is None else found.lastindex - 1
-
-    return match
-
-
 def mounted(mountinfo: bytes) -> list[bytes]:
     """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, octal escapes undone."""
     points = []

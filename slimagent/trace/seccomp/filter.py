@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from slimagent.linux.syscalls import Deed, Machine
+from slimagent.linux.syscalls import Action, Machine
 
 LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
@@ -23,7 +23,7 @@ _INSTRUCTION = struct.Struct("=HBBI")
 
 # The order counts: a call is found by walking the list, so the most frequent come first, and the rarest last.
 _FREQUENT = ("openat", "newfstatat", "stat", "open", "readlink", "lstat", "access", "statx", "faccessat2", "execve")
-_RARE = (Deed.CONCEAL, Deed.MOUNT, Deed.NAMESPACE, Deed.HANDLE)
+_RARE = (Action.CONCEAL, Action.MOUNT, Action.NAMESPACE, Action.HANDLE)
 
 
 def build(machine: Machine) -> bytes:
@@ -39,7 +39,7 @@ def build(machine: Machine) -> bytes:
         machine.calls.keys() - {machine.prctl},
         key=lambda number: (
             rank.get(machine.calls[number].name, len(rank)),
-            machine.calls[number].deed in _RARE,
+            machine.calls[number].action in _RARE,
             number,
         ),
     )

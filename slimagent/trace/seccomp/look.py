@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from slimagent.linux import kernel
-from slimagent.linux.syscalls import O_CREAT, O_PATH, Call, Deed, Machine, PathArgument
+from slimagent.linux.syscalls import O_CREAT, O_PATH, Action, Call, Machine, PathArgument
 from slimagent.model.trace import How, LossKind
 from slimagent.trace.made_programs import interpreter_of
 from slimagent.trace.seccomp.names import Changes, Names
@@ -75,7 +75,7 @@ class Look:
 
     def at(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> Looked:
         """Look at a call that waits. Raises OSError where its paths cannot be read."""
-        how, makes_last, in_root = self._deed(tasks, task, call, arguments)
+        how, makes_last, in_root = self._action(tasks, task, call, arguments)
         paths: list[Named] = []
         found: tuple[bytes, ...] = ()
         for argument in call.paths:
@@ -83,7 +83,7 @@ class Look:
             path = self._path(tasks, task, call, argument, arguments)
             if path:
                 paths += self._named(tasks, task, path, descriptor, in_root)
-                if call.deed is Deed.EXECUTE and paths:
+                if call.action is Action.EXECUTE and paths:
                     found = self._interpreters(tasks, task, paths[-1].place)
         self._change(tasks, task, call, arguments)
         makes = range(len(paths) - 1, len(paths)) if makes_last and paths else range(0)
@@ -103,10 +103,10 @@ class Look:
     @staticmethod
     def _path(tasks: Tasks, task: int, call: Call, argument: PathArgument, arguments: list[int]) -> bytes:
         address = arguments[argument.path]
-        if call.deed in (Deed.CONNECT, Deed.BIND):
+        if call.action in (Action.CONNECT, Action.BIND):
             return tasks.socket_path(task, address, arguments[2] & 0xFFFFFFFF)
         path = tasks.path(task, address)
-        if not path and call.deed is Deed.EXECUTE and argument.descriptor is not None:  # fexecve(3)
+        if not path and call.action is Action.EXECUTE and argument.descriptor is not None:  # fexecve(3)
             path = b"/proc/self/fd/%d" % (arguments[argument.descriptor] & 0xFFFFFFFF)
         return path
 
@@ -150,41 +150,41 @@ class Look:
             place = named[0].place
         return tuple(found)
 
-    def _deed(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool, bool]:
+    def _action(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool, bool]:
         """How a call uses its paths, whether it may make the last, and whether they are taken from its descriptor."""
-        deed = call.deed
-        if deed is Deed.OPEN:
+        action = call.action
+        if action is Action.OPEN:
             flags = arguments[call.flags]
             return self.use(flags), bool(flags & O_CREAT and not flags & O_PATH), False
-        if deed is Deed.OPEN_HOW:
+        if action is Action.OPEN_HOW:
             fields = tasks.contents(task, arguments[call.flags], _OPEN_HOW.size)
             flags, _, resolve = _OPEN_HOW.unpack(fields) if fields else (0, 0, 0)
             return self.use(flags), bool(flags & O_CREAT and not flags & O_PATH), bool(resolve & _IN_ROOT)
-        if deed is Deed.OPEN_NEW:
+        if action is Action.OPEN_NEW:
             return OPENED, True, False
-        if deed is Deed.EXECUTE:
+        if action is Action.EXECUTE:
             return EXECUTED, False, False
-        makes = deed in (Deed.CREATE, Deed.LINK, Deed.MOVE, Deed.BIND)
+        makes = action in (Action.CREATE, Action.LINK, Action.MOVE, Action.BIND)
         if call.name == "renameat2" and arguments[4] & _EXCHANGE:
             makes = False
         return LOOKED_UP, makes, False
 
     def _change(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> None:
         """Take notice of what may mean something else when the call is done."""
-        deed = call.deed
-        if deed is Deed.CHANGE_ROOT:
+        action = call.action
+        if action is Action.CHANGE_ROOT:
             self.other_roots = True
-        if deed is Deed.HANDLE and kernel.may(task, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_SYS_ADMIN):
+        if action is Action.HANDLE and kernel.may(task, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_SYS_ADMIN):
             self._lose(LossKind.OPENED_BY_HANDLE, f"{call.name} of {kernel.program(task)} (process {task})")
-        elif deed is Deed.NAMESPACE:
+        elif action is Action.NAMESPACE:
             flags = arguments[0 if call.name == "unshare" else 1]
             if flags & _NEW_MOUNTS or (call.name == "setns" and not flags & 0xFFFFFFFF):
                 tasks.leaves_namespace(task)
-        elif deed is Deed.MOUNT or call.name == "pivot_root":
+        elif action is Action.MOUNT or call.name == "pivot_root":
             self._mount(tasks, task, call, arguments)
-        elif deed in (Deed.LINK, Deed.MOVE) or (deed is Deed.REMOVE and self._names_all):
+        elif action in (Action.LINK, Action.MOVE) or (action is Action.REMOVE and self._names_all):
             places = [self._place(tasks, task, argument, arguments) for argument in call.paths]
-            if deed is Deed.REMOVE:
+            if action is Action.REMOVE:
                 self._changes.remove(places[0])
             elif len(places) == 1:
                 self._changes.change(places[0])

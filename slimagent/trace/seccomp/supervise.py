@@ -14,7 +14,7 @@ import select
 import time
 
 from slimagent.linux import kernel
-from slimagent.linux.syscalls import Call, Deed, Machine
+from slimagent.linux.syscalls import Action, Call, Machine
 from slimagent.model.trace import LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.record import Record
@@ -30,7 +30,7 @@ _SIZE = len(NOTHING)
 _ARGUMENTS = 6  # where the call's arguments begin among the fields of a notification
 _PAUSE = 0.01  # seconds
 _unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
-_SIMPLE = (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY, Deed.REMOVE)
+_SIMPLE = (Action.LOOK_UP, Action.OPEN, Action.CHANGE_DIRECTORY, Action.REMOVE)
 
 
 class Supervisor:
@@ -49,9 +49,9 @@ class Supervisor:
         self._architecture = machine.audit_architecture
         self._calls = machine.calls
         self._simple = {
-            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
+            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.action is Action.OPEN else 0)
             for number, call in machine.calls.items()
-            if len(call.paths) == 1 and call.deed in _SIMPLE
+            if len(call.paths) == 1 and call.action in _SIMPLE
         }
         self._unseen_executions: dict[int, int] = {}
         self._simply = mask is None  # whether a simple call can be served simply
@@ -175,12 +175,12 @@ class Supervisor:
 
     def _adjust(self, tasks: Tasks, task: int, call: Call) -> None:
         """After some calls others cannot be served simply any more."""
-        if call.deed is Deed.CHANGE_ROOT:
+        if call.action is Action.CHANGE_ROOT:
             self._simply = False
-        elif call.deed is Deed.CONCEAL:
+        elif call.action is Action.CONCEAL:
             tasks.hold(task)
             for number, other in self._calls.items():  # from now on it matters where a process is
-                if other.deed is Deed.CHANGE_DIRECTORY:
+                if other.action is Action.CHANGE_DIRECTORY:
                     self._simple.pop(number, None)
 
     def _is_hidden(self, looked: Looked) -> bool:
@@ -208,9 +208,9 @@ class Supervisor:
     def _unreadable(self, task: int, call: Call | None) -> None:
         """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
         name = "a call" if call is None else call.name
-        if call is None or call.deed is not Deed.EXECUTE or task in self._unseen_executions:
+        if call is None or call.action is not Action.EXECUTE or task in self._unseen_executions:
             self.record.lose(LossKind.UNREADABLE_PATH, f"{name} of {kernel.program(task)} (process {task})")
-        if call is not None and call.deed is Deed.EXECUTE:
+        if call is not None and call.action is Action.EXECUTE:
             self._unseen_executions[task] = self.step
             self._simply = False
 
@@ -236,11 +236,11 @@ class Supervisor:
 def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:
     """What is known of tasks may be another after a call that will go on: who moves shows only while it waits."""
     path = paths[0] if paths else None
-    if call.deed is Deed.EXECUTE:
+    if call.action is Action.EXECUTE:
         tasks.forget(task, path.spelled if path and call.name == "execve" else b"")
-    elif call.deed is Deed.CHANGE_DIRECTORY:
+    elif call.action is Action.CHANGE_DIRECTORY:
         tasks.enters(task, path.names[-1] if path and path.names else None)
-    elif call.deed is Deed.CHANGE_ROOT:
+    elif call.action is Action.CHANGE_ROOT:
         tasks.changes_root(task, of_all=call.name == "pivot_root")
 
 
