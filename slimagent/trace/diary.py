@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 
 from slimagent.model.trace import LossKind
-from slimagent.trace.record import Record
+from slimagent.trace.record import ENDED, Record
 
 Write = Callable[[list[object]], None]
 
@@ -39,21 +39,15 @@ class Diary(Record):
             self.written += 1
             self._write(["access", step, how, path])
 
-    def lose(self, kind: LossKind, example: str) -> None:
-        """Count something that could not be seen; the first example of its kind is kept."""
-        super().lose(kind, example)
-        count, first = self.losses[kind]
-        if count & (count - 1) == 0:  # a power of two
-            self._write(["loss", kind, count, first])
+    def lose(self, kind: LossKind, example: str, count: int = 1) -> None:
+        """Count something that could not be seen. The first example of its kind is kept."""
+        super().lose(kind, example, count)
+        total, first = self.losses[kind]
+        if total & (total - 1) == 0:  # a power of two
+            self._write(["loss", kind, total, first])
 
-    @property
-    def ended_by(self) -> Exception | None:
-        """What ended the supervisor, if anything did."""
-        return self._ended_by
-
-    @ended_by.setter
-    def ended_by(self, error: Exception | None) -> None:
-        self._ended_by = error
-        if error is not None:
-            with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever this one was
-                self._write(["loss", LossKind.SUPERVISOR_ERROR, 1, f"from here on nothing was seen: {error!r}"])
+    def end(self, error: Exception) -> None:
+        """Remember that `error` ended the supervisor."""
+        super().end(error)
+        with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever `error` is
+            self._write(["loss", LossKind.SUPERVISOR_ERROR, 1, ENDED.format(error)])

@@ -14,7 +14,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux import kernel
@@ -22,19 +21,20 @@ from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.paths.algebra import to_text
+from slimagent.trace.backend import Backend
 from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
 from slimagent.trace.fanotify.group import Group, mount_of, mounts, unavailable
 from slimagent.trace.fanotify.running import record_running
 from slimagent.trace.reader import Reader
-from slimagent.trace.record import Record, combine
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.record import Record
+from slimagent.trace.watcher import Mask
 
 _REMOVED = b" (deleted)"  # proc_pid_fd(5)
 # A process number can only come back after all others were used: far more than a second's worth of forks.
 _SECONDS_TRUSTED = 1.0
 
 
-class Fanotify:
+class Fanotify(Backend):
     """Watch by fanotify what the processes that it starts, and their descendants, do below `folders`.
 
     With `attach`, what every process does but the agent's own, and what those that already run hold. Of a process that
@@ -66,15 +66,12 @@ class Fanotify:
         self._has_started = False
         self._was_ours = was_ours or (lambda process: self._has_started)
         self._is_guest = family is not None
-        self._family = family or Family()
-        self._resources = contextlib.ExitStack()
         self._record = Record()
-        self._step = -1
         self._own = os.getpid()
         self._counted: dict[int, bool] = {}
         self._asked = time.monotonic()
         self._mounts: set[int] = set()
-        self._observed: Observed | None = None
+        super().__init__(family or Family(), self._record)
 
     @staticmethod
     def unavailable() -> str | None:
@@ -86,7 +83,7 @@ class Fanotify:
             self._group = resources.enter_context(contextlib.closing(self._watched()))
             if not self._is_guest:
                 kernel.close_memory()
-                resources.enter_context(self._family)
+                resources.enter_context(self.family)
             if self._attach:
                 record_running(self._record)
             self._reader = resources.enter_context(
@@ -108,14 +105,6 @@ class Fanotify:
             ) from None
         return group
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        finally:
-            self._resources.close()
-
     def step(self, name: str) -> int:
         """Begin a step, once what was done before it is recorded."""
         with self.reading:
@@ -127,20 +116,13 @@ class Fanotify:
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does."""
         self._has_started = True
-        return self._family.spawn(command)
+        return self.family.spawn(command)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
-        self._family.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs of what was started (SIGTERM, then SIGKILL), and hand over everything seen."""
-        if self._observed is None:
-            stopped = () if self._is_guest else self._family.stop()
-            self._reader.stop()
-            self._reader.catch_up()
-            self._observed = combine([self._record], stopped)
-        return self._observed
+    def _stop(self) -> tuple[str, ...]:
+        stopped = () if self._is_guest else self.family.stop()
+        self._reader.stop()
+        self._reader.catch_up()
+        return stopped
 
     def _read(self) -> int:
         """Record some events and return their number, 0 if there was none. An error is one event that is lost."""
@@ -199,7 +181,7 @@ class Fanotify:
             self._asked = now
         counts = self._counted.get(process)
         if counts is None or (event.mask & OPEN_EXEC and not counts):  # a child of ours is marked before it executes
-            belongs = self._family.has(process)
+            belongs = self.family.has(process)
             counts = self._counted[process] = self._was_ours(process) if belongs is None else belongs
         return counts
 

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
@@ -29,16 +28,17 @@ from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.paths.algebra import mounted, to_text
+from slimagent.trace.backend import Backend
 from slimagent.trace.inotify.events import IS_DIRECTORY, OPEN, QUEUE_OVERFLOW, Event, parse
 from slimagent.trace.inotify.queue import Queue
 from slimagent.trace.reader import Reader
-from slimagent.trace.record import Record, combine
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.record import Record
+from slimagent.trace.watcher import Mask
 
 _OWN_OPENS = frozenset({"open", "os.listdir", "os.scandir", "import", "ctypes.dlopen"})  # audit events of Python
 
 
-class Inotify:
+class Inotify(Backend):
     """Watch by inotify. What is opened counts while a command lives, or something that it left running.
 
     So what the agent opens by itself before, between and after commands is no evidence. What it, or anybody else, opens
@@ -53,18 +53,15 @@ class Inotify:
         if mask is not None:
             raise UsageError("inotify cannot make files look gone", "use --backend seccomp")
         self._tops = tuple(map(os.path.realpath, folders))
-        self._family = Family()
         self._record = Record()
+        super().__init__(Family(), self._record)
         self.reading = threading.RLock()  # held while events are read: who holds it holds the reader back
-        self._resources = contextlib.ExitStack()
         self._reader: Reader | None = None
         self._folders: dict[int, bytes] = {}  # by watch; the first of two names is the image's
         self._counts = False
-        self._step = -1
         self._lock = threading.RLock()
         self._holder = 0  # the thread that has the lock
         self._process = os.getpid()
-        self._observed: Observed | None = None
 
     @staticmethod
     def unavailable() -> str | None:
@@ -79,24 +76,16 @@ class Inotify:
         kernel.close_memory()
         with contextlib.ExitStack() as resources:
             self._queue = resources.enter_context(contextlib.closing(_queue()))
-            resources.enter_context(self._family)
+            resources.enter_context(self.family)
             self._reader = resources.enter_context(
                 Reader(self.name, self._queue.descriptor, self.reading, self._queue.waiting, self._read)
             )
             self._watch()
             _hook()
             _watching.add(self)
+            resources.callback(_watching.discard, self)
             self._resources = resources.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        finally:
-            _watching.discard(self)
-            self._resources.close()
 
     def _watch(self) -> None:
         """Set all watches. They are listed first: to list a folder below a watched one makes an event."""
@@ -129,21 +118,14 @@ class Inotify:
             if not self._counts:
                 self._drain()
                 self._counts = True
-            return self._family.spawn(command)
+            return self.family.spawn(command)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
-        self._family.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs (SIGTERM, then SIGKILL), take what is queued, and hand over everything seen."""
-        if self._observed is None:
-            stopped = self._family.stop()
-            self._drain()
-            self._counts = False
-            self._family.reap()
-            self._observed = combine([self._record], stopped)
-        return self._observed
+    def _stop(self) -> tuple[str, ...]:
+        stopped = self.family.stop()
+        self._drain()
+        self._counts = False
+        self.family.reap()
+        return stopped
 
     def before_own_open(self) -> None:
         """The agent is about to open a file: if no command lives, that and what follows is no evidence."""
@@ -157,7 +139,7 @@ class Inotify:
 
     def _stop_counting_if_idle(self) -> None:
         """Look twice: a process may fork and end while we look, so that neither it nor its child is seen alive."""
-        if self._counts and not self._family.lives() and not self._family.lives():
+        if self._counts and not self.family.lives() and not self.family.lives():
             self._drain()
             self._counts = False
 

@@ -74,7 +74,7 @@ class Supervisor:
             # Nothing else comes before this. With no memory left, even an iterator over what is to be closed cannot be
             # made; an error here would end the thread, and every call would wait for ever.
             untraced.reserve = b""
-            self.record.ended_by = error
+            self.record.end(error)
             _let_go(untraced)
         finally:
             if tasks is not None:
