@@ -1,10 +1,9 @@
-"""The Linux system calls that are watched, by machine: where their paths are and what they do with them.
+"""The Linux system calls that we watch: where their paths are, and what the calls do with them.
 
-All that take a path, and those after which a process cannot be looked into any more, or is somewhere else.
+All calls that take a path, and those after which a process is unreadable or in another place.
 
-Numbers are those of the kernel's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64); arguments
-are those of the manual pages of section 2. A call that an older kernel lacks is never seen, so the newest
-numbers do no harm there.
+Numbers come from the kernel's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64), arguments from section
+2 of the manual. An older kernel never reports calls that it lacks, so the newest numbers do no harm.
 """
 
 from __future__ import annotations
@@ -14,36 +13,36 @@ from typing import NamedTuple
 
 
 class Action(enum.Enum):
-    """What a call does with its paths, as far as evidence goes."""
+    """What a call does with its paths, as far as it matters for evidence."""
 
     LOOK_UP = enum.auto()
     OPEN = enum.auto()  # flags in an argument
     OPEN_HOW = enum.auto()  # flags in a struct open_how
     EXECUTE = enum.auto()
     OPEN_NEW = enum.auto()  # creat(2): opens what it makes or empties
-    CREATE = enum.auto()  # makes its last path: whether that exists before says nothing
+    CREATE = enum.auto()  # makes its last path, which need not exist before
     CHANGE_ROOT = enum.auto()
-    CHANGE_DIRECTORY = enum.auto()  # without a path: to that of a descriptor
-    CONCEAL = enum.auto()  # has no path: takes the process out of reach (PR_SET_DUMPABLE of prctl(2))
-    LINK = enum.auto()  # makes its last path: a link to whatever, or a second name of the first path
-    MOVE = enum.auto()  # makes its last path of the first
+    CHANGE_DIRECTORY = enum.auto()  # without a path: to a descriptor's directory
+    CONCEAL = enum.auto()  # no path: makes the process unreadable (PR_SET_DUMPABLE of prctl(2))
+    LINK = enum.auto()  # makes its last path: a symbolic link, or another name of its first path
+    MOVE = enum.auto()  # moves its first path to its last
     REMOVE = enum.auto()
-    MOUNT = enum.auto()  # its last path may show other files from now on
-    NAMESPACE = enum.auto()  # has no path: may take the caller to other mounts
+    MOUNT = enum.auto()  # its last path may show other files afterwards
+    NAMESPACE = enum.auto()  # no path: may move the caller to other mounts
     HANDLE = enum.auto()  # opens a file without a path
     CONNECT = enum.auto()  # its path is in a socket's address
     BIND = enum.auto()  # makes the path of a socket's address
 
 
 class PathArgument(NamedTuple):
-    """Where a path is: its argument's index, and that of the descriptor it is relative to (None: the cwd)."""
+    """The index of a path's argument, and that of its directory's descriptor (None: the working directory)."""
 
     path: int
     descriptor: int | None = None
 
 
 class Call(NamedTuple):
-    """One system call. `flags` is the index of its flags or of a struct open_how."""
+    """One system call. `flags` is the index of its flags or its struct open_how."""
 
     name: str
     paths: tuple[PathArgument, ...]
@@ -52,7 +51,7 @@ class Call(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What differs between machines: the audit name, O_DIRECTORY, and the calls by number."""
+    """What differs between machines: audit architecture, O_DIRECTORY, and the calls by number."""
 
     name: str
     audit_architecture: int  # AUDIT_ARCH_* of <linux/audit.h>
@@ -118,7 +117,7 @@ _CALLS = (
 )
 _BY_NAME = {call.name: call for call in _CALLS}
 
-# Calls added since Linux 5.1 have one number on every machine (asm-generic/unistd.h, from 424 on).
+# Calls since Linux 5.1 have the same number on every machine (asm-generic/unistd.h, from 424 on).
 _COMMON = {
     "open_tree": 428, "move_mount": 429, "fsmount": 432, "fspick": 433, "openat2": 437, "faccessat2": 439,
     "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,

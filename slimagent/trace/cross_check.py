@@ -1,7 +1,7 @@
-"""Two backends at once, seccomp and fanotify: each sees what the other cannot, and tells what the other missed.
+"""Use seccomp and fanotify together: each sees what the other cannot, and shows what the other missed.
 
-What fanotify saw a descendant open and seccomp did not is a loss: there was a way around the filter, and what was only
-looked up on that way nobody has seen.
+An open that fanotify saw and seccomp did not is a loss: a descendant got around the filter, and nobody saw what it only
+looked up.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _SHOWN = 3  # paths in a loss's example
 
 
 class SeccompFanotify(Backend):
-    """Watch by both. The processes are seccomp's, and so is the mask."""
+    """Watch with both. Seccomp starts the processes and applies the mask."""
 
     name = "seccomp+fanotify"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES,)
 
-    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
-        self._seccomp = Seccomp(mask, folders)
-        self._fanotify = Fanotify(folders=folders, family=self._seccomp.family, was_ours=self._seccomp.called)
+    def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:
+        self._seccomp = Seccomp(mask, directories)
+        self._fanotify = Fanotify(directories=directories, family=self._seccomp.family, was_ours=self._seccomp.called)
         self.no_new_privileges = self._seccomp.no_new_privileges
         super().__init__(self._seccomp.family)
         self._began = 0
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why one of the two cannot be used here, or None."""
+        """Why one of the two does not work here, or None."""
         reasons = ((backend.name, backend.unavailable()) for backend in (Seccomp, Fanotify))
         return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason is not None) or None
 
@@ -58,7 +58,7 @@ class SeccompFanotify(Backend):
         return self
 
     def step(self, name: str) -> int:
-        """Begin a step. What an earlier step left running is attributed to the present one."""
+        """Begin a step. Processes left from an earlier step now count for this one."""
         self._fanotify.step(name)
         return self._seccomp.step(name)
 
@@ -67,7 +67,7 @@ class SeccompFanotify(Backend):
         return self._seccomp.spawn(command)
 
     def _stop(self) -> tuple[str, ...]:
-        calls = self._seccomp.finish()  # it stops the processes, so that no event comes after it
+        calls = self._seccomp.finish()  # this stops the processes: no event comes later
         events = self._fanotify.finish()
         missed = unseen(calls.accesses, events.accesses, _link, named_interpreter, self._has_changed)
         own = Record()
@@ -85,7 +85,7 @@ class SeccompFanotify(Backend):
 
 def _link(path: bytes) -> bytes | None:
     if path.startswith(b"/proc/"):
-        return None  # those of a process that is gone; `self` would be us
+        return None  # the process is gone, and `self` would be us
     try:
         return os.readlink(path)
     except OSError:

@@ -1,6 +1,6 @@
-"""A record that is on disk at every moment: its watcher may be killed at any time, and what it saw must not be lost.
+"""A record that is always on disk: its watcher may be killed at any time, and must not lose what it saw.
 
-The first process of a container takes every other one with it when it ends (pid_namespaces(7)), the watcher too.
+When the first process of a container ends, the kernel kills all others (pid_namespaces(7)), the watcher too.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ Write = Callable[[list[object]], None]
 
 
 class Diary(Record):
-    """Hands each new path, use and loss to `write` before the call that it belongs to goes on.
+    """Passes each new path, use and loss to `write` before its call continues.
 
     Rows are ["access", step, how, path] with the path as bytes, and ["loss", kind, count, example]. A loss is written
-    again whenever its count has doubled, so that the file stays small; the last row of a kind says "at least so many".
+    again when its count has doubled, so that the file stays small. The last row of a kind is a lower bound.
     """
 
     at_once = True
 
     def __init__(self, write: Write) -> None:
-        self.written = 0  # rows so far: it stands still when nothing new is seen
+        self.written = 0  # accesses so far: constant while nothing new is seen
         self._write = write
         super().__init__()
 
     def add(self, step: int, path: bytes, how: int) -> None:
-        """Remember that `path` was used in `step`."""
+        """Record that `path` was used in `step`."""
         seen = self.steps.get(step)
         if seen is None:
             seen = self.steps[step] = {}

@@ -1,4 +1,4 @@
-"""What one supervisor has seen so far: a few machine words per path and step, whatever the number of calls."""
+"""What a supervisor has seen: a few machine words per path and step, however many calls there are."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ ENDED = "from here on nothing was seen: {!r}"
 
 
 class Record:
-    """Paths by step, and losses by kind. Written by one thread alone.
+    """Paths by step, and losses by kind. Only one thread writes it.
 
-    `at_once`: whether a path has to be here before its call goes on, since soon there may be no time.
+    `at_once`: record a path before its call continues, since there may be no time later.
     """
 
     at_once = False
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}
-        self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path that it was seen by
+        self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path of the file
         self.losses: dict[LossKind, tuple[int, str]] = {}
-        self.ended_by: Exception | None = None  # kept as it is: out of memory, a loss could not be counted
+        self.ended_by: Exception | None = None  # not a loss: without memory we could not count one
 
     def add(self, step: int, path: bytes, how: int) -> None:
-        """Remember that `path` was used in `step`."""
+        """Record that `path` was used in `step`."""
         seen = self.steps.get(step)
         if seen is None:
             seen = self.steps[step] = {}

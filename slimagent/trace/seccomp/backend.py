@@ -1,6 +1,6 @@
 """The default backend: seccomp user notification (seccomp_unotify(2)). Needs no privilege and no capability.
 
-It sees every file system call of the processes it starts and of their descendants, found or not, as any user, in a
+It sees every file system call of its processes and their descendants, whether it succeeds or not, as any user, in a
 default container and in a build step.
 """
 
@@ -31,15 +31,15 @@ from slimagent.trace.watcher import Mask
 
 
 class Seccomp(Backend):
-    """Watch by seccomp user notification. `mask` tells which paths are to look as if they did not exist."""
+    """Watch by seccomp user notification. Paths in `mask` look as if they did not exist."""
 
     name = "seccomp"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
     def __init__(
-        self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
+        self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
     ) -> None:
-        self._folders = folders  # it sees calls, wherever they lead
+        self._directories = directories  # it sees calls, wherever they lead
         self._mask = mask
         self._new_record = record
         self._supervisors: list[Supervisor] = []
@@ -50,7 +50,7 @@ class Seccomp(Backend):
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why seccomp user notification cannot be used here, found out by using it in a child process."""
+        """Why seccomp user notification does not work here, found by trying it in a child. None if it works."""
         machine = kernel.machine()
         if machine is None:
             return f"no table of system calls for {os.uname().machine}"
@@ -66,7 +66,7 @@ class Seccomp(Backend):
                 os._exit(255)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         reasons = {
-            errno.EBUSY: "another supervisor already watches this process (one listener is all the kernel allows)",
+            errno.EBUSY: "another supervisor already watches this process (the kernel allows only one listener)",
             errno.ENOSYS: "this kernel has no seccomp filters",
             errno.EINVAL: "this kernel has no seccomp user notification (Linux 5.0 and later have it)",
             errno.EPERM: "the container's own seccomp profile forbids it",
@@ -75,7 +75,7 @@ class Seccomp(Backend):
 
     def __enter__(self) -> Seccomp:
         with contextlib.ExitStack() as resources:
-            self._changes = resources.enter_context(contextlib.closing(Changes(self._folders)))
+            self._changes = resources.enter_context(contextlib.closing(Changes(self._directories)))
             resources.callback(self._guardian.end)
             self._guardian.start()
             kernel.close_memory()
@@ -84,7 +84,7 @@ class Seccomp(Backend):
         return self
 
     def step(self, name: str) -> int:
-        """Begin a step. What an earlier step left running is attributed to the present one."""
+        """Begin a step. Processes left from an earlier step now count for this one."""
         self._step += 1
         for supervisor in self._supervisors:
             supervisor.step = self._step
@@ -139,7 +139,7 @@ class Seccomp(Backend):
         return supervisor, thread
 
     def called(self, task: int) -> bool:
-        """Whether a task of that number has made a call that was seen."""
+        """Whether a task with that number made a call that we saw."""
         return any(task in supervisor.callers for supervisor in self._supervisors)
 
     def _stop(self) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ class Seccomp(Backend):
         return stopped
 
     def _receive_and_serve(self, supervisor: Supervisor, ours: socket.socket) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
         with ours:
             word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
         if listeners:
@@ -158,7 +158,7 @@ class Seccomp(Backend):
                 page = self._guardian.hold(listeners[0])
             except (OSError, MemoryError) as error:
                 supervisor.record.lose(LossKind.NOT_WATCHED, str(error) or "out of memory")
-                os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
+                os.close(listeners[0])  # makes the child's execve fail; otherwise it would wait for ever
             else:
                 supervisor.serve(listeners[0], page)
         elif word:
@@ -168,12 +168,14 @@ class Seccomp(Backend):
 def _machine() -> Machine:
     machine = kernel.machine()
     if machine is None:
-        raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
+        raise UnavailableError(
+            f"cannot watch processes on {os.uname().machine}", "use x86-64 or aarch64, or --backend fanotify or inotify"
+        )
     return machine
 
 
 def take_filter(theirs: socket.socket) -> None:
-    """Take the filter, and send its listener to a watcher that has the other end (`Seccomp.adopt`). Raises OSError."""
+    """Take the filter and send its listener to the watcher at the other end (`Seccomp.adopt`). Raises OSError."""
     machine = kernel.machine()
     if machine is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -181,7 +183,7 @@ def take_filter(theirs: socket.socket) -> None:
 
 
 def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:
-    """In the child, between fork and exec: take the filter, hand its listener to the parent."""
+    """In the child, between fork and exec: take the filter and send its listener to the parent."""
     try:
         if no_new_privileges:
             kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)

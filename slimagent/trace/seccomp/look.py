@@ -1,4 +1,4 @@
-"""What one call does: which files its paths name now, how it uses them, and what it changes for the paths to come."""
+"""What a call does: which files its paths name, how it uses them, and what it changes for later paths."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of unshare(2) and setns(2)
 _TREE_CLONE, _DETACH = 1, 2  # OPEN_TREE_CLONE of open_tree(2), MNT_DETACH of umount2(2)
 _BIND, _MOVE = 0x1000, 0x2000  # MS_BIND, MS_MOVE of mount(2)
 _NO_NEW_MOUNT = 0x20 | 0x1E0000  # MS_REMOUNT; MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
-_EMPTY = (b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"sysfs", b"cgroup2")  # they never show files of the image
+_EMPTY = (b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"sysfs", b"cgroup2")  # never show files of the image
 _DEEPEST = 5  # interpreters of interpreters (exec_binprm of the kernel)
-# A path that begins below /proc leads out of it by one of these, or not at all.
+# Only these lead out of /proc.
 _LEADS_OUT = re.compile(rb"/(?:root|cwd|exe|fd|map_files|\.\.)(?:/|$)")
 
 
 class Named(NamedTuple):
-    """A path of a call: as it is spelled from our root, what is recorded of it, which files it names.
+    """A path of a call: its spelling from our root, what we record of it, and which files it names.
 
-    `place` is where it leads now, by whatever name.
+    `place` is where it leads now.
     """
 
     spelled: bytes
@@ -44,8 +44,8 @@ class Named(NamedTuple):
 class Looked(NamedTuple):
     """What a call does: its paths, and how it uses them.
 
-    `makes` are indices of paths that it may make: those need not be there. `interpreters` are what the kernel opens
-    besides, to execute a program that is none of the image's.
+    `makes` has the indices of paths that it may make: they need not exist. `interpreters` are what the kernel opens to
+    execute a program that is not part of the image.
     """
 
     paths: list[Named]
@@ -55,7 +55,7 @@ class Looked(NamedTuple):
 
 
 class Look:
-    """Look at the calls of one supervisor. `lose` counts what cannot be seen; with `names_all` every path is followed.
+    """Look at the calls of one supervisor. `lose` counts losses. With `names_all` every path is followed.
 
     `other_roots`: whether a task may have another root than ours.
     """
@@ -74,7 +74,7 @@ class Look:
         self._mounted = ""
 
     def at(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> Looked:
-        """Look at a call that waits. Raises OSError where its paths cannot be read."""
+        """Look at a waiting call. Raises OSError if its paths cannot be read."""
         how, makes_last, in_root = self._action(tasks, task, call, arguments)
         paths: list[Named] = []
         found: tuple[bytes, ...] = ()
@@ -90,13 +90,13 @@ class Look:
         return Looked(paths, how, makes, found)
 
     def use(self, flags: int) -> int:
-        """What opening with these flags does to a path: O_PATH reads nothing."""
+        """How an open with these flags uses a path. O_PATH reads nothing."""
         if flags & O_PATH:
             return LOOKED_UP
         return LISTED if flags & self._machine.o_directory else OPENED
 
     def end(self) -> None:
-        """Count what only the end of the watch can tell."""
+        """Count the losses that show only at the end of the watch."""
         if self._mounted and self._changes.mounts.have_changed():
             self._lose(LossKind.MOUNTS_CHANGED, self._mounted)
 
@@ -111,7 +111,7 @@ class Look:
         return path
 
     def _named(self, tasks: Tasks, task: int, path: bytes, descriptor: int | None, in_root: bool) -> list[Named]:
-        """The path as it is to be recorded; nothing for one that names no file of a file system."""
+        """The path as we record it. Empty if it names nothing on a file system."""
         is_absolute = path[0] == _SLASH and not in_root
         if is_absolute and path.startswith(b"/proc/") and not _LEADS_OUT.search(path):
             return []
@@ -139,7 +139,7 @@ class Look:
         return [named]
 
     def _interpreters(self, tasks: Tasks, task: int, place: bytes) -> tuple[bytes, ...]:
-        """What the kernel opens by itself to execute a program that the run made. The image's are for the plan."""
+        """What the kernel opens to execute a program that the run made. The plan does it for the image's programs."""
         found: list[bytes] = []
         for _ in range(_DEEPEST):
             path = interpreter_of(place, self._changes.began)
@@ -151,7 +151,7 @@ class Look:
         return tuple(found)
 
     def _action(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool, bool]:
-        """How a call uses its paths, whether it may make the last, and whether they are taken from its descriptor."""
+        """How a call uses its paths, whether it may make the last, and whether its descriptor is their root."""
         action = call.action
         if action is Action.OPEN:
             flags = arguments[call.flags]
@@ -170,7 +170,7 @@ class Look:
         return LOOKED_UP, makes, False
 
     def _change(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> None:
-        """Take notice of what may mean something else when the call is done."""
+        """Note what may have another meaning after the call."""
         action = call.action
         if action is Action.CHANGE_ROOT:
             self.other_roots = True
@@ -192,7 +192,7 @@ class Look:
                 self._changes.move(*places)
 
     def _place(self, tasks: Tasks, task: int, argument: PathArgument, arguments: list[int]) -> bytes:
-        """Where a path is at this moment, and not where a link there leads; b"" for nowhere."""
+        """Where a path is now, without following a last link. b"" for nowhere."""
         path = tasks.path(task, arguments[argument.path])
         descriptor = None if argument.descriptor is None else arguments[argument.descriptor]
         root = tasks.root(task) if self.other_roots else b"/"
@@ -207,7 +207,7 @@ class Look:
         who = f"{call.name} of {kernel.program(task)} (process {task})"
         flags = arguments[call.flags] if call.flags >= 0 else 0
         if call.name == "fsmount" or (call.name.startswith("open_tree") and flags & _TREE_CLONE):
-            self._lose(LossKind.MOUNTS_CHANGED, who)  # a place that is mounted nowhere
+            self._lose(LossKind.MOUNTS_CHANGED, who)  # a mount without a place
         elif call.name in ("mount", "move_mount", "pivot_root"):
             place = self._place(tasks, task, call.paths[-1], arguments)
             if place:
@@ -219,7 +219,7 @@ class Look:
 
     @staticmethod
     def _shows_files(tasks: Tasks, task: int, arguments: list[int]) -> bool:
-        """Whether a mount(2) may show files of the image, or of another image, in another place."""
+        """Whether a mount(2) may show files of this or another image in another place."""
         flags = arguments[3]
         if flags & (_BIND | _MOVE) and not flags & 0x20:
             return True
