@@ -85,8 +85,11 @@ def install_filter(number: int, program: bytes) -> int:
     received: runtimes that signal themselves all the time (Go's scheduler) would restart their calls for ever.
     """
     argument = _Program(len(program) // 8, program)
-    with contextlib.suppress(OSError):  # EINVAL: the flag is unknown here
+    try:
         return call("syscall", number, SET_MODE_FILTER, NEW_LISTENER | WAIT_KILLABLE, ctypes.byref(argument))
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: the kernel does not know WAIT_KILLABLE
+            raise
     return call("syscall", number, SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(argument))
 
 
