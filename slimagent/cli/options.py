@@ -21,7 +21,8 @@ from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
 from slimagent.model.trace import Trace
-from slimagent.paths.algebra import from_text, matcher, pattern, within
+from slimagent.paths.algebra import from_text, pattern, within
+from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
 from slimagent.trace.select import NAMES
@@ -176,7 +177,7 @@ def path_pattern(option: str, text: str) -> str:
 
 def accepted(patterns: tuple[str, ...]) -> Callable[[bytes], int | None]:
     """A test for paths that --accept-change names. Raises UsageError for what is not a pattern of absolute paths."""
-    return matcher([path_pattern("--accept-change", text) for text in patterns])
+    return PathRules([path_pattern("--accept-change", text) for text in patterns]).first
 
 
 def read_image(path: str | None) -> ImageConfig | None:

@@ -1,4 +1,4 @@
-"""Start a program: what is started, where and as whom is one value, and one function starts it."""
+"""Start a program: a `Command` says what, where and as which user; `start` starts it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from slimagent.model.user import User
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to start, looked up on the PATH of `env`. `user` None is who we are, `cwd` None is where we are.
+    """A program to start, searched on the PATH of `env`. Without `user` or `cwd` it keeps ours.
 
-    The streams are what `subprocess.Popen` takes. With `new_session` it leads a session of its own (setsid(2)).
+    The streams are those of `subprocess.Popen`. With `new_session` it leads a new session (setsid(2)).
     """
 
     argv: Sequence[str]
@@ -33,21 +33,21 @@ class Command:
 
 
 def start(command: Command, enter: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
-    """Start a command. `enter` is called in the child, while that is still as we are.
+    """Start a command. `enter` is called in the child before it changes its user.
 
-    The signals that we block (`foreground`) are none of the command's business.
-    Raises OSError as Popen does, `subprocess.SubprocessError` if the child failed before it executed.
+    The command does not inherit the signals that we block (`foreground`).
+    Raises OSError as Popen does, `subprocess.SubprocessError` if the child fails before it executes.
     """
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        kernel.prctl(kernel.SET_DUMPABLE, 1)  # unlike us, perhaps: its calls are to be read
+        kernel.prctl(kernel.SET_DUMPABLE, 1)  # we may not be: its calls must be readable
         enter()
         if command.user is not None:
             become(command.user)
 
     with warnings.catch_warnings():
-        # Python 3.12 warns of any fork beside threads; the child only makes system calls until it executes.
+        # Python 3.12 warns of every fork beside threads. This child only makes system calls before it executes.
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
             list(command.argv), env=dict(command.env), cwd=command.cwd, stdin=command.stdin, stdout=command.stdout,
@@ -56,21 +56,21 @@ def start(command: Command, enter: Callable[[], None] = lambda: None) -> subproc
 
 
 def become(user: User) -> None:
-    """Become another user for good, before executing what is theirs to run. Raises OSError."""
+    """Become another user for good, just before executing. Raises OSError."""
     os.setgroups(user.groups)
     os.setgid(user.gid)
     os.setuid(user.uid)
-    # A process that changed its user is unreadable until it executes; its execution is to be seen.
+    # A process that changed its user is unreadable until it executes, and we must see the execution.
     kernel.prctl(kernel.SET_DUMPABLE, 1)
 
 
 def shell_status(returncode: int) -> int:
-    """A Popen's return code as a shell's `$?`: 128 and the signal's number if one ended it."""
+    """Turn a Popen's return code into a shell's `$?`: 128 plus the number of the signal that ended it."""
     return returncode if returncode >= 0 else 128 - returncode
 
 
 def ending(returncode: int) -> str:
-    """How a process ended, in words, from a Popen's return code."""
+    """Say how a process ended, from a Popen's return code."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:

@@ -1,4 +1,4 @@
-"""Open descriptors: close them, write to them."""
+"""Close descriptors and write to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def closing(descriptor: int) -> Iterator[int]:
-    """An open descriptor, which is closed when the block ends."""
+    """Close a descriptor when the block ends."""
     try:
         yield descriptor
     finally:
@@ -17,7 +17,7 @@ def closing(descriptor: int) -> Iterator[int]:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write bytes to an open file, however many calls it takes. Raises OSError."""
+    """Write all bytes, in as many calls as it takes. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

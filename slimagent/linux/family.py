@@ -1,8 +1,8 @@
-"""Families of processes: what was started, and all that descends from it. Told apart, collected, stopped at the end.
+"""Families of processes: a process that was started and its descendants. Tell them apart, collect them, stop them.
 
-Whose a process is, its mark says (`marks`); the same for a watcher, whose family are all commands of a run, and for a
-check, whose family is one of these commands. The table of processes is read without psutil: of 300 children that takes
-7 ms, and 22 ms with it; one limit takes 0.7 us, and 100 us with it. Who reads slowly is outrun by who forks.
+The mark of a process (`marks`) says which family it belongs to. The family of a watcher is all commands of a run; the
+family of a check is one of these commands. We read the process table without psutil: for 300 children that takes
+7 ms instead of 22 ms; one limit takes 0.7 us instead of 100 us. A slow reader loses the race against a fork loop.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from slimagent.linux.processes import Process, children, command_line, descendan
 
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL for what a step left behind
 _PAUSE = 0.02  # seconds
-_MANY = 100  # processes: more new ones between two looks than this multiply; no more than this are named
-_AT_ONCE = 1000  # children to collect in one go: where they end all the time there is no end
+_MANY = 100  # processes: with more new ones between two looks they multiply; and we name at most so many
+_AT_ONCE = 1000  # children to collect at once: if some end all the time, there is no last one
 _TRIES, _NEWEST = 200, 3
 
-# Who waits for a process that was started here, and its mark. To take its status is that one's alone: a Popen whose
-# process somebody else has waited for says 0.
+# The Popen of each process that we started, and its mark. Only the Popen may take the status: if anything else waits
+# for the process, the Popen reports 0.
 _started: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
 
 
 def spawn(
     command: Command, enter: Callable[[], None] = lambda: None, *, within: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a command with a mark of its own, `within` another one or not. `enter`, and what is raised: see `start`."""
+    """Start a command with a new mark, optionally `within` another mark. For `enter` and errors see `start`."""
     mark = marks.drawn() if within is None else marks.within(within)
 
     def first() -> None:
@@ -48,10 +48,10 @@ def spawn(
 
 
 class Family:
-    """Enter it before the first command; on exit nothing of the family should be left (`stop`).
+    """Enter it before the first command. Call `stop` before the exit.
 
-    This process is the subreaper meanwhile, so that daemons stay descendants: Yama lets a process read only those
-    (ptrace_scope 1), and no other process collects them. A kernel that refuses changes nothing else.
+    Inside the block this process is the subreaper, so that daemons stay its descendants: Yama lets a process read only
+    those (ptrace_scope 1), and no other process collects them. If the kernel refuses, all else works the same.
     """
 
     def __init__(self) -> None:
@@ -74,34 +74,34 @@ class Family:
             kernel.prctl(kernel.SET_SUBREAPER, int(adopts))
 
     def spawn(self, command: Command, enter: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
-        """Start a command of the family. See `start`."""
+        """Start a command that belongs to the family. See `start`."""
         return spawn(command, enter, within=self._mark)
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
-        """From now on the family is this process, which `spawn` or another family's has started, and what comes of it.
+        """Make this process and its descendants the family. `spawn` or another family must have started it.
 
-        Raises KeyError if it was started by other means.
+        Raises KeyError otherwise.
         """
         self._mark = _started[process.pid][1]
 
     def has(self, process: int) -> bool | None:
-        """Whether a process, alive or a zombie, is of the family; None if it is gone."""
+        """Whether a process, alive or a zombie, belongs to the family. None if it is gone."""
         limit = marks.limit(process)
         if limit is None:
             return None
-        # Whose it is that has chosen a limit of its own nobody can tell: that of who came last.
+        # A process that chose its own limit cannot be attributed: the family that was created last takes it.
         return marks.holds(self._mark, limit) or (
             0 <= limit < min(self._mark, marks.LOWEST) and process not in self._before
         )
 
     def lives(self) -> bool:
-        """Whether any process of the family was alive just now."""
+        """Whether any process of the family is alive."""
         return any(process.lives for process in self._all())
 
     def reap(self) -> int:
-        """Collect those that ended, orphans that became our children too, so that the table of processes stays small.
+        """Collect the processes that ended, adopted orphans too, and return their number.
 
-        Called whenever a child ends: what it costs does not grow with the number of children. The value is how many.
+        Call it whenever a child ends. The cost does not grow with the number of children.
         """
         for count in range(_AT_ONCE):
             try:
@@ -110,12 +110,12 @@ class Family:
                 return count
             if ended is None:
                 return count
-            if not self._collect(ended.si_pid):  # the agent's own, and the kernel would name it again and again
+            if not self._collect(ended.si_pid):  # not ours to collect: the kernel would report it again and again
                 return count + sum(map(self._collect, filter(_has_ended, children())))
         return _AT_ONCE
 
     def _collect(self, child: int) -> bool:
-        """Collect a zombie, if it is ours to collect."""
+        """Collect a zombie if we may."""
         process, _ = _started.get(child, (None, 0))
         if process is not None and process.returncode is None:
             return process.poll() is not None
@@ -128,9 +128,9 @@ class Family:
     def stop(
         self, ended: Callable[[], bool] | None = None, *, grace: float = _GRACE, patience: float = math.inf
     ) -> tuple[str, ...]:
-        """Stop what still runs until `ended` or nothing is left, for `patience` seconds after `grace`: command lines.
+        """Stop what still runs, until `ended` or nothing is left, and return the command lines.
 
-        SIGTERM, `grace` seconds, SIGKILL; SIGKILL at once when an exception comes in between.
+        SIGTERM, then SIGKILL after `grace` seconds, or at once on an exception. Gives up `patience` seconds later.
         """
         stopped: dict[int, str] = {}
         deadline = time.monotonic() + grace
@@ -138,7 +138,7 @@ class Family:
             while ended is None or not ended():
                 living = [process.number for process in self._all() if process.lives]
                 fresh = [process for process in living if process not in stopped]
-                many = bool(stopped) and len(fresh) > _MANY  # they multiply: no grace
+                many = bool(stopped) and len(fresh) > _MANY  # a fork loop: no grace
                 for process in fresh:
                     stopped[process] = command_line(process) if len(stopped) < _MANY else ""
                     _signal(process, signal.SIGTERM)
@@ -146,7 +146,7 @@ class Family:
                     self._kill()
                 if not self.reap() and not living and ended is None and not self._has_child():
                     break
-                if time.monotonic() > deadline + patience:  # one in an uninterruptible sleep stays
+                if time.monotonic() > deadline + patience:  # in an uninterruptible sleep
                     break
                 time.sleep(_PAUSE)
         except BaseException:
@@ -156,7 +156,7 @@ class Family:
         return tuple(filter(None, stopped.values()))
 
     def _kill(self) -> None:
-        """End all, also those that fork faster than anybody can list them: first nobody may move any more."""
+        """Kill all, even if they fork faster than we can list them: stop every process before killing any."""
         asked: set[int] = set()
         now: set[int] = set()
         until = time.monotonic() + _GRACE
@@ -172,9 +172,9 @@ class Family:
             _signal(process, signal.SIGKILL)
 
     def _chase(self) -> None:
-        """Stop who forks and ends at once, again and again: it is gone when the table has been read through.
+        """Stop processes that fork and exit at once: they are gone before we have read the whole process table.
 
-        But each of them becomes our child for a moment, the last of them all.
+        But each of them becomes our child for a moment, and is then the last in the list.
         """
         with (
             contextlib.suppress(FileNotFoundError),
@@ -187,11 +187,11 @@ class Family:
                         _signal(child, signal.SIGSTOP)
 
     def _has_child(self) -> bool:
-        """Whether a child of ours is of the family: of those that fork and end at once, one always is."""
+        """Whether a child of ours belongs to the family. In a chain of forks one always does."""
         return any(map(self.has, children()))
 
     def _all(self) -> Iterator[Process]:
-        """All of the family, zombies too. Who forks and ends at once may be missed."""
+        """All processes of the family, zombies too. May miss those that fork and exit at once."""
         family: set[int] = set()
         for process in descendants(os.getpid()):
             if process.parent in family or self.has(process.number):

@@ -1,4 +1,4 @@
-"""The door to disk: read whole, write whole or not at all."""
+"""Read and write documents: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slimagent.paths.algebra import to_text
 
 
 def read(path: str | bytes) -> bytes:
-    """The bytes of a document. Raises DocumentError if there is none or it cannot be read."""
+    """Read a document. Raises DocumentError if it is missing or cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -26,26 +26,26 @@ def read(path: str | bytes) -> bytes:
 
 
 def digest(data: bytes) -> str:
-    """The SHA-256 of a document's bytes, in hexadecimal: how one document names another."""
+    """The SHA-256 of a document in hexadecimal. Documents refer to each other by it."""
     return hashlib.sha256(data).hexdigest()
 
 
 def write(path: str | bytes, data: bytes) -> None:
-    """Write a document whole: into a temporary file beside it, then renamed over it.
+    """Write a document to a temporary file beside `path` and rename that over it.
 
-    A device or a FIFO, as /dev/stdout or /dev/null, is written to and stays. Raises as `replacing` does.
+    A device or a FIFO, e.g. /dev/stdout, is written to directly. Raises as `replacing` does.
     """
     with _passing(path) if _is_special(path) else replacing(path) as descriptor:
         write_all(descriptor, data)
 
 
-def hand_over(made: int | bytes, folder: bytes) -> None:
-    """Give what root made in somebody's folder to that somebody, who could not remove it else; where that is allowed.
+def hand_over(made: int | bytes, directory: bytes) -> None:
+    """As root, give a new file to the owner of its directory if allowed: they could not remove it otherwise.
 
-    A container's root writes so into a folder that was mounted for it. `made`: a descriptor or a path.
+    A container's root writes to a mounted directory this way. `made` is a descriptor or a path.
     """
     if os.geteuid() == 0:
-        status = os.stat(folder or b".")
+        status = os.stat(directory or b".")
         if status.st_uid != 0:
             with contextlib.suppress(OSError):
                 os.chown(made, status.st_uid, status.st_gid)
@@ -62,7 +62,7 @@ def _is_special(path: str | bytes) -> bool:
 @contextlib.contextmanager
 def _passing(path: str | bytes) -> Iterator[int]:
     try:
-        # A FIFO that nobody reads is an error (ENXIO of fifo(7)), and not something to wait for.
+        # A FIFO without a reader is an error (ENXIO of fifo(7)); do not wait for one.
         with closing(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as descriptor:
             os.set_blocking(descriptor, True)
             yield descriptor
@@ -72,23 +72,23 @@ def _passing(path: str | bytes) -> Iterator[int]:
 
 @contextlib.contextmanager
 def replacing(path: str | bytes) -> Iterator[int]:
-    """A descriptor whose file takes the place of `path` when the block ends well, and vanishes when it does not.
+    """Yield a descriptor of a file that replaces `path` when the block succeeds, and is removed when it fails.
 
-    Raises UnavailableError when the disk is full, the folder cannot be written, or a device or a FIFO is there.
+    Raises UnavailableError if the disk is full, the directory is not writable, or `path` is a device or a FIFO.
     """
     target = os.fsencode(path)
     if _is_special(target):
         raise UnavailableError(f"cannot write {to_text(target)}: it is not a regular file", "choose another target")
-    folder = os.path.dirname(target)
+    directory = os.path.dirname(target)
     try:
-        descriptor, temporary = new_file(folder, 0o644)
-        lock = os.dup(descriptor)  # it is ours until it has its name, and closing may fail before
+        descriptor, temporary = new_file(directory, 0o644)
+        lock = os.dup(descriptor)  # hold the lock until the rename: closing may fail before
     except OSError as error:
         raise explained(error, target) from None
     try:
         with closing(descriptor):
             yield descriptor
-            hand_over(descriptor, folder)
+            hand_over(descriptor, directory)
         os.rename(temporary, target)
     except OSError as error:
         _discard(temporary)
@@ -106,7 +106,7 @@ def _discard(path: bytes) -> None:
 
 
 def explained(error: OSError, path: str | bytes) -> SlimagentError:
-    """An error of the disk as one of ours, with the hint that fits it."""
+    """Turn a disk error into one of ours, with a hint."""
     hints = {
         errno.ENOSPC: "free some space or choose another target",
         errno.EDQUOT: "raise the quota or choose another target",
@@ -114,10 +114,10 @@ def explained(error: OSError, path: str | bytes) -> SlimagentError:
         errno.EACCES: "run as a user who may write there, or choose another target",
         errno.EPERM: "run as root, or choose another target",
         errno.EROFS: "choose a target on a writable file system",
-        errno.ENOENT: "create the folder first",
-        errno.ENOTDIR: "a folder is expected there",
-        errno.ENXIO: "let somebody read from it, or name a file",
-        errno.EISDIR: "a folder is there: name a file",
+        errno.ENOENT: "create the directory first",
+        errno.ENOTDIR: "a directory is expected there",
+        errno.ENXIO: "start a program that reads from it, or name a file",
+        errno.EISDIR: "a directory is there: name a file",
     }
     where = error.filename if error.filename is not None else path
     hint = hints.get(error.errno or 0, "choose another target")

@@ -1,4 +1,4 @@
-"""What the kernel offers and Python's standard library does not: seccomp(2), prctl(2), setfsuid(2).
+"""Kernel interfaces that Python's standard library lacks: seccomp(2), prctl(2), setfsuid(2).
 
 Numbers are those of <linux/seccomp.h> and <linux/prctl.h>. Parsers are pure functions over bytes.
 """
@@ -30,7 +30,7 @@ NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 # struct seccomp_notif_resp { u64 id; s64 val; s32 error; u32 flags; }
 RESPONSE = struct.Struct("=QqiI")
 IDENTITY = struct.Struct("=Q")
-# memfd_create(2) and pidfd_open(2): a Python that was built for an old C library does not have them.
+# memfd_create(2) and pidfd_open(2): a Python that was built for an old C library lacks them.
 _MEMFD_CREATE, _PIDFD_OPEN = {"x86_64": 319, "aarch64": 279}, 434
 _MEMFD_CLOEXEC = 1  # <linux/memfd.h>
 
@@ -42,7 +42,7 @@ class _Program(ctypes.Structure):
 
 
 def call(name: str, *arguments: object) -> int:
-    """A function of the C library; a library without it says ENOSYS, as a kernel does. Raises OSError."""
+    """Call a function of the C library. Raises OSError, ENOSYS if the library lacks it."""
     result = -1
     ctypes.set_errno(errno.ENOSYS)
     with contextlib.suppress(AttributeError):
@@ -53,15 +53,13 @@ def call(name: str, *arguments: object) -> int:
 
 
 def machine() -> Machine | None:
-    """The table of this machine, or None where there is none (only x86-64 and aarch64 have one)."""
+    """The system calls of this machine. None unless it is x86-64 or aarch64."""
     return MACHINES.get(platform.machine())
 
 
 def prctl(option: int, argument: int) -> None:
-    """prctl(2) with one argument. Raises OSError."""
-    if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    """Call prctl(2) with one argument. Raises OSError."""
+    call("prctl", option, ctypes.c_ulong(argument), 0, 0, 0)
 
 
 def is_subreaper() -> bool:
@@ -74,8 +72,7 @@ def is_subreaper() -> bool:
 def close_memory() -> None:
     """As root, keep other root processes from reading and writing our memory (/proc/PID/mem of proc(5)), for good.
 
-    What we have seen is in there, and not written down yet. Not for other users: their files of /proc/self would become
-    root's.
+    It holds evidence that is not on disk yet. Not for other users: their files in /proc/self would become root's.
     """
     if os.geteuid() == 0:
         prctl(SET_DUMPABLE, 0)
@@ -84,41 +81,32 @@ def close_memory() -> None:
 def install_filter(number: int, program: bytes) -> int:
     """Put a seccomp filter on this thread and return the descriptor of its listener. Raises OSError.
 
-    `number` is that of seccomp(2) here. A call that the supervisor has received is then only interruptible by
-    a fatal signal, where the kernel can do that (Linux 5.19): otherwise runtimes that signal themselves all the time
-    (Go's scheduler) would restart their calls for ever.
+    `number` is that of seccomp(2). From Linux 5.19 on only a fatal signal can interrupt a call that the supervisor has
+    received: runtimes that signal themselves all the time (Go's scheduler) would restart their calls for ever.
     """
     argument = _Program(len(program) // 8, program)
-    for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
-        listener = int(_libc.syscall(number, SET_MODE_FILTER, flags, ctypes.byref(argument)))
-        if listener >= 0:
-            return listener
-        if ctypes.get_errno() != errno.EINVAL:
-            break
-    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    try:
+        return call("syscall", number, SET_MODE_FILTER, NEW_LISTENER | WAIT_KILLABLE, ctypes.byref(argument))
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: the kernel does not know WAIT_KILLABLE
+            raise
+    return call("syscall", number, SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(argument))
 
 
 def process_descriptor(process: int) -> int:
-    """A descriptor that poll(2) calls readable when the process has ended (pidfd_open(2)). Raises OSError."""
-    return _descriptor(_PIDFD_OPEN, process, 0)
+    """Open a descriptor that becomes readable when the process ends (pidfd_open(2)). Raises OSError."""
+    return call("syscall", _PIDFD_OPEN, process, 0)
 
 
 def memory_file(size: int) -> int:
-    """The descriptor of `size` zero bytes in memory (memfd_create(2)). Raises OSError."""
-    memory = _descriptor(_MEMFD_CREATE[platform.machine()], b"slimagent", _MEMFD_CLOEXEC)
+    """Open a file of `size` zero bytes in memory (memfd_create(2)). Raises OSError."""
+    memory = call("syscall", _MEMFD_CREATE[platform.machine()], b"slimagent", _MEMFD_CLOEXEC)
     os.ftruncate(memory, size)
     return memory
 
 
-def _descriptor(number: int, *arguments: int | bytes) -> int:
-    descriptor = int(_libc.syscall(number, *arguments))
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return descriptor
-
-
 def may(task: int, *capabilities: int) -> bool:
-    """Whether a task has one of these capabilities in effect, in whichever user namespace; also if nobody can tell."""
+    """Whether a task has one of these capabilities, in any user namespace. True if that is unknown."""
     try:
         has = status(task).capabilities
     except OSError:
@@ -127,13 +115,13 @@ def may(task: int, *capabilities: int) -> bool:
 
 
 def set_file_system_user(uid: int, gid: int) -> None:
-    """Become `uid`:`gid` in this thread alone, for access to files and to /proc (setfsuid(2), setfsgid(2))."""
+    """Use `uid`:`gid` in this thread for access to files and /proc (setfsuid(2), setfsgid(2))."""
     _libc.setfsgid(gid)
     _libc.setfsuid(uid)
 
 
 class Status(NamedTuple):
-    """Of /proc/PID/status: real, effective, saved, file system ids; capabilities; process, parent; filters."""
+    """/proc/PID/status: ids (real, effective, saved, file system), capabilities, process, parent, filters."""
 
     uids: tuple[int, ...]
     gids: tuple[int, ...]
@@ -147,7 +135,7 @@ _FIELDS = re.compile(rb"^(Uid|Gid|CapEff|Tgid|PPid|Seccomp_filters):(.*)$", re.M
 
 
 def parse_status(text: bytes) -> Status:
-    """Read /proc/PID/status (proc_pid_status(5)); a field that is absent is empty or 0."""
+    """Read /proc/PID/status (proc_pid_status(5)). Missing fields are empty or 0."""
     fields = dict(_FIELDS.findall(text))
 
     def numbers(field: bytes) -> tuple[int, ...]:
@@ -177,7 +165,7 @@ def catches(process: int, number: int) -> bool:
 
 
 def program(task: int) -> str:
-    """The name of the program that a task runs, at most 15 bytes of it (proc_pid_comm(5)); "?" if that is unknown."""
+    """The name of a task's program, at most 15 bytes (proc_pid_comm(5)). "?" if it is unknown."""
     try:
         with open(f"/proc/{task}/comm", "rb") as file:
             return to_text(file.read().rstrip(b"\n"))
@@ -186,7 +174,7 @@ def program(task: int) -> str:
 
 
 def has_capability(capability: int) -> bool:
-    """Whether this process has a capability (its number, <linux/capability.h>) in effect."""
+    """Whether this process has a capability (a number of <linux/capability.h>) in effect."""
     with contextlib.suppress(OSError):
         return bool(status().capabilities >> capability & 1)
     return False

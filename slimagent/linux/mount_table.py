@@ -1,4 +1,4 @@
-"""The mounts of our namespace, as far as they change what a path means (proc_pid_mountinfo(5))."""
+"""The mounts of our namespace that change what a path means (proc_pid_mountinfo(5))."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Mount(NamedTuple):
 
 
 class MountTable:
-    """The mounts when the watch began, and whether there are others now.
+    """The mounts at the start of the watch, and whether they have changed since.
 
-    `special` are where a proc file system is mounted, and what was covered.
-    `again` are mount points that show a directory which another mount shows as well: mount point → that directory. Only
-    those count that show a part of the file systems on which `folders` are.
-    What a watched process mounts something on may be `cover`ed. Nobody looks there any more: a file system that a
-    watched process serves would wait for us, as that process waits for our answer.
+    `special`: where a proc file system is mounted, and covered paths.
+    `again`: mount points that show a directory which another mount shows too, with that directory. Only for the file
+    systems that hold `directories`.
+    `cover` a path on which a watched process mounts something. We do not look there any more: if a watched process
+    serves that file system, it would wait for us while we wait for it.
     """
 
-    def __init__(self, folders: Iterable[bytes]) -> None:
+    def __init__(self, directories: Iterable[bytes]) -> None:
         self._descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLPRI)
@@ -41,22 +41,22 @@ class MountTable:
             mounts = parse(file.read())
         self._kernels = [(each.point, each.shows.rstrip(b"/")) for each in mounts if each.kind == b"proc"][::-1]
         self.special = {point for point, _ in self._kernels}
-        devices = set(map(_device, folders))
+        devices = set(map(_device, directories))
         self.again = shown_again([each for each in mounts if each.device in devices])
         self._covered: set[bytes] = set()
         self._have_changed = False
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
     def cover(self, point: bytes) -> None:
-        """Something is about to be mounted on `point`."""
+        """Note that something is about to be mounted on `point`."""
         self._covered.add(point)
         self.special.add(point)
 
     def covers(self, path: bytes) -> bool:
-        """Whether `path`, or a directory above it, was covered, and the mounts are others since."""
+        """Whether `path` or a directory above it was covered and the mounts have changed since."""
         return bool(self._covered) and any(within(path, point) for point in self._covered) and self.have_changed()
 
     def have_changed(self) -> bool:
@@ -66,14 +66,14 @@ class MountTable:
         return self._have_changed
 
     def of_kernel(self, path: bytes) -> bytes | None:
-        """The path within a proc file system, b"" for its root; None for a path that is not on one."""
+        """The path within a proc file system, b"" for its root. None if `path` is not on one."""
         for point, shows in self._kernels:
             if path.startswith(point) and path[len(point) : len(point) + 1] in (b"", b"/"):
                 return shows + path[len(point) :]
         return None
 
     def original(self, path: bytes) -> bytes:
-        """The name of a file by the other of two mounts that show it."""
+        """The name of a file under the first of two mounts that show it."""
         for point, directory in self.again.items():
             if within(path, point):
                 return (directory.rstrip(b"/") + path[len(point) :]) or b"/"
@@ -81,7 +81,7 @@ class MountTable:
 
 
 def _device(path: bytes) -> bytes:
-    """The device of a file as mountinfo names it, b"" for no file."""
+    """The device of a file as mountinfo writes it. b"" if there is no file."""
     try:
         device = os.stat(path).st_dev
     except OSError:
@@ -90,7 +90,7 @@ def _device(path: bytes) -> bytes:
 
 
 def parse(mountinfo: bytes) -> list[Mount]:
-    """The rows of /proc/PID/mountinfo; what is no row of it is left out."""
+    """Read /proc/PID/mountinfo. Skips malformed rows."""
     mounts = []
     for line in mountinfo.split(b"\n"):
         with contextlib.suppress(IndexError):
@@ -102,7 +102,7 @@ def parse(mountinfo: bytes) -> list[Mount]:
 
 
 def shown_again(mounts: list[Mount]) -> dict[bytes, bytes]:
-    """Mount points, and where another mount of the same file system shows the same directory."""
+    """Map mount points to where another mount of the same file system shows the same directory."""
     found = {}
     for at, each in enumerate(mounts):
         for before, other in enumerate(mounts):

@@ -1,7 +1,7 @@
-"""Which TCP ports of this container were asked while steps ran: the kernel's tables of connections tell.
+"""Find the TCP ports of this container that were used while steps ran, from the kernel's connection tables.
 
-A connection that was closed stays in TIME-WAIT for a minute (RFC 9293, 3.6.1), so a look now and then sees nearly all.
-One that was reset leaves nothing: what is not seen here may have been asked all the same.
+A closed connection stays in TIME-WAIT for a minute (RFC 9293, 3.6.1), so an occasional look sees nearly all. A reset
+connection leaves no trace: ports can have been used without being seen here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import contextlib
 import threading
 
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")  # proc_net(5)
-_LISTENS, _SYN_SENT = "0A", "02"  # <linux/tcp.h>: nobody has answered yet
+_LISTENS, _SYN_SENT = "0A", "02"  # <linux/tcp.h>; SYN_SENT: no answer yet
 _LOOK_EVERY = 20.0  # seconds, less than half of a minute
 
 
 class AskedPorts:
-    """Looks from time to time while the block runs; `ports` are those that were asked so far."""
+    """Looks from time to time while the block runs. `ports` are those used so far."""
 
     def __init__(self) -> None:
         self.ports: set[int] = set()
@@ -31,7 +31,7 @@ class AskedPorts:
         self._thread.join()
 
     def look(self) -> None:
-        """Look now: at the end of a step, above all."""
+        """Look now, e.g. at the end of a step."""
         for table in _TABLES:
             with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
                 self.ports |= asked(file.read())
@@ -42,9 +42,9 @@ class AskedPorts:
 
 
 def asked(table: str) -> set[int]:
-    """The ports to which connections within this machine lead, from a table of proc_net(5).
+    """The ports of connections within this machine, from a table of proc_net(5).
 
-    Of a connection that is closed only one end is left, and not always that of the server.
+    Only one end of a closed connection is left, not always the server's. So both ports count.
     """
     found: set[int] = set()
     for line in table.splitlines()[1:]:
@@ -59,5 +59,5 @@ def asked(table: str) -> set[int]:
 
 
 def _is_loopback(address: str) -> bool:
-    """127.0.0.0/8, ::1 and ::ffff:127.0.0.0/104, as the kernel prints them: words in this machine's byte order."""
+    """Whether it is 127.0.0.0/8, ::1 or ::ffff:127.0.0.0/104, as the kernel prints them: words in native byte order."""
     return address.endswith("7F") or address == "0" * 24 + "01000000"

@@ -1,6 +1,6 @@
-"""Who may do what with a file: owner, group, mode, and the access control list where there is one. Pure.
+"""Who may do what with a file: owner, group, mode and access control list. Pure.
 
-The rules are those of acl(5), the layout of the extended attributes that of <linux/posix_acl_xattr.h>.
+Rules: acl(5). Layout of the extended attributes: <linux/posix_acl_xattr.h>.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x
 _WORDS = {_USER_OBJ: "user", _USER: "user", _GROUP_OBJ: "group", _GROUP: "group", _MASK: "mask", _OTHER: "other"}
 
 _NOBODY = 0xFFFFFFFF  # ACL_UNDEFINED_ID
-NOTHING = _HEADER.pack(_VERSION)  # a list without entries: to set it is to remove the one that is there
+NOTHING = _HEADER.pack(_VERSION)  # a list without entries: setting it removes the existing list
 
 
 class Identity(NamedTuple):
-    """Whose rights are asked for: a user's number, and the numbers of all groups, the first one included."""
+    """A user's number, and the numbers of all their groups, the primary group too."""
 
     uid: int
     gids: frozenset[int]
 
 
 class Attributes(NamedTuple):
-    """What says who may do what with a file: st_mode, owner and group, and three extended attributes, b"" for none.
+    """What decides about access to a file: st_mode, owner, group and three extended attributes (b"" if missing).
 
     These are `security.capability`, `system.posix_acl_access` and `system.posix_acl_default`.
     """
@@ -41,7 +41,7 @@ class Attributes(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry of a list: its tag, its bits (`rwx` as 4, 2, 1), and whom it names (for a user or a group)."""
+    """One entry of a list: its tag, its bits (`rwx` as 4, 2, 1), and the number of its user or group."""
 
     tag: int
     bits: int
@@ -49,11 +49,11 @@ class Entry(NamedTuple):
 
 
 def parse(data: bytes) -> tuple[Entry, ...]:
-    """The entries of `system.posix_acl_access` or `_default`. Raises ValueError for anything else."""
+    """Read `system.posix_acl_access` or `_default`. Raises ValueError if it is malformed."""
     if len(data) < _HEADER.size or (len(data) - _HEADER.size) % _ENTRY.size:
         raise ValueError(f"not an access control list: {len(data)} bytes")
     if _HEADER.unpack_from(data)[0] != _VERSION:
-        raise ValueError("not an access control list: of another version")
+        raise ValueError("not an access control list: unknown version")
     entries = tuple(Entry._make(each) for each in _ENTRY.iter_unpack(data[_HEADER.size :]))
     unknown = [each for each in entries if each.tag not in _WORDS or each.bits > stat.S_IRWXO]
     if unknown:
@@ -62,13 +62,13 @@ def parse(data: bytes) -> tuple[Entry, ...]:
 
 
 def of_mode(mode: int) -> bytes:
-    """The list that grants what a mode does, and that the kernel stores as nothing but the mode."""
+    """The list that grants what a mode grants. The kernel stores it as the mode alone."""
     bits = zip((_USER_OBJ, _GROUP_OBJ, _OTHER), (mode >> 6, mode >> 3, mode), strict=True)
     return NOTHING + b"".join(_ENTRY.pack(tag, each & stat.S_IRWXO, _NOBODY) for tag, each in bits)
 
 
 def meaning(data: bytes) -> object:
-    """What two lists that grant the same have in common: the kernel takes users and groups in any order."""
+    """A value that is equal for lists that grant the same: users and groups may come in any order."""
     try:
         return sorted(parse(data))
     except ValueError:
@@ -76,7 +76,7 @@ def meaning(data: bytes) -> object:
 
 
 def text(data: bytes) -> str:
-    """A list in the short form of acl(5) with numbers for names, "none" for b"", hexadecimal if it is no list."""
+    """A list in the short form of acl(5), with numbers. "none" for b"", hexadecimal if it is malformed."""
     if not data:
         return "none"
     try:
@@ -86,55 +86,55 @@ def text(data: bytes) -> str:
 
 
 def _entry_text(entry: Entry) -> str:
-    whom = str(entry.number) if entry.tag in (_USER, _GROUP) else ""
-    return f"{_WORDS[entry.tag]}:{whom}:{bits_text(entry.bits)}"
+    who = str(entry.number) if entry.tag in (_USER, _GROUP) else ""
+    return f"{_WORDS[entry.tag]}:{who}:{bits_text(entry.bits)}"
 
 
 def bits_text(bits: int) -> str:
-    """Three bits as `ls` shows them: `r-x`."""
+    """Three bits as `ls` shows them, e.g. `r-x`."""
     return "".join(letter if bits & bit else "-" for letter, bit in zip("rwx", (READ, WRITE, SEARCH), strict=True))
 
 
-def permits(attributes: Attributes, who: Identity, wanted: int) -> bool:
-    """Whether an ordinary user may do all that is `wanted`, as Linux decides it (acl_permission_check in fs/namei.c).
+def permits(attributes: Attributes, who: Identity, requested: int) -> bool:
+    """Whether an ordinary user has all `requested` rights, as Linux decides it (acl_permission_check in fs/namei.c).
 
-    The superuser, and capabilities that override modes, are the caller's to think of. Raises ValueError as `parse`.
+    Ignores the superuser and capabilities that override modes. Raises ValueError as `parse` does.
     """
     mode = attributes.mode
     if who.uid == attributes.uid:
-        return not wanted & ~(mode >> 6)
-    # With no bit for the group (which is the mask, if there is a list) Linux does not look at the list at all.
+        return not requested & ~(mode >> 6)
+    # If the group has no bits (with a list: if the mask has none), Linux does not look at the list.
     if attributes.access and mode & stat.S_IRWXG:
-        return _listed(parse(attributes.access), attributes.gid, who, wanted)
+        return _listed(parse(attributes.access), attributes.gid, who, requested)
     bits = mode >> 3 if attributes.gid in who.gids else mode
-    return not wanted & ~bits
+    return not requested & ~bits
 
 
-def _listed(entries: tuple[Entry, ...], owning_group: int, who: Identity, wanted: int) -> bool:
-    """By the entries of a list, for one who is not the owner: a named user, else groups, else the others."""
+def _listed(entries: tuple[Entry, ...], owning_group: int, who: Identity, requested: int) -> bool:
+    """What a list grants to a user who is not the owner: by a user entry, else by groups, else as others."""
     mask = next((each.bits for each in entries if each.tag == _MASK), stat.S_IRWXO)
     for each in entries:
         if each.tag == _USER and each.number == who.uid:
-            return not wanted & ~(each.bits & mask)
+            return not requested & ~(each.bits & mask)
     groups = [
         each.bits & mask
         for each in entries
         if (each.tag == _GROUP_OBJ and owning_group in who.gids) or (each.tag == _GROUP and each.number in who.gids)
     ]
-    if groups:  # one of them must grant all of it; if none does, what others may does not count
-        return any(not wanted & ~bits for bits in groups)
-    return any(not wanted & ~each.bits for each in entries if each.tag == _OTHER)
+    if groups:  # one of them must grant all of it; the entry for others does not count then
+        return any(not requested & ~bits for bits in groups)
+    return any(not requested & ~each.bits for each in entries if each.tag == _OTHER)
 
 
 def describe(attributes: Attributes) -> str:
-    """Mode, owner and group in words, and the access control list where there is one."""
+    """Mode, owner, group and access control list in words."""
     listed = f", ACL {text(attributes.access)}" if attributes.access else ""
     return f"mode {mode_text(attributes.mode)}, owner {attributes.uid}, group {attributes.gid}{listed}"
 
 
 _KINDS = {
     stat.S_IFREG: "",
-    stat.S_IFDIR: "folder",
+    stat.S_IFDIR: "directory",
     stat.S_IFLNK: "link",
     stat.S_IFIFO: "FIFO",
     stat.S_IFSOCK: "socket",
@@ -144,10 +144,10 @@ _KINDS = {
 
 
 def mode_text(mode: int) -> str:
-    """The permission bits of a st_mode in octal: `4755`."""
+    """The permission bits of a st_mode in octal, e.g. `4755`."""
     return f"{stat.S_IMODE(mode):04o}"
 
 
 def kind_text(mode: int) -> str:
-    """What kind of file a st_mode is of, as `folder` or `link`."""
+    """The kind of file that a st_mode describes, e.g. `directory`."""
     return _KINDS.get(stat.S_IFMT(mode), "unknown kind") or "file"

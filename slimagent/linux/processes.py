@@ -1,4 +1,4 @@
-"""The table of processes, read as cheaply as it can be: where there are thousands, who lists slowly is outrun."""
+"""Read the process table cheaply: with thousands of processes a slow reader falls behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STARTED = 19  # the place of starttime among the fields after the name
 
 
 class Process(NamedTuple):
-    """One line of the table: a process, its state (a letter, of its first thread), its parent, how many threads."""
+    """One row of the table: the process, the state of its first thread (a letter), its parent, its threads."""
 
     number: int
     state: bytes
@@ -20,7 +20,7 @@ class Process(NamedTuple):
 
     @property
     def lives(self) -> bool:
-        """Whether it can still do something. A zombie only waits for its parent, unless its other threads go on."""
+        """Whether it still runs. A zombie does if it has other threads."""
         return self.state not in (_ZOMBIE, _DEAD) or self.threads > 1
 
 
@@ -34,16 +34,16 @@ def parse_stat(text: bytes) -> Process:
 
 
 def started(process: int) -> int:
-    """When a process or thread began, in clock ticks since the boot (proc_pid_stat(5)). Raises OSError if it is gone.
+    """When a process or thread began, in clock ticks since boot (proc_pid_stat(5)). Raises OSError if it is gone.
 
-    Together with its number it names one process for good.
+    Number and start together identify a process for good.
     """
     with open(f"/proc/{process}/stat", "rb", buffering=0) as file:
         return int(file.read().rpartition(b")")[2].split()[_STARTED])
 
 
 def descendants(of: int) -> list[Process]:
-    """All processes that descend from one, zombies too, parents before children; without that one itself."""
+    """All descendants of a process, zombies too, parents before children."""
     families: dict[int, list[Process]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -60,7 +60,7 @@ def descendants(of: int) -> list[Process]:
 
 
 def children() -> Iterator[int]:
-    """The children of this process, zombies too (proc_tid_children(5)); none where the kernel does not list them."""
+    """The children of this process, zombies too (proc_tid_children(5)). Nothing if the kernel does not list them."""
     for thread in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{thread}/children", "rb") as file:
@@ -70,7 +70,7 @@ def children() -> Iterator[int]:
 
 
 def command_line(process: int) -> str:
-    """A process's command line, else its program's name in brackets, "" if it is gone."""
+    """The command line of a process, else the name of its program in brackets. "" if it is gone."""
     try:
         with open(f"/proc/{process}/cmdline", "rb") as file:
             words = file.read().rstrip(b"\0").split(b"\0")

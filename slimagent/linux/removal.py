@@ -1,4 +1,4 @@
-"""Remove a directory that others wrote into: no link is followed, no depth is too much."""
+"""Remove a directory that others wrote to. Follows no link, and works at any depth."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str | bytes) -> None:
-    """Remove a directory and all in it. A link is removed and not followed. Raises OSError.
+    """Remove a directory and everything in it, without following links. Raises OSError.
 
-    Each directory below moves up to the top before it is emptied, so neither the stack nor the length of paths ends it.
+    Each directory below moves to the top before it is emptied, so neither stack nor path length is a limit.
     """
     holder, name = os.path.split(os.path.abspath(path))
     with closing(os.open(holder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as parent:
@@ -29,7 +29,7 @@ def remove_tree(path: str | bytes) -> None:
 
 
 def _flatten(top: int, name: bytes, numbers: Iterator[int]) -> None:
-    """Move the directories of a directory up to the top, and remove it with its files."""
+    """Move the subdirectories of a directory to the top, and remove it with its files."""
     with closing(_opened(name, top)) as at:
         for each in _without_files(at):
             os.chmod(each, 0o700, dir_fd=at)  # to move a directory is to write to it
@@ -38,7 +38,7 @@ def _flatten(top: int, name: bytes, numbers: Iterator[int]) -> None:
 
 
 def _without_files(at: int) -> list[bytes]:
-    """Remove all from a directory that is not one; return the names of the directories in it."""
+    """Remove everything but directories from a directory, and return the names of those."""
     directories = []
     for name in map(os.fsencode, os.listdir(at)):
         if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
@@ -49,7 +49,7 @@ def _without_files(at: int) -> list[bytes]:
 
 
 def _free(top: int, numbers: Iterator[int]) -> bytes:
-    """A name that nothing has at the top."""
+    """A name that is free at the top."""
     while True:
         name = b"%d" % next(numbers)
         try:
@@ -59,7 +59,7 @@ def _free(top: int, numbers: Iterator[int]) -> bytes:
 
 
 def _opened(name: str | bytes, parent: int) -> int:
-    """A descriptor of a directory; its mode is made such that it can be emptied."""
+    """Open a directory, and change its mode if it could not be emptied otherwise."""
     with contextlib.suppress(PermissionError):
         at = os.open(name, _DIRECTORY, dir_fd=parent)
         if os.geteuid() == 0 or os.fstat(at).st_mode & 0o700 == 0o700:

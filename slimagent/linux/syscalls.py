@@ -1,10 +1,9 @@
-"""The Linux system calls that are watched, by machine: where their paths are and what they do with them.
+"""The Linux system calls that we watch: where their paths are, and what the calls do with them.
 
-All that take a path, and those after which a process cannot be looked into any more, or is somewhere else.
+All calls that take a path, and those after which a process is unreadable or in another place.
 
-Numbers are those of the kernel's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64); arguments
-are those of the manual pages of section 2. A call that an older kernel lacks is never seen, so the newest
-numbers do no harm there.
+Numbers come from the kernel's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64), arguments from section
+2 of the manual. An older kernel never reports calls that it lacks, so the newest numbers do no harm.
 """
 
 from __future__ import annotations
@@ -13,46 +12,46 @@ import enum
 from typing import NamedTuple
 
 
-class Deed(enum.Enum):
-    """What a call does with its paths, as far as evidence goes."""
+class Action(enum.Enum):
+    """What a call does with its paths, as far as it matters for evidence."""
 
     LOOK_UP = enum.auto()
     OPEN = enum.auto()  # flags in an argument
     OPEN_HOW = enum.auto()  # flags in a struct open_how
     EXECUTE = enum.auto()
     OPEN_NEW = enum.auto()  # creat(2): opens what it makes or empties
-    CREATE = enum.auto()  # makes its last path: whether that exists before says nothing
+    CREATE = enum.auto()  # makes its last path, which need not exist before
     CHANGE_ROOT = enum.auto()
-    CHANGE_DIRECTORY = enum.auto()  # without a path: to that of a descriptor
-    CONCEAL = enum.auto()  # has no path: takes the process out of reach (PR_SET_DUMPABLE of prctl(2))
-    LINK = enum.auto()  # makes its last path: a link to whatever, or a second name of the first path
-    MOVE = enum.auto()  # makes its last path of the first
+    CHANGE_DIRECTORY = enum.auto()  # without a path: to a descriptor's directory
+    CONCEAL = enum.auto()  # no path: makes the process unreadable (PR_SET_DUMPABLE of prctl(2))
+    LINK = enum.auto()  # makes its last path: a symbolic link, or another name of its first path
+    MOVE = enum.auto()  # moves its first path to its last
     REMOVE = enum.auto()
-    MOUNT = enum.auto()  # its last path may show other files from now on
-    NAMESPACE = enum.auto()  # has no path: may take the caller to other mounts
+    MOUNT = enum.auto()  # its last path may show other files afterwards
+    NAMESPACE = enum.auto()  # no path: may move the caller to other mounts
     HANDLE = enum.auto()  # opens a file without a path
     CONNECT = enum.auto()  # its path is in a socket's address
     BIND = enum.auto()  # makes the path of a socket's address
 
 
 class PathArgument(NamedTuple):
-    """Where a path is: its argument's index, and that of the descriptor it is relative to (None: the cwd)."""
+    """The index of a path's argument, and that of its directory's descriptor (None: the working directory)."""
 
     path: int
     descriptor: int | None = None
 
 
 class Call(NamedTuple):
-    """One system call. `flags` is the index of its flags or of a struct open_how."""
+    """One system call. `flags` is the index of its flags or its struct open_how."""
 
     name: str
     paths: tuple[PathArgument, ...]
-    deed: Deed = Deed.LOOK_UP
+    action: Action = Action.LOOK_UP
     flags: int = -1
 
 
 class Machine(NamedTuple):
-    """What differs between machines: the audit name, O_DIRECTORY, and the calls by number."""
+    """What differs between machines: audit architecture, O_DIRECTORY, and the calls by number."""
 
     name: str
     audit_architecture: int  # AUDIT_ARCH_* of <linux/audit.h>
@@ -71,100 +70,54 @@ _SECOND = (PathArgument(1),)
 _BOTH = (PathArgument(0), PathArgument(1))
 _BOTH_AT = (PathArgument(1, 0), PathArgument(3, 2))
 
-_CALLS: tuple[Call, ...] = (
-    Call("open", _FIRST, Deed.OPEN, 1),
-    Call("creat", _FIRST, Deed.OPEN_NEW),
-    Call("openat", _AT, Deed.OPEN, 2),
-    Call("openat2", _AT, Deed.OPEN_HOW, 2),
-    Call("execve", _FIRST, Deed.EXECUTE),
-    Call("execveat", _AT, Deed.EXECUTE),
-    Call("uselib", _FIRST),
-    Call("stat", _FIRST),
-    Call("lstat", _FIRST),
-    Call("newfstatat", _AT),
-    Call("statx", _AT),
-    Call("access", _FIRST),
-    Call("faccessat", _AT),
-    Call("faccessat2", _AT),
-    Call("readlink", _FIRST),
-    Call("readlinkat", _AT),
-    Call("chdir", _FIRST, Deed.CHANGE_DIRECTORY),
-    Call("fchdir", (), Deed.CHANGE_DIRECTORY),
-    Call("chroot", _FIRST, Deed.CHANGE_ROOT),
-    Call("pivot_root", _BOTH, Deed.CHANGE_ROOT),
-    Call("truncate", _FIRST),
-    Call("rename", _BOTH, Deed.MOVE),
-    Call("renameat", _BOTH_AT, Deed.MOVE),
-    Call("renameat2", _BOTH_AT, Deed.MOVE),
-    Call("link", _BOTH, Deed.LINK),
-    Call("linkat", _BOTH_AT, Deed.LINK),
-    Call("symlink", _SECOND, Deed.LINK),
-    Call("symlinkat", (PathArgument(2, 1),), Deed.LINK),
-    Call("mkdir", _FIRST, Deed.CREATE),
-    Call("mkdirat", _AT, Deed.CREATE),
-    Call("mknod", _FIRST, Deed.CREATE),
-    Call("mknodat", _AT, Deed.CREATE),
-    Call("rmdir", _FIRST, Deed.REMOVE),
-    Call("unlink", _FIRST, Deed.REMOVE),
-    Call("unlinkat", _AT, Deed.REMOVE),
-    Call("chmod", _FIRST),
-    Call("fchmodat", _AT),
-    Call("fchmodat2", _AT),
-    Call("chown", _FIRST),
-    Call("lchown", _FIRST),
-    Call("fchownat", _AT),
-    Call("utime", _FIRST),
-    Call("utimes", _FIRST),
-    Call("futimesat", _AT),
-    Call("utimensat", _AT),
-    Call("statfs", _FIRST),
-    Call("setxattr", _FIRST),
-    Call("lsetxattr", _FIRST),
-    Call("getxattr", _FIRST),
-    Call("lgetxattr", _FIRST),
-    Call("listxattr", _FIRST),
-    Call("llistxattr", _FIRST),
-    Call("removexattr", _FIRST),
-    Call("lremovexattr", _FIRST),
-    Call("setxattrat", _AT),
-    Call("getxattrat", _AT),
-    Call("listxattrat", _AT),
-    Call("removexattrat", _AT),
-    Call("file_getattr", _AT),
-    Call("file_setattr", _AT),
-    Call("inotify_add_watch", _SECOND),
-    Call("fanotify_mark", (PathArgument(4, 3),)),
-    Call("name_to_handle_at", _AT),
-    Call("mount", _BOTH, Deed.MOUNT),
-    Call("umount2", _FIRST, Deed.MOUNT, 1),
-    Call("open_tree", _AT, Deed.MOUNT, 2),
-    Call("open_tree_attr", _AT, Deed.MOUNT, 2),
-    Call("move_mount", _BOTH_AT, Deed.MOUNT),
-    Call("fspick", _AT),
-    Call("fsmount", (), Deed.MOUNT),
-    Call("unshare", (), Deed.NAMESPACE),
-    Call("setns", (), Deed.NAMESPACE),
-    Call("open_by_handle_at", (), Deed.HANDLE),
-    Call("connect", _SECOND, Deed.CONNECT),
-    Call("bind", _SECOND, Deed.BIND),
-    Call("mount_setattr", _AT),
-    Call("swapon", _FIRST),
-    Call("swapoff", _FIRST),
-    Call("acct", _FIRST),
-    Call("quotactl", _SECOND),
-    Call("setuid", (), Deed.CONCEAL),
-    Call("setgid", (), Deed.CONCEAL),
-    Call("setreuid", (), Deed.CONCEAL),
-    Call("setregid", (), Deed.CONCEAL),
-    Call("setresuid", (), Deed.CONCEAL),
-    Call("setresgid", (), Deed.CONCEAL),
-    Call("setfsuid", (), Deed.CONCEAL),
-    Call("setfsgid", (), Deed.CONCEAL),
-    Call("prctl", (), Deed.CONCEAL),
+
+def _calls(names: str, paths: tuple[PathArgument, ...], action: Action = Action.LOOK_UP, flags: int = -1) -> list[Call]:
+    return [Call(name, paths, action, flags) for name in names.split()]
+
+
+_CALLS = (
+    *_calls("uselib stat lstat access readlink truncate chmod chown lchown utime utimes statfs", _FIRST),
+    *_calls("setxattr lsetxattr getxattr lgetxattr listxattr llistxattr removexattr lremovexattr", _FIRST),
+    *_calls("swapon swapoff acct", _FIRST),
+    *_calls("inotify_add_watch quotactl", _SECOND),
+    *_calls("newfstatat statx faccessat faccessat2 readlinkat fchmodat fchmodat2 fchownat futimesat utimensat", _AT),
+    *_calls("setxattrat getxattrat listxattrat removexattrat file_getattr file_setattr", _AT),
+    *_calls("name_to_handle_at fspick mount_setattr", _AT),
+    *_calls("fanotify_mark", (PathArgument(4, 3),)),
+    *_calls("open", _FIRST, Action.OPEN, 1),
+    *_calls("openat", _AT, Action.OPEN, 2),
+    *_calls("openat2", _AT, Action.OPEN_HOW, 2),
+    *_calls("creat", _FIRST, Action.OPEN_NEW),
+    *_calls("open_by_handle_at", (), Action.HANDLE),
+    *_calls("execve", _FIRST, Action.EXECUTE),
+    *_calls("execveat", _AT, Action.EXECUTE),
+    *_calls("chdir", _FIRST, Action.CHANGE_DIRECTORY),
+    *_calls("fchdir", (), Action.CHANGE_DIRECTORY),
+    *_calls("chroot", _FIRST, Action.CHANGE_ROOT),
+    *_calls("pivot_root", _BOTH, Action.CHANGE_ROOT),
+    *_calls("rename", _BOTH, Action.MOVE),
+    *_calls("renameat renameat2", _BOTH_AT, Action.MOVE),
+    *_calls("link", _BOTH, Action.LINK),
+    *_calls("linkat", _BOTH_AT, Action.LINK),
+    *_calls("symlink", _SECOND, Action.LINK),
+    *_calls("symlinkat", (PathArgument(2, 1),), Action.LINK),
+    *_calls("mkdir mknod", _FIRST, Action.CREATE),
+    *_calls("mkdirat mknodat", _AT, Action.CREATE),
+    *_calls("rmdir unlink", _FIRST, Action.REMOVE),
+    *_calls("unlinkat", _AT, Action.REMOVE),
+    *_calls("mount", _BOTH, Action.MOUNT),
+    *_calls("umount2", _FIRST, Action.MOUNT, 1),
+    *_calls("open_tree open_tree_attr", _AT, Action.MOUNT, 2),
+    *_calls("move_mount", _BOTH_AT, Action.MOUNT),
+    *_calls("fsmount", (), Action.MOUNT),
+    *_calls("unshare setns", (), Action.NAMESPACE),
+    *_calls("connect", _SECOND, Action.CONNECT),
+    *_calls("bind", _SECOND, Action.BIND),
+    *_calls("setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid prctl", (), Action.CONCEAL),
 )
 _BY_NAME = {call.name: call for call in _CALLS}
 
-# Calls added since Linux 5.1 have one number on every machine (asm-generic/unistd.h, from 424 on).
+# Calls since Linux 5.1 have the same number on every machine (asm-generic/unistd.h, from 424 on).
 _COMMON = {
     "open_tree": 428, "move_mount": 429, "fsmount": 432, "fspick": 433, "openat2": 437, "faccessat2": 439,
     "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,

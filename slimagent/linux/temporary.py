@@ -1,8 +1,8 @@
-"""Files and directories that are made beside their place: held by a lock, so that what a killed process left is known.
+"""Temporary files and directories beside their target. A lock tells which of them a killed process left.
 
-The lock (flock(2)) belongs to an open descriptor, so the kernel lets go of it however a process ends, and it holds
+The lock (flock(2)) belongs to an open descriptor, so the kernel releases it however a process ends, and it works
 between containers that share a directory. A name is `.slimagent-DIRECTORY-RANDOM.partial`, where DIRECTORY is the inode
-number of the directory that holds it: no image can bring along a file whose name says where it will be unpacked.
+number of its directory: no image can contain such a name, since nobody knows where it will be unpacked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slimagent.linux.removal import remove_tree
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO of that name must not wait for its writer
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # do not wait for the writer of a FIFO
 _NAME = re.compile(rb"\.slimagent-([0-9]+)-[0-9a-f]{32}\.partial")
 
 
@@ -38,7 +38,7 @@ def new_file(directory: bytes, mode: int = 0o600) -> tuple[int, bytes]:
 def new_directory(directory: bytes) -> Iterator[bytes]:
     """Make an empty directory of mode 0700, locked during the block. Raises OSError.
 
-    The block moves it to its place, or else it is removed with all that is in it.
+    If the block does not move it to its target, it is removed with its contents.
     """
     while True:
         path = _free(directory)
@@ -56,7 +56,7 @@ def new_directory(directory: bytes) -> Iterator[bytes]:
 
 
 def remove_left(directory: bytes) -> None:
-    """Remove from a directory what processes made there that do not live any more, as far as we may."""
+    """Remove what dead processes left in a directory, as far as we may."""
     with contextlib.suppress(OSError):
         here = os.stat(directory)
         for name in os.listdir(directory):
@@ -82,9 +82,9 @@ def _free(directory: bytes) -> bytes:
 
 
 def _is_held(descriptor: int, path: bytes) -> bool:
-    """Lock what was just made. False if somebody took it for a leftover before we could.
+    """Lock a new file or directory. False if another process took it for a leftover first.
 
-    Where a file system knows no locks, nothing is ever taken for one.
+    On a file system without locks nothing is taken for a leftover.
     """
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-# Where programs are searched when nothing else is known: the usual PATH of an image.
+# The usual PATH of an image, for when it does not set one.
 USUAL_PATH = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
-MAXIMUM_LINKS = 40  # path_resolution(7): a lookup that follows more links than this ends in ELOOP
+MAXIMUM_LINKS = 40  # path_resolution(7): a lookup that follows more links fails with ELOOP
 
 
 def normalise(path: bytes) -> bytes:
-    """Collapse `//` and `/./` of an absolute path, and drop a trailing slash; `..` stays (it may follow a link).
+    """Collapse `//` and `/./` of an absolute path and drop a trailing slash. `..` stays: it may follow a link.
 
     >>> normalise(b"/usr//lib/./x/../y/")
     b'/usr/lib/x/../y'
@@ -22,18 +22,18 @@ def normalise(path: bytes) -> bytes:
     return b"/" + b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
 
 
-def join(folder: bytes, path: bytes) -> bytes:
-    """`path` as seen from `folder`, normalised."""
-    return normalise(path if path[:1] == b"/" else folder + b"/" + path)
+def join(directory: bytes, path: bytes) -> bytes:
+    """`path` as seen from `directory`, normalised."""
+    return normalise(path if path[:1] == b"/" else directory + b"/" + path)
 
 
 def parent(path: bytes) -> bytes:
-    """The folder that holds `path`; the root holds itself."""
+    """The directory of `path`. The root is its own parent."""
     return path[: path.rindex(b"/")] or b"/"
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:
-    """The directories above an absolute path, the nearest first; the root has none."""
+    """The directories above an absolute path, nearest first. The root has none."""
     while path != b"/":
         path = parent(path)
         yield path
@@ -44,70 +44,70 @@ def name(path: bytes) -> bytes:
     return path[path.rindex(b"/") + 1 :]
 
 
-def within(path: bytes, folder: bytes) -> bool:
-    """Whether `path` is `folder` or lies below it."""
-    return folder == b"/" or path == folder or path.startswith(folder + b"/")
+def within(path: bytes, directory: bytes) -> bool:
+    """Whether `path` is `directory` or lies below it."""
+    return directory == b"/" or path == directory or path.startswith(directory + b"/")
 
 
-def within_any(path: bytes, folders: Iterable[bytes]) -> bool:
-    """Whether `path` is one of `folders` or lies below one."""
-    return any(within(path, folder) for folder in folders)
+def within_any(path: bytes, directories: Iterable[bytes]) -> bool:
+    """Whether `path` is one of `directories` or lies below one."""
+    return any(within(path, directory) for directory in directories)
 
 
 def sort_key(path: bytes) -> tuple[bytes, ...]:
-    """Order by components: a folder right before what it holds."""
+    """Sort by components: a directory comes right before its contents."""
     return tuple(path.split(b"/"))
 
 
-# PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc; a NAME can hold dots, and so can the tag of a test runner.
+# PEP 3147: NAME.TAG.pyc or NAME.TAG.opt-N.pyc. NAME can contain dots, and so can a test runner's TAG.
 _TAGGED = re.compile(rb"(.+)\.(?!opt-)[a-z]+-?\d[^/]*\.pyc", re.DOTALL)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def source_of(compiled: bytes) -> bytes:
-    """The source of a byte code file: PEP 3147's `__pycache__/NAME.TAG.pyc`, or the old `NAME.pyc` beside it."""
-    folder, last = parent(compiled), name(compiled)
-    if folder.endswith(b"/__pycache__"):
+    """The source of a bytecode file: PEP 3147's `__pycache__/NAME.TAG.pyc`, or the old `NAME.pyc` beside it."""
+    directory, last = parent(compiled), name(compiled)
+    if directory.endswith(b"/__pycache__"):
         tagged = _TAGGED.fullmatch(last)
-        return join(parent(folder), (last[: -len(b".pyc")] if tagged is None else tagged[1]) + b".py")
+        return join(parent(directory), (last[: -len(b".pyc")] if tagged is None else tagged[1]) + b".py")
     return compiled[:-1]
 
 
 class Resolution(NamedTuple):
-    """Where a path leads: the symbolic links on the way, in order, and the end (None for a loop)."""
+    """Where a path leads: the symbolic links on its way, and its end (None for a loop)."""
 
     hops: tuple[bytes, ...]
     end: bytes | None
 
 
 class Resolver:
-    """Follow symbolic links as the kernel does (path_resolution(7)), over a link table instead of a disk.
+    """Follow symbolic links as the kernel does (path_resolution(7)), in a link table instead of on disk.
 
-    `link` gives a path's target, or None where no link is. Folders are resolved once and remembered, so
-    that the cost of many paths is one look-up each for their last component. As in the kernel, all links of a
-    lookup count against the limit, not only those of one chain: two dozen links can otherwise mean millions of steps.
+    `link` returns a path's target, or None if it is not a link. Directories are resolved once and remembered, so a path
+    usually costs one lookup of its last component. As in the kernel, all links of a lookup count against the limit, not
+    only those of one chain: otherwise two dozen links can take millions of steps.
     """
 
     def __init__(self, link: Callable[[bytes], bytes | None]) -> None:
         self._link = link
-        self._folders: dict[bytes, Resolution] = {b"/": Resolution((), b"/")}
+        self._directories: dict[bytes, Resolution] = {b"/": Resolution((), b"/")}
 
     def resolve(self, path: bytes, *, follow: bool = True) -> Resolution:
-        """The links passed and the path reached. With `follow=False` a link at the very end stays unfollowed.
+        """Resolve a path. With `follow=False` a link at the very end is not followed.
 
-        A name that is no link passes for a folder, there or not: a path that the kernel refuses has an end here too.
+        Every name that is not a link counts as a directory, so paths that the kernel refuses have an end here too.
         """
         path = normalise(path)
         if path == b"/":
-            return self._folders[path]
-        folder = parent(path)
-        known = self._folders.get(folder)
+            return self._directories[path]
+        directory = parent(path)
+        known = self._directories.get(directory)
         if known is None:
-            known = self._folders[folder] = self._walk(self._folders[b"/"], folder, True)
+            known = self._directories[directory] = self._walk(self._directories[b"/"], directory, True)
         return known if known.end is None else self._walk(known, name(path), follow)
 
     def _walk(self, start: Resolution, path: bytes, follow: bool) -> Resolution:
-        """Go on from `start` by `path`. A loop: no chain of links can exhaust the stack, or our time."""
+        """Walk from `start` along `path`, iteratively: no chain of links can exhaust the stack or take for ever."""
         here, hops = start.end or b"/", list(start.hops)
         ahead = path.split(b"/")[::-1]
         while ahead:
@@ -131,7 +131,7 @@ class Resolver:
 
 
 def to_text(path: bytes) -> str:
-    r"""Any file name as printable, unambiguous text: what is not UTF-8 or is a control becomes `\xNN`, `\` doubles.
+    r"""Write any file name as printable, unambiguous text: controls and non-UTF-8 become `\xNN`, and `\` doubles.
 
     >>> to_text(b"latin1-\xe9")
     'latin1-\\xe9'
@@ -153,12 +153,12 @@ def _escape(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-# Controls, and what is not ASCII: which of that is printable depends on the Unicode of the Python that wrote it.
+# Controls and non-ASCII: what is printable depends on the Unicode version of the Python that wrote it.
 _ESCAPED = re.compile(rb"\\(\\|x(?:[01][0-9a-f]|7f|[89a-f][0-9a-f]))")
 
 
 def from_text(text: str) -> bytes:
-    """The inverse of `to_text`. Raises ValueError on an escape that `to_text` does not write, and on NUL."""
+    """The inverse of `to_text`. Raises ValueError for an escape that `to_text` does not write, and for NUL."""
     data = text.encode("utf-8")
     if b"\\" in data:
         if b"\\" in _ESCAPED.sub(b"", data):
@@ -174,16 +174,16 @@ def _unescape(code: bytes) -> bytes:
 
 
 def pattern(text: str) -> re.Pattern[bytes]:
-    """A rule's path pattern: `*` and `?` (one byte) stay inside one component, `**` spans any number of them.
+    """Compile a path pattern: `*` and `?` (one byte) match within a component, `**` matches across components.
 
-    `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` at any depth below `/usr`. Raises ValueError as
+    `/etc/**` matches everything below `/etc`, `/usr/**/libnss_*.so*` any depth below `/usr`. Raises ValueError as
     `from_text` does.
     """
     return re.compile(expression(from_text(text)), re.DOTALL)
 
 
 def expression(data: bytes) -> bytes:
-    """The regular expression of a pattern, or of one component of it, given as bytes; for DOTALL and fullmatch."""
+    """The regular expression of a pattern or of one component, for DOTALL and fullmatch."""
     out, at = b"", 0
     while at < len(data):
         if data[at : at + 4] == b"/**/":
@@ -199,22 +199,8 @@ def expression(data: bytes) -> bytes:
     return out
 
 
-def matcher(texts: Iterable[str]) -> Callable[[bytes], int | None]:
-    """One test for many patterns: the index of the first that matches the whole path, or None."""
-    patterns = [pattern(text).pattern for text in texts]
-    if not patterns:
-        return lambda path: None
-    union = re.compile(b"|".join(b"(" + text + b")" for text in patterns), re.DOTALL)
-
-    def match(path: bytes) -> int | None:
-        found = union.fullmatch(path)
-        return None if found is None or found.lastindex is None else found.lastindex - 1
-
-    return match
-
-
 def mounted(mountinfo: bytes) -> list[bytes]:
-    """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, octal escapes undone."""
+    """The mount points of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the fifth field, unescaped."""
     points = []
     for line in mountinfo.split(b"\n"):
         fields = line.split(b" ")

@@ -1,4 +1,4 @@
-"""Many path patterns over very many paths. Pure; the meaning of a pattern is that of `paths.pattern`."""
+"""Match many patterns against very many paths. Pure. Patterns mean what `algebra.pattern` says."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NONE: tuple[int, ...] = ()
 
 
 class _Names:
-    """Which of some patterns' last components a name matches.
+    """Match a name against the last components of some patterns.
 
-    A pattern is looked for by the last two bytes that its matches have, or the first two, or always. Most names have
-    others and need not be looked at: no call for them.
+    Patterns are indexed by the last two bytes of their matches, or the first two; the rest are always tried. Most names
+    have other bytes and cost no call.
     """
 
     __slots__ = ("always", "heads", "tails")
@@ -36,7 +36,7 @@ class _Names:
                 self.heads.setdefault(part[:2], []).append((which, _union([expression(part)])))
 
     def _add_end(self, which: int, part: bytes, end: bytes) -> None:
-        test: _Test | None = None  # for `*.h`, to end so is all
+        test: _Test | None = None  # for `*.h` the ending suffices
         if end == part:
             test = part.__eq__
         elif len(end) < len(part) - 1:
@@ -48,7 +48,7 @@ class _Names:
             self.tails.setdefault(tail, []).append((which, end, test))
 
     def __call__(self, last: bytes) -> tuple[int, ...]:
-        """The patterns that match, in no order."""
+        """The patterns that match, in any order."""
         found = _NONE
         for which, end, test in self.tails.get(last[-2:], ()):
             if last.endswith(end) and (test is None or test(last)):
@@ -59,20 +59,19 @@ class _Names:
         return found
 
 
-class _Folders:
-    """A set of places in the patterns' folder parts: where the folders of a path have led to.
+class _Directories:
+    """A state of an automaton over components, built as needed (Thompson's construction).
 
-    A state of an automaton over components, built as needed (Thompson's construction). `steps` has the next state by
-    component, `other` that of a component which no pattern names. `next` has the places that a pattern's component
-    leads to, `globs` those of its keys that have wildcards. `whole` are the patterns that match everything below,
-    `names` tests the last component.
+    It is a set of places in the patterns' directory parts. `steps` maps a component to the next state; `other` is the
+    next state for components that no pattern names. `next` maps a pattern's component to places; `globs` are its keys
+    with wildcards. The patterns in `whole` match everything below; `names` matches the last component.
     """
 
     __slots__ = ("globs", "names", "next", "other", "stay", "steps", "whole")
 
     def __init__(self) -> None:
-        self.steps: dict[bytes, _Folders] = {}
-        self.other: _Folders | None = None
+        self.steps: dict[bytes, _Directories] = {}
+        self.other: _Directories | None = None
         self.next: dict[bytes, list[int]] = {}
         self.globs: list[bytes] = []
         self.stay: frozenset[int] = frozenset()
@@ -81,18 +80,18 @@ class _Folders:
 
 
 class PathRules:
-    """Many patterns over very many paths: what `pattern` says of each, at the cost of a few look-ups per path.
+    """Many patterns for very many paths: the same answers as `pattern`, for a few lookups per path.
 
-    A pattern falls into its folders and its last component. Which patterns' folders match is decided once per folder of
-    the image, from what holds for the folder above it; for a path, its name is left to look at. A pattern with `**`
-    inside a component, or twice in a row, is tested by its regular expression. Raises ValueError as `pattern` does.
+    A pattern is split into its directories and its last component. Directories of the image are matched once, from the
+    result of the directory above; for a path only its name is left to match. A pattern with `**` inside a component, or
+    twice in a row, is matched by its regular expression. Raises ValueError as `pattern` does.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._lasts: list[bytes] = []  # by pattern: its last component
-        self._places: list[tuple[int, bytes | None]] = []  # (pattern, the folder that is next; None: past the last)
+        self._places: list[tuple[int, bytes | None]] = []  # (pattern, the directory that is next; None: past the last)
         self._plain: list[tuple[int, _Test]] = []
-        self._states: dict[frozenset[int], _Folders] = {}
+        self._states: dict[frozenset[int], _Directories] = {}
         self._names: dict[tuple[int, ...], _Names] = {}
         starts = []
         for which, text in enumerate(patterns):
@@ -119,15 +118,15 @@ class PathRules:
         return next(iter(self.matches(path)), None)
 
     def scan(self, paths: Iterable[bytes]) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """For each path that a pattern matches: its number among `paths`, and all patterns that match, in order."""
+        """For each path that matches: its index in `paths`, and the patterns that match, in order."""
         if not self._lasts:
             return
         known, union = self._known, self._any_plain if self._plain else None
         for at, path in enumerate(paths):
-            folder, slash, last = path.rpartition(b"/")
-            state = known.get(folder)
+            directory, slash, last = path.rpartition(b"/")
+            state = known.get(directory)
             if state is None or not slash:
-                state = self._lead(folder) if slash else _NOWHERE
+                state = self._lead(directory) if slash else _NOWHERE
             found = state.whole
             names = state.names
             if names is not None and (last[-2:] in names.tails or last[:2] in names.heads or names.always):
@@ -137,13 +136,13 @@ class PathRules:
             if found:
                 yield at, found if len(found) == 1 else tuple(sorted(found))
 
-    def _lead(self, folder: bytes) -> _Folders:
-        """Where a folder leads, by way of the nearest one above it that is known."""
-        above, unknown = folder, []
+    def _lead(self, directory: bytes) -> _Directories:
+        """The state of a directory, starting from the nearest known one above it."""
+        above, unknown = directory, []
         while (state := self._known.get(above)) is None:
             above, slash, part = above.rpartition(b"/")
             if not slash:
-                return _NOWHERE  # a pattern that goes by components starts at the root, and this path does not
+                return _NOWHERE  # a relative path: patterns by component start at the root
             unknown.append(part)
         while unknown:
             part = unknown.pop()
@@ -151,7 +150,7 @@ class PathRules:
             state = self._known[above] = state.steps.get(part) or self._step(state, part)
         return state
 
-    def _step(self, state: _Folders, part: bytes) -> _Folders:
+    def _step(self, state: _Directories, part: bytes) -> _Directories:
         places = list(state.next.get(part, ()))
         if self._any_glob(part):
             places += (place for glob in state.globs if self._globs[glob](part) for place in state.next[glob])
@@ -163,20 +162,20 @@ class PathRules:
         return there
 
     def _close(self, places: Iterable[int]) -> Iterator[int]:
-        """These places, and what follows from them: a `**` may stand for no folder at all."""
+        """These places, and the next one after each `**`, which may match no directory at all."""
         for place in places:
             yield place
             if self._places[place][1] == b"**":
                 yield place + 1
 
-    def _state(self, places: frozenset[int]) -> _Folders:
+    def _state(self, places: frozenset[int]) -> _Directories:
         found = self._states.get(places)
         if found is None:
             found = self._states[places] = self._new(sorted(places))
         return found
 
-    def _new(self, places: Sequence[int]) -> _Folders:
-        state = _Folders()
+    def _new(self, places: Sequence[int]) -> _Directories:
+        state = _Directories()
         stay, names, whole = [], [], []
         for place in places:
             which, part = self._places[place]
@@ -199,16 +198,16 @@ class PathRules:
         return state
 
 
-_NOWHERE = _Folders()
+_NOWHERE = _Directories()
 
 
 def _by_component(parts: Sequence[bytes]) -> bool:
-    """Whether a pattern starts at the root, and each `**` of it is a component, with another kind before it."""
+    """Whether a pattern starts at the root, and each `**` is a component that follows another kind of component."""
     if len(parts) < 2 or parts[0]:
         return False
     return not any(b"**" in part and (part != b"**" or before == b"**") for before, part in pairwise(parts))
 
 
 def _union(expressions: Sequence[bytes]) -> _Test:
-    """Whether one of some regular expressions matches the whole; none of none."""
+    """A test whether any of some regular expressions matches the whole. False without expressions."""
     return re.compile(b"|".join(expressions) if expressions else rb"(?!)", re.DOTALL).fullmatch

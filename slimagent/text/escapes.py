@@ -1,6 +1,6 @@
-"""A text of an image or a document in each format that people read: whatever it holds, it stays text. Pure.
+"""Make text from images and documents safe in every format that people read. Pure.
 
-One function per format. What a terminal, a browser or a build service would obey is shown as Python writes it.
+One function per format. What a terminal, a browser or a build service would obey is escaped as Python does it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import reprlib
 
-# What the logs of build services obey: on GitHub a line that begins with `::` (ActionCommand.cs of actions/runner trims
+# What build services obey in logs: on GitHub a line that begins with `::` (ActionCommand.cs of actions/runner trims
 # it first); anywhere `##[` of GitHub and Azure Pipelines, `##vso[` of the latter and `##teamcity[`.
 _COMMAND = re.compile(r"^([ \t]*)(:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)", re.MULTILINE)
 # What Markdown obeys within a line (CommonMark 0.31, 6; GitHub's tables, strike-through and formulas), and where GitHub
@@ -21,7 +21,7 @@ _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 200, 200, 60
 
 
 def quoted(value: object) -> str:
-    """A value of a document as a message quotes it: a line of a few hundred characters, however large or deep it is.
+    """Quote a value of a document for a message: one line of a few hundred characters, whatever the value.
 
     >>> quoted([1, "a"])
     "[1, 'a']"
@@ -30,9 +30,9 @@ def quoted(value: object) -> str:
 
 
 def printable(text: str, also: str = "\t") -> str:
-    r"""A text for a terminal or a log, without controls, line breaks and changes of direction but those in `also`.
+    r"""Escape controls, line breaks and changes of direction, except those in `also`, for a terminal or a log.
 
-    A text that was made printable stays as it is.
+    Doing it twice changes nothing.
 
     >>> printable("\x1b]0;title\x07")
     '\\x1b]0;title\\x07'
@@ -43,7 +43,7 @@ def printable(text: str, also: str = "\t") -> str:
 
 
 def json_text(text: str) -> str:
-    """A text in JSON for a terminal or a log: the same value, and only printable characters beside line breaks."""
+    """Make JSON safe for a terminal or a log: the same value, in printable characters and line breaks."""
     shown = "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
     return _COMMAND.sub(lambda found: f"{found[1] or ''}\\u{ord(found[2] or found[3]):04x}", shown)
 
@@ -54,19 +54,19 @@ def _json_escape(character: str) -> str:
 
 
 def xml(text: str) -> str:
-    """A text that an XML document can hold (XML 1.0, 2.2) and that a page can show; it keeps its lines."""
+    """Make a text safe for an XML document (XML 1.0, 2.2) and a web page. It keeps its lines."""
     return printable(text, "\t\n")
 
 
 def markdown(text: str) -> str:
-    """A text among words of a line of GitHub's Markdown: no markup, tag, link, picture, mention or other line."""
+    """Make a text safe within a line of GitHub's Markdown: no markup, tag, link, picture, mention or line break."""
     shown = _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text, ""))
     shown = "".join(_HTML.get(each, each) for each in shown)
-    return _REFERENCE.sub(r"\1<!-- -->", shown)  # a comment is not shown, and parts what would be taken as one thing
+    return _REFERENCE.sub(r"\1<!-- -->", shown)  # a comment is invisible and splits the reference
 
 
 def markdown_code(text: str) -> str:
-    """A text as code in a line of GitHub's Markdown, also in a table: nothing in it is markup. Nothing for no text."""
+    """Make a text code in a line or a table of GitHub's Markdown. Nothing in it is markup. "" for a blank text."""
     shown = printable(text, "").replace("`", "\\x60").replace("|", "\\x7c")
     if not shown.strip(" "):
         return ""

@@ -1,4 +1,4 @@
-"""JSON that came from anywhere: a container, an image, an engine, a person. Pure."""
+"""Read JSON from untrusted sources: a container, an image, an engine, a user. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ DEEPEST = 50  # levels; no document of ours has more than a dozen
 
 
 def parsed(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError for what is not whole, or nested deeper than DEEPEST.
+    """Parse JSON. Raises ValueError if it is malformed or nested deeper than DEEPEST.
 
-    What gets past here can be quoted in a message and written. orjson reads 1,024 levels; its writer (3.13.0) writes
-    beyond its buffer for some lists of some 200 levels, and `repr` fails for 1,000.
+    The value is safe to quote in a message and to write. orjson reads 1,024 levels, but its writer (3.13.0) overruns
+    its buffer for some lists of about 200 levels, and `repr` fails at 1,000.
     """
     value = orjson.loads(data)
     level = [value] if type(value) in (list, dict) else []

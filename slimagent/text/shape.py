@@ -1,4 +1,4 @@
-"""The shape of JSON and TOML: a value is of its kind, or is refused where it stands. Pure."""
+"""Check the shape of JSON and TOML, and name the place of a wrong value. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _E = TypeVar("_E", bound=Enum)
 
 
 class ShapeError(ValueError):
-    """A value is not what is expected. Its text says what is; `found` also quotes the value."""
+    """A value of the wrong kind. The text says what was expected; `found` also quotes the value."""
 
     def __init__(self, value: object, expected: str) -> None:
         super().__init__(f"expected {expected}")
@@ -33,7 +33,7 @@ class ShapeError(ValueError):
 
 
 def of(kind: type[_T], value: object) -> _T:
-    """A value of that kind; true and false are not numbers. Raises ShapeError.
+    """Return `value` if it is of that kind. Booleans are not numbers. Raises ShapeError.
 
     >>> of(str, "x")
     'x'
@@ -44,7 +44,7 @@ def of(kind: type[_T], value: object) -> _T:
 
 
 def known(kind: type[_T], value: object) -> _T | None:
-    """A value of that kind, and None for any other: for what others wrote, which may lack anything."""
+    """Return `value` if it is of that kind, else None: for foreign documents, which may lack anything."""
     try:
         return of(kind, value)
     except ShapeError:
@@ -52,19 +52,19 @@ def known(kind: type[_T], value: object) -> _T | None:
 
 
 def string(value: Any) -> str:
-    """As `of(str, value)`, for what is asked of each of many thousand rows."""
+    """Like `of(str, value)`, but fast: for many thousand rows."""
     return value if isinstance(value, str) else of(str, value)
 
 
 def whole(value: Any) -> int:
-    """As `of(int, value)`, for what is asked of each of many thousand rows."""
+    """Like `of(int, value)`, but fast: for many thousand rows."""
     return value if type(value) is int else of(int, value)
 
 
 class Place:
-    """A value of a document and where it stands, as `steps[3].outcome`.
+    """A value of a document and its place, e.g. `steps[3].outcome`.
 
-    `document` is the document's name in messages. Every method raises what `refuse` makes of a message.
+    `document` is the document's name in messages. `refuse` turns a message into the exception that methods raise.
     """
 
     __slots__ = ("document", "refuse", "value", "where")
@@ -78,14 +78,14 @@ class Place:
         return self.refuse(f"{self.document}{where}: {problem}")
 
     def read(self, check: Callable[[Any], _T]) -> _T:
-        """What a function makes of the value; a ValueError of it says what is wrong."""
+        """Apply `check` to the value. A ValueError says what is wrong."""
         try:
             return check(self.value)
         except ValueError as error:
             raise self.fail(str(error)) from None
 
     def of(self, kind: type[_T]) -> _T:
-        """The value, which is of that kind."""
+        """The value, if it is of that kind."""
         try:
             return of(kind, self.value)
         except ShapeError as error:
@@ -98,11 +98,11 @@ class Place:
         return Place(self.value[key], f"{self.where}.{key}" if self.where else key, self.document, self.refuse)
 
     def optional(self, key: str, build: Callable[[Place], _T], absent: _D) -> _T | _D:
-        """What `build` makes of a member of an object; `absent` where it is null or not there."""
+        """Apply `build` to a member of an object. `absent` if the member is null or missing."""
         return absent if self.of(dict).get(key) is None else build(self[key])
 
     def entries(self) -> dict[str, Place]:
-        """The members of an object that maps any names to values."""
+        """The members of an object with arbitrary keys."""
         return {key: self._inside(key, value) for key, value in self.of(dict).items()}
 
     def items(self) -> list[Place]:
@@ -113,13 +113,13 @@ class Place:
         return Place(value, f"{self.where}[{at!r}]", self.document, self.refuse)
 
     def each(self, build: Callable[[Place], _T]) -> tuple[_T, ...]:
-        """What `build` makes of each member of a list."""
+        """Apply `build` to each member of a list."""
         return tuple(build(item) for item in self.items())
 
     def rows(self, build: Callable[[Any], _T]) -> tuple[_T, ...]:
-        """A long list, built row by row with no object per value; the first bad row is named.
+        """Build a long list row by row, without a Place per row. The error names the first bad row.
 
-        A ValueError, a TypeError or a KeyError of `build` says what is wrong with it.
+        A ValueError, TypeError or KeyError of `build` says what is wrong with it.
         """
         rows = self.of(list)
         at = 0

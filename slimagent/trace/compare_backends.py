@@ -1,17 +1,17 @@
-"""Hold what fanotify saw opened against the calls that seccomp saw. Pure: links and programs are read by the caller."""
+"""Compare the opens that fanotify saw with the calls that seccomp saw. Pure: the caller reads links and programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from slimagent.elf.tables import PT_INTERP, Read, tables
 from slimagent.model.trace import How
-from slimagent.paths.algebra import Resolver, normalise, parent
+from slimagent.paths.algebra import Resolver, ancestors, normalise
 
 Accesses = Mapping[bytes, tuple[How, tuple[int, ...]]]
 Link = Callable[[bytes], "bytes | None"]
 
-_HEAD = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: what the kernel reads of a program to see what it is
+_HEAD = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: what the kernel reads to recognise a program
 _PATH_MAX = 4096  # <linux/limits.h>
 _READ = How.OPENED | How.EXECUTED | How.LISTED
 
@@ -19,12 +19,12 @@ _READ = How.OPENED | How.EXECUTED | How.LISTED
 def unseen(
     calls: Accesses, events: Accesses, link: Link, interpreter_of: Link, changed: Callable[[bytes], bool]
 ) -> list[bytes]:
-    """The paths of `events` that no call of `calls` opened, sorted; each is evidence that calls were missed.
+    """The paths of `events` that no call of `calls` opened, sorted. Each is evidence that calls were missed.
 
-    `link` gives a path's target, None where no link is. `interpreter_of` gives what the kernel opens by itself to
-    execute the program at a path, None for nothing: that is no call. `changed` tells whether the watched processes
-    made, changed or removed a path: what they made and renamed has another name now, and is none of the image's. If
-    they removed a program that they ran, any program that only the kernel opened may have been its interpreter.
+    `link` returns a path's target, or None. `interpreter_of` returns what the kernel itself opens, without a call, to
+    execute a program, or None. `changed` says whether the watched processes made, changed or removed a path: it may
+    have another name now and is not part of the image. If they removed a program that they ran, any program that only
+    the kernel opened may have been its interpreter.
     """
     left = {path for path in events if not calls.get(path, (How(0),))[0] & _READ}
     if left:
@@ -41,7 +41,7 @@ def unseen(
 
 
 def _interpreters(programs: set[bytes], resolver: Resolver, interpreter_of: Link) -> set[bytes]:
-    """Where the interpreters of programs are, and those of the interpreters in turn."""
+    """The interpreters of programs, and the interpreters of these in turn."""
     ahead = set(programs)
     found: set[bytes] = set()
     done: set[bytes] = set()
@@ -51,23 +51,15 @@ def _interpreters(programs: set[bytes], resolver: Resolver, interpreter_of: Link
         interpreter = interpreter_of(program)
         if interpreter is None:
             continue
-        ends = {resolver.resolve(root + interpreter).end for root in _possible_roots(program)}
+        # Any directory above a program may be the root of a process that executes it (chroot(2)).
+        ends = {resolver.resolve(root.rstrip(b"/") + interpreter).end for root in ancestors(program)}
         found.update(end for end in ends if end is not None)
         ahead |= found - done
     return found
 
 
-def _possible_roots(program: bytes) -> Iterator[bytes]:
-    """What can be the root of a process that executes `program` (chroot(2)): b"" for ours, and every folder above."""
-    folder = parent(program)
-    while folder != b"/":
-        yield folder
-        folder = parent(folder)
-    yield b""
-
-
 def interpreter(read: Read) -> bytes | None:
-    """The absolute path of the interpreter of a program: of a script (execve(2)), of an ELF file; None for none."""
+    """The absolute path of the interpreter of a script (execve(2)) or an ELF file, or None."""
     head = read(0, _HEAD)
     found: bytes | None = None
     if head[:2] == b"#!":

@@ -1,7 +1,7 @@
-"""Two backends at once, seccomp and fanotify: each sees what the other cannot, and tells what the other missed.
+"""Use seccomp and fanotify together: each sees what the other cannot, and shows what the other missed.
 
-What fanotify saw a descendant open and seccomp did not is a loss: there was a way around the filter, and what was only
-looked up on that way nobody has seen.
+An open that fanotify saw and seccomp did not is a loss: a descendant got around the filter, and nobody saw what it only
+looked up.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
-from types import TracebackType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimagent.model.trace import BlindSpot, How, Loss, LossKind
+from slimagent.model.trace import BlindSpot, LossKind
 from slimagent.paths.algebra import to_text
+from slimagent.trace.backend import Backend
 from slimagent.trace.compare_backends import unseen
 from slimagent.trace.fanotify.backend import Fanotify
 from slimagent.trace.made_programs import named_interpreter
+from slimagent.trace.record import Record
 from slimagent.trace.seccomp.backend import Seccomp
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.watcher import Mask
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,23 +30,22 @@ if TYPE_CHECKING:
 _SHOWN = 3  # paths in a loss's example
 
 
-class SeccompFanotify:
-    """Watch by both. The processes are seccomp's, and so is the mask."""
+class SeccompFanotify(Backend):
+    """Watch with both. Seccomp starts the processes and applies the mask."""
 
     name = "seccomp+fanotify"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES,)
 
-    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
-        self._seccomp = Seccomp(mask, folders)
-        self._fanotify = Fanotify(folders=folders, family=self._seccomp.family, was_ours=self._seccomp.called)
+    def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:
+        self._seccomp = Seccomp(mask, directories)
+        self._fanotify = Fanotify(directories=directories, family=self._seccomp.family, was_ours=self._seccomp.called)
         self.no_new_privileges = self._seccomp.no_new_privileges
-        self._resources = contextlib.ExitStack()
+        super().__init__(self._seccomp.family)
         self._began = 0
-        self._observed: Observed | None = None
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why one of the two cannot be used here, or None."""
+        """Why one of the two does not work here, or None."""
         reasons = ((backend.name, backend.unavailable()) for backend in (Seccomp, Fanotify))
         return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason is not None) or None
 
@@ -57,16 +57,8 @@ class SeccompFanotify:
         self._began = time.time_ns()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        finally:
-            self._resources.close()
-
     def step(self, name: str) -> int:
-        """Begin a step. What an earlier step left running is attributed to the present one."""
+        """Begin a step. Processes left from an earlier step now count for this one."""
         self._fanotify.step(name)
         return self._seccomp.step(name)
 
@@ -74,27 +66,15 @@ class SeccompFanotify:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
         return self._seccomp.spawn(command)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
-        self._seccomp.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs, and hand over what either saw, with the losses of both and of the comparison."""
-        if self._observed is None:
-            calls = self._seccomp.finish()  # it stops the processes, so that no event comes after it
-            events = self._fanotify.finish()
-            missed = unseen(calls.accesses, events.accesses, _link, named_interpreter, self._has_changed)
-            losses = [*calls.losses, *events.losses]
-            if missed:
-                example = ", ".join(map(to_text, missed[:_SHOWN]))
-                losses.append(Loss(kind=LossKind.UNSEEN_OPEN, count=len(missed), example=example))
-            self._observed = Observed(
-                accesses=_union(calls, events),
-                losses=_summed(losses),
-                files=events.files,
-                stopped=calls.stopped + events.stopped,
-            )
-        return self._observed
+    def _stop(self) -> tuple[str, ...]:
+        calls = self._seccomp.finish()  # this stops the processes: no event comes later
+        events = self._fanotify.finish()
+        missed = unseen(calls.accesses, events.accesses, _link, named_interpreter, self._has_changed)
+        own = Record()
+        if missed:
+            own.lose(LossKind.UNSEEN_OPEN, ", ".join(map(to_text, missed[:_SHOWN])), len(missed))
+        self.records = [*self._seccomp.records, *self._fanotify.records, own]
+        return calls.stopped + events.stopped
 
     def _has_changed(self, path: bytes) -> bool:
         try:
@@ -105,24 +85,8 @@ class SeccompFanotify:
 
 def _link(path: bytes) -> bytes | None:
     if path.startswith(b"/proc/"):
-        return None  # those of a process that is gone; `self` would be us
+        return None  # the process is gone, and `self` would be us
     try:
         return os.readlink(path)
     except OSError:
         return None
-
-
-def _union(first: Observed, second: Observed) -> dict[bytes, tuple[How, tuple[int, ...]]]:
-    accesses = dict(first.accesses)
-    for path, (how, steps) in second.accesses.items():
-        known, its_steps = accesses.get(path, (How(0), ()))
-        accesses[path] = (known | how, tuple(sorted({*its_steps, *steps})))
-    return accesses
-
-
-def _summed(losses: Iterable[Loss]) -> tuple[Loss, ...]:
-    whole: dict[str, Loss] = {}
-    for loss in losses:
-        count, example = (whole[loss.kind].count, whole[loss.kind].example) if loss.kind in whole else (0, loss.example)
-        whole[loss.kind] = Loss(kind=loss.kind, count=count + loss.count, example=example)
-    return tuple(whole[kind] for kind in sorted(whole))

@@ -1,6 +1,6 @@
-"""A record that is on disk at every moment: its watcher may be killed at any time, and what it saw must not be lost.
+"""A record that is always on disk: its watcher may be killed at any time, and must not lose what it saw.
 
-The first process of a container takes every other one with it when it ends (pid_namespaces(7)), the watcher too.
+When the first process of a container ends, the kernel kills all others (pid_namespaces(7)), the watcher too.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ import contextlib
 from collections.abc import Callable
 
 from slimagent.model.trace import LossKind
-from slimagent.trace.record import Record
+from slimagent.trace.record import ENDED, Record
 
 Write = Callable[[list[object]], None]
 
 
 class Diary(Record):
-    """Hands each new path, use and loss to `write` before the call that it belongs to goes on.
+    """Passes each new path, use and loss to `write` before its call continues.
 
     Rows are ["access", step, how, path] with the path as bytes, and ["loss", kind, count, example]. A loss is written
-    again whenever its count has doubled, so that the file stays small; the last row of a kind says "at least so many".
+    again when its count has doubled, so that the file stays small. The last row of a kind is a lower bound.
     """
 
     at_once = True
 
     def __init__(self, write: Write) -> None:
-        self.written = 0  # rows so far: it stands still when nothing new is seen
+        self.written = 0  # accesses so far: constant while nothing new is seen
         self._write = write
         super().__init__()
 
     def add(self, step: int, path: bytes, how: int) -> None:
-        """Remember that `path` was used in `step`."""
+        """Record that `path` was used in `step`."""
         seen = self.steps.get(step)
         if seen is None:
             seen = self.steps[step] = {}
@@ -39,21 +39,15 @@ class Diary(Record):
             self.written += 1
             self._write(["access", step, how, path])
 
-    def lose(self, kind: LossKind, example: str) -> None:
-        """Count something that could not be seen; the first example of its kind is kept."""
-        super().lose(kind, example)
-        count, first = self.losses[kind]
-        if count & (count - 1) == 0:  # a power of two
-            self._write(["loss", kind, count, first])
+    def lose(self, kind: LossKind, example: str, count: int = 1) -> None:
+        """Count something that could not be seen. The first example of its kind is kept."""
+        super().lose(kind, example, count)
+        total, first = self.losses[kind]
+        if total & (total - 1) == 0:  # a power of two
+            self._write(["loss", kind, total, first])
 
-    @property
-    def ended_by(self) -> Exception | None:
-        """What ended the supervisor, if anything did."""
-        return self._ended_by
-
-    @ended_by.setter
-    def ended_by(self, error: Exception | None) -> None:
-        self._ended_by = error
-        if error is not None:
-            with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever this one was
-                self._write(["loss", LossKind.SUPERVISOR_ERROR, 1, f"from here on nothing was seen: {error!r}"])
+    def end(self, error: Exception) -> None:
+        """Remember that `error` ended the supervisor."""
+        super().end(error)
+        with contextlib.suppress(OSError, MemoryError):  # the calls have to go on, whatever `error` is
+            self._write(["loss", LossKind.SUPERVISOR_ERROR, 1, ENDED.format(error)])

@@ -1,8 +1,8 @@
-"""Make room for the image's own process: the agent is the first process of a container, and hands that place over.
+"""Let the image's own program be process 1 of the container: the agent starts there and hands its place over.
 
 Some programs insist on being process 1 (s6-overlay's /init), and every server behaves a little differently there
-(signals without a handler are ignored, orphans fall to it; pid_namespaces(7)). So the agent forks, its child goes on as
-the watcher, and what was the agent takes the filter and executes what the image is configured to start.
+(signals without a handler are ignored, orphans become its children; pid_namespaces(7)). So the agent forks: the child
+becomes the watcher, and process 1 takes the filter and executes what the image is configured to start.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from slimagent.linux.command import Command, become
 from slimagent.model.user import User
 from slimagent.text.escapes import printable
 
-_READY, _HERE = b"w", 3  # from here on descriptors are the agent's
-# Signals that end or stop a process that has no handler for them, and that nobody gets by a mistake of its own.
+_READY, _HERE = b"w", 3  # the first descriptor that is the agent's own
+# Signals that end or stop a process without a handler, and that others send.
 _ENDING = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
     *(signal.SIGTSTP, signal.SIGPWR, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
 )
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as engines and shells say it
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # exit statuses of engines and shells
 
 
 def hand_over(
     command: Command, *, enter: Callable[[socket.socket], None], watch: Callable[[socket.socket], None]
 ) -> None:
-    """Fork; go on as the child, and let this process become `command`, once the child is ready to watch.
+    """Fork and continue in the child. This process becomes `command` once the child is ready to watch.
 
-    The command has our streams and our session, whatever it says of its own.
-
-    `enter` is called in the process that becomes the image's, with a socket whose other end the child has; `watch` in
-    the child, with its end, before the other process takes any step. Returns in the child alone.
+    The command keeps our streams and our session; it ignores those of `command`.
+    `watch` runs in the child with one end of a socket, before the other process does anything. `enter` runs in the
+    process that becomes the command, with the other end. Returns in the child only.
     """
     ours, theirs = socket.socketpair()
     ready, tell = os.pipe()
@@ -58,7 +57,7 @@ def _become(command: Command, ready: int, enter: Callable[[], None]) -> NoReturn
     program, place = command.argv[0], ""
     try:
         _forget_ourselves()
-        if os.read(ready, 1) != _READY:  # the watcher ended, and has said why
+        if os.read(ready, 1) != _READY:  # the watcher failed and said why
             os._exit(_NOT_EXECUTABLE)
         enter()
         if command.cwd is not None:
@@ -68,7 +67,7 @@ def _become(command: Command, ready: int, enter: Callable[[], None]) -> NoReturn
         if command.user is not None:
             _give_streams(command.user)
             become(command.user)
-        os.execvpe(program, list(command.argv), dict(command.env))  # noqa: S606  # it is what the image starts
+        os.execvpe(program, list(command.argv), dict(command.env))  # noqa: S606  # the image's own command
     except OSError as error:
         with contextlib.suppress(OSError):
             os.write(2, _cannot_start(f"{program}{place}: {error.strerror}"))
@@ -83,9 +82,9 @@ def _cannot_start(why: str) -> bytes:
 
 
 def _be_left_alone() -> None:
-    """What the image's process sends to its group, or as an init to all processes, is not for its watcher.
+    """Survive signals that the image's process sends to its group or, as an init, to all processes.
 
-    With a handler that does nothing: what is ignored would be ignored by all that the watcher executes, too.
+    We handle them and do nothing: programs that the watcher executes would inherit ignored signals.
     """
     os.setsid()
     for number in _ENDING:
@@ -93,7 +92,7 @@ def _be_left_alone() -> None:
 
 
 def _give_streams(user: User) -> None:
-    """Programs open /dev/stdout anew: an engine gives the three streams to the user that a container runs as."""
+    """Give the three streams to the container's user, as engines do: programs reopen /dev/stdout."""
     for descriptor in range(_HERE):
         with contextlib.suppress(OSError):
             if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
@@ -101,7 +100,7 @@ def _give_streams(user: User) -> None:
 
 
 def _forget_ourselves() -> None:
-    """Take back what Python and the agent changed of a process: signals, and descriptors that would be inherited."""
+    """Undo what Python and the agent changed in the process: signal handlers and inheritable descriptors."""
     sys.stdout.flush()
     sys.stderr.flush()
     for number in signal.valid_signals():

@@ -1,16 +1,17 @@
-"""Programs that the run made itself: no plan can read them afterwards, so their interpreters are looked up at once."""
+"""Programs that the run made: a plan cannot read them afterwards, so their interpreters are looked up at once."""
 
 from __future__ import annotations
 
 import os
 
+from slimagent.linux.descriptors import closing
 from slimagent.trace.compare_backends import interpreter
 
 
 def interpreter_of(program: bytes, began: int) -> bytes | None:
-    """What the kernel opens by itself to execute `program`, if that was made or changed after `began` (nanoseconds).
+    """The interpreter of `program`, if that was made or changed after `began` (nanoseconds).
 
-    That of a program of the image is left to the plan, which reads all of those.
+    The plan reads the programs of the image itself.
     """
     try:
         if os.stat(program).st_ctime_ns < began:
@@ -21,14 +22,9 @@ def interpreter_of(program: bytes, began: int) -> bytes | None:
 
 
 def named_interpreter(program: bytes) -> bytes | None:
-    """The interpreter that a program names, None if it names none or cannot be read."""
+    """The interpreter that a program names. None if it names none or cannot be read."""
     try:
-        descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with closing(os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)) as descriptor:
+            return interpreter(lambda offset, size: os.pread(descriptor, size, offset))
     except OSError:
         return None
-    try:
-        return interpreter(lambda offset, size: os.pread(descriptor, size, offset))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)

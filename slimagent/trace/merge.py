@@ -1,6 +1,6 @@
-"""Several traces of one image as one: commutative, associative, and a trace merged with itself is that trace. Pure.
+"""Merge traces of one image. Commutative and associative; a trace merged with itself stays the same. Pure.
 
-What is kept of each trace is its runs, and for each path the numbers of its uses: 4 bytes for a path and trace.
+Of each trace we keep its runs, and for each path the numbers of its uses: 4 bytes per path and trace.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from slimagent.errors import RefusedError
 from slimagent.model.trace import Access, Change, ChangeKind, How, Run, Trace, Use
 from slimagent.paths.algebra import sort_key, to_text
 
-# Of a path that runs changed in different ways. What was there before one of them belongs to the image, so "created",
-# which lets a plan drop it, is what only counts if all say so; "modified" also knows the time that it had.
+# For a path that runs changed in different ways. What was there before one of them belongs to the image, and "created"
+# lets a plan drop it, so "created" counts only if all say so. "modified" comes first since it knows the time before.
 _PRECEDENCE = (ChangeKind.MODIFIED, ChangeKind.REMOVED, ChangeKind.CREATED)
 _HOWS = tuple(map(How, range(16)))
 
 
 def merge(traces: Iterable[Trace]) -> Trace:
-    """What all of them saw. Raises as `Merging.add` does."""
+    """Merge traces. Raises as `Merging.add` does."""
     merging = Merging()
     for number, trace in enumerate(traces, 1):
         merging.add(trace, f"trace {number}")
@@ -28,29 +28,29 @@ def merge(traces: Iterable[Trace]) -> Trace:
 
 
 class Merging:
-    """Traces on their way to one. Each can be forgotten once it is added."""
+    """Collects traces into one. Each can be freed once it is added."""
 
     def __init__(self) -> None:
         self._first: tuple[str, str, frozenset[bytes], str] | None = None  # name, image, scopes, architecture
         self._runs: dict[str, Run] = {}
-        self._starts: dict[str, int] = {}  # where the steps of a run begin, among those of all runs as they came
+        self._starts: dict[str, int] = {}  # run: the number of its first step, in order of arrival
         self._steps = 0
         self._excluded: set[bytes] = set()
         self._changes: dict[bytes, Change] = {}
-        self._uses: list[tuple[int, tuple[int, ...], bool]] = []  # how, steps as they came, found
+        self._uses: list[tuple[int, tuple[int, ...], bool]] = []  # how, steps in order of arrival, found
         self._used: dict[bytes, array[int]] = {}
 
     def add(self, trace: Trace, name: str) -> None:
-        """Take in a trace, which messages call `name`.
+        """Add a trace. Messages call it `name`.
 
-        Raises RefusedError for a trace of another image, of other scopes or of another architecture than the first,
-        and for another trace of a run that is already there.
+        Raises RefusedError if its image, scopes or architecture differ from the first trace's, or if it contradicts
+        another trace of the same run.
         """
         uses = [Use(how, steps, found) for _, how, steps, found in trace.accesses]
         self.add_uses(trace, uses, ((access.path, at) for at, access in enumerate(trace.accesses)), name)
 
     def add_uses(self, trace: Trace, uses: Sequence[Use], used: Iterable[tuple[bytes, int]], name: str) -> None:
-        """As `add`, but what counts is not the trace's accesses: it is `used`, paths with indices into `uses`."""
+        """Like `add`, but takes the accesses from `used`: paths with indices into `uses`."""
         self._require_alike(trace, name)
         for run in trace.runs:
             self._add_run(run, name)
@@ -70,7 +70,7 @@ class Merging:
                 of_path.append(first + use)
 
     def result(self) -> Trace:
-        """The trace of all runs. Raises ValueError if there is none."""
+        """The merged trace. Raises ValueError without traces."""
         if self._first is None:
             raise ValueError("no trace was merged")
         _, before, scopes, architecture = self._first
@@ -110,7 +110,7 @@ class Merging:
         known = self._runs.setdefault(run.identity, run)
         if known != run:
             raise RefusedError(
-                f"{name} tells otherwise of run {run.identity[:12]} than a trace before it",
+                f"{name} contradicts an earlier trace about run {run.identity[:12]}",
                 "one of the two was edited or is damaged; trace again",
             )
         if run.identity not in self._starts:
@@ -121,7 +121,7 @@ class Merging:
         came = [self._starts[identity] + at for identity in identities for at in range(len(self._runs[identity].steps))]
         places = dict(zip(came, range(self._steps), strict=True))
         uses = [(how, [places[step] for step in steps], found) for how, steps, found in self._uses]
-        united: dict[bytes, Use] = {}  # what has the same history has one use
+        united: dict[bytes, Use] = {}  # paths with the same uses share one Use
 
         def unite(numbers: array[int]) -> Use:
             key = numbers.tobytes()
@@ -139,7 +139,7 @@ class Merging:
 
 
 def _rank(change: Change) -> tuple[int, int]:
-    """The smallest counts; of two times before the earlier, as whoever made the container may have touched it, too."""
+    """The smallest rank counts, then the earlier time: whatever made the container may have touched the path too."""
     return _PRECEDENCE.index(change.kind), change.mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""Read a queue of the kernel: all the time in a thread, so that it never overflows, and at once all that is in it."""
+"""Read a kernel queue: continuously in a thread, so that it does not overflow, and on demand until it is empty."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 class Reader:
-    """A thread that reads while the block runs. Who holds `lock` holds it back.
+    """A thread that reads while the block runs. Hold `lock` to pause it.
 
-    `read` takes some of what waits at `descriptor` and returns how much that was, 0 for nothing; `waiting` returns how
-    much there is. Neither raises.
+    `read` takes some of what waits at `descriptor` and returns how much, 0 for nothing. `waiting` returns how much
+    there is. Neither raises.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Reader:
 
     def __enter__(self) -> Reader:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
         try:
             self.thread.start()
         finally:
@@ -39,12 +39,12 @@ class Reader:
         os.close(self._wake)
 
     def stop(self) -> None:
-        """End the thread, once it has read what it is reading."""
+        """End the thread after its current read."""
         os.eventfd_write(self._wake, 1)
         self.thread.join()
 
     def catch_up(self) -> None:
-        """Read what has come by now; processes that go on would keep us reading for ever."""
+        """Read what is there now, and no more: running processes would keep us reading for ever."""
         with self._lock:
             left = self._waiting()
             while left > 0 and (read := self._read()):

@@ -1,4 +1,4 @@
-"""What one supervisor has seen so far: a few machine words per path and step, whatever the number of calls."""
+"""What a supervisor has seen: a few machine words per path and step, however many calls there are."""
 
 from __future__ import annotations
 
@@ -8,58 +8,60 @@ from slimagent.model.trace import How, Loss, LossKind
 from slimagent.paths.algebra import normalise
 from slimagent.trace.watcher import Observed
 
+ENDED = "from here on nothing was seen: {!r}"
+
 
 class Record:
-    """Paths by step, and losses by kind. Written by one thread alone.
+    """Paths by step, and losses by kind. Only one thread writes it.
 
-    `at_once`: whether a path has to be here before its call goes on, since soon there may be no time.
+    `at_once`: record a path before its call continues, since there may be no time later.
     """
 
     at_once = False
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[bytes, int]] = {}
-        self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path that it was seen by
+        self.files: dict[tuple[int, int], bytes] = {}  # device and inode: a path of the file
         self.losses: dict[LossKind, tuple[int, str]] = {}
-        self.ended_by: Exception | None = None  # kept as it is: out of memory, a loss could not be counted
+        self.ended_by: Exception | None = None  # not a loss: without memory we could not count one
 
     def add(self, step: int, path: bytes, how: int) -> None:
-        """Remember that `path` was used in `step`."""
+        """Record that `path` was used in `step`."""
         seen = self.steps.get(step)
         if seen is None:
             seen = self.steps[step] = {}
         seen[path] = seen.get(path, 0) | how
 
-    def lose(self, kind: LossKind, example: str) -> None:
-        """Count something that could not be seen; the first example of its kind is kept."""
-        count, first = self.losses.get(kind, (0, example))
-        self.losses[kind] = (count + 1, first)
+    def lose(self, kind: LossKind, example: str, count: int = 1) -> None:
+        """Count something that could not be seen. The first example of its kind is kept."""
+        before, first = self.losses.get(kind, (0, example))
+        self.losses[kind] = (before + count, first)
+
+    def end(self, error: Exception) -> None:
+        """Remember that `error` ended the supervisor."""
+        self.ended_by = error
 
 
 def combine(records: Iterable[Record], stopped: tuple[str, ...] = ()) -> Observed:
-    """The records of all supervisors as one. Equal paths that were spelled differently become one."""
+    """Combine the records of all supervisors. Different spellings of a path become one."""
     hows: dict[bytes, int] = {}
     steps: dict[bytes, set[int]] = {}
-    losses: dict[LossKind, tuple[int, str]] = {}
-    files: dict[tuple[int, int], bytes] = {}
+    whole = Record()
     for record in records:
-        files.update(record.files)
+        whole.files.update(record.files)
         for step, seen in list(record.steps.items()):
             for spelled, how in list(seen.items()):
                 path = normalise(spelled)
                 hows[path] = hows.get(path, 0) | how
                 steps.setdefault(path, set()).add(step)
         for kind, (count, example) in record.losses.items():
-            before, first = losses.get(kind, (0, example))
-            losses[kind] = (before + count, first)
+            whole.lose(kind, example, count)
         if record.ended_by is not None:
-            before, first = losses.get(
-                LossKind.SUPERVISOR_ERROR, (0, f"from here on nothing was seen: {record.ended_by!r}")
-            )
-            losses[LossKind.SUPERVISOR_ERROR] = (before + 1, first)
+            whole.lose(LossKind.SUPERVISOR_ERROR, ENDED.format(record.ended_by))
+    losses = sorted(whole.losses.items())
     return Observed(
         accesses={path: (How(hows[path]), tuple(sorted(steps[path]))) for path in hows},
-        losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in sorted(losses.items())),
-        files=files,
+        losses=tuple(Loss(kind=kind, count=count, example=first) for kind, (count, first) in losses),
+        files=whole.files,
         stopped=stopped,
     )

@@ -1,4 +1,4 @@
-"""Choose a backend, and say why the others were not taken. Never silently a weaker one."""
+"""Choose a backend, and say why not the others. Never falls back silently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slimagent.trace.watcher import Mask, Watcher
 
 
 class _Backend(NamedTuple):
-    """Where a backend is, and what it can do besides watching. Loaded when it is asked for."""
+    """Where a backend is, and what else it can do. Imported on demand."""
 
     module: str
     name: str
@@ -33,33 +33,35 @@ _BEST_FIRST = ("seccomp", "fanotify", "inotify")
 NAMES = ("auto", *_BACKENDS)
 
 _NO_MASK = "it cannot make files look gone, as this verification needs"
-_NO_ATTACH = "it cannot attach to processes that somebody else started"
+_NO_ATTACH = "it cannot attach to running processes"
 _NO_NEED = "{} sees more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The backend that is taken, and of the others that were thought of why they are not: (name, reason)."""
+    """The chosen backend, and for each rejected one its name and the reason."""
 
     name: str
     passed_over: tuple[tuple[str, str], ...]
 
-    def watcher(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), *, attach: bool = False) -> Watcher:
-        """A new watcher. `mask` tells which paths are to look as if they did not exist, `folders` where files matter.
+    def watcher(
+        self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",), *, attach: bool = False
+    ) -> Watcher:
+        """Make a watcher. Paths in `mask` look as if they did not exist; `directories` says where files matter.
 
-        With `attach` it records what every process does, not only what it starts.
+        With `attach` it records what every process does, not only those that it starts.
         """
         backend = _BACKENDS[self.name].load()
-        further = {"attach": True} if attach else {}
-        watcher: Watcher = backend(mask=mask, folders=tuple(folders), **further)
+        options = {"attach": True} if attach else {}
+        watcher: Watcher = backend(mask=mask, directories=tuple(directories), **options)
         return watcher
 
 
 def choose(name: str = "auto", *, masks: bool = False, attaches: bool = False) -> Choice:
-    """The backend of that name, or the best that works here for "auto"; it must mask or attach if that is asked for.
+    """Choose the backend `name`, or for "auto" the best one that works here and masks or attaches as requested.
 
-    Raises UsageError for an unknown name and for a backend that cannot do what is asked for, UnavailableError with
-    every backend's reason if none works.
+    Raises UsageError if the name is unknown or that backend lacks the feature, UnavailableError with every reason if
+    none works.
     """
     if name not in NAMES:
         raise UsageError(f"there is no backend {name!r}", f"choose one of {', '.join(NAMES)}")

@@ -1,4 +1,4 @@
-"""What every tracing backend promises, and what it hands over at the end."""
+"""The interface of all tracing backends, and their result."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Mask = Callable[[bytes], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What a watcher saw: for each path how it was used and in which steps, and what escaped it.
+    """What a watcher saw: how and in which steps each path was used, and what was missed.
 
-    Paths are absolute and normalised but for `..`, which only a resolver may take away (it can follow a link).
-    `files` tell by which of these paths a file was seen (its device and inode), where a backend knows.
-    `stopped` are the command lines of processes that had to be stopped at the end.
+    Paths are absolute and normalised except for `..`, which may follow a link.
+    `files` maps a device and inode to one of these paths, if the backend knows.
+    `stopped` has the command lines of processes that had to be stopped at the end.
     """
 
     accesses: dict[bytes, tuple[How, tuple[int, ...]]]
@@ -33,15 +33,15 @@ class Observed:
 
 
 class Watcher(Protocol):
-    """A backend: ready on entry, `spawn` as often as wanted, `finish` tells all. Nothing is left behind after exit."""
+    """A backend. Enter it, `spawn` commands, `finish` to get the result. Nothing is left behind after exit."""
 
     name: str
     blind_spots: tuple[BlindSpot, ...]
-    no_new_privileges: bool  # whether the processes cannot gain rights (PR_SET_NO_NEW_PRIVS of prctl(2))
+    no_new_privileges: bool  # whether processes cannot gain privileges (PR_SET_NO_NEW_PRIVS of prctl(2))
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why this backend cannot be used here, or None."""
+        """Why this backend does not work here, or None."""
 
     def __enter__(self) -> Watcher: ...
 
@@ -50,13 +50,13 @@ class Watcher(Protocol):
     ) -> None: ...
 
     def step(self, name: str) -> int:
-        """Begin a step; accesses from now on belong to it. Returns its index, from 0."""
+        """Begin a step. Later accesses belong to it. Returns its index, from 0."""
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError as Popen does."""
 
     def reap(self) -> None:
-        """Collect orphans that ended, for who waits for a long command."""
+        """Collect orphans that ended. Call it while waiting for a long command."""
 
     def finish(self) -> Observed:
-        """Stop what still runs, and hand over what was seen. Later calls return the same."""
+        """Stop what still runs, and return what was seen. Later calls return the same."""

@@ -12,8 +12,8 @@ from slimagent import checks
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.command import Command
 from slimagent.linux.family import spawn
-from slimagent.linux.foreground import foreground
 from slimagent.linux.ports import AskedPorts
+from slimagent.linux.signals import foreground
 from slimagent.model import started
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome

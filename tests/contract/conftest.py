@@ -52,7 +52,7 @@ class Backend:
     folders: tuple[bytes, ...]
 
     def __call__(self, **options: Any) -> Any:
-        return self.made_by(folders=self.folders, **options)
+        return self.made_by(directories=self.folders, **options)
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self.made_by, attribute)

@@ -25,7 +25,7 @@ class Fake:
     blind_spots: tuple[BlindSpot, ...] = ()
     no_new_privileges = False
 
-    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
+    def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:
         if mask is not None:
             raise UsageError("a stand-in cannot make files look gone")
         self._family = Family()

@@ -20,8 +20,7 @@ from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.command import Command
 from slimagent.model.trace import How, Loss
 from slimagent.trace.fanotify.backend import Fanotify
-from slimagent.trace.fanotify.events import METADATA, Event, parse
-from slimagent.trace.fanotify.group import Group
+from slimagent.trace.fanotify.group import METADATA, Event, Group, parse
 from tests.contract.conftest import lacking
 from tests.contract.file_calls import ENVIRONMENT, FileCalls
 
@@ -212,7 +211,7 @@ def test_a_folder_on_another_mount_is_watched_when_it_is_named(folder: bytes) ->
     if mounted.returncode != 0:
         lacking(f"cannot mount here: {mounted.stderr.strip()}")
     try:
-        with Fanotify(folders=(volume, volume)) as watcher:
+        with Fanotify(directories=(volume, volume)) as watcher:
             watcher.step("volume")
             python(watcher, "for name in sys.argv[1:]: open(name).close()", volume + b"/inside", outside)
         assert seen(watcher, folder) == {volume + b"/inside": How.OPENED}
@@ -258,7 +257,7 @@ def test_no_group_and_no_thread_is_left(folder: bytes) -> None:
         watcher.step("one")
         with watcher.reading:
             python(watcher, "open(sys.argv[1], 'w').close()", folder + b"/file")
-    with pytest.raises(UnavailableError, match="no/such"), Fanotify(folders=(b"/", b"/no/such")):
+    with pytest.raises(UnavailableError, match="no/such"), Fanotify(directories=(b"/", b"/no/such")):
         pass
     assert groups() == []
     assert threading.active_count() == before

@@ -20,7 +20,7 @@ from slimagent.errors import UnavailableError
 from slimagent.linux.command import Command
 from slimagent.model.trace import How
 from slimagent.trace.inotify.backend import Inotify
-from slimagent.trace.inotify.events import parse
+from slimagent.trace.inotify.queue import parse
 from tests.contract.conftest import lacking
 from tests.contract.file_calls import ENVIRONMENT
 from tests.contract.test_watched_rights import NOBODY, in_child, ordinary_user
@@ -97,7 +97,7 @@ def _refusal(name: str) -> str:
 def test_an_overflow_is_a_loss(image: Path) -> None:
     """More events than the queue holds, for real: the reader is held back while a command opens 40,000 times."""
     files = [image / "folder-0" / "file", image / "folder-1" / "file"]
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("flood")
         process = watcher.spawn(
             Command([sys.executable, "-c", OPEN_MANY, *map(str, files)], env={}, stdin=subprocess.PIPE)
@@ -114,7 +114,7 @@ def test_an_overflow_is_a_loss(image: Path) -> None:
 
 def test_a_step_waits_for_what_was_opened_before(image: Path) -> None:
     """Though the reader is late and an earlier command still runs, a path belongs to the step that opened it."""
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("first")
         watcher.spawn(Command(["sleep", "300"], env=ENVIRONMENT))
         following = threading.Thread(target=watcher.step, args=("second",))
@@ -130,7 +130,7 @@ def test_a_step_waits_for_what_was_opened_before(image: Path) -> None:
 
 def test_what_is_lost_while_nothing_runs_is_no_loss(image: Path) -> None:
     """An overflow that the agent itself makes before the first command hides nothing of a command's."""
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("flood")
         with watcher.reading:
             for i in range(40000):
@@ -146,7 +146,7 @@ def test_the_limit_of_watches_is_a_loss(image: Path) -> None:
     """Folders that could not be watched are counted, one is named, and what the others hold is seen."""
 
     def act() -> None:
-        with Inotify(folders=(os.fsencode(image),)) as watcher:
+        with Inotify(directories=(os.fsencode(image),)) as watcher:
             watcher.step("all")
             run(watcher, "cat", *image.glob("*/file"))
         observed = watcher.finish()
@@ -167,7 +167,7 @@ def test_without_any_watch_it_says_why(image: Path, name: str, limit: int, said:
 
     def act() -> None:
         before = sorted(os.listdir("/proc/self/fd"))
-        with pytest.raises(UnavailableError) as error, Inotify(folders=(os.fsencode(image),)):
+        with pytest.raises(UnavailableError) as error, Inotify(directories=(os.fsencode(image),)):
             pass
         assert f"inotify {said} limit reached" in error.value.message
         assert f"max_user_{said}" in error.value.hint
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_read_is_a_loss(image: Path) -> None:
     (image / "folder-3").chmod(0o711)
 
     def act() -> None:
-        with Inotify(folders=(os.fsencode(image),)) as watcher:
+        with Inotify(directories=(os.fsencode(image),)) as watcher:
             watcher.step("all")
             run(watcher, "cat", image / "folder-3" / "file", image / "folder-4" / "file")
         observed = watcher.finish()
@@ -200,19 +200,19 @@ def test_only_the_folders_own_file_system_is_watched(image: Path) -> None:
     """It goes neither into links nor into other mounts, which are watched if they are named themselves."""
     (image / "to-proc").symlink_to("/proc")
     (image / "folder-0" / "up").symlink_to(image)
-    with Inotify(folders=(os.fsencode(image), b"/proc/self/../sys/kernel/random")) as watcher:
-        watched = set(watcher._folders.values())
+    with Inotify(directories=(os.fsencode(image), b"/proc/self/../sys/kernel/random")) as watcher:
+        watched = set(watcher._directories.values())
     assert watched == {os.fsencode(folder) for folder in (image, *image.glob("folder-*"))} | {
         b"/proc/sys/kernel/random"
     }
-    with Inotify(folders=(b"/dev",)) as watcher:
-        assert b"/dev/shm" not in watcher._folders.values()
+    with Inotify(directories=(b"/dev",)) as watcher:
+        assert b"/dev/shm" not in watcher._directories.values()
 
 
 def test_a_folder_that_is_a_link_is_watched_under_its_real_name(image: Path) -> None:
     """A path of the trace has no link in it: such a backend sees files, not the way to them."""
     (image / "link").symlink_to("folder-5")
-    with Inotify(folders=(os.fsencode(image / "link"),)) as watcher:
+    with Inotify(directories=(os.fsencode(image / "link"),)) as watcher:
         watcher.step("link")
         run(watcher, "cat", image / "link" / "file")
     assert set(watcher.finish().accesses) == {os.fsencode(image / "folder-5" / "file")}
@@ -223,7 +223,7 @@ def test_a_folder_that_moves_or_goes_keeps_its_name(image: Path) -> None:
     script = (
         f"cd {image}; cat folder-0/file; mv folder-0 moved; cat moved/file; cat folder-1/file; rm -r folder-1 moved"
     )
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("moved")
         run(watcher, "/bin/sh", "-ec", script)
     observed = watcher.finish()
@@ -235,7 +235,7 @@ def test_a_folder_that_moves_or_goes_keeps_its_name(image: Path) -> None:
 def test_memory_grows_with_files_not_with_opens(image: Path) -> None:
     """Thousands of opens of two files are two entries."""
     files = [image / "folder-0" / "file", image / "folder-1" / "file"]
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("many")
         run(watcher, "/bin/sh", "-c", 'for i in $(seq 2000); do : <"$0"; : <"$1"; done', *files)
         assert set(watcher._record.steps[0]) == set(map(os.fsencode, files))
@@ -244,7 +244,7 @@ def test_memory_grows_with_files_not_with_opens(image: Path) -> None:
 
 def test_its_thread_takes_no_signal(image: Path) -> None:
     """Signals are for the main thread, which may have them blocked to wait for them."""
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         (thread,) = (each for each in threading.enumerate() if each.name == watcher.name)
         with open(f"/proc/self/task/{thread.native_id}/status") as file:
             [blocked] = [int(line.split()[1], 16) for line in file if line.startswith("SigBlk")]
@@ -254,7 +254,7 @@ def test_its_thread_takes_no_signal(image: Path) -> None:
 @needs_root
 def test_a_command_as_another_user_opens_files_that_count(image: Path) -> None:
     """Whoever opens a file, it is seen."""
-    with Inotify(folders=(os.fsencode(image),)) as watcher:
+    with Inotify(directories=(os.fsencode(image),)) as watcher:
         watcher.step("user")
         process = watcher.spawn(
             Command(["cat", str(image / "folder-6" / "file")], env=ENVIRONMENT, user=NOBODY, stdout=subprocess.DEVNULL)

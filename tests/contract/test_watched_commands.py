@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from slimagent.linux.command import Command
-from slimagent.linux.foreground import foreground
+from slimagent.linux.signals import foreground
 from tests.contract.file_calls import ENVIRONMENT, FileCalls, below, knows_whose
 
 GET_CHILD_SUBREAPER = 37  # <linux/prctl.h>

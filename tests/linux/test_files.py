@@ -183,7 +183,11 @@ def test_a_target_that_cannot_be_is_said_so(tmp_path: Path) -> None:
     """No such folder, a file in the place of a folder, a folder in the place of a file: each has its hint."""
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()
-    for path, hint in (("none/x", "create the folder"), ("file/x", "a folder is expected"), ("folder", "name a file")):
+    for path, hint in (
+        ("none/x", "create the directory"),
+        ("file/x", "a directory is expected"),
+        ("folder", "name a file"),
+    ):
         with pytest.raises(UnavailableError, match="cannot write") as caught:
             files.write(str(tmp_path / path), b"")
         assert hint in caught.value.hint

@@ -17,7 +17,8 @@ from command_line import SLIMAGENT, environment, tracing, wait_until
 
 from slimagent.documents import decode_trace
 from slimagent.errors import UsageError
-from slimagent.linux.foreground import foreground, shell_status
+from slimagent.linux.command import shell_status
+from slimagent.linux.signals import foreground
 from slimagent.model.result import Outcome
 from slimagent.model.trace import Trace
 from slimagent.trace.seccomp.backend import Seccomp

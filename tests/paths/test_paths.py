@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from slimagent.paths import algebra as paths
-from slimagent.paths.algebra import MAXIMUM_LINKS, Resolver, from_text, matcher, normalise, pattern, to_text
+from slimagent.paths.algebra import MAXIMUM_LINKS, Resolver, from_text, normalise, pattern, to_text
 from slimagent.paths.patterns import PathRules
 
 PARTS = st.sampled_from([b"", b".", b"..", b"a", b"b", b".c", b"..d", b"e."])
@@ -303,17 +303,6 @@ def test_what_a_pattern_matches(text: str, matched: list[bytes], unmatched: list
     """`*` and `?` stay inside a component, `**` spans components, and nothing else is special."""
     assert [path for path in matched if not pattern(text).fullmatch(path)] == []
     assert [path for path in unmatched if pattern(text).fullmatch(path)] == []
-
-
-_PATTERNS = st.lists(st.sampled_from(["/", "/a", "/b", "*", "**", "?", "/*", "/**/", "/**", "."]), max_size=5)
-_SMALL_PATHS = st.lists(st.sampled_from([b"a", b"b", b"ab", b"."]), max_size=5).map(lambda each: b"/" + b"/".join(each))
-
-
-@given(st.lists(_PATTERNS.map("".join), max_size=6), _SMALL_PATHS)
-def test_the_first_pattern_that_matches_is_named(texts: list[str], path: bytes) -> None:
-    """A matcher names the first of its patterns that matches the whole path, and None if none does."""
-    alone = [at for at, text in enumerate(texts) if pattern(text).fullmatch(path)]
-    assert matcher(texts)(path) == (alone[0] if alone else None)
 
 
 @given(NAMES)

@@ -58,7 +58,7 @@ def test_the_end_of_a_supervisor_is_written() -> None:
     rows: list[list[object]] = []
     diary = Diary(rows.append)
     assert (diary.ended_by, rows) == (None, [])
-    diary.ended_by = error = RuntimeError("it")
+    diary.end(error := RuntimeError("it"))
     assert diary.ended_by is error
     lost = "from here on nothing was seen: RuntimeError('it')"
     assert decoded(rows).losses == (Loss(kind="supervisor-error", count=1, example=lost),)
@@ -73,4 +73,4 @@ def test_a_full_disk_ends_a_supervisor_and_lets_its_calls_go() -> None:
     diary = Diary(write)
     with pytest.raises(OSError, match="No space left"):
         diary.add(0, b"/x", 1)
-    diary.ended_by = OSError(errno.ENOSPC, "No space left on device")
+    diary.end(OSError(errno.ENOSPC, "No space left on device"))

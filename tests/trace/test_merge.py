@@ -221,7 +221,7 @@ def test_one_run_that_says_two_things_is_refused() -> None:
     """An edited trace is not taken for the run that it was made of."""
     trace = trace_of(run_of((check("a"),), "bb", losses=(Loss(kind="watch-limit", count=1, example=""),)))
     edited = dataclasses.replace(trace, runs=(dataclasses.replace(trace.runs[0], losses=()),))
-    with pytest.raises(RefusedError, match="trace 2 tells otherwise of run"):
+    with pytest.raises(RefusedError, match="trace 2 contradicts an earlier trace about run"):
         merge([trace, edited])
 
 

@@ -26,7 +26,8 @@ from slimagent.linux.posix_acl import Identity, describe
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.user import User
-from slimagent.paths.algebra import from_text, matcher, normalise, to_text, within
+from slimagent.paths.algebra import from_text, normalise, to_text, within
+from slimagent.paths.patterns import PathRules
 
 PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}
 _WRITABLE, _NOT_WRITABLE = "writable", "not writable"
@@ -111,7 +112,7 @@ def _left_out(spec: CheckSpec) -> Callable[[bytes], int | None] | None:
     """A test of paths for `leave_out`. Raises UsageError for what is no pattern."""
     patterns = _strings(spec, "leave_out")
     try:
-        return matcher(patterns) if patterns else None
+        return PathRules(patterns).first if patterns else None
     except ValueError as error:
         raise UsageError(f"check {spec.name}: leave_out: {error}", "write patterns of absolute paths") from None
 

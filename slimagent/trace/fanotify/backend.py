@@ -1,7 +1,7 @@
-"""The backend for processes that somebody else starts, and the cross-check of seccomp: fanotify(7).
+"""The backend for running processes, and the cross-check of seccomp: fanotify(7).
 
-It sees what is opened and executed on the file systems of the image, by whom, and what the kernel opens itself. It
-needs CAP_SYS_ADMIN. Each file is reported once in a step: the cost grows with files, not with opens.
+It sees what is opened and executed on the file systems of the image, by which process, and what the kernel opens
+itself. It needs CAP_SYS_ADMIN. Each file is reported once per step: the cost grows with files, not with opens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux import kernel
@@ -22,24 +21,24 @@ from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.paths.algebra import to_text
-from slimagent.trace.fanotify.events import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event
-from slimagent.trace.fanotify.group import Group, mount_of, mounts, unavailable
+from slimagent.trace.backend import Backend
+from slimagent.trace.fanotify.group import OPEN, OPEN_EXEC, QUEUE_OVERFLOW, Event, Group, mount_of, mounts, unavailable
 from slimagent.trace.fanotify.running import record_running
 from slimagent.trace.reader import Reader
-from slimagent.trace.record import Record, combine
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.record import Record
+from slimagent.trace.watcher import Mask
 
 _REMOVED = b" (deleted)"  # proc_pid_fd(5)
-# A process number can only come back after all others were used: far more than a second's worth of forks.
+# A process number is reused only after all others: that takes far longer than a second.
 _SECONDS_TRUSTED = 1.0
 
 
-class Fanotify:
-    """Watch by fanotify what the processes that it starts, and their descendants, do below `folders`.
+class Fanotify(Backend):
+    """Watch by fanotify what its processes and their descendants do below `directories`.
 
-    With `attach`, what every process does but the agent's own, and what those that already run hold. Of a process that
-    is gone when its event is read nobody can tell any more whose it was: it counts, unless `was_ours` knows better.
-    With a `family` that another watcher has entered, its processes are those that count.
+    With `attach` it watches every process but the agent, and records what running processes hold open. If a process is
+    gone when its event is read, its family is unknown: it counts unless `was_ours` denies it.
+    With a `family` that another watcher has entered, the processes of that family count.
     """
 
     name = "fanotify"
@@ -50,7 +49,7 @@ class Fanotify:
     def __init__(
         self,
         mask: Mask | None = None,
-        folders: Sequence[bytes] = (b"/",),
+        directories: Sequence[bytes] = (b"/",),
         *,
         attach: bool = False,
         family: Family | None = None,
@@ -60,25 +59,22 @@ class Fanotify:
             raise UsageError("fanotify cannot make files look gone", "use --backend seccomp")
         if attach:
             self.blind_spots = (BlindSpot.LOOKUPS, BlindSpot.WHO)
-        self.reading = threading.RLock()  # held while events are read: who holds it holds the reader back
-        self._folders = folders
+        self.reading = threading.RLock()  # held while events are read: hold it to pause the reader
+        self._directories = directories
         self._attach = attach
         self._has_started = False
         self._was_ours = was_ours or (lambda process: self._has_started)
         self._is_guest = family is not None
-        self._family = family or Family()
-        self._resources = contextlib.ExitStack()
         self._record = Record()
-        self._step = -1
         self._own = os.getpid()
         self._counted: dict[int, bool] = {}
         self._asked = time.monotonic()
         self._mounts: set[int] = set()
-        self._observed: Observed | None = None
+        super().__init__(family or Family(), self._record)
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why fanotify cannot be used here, found out by using it."""
+        """Why fanotify does not work here, found by trying it. None if it works."""
         return unavailable()
 
     def __enter__(self) -> Fanotify:
@@ -86,7 +82,7 @@ class Fanotify:
             self._group = resources.enter_context(contextlib.closing(self._watched()))
             if not self._is_guest:
                 kernel.close_memory()
-                resources.enter_context(self._family)
+                resources.enter_context(self.family)
             if self._attach:
                 record_running(self._record)
             self._reader = resources.enter_context(
@@ -96,28 +92,20 @@ class Fanotify:
         return self
 
     def _watched(self) -> Group:
-        group, folder = Group(unlimited_queue=self.unlimited_queue), b""
+        group, directory = Group(unlimited_queue=self.unlimited_queue), b""
         try:
-            for folder in self._folders:
-                group.watch(folder)
+            for directory in self._directories:
+                group.watch(directory)
         except OSError as error:
             group.close()
             raise UnavailableError(
-                f"fanotify cannot watch {to_text(folder)}: {error.strerror}",
-                "use --backend seccomp, or leave out that folder",
+                f"fanotify cannot watch {to_text(directory)}: {error.strerror}",
+                "use --backend seccomp, or leave out that directory",
             ) from None
         return group
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        finally:
-            self._resources.close()
-
     def step(self, name: str) -> int:
-        """Begin a step, once what was done before it is recorded."""
+        """Record what was done before, and begin a step."""
         with self.reading:
             self._reader.catch_up()
             self._group.forget_ignored()
@@ -127,23 +115,16 @@ class Fanotify:
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does."""
         self._has_started = True
-        return self._family.spawn(command)
+        return self.family.spawn(command)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
-        self._family.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs of what was started (SIGTERM, then SIGKILL), and hand over everything seen."""
-        if self._observed is None:
-            stopped = () if self._is_guest else self._family.stop()
-            self._reader.stop()
-            self._reader.catch_up()
-            self._observed = combine([self._record], stopped)
-        return self._observed
+    def _stop(self) -> tuple[str, ...]:
+        stopped = () if self._is_guest else self.family.stop()
+        self._reader.stop()
+        self._reader.catch_up()
+        return stopped
 
     def _read(self) -> int:
-        """Record some events and return their number, 0 if there was none. An error is one event that is lost."""
+        """Record some events and return their number, 0 if there were none. An error loses one event."""
         try:
             events = self._group.read()
         except OSError as error:
@@ -165,9 +146,7 @@ class Fanotify:
 
     def _see(self, event: Event) -> None:
         if event.mask & QUEUE_OVERFLOW:
-            self._record.lose(
-                LossKind.QUEUE_OVERFLOW, "more files were opened at once than the kernel remembers for us"
-            )
+            self._record.lose(LossKind.QUEUE_OVERFLOW, "more files were opened at once than the kernel's queue holds")
             return
         if not self._counts(event):
             return
@@ -177,19 +156,19 @@ class Fanotify:
         path = _name(event.descriptor, status)
         if not path:
             return
-        is_folder = stat.S_ISDIR(status.st_mode)
-        how = How.EXECUTED if event.mask & OPEN_EXEC else How.LISTED if is_folder else How.OPENED
+        is_directory = stat.S_ISDIR(status.st_mode)
+        how = How.EXECUTED if event.mask & OPEN_EXEC else How.LISTED if is_directory else How.OPENED
         step = max(self._step, 0)
         self._record.files[status.st_dev, status.st_ino] = path
         if not self._record.steps.get(step, {}).get(path, 0) & how:
             self._check_mount(event, path)
             self._record.add(step, path, how)
-        if status.st_nlink == 1 or is_folder:  # of a file with more names, each is to be seen
+        if status.st_nlink == 1 or is_directory:  # a file with several names: each must be seen
             self._group.ignore(event.descriptor, event.mask & (OPEN | OPEN_EXEC))
 
     def _counts(self, event: Event) -> bool:
         process = event.process
-        if process in (0, self._own):  # 0: outside of our PID namespace, a host's own process
+        if process in (0, self._own):  # 0: outside of our PID namespace, e.g. a process of the host
             return False
         if self._attach:
             return True
@@ -198,13 +177,13 @@ class Fanotify:
             self._counted.clear()
             self._asked = now
         counts = self._counted.get(process)
-        if counts is None or (event.mask & OPEN_EXEC and not counts):  # a child of ours is marked before it executes
-            belongs = self._family.has(process)
+        if counts is None or (event.mask & OPEN_EXEC and not counts):  # our child gets its mark before it executes
+            belongs = self.family.has(process)
             counts = self._counted[process] = self._was_ours(process) if belongs is None else belongs
         return counts
 
     def _check_mount(self, event: Event, path: bytes) -> None:
-        """A path of another mount namespace may mean another file to us."""
+        """Record a loss for an unknown mount: in another mount namespace the path may mean another file."""
         mount = mount_of(event.descriptor)
         if mount in self._mounts:
             return
@@ -217,10 +196,10 @@ class Fanotify:
 
 
 def _name(descriptor: int, status: os.stat_result) -> bytes:
-    """The path that an open file has, or had until it was removed; b"" if it never had one. Raises OSError."""
+    """The path of an open file, the last one if it was removed. b"" if it never had one. Raises OSError."""
     path = os.readlink(b"/proc/self/fd/%d" % descriptor)
     if path == b"/" and not stat.S_ISDIR(status.st_mode):
-        raise FileNotFoundError(errno.ENOENT, "opened by its handle, and nobody has looked up its name")
+        raise FileNotFoundError(errno.ENOENT, "opened by its handle, and its name is unknown")
     if path.endswith(_REMOVED) and not _is_at(path, status):
         path = path.removesuffix(_REMOVED)
         if path.endswith(b"/#%d" % status.st_ino):  # O_TMPFILE of open(2)
@@ -229,7 +208,7 @@ def _name(descriptor: int, status: os.stat_result) -> bytes:
 
 
 def _is_at(path: bytes, status: os.stat_result) -> bool:
-    """Whether `path` is a name of that file."""
+    """Whether `path` names that file."""
     try:
         return os.path.samestat(os.lstat(path), status)
     except OSError:

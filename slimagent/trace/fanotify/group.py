@@ -9,9 +9,18 @@ import os
 import re
 import struct
 import termios
+from typing import NamedTuple
 
 from slimagent.linux import kernel
-from slimagent.trace.fanotify.events import METADATA, ON_DIRECTORY, OPEN, OPEN_EXEC, Event, parse
+from slimagent.linux.descriptors import closing
+
+OPEN, OPEN_EXEC = 0x20, 0x1000  # FAN_OPEN, FAN_OPEN_EXEC
+QUEUE_OVERFLOW = 0x4000  # FAN_Q_OVERFLOW
+ON_DIRECTORY = 0x40000000  # FAN_ONDIR: for marks only; events with a descriptor do not report it
+
+# struct fanotify_event_metadata { u32 event_len; u8 vers; u8 reserved; u16 metadata_len; u64 mask; s32 fd; s32 pid; }
+METADATA = struct.Struct("=IBBHQii")
+_VERSION = 3  # FANOTIFY_METADATA_VERSION
 
 _CLOSE_ON_EXEC, _NONBLOCK = 0x1, 0x2  # FAN_*, with FAN_CLASS_NOTIF, which is 0
 _UNLIMITED_QUEUE, _UNLIMITED_MARKS = 0x10, 0x20
@@ -19,11 +28,35 @@ _REPORT_ERRORS = 0x2000  # FAN_REPORT_FD_ERROR, Linux 6.13
 _ADD, _MOUNT, _IGNORE, _IGNORE_MODIFIED = 0x1, 0x10, 0x20, 0x40  # FAN_MARK_*
 _FLUSH, _FILE_SYSTEM, _EVICTABLE = 0x80, 0x100, 0x200
 _HERE = -100  # AT_FDCWD
-# Opening a FIFO must not wait, and to be watched must not make a file look read.
+# Do not wait for a FIFO, and do not change access times.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
-_AT_ONCE = 256  # events: each comes with a descriptor, of which a process may have 1,024
-_SHORT = 1024  # bytes: the mount stands among the first lines
+_AT_ONCE = 256  # events: each has a descriptor, and a process may have 1,024
+_SHORT = 1024  # bytes: the mount is among the first lines
 _MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
+
+
+class Event(NamedTuple):
+    """What happened, a descriptor of the file, and the process that did it.
+
+    A negative descriptor means none; with FAN_REPORT_FD_ERROR it is a negated error number. A process outside of the
+    reader's PID namespace is 0.
+    """
+
+    mask: int
+    descriptor: int
+    process: int
+
+
+def parse(data: bytes) -> list[Event]:
+    """The events of one read(2), in order. Raises ValueError for an unknown format."""
+    found, at = [], 0
+    while at + METADATA.size <= len(data):
+        length, version, _, _, mask, descriptor, process = METADATA.unpack_from(data, at)
+        if version != _VERSION or length < METADATA.size:
+            raise ValueError(f"a fanotify event of version {version}, {length} bytes long")
+        found.append(Event(mask, descriptor, process))
+        at += length
+    return found
 
 
 class Group:
@@ -40,46 +73,42 @@ class Group:
             if error.errno != errno.EINVAL:
                 raise
             self.descriptor = kernel.call("fanotify_init", ctypes.c_uint(flags), ctypes.c_uint(_OPEN_FLAGS))
-            # A file that cannot be opened ends a read with its error, but only where no event was read before it:
-            # otherwise the kernel forgets it. One event at a time, none is forgotten.
+            # A file that cannot be opened makes a read fail only if it is the first event; otherwise the kernel drops
+            # the error. So read one event at a time.
             at_once = 1
         self._size = at_once * METADATA.size
         self._ignore = _ADD | _IGNORE | _IGNORE_MODIFIED | _EVICTABLE
 
     def close(self) -> None:
-        """Let go of it; the kernel removes its marks, and the events that nobody read."""
+        """Close it. The kernel removes its marks and unread events."""
         os.close(self.descriptor)
 
-    def watch(self, folder: bytes) -> None:
-        """Report opens and executions on the file system of `folder`, by whatever process. Raises OSError.
+    def watch(self, directory: bytes) -> None:
+        """Report opens and executions on the file system of `directory`, by any process. Raises OSError.
 
-        If only a part of a file system is mounted there (a volume of a container is a folder of its host), only on
-        that mount: the rest belongs to others.
+        If only a part of a file system is mounted there (e.g. a container's volume), report only that mount.
         """
-        descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        try:
+        with closing(os.open(directory, os.O_PATH | os.O_CLOEXEC)) as descriptor:
             mounted = mounts().get(mount_of(descriptor), b"/")
-        finally:
-            os.close(descriptor)
-        kind = _FILE_SYSTEM if mounted == b"/" or folder == b"/" else _MOUNT
-        self._mark(_ADD | kind, OPEN | OPEN_EXEC | ON_DIRECTORY, _HERE, folder)
+        kind = _FILE_SYSTEM if mounted == b"/" or directory == b"/" else _MOUNT
+        self._mark(_ADD | kind, OPEN | OPEN_EXEC | ON_DIRECTORY, _HERE, directory)
 
     def ignore(self, descriptor: int, mask: int) -> None:
-        """Report no more events of `mask` of one file, until `forget_ignored` or until its inode is evicted."""
+        """Ignore events in `mask` of one file until `forget_ignored` or until its inode is evicted."""
         try:
             self._mark(self._ignore, mask, descriptor, None)
         except OSError as error:
             if error.errno == errno.EINVAL and self._ignore & _EVICTABLE:  # before Linux 5.19
                 self._ignore &= ~_EVICTABLE
                 self.ignore(descriptor, mask)
-            # Whatever else it is: the file is reported again, that is all.
+            # After any other error the file is just reported again.
 
     def forget_ignored(self) -> None:
-        """Report again what `ignore` was called for."""
+        """Report all ignored files again."""
         self._mark(_FLUSH, 0, _HERE, b"/")
 
     def read(self) -> list[Event]:
-        """The next events, none if there are none now. Who takes them closes their descriptors. Raises OSError."""
+        """The next events, without waiting. The caller closes their descriptors. Raises OSError."""
         try:
             return parse(os.read(self.descriptor, self._size))
         except BlockingIOError:
@@ -98,7 +127,7 @@ class Group:
 
 
 def unavailable() -> str | None:
-    """Why opens on the file system of the root cannot be reported, found out by asking for that, or None."""
+    """Why opens on the root file system cannot be reported, found by trying it. None if they can."""
     try:
         group = Group()
     except OSError as error:
@@ -122,20 +151,14 @@ def unavailable() -> str | None:
 
 
 def mount_of(descriptor: int) -> int:
-    """The id of the mount that a descriptor was opened on (proc_pid_fdinfo(5)), 0 if the kernel does not say it."""
-    place = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    """The id of the mount that a descriptor was opened on (proc_pid_fdinfo(5)), 0 if the kernel does not report it."""
+    with closing(os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)) as place:
         found = _MOUNT_ID.search(os.read(place, _SHORT))
-    finally:
-        os.close(place)
     return int(found[1]) if found else 0
 
 
 def mounts() -> dict[int, bytes]:
-    """The mounts that this process sees, by id: the folder of its file system that each shows.
-
-    They are the first and the fourth field of proc_pid_mountinfo(5).
-    """
+    """Our mounts by id: the directory of its file system that each shows (fields 1 and 4 of proc_pid_mountinfo(5))."""
     with open("/proc/self/mountinfo", "rb") as file:
         rows = (line.split(b" ", 4) for line in file)
         return {int(row[0]): row[3] for row in rows}

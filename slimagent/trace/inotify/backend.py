@@ -1,13 +1,12 @@
-"""The backend for where neither seccomp nor fanotify is to be had: inotify(7). It needs no privilege.
+"""The backend for when neither seccomp nor fanotify works: inotify(7). It needs no privilege.
 
-It sees which files are opened in folders that it has set a watch on, one watch per folder. What it is not told, it
-cannot know: who opened a file (`BlindSpot.WHO`), whether that was to execute it (`EXECUTIONS`), and which files were
-only looked up (`LOOKUPS`). Folders that the run itself makes are not watched: they are not the image's.
+It sees which files are opened in directories that it watches, with one watch per directory. It cannot see who opened a
+file (`BlindSpot.WHO`), whether to execute it (`EXECUTIONS`), or which files were only looked up (`LOOKUPS`). It does
+not watch directories that the run makes: they are not part of the image.
 
-It speaks to the kernel itself. What the library watchdog makes public (7.1.0: `Observer`, `FileOpenedEvent`) reports
-that a file was opened, but not that a directory was, nor that the queue overflowed, nor which directories below the
-first could not be watched; it follows mounts and moves, and has a thread for each watch. What lies below can all of
-that, but is another in each of its releases.
+It calls the kernel directly. The public interface of the library watchdog (7.1.0: `Observer`, `FileOpenedEvent`) does
+not report opened directories, queue overflows, or subdirectories that could not be watched. It follows mounts and
+moves, and has a thread for each watch. Its internal modules can do all of that, but change with every release.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 from slimagent.errors import UnavailableError, UsageError
@@ -29,46 +27,43 @@ from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.model.trace import BlindSpot, How, LossKind
 from slimagent.paths.algebra import mounted, to_text
-from slimagent.trace.inotify.events import IS_DIRECTORY, OPEN, QUEUE_OVERFLOW, Event, parse
-from slimagent.trace.inotify.queue import Queue
+from slimagent.trace.backend import Backend
+from slimagent.trace.inotify.queue import IS_DIRECTORY, OPEN, QUEUE_OVERFLOW, Event, Queue, parse
 from slimagent.trace.reader import Reader
-from slimagent.trace.record import Record, combine
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.record import Record
+from slimagent.trace.watcher import Mask
 
 _OWN_OPENS = frozenset({"open", "os.listdir", "os.scandir", "import", "ctypes.dlopen"})  # audit events of Python
 
 
-class Inotify:
-    """Watch by inotify. What is opened counts while a command lives, or something that it left running.
+class Inotify(Backend):
+    """Watch by inotify. Opens count while a command, or something that it left running, is alive.
 
-    So what the agent opens by itself before, between and after commands is no evidence. What it, or anybody else, opens
-    while a command lives cannot be told from what the command opens, and is.
+    So what the agent opens before, between and after commands is not evidence. While a command is alive, opens by any
+    other process cannot be told apart, and count.
     """
 
     name = "inotify"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.LOOKUPS, BlindSpot.EXECUTIONS, BlindSpot.WHO)
     no_new_privileges = False
 
-    def __init__(self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",)) -> None:
+    def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:
         if mask is not None:
             raise UsageError("inotify cannot make files look gone", "use --backend seccomp")
-        self._tops = tuple(map(os.path.realpath, folders))
-        self._family = Family()
+        self._tops = tuple(map(os.path.realpath, directories))
         self._record = Record()
-        self.reading = threading.RLock()  # held while events are read: who holds it holds the reader back
-        self._resources = contextlib.ExitStack()
+        super().__init__(Family(), self._record)
+        self.reading = threading.RLock()  # held while events are read: hold it to pause the reader
         self._reader: Reader | None = None
-        self._folders: dict[int, bytes] = {}  # by watch; the first of two names is the image's
+        self._directories: dict[int, bytes] = {}  # by watch; the first of two names belongs to the image
         self._counts = False
-        self._step = -1
         self._lock = threading.RLock()
-        self._holder = 0  # the thread that has the lock
+        self._holder = 0  # the thread that holds the lock
         self._process = os.getpid()
-        self._observed: Observed | None = None
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why inotify cannot be used here, found out by using it."""
+        """Why inotify does not work here, found by trying it. None if it works."""
         try:
             Queue().close()
         except OSError as error:
@@ -79,44 +74,36 @@ class Inotify:
         kernel.close_memory()
         with contextlib.ExitStack() as resources:
             self._queue = resources.enter_context(contextlib.closing(_queue()))
-            resources.enter_context(self._family)
+            resources.enter_context(self.family)
             self._reader = resources.enter_context(
                 Reader(self.name, self._queue.descriptor, self.reading, self._queue.waiting, self._read)
             )
             self._watch()
             _hook()
             _watching.add(self)
+            resources.callback(_watching.discard, self)
             self._resources = resources.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        finally:
-            _watching.discard(self)
-            self._resources.close()
-
     def _watch(self) -> None:
-        """Set all watches. They are listed first: to list a folder below a watched one makes an event."""
-        for folder in _folders(self._tops, self._record):
+        """Set all watches. List the directories first: listing one below a watched directory makes an event."""
+        for directory in _directories(self._tops, self._record):
             try:
-                self._folders.setdefault(self._queue.watch(folder), folder)
+                self._directories.setdefault(self._queue.watch(directory), directory)
             except (FileNotFoundError, NotADirectoryError):
-                continue  # gone since it was listed
+                continue  # gone meanwhile
             except PermissionError:
-                self._record.lose(LossKind.UNREADABLE_PATH, to_text(folder))
+                self._record.lose(LossKind.UNREADABLE_PATH, to_text(directory))
             except OSError as error:
-                if error.errno == errno.ENOSPC and not self._folders:
+                if error.errno == errno.ENOSPC and not self._directories:
                     raise UnavailableError(
-                        f"not a single folder can be watched: {error.strerror}",
+                        f"no directory can be watched: {error.strerror}",
                         "raise fs.inotify.max_user_watches (sysctl), or choose another --backend",
                     ) from None
-                self._record.lose(_loss(error), f"{to_text(folder)}: {error.strerror}")
+                self._record.lose(_loss(error), f"{to_text(directory)}: {error.strerror}")
 
     def step(self, name: str) -> int:
-        """Begin a step. What an earlier step left running is attributed to the present one."""
+        """Begin a step. Processes left from an earlier step now count for this one."""
         with self._alone():
             self._drain()
             self._stop_counting_if_idle()
@@ -124,29 +111,22 @@ class Inotify:
         return self._step
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
-        """Start a command, from whose start on all opens count. Raises OSError as Popen does."""
+        """Start a command. All opens count from its start on. Raises OSError as Popen does."""
         with self._alone():
             if not self._counts:
                 self._drain()
                 self._counts = True
-            return self._family.spawn(command)
+            return self.family.spawn(command)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
-        self._family.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs (SIGTERM, then SIGKILL), take what is queued, and hand over everything seen."""
-        if self._observed is None:
-            stopped = self._family.stop()
-            self._drain()
-            self._counts = False
-            self._family.reap()
-            self._observed = combine([self._record], stopped)
-        return self._observed
+    def _stop(self) -> tuple[str, ...]:
+        stopped = self.family.stop()
+        self._drain()
+        self._counts = False
+        self.family.reap()
+        return stopped
 
     def before_own_open(self) -> None:
-        """The agent is about to open a file: if no command lives, that and what follows is no evidence."""
+        """The agent is about to open a file. Stop counting if no command is alive."""
         if (
             self._reader is None or not self._counts or os.getpid() != self._process
         ):  # or a child of ours before it executes
@@ -156,14 +136,14 @@ class Inotify:
                 self._stop_counting_if_idle()
 
     def _stop_counting_if_idle(self) -> None:
-        """Look twice: a process may fork and end while we look, so that neither it nor its child is seen alive."""
-        if self._counts and not self._family.lives() and not self._family.lives():
+        """Look twice: a process may fork and exit while we look, so that we see neither it nor its child alive."""
+        if self._counts and not self.family.lives() and not self.family.lives():
             self._drain()
             self._counts = False
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """For one thread at a time; what it opens meanwhile is not looked at."""
+        """Let one thread in at a time. Its own opens are not checked meanwhile."""
         with self._lock:
             before, self._holder = self._holder, threading.get_ident()
             try:
@@ -172,12 +152,12 @@ class Inotify:
                 self._holder = before
 
     def _drain(self) -> None:
-        """Record all that was opened before: an event is there before the call that it is about returns."""
+        """Record all earlier opens: an event is queued before its call returns."""
         if self._reader is not None:
             self._reader.catch_up()
 
     def _read(self) -> int:
-        """Record some events and return how many bytes they were, 0 if there was none. An error is a loss."""
+        """Record some events and return their size in bytes, 0 if there were none. An error is a loss."""
         data = self._queue.read()
         for event in parse(data):
             try:
@@ -187,15 +167,15 @@ class Inotify:
         return len(data)
 
     def _see(self, event: Event) -> None:
-        """Record an open. A folder that was listed is told twice: by itself, without a name, and by its parent."""
+        """Record an open. A listed directory is reported twice: by itself, without a name, and by its parent."""
         if not self._counts:
             return
         step = max(self._step, 0)
-        if event.mask & QUEUE_OVERFLOW:  # nobody knows how many were lost
+        if event.mask & QUEUE_OVERFLOW:  # the number of lost events is unknown
             self._record.lose(LossKind.QUEUE_OVERFLOW, f"in step {step}: fs.inotify.max_queued_events is too small")
         elif event.mask & OPEN:
-            folder = self._folders[event.watch]
-            path = os.path.join(folder, event.name) if event.name else folder
+            directory = self._directories[event.watch]
+            path = os.path.join(directory, event.name) if event.name else directory
             if path not in self._record.steps.get(step, ()):
                 with contextlib.suppress(OSError):  # gone since
                     status = os.lstat(path)
@@ -208,7 +188,7 @@ _watching: set[Inotify] = set()
 
 @functools.cache
 def _hook() -> None:
-    """Python keeps an audit hook for good. With nothing to watch ours does nothing."""
+    """Install an audit hook. It stays for good, but does nothing without a watcher."""
     sys.addaudithook(_audit)
 
 
@@ -230,25 +210,25 @@ def _queue() -> Queue:
         ) from None
 
 
-def _folders(tops: Iterable[bytes], record: Record) -> list[bytes]:
-    """All folders from `tops` down that are not on another mount. One that cannot be listed is a loss."""
+def _directories(tops: Iterable[bytes], record: Record) -> list[bytes]:
+    """All directories from `tops` down, except on other mounts. One that cannot be listed is a loss."""
     with open("/proc/self/mountinfo", "rb") as file:
         mounts = frozenset(mounted(file.read()))
     found: dict[bytes, None] = {}
     pending = list(tops)[::-1]
     while pending:
-        folder = pending.pop()
-        if folder in found:
+        directory = pending.pop()
+        if directory in found:
             continue
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(directory) as entries:
                 below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            record.lose(LossKind.UNREADABLE_PATH, f"{to_text(folder)}: {error.strerror}")
+            record.lose(LossKind.UNREADABLE_PATH, f"{to_text(directory)}: {error.strerror}")
             continue
-        found[folder] = None
+        found[directory] = None
         pending += [path for path in below if path not in mounts]
     return list(found)
 

@@ -1,11 +1,12 @@
 """The default backend: seccomp user notification (seccomp_unotify(2)). Needs no privilege and no capability.
 
-It sees every file system call of the processes it starts and of their descendants, found or not, as any user, in a
+It sees every file system call of its processes and their descendants, whether it succeeds or not, as any user, in a
 default container and in a build step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -13,43 +14,43 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from slimagent.errors import UnavailableError
 from slimagent.linux import kernel
 from slimagent.linux.command import Command
 from slimagent.linux.family import Family
+from slimagent.linux.syscalls import Machine
 from slimagent.model.trace import BlindSpot, LossKind
-from slimagent.trace.record import Record, combine
+from slimagent.trace.backend import Backend
+from slimagent.trace.record import Record
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.guardian import Guardian
 from slimagent.trace.seccomp.names import Changes
 from slimagent.trace.seccomp.supervise import Supervisor
-from slimagent.trace.watcher import Mask, Observed
+from slimagent.trace.watcher import Mask
 
 
-class Seccomp:
-    """Watch by seccomp user notification. `mask` tells which paths are to look as if they did not exist."""
+class Seccomp(Backend):
+    """Watch by seccomp user notification. Paths in `mask` look as if they did not exist."""
 
     name = "seccomp"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
     def __init__(
-        self, mask: Mask | None = None, folders: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
+        self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",), record: Callable[[], Record] = Record
     ) -> None:
-        self._folders = folders  # it sees calls, wherever they lead
+        self._directories = directories  # it sees calls, wherever they lead
         self._mask = mask
-        self._record = record
-        self._supervisors: list[tuple[Supervisor, threading.Thread]] = []
-        self.family = Family()
+        self._new_record = record
+        self._supervisors: list[Supervisor] = []
+        self._threads: list[threading.Thread] = []
         self._guardian = Guardian()
-        self._step = -1
-        self._observed: Observed | None = None
+        super().__init__(Family())
         self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why seccomp user notification cannot be used here, found out by using it in a child process."""
+        """Why seccomp user notification does not work here, found by trying it in a child. None if it works."""
         machine = kernel.machine()
         if machine is None:
             return f"no table of system calls for {os.uname().machine}"
@@ -65,7 +66,7 @@ class Seccomp:
                 os._exit(255)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         reasons = {
-            errno.EBUSY: "another supervisor already watches this process (one listener is all the kernel allows)",
+            errno.EBUSY: "another supervisor already watches this process (the kernel allows only one listener)",
             errno.ENOSYS: "this kernel has no seccomp filters",
             errno.EINVAL: "this kernel has no seccomp user notification (Linux 5.0 and later have it)",
             errno.EPERM: "the container's own seccomp profile forbids it",
@@ -73,101 +74,83 @@ class Seccomp:
         return None if code == 0 else reasons.get(code, f"seccomp failed: {os.strerror(code) if code > 0 else code}")
 
     def __enter__(self) -> Seccomp:
-        self._changes = Changes(self._folders)
-        self._guardian.start()
-        kernel.close_memory()
-        self.family.__enter__()
+        with contextlib.ExitStack() as resources:
+            self._changes = resources.enter_context(contextlib.closing(Changes(self._directories)))
+            resources.callback(self._guardian.end)
+            self._guardian.start()
+            kernel.close_memory()
+            resources.enter_context(self.family)
+            self._resources = resources.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-            self._guardian.end()
-            self._changes.close()
-        finally:
-            self.family.__exit__()
-
     def step(self, name: str) -> int:
-        """Begin a step. What an earlier step left running is attributed to the present one."""
+        """Begin a step. Processes left from an earlier step now count for this one."""
         self._step += 1
-        for supervisor, _ in self._supervisors:
+        for supervisor in self._supervisors:
             supervisor.step = self._step
         return self._step
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
-        machine = kernel.machine()
-        if machine is None:
-            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
-        ours, theirs = socket.socketpair()
-        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
-        supervisor.step = max(self._step, 0)
-        thread = threading.Thread(
-            target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
-        )
+        machine = _machine()
         program = build(machine)
+        ours, theirs = socket.socketpair()
 
         def enter() -> None:
             _enter(theirs, machine.seccomp, program, self.no_new_privileges)
 
-        try:
-            thread.start()
-        except RuntimeError:
-            ours.close()
-            theirs.close()
-            raise UnavailableError(
-                f"cannot watch {command.argv[0]}: no thread can be started",
-                "raise the limit on processes (`--pids-limit`)",
-            ) from None
-        self._supervisors.append((supervisor, thread))
-        try:
-            return self.family.spawn(command, enter)
-        except (subprocess.SubprocessError, OSError) as error:
-            if isinstance(error, OSError) and not _refusal(supervisor):
-                raise
-            raise UnavailableError(
-                f"cannot watch {command.argv[0]}: {_refusal(supervisor) or error}",
-                "run `slimagent trace` once more, or choose another --backend",
-            ) from None
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                supervisor, thread = self._supervise(machine, ours)
+            except RuntimeError:
+                ours.close()
+                raise UnavailableError(
+                    f"cannot watch {command.argv[0]}: no thread can be started",
+                    "raise the limit on processes (`--pids-limit`)",
+                ) from None
+            self._threads.append(thread)
+            self._supervisors.append(supervisor)
+            self.records.append(supervisor.record)
+            try:
+                return self.family.spawn(command, enter)
+            except (subprocess.SubprocessError, OSError) as error:
+                if isinstance(error, OSError) and not _refusal(supervisor):
+                    raise
+                raise UnavailableError(
+                    f"cannot watch {command.argv[0]}: {_refusal(supervisor) or error}",
+                    "run `slimagent trace` once more, or choose another --backend",
+                ) from None
 
     def adopt(self, ours: socket.socket) -> None:
-        """Watch a process that takes the filter by itself (`take_filter`), and that sends its listener over `ours`.
+        """Watch a process that takes the filter by itself (`take_filter`) and sends its listener over `ours`.
 
-        It is none of the family: it is not stopped at the end, and its accesses stay in the step in which it came.
+        It is not part of the family: it is not stopped at the end, and its accesses stay in the step in which it came.
         """
-        machine = kernel.machine()
-        if machine is None:
-            raise UnavailableError(f"cannot watch processes on {os.uname().machine}", "x86-64 and aarch64 can be")
-        supervisor = Supervisor(machine, self._mask, self._record(), self._changes)
+        self._supervise(_machine(), ours)
+
+    def _supervise(self, machine: Machine, ours: socket.socket) -> tuple[Supervisor, threading.Thread]:
+        """Start a thread that serves the listener which comes over `ours`. Raises RuntimeError if that fails."""
+        supervisor = Supervisor(machine, self._mask, self._new_record(), self._changes)
         supervisor.step = max(self._step, 0)
-        threading.Thread(
+        thread = threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
-        ).start()
+        )
+        thread.start()
+        return supervisor, thread
 
     def called(self, task: int) -> bool:
-        """Whether a task of that number has made a call that was seen."""
-        return any(task in supervisor.callers for supervisor, _ in self._supervisors)
+        """Whether a task with that number made a call that we saw."""
+        return any(task in supervisor.callers for supervisor in self._supervisors)
 
-    def reap(self) -> None:
-        """Collect orphans that became our children."""
+    def _stop(self) -> tuple[str, ...]:
+        stopped = self.family.stop(lambda: not any(thread.is_alive() for thread in self._threads))
+        for thread in self._threads:
+            thread.join()
         self.family.reap()
-
-    def finish(self) -> Observed:
-        """Stop what still runs (SIGTERM, then SIGKILL), wait for the last call, and hand over everything seen."""
-        if self._observed is None:
-            stopped = self.family.stop(lambda: not any(thread.is_alive() for _, thread in self._supervisors))
-            for _, thread in self._supervisors:
-                thread.join()
-            self.family.reap()
-            self._observed = combine((supervisor.record for supervisor, _ in self._supervisors), stopped)
-        return self._observed
+        return stopped
 
     def _receive_and_serve(self, supervisor: Supervisor, ours: socket.socket) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # for the main thread only
         with ours:
             word, listeners, _, _ = socket.recv_fds(ours, 16, 1)
         if listeners:
@@ -175,15 +158,24 @@ class Seccomp:
                 page = self._guardian.hold(listeners[0])
             except (OSError, MemoryError) as error:
                 supervisor.record.lose(LossKind.NOT_WATCHED, str(error) or "out of memory")
-                os.close(listeners[0])  # the child's execve fails now; with an open listener it would wait for ever
+                os.close(listeners[0])  # makes the child's execve fail; otherwise it would wait for ever
             else:
                 supervisor.serve(listeners[0], page)
         elif word:
             supervisor.record.lose(LossKind.NOT_WATCHED, os.strerror(int(word) or errno.EMFILE))
 
 
+def _machine() -> Machine:
+    machine = kernel.machine()
+    if machine is None:
+        raise UnavailableError(
+            f"cannot watch processes on {os.uname().machine}", "use x86-64 or aarch64, or --backend fanotify or inotify"
+        )
+    return machine
+
+
 def take_filter(theirs: socket.socket) -> None:
-    """Take the filter, and send its listener to a watcher that has the other end (`Seccomp.adopt`). Raises OSError."""
+    """Take the filter and send its listener to the watcher at the other end (`Seccomp.adopt`). Raises OSError."""
     machine = kernel.machine()
     if machine is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -191,7 +183,7 @@ def take_filter(theirs: socket.socket) -> None:
 
 
 def _enter(theirs: socket.socket, number: int, program: bytes, no_new_privileges: bool) -> None:
-    """In the child, between fork and exec: take the filter, hand its listener to the parent."""
+    """In the child, between fork and exec: take the filter and send its listener to the parent."""
     try:
         if no_new_privileges:
             kernel.prctl(kernel.SET_NO_NEW_PRIVILEGES, 1)

@@ -1,11 +1,11 @@
-"""Processes that nobody may look into any more: memory that was opened before, and where they were then.
+"""Processes that become unreadable: we keep an open descriptor of their memory, and where they were.
 
-A process that changes its user or group, or that forbids core dumps, is out of reach for a supervisor without
+A process that changes its user or group, or forbids core dumps, becomes unreadable for a supervisor without
 CAP_SYS_PTRACE (ptrace(2), "Ptrace access mode checking"; PR_SET_DUMPABLE of prctl(2)). A descriptor of its memory that
-was opened before goes on reading, for all of its threads. The links below /proc/PID are out of reach as well, so they
-are read before, too.
+was opened before still works, for all of its threads. The links in /proc/PID become unreadable too, so we read them
+before.
 
-Only kcmp(2) says which tasks share a working directory and a root (CLONE_FS of clone(2)), and a default container
+Only kcmp(2) tells which tasks share a working directory and a root (CLONE_FS of clone(2)), and a default container
 forbids it. Two tasks in different directories do not share them; all others may.
 """
 
@@ -22,14 +22,14 @@ from slimagent.linux.processes import started
 from slimagent.paths.algebra import to_text
 
 MOST_HELD = 200
-_NAME_SIZE = 15  # bytes of a program's name that the kernel keeps: TASK_COMM_LEN of <linux/sched.h>, without the NUL
+_NAME_SIZE = 15  # bytes of a program's name: TASK_COMM_LEN of <linux/sched.h>, without the NUL
 
 
 Place = tuple[int, int]  # the device and the inode of a directory
 
 
 class Directory(NamedTuple):
-    """A directory: its path as it is seen from our root, and which one it is, by whatever name."""
+    """A directory: its path from our root, and its identity."""
 
     path: bytes
     place: Place
@@ -37,9 +37,9 @@ class Directory(NamedTuple):
 
 @dataclass(slots=True)
 class _Process:
-    """What is held of a process: since when it runs, its memory, its links, and what it may have executed since.
+    """What we keep of a process: its start, its memory, its links, and what it may have executed since.
 
-    `places`: its working directory, and the one before, where it may still be; nothing if it is not known.
+    `places`: its working directory and the one before, where it may still be. Empty if unknown.
     """
 
     started: int
@@ -49,25 +49,25 @@ class _Process:
     executing: bytes | None = None
 
     def enters(self, directory: Directory) -> None:
-        """It changes its working directory. What it did before that is done: only this change may be to come."""
+        """It is about to change its working directory. Its earlier changes are done."""
         self.links["cwd"] = directory.path
         self.places = (directory.place, *self.places[:1])
 
     def forget(self, what: str) -> None:
-        """Nobody knows any more where a link leads."""
+        """Forget where a link leads."""
         self.links.pop(what, None)
         if what == "cwd":
             self.places = ()
 
     def is_apart_from(self, place: Place | None) -> bool:
-        """Whether it surely shares no working directory, and no root, with a task that is in `place`."""
+        """Whether it cannot share its working directory and root with a task that is in `place`."""
         return place is not None and bool(self.places) and place not in self.places
 
 
 class Concealed:
-    """What is held of processes, by their numbers. It answers for a task of any of their threads.
+    """What we keep of processes, by number. Lookups work for any of their threads.
 
-    All lookups raise PermissionError for what is not held: the kernel said so before us.
+    They raise PermissionError for processes that we do not keep, as the kernel did.
     """
 
     def __init__(self) -> None:
@@ -77,16 +77,15 @@ class Concealed:
         return bool(self._processes)
 
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close all descriptors."""
         for process in list(self._processes):
             self._drop(process)
 
     def hold(self, process: int, memory: int, links: dict[str, bytes], place: Place | None = None) -> None:
-        """Take `memory`, an open descriptor, and what the links point to. What was held before of it is replaced.
+        """Keep `memory`, an open descriptor, and the targets of links. Replaces what we kept of the process before.
 
         `place` is its working directory, if that is among the links.
-
-        Where too much is held already, this process is not: its calls will be losses.
+        If we keep too many already, this one is dropped: its calls will be losses.
         """
         self._drop(process)
         if len(self._processes) >= MOST_HELD:
@@ -101,7 +100,7 @@ class Concealed:
             os.close(memory)
 
     def memory(self, task: int) -> int:
-        """A new descriptor of a task's memory. Raises PermissionError, OSError if no descriptor is free."""
+        """A new descriptor of a task's memory. Raises PermissionError, or OSError if no descriptor is free."""
         return os.dup(self._find(task).memory)
 
     def link(self, task: int, what: str) -> bytes:
@@ -112,16 +111,16 @@ class Concealed:
         return target
 
     def place(self, task: int) -> Place | None:
-        """The working directory of a task whose call waits, None if it is not known."""
+        """The working directory of a task whose call waits, None if unknown."""
         try:
             return next(iter(self._find(task).places), None)
         except OSError:
             return None
 
     def enters(self, task: int, here: Place | None, directory: Directory | None) -> None:
-        """A task that is in `here` is about to enter `directory`. None: nobody knows where that is.
+        """Note that a task in `here` is about to enter `directory` (None: an unknown one).
 
-        All that share its working directory move with it. The other threads of its process may, and may not.
+        All tasks that share its working directory move with it. The other threads of its process may or may not.
         """
         for held, is_own in self._that_may_share(task, here):
             if directory is None or held.places[:1] != (directory.place,):  # else it stays where it is
@@ -131,18 +130,18 @@ class Concealed:
                     held.forget("cwd")
 
     def changes_root(self, task: int, here: Place | None) -> None:
-        """A task that is in `here` is about to change its root directory, to wherever."""
+        """Note that a task in `here` is about to change its root directory."""
         for held, _ in self._that_may_share(task, here):
             held.forget("root")
 
     def lose_all(self) -> None:
-        """Nobody knows any more where any process is, nor what its root is (pivot_root(2))."""
+        """Forget where all processes are, and their roots (pivot_root(2))."""
         for held in self._processes.values():
             held.forget("cwd")
             held.forget("root")
 
     def _that_may_share(self, task: int, here: Place | None) -> Iterator[tuple[_Process, bool]]:
-        """Each process that may be moved by a task, and whether it is that task and nothing else."""
+        """Each process that a task may move, and whether it is that task alone."""
         try:
             caller = kernel.status(task).process
             is_alone = len(os.listdir(f"/proc/{caller}/task")) == 1
@@ -155,7 +154,7 @@ class Concealed:
                 yield held, False
 
     def executes(self, task: int, path: bytes) -> None:
-        """A task is about to execute `path`. If that works, what is held of its process is of no use any more."""
+        """Note that a task is about to execute `path`. If that works, what we keep of its process is outdated."""
         try:
             self._find(task).executing = path
         except OSError:
@@ -187,10 +186,10 @@ class Concealed:
 
 
 def _is_same(process: int, held: _Process) -> bool:
-    """Whether it is the process that was held, in the same memory. Raises OSError if there is none of that number.
+    """Whether it is still the same process with the same memory. Raises OSError if there is no such process.
 
-    An execution gives a process the name of what was executed. One that has another name has not executed it; one
-    that had that name before may have.
+    An execution renames a process after the program. A process with another name has not executed it; one that had
+    the name before may have.
     """
     if started(process) != held.started:
         return False

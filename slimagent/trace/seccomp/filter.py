@@ -1,4 +1,4 @@
-"""The seccomp filter as bytes: which system calls go to the supervisor, and which are refused. Pure.
+"""The seccomp filter as bytes: which system calls the supervisor sees, and which fail. Pure.
 
 A filter is an array of `struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; }` (<linux/filter.h>) over
 `struct seccomp_data { int nr; u32 arch; u64 instruction_pointer; u64 args[6]; }` (seccomp(2)).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from slimagent.linux.syscalls import Deed, Machine
+from slimagent.linux.syscalls import Action, Machine
 
 LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
@@ -21,25 +21,25 @@ X32_BIT = 0x40000000  # x32 calls share x86-64's audit architecture: __X32_SYSCA
 
 _INSTRUCTION = struct.Struct("=HBBI")
 
-# The order counts: a call is found by walking the list, so the most frequent come first, and the rarest last.
+# The filter is a linear search: the most frequent calls come first, the rarest last.
 _FREQUENT = ("openat", "newfstatat", "stat", "open", "readlink", "lstat", "access", "statx", "faccessat2", "execve")
-_RARE = (Deed.CONCEAL, Deed.MOUNT, Deed.NAMESPACE, Deed.HANDLE)
+_RARE = (Action.CONCEAL, Action.MOUNT, Action.NAMESPACE, Action.HANDLE)
 
 
 def build(machine: Machine) -> bytes:
-    """Ask about each call of the table, and about every call of another architecture (it is counted as a loss).
+    """Notify the supervisor of each call of the table, and of calls of other architectures (which are losses).
 
-    Of prctl(2) only PR_SET_DUMPABLE is asked about.
-    `io_uring_setup` fails with ENOSYS: its file calls would pass unseen, and programs fall back without it.
-    A seccomp(2) that wants a listener is asked about, because it will not get one. All other calls are allowed on the
-    number alone, which the kernel remembers in a bitmap (since Linux 5.11), so that they run at full speed.
+    Of prctl(2) only PR_SET_DUMPABLE is notified, of seccomp(2) only a request for a listener, which will fail.
+    `io_uring_setup` fails with ENOSYS: its file calls would go unseen, and programs can do without it.
+    All other calls are allowed by their number alone. The kernel keeps these in a bitmap (since Linux 5.11), so they
+    run at full speed.
     """
     rank = {name: place for place, name in enumerate(_FREQUENT)}
     numbers = sorted(
         machine.calls.keys() - {machine.prctl},
         key=lambda number: (
             rank.get(machine.calls[number].name, len(rank)),
-            machine.calls[number].deed in _RARE,
+            machine.calls[number].action in _RARE,
             number,
         ),
     )

@@ -1,11 +1,11 @@
-"""Should the agent be killed, its watched processes are to run on: the guardian stands in for it.
+"""The guardian keeps watched processes running if the agent is killed.
 
-The kernel closes a listener with its last holder, and then the file calls of whoever uses the filter fail (ENOSYS). So
-a small process of its own holds each listener as well (untraced.py), and reads nothing as long as the agent lives. It
-cannot be the supervisor itself: Yama lets only an ancestor read a process (ptrace_scope 1).
+When the last holder of a listener is gone, the kernel closes it, and file calls under its filter fail (ENOSYS). So a
+small separate process holds each listener too (untraced.py). It reads nothing while the agent is alive. It cannot be
+the supervisor: Yama lets only an ancestor read a process (ptrace_scope 1).
 
-It is executed and not just forked: a fork counts as big as the agent, so that a kernel out of memory would kill it
-next, and would have freed nothing by killing the agent.
+It is executed, not just forked: a fork counts as much memory as the agent. A kernel out of memory would kill it next,
+and killing the agent would have freed nothing.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from slimagent.linux import kernel
 from slimagent.trace.seccomp import untraced
 from slimagent.trace.seccomp.untraced import PAGE
 
-# By these variables the C library would load what is the image's (image/agent.py, HELD_BACK).
+# With these variables the C library would load files of the image (image/agent.py, HELD_BACK).
 _LOADS = re.compile(r"LD_(?!LIBRARY_PATH$)\w+|GCONV_PATH|LOCPATH")
 _PATIENCE = 5  # seconds for it to start
-_ALONE = ("-I", "-S", "-B", "-X", "utf8")  # imports nothing of the image's, writes no byte code
+_ALONE = ("-I", "-S", "-B", "-X", "utf8")  # imports nothing of the image, writes no bytecode
 
 
 class Guardian:
-    """The agent's side: start it before the first watched process, give it each listener, say goodbye at the end.
+    """The agent's side. Start it before the first watched process, pass it each listener, and end it last.
 
-    Where it cannot be started there is none: that changes nothing as long as the agent is not killed.
+    If it cannot be started, we go on without: that only matters if the agent is killed.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
-        self._is_closed = os.geteuid() != 0  # to what else runs as us; only root's can be (see Family)
+        self._is_closed = os.geteuid() != 0  # its memory: only root's can be (kernel.close_memory)
 
     def start(self) -> None:
-        """Start it, without waiting until it is there: what is sent to it waits."""
+        """Start it without waiting for it: the socket queues what we send."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
@@ -61,14 +61,14 @@ class Guardian:
                 self._socket = ours
 
     def hold(self, listener: int) -> mmap.mmap:
-        """Give it a copy of a listener, from any thread. The value is the page that it shares (see `Untraced`)."""
+        """Pass it a copy of a listener, from any thread. Returns the page that it shares (see `Untraced`)."""
         with contextlib.suppress(OSError):
             self._await_closed()
             memory = kernel.memory_file(PAGE)
             try:
                 page = mmap.mmap(memory, PAGE)
                 if self._socket is not None:
-                    with contextlib.suppress(OSError):  # it is gone, or stopped so long that no more can wait for it
+                    with contextlib.suppress(OSError):  # it is gone, or was stopped and its queue is full
                         socket.send_fds(self._socket, [b"0"], [listener, memory], socket.MSG_DONTWAIT)
                 return page
             finally:
@@ -76,17 +76,17 @@ class Guardian:
         return mmap.mmap(-1, PAGE)
 
     def _await_closed(self) -> None:
-        """Wait until nobody can write to its memory any more: the caller whose listener this is waits meanwhile."""
+        """Wait until nobody can write to its memory. The process with that listener waits meanwhile."""
         with self._lock:
             if not self._is_closed and self._socket is not None:
                 self._is_closed = True
                 poll = select.poll()
                 poll.register(self._socket, select.POLLIN)
                 if poll.poll(_PATIENCE * 1000):
-                    self._socket.recv(1)  # what is unread when we are killed would be an error at the other end
+                    self._socket.recv(1)  # if we are killed, unread data would be an error at the other end
 
     def end(self) -> None:
-        """Goodbye: nothing is left to guard."""
+        """Stop it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -97,7 +97,7 @@ class Guardian:
 
 
 def _interpreter() -> list[str]:
-    """How this Python was started: a bundle's by a loader, which sys.orig_argv does not show."""
+    """How this Python was started. A bundle uses a loader, which sys.orig_argv does not show."""
     with open("/proc/self/cmdline", "rb") as file:
         words = file.read().split(b"\0")[:-1]
     loader = words[: max(len(words) - len(sys.orig_argv), 0)]

@@ -1,4 +1,4 @@
-"""What one call does: which files its paths name now, how it uses them, and what it changes for the paths to come."""
+"""What a call does: which files its paths name, how it uses them, and what it changes for later paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from slimagent.linux import kernel
-from slimagent.linux.syscalls import O_CREAT, O_PATH, Call, Deed, Machine, PathArgument
+from slimagent.linux.syscalls import O_CREAT, O_PATH, Action, Call, Machine, PathArgument
 from slimagent.model.trace import How, LossKind
 from slimagent.trace.made_programs import interpreter_of
 from slimagent.trace.seccomp.names import Changes, Names
@@ -23,16 +23,16 @@ _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of unshare(2) and setns(2)
 _TREE_CLONE, _DETACH = 1, 2  # OPEN_TREE_CLONE of open_tree(2), MNT_DETACH of umount2(2)
 _BIND, _MOVE = 0x1000, 0x2000  # MS_BIND, MS_MOVE of mount(2)
 _NO_NEW_MOUNT = 0x20 | 0x1E0000  # MS_REMOUNT; MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
-_EMPTY = (b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"sysfs", b"cgroup2")  # they never show files of the image
+_EMPTY = (b"tmpfs", b"ramfs", b"devpts", b"mqueue", b"sysfs", b"cgroup2")  # never show files of the image
 _DEEPEST = 5  # interpreters of interpreters (exec_binprm of the kernel)
-# A path that begins below /proc leads out of it by one of these, or not at all.
+# Only these lead out of /proc.
 _LEADS_OUT = re.compile(rb"/(?:root|cwd|exe|fd|map_files|\.\.)(?:/|$)")
 
 
 class Named(NamedTuple):
-    """A path of a call: as it is spelled from our root, what is recorded of it, which files it names.
+    """A path of a call: its spelling from our root, what we record of it, and which files it names.
 
-    `place` is where it leads now, by whatever name.
+    `place` is where it leads now.
     """
 
     spelled: bytes
@@ -44,8 +44,8 @@ class Named(NamedTuple):
 class Looked(NamedTuple):
     """What a call does: its paths, and how it uses them.
 
-    `makes` are indices of paths that it may make: those need not be there. `interpreters` are what the kernel opens
-    besides, to execute a program that is none of the image's.
+    `makes` has the indices of paths that it may make: they need not exist. `interpreters` are what the kernel opens to
+    execute a program that is not part of the image.
     """
 
     paths: list[Named]
@@ -55,7 +55,7 @@ class Looked(NamedTuple):
 
 
 class Look:
-    """Look at the calls of one supervisor. `lose` counts what cannot be seen; with `names_all` every path is followed.
+    """Look at the calls of one supervisor. `lose` counts losses. With `names_all` every path is followed.
 
     `other_roots`: whether a task may have another root than ours.
     """
@@ -74,8 +74,8 @@ class Look:
         self._mounted = ""
 
     def at(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> Looked:
-        """Look at a call that waits. Raises OSError where its paths cannot be read."""
-        how, makes_last, in_root = self._deed(tasks, task, call, arguments)
+        """Look at a waiting call. Raises OSError if its paths cannot be read."""
+        how, makes_last, in_root = self._action(tasks, task, call, arguments)
         paths: list[Named] = []
         found: tuple[bytes, ...] = ()
         for argument in call.paths:
@@ -83,35 +83,35 @@ class Look:
             path = self._path(tasks, task, call, argument, arguments)
             if path:
                 paths += self._named(tasks, task, path, descriptor, in_root)
-                if call.deed is Deed.EXECUTE and paths:
+                if call.action is Action.EXECUTE and paths:
                     found = self._interpreters(tasks, task, paths[-1].place)
         self._change(tasks, task, call, arguments)
         makes = range(len(paths) - 1, len(paths)) if makes_last and paths else range(0)
         return Looked(paths, how, makes, found)
 
     def use(self, flags: int) -> int:
-        """What opening with these flags does to a path: O_PATH reads nothing."""
+        """How an open with these flags uses a path. O_PATH reads nothing."""
         if flags & O_PATH:
             return LOOKED_UP
         return LISTED if flags & self._machine.o_directory else OPENED
 
     def end(self) -> None:
-        """Count what only the end of the watch can tell."""
+        """Count the losses that show only at the end of the watch."""
         if self._mounted and self._changes.mounts.have_changed():
             self._lose(LossKind.MOUNTS_CHANGED, self._mounted)
 
     @staticmethod
     def _path(tasks: Tasks, task: int, call: Call, argument: PathArgument, arguments: list[int]) -> bytes:
         address = arguments[argument.path]
-        if call.deed in (Deed.CONNECT, Deed.BIND):
+        if call.action in (Action.CONNECT, Action.BIND):
             return tasks.socket_path(task, address, arguments[2] & 0xFFFFFFFF)
         path = tasks.path(task, address)
-        if not path and call.deed is Deed.EXECUTE and argument.descriptor is not None:  # fexecve(3)
+        if not path and call.action is Action.EXECUTE and argument.descriptor is not None:  # fexecve(3)
             path = b"/proc/self/fd/%d" % (arguments[argument.descriptor] & 0xFFFFFFFF)
         return path
 
     def _named(self, tasks: Tasks, task: int, path: bytes, descriptor: int | None, in_root: bool) -> list[Named]:
-        """The path as it is to be recorded; nothing for one that names no file of a file system."""
+        """The path as we record it. Empty if it names nothing on a file system."""
         is_absolute = path[0] == _SLASH and not in_root
         if is_absolute and path.startswith(b"/proc/") and not _LEADS_OUT.search(path):
             return []
@@ -139,7 +139,7 @@ class Look:
         return [named]
 
     def _interpreters(self, tasks: Tasks, task: int, place: bytes) -> tuple[bytes, ...]:
-        """What the kernel opens by itself to execute a program that the run made. The image's are for the plan."""
+        """What the kernel opens to execute a program that the run made. The plan does it for the image's programs."""
         found: list[bytes] = []
         for _ in range(_DEEPEST):
             path = interpreter_of(place, self._changes.began)
@@ -150,41 +150,41 @@ class Look:
             place = named[0].place
         return tuple(found)
 
-    def _deed(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool, bool]:
-        """How a call uses its paths, whether it may make the last, and whether they are taken from its descriptor."""
-        deed = call.deed
-        if deed is Deed.OPEN:
+    def _action(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> tuple[int, bool, bool]:
+        """How a call uses its paths, whether it may make the last, and whether its descriptor is their root."""
+        action = call.action
+        if action is Action.OPEN:
             flags = arguments[call.flags]
             return self.use(flags), bool(flags & O_CREAT and not flags & O_PATH), False
-        if deed is Deed.OPEN_HOW:
+        if action is Action.OPEN_HOW:
             fields = tasks.contents(task, arguments[call.flags], _OPEN_HOW.size)
             flags, _, resolve = _OPEN_HOW.unpack(fields) if fields else (0, 0, 0)
             return self.use(flags), bool(flags & O_CREAT and not flags & O_PATH), bool(resolve & _IN_ROOT)
-        if deed is Deed.OPEN_NEW:
+        if action is Action.OPEN_NEW:
             return OPENED, True, False
-        if deed is Deed.EXECUTE:
+        if action is Action.EXECUTE:
             return EXECUTED, False, False
-        makes = deed in (Deed.CREATE, Deed.LINK, Deed.MOVE, Deed.BIND)
+        makes = action in (Action.CREATE, Action.LINK, Action.MOVE, Action.BIND)
         if call.name == "renameat2" and arguments[4] & _EXCHANGE:
             makes = False
         return LOOKED_UP, makes, False
 
     def _change(self, tasks: Tasks, task: int, call: Call, arguments: list[int]) -> None:
-        """Take notice of what may mean something else when the call is done."""
-        deed = call.deed
-        if deed is Deed.CHANGE_ROOT:
+        """Note what may have another meaning after the call."""
+        action = call.action
+        if action is Action.CHANGE_ROOT:
             self.other_roots = True
-        if deed is Deed.HANDLE and kernel.may(task, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_SYS_ADMIN):
+        if action is Action.HANDLE and kernel.may(task, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_SYS_ADMIN):
             self._lose(LossKind.OPENED_BY_HANDLE, f"{call.name} of {kernel.program(task)} (process {task})")
-        elif deed is Deed.NAMESPACE:
+        elif action is Action.NAMESPACE:
             flags = arguments[0 if call.name == "unshare" else 1]
             if flags & _NEW_MOUNTS or (call.name == "setns" and not flags & 0xFFFFFFFF):
                 tasks.leaves_namespace(task)
-        elif deed is Deed.MOUNT or call.name == "pivot_root":
+        elif action is Action.MOUNT or call.name == "pivot_root":
             self._mount(tasks, task, call, arguments)
-        elif deed in (Deed.LINK, Deed.MOVE) or (deed is Deed.REMOVE and self._names_all):
+        elif action in (Action.LINK, Action.MOVE) or (action is Action.REMOVE and self._names_all):
             places = [self._place(tasks, task, argument, arguments) for argument in call.paths]
-            if deed is Deed.REMOVE:
+            if action is Action.REMOVE:
                 self._changes.remove(places[0])
             elif len(places) == 1:
                 self._changes.change(places[0])
@@ -192,7 +192,7 @@ class Look:
                 self._changes.move(*places)
 
     def _place(self, tasks: Tasks, task: int, argument: PathArgument, arguments: list[int]) -> bytes:
-        """Where a path is at this moment, and not where a link there leads; b"" for nowhere."""
+        """Where a path is now, without following a last link. b"" for nowhere."""
         path = tasks.path(task, arguments[argument.path])
         descriptor = None if argument.descriptor is None else arguments[argument.descriptor]
         root = tasks.root(task) if self.other_roots else b"/"
@@ -207,7 +207,7 @@ class Look:
         who = f"{call.name} of {kernel.program(task)} (process {task})"
         flags = arguments[call.flags] if call.flags >= 0 else 0
         if call.name == "fsmount" or (call.name.startswith("open_tree") and flags & _TREE_CLONE):
-            self._lose(LossKind.MOUNTS_CHANGED, who)  # a place that is mounted nowhere
+            self._lose(LossKind.MOUNTS_CHANGED, who)  # a mount without a place
         elif call.name in ("mount", "move_mount", "pivot_root"):
             place = self._place(tasks, task, call.paths[-1], arguments)
             if place:
@@ -219,7 +219,7 @@ class Look:
 
     @staticmethod
     def _shows_files(tasks: Tasks, task: int, arguments: list[int]) -> bool:
-        """Whether a mount(2) may show files of the image, or of another image, in another place."""
+        """Whether a mount(2) may show files of this or another image in another place."""
         flags = arguments[3]
         if flags & (_BIND | _MOVE) and not flags & 0x20:
             return True

@@ -1,8 +1,8 @@
-"""Which files a path names at the moment of its call: through links of the run's own, of the kernel's, in another root.
+"""Which files a path names during its call: through links of the run or of the kernel, in any root.
 
-A path as it is spelled is enough evidence where the scan before the run knows every link on its way. It is not where
-the run itself made, moved or replaced a link or a directory, where a link below /proc leads through a process, or where
-a process has another root. Such paths are followed here while their call waits: afterwards the link may be gone.
+The spelling of a path is enough evidence if the scan before the run knows every link on its way. It is not if the run
+made, moved or replaced a link or a directory, if a link in /proc leads through a process, or if a process has another
+root. Such paths are followed here while their call waits: afterwards the link may be gone.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from slimagent.paths.algebra import MAXIMUM_LINKS, ancestors, normalise, parent
 _T = TypeVar("_T")
 
 _PATH_MAX = 4096  # <linux/limits.h>, with the NUL
-_COARSE = 5  # CLOCK_REALTIME_COARSE of <linux/time.h>: what file systems stamp their files with
-_MOST_KNOWN = 200_000  # paths and directories that are remembered: a run may ask for new ones for ever
-# What the kernel follows without reading a name (proc(5)): the links of a process or of one of its threads.
+_COARSE = 5  # CLOCK_REALTIME_COARSE of <linux/time.h>: the clock of file timestamps
+_MOST_KNOWN = 200_000  # paths and directories in memory: a run may use new ones for ever
+# Links of a process or a thread, which the kernel follows without a name (proc(5)).
 _MAGIC = re.compile(rb"/(\d+)(?:/task/(\d+))?/(root|cwd|exe|fd/\d+|map_files/[0-9a-f]+-[0-9a-f]+)")
 
 
 class Caller(NamedTuple):
-    """Who makes a call: its thread, its process, and where a link of /proc/TASK leads (b"": to no file)."""
+    """The caller: its thread, its process, and where a link of /proc/TASK leads (b"": to no file)."""
 
     task: int
     process: Callable[[], int]
@@ -37,10 +37,10 @@ class Caller(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """The symbolic links that a path passes and where it ends, by the names that they had before the run.
+    """The symbolic links on a path and its end, by their names before the run.
 
-    `plain`: the same path always leads there, so far as the watched processes are concerned. `end` is the name that
-    the last of them has now, or the kernel's link to a file without a name.
+    `plain`: the watched processes have not changed where the path leads. `end` is the present name of the last one, or
+    the kernel's link to a file without a name.
     """
 
     names: tuple[bytes, ...]
@@ -49,48 +49,48 @@ class Walk(NamedTuple):
 
 
 class Changes:
-    """What the watched processes did to names since the watch began. All supervisors of a watcher share it.
+    """How the watched processes have changed names. All supervisors of a watcher share it.
 
-    `names` are where a link or a directory was made, moved or replaced; at first, where a part of the file systems of
-    `folders` is mounted once more. `began` is when, as files tell their times.
+    `names`: where a link or a directory was made, moved or replaced; at first, where a part of the file systems of
+    `directories` is mounted again. `began`: the start of the watch, by the clock of file timestamps.
     """
 
-    def __init__(self, folders: Iterable[bytes]) -> None:
+    def __init__(self, directories: Iterable[bytes]) -> None:
         self.began = time.clock_gettime_ns(_COARSE)
-        self.mounts = MountTable(folders)
+        self.mounts = MountTable(directories)
         self.names: set[bytes] = set(self.mounts.again)
         self.generation = 0
         self._caches: list[set[bytes] | dict[bytes, Any]] = []
         self._before: dict[tuple[int, int], bytes] = {}
 
     def close(self) -> None:
-        """Let go of its descriptor."""
+        """Close its descriptor."""
         self.mounts.close()
 
     def forgets(self, cache: set[bytes] | dict[bytes, Any]) -> None:
-        """Empty `cache` whenever a path may lead somewhere else."""
+        """Clear `cache` whenever paths may lead somewhere else."""
         self._caches.append(cache)
 
     def change(self, name: bytes) -> None:
-        """Whatever `name` was, it may be something else from now on: no path over it is trusted any more."""
+        """Note that `name` may become something else: no path through it is plain any more."""
         self.names |= {name, self.original(name)} - {b""}
         self.generation += 1
         for cache in self._caches:
             cache.clear()
 
     def move(self, old: bytes, new: bytes) -> None:
-        """A call is about to give `old` the name `new`, or both each other's.
+        """Note that a call is about to rename `old` to `new`, or to exchange them.
 
-        A file that replaces a file is no change of names: that is how files are written. A directory that moves takes
-        its names along: it is known again by its identity, since nobody tells whether the call worked.
+        A file that replaces a file changes nothing here: that is how files are written. A directory takes its names
+        along. We recognise it by its identity, since we do not learn whether the call worked.
         """
-        moved = [self._is_place(name) for name in (old, new) if name]  # each is looked at
+        moved = [self._is_place(name) for name in (old, new) if name]  # no short circuit: look at each
         if any(moved):
             self.change(old)
             self.change(new)
 
     def _is_place(self, name: bytes) -> bool:
-        """Whether a link or a directory is at `name`, or nobody can tell. A directory is remembered."""
+        """Whether `name` is a link or a directory, or unknown. Remembers a directory."""
         try:
             status = _looking(os.lstat, name)
         except (FileNotFoundError, NotADirectoryError):
@@ -102,7 +102,7 @@ class Changes:
         return not stat.S_ISREG(status.st_mode)
 
     def remove(self, name: bytes) -> None:
-        """A call is about to remove `name`. Only a link that is gone changes what paths mean."""
+        """Note that a call is about to remove `name`. That matters only if it is a link."""
         try:
             is_link = stat.S_ISLNK(_looking(os.lstat, name).st_mode)
         except OSError:
@@ -111,7 +111,7 @@ class Changes:
             self.change(name)
 
     def original(self, name: bytes) -> bytes:
-        """The name that a file had before directories were moved, and below which it is not mounted once more."""
+        """The name of a file before directories were moved, and not under a second mount."""
         if self.mounts.again:
             name = self.mounts.original(name)
         if self._before:
@@ -127,20 +127,20 @@ class Changes:
 
 
 class Names:
-    """Follow paths for one supervisor. `plain` are absolute paths that need no look any more."""
+    """Follow paths for one supervisor. `plain` are absolute paths that are known to be plain."""
 
     def __init__(self, changes: Changes) -> None:
         self.plain: set[bytes] = set()
         self._changes = changes
-        self._directories: dict[bytes, bytes] = {b"": b"/"}  # as they are spelled: where they really are
+        self._directories: dict[bytes, bytes] = {b"": b"/"}  # spelling: where it really is
         self._mounts = changes.mounts
         changes.forgets(self.plain)
-        changes.forgets(self._directories)  # the root as well: it is learnt again
+        changes.forgets(self._directories)  # the root too: it is learnt again
 
     def is_plain(self, path: bytes) -> bool:
-        """Whether an absolute path, from our root, leads only over links that were there before the run.
+        """Whether an absolute path from our root leads only through links that were there before the run.
 
-        While no name has changed, a link at the end is not looked at: the kernel's only lead to what is in use already.
+        While no name has changed, a link at the end is not checked: the kernel's own lead only to files in use.
         """
         generation, changed = self._changes.generation, self._changes.names
         directory, _, last = path.rpartition(b"/")
@@ -155,13 +155,13 @@ class Names:
         follow = changed or real == b"/dev"
         if follow and self._link(there) is not None and not self._walk(None, b"/", real, last).plain:
             return False
-        if generation == self._changes.generation:  # no other supervisor saw a change meanwhile
+        if generation == self._changes.generation:  # no change meanwhile
             self._make_room()
             self.plain.add(path)
         return True
 
     def _learn(self, directory: bytes, generation: int) -> bytes:
-        """Where a directory really is, if the way there is plain; else b""."""
+        """Where a directory really is if its path is plain, else b""."""
         above, _, last = directory.rpartition(b"/")
         real, there = self._directories.get(above), b""
         if real is not None and last not in (b"", b".", b".."):
@@ -183,14 +183,14 @@ class Names:
             self._directories[b""] = b"/"
 
     def walk(self, caller: Caller, start: bytes, path: bytes, *, root: bytes, follow: bool = True) -> Walk:
-        """Where `path` leads from the directory `start`, an absolute one from `root`, and `..` not above that.
+        """Follow `path` from the directory `start`, or from `root` if it is absolute. `..` stops at `root`.
 
-        With `follow=False` a link at the very end stays unfollowed.
+        With `follow=False` a link at the very end is not followed.
         """
         return self._walk(caller, root, start, path, follow)
 
     def _walk(self, caller: Caller | None, root: bytes, start: bytes, path: bytes, follow: bool = True) -> Walk:
-        """As the kernel does (path_resolution(7)). Without a caller its first link of the kernel's ends the walk."""
+        """Walk as the kernel does (path_resolution(7)). Without a caller the first kernel link ends the walk."""
         here = root if path[:1] == b"/" else start
         if self._mounts.covers(here):
             end = normalise(here + b"/" + path)
@@ -228,12 +228,12 @@ class Names:
         return Walk(tuple(dict.fromkeys(names)), plain, here)
 
     def _has_changed(self, directory: bytes) -> bool:
-        """Whether the name of a directory that a process is in, or has open, is not the one it had before the run."""
+        """Whether an open or working directory has another name than before the run."""
         changed = self._changes.names
         return bool(changed) and (directory in changed or any(above in changed for above in ancestors(directory)))
 
     def _link_at(self, caller: Caller | None, there: bytes) -> tuple[bytes | None, bool | None]:
-        """The target of a link, None for no link. Below /proc, whether that is where the walk is at once; else None."""
+        """The target of a link (None: not a link). In /proc also whether the walk jumps there, elsewhere None."""
         below = self._mounts.of_kernel(there)
         if below is None:
             return self._link(there), None
@@ -249,7 +249,7 @@ class Names:
         return (process if below == b"/self" else b"%s/task/%d" % (process, caller.task)), False
 
     def _link(self, path: bytes) -> bytes | None:
-        """The target of a symbolic link, None for no link. Raises OSError for one of the run's that is too deep."""
+        """The target of a symbolic link, or None. Raises OSError for a link of the run that is too deep."""
         try:
             return _looking(os.readlink, path)
         except OSError as error:
@@ -259,7 +259,7 @@ class Names:
 
 
 def _looking(look: Callable[[bytes], _T], path: bytes) -> _T:
-    """`look` at a path as the user that this thread has become, else as ourselves. Raises OSError."""
+    """Call `look` with this thread's present user, else as ourselves. Raises OSError."""
     try:
         return look(path)
     except PermissionError:

@@ -1,7 +1,7 @@
-"""What /proc says of another task, also of another user's.
+"""Read other tasks from /proc, including other users' tasks.
 
-The kernel lets a root without CAP_SYS_PTRACE read only tasks whose user it has as file system user (ptrace(2), "Ptrace
-access mode checking"), so this thread takes on the user of the task it reads, and goes on as that one.
+Without CAP_SYS_PTRACE root may only read tasks whose user is its own file system user (ptrace(2), "Ptrace access mode
+checking"). So this thread switches to the user of the task that it reads, and stays that user.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 def as_its_user(task: int, act: Callable[[], _T]) -> _T:
-    """The value of `act`, tried as who this thread is, as the user of the task, and as ourselves."""
+    """Call `act` as this thread's present user, then as the task's user, then as ourselves, until it works."""
     with contextlib.suppress(PermissionError):
         return act()
     with contextlib.suppress(PermissionError):
@@ -32,12 +32,12 @@ def as_its_user(task: int, act: Callable[[], _T]) -> _T:
 
 
 def open_memory(task: int) -> int:
-    """A descriptor of the memory that a task has now. Raises OSError."""
+    """Open a task's present memory. Raises OSError."""
     return as_its_user(task, lambda: os.open(f"/proc/{task}/mem", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def contents(task: int, name: str) -> bytes:
-    """The file /proc/TASK/`name`. Raises OSError."""
+    """Read /proc/TASK/`name`. Raises OSError."""
 
     def read() -> bytes:
         with open(f"/proc/{task}/{name}", "rb", buffering=0) as file:
@@ -53,9 +53,9 @@ def link(task: int, name: str) -> bytes:
 
 
 def common_links(process: int) -> dict[str, bytes]:
-    """Where a process is, what its root is and what it executes, each if that is so of all its threads. Raises OSError.
+    """The targets of cwd, root and exe of a process, where all its threads agree. Raises OSError.
 
-    With CLONE_FS of clone(2) threads can be in several directories. Those that have ended do not count.
+    Without CLONE_FS of clone(2) threads can be in different directories. Threads that have ended do not count.
     """
     threads = [int(thread) for thread in os.listdir(f"/proc/{process}/task")]
     found = {}
@@ -70,9 +70,9 @@ def common_links(process: int) -> dict[str, bytes]:
 
 
 def entered(task: int, path: bytes) -> Directory | None:
-    """The directory `path`, if a task surely may change to it. Raises OSError as the kernel would, and more often.
+    """The directory `path` if a task may certainly change to it. Raises OSError as the kernel would, and more often.
 
-    Its supplementary groups and capabilities are not asked: what it may do by them is not sure.
+    Ignores supplementary groups and other capabilities, so it may say no too often.
     """
     status = kernel.status(task)
     uid, gid = status.uids[3], status.gids[3]

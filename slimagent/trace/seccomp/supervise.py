@@ -1,7 +1,7 @@
-"""Answer the notifications of one listener: read the path, let the call go on, remember it.
+"""Answer the notifications of one listener: read the path, let the call continue, record it.
 
-The loop is the hot path of tracing, some ten microseconds a call. The path is read before the answer (after it the
-memory may change), and written down after it, while the watched process already runs again.
+The loop is the hot path of tracing: about ten microseconds per call. It reads the path before the answer, since the
+memory may change afterwards, and records it after the answer, while the watched process already runs again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import select
 import time
 
 from slimagent.linux import kernel
-from slimagent.linux.syscalls import Call, Deed, Machine
+from slimagent.linux.syscalls import Action, Call, Machine
 from slimagent.model.trace import LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.record import Record
@@ -27,14 +27,14 @@ from slimagent.trace.watcher import Mask
 
 _SLASH = ord("/")
 _SIZE = len(NOTHING)
-_ARGUMENTS = 6  # where the call's arguments begin among the fields of a notification
+_ARGUMENTS = 6  # the index of the first argument in a notification
 _PAUSE = 0.01  # seconds
 _unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
-_SIMPLE = (Deed.LOOK_UP, Deed.OPEN, Deed.CHANGE_DIRECTORY, Deed.REMOVE)
+_SIMPLE = (Action.LOOK_UP, Action.OPEN, Action.CHANGE_DIRECTORY, Action.REMOVE)
 
 
 class Supervisor:
-    """One listener and its record. `serve` returns when the last watched process is gone."""
+    """Supervises one listener and keeps its record."""
 
     def __init__(self, machine: Machine, mask: Mask | None, record: Record, changes: Changes) -> None:
         self.record = record
@@ -49,17 +49,17 @@ class Supervisor:
         self._architecture = machine.audit_architecture
         self._calls = machine.calls
         self._simple = {
-            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.deed is Deed.OPEN else 0)
+            number: (_ARGUMENTS + call.paths[0].path, _ARGUMENTS + call.flags if call.action is Action.OPEN else 0)
             for number, call in machine.calls.items()
-            if len(call.paths) == 1 and call.deed in _SIMPLE
+            if len(call.paths) == 1 and call.action in _SIMPLE
         }
         self._unseen_executions: dict[int, int] = {}
-        self._simply = mask is None  # whether a simple call can be served simply
+        self._simply = mask is None  # whether `_serve_simple` may serve calls
 
     def serve(self, listener: int, page: mmap.mmap) -> None:
-        """Answer until no process uses the filter any more (poll(2) says POLLHUP), then close listener and page.
+        """Answer until no process uses the filter (poll(2) says POLLHUP), then close listener and page.
 
-        After an error that it cannot live with it lets all calls go on unseen; the record tells.
+        After a fatal error it lets all calls continue unseen, and the record says so.
         """
         untraced = self._untraced
         untraced.hold(listener, page)
@@ -71,10 +71,10 @@ class Supervisor:
             self._serve_all(listener, page, tasks)
             untraced.release(listener)
         except Exception as error:
-            # Nothing else comes before this. With no memory left, even an iterator over what is to be closed cannot be
-            # made; an error here would end the thread, and every call would wait for ever.
+            # This comes first: without memory even an iterator would fail. An error here would end the thread, and
+            # every call would wait for ever.
             untraced.reserve = b""
-            self.record.ended_by = error
+            self.record.end(error)
             _let_go(untraced)
         finally:
             if tasks is not None:
@@ -105,7 +105,7 @@ class Supervisor:
             self._serve_any(listener, tasks, fields)
 
     def _serve_simple(self, listener: int, tasks: Tasks, fields: tuple[int, ...], simple: tuple[int, int]) -> bool:
-        """The common case, as short as it can be: one absolute path is opened or looked up. False if it is not that."""
+        """Serve the common case fast: one absolute path is opened or looked up. False if it is another case."""
         path_at, flags_at = simple
         try:
             path = tasks.path(fields[1], fields[path_at])
@@ -147,9 +147,9 @@ class Supervisor:
     def _judge(
         self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
     ) -> tuple[Looked, int]:
-        """What a call does, and the error that it is to fail with (0: let it go on).
+        """What a call does, and the error with which it must fail (0: let it continue).
 
-        Never raises: an unanswered call would hang the watched process for ever.
+        Never raises: without an answer the watched process would hang for ever.
         """
         name = call.name if call else "a call"
         try:
@@ -166,25 +166,25 @@ class Supervisor:
         except UnreadableMemoryError:
             self.record.lose(LossKind.UNREADABLE_MEMORY, f"{name} of {kernel.program(task)} (process {task})")
         except (ProcessLookupError, FileNotFoundError):
-            pass  # killed in the middle of its call, or a descriptor that is not open: the call does not happen
-        except OSError as error:  # no descriptor is free, a working folder deeper than a link can tell
+            pass  # killed during its call, or a closed descriptor: the call does not happen
+        except OSError as error:  # e.g. no free descriptor, or a working directory too deep for a link
             self.record.lose(LossKind.UNREADABLE_PATH, f"{name} of process {task}: {error.strerror}")
         except Exception as error:
             self.record.lose(LossKind.SUPERVISOR_ERROR, f"{type(error).__name__}: {error}")
         return Looked([], 0), 0
 
     def _adjust(self, tasks: Tasks, task: int, call: Call) -> None:
-        """After some calls others cannot be served simply any more."""
-        if call.deed is Deed.CHANGE_ROOT:
+        """After some calls `_serve_simple` must leave others alone."""
+        if call.action is Action.CHANGE_ROOT:
             self._simply = False
-        elif call.deed is Deed.CONCEAL:
+        elif call.action is Action.CONCEAL:
             tasks.hold(task)
-            for number, other in self._calls.items():  # from now on it matters where a process is
-                if other.deed is Deed.CHANGE_DIRECTORY:
+            for number, other in self._calls.items():  # from now on the working directory matters
+                if other.action is Action.CHANGE_DIRECTORY:
                     self._simple.pop(number, None)
 
     def _is_hidden(self, looked: Looked) -> bool:
-        """Whether a call has to fail, because something that it needs is to look gone."""
+        """Whether a call must fail because the mask hides something that it needs."""
         mask = self._mask
         if mask is None:
             return False
@@ -193,7 +193,7 @@ class Supervisor:
                 continue
             if at not in looked.makes:
                 return True
-            if looked.how & OPENED:  # with O_CREAT: it finds the file, where it would have to make one
+            if looked.how & OPENED:  # O_CREAT: it finds the file, but should have to make it
                 self.record.lose(LossKind.NOT_MASKED, to_text(named.spelled))
         return any(map(mask, looked.interpreters))
 
@@ -202,15 +202,15 @@ class Supervisor:
             self.record.lose(LossKind.FOREIGN_CALL, f"call {number} of architecture {architecture:#x}, process {task}")
         elif arguments[0] & 0xFFFFFFFF == kernel.SET_MODE_FILTER:  # it will get EBUSY (seccomp(2))
             self.record.lose(
-                LossKind.OWN_LISTENER, f"{kernel.program(task)} (process {task}) wanted to watch processes itself"
+                LossKind.OWN_LISTENER, f"{kernel.program(task)} (process {task}) tried to watch processes itself"
             )
 
     def _unreadable(self, task: int, call: Call | None) -> None:
-        """A process that nobody may look into. What it executes shows at its next call, if it may be read then."""
+        """Record a loss for an unreadable process. What it executes shows at its next call, if that is readable."""
         name = "a call" if call is None else call.name
-        if call is None or call.deed is not Deed.EXECUTE or task in self._unseen_executions:
+        if call is None or call.action is not Action.EXECUTE or task in self._unseen_executions:
             self.record.lose(LossKind.UNREADABLE_PATH, f"{name} of {kernel.program(task)} (process {task})")
-        if call is not None and call.deed is Deed.EXECUTE:
+        if call is not None and call.action is Action.EXECUTE:
             self._unseen_executions[task] = self.step
             self._simply = False
 
@@ -218,7 +218,7 @@ class Supervisor:
         step = self._unseen_executions.get(task)
         if step is None:
             return
-        with contextlib.suppress(PermissionError):  # not yet: that execution failed, another may come
+        with contextlib.suppress(PermissionError):  # not yet: that execution failed, and another may come
             paths = tasks.executed(task)
             del self._unseen_executions[task]
             self._simply = self._mask is None and not self._look.other_roots and not self._unseen_executions
@@ -234,13 +234,13 @@ class Supervisor:
 
 
 def _follow(tasks: Tasks, task: int, call: Call, paths: list[Named]) -> None:
-    """What is known of tasks may be another after a call that will go on: who moves shows only while it waits."""
+    """Update what we know of tasks before a call continues: who moves shows only while it waits."""
     path = paths[0] if paths else None
-    if call.deed is Deed.EXECUTE:
+    if call.action is Action.EXECUTE:
         tasks.forget(task, path.spelled if path and call.name == "execve" else b"")
-    elif call.deed is Deed.CHANGE_DIRECTORY:
+    elif call.action is Action.CHANGE_DIRECTORY:
         tasks.enters(task, path.names[-1] if path and path.names else None)
-    elif call.deed is Deed.CHANGE_ROOT:
+    elif call.action is Action.CHANGE_ROOT:
         tasks.changes_root(task, of_all=call.name == "pivot_root")
 
 
@@ -248,7 +248,7 @@ def _let_go(untraced: Untraced) -> None:
     while True:
         try:
             untraced.serve()
-        except (MemoryError, OSError):  # what was not answered yet would hang
+        except (MemoryError, OSError):  # unanswered calls would hang
             time.sleep(_PAUSE)
         else:
             return

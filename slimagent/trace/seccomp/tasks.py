@@ -1,4 +1,4 @@
-"""Follow the tasks behind a listener: their paths in memory (proc_pid_mem(5)), and where those begin."""
+"""Read the tasks behind a listener: paths in their memory (proc_pid_mem(5)), and where these start."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from slimagent.trace.seccomp.names import Caller
 
 AT_FDCWD = 0xFFFFFF9C  # -100 as the low half of a register
 PATH_MAX = 4096  # <linux/limits.h>, with the NUL
-_REMOVED = b" (deleted)"  # what proc_pid_cwd(5) and proc_pid_fd(5) add to the name of something removed
+_REMOVED = b" (deleted)"  # proc_pid_cwd(5) and proc_pid_fd(5) add it to the name of a removed file
 _FIRST_READ = 256
 _MOST_OPEN = 200
-_HIGHEST = 1 << 63  # an address from here on is the kernel's
-# A task number can only come back after all others were used: far more than a second's worth of forks.
+_HIGHEST = 1 << 63  # addresses from here on belong to the kernel
+# A task number is reused only after all others: that takes far longer than a second.
 _SECONDS_TRUSTED = 1.0
-_EXECUTED_AS = 31  # AT_EXECFN of <linux/auxvec.h>: where the path is that was given to execve(2)
-_OUT_OF_REACH = b"(unreachable)"  # a place that no path from our root leads to (d_path of the kernel)
+_EXECUTED_AS = 31  # AT_EXECFN of <linux/auxvec.h>: the address of the path given to execve(2)
+_OUT_OF_REACH = b"(unreachable)"  # no path from our root leads there (d_path of the kernel)
 _SOCKET_PATH = 108  # sun_path of struct sockaddr_un (unix(7)), which begins after two bytes
 
 
 class UnreadableMemoryError(OSError):
-    """Memory that its task can read and that nobody else can (memfd_secret(2), userfaultfd(2))."""
+    """Memory that only its task can read (memfd_secret(2), userfaultfd(2))."""
 
 
 class Tasks:
     """The tasks behind one listener.
 
-    A descriptor of /proc/TASK/mem belongs to the memory that the task had when it was opened: `forget` a task
-    that executes something. How tasks of other users are read: see `proc`. What is about to be out of reach even so is
-    held (`hold`).
+    A descriptor of /proc/TASK/mem belongs to the memory at the time of the open: `forget` a task that executes
+    something. For tasks of other users see `proc`. `hold` a task before it becomes unreadable.
 
     `callers` collects the numbers of the tasks that were read.
-    `notification` is the id of the call that is being looked at: while it is valid, its task has not been replaced.
+    `notification` is the id of the present call: while it is valid, its task has not been replaced.
     """
 
     def __init__(self, listener: int, callers: set[int]) -> None:
@@ -57,7 +56,7 @@ class Tasks:
         self.foreign_namespace = ""
 
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close all descriptors."""
         self._close_memories()
         self._concealed.close()
 
@@ -68,7 +67,7 @@ class Tasks:
         self._processes.clear()
 
     def hold(self, task: int) -> None:
-        """`task` may be out of reach after its call. So may be its parent: a child of vfork(2) has the same memory."""
+        """Keep `task`, unreadable after its call perhaps, and its parent: a child of vfork(2) shares its memory."""
         with contextlib.suppress(OSError):
             status = kernel.status(task)
             self._hold(task, status.process)
@@ -76,7 +75,7 @@ class Tasks:
                 self._hold(status.parent, status.parent)
 
     def _hold(self, task: int, process: int) -> None:
-        """Keep what is in reach of a process now. If nothing is, what was kept before goes on being true."""
+        """Keep what is readable of a process now. If nothing is, what we kept before still holds."""
         try:
             links = proc.common_links(process)
             memory = proc.open_memory(task)
@@ -85,7 +84,7 @@ class Tasks:
         self._concealed.hold(process, memory, links, self._here(task) if "cwd" in links else None)
 
     def _here(self, task: int) -> Place | None:
-        """Which directory a task is in, None if it is not known."""
+        """The working directory of a task, None if unknown."""
         try:
             found = proc.as_its_user(task, lambda: os.stat(f"/proc/{task}/cwd"))
         except PermissionError:
@@ -95,10 +94,10 @@ class Tasks:
         return found.st_dev, found.st_ino
 
     def enters(self, task: int, path: bytes | None) -> None:
-        """`task` is about to change its working directory, to `path` or (None) to that of a descriptor.
+        """Note that `task` is about to change its working directory to `path`, or (None) to a descriptor's directory.
 
-        To be told while its call waits: where it was decides who moves with it. Where that leads is only of interest
-        while links are out of reach, and is known only if it is certain.
+        Call it while the call waits: where the task was decides which tasks move with it. This matters only while links
+        are unreadable, and only a certain target counts.
         """
         if not self._concealed:
             return
@@ -107,23 +106,20 @@ class Tasks:
             if path is not None and self.link(task, "root") == b"/":
                 directory = proc.entered(task, path)
         except (FileNotFoundError, NotADirectoryError):
-            return  # it stays where it is
+            return  # the call will fail
         except OSError:
             directory = None
         self._concealed.enters(task, self._here(task), directory)
 
     def changes_root(self, task: int, *, of_all: bool) -> None:
-        """`task` is about to change its root directory, or that of all processes. To be told while its call waits."""
+        """Note, while the call waits, that `task` is about to change its root or that of all processes."""
         if of_all:
             self._concealed.lose_all()
         elif self._concealed:
             self._concealed.changes_root(task, self._here(task))
 
     def forget(self, task: int, path: bytes) -> None:
-        """`task` is about to execute `path`, b"" if that is not known: its memory will be another.
-
-        So will that of its process's leader.
-        """
+        """Note that `task` is about to execute `path` (b"" if unknown): it and its process's leader get new memory."""
         if self._concealed:
             self._concealed.executes(task, path)
         leader = task
@@ -133,7 +129,7 @@ class Tasks:
             self._close_memory(each)
 
     def leaves_namespace(self, task: int) -> None:
-        """`task` is about to enter another mount namespace: where it is then is looked up at its next call."""
+        """Note that `task` is about to enter another mount namespace: its next call looks up which."""
         self._close_memory(task)
         self._moving.add(task)
 
@@ -143,9 +139,9 @@ class Tasks:
             os.close(memory)
 
     def path(self, task: int, address: int) -> bytes:
-        """The NUL-terminated path at `address`, b"" for none.
+        """The NUL-terminated path at `address`, b"" if there is none.
 
-        Raises PermissionError, ProcessLookupError, or UnreadableMemoryError where the kernel may be able to read it.
+        Raises PermissionError, ProcessLookupError, or UnreadableMemoryError if the kernel may be able to read it.
         """
         if not 0 < address < _HIGHEST:
             return b"" if address else self._lowest(task)
@@ -170,7 +166,7 @@ class Tasks:
         return data[:end] if end >= 0 else b""
 
     def _lowest(self, task: int) -> bytes:
-        """The path at address 0: no path at all, unless something is mapped there (vm.mmap_min_addr)."""
+        """The path at address 0: b"" unless something is mapped there (vm.mmap_min_addr)."""
         memory = self._memories.get(task)
         try:
             data = os.pread(self._open(task) if memory is None else memory, PATH_MAX, 0)
@@ -179,7 +175,7 @@ class Tasks:
         return data[: max(0, data.find(0))]
 
     def socket_path(self, task: int, address: int, size: int) -> bytes:
-        """The path of a UNIX socket's address (unix(7)), b"" for one without and for other families."""
+        """The path in a UNIX socket's address (unix(7)). b"" without one and for other families."""
         if not 0 < address < _HIGHEST or size <= 2:
             return b""
         data = self.contents(task, address, min(size, 2 + _SOCKET_PATH))
@@ -187,7 +183,7 @@ class Tasks:
         return data[2:].split(b"\0", 1)[0] if family == socket.AF_UNIX else b""
 
     def contents(self, task: int, address: int, size: int) -> bytes:
-        """`size` bytes at `address`, b"" if they are not all there. Raises as `path` does."""
+        """Read `size` bytes at `address`, b"" if they are not all there. Raises as `path` does."""
         if not 0 < address < _HIGHEST:
             return b""
         data = self._read(task, address, size)
@@ -197,7 +193,7 @@ class Tasks:
         return data
 
     def _require_unmapped(self, task: int, address: int) -> None:
-        """Raise UnreadableMemoryError if a task can read at `address` what we cannot: it is no bad address then."""
+        """Raise UnreadableMemoryError if the task can read `address` and we cannot: the address is valid then."""
         for line in proc.contents(task, "maps").splitlines():
             between, _, rest = line.partition(b" ")
             first, _, last = between.partition(b"-")
@@ -219,13 +215,13 @@ class Tasks:
                 data = b""
             if data:
                 return data
-            os.close(self._memories.pop(task))  # nothing, or memory of before an execve: look again
+            os.close(self._memories.pop(task))  # no data, or the memory before an execve: open it again
         memory = self._open(task)
         try:
             data = os.pread(memory, size, address)
         except OSError:
             return b""
-        if not data:  # memory that nobody uses any more: what was held is of before an execve
+        if not data:  # nobody uses this memory: it is from before an execve
             self._require_valid(task)
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"/proc/{task}/mem")
         return data
@@ -236,7 +232,7 @@ class Tasks:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            self._close_memories()  # descriptors have become few
+            self._close_memories()  # no free descriptors: close ours
             memory = self._reach(task)
         try:
             self._require_valid(task)
@@ -249,7 +245,7 @@ class Tasks:
         return memory
 
     def _note_namespace(self, task: int) -> None:
-        """Remember that a task has mounts of its own, or that nobody can tell."""
+        """Note whether a task has mounts of its own or may have."""
         try:
             namespace = proc.as_its_user(task, lambda: os.stat(f"/proc/{task}/ns/mnt").st_ino)
         except OSError:
@@ -262,7 +258,7 @@ class Tasks:
         self.foreign_namespace = self.foreign_namespace or f"process {task}"
 
     def _require_valid(self, task: int) -> None:
-        """Raise ProcessLookupError if the caller was killed meanwhile: `task` may be another of the same number."""
+        """Raise ProcessLookupError if the caller was killed: `task` may be a new one with the same number."""
         try:
             fcntl.ioctl(self._listener, kernel.ID_VALID, kernel.IDENTITY.pack(self.notification))
         except OSError:
@@ -275,10 +271,9 @@ class Tasks:
             return self._concealed.memory(task)
 
     def executed(self, task: int) -> list[bytes]:
-        """What a task executes: the file, and the path that it was executed by, as far as that is known.
+        """The file that a task executes, and the path that it was executed by if known. Raises PermissionError.
 
-        To be asked at its first call after the execution: the path may be relative to its working directory.
-        Raises PermissionError.
+        Call it at the first call after the execution: the path may be relative to the working directory.
         """
         paths = [proc.link(task, "exe")]
         auxiliary = proc.contents(task, "auxv")
@@ -297,7 +292,7 @@ class Tasks:
             return self._concealed.link(task, what)
 
     def base(self, task: int, descriptor: int | None) -> bytes:
-        """The directory that a relative path starts from, b"" if that is no directory (any more)."""
+        """The directory from which a relative path starts, b"" if it is not a directory (any more)."""
         if descriptor is None or descriptor & 0xFFFFFFFF == AT_FDCWD:
             base = self.link(task, "cwd")
         else:
@@ -305,7 +300,7 @@ class Tasks:
         return self._place(task, base)
 
     def _place(self, task: int, target: bytes) -> bytes:
-        """What a link of /proc/TASK says, b"" if that is no file, or one without a name."""
+        """The target of a link of /proc/TASK, b"" if it is not a file or has no name."""
         if target.startswith(_OUT_OF_REACH):
             self._is_foreign(task)
         if target[:1] != b"/" or (target.endswith(_REMOVED) and not os.path.lexists(target)):
@@ -313,11 +308,11 @@ class Tasks:
         return target
 
     def root(self, task: int) -> bytes:
-        """The root directory of a task, as it is seen from ours."""
+        """The root directory of a task, as a path from ours."""
         return self._place(task, self.link(task, "root"))
 
     def caller(self, task: int) -> Caller:
-        """What it takes to follow the links of the kernel as `task` does."""
+        """What is needed to follow kernel links as `task` does."""
         return Caller(task, lambda: self._process(task), lambda whose, what: self._follow(task, whose, what))
 
     def _process(self, task: int) -> int:
@@ -327,12 +322,12 @@ class Tasks:
         return process
 
     def _follow(self, task: int, whose: int, what: str) -> bytes:
-        """Where the link /proc/WHOSE/`what` leads, b"" to no file. Raises PermissionError if only the caller knows."""
+        """Where /proc/WHOSE/`what` leads, b"" to no file. Raises PermissionError if only the caller may know."""
         if whose in (task, self._process(task)):
             return self._place(whose, self.link(whose, what))
         try:
             target = proc.link(whose, what)
         except (PermissionError, FileNotFoundError, ProcessLookupError):
-            return b""  # nobody may read that process, and the caller has no more rights than we have
+            return b""  # unreadable for us, and the caller has no more rights
         self._note_namespace(whose)
         return self._place(whose, target)
