@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimagent.linux.files import make_folder, write
+from slimagent.linux.files import make_directory, write
 from slimagent.model.profile import CheckSpec
 
 # Modules that slimagent never needs: graphics, games, tests, installers, other systems.
@@ -53,7 +53,7 @@ class Workload:
     def prepare(self) -> None:
         """Make the small image and what the commands read. Raises UnavailableError."""
         shutil.rmtree(self._directory, ignore_errors=True)
-        make_folder(self._image)
+        make_directory(self._image)
         write(os.path.join(self._image, "used"), b"used\n")
         write(os.path.join(self._image, "unused"), b"unused\n" * 10_000)
         write(self._at("profile.toml"), _PROFILE)

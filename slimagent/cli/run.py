@@ -21,7 +21,7 @@ from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.rules import rule_options
 from slimagent.documents import TRACE, encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
-from slimagent.linux.files import make_folder, write
+from slimagent.linux.files import make_directory, write
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
 from slimagent.model.summary import Whole
@@ -151,7 +151,7 @@ def _require_container(scopes: tuple[str, ...]) -> None:
 
 def _prepare(directory: bytes) -> None:
     """Make the output directory, and take away what an earlier run said of itself."""
-    make_folder(directory)
+    make_directory(directory)
     options.require_writable(os.path.join(os.fsdecode(directory), "trace.json"), options.own_document(TRACE))
     for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):

@@ -22,7 +22,7 @@ import orjson
 
 from slimagent.errors import SlimagentError
 from slimagent.image.engine import Engine
-from slimagent.linux.files import make_folder, write
+from slimagent.linux.files import make_directory, write
 
 _READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # the agent links each layer here by its number and its digest
 _LOOK_EVERY, _LOOK_ANYWAY = 0.1, 2.0  # seconds: without a watch; with one, for file systems that report nothing
@@ -110,7 +110,7 @@ class EarlyLoading:
             {**self._platform, "rootfs": {"type": "layers", "diff_ids": [_diff_id(each) for each in layers]}}
         )
         layout = os.path.join(self._place, f"{number}")
-        make_folder(os.path.join(layout, "blobs/sha256"))
+        make_directory(os.path.join(layout, "blobs/sha256"))
         os.link(os.path.join(self._ready, f"{number:03d}-{digest}"), os.path.join(layout, _blob(digest)))
         config_name = _blob(hashlib.sha256(config).hexdigest())
         write(os.path.join(layout, config_name), config)

@@ -21,7 +21,7 @@ from slimagent.errors import RefusedError, SlimagentError, UnavailableError
 from slimagent.image.directories import DIRECTORY, LARGEST, open_inside, pieces
 from slimagent.image.run_record import COMPLETE, FAILED, NAME, Record, read_record
 from slimagent.linux.descriptors import write_all
-from slimagent.linux.files import explained, hand_over, make_folder
+from slimagent.linux.files import explained, hand_over, make_directory
 from slimagent.linux.signals import deferred
 from slimagent.paths.algebra import to_text
 
@@ -45,7 +45,7 @@ class Output:
         self._at = -1
 
     def __enter__(self) -> Output:
-        make_folder(self.path)
+        make_directory(self.path)
         try:
             self._at = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

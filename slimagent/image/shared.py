@@ -7,7 +7,7 @@ import os
 
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.image.directories import read_inside
-from slimagent.linux.files import make_folder, write
+from slimagent.linux.files import make_directory, write
 
 
 class Shared:
@@ -18,7 +18,7 @@ class Shared:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        make_folder(path)
+        make_directory(path)
 
     def at(self, name: str) -> str:
         """Where a file of that name is."""
@@ -26,7 +26,7 @@ class Shared:
 
     def give(self, name: str, data: bytes) -> None:
         """Put a file where the container sees it."""
-        make_folder(os.path.dirname(self.at(name)))
+        make_directory(os.path.dirname(self.at(name)))
         write(self.at(name), data)
 
     def read(self, name: str, limit: int = 1 << 30) -> bytes:

@@ -25,7 +25,7 @@ from slimagent.image.container import Container
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.shared import Shared
-from slimagent.linux.files import explained, make_folder
+from slimagent.linux.files import explained, make_directory
 from slimagent.linux.removal import remove_tree
 from slimagent.linux.signals import deferred
 from slimagent.text.json_input import parsed
@@ -239,7 +239,7 @@ class Work:
         if self.engine.name != "docker":
             return
         place = os.path.join(self._private, f"early-{len(self._pending)}")
-        make_folder(shared.at(READY))
+        make_directory(shared.at(READY))
         self._early = EarlyLoading(self.engine, shared.at(READY), place, platform, f"{self.pending}0")
         self._loading = self.aside(self._early.run)
 

@@ -133,7 +133,7 @@ def explaining(path: str | bytes) -> Iterator[None]:
         raise explained(error, path) from None
 
 
-def make_folder(path: str | bytes) -> None:
+def make_directory(path: str | bytes) -> None:
     """Make a folder and its parents. Raises UnavailableError where that fails."""
     with explaining(path):
         os.makedirs(path, exist_ok=True)

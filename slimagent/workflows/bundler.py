@@ -24,7 +24,7 @@ from slimagent.bundle.workload import Agent, Workload
 from slimagent.documents import encode_plan
 from slimagent.errors import CheckFailedError, DocumentError, RefusedError, UnavailableError
 from slimagent.image import agent
-from slimagent.linux.files import digest, explained, make_folder, write
+from slimagent.linux.files import digest, explained, make_directory, write
 from slimagent.linux.temporary import new_directory, remove_left
 from slimagent.model.agent import BUNDLE, PYTHON, STRIP
 from slimagent.model.profile import CheckSpec
@@ -70,7 +70,7 @@ def cached(reporter: Reporter) -> agent.Bundle:
     folder = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
     with contextlib.suppress(UnavailableError, DocumentError):
         return agent.bundle(folder)
-    make_folder(os.path.dirname(folder))
+    make_directory(os.path.dirname(folder))
     with reporter.phase("make the agent, once"):
         return make(folder, _Silent(reporter)).bundle
 

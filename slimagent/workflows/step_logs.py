@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from slimagent.linux.files import explained, make_folder
+from slimagent.linux.files import explained, make_directory
 
 LARGEST = 64 << 20  # bytes of a log; of what comes after that only the last TAIL bytes are kept
 TAIL = 1 << 16
@@ -39,7 +39,7 @@ class StepLogs:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        make_folder(directory)
+        make_directory(directory)
 
     def path(self, step: str) -> str:
         """Where the log of a step is."""

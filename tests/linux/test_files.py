@@ -193,9 +193,9 @@ def test_a_target_that_cannot_be_is_said_so(tmp_path: Path) -> None:
         assert hint in caught.value.hint
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
     with pytest.raises(UnavailableError, match="cannot write"):
-        files.make_folder(str(tmp_path / "file" / "x"))
-    files.make_folder(str(tmp_path / "a" / "b"))
-    files.make_folder(str(tmp_path / "a" / "b"))
+        files.make_directory(str(tmp_path / "file" / "x"))
+    files.make_directory(str(tmp_path / "a" / "b"))
+    files.make_directory(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
 
 
