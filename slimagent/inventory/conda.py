@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from slimagent.inventory.own_folders import sole_holders, whole_folders
+from slimagent.inventory.own_directories import sole_holders, whole_directories
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import parent, to_text, within
@@ -37,7 +37,7 @@ def find(image: Image) -> list[Found]:
     """
     found: list[Found] = []
     for path in image.inventory.paths:
-        if path.endswith(b"/conda-meta") and image.is_folder(image.inventory.index[path]):
+        if path.endswith(b"/conda-meta") and image.is_directory(image.inventory.index[path]):
             found += _packages(image, path, len(found))
     return found
 
@@ -59,8 +59,8 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
         depends.append(record.depends)
         package = Package(kind=PackageKind.CONDA, name=record.name, version=record.version, place=prefix)
         found.append(Found(package=package, identity=[at]))
-    for number, folders in _own_folders(image, prefix, claims).items():
-        claims[number].update(whole_folders(image, folders, claims[number]))
+    for number, directories in _own_directories(image, prefix, claims).items():
+        claims[number].update(whole_directories(image, directories, claims[number]))
     names: dict[str, int] = {}
     for number, each_found in enumerate(found):
         each_found.files = sorted(claims[number].union(each_found.identity))
@@ -70,11 +70,11 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
     return found
 
 
-def _own_folders(image: Image, prefix: bytes, claims: list[set[int]]) -> dict[int, list[bytes]]:
+def _own_directories(image: Image, prefix: bytes, claims: list[set[int]]) -> dict[int, list[bytes]]:
     found: dict[int, list[bytes]] = {}
-    for folder, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
+    for directory, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
         if owner is not None:
-            found.setdefault(owner, []).append(folder)
+            found.setdefault(owner, []).append(directory)
     return found
 
 
@@ -105,7 +105,7 @@ def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> lis
 
 
 def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) -> set[int]:
-    """The entries of a package's files: none of them folders, all of them in the prefix."""
+    """The entries of a package's files: none of them directories, all of them in the prefix."""
     start = prefix.rstrip(b"/") + b"/"
     index, paths, found, outside = image.inventory.index, image.inventory.paths, set(), []
     for text in files:
@@ -116,7 +116,7 @@ def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) ->
             if at is not None and not within(paths[at], prefix):
                 outside.append(paths[at])
                 continue
-        if at is not None and not image.is_folder(at):
+        if at is not None and not image.is_directory(at):
             found.add(at)
     if outside:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""

@@ -1,4 +1,4 @@
-"""Rows of entries: everything below a folder is one, because an inventory is sorted by components."""
+"""Rows of entries: everything below a directory is one, because an inventory is sorted by components."""
 
 from __future__ import annotations
 

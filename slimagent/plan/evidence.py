@@ -38,7 +38,7 @@ class Evidence:
     `accepted` the losses to live with.
 
     `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
-    accounts, `search` the folders of its PATH. `volumes` are the declared volumes that count as part of the image.
+    accounts, `search` the directories of its PATH. `volumes` are the declared volumes that count as part of the image.
     """
 
     trace: Trace
@@ -96,8 +96,8 @@ def _drop_created(keeper: Keeper, trace: Trace) -> None:
 def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
     """Keep what the trace saw, links on the way included, and the packages that it belongs to.
 
-    What only says who a package is does not stay for having been read: it stays if the package does. A folder that was
-    listed or looked up stays; that is no use of a package.
+    Reading a package's identity does not keep it: it stays if the package does. A directory that was listed or looked
+    up stays, but does not use a package.
     """
     weak = keeper.owners.weak
     numbers: dict[tuple[ReasonKind, tuple[int, ...]], Reason] = {}
@@ -119,7 +119,7 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
         if at_end is None:
             continue
         keeper.settle(at_end, reason)
-        if not keeper.is_folder(at_end):
+        if not keeper.is_directory(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
 
 
@@ -147,7 +147,7 @@ def _keep_changed(keeper: Keeper, trace: Trace) -> None:
         return
     for change in trace.changes:
         at = keeper.inventory.index.get(change.path)
-        if at is None or change.kind is ChangeKind.CREATED or keeper.is_folder(at):
+        if at is None or change.kind is ChangeKind.CREATED or keeper.is_directory(at):
             continue
         _keep_used(keeper, at, Reason(kind=ReasonKind.CHANGED, detail=change.kind.value))
 
@@ -155,7 +155,7 @@ def _keep_changed(keeper: Keeper, trace: Trace) -> None:
 def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
     """Keep an entry as one that was used. What only says who a package is, is no use of it."""
     keeper.settle(at, reason)
-    if not keeper.is_folder(at) and not keeper.owners.weak[at]:
+    if not keeper.is_directory(at) and not keeper.owners.weak[at]:
         keeper.need_owners(at, Grade.USED, reason)
 
 
@@ -271,5 +271,5 @@ def _places(word: str, search: Sequence[bytes], cwd: str) -> list[bytes]:
         return [join(b"/", path)]
     if not path or path[:1] == b"-":
         return []
-    on_path = [] if b"/" in path else [join(folder, path) for folder in search]
+    on_path = [] if b"/" in path else [join(directory, path) for directory in search]
     return [*on_path, join(cwd.encode("utf-8", "surrogateescape"), path)] if cwd else on_path

@@ -104,8 +104,8 @@ class Keeper:
         owners = self.owners.owners(at)
         return bool(owners) and not any(self.grades[each] for each in owners)
 
-    def is_folder(self, at: int) -> bool:
-        """Whether an entry is a folder."""
+    def is_directory(self, at: int) -> bool:
+        """Whether an entry is a directory."""
         return stat.S_ISDIR(self.inventory.modes[at])
 
     def need_whole(self, package: int, reason: Reason) -> None:

@@ -56,7 +56,7 @@ class Levels:
             if at in bound:
                 keeper.settle(at, Reason(kind=ReasonKind.RULE, detail=bound[at], package=package))
                 continue
-            if self.cruft[at] >= 0 or self._is_python_folder(at):
+            if self.cruft[at] >= 0 or self._is_python_directory(at):
                 continue
             kind: ReasonKind | None = ReasonKind.PACKAGE
             if self._at[at] == _FILE and not keeper.whole[package]:
@@ -93,8 +93,8 @@ class Levels:
                 keeper.settle_number(at, self.optional[at])
                 yield
 
-    def _is_python_folder(self, at: int) -> bool:
-        """Whether an entry is a folder of a Python distribution: it stays only with something in it (`decide`)."""
+    def _is_python_directory(self, at: int) -> bool:
+        """Whether an entry is a directory of a Python distribution: it stays only with something in it (`decide`)."""
         return stat.S_ISDIR(self._inventory.modes[at]) and any(
             self._owners.packages[each].kind == PackageKind.PYTHON for each in self._owners.owners(at)
         )

@@ -1,4 +1,4 @@
-"""What becomes of packages: what they require, their verdicts, and the edits that keep their data bases true. Pure."""
+"""What becomes of packages: what they require, their verdicts, and the edits that keep their databases true. Pure."""
 
 from __future__ import annotations
 

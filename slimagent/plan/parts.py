@@ -36,7 +36,7 @@ _CODE_OF_NODE = re.compile(rb".*\.(?:js|cjs|mjs|json|wasm)", re.DOTALL)
 _FOR_BROWSERS = re.compile(
     rb".*(?:/(?:umd|browser|bundles?|cdn)/.*|[.-]min\.[cm]?js|\.(?:umd|iife|global)\.[cm]?js)", re.DOTALL
 )
-# R's lazy-load data bases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
+# R's lazy-load databases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
 _CODE_OF_R = re.compile(rb".*/(?:R|data)/[^/]+", re.DOTALL)
 _SITE = re.compile(rb".*/(?:site|dist)-packages/.*", re.DOTALL)
 # What a Python or R program makes its own pages and reports of lies in its package beside its code: small templates,

@@ -9,7 +9,7 @@ kind = "jupyterlab"
 
 [[keep]]
 path = "/opt/share/**"
-why = "configuration that the image carries outside the home folder"
+why = "configuration that the image carries outside the home directory"
 
 docs/profiles.md has every key; `profile_rules` reads the rules.
 """
@@ -79,7 +79,7 @@ def is_file(name: str) -> bool:
 
 
 def _beside(name: str, base: str) -> str:
-    """What a profile calls `base`: a file's path is relative to the folder of the file that names it."""
+    """What a profile calls `base`: a file's path is relative to the directory of the file that names it."""
     return posixpath.join(posixpath.dirname(name), base) if is_file(name) and is_file(base) else base
 
 
