@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
 from slimagent.model.inventory import Found, Package, PackageKind
-from slimagent.paths.algebra import name, parent, to_text, within
+from slimagent.paths.algebra import ancestors, name, parent, to_text, within
 
 _RSTUDIO = b"/usr/lib/rstudio-server"
 _PARTS = ("quarto", "pandoc", "node", "copilot")  # how the names of what it bundles begin, in bin/
@@ -181,11 +181,7 @@ def _link(image: Image, parts: list[_Part], claimed: Callable[[int], bool]) -> N
 
 def _home(homes: dict[bytes, _Part], path: bytes) -> _Part | None:
     """The innermost component that `path` lies in."""
-    while path != b"/":
-        if path in homes:
-            return homes[path]
-        path = parent(path)
-    return None
+    return next((homes[each] for each in (path, *ancestors(path)) if each in homes), None)
 
 
 def _own(image: Image, part: _Part, claimed: Callable[[int], bool]) -> Found:

@@ -1,19 +1,41 @@
-"""Which directories are one package's alone: package databases record files, directories only by the way."""
+"""What belongs to one package: the files that its record lists, and the directories that hold nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
 from slimagent.inventory.reader import Image
+from slimagent.paths.algebra import to_text, within
 
 _SHARED = -1
 _BYTECODE = b"__pycache__"  # written by whoever imports first, recorded by hardly anyone
 
 
+def listed_files(image: Image, record: bytes, listed: Iterable[bytes], inside: bytes, prefix: bytes) -> set[int]:
+    """The entries at `listed` paths, without directories; a problem of the record if some lie outside of `prefix`.
+
+    Paths that begin with `inside` and are in the inventory as they are written need no further look.
+    """
+    index, paths, found, outside = image.inventory.index, image.inventory.paths, set(), []
+    for path in listed:
+        at = index.get(path)
+        if at is None or not path.startswith(inside):
+            at = image.entry(path) if at is None and b"\0" not in path else at
+            if at is not None and not within(paths[at], prefix):
+                outside.append(paths[at])
+                continue
+        if at is not None and not image.is_directory(at):
+            found.add(at)
+    if outside:
+        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+        image.problem(record, f"claims {to_text(outside[0])}{more}, outside of {to_text(prefix)}")
+    return found
+
+
 def sole_holders(
     paths: Sequence[bytes], claims: Sequence[Collection[int]], tops: Sequence[bytes]
 ) -> dict[bytes, int | None]:
-    """The directories that hold recorded files, and whose: a package's index, or None where several have files below.
+    """The directories that hold recorded files, with their owner: a package's index, or None if several have files.
 
     `claims[p]` are package `p`'s entries, all of them below the directory `tops[p]`; directories strictly below it are
     looked at. The cost is one step for each file and each directory, since a walk upwards ends where it has been.
@@ -32,10 +54,10 @@ def sole_holders(
 
 
 def whole_directories(image: Image, candidates: Iterable[bytes], claimed: Iterable[int]) -> list[int]:
-    """The entries of those candidates (free of links) that hold nothing but `claimed` entries, to the last level.
+    """The entries of the candidates (paths without links) that hold nothing but `claimed` entries, at any depth.
 
-    For directories that the system or the user may share (`etc`, `share`): that a single package has recorded files
-    there does not make them its own. Bytecode does not count.
+    For directories that the system or the user may share (`etc`, `share`): a package does not own one only because it
+    has recorded files there. Bytecode does not count.
     """
     index, mine, found = image.inventory.index, set(claimed), []
     for directory in sorted(candidates, key=lambda each: (-each.count(b"/"), each)):

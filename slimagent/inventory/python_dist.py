@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimagent.inventory import python_metadata as meta
-from slimagent.inventory.own_directories import sole_holders, whole_directories
+from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.python_editable import Sources
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
@@ -151,21 +151,8 @@ def _claim_recorded(image: Image, site: Site, dist: _Dist) -> None:
     if not whole or not rows:
         image.problem(path, "cut short: some files may have no owner" if rows else "empty")
     dist.recorded = bool(rows)
-    index, paths, inside = image.inventory.index, image.inventory.paths, site.directory + b"/"
-    outside: list[bytes] = []
-    for row in rows:
-        candidate = base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row)
-        at = index.get(candidate)
-        if at is None or not candidate.startswith(inside):
-            at = image.entry(candidate) if at is None and b"\0" not in candidate else at
-            if at is not None and not within(paths[at], site.prefix):
-                outside.append(paths[at])
-                continue
-        if at is not None and not image.is_directory(at):
-            dist.claims.add(at)
-    if outside:
-        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
-        image.problem(path, f"claims {to_text(outside[0])}{more}, outside of {to_text(site.prefix)}")
+    listed = (base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row) for row in rows)
+    dist.claims |= listed_files(image, path, listed, site.directory + b"/", site.prefix)
 
 
 def _joined(directory: bytes, path: bytes) -> bytes:

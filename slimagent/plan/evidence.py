@@ -1,4 +1,4 @@
-"""What is kept for its own sake: what the trace saw, what a rule names, what the image is started with. Pure."""
+"""What stays for its own sake: what the trace saw, what a rule names, what the image starts with. Pure."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
 
 
 def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
-    """Keep what the image has where something else was mounted during the trace, and the packages that it belongs to.
+    """Keep what the image has where something else was mounted during the trace, and the packages that own it.
 
-    Nobody could see what it is needed for. What is mounted there now, too, is not the image's.
+    The trace could not see its use. What is mounted there now does not belong to the image either.
     """
     inventory = keeper.inventory
     reason = Reason(kind=ReasonKind.HIDDEN)
@@ -139,9 +139,9 @@ def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
 
 
 def _keep_changed(keeper: Keeper, trace: Trace) -> None:
-    """Keep the files that the run modified or removed, and the packages that they belong to.
+    """Keep the files that the run modified or removed, and the packages that own them.
 
-    A trace that sees lookups has each as an access: removing a file looks its name up. Any other may lack it.
+    A trace that sees lookups has each as an access, since removing a file looks up its name. Other traces may lack it.
     """
     if BlindSpot.LOOKUPS not in trace.blind_spots:
         return
@@ -153,7 +153,7 @@ def _keep_changed(keeper: Keeper, trace: Trace) -> None:
 
 
 def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
-    """Keep an entry as one that was used. What only says who a package is, is no use of it."""
+    """Keep an entry as a used one. Reading a package's identity does not use the package."""
     keeper.settle(at, reason)
     if not keeper.is_directory(at) and not keeper.owners.weak[at]:
         keeper.need_owners(at, Grade.USED, reason)
@@ -168,7 +168,7 @@ def _below(inventory: Inventory, first: int) -> Iterator[int]:
 
 
 def _keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
-    """Keep what a slim image was found to lack, and the packages that it belongs to."""
+    """Keep what a slim image was found to lack, and the packages that own it."""
     for each in missed:
         reason = Reason(kind=ReasonKind.MISSED, detail=", ".join(each.steps))
         keeper.keep(each.path, reason, reason, grade=Grade.USED)
@@ -198,7 +198,7 @@ def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
 
 
 def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
-    """Keep the packages that the system cannot do without, that a rule names, or that were not exercised."""
+    """Keep the packages that are essential, that a rule names, or that were not exercised."""
     for number, package in enumerate(keeper.owners.packages):
         if package.essential and package.kind == PackageKind.DPKG:
             keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL))

@@ -1,7 +1,7 @@
 """What a file is to its package: code, data, or an extra; and which packages a rule means. Pure, by name and mode.
 
-Only level `file` asks. It keeps unread files of a package that stays by size, and how large one may be depends on how
-likely a program is to ask for it by name.
+Only level `file` uses it. It keeps unread files of packages that stay up to a size, which depends on how likely a
+program is to open them by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXECUTABLE = 0o111
 
 
 class Part(enum.Enum):
-    """From what is asked for most to what is asked for least."""
+    """From the most to the least likely to be opened."""
 
     BINARY = "binary"  # a program, an extension module, a shared library: one of few, large, and started by name
     CODE = "code"  # what an interpreter loads by name

@@ -17,7 +17,7 @@ __all__ = ["AUTO", "BASE", "Detected", "detect", "files", "found", "known", "loa
 
 BASE, AUTO = "base", "auto"
 _HERE = os.path.dirname(os.path.abspath(__file__))
-# In a wheel the profiles lie here, in a checkout beside the package.
+# The profiles are here in a wheel, and beside the package in a checkout.
 _DIRECTORIES = (_HERE, os.path.join(os.path.dirname(os.path.dirname(_HERE)), "profiles"))
 
 
@@ -69,7 +69,7 @@ def _text(name: str) -> str:
         data = read(os.path.join(_directory(), name + profile.SUFFIX))
     else:
         raise UsageError(
-            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml"
+            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, e.g. ./my.toml"
         )
     try:
         return data.decode("utf-8")
