@@ -45,7 +45,7 @@ def test_a_chain_of_loader_configurations(tmp_path: Path) -> None:
     for number in range(CHAIN):
         text = f"/before/{number}\ninclude {number + 1}.conf\n/after/{number}\n"
         write(tmp_path, f"/etc/ld.so.conf.d/{number}.conf", text)
-    folders = [os.fsdecode(each) for each in loader(scan(os.fsencode(tmp_path))).folders]
+    folders = [os.fsdecode(each) for each in loader(scan(os.fsencode(tmp_path))).directories]
     before, after = [f"/before/{each}" for each in range(CHAIN)], [f"/after/{each}" for each in reversed(range(CHAIN))]
     assert folders[: 2 * CHAIN + 2] == ["/first", *before, *after, "/last"]
 
@@ -55,7 +55,7 @@ def test_loader_configurations_that_include_each_other(tmp_path: Path) -> None:
     write(tmp_path, "/etc/ld.so.conf", "include ld.so.conf.d/*.conf\n")
     for number in range(1500):
         write(tmp_path, f"/etc/ld.so.conf.d/{number:04}.conf", f"include *.conf ../ld.so.conf\n/folder/{number}\n")
-    folders = loader(scan(os.fsencode(tmp_path))).folders
+    folders = loader(scan(os.fsencode(tmp_path))).directories
     assert [each for each in folders if each.startswith(b"/folder/")] == [
         b"/folder/%d" % number for number in reversed(range(1500))
     ]

@@ -1,18 +1,61 @@
-"""What several documents have: paths, rows, results of steps, losses.
+"""What several documents have: each kind of value as a `Form`, which writes it and reads it back.
 
 A row that is wrong raises a ValueError or a TypeError that says how; `Place.rows` adds where. See `documents`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
 
 from slimagent.model.proof import Comparison, Missed
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import Change, ChangeKind, Loss, LossKind
 from slimagent.paths.algebra import from_text, to_text
 from slimagent.text.shape import Place, ShapeError, string, whole
+
+
+class Form(NamedTuple):
+    """How one kind of value is written, and read back from its place; for a row, from the row itself."""
+
+    put: Callable[[Any], Any]
+    get: Callable[[Any], Any]
+
+
+def put_members(forms: Mapping[str, Form], value: object) -> dict[str, Any]:
+    """The attributes of a value as members of an object, in the order of the forms."""
+    return {name: form.put(getattr(value, name)) for name, form in forms.items()}
+
+
+def get_members(forms: Mapping[str, Form], place: Place) -> dict[str, Any]:
+    """The members of an object, by name. Raises DocumentError."""
+    return {name: form.get(place[name]) for name, form in forms.items()}
+
+
+def put_rows(forms: Mapping[str, Form], value: object) -> dict[str, Iterator[Any]]:
+    """The long lists of a value, each as its rows."""
+    return {name: map(form.put, getattr(value, name)) for name, form in forms.items()}
+
+
+def get_rows(forms: Mapping[str, Form], place: Place) -> dict[str, Any]:
+    """The long lists of an object, by name. Raises DocumentError."""
+    return {name: place[name].rows(form.get) for name, form in forms.items()}
+
+
+def an_object(make: Callable[..., Any], **forms: Form) -> Form:
+    """An object whose members are the fields that `make` takes."""
+    return Form(lambda value: put_members(forms, value), lambda place: make(**get_members(forms, place)))
+
+
+def each(form: Form) -> Form:
+    """A list of such values."""
+    return Form(lambda values: [form.put(value) for value in values], lambda place: place.each(form.get))
+
+
+def member(kind: type[Enum]) -> Form:
+    """One of an enumeration's values."""
+    return Form(lambda value: value.value, lambda place: place.member(kind))
 
 
 def cells(row: Any, count: int) -> list[Any]:
@@ -44,58 +87,18 @@ def absolute(value: Any) -> bytes:
     return path
 
 
-def get_path(place: Place) -> bytes:
-    """An absolute path that is no cell of a row. Raises DocumentError."""
-    return place.read(absolute)
+def _same(value: Any) -> Any:
+    return value
 
 
-def noted(row: Any) -> tuple[bytes, str]:
-    """A row [path, text]."""
+def _get_note(row: Any) -> tuple[bytes, str]:
     at, note = cells(row, 2)
     return absolute(at), string(note)
 
 
-def put_paths(paths: Sequence[bytes]) -> list[str]:
-    """Paths as text."""
-    return [to_text(each) for each in paths]
-
-
-def put_change(change: Change) -> list[Any]:
-    """A change as a row: [path, what was done, modification time before in ns]."""
-    return [to_text(change.path), change.kind.value, change.mtime_ns]
-
-
-def get_change(row: Any) -> Change:
-    """A row as a change."""
+def _get_change(row: Any) -> Change:
     at, kind, mtime_ns = cells(row, 3)
     return Change(path=absolute(at), kind=ChangeKind(kind), mtime_ns=whole(mtime_ns))
-
-
-def put_result(result: CheckResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "kind": result.kind,
-        "outcome": result.outcome.value,
-        "seconds": round(result.seconds, 3),
-        "detail": result.detail,
-        "status": result.status,
-        "items": [[item.name, item.outcome.value, item.detail] for item in result.items],
-        "snapshot": result.snapshot,
-    }
-
-
-def get_result(place: Place) -> CheckResult:
-    status = place["status"]
-    return CheckResult(
-        name=place["name"].text(),
-        kind=place["kind"].text(),
-        outcome=place["outcome"].member(Outcome),
-        seconds=place["seconds"].number(),
-        detail=place["detail"].text(),
-        status=None if status.value is None else status.integer(),
-        items=place["items"].rows(_get_item),
-        snapshot=place["snapshot"].text(),
-    )
 
 
 def _get_item(row: Any) -> Item:
@@ -103,20 +106,29 @@ def _get_item(row: Any) -> Item:
     return Item(name=string(name), outcome=Outcome(outcome), detail=string(detail))
 
 
-def put_loss(loss: Loss) -> dict[str, Any]:
-    return {"kind": loss.kind, "count": loss.count, "example": loss.example}
-
-
-def get_loss(place: Place) -> Loss:
-    return Loss(kind=LossKind(place["kind"].text()), count=place["count"].unsigned(), example=place["example"].text())
-
-
-def put_missed(missed: Sequence[Missed]) -> list[dict[str, Any]]:
-    return [{"path": to_text(each.path), "steps": list(each.steps)} for each in missed]
-
-
-def put_comparisons(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    return [
-        {"name": each.name, "before": each.before.value, "after": each.after.value, "detail": each.detail}
-        for each in comparisons
-    ]
+TEXT = Form(_same, Place.text)
+TEXTS = Form(list, Place.texts)
+COUNT = Form(_same, Place.unsigned)
+BOOLEAN = Form(_same, Place.boolean)
+PATH = Form(to_text, lambda place: place.read(absolute))
+PATHS = each(PATH)
+# Rows: [path, text], and [path, what was done, modification time before in ns]
+NOTE = Form(lambda note: [to_text(note[0]), note[1]], _get_note)
+CHANGE = Form(lambda change: [to_text(change.path), change.kind.value, change.mtime_ns], _get_change)
+RESULT = an_object(
+    CheckResult,
+    name=TEXT,
+    kind=TEXT,
+    outcome=member(Outcome),
+    seconds=Form(lambda seconds: round(seconds, 3), Place.number),
+    detail=TEXT,
+    status=Form(_same, lambda place: None if place.value is None else place.integer()),
+    items=Form(
+        lambda items: [[item.name, item.outcome.value, item.detail] for item in items],
+        lambda place: place.rows(_get_item),
+    ),
+    snapshot=TEXT,
+)
+LOSS = an_object(Loss, kind=Form(_same, lambda place: LossKind(place.text())), count=COUNT, example=TEXT)
+MISSED = an_object(Missed, path=PATH, steps=TEXTS)
+COMPARISON = an_object(Comparison, name=TEXT, before=member(Outcome), after=member(Outcome), detail=TEXT)

@@ -6,14 +6,20 @@ from typing import Any
 
 from slimagent.documents.envelope import dump, load
 from slimagent.documents.parts import (
+    CHANGE,
+    NOTE,
+    PATH,
+    PATHS,
+    TEXT,
+    TEXTS,
+    Form,
     absolute,
     cells,
-    get_change,
-    get_path,
+    get_members,
+    get_rows,
     indices,
-    noted,
-    put_change,
-    put_paths,
+    put_members,
+    put_rows,
     unsigned,
 )
 from slimagent.errors import DocumentError
@@ -26,43 +32,6 @@ from slimagent.text.escapes import quoted
 from slimagent.text.shape import Place, ShapeError, string, whole
 
 PLAN = "slimagent/plan"
-
-
-def encode_plan(plan: Plan) -> bytes:
-    """A plan as bytes.
-
-    Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
-    """
-    body = {
-        "tool": plan.tool,
-        "level": plan.level,
-        "root": to_text(plan.root),
-        "scopes": put_paths(plan.scopes),
-        "excluded": put_paths(plan.excluded),
-        "volumes": put_paths(plan.volumes),
-        "mounts": put_paths(plan.mounts),
-        "fingerprints": list(plan.fingerprints),
-        "traces": list(plan.traces),
-        "accepted": list(plan.accepted),
-        "caution": None if plan.caution is None else plan.caution._asdict(),
-    }
-    return dump(
-        PLAN,
-        body,
-        {
-            "unresolved": ([to_text(path), needed] for path, needed in plan.unresolved),
-            "changes": map(put_change, plan.changes),
-            "problems": ([to_text(path), why] for path, why in plan.problems),
-            "strips": ([to_text(path), saves] for path, saves in plan.strips),
-            "unstripped": ([to_text(path), why] for path, why in plan.unstripped),
-            "edits": ([to_text(edit.path), edit.kind, list(edit.keys)] for edit in plan.edits),
-            "steps": map(list, plan.steps),
-            "reasons": map(_put_reason, plan.reasons),
-            "packages": map(_put_package, plan.packages),
-            "further": ([at, list(owners)] for at, owners in plan.further),
-            "entries": ([to_text(path), *rest] for path, *rest in plan.entries),
-        },
-    )
 
 
 def _put_reason(reason: Reason) -> dict[str, Any]:
@@ -78,10 +47,12 @@ def _put_reason(reason: Reason) -> dict[str, Any]:
     return row
 
 
+def _put_caution(caution: Caution | None) -> dict[str, int] | None:
+    return None if caution is None else caution._asdict()
+
+
 def _get_caution(place: Place) -> Caution | None:
-    if place.value is None:
-        return None
-    return Caution(place["paths"].unsigned(), place["size"].unsigned())
+    return None if place.value is None else Caution(place["paths"].unsigned(), place["size"].unsigned())
 
 
 def _get_step(row: Any) -> Step:
@@ -147,6 +118,41 @@ def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
     return whole(at), indices(owners)
 
 
+def _put_entry(entry: Entry) -> list[Any]:
+    path, *rest = entry
+    return [to_text(path), *rest]
+
+
+_MEMBERS = {
+    **dict.fromkeys(("tool", "level"), TEXT),
+    "root": PATH,
+    **dict.fromkeys(("scopes", "excluded", "volumes", "mounts"), PATHS),
+    **dict.fromkeys(("fingerprints", "traces", "accepted"), TEXTS),
+    "caution": Form(_put_caution, _get_caution),
+}
+_ROWS = {
+    "unresolved": NOTE,
+    "changes": CHANGE,
+    "problems": NOTE,
+    "strips": Form(NOTE.put, _get_strip),
+    "unstripped": NOTE,
+    "edits": Form(lambda edit: [to_text(edit.path), edit.kind, list(edit.keys)], _get_edit),
+    "steps": Form(list, _get_step),
+    "reasons": Form(_put_reason, _get_reason),
+    "packages": Form(_put_package, _get_package),
+    "further": Form(lambda row: [row[0], list(row[1])], _get_further),
+}
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """A plan as bytes.
+
+    Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
+    """
+    rows = {**put_rows(_ROWS, plan), "entries": map(_put_entry, plan.entries)}
+    return dump(PLAN, put_members(_MEMBERS, plan), rows)
+
+
 def _sound(plan: Plan, document: str) -> Plan:
     """The plan, if every index in it leads somewhere. Raises DocumentError."""
     count, reasons = len(plan.packages), len(plan.reasons)
@@ -166,36 +172,14 @@ def _sound(plan: Plan, document: str) -> Plan:
 def decode_plan(data: bytes, document: str = "plan") -> Plan:
     """Bytes as a plan. Raises DocumentError."""
     place = load(data, PLAN, document)
-    reasons = place["reasons"].rows(_get_reason)
+    lists = get_rows(_ROWS, place)
+    reasons = len(lists["reasons"])
 
-    def entry(row: Any) -> Entry:
+    def get_entry(row: Any) -> Entry:
         path, reason, size, mtime, owner = cells(row, 5)
-        if not 0 <= whole(reason) < len(reasons):
+        if not 0 <= whole(reason) < reasons:
             raise ValueError(f"there is no reason {reason}")
         return Entry(absolute(path), reason, unsigned(size), whole(mtime), whole(owner))
 
-    made = Plan(
-        tool=place["tool"].text(),
-        level=place["level"].text(),
-        root=get_path(place["root"]),
-        scopes=place["scopes"].each(get_path),
-        excluded=place["excluded"].each(get_path),
-        volumes=place["volumes"].each(get_path),
-        mounts=place["mounts"].each(get_path),
-        fingerprints=place["fingerprints"].texts(),
-        traces=place["traces"].texts(),
-        accepted=place["accepted"].texts(),
-        steps=place["steps"].rows(_get_step),
-        reasons=reasons,
-        entries=place["entries"].rows(entry),
-        changes=place["changes"].rows(get_change),
-        unresolved=place["unresolved"].rows(noted),
-        packages=place["packages"].rows(_get_package),
-        further=place["further"].rows(_get_further),
-        edits=place["edits"].rows(_get_edit),
-        problems=place["problems"].rows(noted),
-        strips=place["strips"].rows(_get_strip),
-        unstripped=place["unstripped"].rows(noted),
-        caution=_get_caution(place["caution"]),
-    )
-    return _sound(made, document)
+    plan = Plan(**get_members(_MEMBERS, place), **lists, entries=place["entries"].rows(get_entry))
+    return _sound(plan, document)

@@ -5,27 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from slimagent.documents.envelope import dump, load
-from slimagent.documents.parts import cells, noted, unsigned
+from slimagent.documents.parts import (
+    COUNT,
+    NOTE,
+    TEXT,
+    Form,
+    cells,
+    get_members,
+    get_rows,
+    put_members,
+    put_rows,
+    unsigned,
+)
 from slimagent.model.proof import Layer, Receipt
-from slimagent.paths.algebra import to_text
 from slimagent.text.shape import string
 
 RECEIPT = "slimagent/receipt"
-
-
-def encode_receipt(receipt: Receipt) -> bytes:
-    """A receipt as bytes. Rows of `layers` are [component, digest, diff id, size, paths]."""
-    rows = ("left_alone", "unstripped", "layers")
-    body = {name: getattr(receipt, name) for name in Receipt.__slots__ if name not in rows}
-    return dump(
-        RECEIPT,
-        body,
-        {
-            "left_alone": ([to_text(path), why] for path, why in receipt.left_alone),
-            "unstripped": ([to_text(path), why] for path, why in receipt.unstripped),
-            "layers": ([each.component, each.digest, each.diff_id, each.size, each.paths] for each in receipt.layers),
-        },
-    )
 
 
 def _get_layer(row: Any) -> Layer:
@@ -39,24 +34,25 @@ def _get_layer(row: Any) -> Layer:
     )
 
 
+_MEMBERS = {
+    **dict.fromkeys(("tool", "plan", "target"), TEXT),
+    **dict.fromkeys(("kept", "dropped", "bytes_kept", "bytes_dropped", "written"), COUNT),
+    "sha256": TEXT,
+    **dict.fromkeys(("edited", "stripped", "bytes_stripped", "loaded"), COUNT),
+}
+_ROWS = {
+    "left_alone": NOTE,
+    "unstripped": NOTE,
+    "layers": Form(lambda each: [each.component, each.digest, each.diff_id, each.size, each.paths], _get_layer),
+}
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """A receipt as bytes. Rows of `layers` are [component, digest, diff id, size, paths]."""
+    return dump(RECEIPT, put_members(_MEMBERS, receipt), put_rows(_ROWS, receipt))
+
+
 def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
     """Bytes as a receipt. Raises DocumentError."""
     place = load(data, RECEIPT, document)
-    return Receipt(
-        tool=place["tool"].text(),
-        plan=place["plan"].text(),
-        target=place["target"].text(),
-        kept=place["kept"].unsigned(),
-        dropped=place["dropped"].unsigned(),
-        bytes_kept=place["bytes_kept"].unsigned(),
-        bytes_dropped=place["bytes_dropped"].unsigned(),
-        written=place["written"].unsigned(),
-        sha256=place["sha256"].text(),
-        edited=place["edited"].unsigned(),
-        left_alone=place["left_alone"].rows(noted),
-        stripped=place["stripped"].unsigned(),
-        bytes_stripped=place["bytes_stripped"].unsigned(),
-        loaded=place["loaded"].unsigned(),
-        unstripped=place["unstripped"].rows(noted),
-        layers=place["layers"].rows(_get_layer),
-    )
+    return Receipt(**get_members(_MEMBERS, place), **get_rows(_ROWS, place))

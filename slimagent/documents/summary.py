@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 
 from slimagent.documents.envelope import dump
-from slimagent.documents.parts import put_comparisons, put_missed
+from slimagent.documents.parts import COMPARISON, MISSED, each
 from slimagent.model.summary import Summary
 
 SUMMARY = "slimagent/summary"
@@ -13,9 +13,9 @@ SUMMARY = "slimagent/summary"
 
 def encode_summary(summary: Summary) -> bytes:
     """A summary as bytes."""
-    as_they_are = {each.name: getattr(summary, each.name) for each in fields(summary)}
+    as_they_are = {field.name: getattr(summary, field.name) for field in fields(summary)}
     for name in ("dropped", "owners", "reached", "packages_dropped", "checks", "start"):
-        as_they_are[name] = [asdict(each) for each in as_they_are[name]]
+        as_they_are[name] = [asdict(one) for one in as_they_are[name]]
     caution, failure = summary.caution, as_they_are.pop("failure")
     body = {
         **{name: as_they_are.pop(name) for name in ("tool", "command", "image", "tag")},
@@ -25,18 +25,12 @@ def encode_summary(summary: Summary) -> bytes:
         "caution": None if caution is None else {"paths": caution.paths, "bytes": caution.size},
         "export": None if summary.export is None else asdict(summary.export),
         "layers": [
-            {
-                "component": each.component,
-                "digest": each.digest,
-                "diff_id": each.diff_id,
-                "bytes": each.size,
-                "paths": each.paths,
-            }
-            for each in summary.layers
+            {"bytes" if name == "size" else name: value for name, value in asdict(layer).items()}
+            for layer in summary.layers
         ],
-        "worse": put_comparisons(summary.worse),
-        "failed_before": put_comparisons(summary.failed_before),
-        "missed": None if summary.missed is None else put_missed(summary.missed),
+        "worse": each(COMPARISON).put(summary.worse),
+        "failed_before": each(COMPARISON).put(summary.failed_before),
+        "missed": None if summary.missed is None else each(MISSED).put(summary.missed),
         "seconds": {name: round(spent, 3) for name, spent in summary.seconds.items()},
     }
     return dump(SUMMARY, body)

@@ -8,17 +8,22 @@ from typing import Any
 
 from slimagent.documents.envelope import dump, load
 from slimagent.documents.parts import (
+    BOOLEAN,
+    CHANGE,
+    LOSS,
+    PATHS,
+    RESULT,
+    TEXT,
+    TEXTS,
+    Form,
     absolute,
+    an_object,
     cells,
-    get_change,
-    get_loss,
-    get_path,
-    get_result,
+    each,
+    get_members,
     indices,
-    put_change,
-    put_loss,
-    put_paths,
-    put_result,
+    member,
+    put_members,
 )
 from slimagent.model.trace import Access, BlindSpot, How, Run, Trace, Use
 from slimagent.paths.algebra import to_text
@@ -30,6 +35,31 @@ _HOW_WORDS = {How.LOOKED_UP: "looked-up", How.OPENED: "opened", How.EXECUTED: "e
 _WORD_HOWS = {word: how for how, word in _HOW_WORDS.items()}
 _Use = tuple[int, tuple[int, ...], bool]  # how, steps, found; an `IntFlag` is slow as a key
 
+_RUN = an_object(
+    Run,
+    identity=TEXT,
+    tool=TEXT,
+    backend=TEXT,
+    passed_over=each(
+        Form(
+            lambda passed: {"backend": passed[0], "why": passed[1]},
+            lambda place: (place["backend"].text(), place["why"].text()),
+        )
+    ),
+    blind_spots=each(member(BlindSpot)),
+    kernel=TEXT,
+    user=TEXT,
+    no_new_privileges=BOOLEAN,
+    profiles=TEXTS,
+    after=TEXT,
+    losses=each(LOSS),
+    volumes=PATHS,
+    mounts=PATHS,
+    asked_ports=Form(list, lambda place: place.each(Place.unsigned)),
+    steps=each(RESULT),
+)
+_MEMBERS = {"before": TEXT, "architecture": TEXT, "scopes": PATHS, "excluded": PATHS, "runs": each(_RUN)}
+
 
 def encode_trace(trace: Trace) -> bytes:
     """A trace as bytes.
@@ -39,18 +69,11 @@ def encode_trace(trace: Trace) -> bytes:
     uses: dict[_Use, int] = {}
     for _, how, steps, found in trace.accesses:
         uses.setdefault((int(how), steps, found), len(uses))
-    body = {
-        "before": trace.before,
-        "architecture": trace.architecture,
-        "scopes": put_paths(trace.scopes),
-        "excluded": put_paths(trace.excluded),
-        "runs": [_put_run(run) for run in trace.runs],
-    }
     return dump(
         TRACE,
-        body,
+        put_members(_MEMBERS, trace),
         {
-            "changes": map(put_change, trace.changes),
+            "changes": map(CHANGE.put, trace.changes),
             "uses": map(_put_use, uses),
             "accesses": ([to_text(path), uses[int(how), steps, found]] for path, how, steps, found in trace.accesses),
         },
@@ -72,15 +95,8 @@ def decode_uses(
     traces of one image share most of theirs. Raises DocumentError.
     """
     place = load(data, TRACE, document)
-    trace = Trace(
-        before=place["before"].text(),
-        architecture=place["architecture"].text(),
-        scopes=place["scopes"].each(get_path),
-        excluded=place["excluded"].each(get_path),
-        runs=place["runs"].each(_get_run),
-        accesses=(),
-        changes=place["changes"].rows(get_change),
-    )
+    members = get_members(_MEMBERS, place)
+    trace = Trace(**members, accesses=(), changes=place["changes"].rows(CHANGE.get))
     steps = sum(len(run.steps) for run in trace.runs)
     uses = place["uses"].rows(lambda row: _get_use(row, steps))
     count = len(uses)
@@ -105,49 +121,9 @@ def identified(trace: Trace) -> Trace:
     return replace(trace, runs=(replace(run, identity=identity),))
 
 
-def _put_run(run: Run) -> dict[str, Any]:
-    return {
-        "identity": run.identity,
-        "tool": run.tool,
-        "backend": run.backend,
-        "passed_over": [{"backend": backend, "why": why} for backend, why in run.passed_over],
-        "blind_spots": [spot.value for spot in run.blind_spots],
-        "kernel": run.kernel,
-        "user": run.user,
-        "no_new_privileges": run.no_new_privileges,
-        "profiles": list(run.profiles),
-        "after": run.after,
-        "losses": [put_loss(loss) for loss in run.losses],
-        "volumes": put_paths(run.volumes),
-        "mounts": put_paths(run.mounts),
-        "asked_ports": list(run.asked_ports),
-        "steps": [put_result(step) for step in run.steps],
-    }
-
-
-def _get_run(place: Place) -> Run:
-    return Run(
-        identity=place["identity"].text(),
-        tool=place["tool"].text(),
-        backend=place["backend"].text(),
-        passed_over=place["passed_over"].each(lambda each: (each["backend"].text(), each["why"].text())),
-        blind_spots=place["blind_spots"].each(lambda each: each.member(BlindSpot)),
-        kernel=place["kernel"].text(),
-        user=place["user"].text(),
-        no_new_privileges=place["no_new_privileges"].boolean(),
-        profiles=place["profiles"].texts(),
-        after=place["after"].text(),
-        losses=place["losses"].each(get_loss),
-        volumes=place["volumes"].each(get_path),
-        mounts=place["mounts"].each(get_path),
-        asked_ports=place["asked_ports"].each(Place.unsigned),
-        steps=place["steps"].each(get_result),
-    )
-
-
 def _put_use(use: _Use) -> list[Any]:
     how, steps, found = use
-    return [[word for each, word in _HOW_WORDS.items() if each & how], list(steps), found]
+    return [[word for done, word in _HOW_WORDS.items() if done & how], list(steps), found]
 
 
 def _get_use(row: Any, steps: int) -> Use:

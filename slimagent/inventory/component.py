@@ -1,8 +1,8 @@
-"""Components: what no package manager knows of. RStudio Server with what it bundles, and what was unpacked by hand.
+"""Components: software that no package manager knows: RStudio Server with what it bundles, and what people unpacked.
 
 Sources: RStudio Server's packages for Debian (the layout of /usr/lib/rstudio-server); the Filesystem Hierarchy Standard
-3.0, sections 3.13 (/opt) and 4.9 (/usr/local); the GNU Coding Standards, section 7.2.5 (the folders of an
-installation). By rule: one thing in /opt is one component, and in /usr/local what has one name is.
+3.0, sections 3.13 (/opt) and 4.9 (/usr/local); the GNU Coding Standards, section 7.2.5 (installation directories).
+The rule: each entry of /opt is one component; in /usr/local, everything with the same name is one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
 from slimagent.model.inventory import Found, Package, PackageKind
-from slimagent.paths.algebra import name, parent, to_text, within
+from slimagent.paths.algebra import ancestors, name, parent, to_text, within
 
 _RSTUDIO = b"/usr/lib/rstudio-server"
 _PARTS = ("quarto", "pandoc", "node", "copilot")  # how the names of what it bundles begin, in bin/
@@ -24,11 +24,11 @@ _PROGRAMS = (b"/usr/local/bin", b"/usr/local/sbin", b"/usr/bin", b"/usr/sbin")
 
 _LOCAL = b"/usr/local"
 _MULTIARCH = rb"(?:/[a-z0-9_]+-linux-gnu[a-z0-9]*)?"
-# The folders of /usr/local that all components share, and what their files' names have beside the component's. None
-# has a bottomless pattern: how deep `_local` descends must not be the image's choice.
+# The directories of /usr/local that all components share, and how file names there contain the component's name. Each
+# pattern has a fixed depth, so that the image cannot make `_local` recurse without end.
 _SHARED = tuple(
-    (re.compile(folder), re.compile(extra, re.DOTALL))
-    for folder, extra in (
+    (re.compile(directory), re.compile(extra, re.DOTALL))
+    for directory, extra in (
         (rb"/(?:bin|sbin|libexec|src|games|share)", rb"(.+)"),
         (rb"/share/(?:doc|licenses|metainfo)", rb"(.+)"),
         (rb"/share/(?:icons(?:/[^/]+){0,3}|pixmaps|applications)", rb"(.+?)(?:\.(?:png|svg|xpm|desktop))?"),
@@ -43,13 +43,13 @@ _SHARED = tuple(
         (rb"/share/locale(?:/[^/]+){0,2}", rb"(.+?)(?:\.mo)?"),
     )
 )
-# Folders that managers put things into, and that are there before them.
+# Directories that exist before any package manager installs into them.
 _STANDING = re.compile(rb"/usr/local/lib/(?:python3[^/]*/(?:dist|site)-packages|R/(?:site-)?library)")
 
 
 @dataclass(slots=True)
 class _Part:
-    """A component while it is put together: the rows of entries (from, to) that it may have a claim to."""
+    """A component under construction: the ranges of entries (from, to) that it may own."""
 
     package: Package
     rows: list[tuple[int, int]] = field(default_factory=list)
@@ -63,9 +63,9 @@ def _nobody(at: int) -> bool:
 def find(image: Image, claimed: Callable[[int], bool] = _nobody) -> list[Found]:
     """Every component, RStudio Server's first, the others by name.
 
-    Of what was unpacked by hand a component owns only the entries that nobody else has `claimed`, and there is none
-    where that leaves no regular file. Folders that hold others' files, and folders that are there for all, are no
-    component's. RStudio Server may be a Debian package, too: its entries have two owners then.
+    A component unpacked by hand owns only the entries that nobody else has `claimed`; without a regular file among them
+    it is left out. Shared directories, and those that hold others' files, belong to no component. RStudio Server may
+    also be a Debian package: its entries then have two owners.
     """
     rstudio = _rstudio(image)
     by_hand = _by_hand(image)
@@ -80,7 +80,7 @@ def find(image: Image, claimed: Callable[[int], bool] = _nobody) -> list[Found]:
 
 
 def _rstudio(image: Image) -> list[_Part]:
-    """RStudio Server, if it is there, and the components it bundles, each as rows of entries."""
+    """RStudio Server, if present, and the components it bundles, each as ranges of entries."""
     if _RSTUDIO + b"/bin/rserver" not in image.inventory.index:
         return []
     below = image.below(_RSTUDIO)
@@ -115,7 +115,7 @@ def _require(found: list[Found]) -> None:
 
 
 def _by_hand(image: Image) -> list[_Part]:
-    """What lies in /opt and /usr/local, by the name that it has there."""
+    """What is in /opt and /usr/local, grouped by name."""
     parts: dict[str, _Part] = {}
     for key, start, stop in (*_opt(image), *_local(image, _LOCAL)):
         title = to_text(key)
@@ -129,30 +129,30 @@ def _opt(image: Image) -> Iterator[tuple[bytes, int, int]]:
         yield name(image.inventory.paths[start]), start, stop
 
 
-def _local(image: Image, folder: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """What lies below a folder that all share, as name and row; the depth is that of the shared folders."""
-    shape = _shape(folder)
-    for start, stop in _children(image, folder):
+def _local(image: Image, directory: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """What is below a shared directory, as name and range of entries; it descends into shared directories only."""
+    shape = _shape(directory)
+    for start, stop in _children(image, directory):
         path = image.inventory.paths[start]
-        if image.is_folder(start) and _shape(path) is not None:
+        if image.is_directory(start) and _shape(path) is not None:
             yield from _local(image, path)
         elif start not in image.inventory.targets or _shape(path) is None:  # /usr/local/man is a link on Debian
             stem = shape.fullmatch(name(path)) if shape is not None else None
             yield stem[1] if stem else name(path), start, stop
 
 
-def _shape(folder: bytes) -> re.Pattern[bytes] | None:
-    """How the names in a shared folder of /usr/local are made of the components' names; None if it is not shared."""
-    rest = folder[len(_LOCAL) :]
+def _shape(directory: bytes) -> re.Pattern[bytes] | None:
+    """The pattern of file names in a shared directory of /usr/local; None if it is not shared."""
+    rest = directory[len(_LOCAL) :]
     return next((extra for shared, extra in _SHARED if shared.fullmatch(rest)), None)
 
 
-def _children(image: Image, folder: bytes) -> Iterator[tuple[int, int]]:
-    """The rows of entries in a folder: each thing in it with all that is below."""
-    below = image.below(folder)
+def _children(image: Image, directory: bytes) -> Iterator[tuple[int, int]]:
+    """The ranges of entries in a directory: each child with everything below it."""
+    below = image.below(directory)
     here = below.start
     while here < below.stop:
-        stop = max(image.below(image.inventory.paths[here]).stop, here + 1) if image.is_folder(here) else here + 1
+        stop = max(image.below(image.inventory.paths[here]).stop, here + 1) if image.is_directory(here) else here + 1
         yield here, stop
         here = stop
 
@@ -166,7 +166,7 @@ def _link(image: Image, parts: list[_Part], claimed: Callable[[int], bool]) -> N
             homes[image.inventory.paths[start]] = part
             if stop == start + 1 and start in image.inventory.targets:
                 rows[start] = part
-    linked = {start: start + 1 for folder in _PROGRAMS for start, _ in _children(image, folder)}
+    linked = {start: start + 1 for directory in _PROGRAMS for start, _ in _children(image, directory)}
     for at in sorted({*linked, *rows} & image.inventory.targets.keys()):
         end = image.end(image.inventory.paths[at])
         if end is None or claimed(at):
@@ -181,20 +181,16 @@ def _link(image: Image, parts: list[_Part], claimed: Callable[[int], bool]) -> N
 
 def _home(homes: dict[bytes, _Part], path: bytes) -> _Part | None:
     """The innermost component that `path` lies in."""
-    while path != b"/":
-        if path in homes:
-            return homes[path]
-        path = parent(path)
-    return None
+    return next((homes[each] for each in (path, *ancestors(path)) if each in homes), None)
 
 
 def _own(image: Image, part: _Part, claimed: Callable[[int], bool]) -> Found:
-    """The component with the entries that are its own: what is unclaimed, and folders that hold nothing else."""
+    """The component with the entries that it owns: unclaimed ones, and directories that hold nothing else."""
     files = list(part.links)
     shared: set[bytes] = set()
     paths = image.inventory.paths
     for start, stop in part.rows:
-        for at in range(stop - 1, start - 1, -1):  # what a folder holds comes before the folder
+        for at in range(stop - 1, start - 1, -1):  # backwards: a directory's content before the directory
             path = paths[at]
             standing = within(path, _LOCAL) and _STANDING.fullmatch(path) and not image.is_file(at)
             if claimed(at) or path in shared or standing:

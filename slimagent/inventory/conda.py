@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from slimagent.inventory.own_folders import sole_holders, whole_folders
+from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package, PackageKind
-from slimagent.paths.algebra import parent, to_text, within
+from slimagent.paths.algebra import parent
 from slimagent.text.json_input import parsed
 
 # [channel[/subdir]:[namespace]:]name, then a version, a build, or brackets
@@ -33,11 +33,11 @@ class _Record(NamedTuple):
 def find(image: Image) -> list[Found]:
     """Every conda package of the image, prefix by prefix; `place` is the prefix.
 
-    A record that is not JSON, or tells no name, is a problem noted, and its files are left without owner.
+    A record that is not JSON, or has no name, is noted as a problem, and its files have no owner.
     """
     found: list[Found] = []
     for path in image.inventory.paths:
-        if path.endswith(b"/conda-meta") and image.is_folder(image.inventory.index[path]):
+        if path.endswith(b"/conda-meta") and image.is_directory(image.inventory.index[path]):
             found += _packages(image, path, len(found))
     return found
 
@@ -59,22 +59,18 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
         depends.append(record.depends)
         package = Package(kind=PackageKind.CONDA, name=record.name, version=record.version, place=prefix)
         found.append(Found(package=package, identity=[at]))
-    for number, folders in _own_folders(image, prefix, claims).items():
-        claims[number].update(whole_folders(image, folders, claims[number]))
+    alone: dict[int, list[bytes]] = {}
+    for directory, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
+        if owner is not None:
+            alone.setdefault(owner, []).append(directory)
+    for number, directories in alone.items():
+        claims[number].update(whole_directories(image, directories, claims[number]))
     names: dict[str, int] = {}
     for number, each_found in enumerate(found):
         each_found.files = sorted(claims[number].union(each_found.identity))
         names.setdefault(each_found.package.name, first + number)
     for each_found, specs in zip(found, depends, strict=True):
         _require(each_found, specs, names)
-    return found
-
-
-def _own_folders(image: Image, prefix: bytes, claims: list[set[int]]) -> dict[int, list[bytes]]:
-    found: dict[int, list[bytes]] = {}
-    for folder, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
-        if owner is not None:
-            found.setdefault(owner, []).append(folder)
     return found
 
 
@@ -87,7 +83,7 @@ def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
         return None
     name = document.get("name") if isinstance(document, dict) else None
     if not isinstance(name, str) or not name:
-        image.problem(path, "not a record of a conda package: it tells no name")
+        image.problem(path, "not a record of a conda package: it has no name")
         return None
     version = document.get("version")
     if not isinstance(version, str):
@@ -105,23 +101,9 @@ def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> lis
 
 
 def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) -> set[int]:
-    """The entries of a package's files: none of them folders, all of them in the prefix."""
+    """The entries of a package's files: none of them directories, all of them in the prefix."""
     start = prefix.rstrip(b"/") + b"/"
-    index, paths, found, outside = image.inventory.index, image.inventory.paths, set(), []
-    for text in files:
-        path = start + text.encode()
-        at = index.get(path)
-        if at is None and b"\0" not in path:
-            at = image.entry(path)
-            if at is not None and not within(paths[at], prefix):
-                outside.append(paths[at])
-                continue
-        if at is not None and not image.is_folder(at):
-            found.add(at)
-    if outside:
-        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
-        image.problem(record, f"claims {to_text(outside[0])}{more}, outside of {to_text(prefix)}")
-    return found
+    return listed_files(image, record, (start + text.encode() for text in files), start, prefix)
 
 
 def _require(found: Found, specs: Iterable[str], names: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""What a file of the image drags in, as its first bytes say: an ELF file's needs, a script's interpreter."""
+"""What a file of the image needs, read from its first bytes: an ELF file's libraries, a script's interpreter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads n
 # Options of env(1) that take the next word, and those whose own rest is a command line to split.
 _ENV_OPTIONS_WITH_WORD = (b"-u", b"-C", b"-a", b"--unset", b"--chdir", b"--argv0")
 _ENV_SPLIT = re.compile(rb"(?:-[0iv]*S|--split-string=)(.+)", re.DOTALL)
-_BLANKS = b" \t"  # a carriage return is none: the kernel takes it for a part of the name
+_BLANKS = b" \t"  # not a carriage return: to the kernel it is part of the name
 _BLANK = re.compile(rb"[ \t]+")
 _ARCHIVE = b"!<arch>\n"  # ar(5)
-_INTEGRITY = "security.ima"  # the kernel refuses to open a file that is not what this says (evmctl(1))
-# Names whose files no loader maps and no kernel executes by their first bytes; they are not even opened.
+_INTEGRITY = "security.ima"  # the kernel refuses to open a file whose contents differ from this (evmctl(1))
+# Files that no loader maps and no kernel executes; they are not even opened.
 _PLAIN = (
     b".py", b".pyc", b".pyi", b".js", b".mjs", b".map", b".ts", b".css", b".html", b".json", b".md", b".txt", b".rds",
     b".rdb", b".rdx", b".h", b".hpp", b".svg", b".png", b".gz", b".mo", b".pem", b".crt", b".conf", b".list",
@@ -28,7 +28,7 @@ _PLAIN = (
 
 
 class Contents:
-    """Reads files of the image at `root` on demand. Paths come from an inventory, so no folder on the way is a link."""
+    """Reads files of the image at `root` on demand. Paths come from an inventory: no directory in them is a link."""
 
     def __init__(self, root: bytes) -> None:
         self._prefix = b"" if root == b"/" else root
@@ -36,9 +36,9 @@ class Contents:
         self.unreadable: list[bytes] = []
 
     def needs(self, path: bytes, executable: bool) -> Needs | None:
-        """What the regular file at `path` needs, None for nothing. `executable`: whether a mode bit says it may run.
+        """What the regular file at `path` needs; None for nothing. `executable`: whether an execute bit is set.
 
-        A file that cannot be read is remembered in `unreadable`.
+        A file that cannot be read is added to `unreadable`.
         """
         if not executable and path.endswith(_PLAIN):
             return None
@@ -62,7 +62,7 @@ class Contents:
             os.close(descriptor)
 
     def symbols(self, path: bytes) -> Symbols | None:
-        """What `strip` would take from the regular file at `path`, whose needs were asked for; None for nothing."""
+        """What `strip` would remove from the file at `path`, once `needs` has read it; None for nothing."""
         return self._symbols.get(path)
 
     def _weigh(self, path: bytes, descriptor: int) -> None:

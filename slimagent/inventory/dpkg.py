@@ -1,8 +1,8 @@
-"""Debian packages: whose the files are by dpkg's own data base (dpkg(1), deb822(5), dpkg-divert(1), deb-control(5)).
+"""Debian packages: who owns the files by dpkg's own database (dpkg(1), deb822(5), dpkg-divert(1), deb-control(5)).
 
-The data base is /var/lib/dpkg: `status` with a paragraph for each package, `info/` with a list of each one's files, and
-`diversions` and `alternatives/`. Images that were put together without dpkg ("distroless") have instead a file for each
-package in `status.d/`, with its md5sums beside it.
+The database is /var/lib/dpkg: `status` with a paragraph for each package, `info/` with the list of its files,
+`diversions` and `alternatives/`. Images built without dpkg ("distroless") instead have a file for each package in
+`status.d/`, with its md5sums beside it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SEVERAL = -1
 
 
 def find(image: Image) -> list[Found]:
-    """The packages that dpkg knows as installed, or as on their way: in `status` order, then those of `status.d`.
+    """The packages that dpkg has installed, wholly or in part: in `status` order, then those of `status.d`.
 
-    A package is called NAME, but NAME:ARCHITECTURE where its architecture is a foreign one: neither `all` nor that of
-    the package dpkg (without dpkg: the one that most packages have). Its key in `status` is always NAME:ARCHITECTURE.
+    A package is called NAME, or NAME:ARCHITECTURE if its architecture is foreign: neither `all` nor that of the package
+    dpkg (without dpkg: the most common one). Its key in `status` is always NAME:ARCHITECTURE.
     """
     at = image.end(_HOME)
-    if at is None or not image.is_folder(at):
+    if at is None or not image.is_directory(at):
         return []
     home = image.inventory.paths[at]
     database = _Database(image, home)
@@ -54,17 +54,17 @@ class _Database:
     def records(self) -> list[Record]:
         """Every installed package, each once."""
         found: dict[str, Record] = {}
-        for record in (*self._from_status(), *self._from_folder()):
+        for record in (*self._from_status(), *self._from_directory()):
             if found.setdefault(record.key, record) is not record:
-                self._image.problem(record.file or self._status, f"{record.key}: is there twice")
+                self._image.problem(record.file or self._status, f"{record.key}: listed twice")
         for path in self._children(b"updates"):
             if path.rpartition(b"/")[2].isdigit():
-                self._image.problem(path, "dpkg was interrupted, and its status may be another one")
+                self._image.problem(path, "dpkg was interrupted: its status may be out of date")
         return list(found.values())
 
-    def _children(self, folder: bytes) -> list[bytes]:
-        """The paths right in a folder of the data base."""
-        at = self._image.end(self._home + b"/" + folder)
+    def _children(self, directory: bytes) -> list[bytes]:
+        """The paths right in a directory of the database."""
+        at = self._image.end(self._home + b"/" + directory)
         if at is None:
             return []
         paths = self._image.inventory.paths
@@ -89,7 +89,7 @@ class _Database:
         for why in damaged[:_NOTED]:
             self._image.problem(self._status, why)
         if len(damaged) > _NOTED:
-            self._image.problem(self._status, f"{len(damaged) - _NOTED} more paragraphs that are not understood")
+            self._image.problem(self._status, f"{len(damaged) - _NOTED} more paragraphs cannot be parsed")
         return found
 
     def _record(self, part: bytes, cut: bool) -> Record | None:
@@ -100,7 +100,7 @@ class _Database:
             raise ValueError("the paragraph is cut short")
         return package(values) if is_there(values) else None
 
-    def _from_folder(self) -> list[Record]:
+    def _from_directory(self) -> list[Record]:
         found = []
         for path in self._children(b"status.d"):
             data = None if path.endswith(_SUMS) else self._image.read(path)
@@ -117,7 +117,7 @@ class _Database:
         return found
 
     def files(self, records: list[Record], found: list[Found]) -> None:
-        """Fill in what each package owns, what of it is its identity, and its place in `status`."""
+        """Fill in what each package owns, which part of that is its identity, and its place in `status`."""
         info: dict[bytes, list[bytes]] = {}  # NAME or NAME:ARCHITECTURE, to the files about it
         for path in self._children(b"info"):
             stem = path.rpartition(b"/")[2].rpartition(b".")[0]
@@ -126,7 +126,7 @@ class _Database:
         lists = _Lists(self._image, self._diversions())
         for number, (record, each) in enumerate(zip(records, found, strict=True)):
             if record.file:
-                mine, lines = self._of_folder(record, info)
+                mine, lines = self._of_directory(record, info)
             else:
                 mine, lines = self._of_info(record, info)
                 each.records.append((self._status, EditKind.DPKG_STATUS, record.key))
@@ -138,7 +138,7 @@ class _Database:
         numbers = {each.package.name: number for number, each in enumerate(found)}
         for number, who in sorted(lists.moved):
             diverter = numbers.get(who, number)
-            if diverter != number:  # the diversion would outlive a diverter that goes
+            if diverter != number:  # the diversion would outlive the package that made it
                 found[number].requires.append((diverter, "diverts a file of it"))
         for stem, paths in info.items():
             path = paths[0].rpartition(b"/")[0] + b"/" + stem + b".list"
@@ -149,7 +149,7 @@ class _Database:
         """The files in `info` about a package, and the lines of its list, which is one of them.
 
         They are named NAME:ARCHITECTURE for packages with Multi-Arch: same, else NAME (pkg_infodb_get_file in
-        lib/dpkg/db-infodb.c); in a data base of the old format always NAME. No two packages share them.
+        lib/dpkg/db-infodb.c); in a database of the old format always NAME. No two packages share them.
         """
         stems = (record.name.encode(), record.key.encode())
         for stem in stems[::-1] if record.same else stems:
@@ -160,11 +160,11 @@ class _Database:
             mine = []
         path = next((path for path in mine if path.endswith(b".list")), None)
         if path is None:
-            self._image.problem(record.file or self._status, f"{record.key}: there is no list of its files")
+            self._image.problem(record.file or self._status, f"{record.key}: the list of its files is missing")
             return mine, []
         return mine, self._lines(path)
 
-    def _of_folder(self, record: Record, info: dict[bytes, list[bytes]]) -> tuple[list[bytes], list[bytes]]:
+    def _of_directory(self, record: Record, info: dict[bytes, list[bytes]]) -> tuple[list[bytes], list[bytes]]:
         """The files about a package of `status.d`, and what it holds: of a list in `info`, or its md5sums.
 
         These have its regular files only. A link that such a package came with has no owner.
@@ -179,9 +179,9 @@ class _Database:
         return about, lines
 
     def _lines(self, path: bytes) -> list[bytes]:
-        """The paths in a package's list. A last line without its end may be half a name: it is none.
+        """The paths in a package's list. A last line without a newline may be half a name and is left out.
 
-        An empty list is what a crash leaves: even a package without files has the line `/.`.
+        A crash leaves an empty list: even a package without files has the line `/.`.
         """
         lines, complete = whole_lines(self._image.read(path) or b"")
         if not lines or not complete or not all(line.startswith(b"/") for line in lines):
@@ -229,25 +229,25 @@ class _Database:
 
 
 class _Lists:
-    """From the paths in the packages' lists to entries of the inventory, and which of these are one's own."""
+    """Finds the entries of the inventory for the packages' lists, and which of them each package owns."""
 
     def __init__(self, image: Image, diverted: dict[bytes, tuple[bytes, str]]) -> None:
         self._image = image
         self._index = image.inventory.index
-        self._root = self._index.get(b"/")  # it is nobody's
+        self._root = self._index.get(b"/")  # nobody owns it
         self._modes = image.inventory.modes
         self._diverted = diverted
         self.moved: set[tuple[int, str]] = set()  # packages with a file that lies elsewhere, and who had it moved
-        self._users: dict[int, int] = {}  # folders, links: the only package that lists it, or several
+        self._users: dict[int, int] = {}  # directories, links: the only package that lists it, or several
 
     def entries(self, number: int, name: str, lines: list[bytes]) -> list[int]:
-        """The entries that package `number` lists, each once; what is not in the image is passed over."""
+        """The entries that package `number` lists, each once; what is not in the image is skipped."""
         if not self._diverted.keys().isdisjoint(lines):
             self.moved |= {(number, self._diverted[line][1]) for line in lines if line in self._diverted}
             lines = [self._place(line, name) for line in lines]
         found = []
         for line, at in zip(lines, map(self._index.get, lines), strict=True):
-            # Not written as the image has it: by links among its folders, or `/.`.
+            # Not written as the image has it: by links among its directories, or `/.`.
             entry = self._image.entry(line) if at is None else at
             if entry is not None and entry != self._root:
                 found.append(entry)
@@ -260,16 +260,16 @@ class _Lists:
     def own(self, number: int, entries: list[int]) -> list[int]:
         """Those of a package's entries that are its own, once all lists are read.
 
-        A folder is if no other package lists it. So is a link to a folder: packages with files below /lib list that
-        as a folder, though it is a link where /usr is merged; whose link it is, the lists do not say.
+        A directory is its own if no other package lists it. So is a link to a directory: packages with files below /lib
+        list /lib as a directory, though it is a link where /usr is merged. The lists do not say who owns the link.
         """
         users, modes = self._users, self._modes
         return [at for at in entries if stat.S_ISREG(modes[at]) or users[at] == number or not self._shared(at)]
 
     def _shared(self, at: int) -> bool:
-        """Whether what several packages list is a folder to them: one, or a link to one."""
+        """Whether what several packages list is a directory to them: one, or a link to one."""
         end = self._image.end(self._image.inventory.paths[at]) if stat.S_ISLNK(self._modes[at]) else at
-        return end is not None and self._image.is_folder(end)
+        return end is not None and self._image.is_directory(end)
 
     def _place(self, path: bytes, name: str) -> bytes:
         instead, who = self._diverted.get(path, (path, name))

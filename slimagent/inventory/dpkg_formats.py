@@ -1,4 +1,4 @@
-"""The formats of dpkg's data base: paragraphs, dependency fields, lists of paths, alternatives. Pure."""
+"""The formats of dpkg's database: paragraphs, dependency fields, lists of paths, alternatives. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Know an image again: one digest over what every user can see of it and what does not change by itself."""
+"""Recognise an image: one digest over what every user can see of it and what does not change by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import ancestors, parent, within, within_any
 
-# Places that a running container fills and empties as it goes.
+# Directories whose content changes while a container runs.
 VOLATILE = (b"/tmp", b"/var/tmp", b"/run", b"/var/run", b"/var/log", b"/var/cache", b"/var/lib/apt", b"/home", b"/root")
 _CACHES = (b"/__pycache__", b"/.cache")
 _SEEN_BY_ALL = stat.S_IROTH | stat.S_IXOTH
@@ -18,12 +18,12 @@ _SEEN_BY_ALL = stat.S_IROTH | stat.S_IXOTH
 def fingerprint(inventory: Inventory, hidden: Collection[bytes] = ()) -> str:
     """SHA-256, in hexadecimal, over the kind, size and path (a link: its target) of the image's lasting entries.
 
-    It is the same for every user, so that a trace made as an ordinary user fits a plan made as root: a folder that not
-    everybody can list counts as such, and what it holds does not. Times and owners do not count: two builds of one
-    Dockerfile may be the same image.
+    It is the same for every user, so that a trace made as an ordinary user fits a plan made as root: a directory that
+    not everybody can list counts, its content does not. Times and owners do not count: two builds of one Dockerfile may
+    be the same image.
 
-    It is the same with and without a mount at one of `hidden`: what lies there does not count, and neither do
-    directories that hold nothing else, because an engine creates those that lead to a mount.
+    It is the same with and without a mount at one of `hidden`: neither what is there counts, nor directories that hold
+    nothing else, because an engine creates the directories above a mount.
     """
     digest = hashlib.sha256()
     lines: list[bytes] = []
@@ -43,7 +43,7 @@ def fingerprint(inventory: Inventory, hidden: Collection[bytes] = ()) -> str:
 
 
 def _counted(inventory: Inventory, hidden: Collection[bytes]) -> Iterator[int]:
-    """The lasting entries without what lies at `hidden` and the directories that hold nothing else."""
+    """The lasting entries, without `hidden` and the directories that hold nothing else."""
     paths = inventory.paths
     found = list(lasting(inventory, hidden))
     above = {each for path in (*hidden, *inventory.mount_points) for each in ancestors(path)} - {b"/"}
@@ -57,7 +57,7 @@ def _counted(inventory: Inventory, hidden: Collection[bytes]) -> Iterator[int]:
 def lasting(inventory: Inventory, hidden: Collection[bytes] = ()) -> Iterator[int]:
     """The entries that everybody can see and that do not change by themselves in a running container, in order.
 
-    What lies at one of `hidden`, or is a mount point, is left out.
+    Mount points, and what is at one of `hidden`, are left out.
     """
     out = inventory.mount_points.union(hidden)
     whole = inventory.scopes == (b"/",)
@@ -79,15 +79,15 @@ def lasting(inventory: Inventory, hidden: Collection[bytes] = ()) -> Iterator[in
 
 
 def changing(scopes: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """The places that a running container fills and empties, without those that somebody asked for as a scope."""
+    """The directories that change in a running container, except those that are requested as a scope."""
     return tuple(path for path in VOLATILE if not within_any_scope(scopes, path))
 
 
 def may_change(path: bytes, scopes: tuple[bytes, ...]) -> bool:
-    """Whether a path lies where a running container fills and empties directories as it goes."""
+    """Whether a path is where content changes while a container runs."""
     return within_any(path, changing(scopes)) or any(cache + b"/" in path for cache in _CACHES)
 
 
-def within_any_scope(scopes: tuple[bytes, ...], folder: bytes) -> bool:
-    """Whether somebody asked for (a part of) `folder` by name; then it counts."""
-    return any(scope != b"/" and (within(scope, folder) or within_any(folder, (scope,))) for scope in scopes)
+def within_any_scope(scopes: tuple[bytes, ...], directory: bytes) -> bool:
+    """Whether `directory`, or a part of it, is requested by name; then it counts."""
+    return any(scope != b"/" and (within(scope, directory) or within_any(directory, (scope,))) for scope in scopes)

@@ -1,4 +1,4 @@
-"""Where the image's dynamic loader looks for libraries: its cache, its configuration, its default folders."""
+"""Where the image's dynamic loader looks for libraries: its cache, its configuration, its default directories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slimagent.paths.algebra import Resolver, join, name, parent
 
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER, _ENTRY = struct.Struct("=20sII4x4x12x"), struct.Struct("=iIIIQ")
-# ld.so(8): /lib and /usr/lib, on 64-bit builds /lib64 and /usr/lib64; Debian's builds add their multiarch folders.
+# ld.so(8): /lib and /usr/lib, on 64-bit builds /lib64 and /usr/lib64; Debian's builds add their multiarch directories.
 _DEFAULTS = (b"/lib", b"/usr/lib", b"/lib64", b"/usr/lib64", b"/usr/local/lib")
 _MULTIARCH = (b"x86_64-linux-gnu", b"aarch64-linux-gnu")
 _LIMIT, _LONGEST = 1 << 24, 4096  # bytes of a file that we read, and of a path (PATH_MAX of <linux/limits.h>)
@@ -23,13 +23,13 @@ _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 def loader(inventory: Inventory) -> Loader:
     """Read /etc/ld.so.cache, /etc/ld.so.conf with its includes, and musl's /etc/ld-musl-*.path from the image."""
     image = _Image(inventory.root)
-    folders = _configured(image, b"/etc/ld.so.conf")
+    directories = _configured(image, b"/etc/ld.so.conf")
     for machine in (b"x86_64", b"aarch64"):
         listed = re.split(rb"[:\n]", image.read(b"/etc/ld-musl-%b.path" % machine))
-        folders += [each for each in listed if each[:1] == b"/" and b"\0" not in each]
-    folders += [base + b"/" + triplet for base in (b"/lib", b"/usr/lib") for triplet in _MULTIARCH]
-    folders += _DEFAULTS
-    return Loader(cache=parse_cache(image.read(b"/etc/ld.so.cache")), folders=tuple(dict.fromkeys(folders)))
+        directories += [each for each in listed if each[:1] == b"/" and b"\0" not in each]
+    directories += [base + b"/" + triplet for base in (b"/lib", b"/usr/lib") for triplet in _MULTIARCH]
+    directories += _DEFAULTS
+    return Loader(cache=parse_cache(image.read(b"/etc/ld.so.cache")), directories=tuple(dict.fromkeys(directories)))
 
 
 def parse_cache(data: bytes) -> dict[bytes, tuple[bytes, ...]]:
@@ -53,27 +53,27 @@ def _string(data: bytes, offset: int) -> bytes:
 
 
 def _configured(image: _Image, path: bytes) -> list[bytes]:
-    """The folders that a file in the form of ld.so.conf (ldconfig(8)) names, those it includes as well: one a line.
+    """The directories that a file in the form of ld.so.conf (ldconfig(8)) names, those it includes as well: one a line.
 
     Without recursion: files may include each other in chains of any length. Each is read once.
     """
     seen = {path}
-    folders: list[bytes] = []
+    directories: list[bytes] = []
     being_read = [_said(image, path)]
     while being_read:
         is_file, each = next(being_read[-1], (False, b""))
         if not each:
             being_read.pop()
         elif not is_file:
-            folders.append(each)
+            directories.append(each)
         elif each not in seen:
             seen.add(each)
             being_read.append(_said(image, each))
-    return folders
+    return directories
 
 
 def _said(image: _Image, path: bytes) -> Iterator[tuple[bool, bytes]]:
-    """What a file says, in order: (True, a file that it includes) or (False, a folder)."""
+    """What a file says, in order: (True, a file that it includes) or (False, a directory)."""
     for text in image.read(path).split(b"\n"):
         line = text.split(b"\0", 1)[0].split(b"#", 1)[0].strip()  # a line of C ends at a NUL
         keyword, *patterns = line.split() or [b""]
@@ -115,19 +115,19 @@ class _Image:
         Whoever asks again, also meanwhile, gets what has not been given yet: each file is read once, and files that
         include each other by a pattern cost no more than their number.
         """
-        folder, last = self._resolver.resolve(parent(pattern)).end, name(pattern)
-        if folder is None:
+        directory, last = self._resolver.resolve(parent(pattern)).end, name(pattern)
+        if directory is None:
             return iter(())
-        if (folder, last) not in self._expanded:  # by the folder that it is: a way over links and `..` has no end
-            self._expanded[folder, last] = iter(self._matching(folder, last))
-        return self._expanded[folder, last]
+        if (directory, last) not in self._expanded:  # by the directory that it is: a way over links and `..` has no end
+            self._expanded[directory, last] = iter(self._matching(directory, last))
+        return self._expanded[directory, last]
 
-    def _matching(self, folder: bytes, last: bytes) -> list[bytes]:
+    def _matching(self, directory: bytes, last: bytes) -> list[bytes]:
         """The matches; hidden ones only where they are named. What has no wildcard need not be there (glob(7))."""
         if not set(last) & set(b"*?["):
-            return [join(folder, last)]
+            return [join(directory, last)]
         try:
-            names = sorted(os.listdir(self._prefix + folder))
+            names = sorted(os.listdir(self._prefix + directory))
         except OSError:
             return []
-        return [join(folder, each) for each in names if each[:1] != b"." and fnmatch.fnmatchcase(each, last)]
+        return [join(directory, each) for each in names if each[:1] != b"." and fnmatch.fnmatchcase(each, last)]

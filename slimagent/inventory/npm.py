@@ -1,17 +1,16 @@
-"""npm packages: what lies in a directory `node_modules`, whoever put it there (npm, yarn, pnpm, a build).
+"""npm packages: what is in a directory `node_modules`, whoever put it there (npm, yarn, pnpm, a build).
 
-A program that was unpacked or copied to its place (code-server's archive, an application in /srv) has a package.json
-and a `node_modules` beside it and lies in no `node_modules` itself. It is a package too, so that what it depends on
-stays where it is used.
+A program that was unpacked or copied (code-server's archive, an application in /srv) has a package.json with a
+`node_modules` beside it, and is not in a `node_modules` itself. It is a package too, so that its dependencies stay
+where it is used.
 
-Sources: npm's manual pages package.json(5), folders(5) and package-lock-json(5) (which has the hidden lock file), and
+Sources: npm's manual pages package.json(5), folders(5) and package-lock-json(5) (for the hidden lock file), and
 "Loading from node_modules folders" in the chapter "Modules" of Node.js's documentation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from slimagent.inventory import package_json
@@ -19,30 +18,30 @@ from slimagent.inventory.reader import Image
 from slimagent.inventory.rows import innermost
 from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found, Package, PackageKind
-from slimagent.paths.algebra import name, parent, to_text
+from slimagent.paths.algebra import ancestors, name, parent, to_text
 
 _MANIFEST = b"/package.json"
 _MODULES = b"/node_modules"
 _LOCK = _MODULES + b"/.package-lock.json"
 _UNSOUND = "the dependencies are not an object"
-_PART = "part of it"  # the text of a requirement that no manifest states
+_PART = "part of it"  # a requirement that no manifest states
 _LOCK_LIMIT = 1 << 26  # bytes
 # A name that begins with a dot is the manager's own: .bin, .cache, .pnpm.
 _LOCATION = re.compile(rb"(.*)/node_modules/((?:@[^/]+/)?[^/@.][^/]*)", re.DOTALL)
 
 
 def find(image: Image) -> list[Found]:
-    """Every npm package, by path. Its place is the folder that holds its `node_modules`, its name that of its folder.
+    """Every npm package, by path. Its place is the directory that holds its `node_modules`.
 
-    The folder's name and not the manifest's: two aliases of one package may lie side by side. A package that is a link
-    to a folder elsewhere (`npm link`) owns the link alone. Reading a manifest is how Node resolves a module, so nothing
-    is identity.
+    Its name is the directory's, not the manifest's: two aliases of one package may exist side by side. A package that
+    is a link to a directory elsewhere (`npm link`) owns only the link. Node reads manifests to resolve modules, so
+    nothing counts as identity.
 
-    After them every program outside of `node_modules`, by path. It owns its manifest alone: Node reads that whenever
-    code of the program asks for a package by name (LOAD_PACKAGE_SELF), and whose the code is, others say.
+    Then every program outside of `node_modules`, by path. It owns only its manifest: Node reads it when the program's
+    code asks for a package by name (LOAD_PACKAGE_SELF). Other readers say who owns the code.
     """
     tree = _Tree(image)
-    tree.folders()
+    tree.directories()
     tree.links()
     tree.share_out()
     for at in range(len(tree.found)):
@@ -53,32 +52,32 @@ def find(image: Image) -> list[Found]:
 
 
 class _Tree:
-    """The packages of the image while they are put together; `None` stands for one whose manifest is damaged."""
+    """The packages of the image under construction; `None` stands for a package with a damaged manifest."""
 
     def __init__(self, image: Image) -> None:
         self.image = image
         self.found: list[Found] = []
         self._inventory = image.inventory
-        # The folders with a manifest, the root's as an empty path.
+        # The directories with a manifest, the root's as an empty path.
         self._manifested = [path[: -len(_MANIFEST)] for path in self._inventory.paths if path.endswith(_MANIFEST)]
-        self._real: list[bytes] = []  # by package: the folder that its code is in
+        self._real: list[bytes] = []  # by package: the directory that its code is in
         self._manifests: list[dict[str, Any]] = []
         self._at: dict[bytes, int | None] = {}  # location, also of a link, to package
-        self._homes: dict[bytes, int | None] = {}  # the folder that the code is in, to package
+        self._homes: dict[bytes, int | None] = {}  # the directory that the code is in, to package
         self._programs: dict[bytes, int] = {}  # the directory of a program outside of node_modules, to package
         self._parts: list[tuple[int, int, int | None]] = []  # rows of entries (from, to) that a package has to itself
 
-    def folders(self) -> None:
-        """Packages that are folders."""
+    def directories(self) -> None:
+        """Packages that are directories."""
         index = self._inventory.index
-        for folder in sorted((path for path in self._manifested if path in index), key=index.__getitem__):
-            location = _LOCATION.fullmatch(folder)
+        for directory in sorted((path for path in self._manifested if path in index), key=index.__getitem__):
+            location = _LOCATION.fullmatch(directory)
             if location is None:
                 continue
-            below = self.image.below(folder)
-            package = self._add(location, folder)
-            self._homes[folder] = package
-            self._parts.append((index[folder], below.stop, package))
+            below = self.image.below(directory)
+            package = self._add(location, directory)
+            self._homes[directory] = package
+            self._parts.append((index[directory], below.stop, package))
 
     def links(self) -> None:
         """Packages that are links, links to packages, and links to their programs (in `.bin`, in /usr/local/bin)."""
@@ -103,19 +102,19 @@ class _Tree:
         end = self.image.end(location[0])
         if end is None:
             return
-        folder = self._inventory.paths[end]
-        if folder in self._homes:
-            self._at[location[0]] = self._homes[folder]
-        elif (b"" if folder == b"/" else folder) + _MANIFEST in self._inventory.index:
-            self._homes[folder] = self._add(location, folder)
+        directory = self._inventory.paths[end]
+        if directory in self._homes:
+            self._at[location[0]] = self._homes[directory]
+        elif (b"" if directory == b"/" else directory) + _MANIFEST in self._inventory.index:
+            self._homes[directory] = self._add(location, directory)
         else:
             return
         self._parts.append((at, at + 1, self._at[location[0]]))
 
-    def _add(self, location: re.Match[bytes], folder: bytes) -> int | None:
-        """The package at a location whose code is in `folder`; None if its manifest is not understood."""
+    def _add(self, location: re.Match[bytes], directory: bytes) -> int | None:
+        """The package at a location whose code is in `directory`; None if its manifest is not understood."""
         self._at[location[0]] = None
-        path = (b"" if folder == b"/" else folder) + _MANIFEST
+        path = (b"" if directory == b"/" else directory) + _MANIFEST
         manifest = package_json.manifest(self.image, path)
         if manifest is None:
             return None
@@ -130,19 +129,16 @@ class _Tree:
         )
         self._at[location[0]] = len(self.found)
         self.found.append(Found(package=package))
-        self._real.append(folder)
+        self._real.append(directory)
         self._manifests.append(manifest)
         return len(self.found) - 1
 
     def _inside(self, path: bytes) -> int | None:
-        """The innermost package in whose folder `path` lies."""
-        for folder in _ancestors(path):
-            if folder in self._homes:
-                return self._homes[folder]
-        return None
+        """The innermost package in whose directory `path` lies."""
+        return next((self._homes[each] for each in (path, *ancestors(path)) if each in self._homes), None)
 
     def share_out(self) -> None:
-        """Give each row of entries to its package, less the rows inside it that are another's."""
+        """Give each range of entries to its package, except the ranges inside it that belong to another."""
         for start, stop, package in innermost(self._parts):
             if package is not None:
                 self.found[package].files.extend(range(start, stop))
@@ -154,14 +150,14 @@ class _Tree:
     def programs(self) -> None:
         """Programs with `node_modules` of their own, and what they require.
 
-        Inside a package such a program is a part of it (VS Code in what npm installs as code-server). Elsewhere it
-        becomes a package, which requires the programs inside it.
+        Inside a package, such a program is part of it (VS Code in the npm package code-server). Elsewhere it becomes a
+        package of its own, which requires the programs inside it.
         """
         parts: list[tuple[int, dict[str, Any], bytes]] = []
-        for folder in self._manifested:
-            if folder + _MODULES not in self._inventory.index or _LOCATION.fullmatch(folder) is not None:
+        for directory in self._manifested:
+            if directory + _MODULES not in self._inventory.index or _LOCATION.fullmatch(directory) is not None:
                 continue
-            home, path = folder or b"/", folder + _MANIFEST
+            home, path = directory or b"/", directory + _MANIFEST
             manifest = package_json.manifest(self.image, path)
             if manifest is None:
                 continue
@@ -173,8 +169,8 @@ class _Tree:
         for part in parts:
             self._require(*part)
         for home, program in self._programs.items():
-            outer = next((each for each in _ancestors(parent(home)) if each in self._programs), home)
-            if outer != home:
+            outer = next((each for each in ancestors(home) if each in self._programs), None)
+            if outer is not None:
                 self.found[self._programs[outer]].requires.append((program, _PART))
 
     def _program(self, home: bytes, path: bytes, manifest: dict[str, Any]) -> int:
@@ -187,18 +183,18 @@ class _Tree:
         return self._programs[home]
 
     def _require(self, at: int, manifest: dict[str, Any], home: bytes) -> None:
-        """What package `at` requires by a manifest in the folder `home`, looked up as Node does.
+        """What package `at` requires by a manifest in the directory `home`, looked up as Node does.
 
-        That is in each `node_modules` on the way to the root. An optional dependency that is installed is required
-        (programs for one platform come that way), one that is not is not missing.
+        That is in each `node_modules` on the way to the root. An optional dependency is required if it is installed
+        (programs for one platform come that way); otherwise it is not missing.
         """
         each = self.found[at]
         taken = {at, *(known for known, _ in each.requires)}
         optional = manifest.get("optionalDependencies") or {}
-        folders = self._search(home)
+        directories = self._search(home)
         for wanted, version in {**(manifest.get("dependencies") or {}), **optional}.items():
             text = f"{wanted}@{version}" if isinstance(version, str) else wanted
-            places = (folder + wanted.encode() for folder in folders)
+            places = (directory + wanted.encode() for directory in directories)
             there = next((self._at[place] for place in places if place in self._at), None)
             if there is None:
                 if wanted not in optional:
@@ -207,12 +203,12 @@ class _Tree:
                 taken.add(there)
                 each.requires.append((there, text))
 
-    def _search(self, folder: bytes) -> list[bytes]:
-        """The `node_modules` directories for code in `folder`, nearest first, each with a slash at its end.
+    def _search(self, directory: bytes) -> list[bytes]:
+        """The `node_modules` directories for code in `directory`, nearest first, each with a slash at its end.
 
-        A `node_modules` that is a link (into a volume, to a shared installation) is where it leads.
+        A `node_modules` may be a link (into a volume, to a shared installation): its target is used.
         """
-        candidates = ((b"" if each == b"/" else each) + _MODULES for each in _ancestors(folder))
+        candidates = ((b"" if each == b"/" else each) + _MODULES for each in (directory, *ancestors(directory)))
         ends = (self.image.end(each) for each in candidates if each in self._inventory.index)
         return [self._inventory.paths[end] + b"/" for end in ends if end is not None]
 
@@ -232,13 +228,5 @@ class _Tree:
 
 
 def _is_sound(manifest: dict[str, Any]) -> bool:
-    """Whether the dependencies in a manifest are what they have to be."""
+    """Whether the dependencies in a manifest are objects."""
     return all(isinstance(manifest.get(key) or {}, dict) for key in ("dependencies", "optionalDependencies"))
-
-
-def _ancestors(path: bytes) -> Iterator[bytes]:
-    """A path and every folder above it, the root last."""
-    while path != b"/":
-        yield path
-        path = parent(path)
-    yield path

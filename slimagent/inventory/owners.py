@@ -69,24 +69,24 @@ def _nest(image: Image, table: Owners) -> None:
 def _adopt(image: Image, table: Owners) -> None:
     """Give files that no record names to the package that they can only belong to.
 
-    Byte code belongs with its source. Any other file, made at or after installation, belongs to the package that
-    alone has the folder and has files of its own in it.
+    Bytecode belongs with its source. Any other file, made at or after installation, belongs to the package that
+    alone has the directory and has files of its own in it.
     """
     inventory, of = image.inventory, table.of
     sole = _sole_owners(inventory, of)
     holders: dict[bytes, int] = {}
     adopted: dict[int, list[int]] = {}
     for at, path in enumerate(inventory.paths):
-        is_folder = stat.S_ISDIR(inventory.modes[at])
+        is_directory = stat.S_ISDIR(inventory.modes[at])
         inherited = holders.get(path[: path.rindex(b"/")], _NONE)
-        if is_folder:
+        if is_directory:
             mine = of[at] if of[at] >= 0 else inherited
             holders[path] = mine if sole[at] == mine or (sole[at] == _NONE and mine == inherited) else _NONE
         if of[at] >= 0:
             continue
         source = inventory.index.get(source_of(path)) if path.endswith(b".pyc") else None
         owners = table.owners(source) if source is not None else ()
-        if not owners and inherited >= 0 and (not is_folder or holders[path] >= 0):
+        if not owners and inherited >= 0 and (not is_directory or holders[path] >= 0):
             owners = (inherited,)
         for owner in owners:
             adopted.setdefault(owner, []).append(at)
@@ -100,10 +100,10 @@ def _adopt(image: Image, table: Owners) -> None:
 
 
 def _sole_owners(inventory: Inventory, of: array[int]) -> array[int]:
-    """For each folder the only package with regular files anywhere below it, or that there is none, or several."""
+    """For each directory the only package with regular files anywhere below it, or that there is none, or several."""
     sole = array("i", [_NONE]) * len(inventory)
     index = inventory.index
-    for at in range(len(inventory) - 1, 0, -1):  # what a folder holds comes after it
+    for at in range(len(inventory) - 1, 0, -1):  # what a directory holds comes after it
         mode = inventory.modes[at]
         found = sole[at] if stat.S_ISDIR(mode) else of[at] if stat.S_ISREG(mode) else _NONE
         if found == _NONE:

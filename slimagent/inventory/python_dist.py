@@ -1,7 +1,7 @@
-"""Python distributions, in any number of environments: what `pip list` shows, and the files that are each one's.
+"""Python distributions, in any number of environments: what `pip list` shows, and the files that each one owns.
 
 Found by their `.dist-info` (PEP 376, PEP 627), `.egg-info` and `.egg-link` (setuptools' "The Internal Structure of
-Python Eggs") in folders named `site-packages` or `dist-packages`. Formats in `python_metadata`, environments in
+Python Eggs") in directories named `site-packages` or `dist-packages`. Formats in `python_metadata`, environments in
 `python_sites`, editable installs in `python_editable`, requirements in `python_requires`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimagent.inventory import python_metadata as meta
-from slimagent.inventory.own_folders import sole_holders, whole_folders
+from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.python_editable import Sources
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
@@ -20,15 +20,15 @@ from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
-_BYTE_CODE = b"__pycache__"
+_BYTECODE = b"__pycache__"
 _ENDINGS = (b".dist-info", b".egg-info", b".egg-link", b".egg")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Dist:
-    """A distribution in the making. `info` describes it, `link` is its .egg-link, `root` its unpacked .egg folder.
+    """A distribution under construction. `info` describes it, `link` is its .egg-link, `root` its unpacked .egg.
 
-    `claims` are its entries, folders only where `whole` is true of them; `recorded` says that they come from a list.
+    `claims` are its entries; `recorded`: they come from a list.
     """
 
     site: int
@@ -44,16 +44,16 @@ class _Dist:
 
 
 def find(image: Image) -> list[Found]:
-    """Every distribution of the image, by site folder and name of its record; `place` is the site folder.
+    """Every distribution of the image, by site directory and name of its record; `place` is the site directory.
 
-    A record that is damaged is a problem noted: what of it can be read is taken, as long as it tells a name.
+    A damaged record is noted as a problem; what can be read of it is used, as long as it has a name.
     """
     sites = find_sites(image)
     dists = [dist for index, site in enumerate(sites) for dist in _dists(image, index, site)]
     for dist in dists:
         _claim_recorded(image, sites[dist.site], dist)
     _claim_modules(image, sites, dists, _holders(image, sites, dists))
-    _claim_folders(image, sites, dists, _holders(image, sites, dists))
+    _claim_directories(image, sites, dists, _holders(image, sites, dists))
     _claim_sources(image, sites, dists)
     found = [_found(image, sites[dist.site], dist) for dist in dists]
     _require(image, sites, dists, found)
@@ -61,7 +61,7 @@ def find(image: Image) -> list[Found]:
 
 
 def _dists(image: Image, index: int, site: Site) -> Iterable[_Dist]:
-    for each in image.names(site.folder):
+    for each in image.names(site.directory):
         stem, ending = each, b""
         for ending in _ENDINGS:
             if each.endswith(ending):
@@ -69,7 +69,7 @@ def _dists(image: Image, index: int, site: Site) -> Iterable[_Dist]:
                 break
         if stem is each:
             continue
-        path = site.folder + b"/" + each
+        path = site.directory + b"/" + each
         if each.startswith(b"~"):  # pip's name for what it is about to remove
             image.problem(path, "left behind by a removal that was cut short")
             continue
@@ -79,7 +79,7 @@ def _dists(image: Image, index: int, site: Site) -> Iterable[_Dist]:
 
 
 def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
-    """The distribution that is recorded at `path`; None, and a problem, if that tells no name."""
+    """The distribution recorded at `path`; None, and a problem, if the record has no name."""
     info, root = path, None
     if path.endswith(b".egg"):
         info, root = path + b"/EGG-INFO", path
@@ -94,11 +94,11 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
     if data is None:
         image.problem(path, "has no " + to_text(name(source)))
     fields = meta.metadata(data or b"")
-    called, version = meta.from_folder_name(stem.decode("utf-8", "replace"))
+    called, version = meta.from_directory_name(stem.decode("utf-8", "replace"))
     if meta.is_name(fields.name):
         called = fields.name
     elif not meta.is_name(called):
-        image.problem(path, "tells no name of a distribution")
+        image.problem(path, "has no valid name of a distribution")
         return None
     requires = fields.requires
     if not (requires or modern or single):
@@ -114,24 +114,24 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
 
 
 def _linked(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
-    """What `setup.py develop` left: a line with the folder of the egg-info, and one that leads to the project."""
+    """What `setup.py develop` left: a line with the directory of the egg-info, and one with the project's path."""
     data = image.read(path) or b""
     rows = [row.strip() for row in data.split(b"\n") if row.strip()]
     at = image.end(rows[0]) if rows and rows[0].startswith(b"/") and b"\0" not in data else None
     if at is None:
-        image.problem(path, "leads to no folder of the image")
+        image.problem(path, "leads to nothing in the image")
         return None
-    folder = image.inventory.paths[at]
+    directory = image.inventory.paths[at]
     wanted = meta.normalise_name(stem.decode("utf-8", "replace"))
-    for each in image.names(folder):
+    for each in image.names(directory):
         if each.endswith(b".egg-info"):
-            called, _ = meta.from_folder_name(each[: -len(b".egg-info")].decode("utf-8", "replace"))
+            called, _ = meta.from_directory_name(each[: -len(b".egg-info")].decode("utf-8", "replace"))
             if meta.normalise_name(called) == wanted:
-                dist = _dist(image, index, join(folder, each), stem)
+                dist = _dist(image, index, join(directory, each), stem)
                 if dist is not None:
-                    dist.link, dist.source = path, join(folder, rows[1] if len(rows) > 1 else b".")
+                    dist.link, dist.source = path, join(directory, rows[1] if len(rows) > 1 else b".")
                 return dist
-    image.problem(path, f"no egg-info of that name in {to_text(folder)}")
+    image.problem(path, f"no egg-info of that name in {to_text(directory)}")
     return None
 
 
@@ -140,7 +140,7 @@ def _claim_recorded(image: Image, site: Site, dist: _Dist) -> None:
     if dist.root is not None:
         dist.claims, dist.recorded = _tree(image, dist.root), True
         return
-    path, base = dist.info + b"/RECORD", site.folder
+    path, base = dist.info + b"/RECORD", site.directory
     data = image.read(path)
     if data is None:
         path, base = dist.info + b"/installed-files.txt", dist.info
@@ -149,59 +149,46 @@ def _claim_recorded(image: Image, site: Site, dist: _Dist) -> None:
             return
     rows, whole = meta.recorded(data)
     if not whole or not rows:
-        image.problem(path, "cut short: files may be without owner" if rows else "empty")
+        image.problem(path, "cut short: some files may have no owner" if rows else "empty")
     dist.recorded = bool(rows)
-    index, paths, inside = image.inventory.index, image.inventory.paths, site.folder + b"/"
-    outside: list[bytes] = []
-    for row in rows:
-        candidate = base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row)
-        at = index.get(candidate)
-        if at is None or not candidate.startswith(inside):
-            at = image.entry(candidate) if at is None and b"\0" not in candidate else at
-            if at is not None and not within(paths[at], site.prefix):
-                outside.append(paths[at])
-                continue
-        if at is not None and not image.is_folder(at):
-            dist.claims.add(at)
-    if outside:
-        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
-        image.problem(path, f"claims {to_text(outside[0])}{more}, outside of {to_text(site.prefix)}")
+    listed = (base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row) for row in rows)
+    dist.claims |= listed_files(image, path, listed, site.directory + b"/", site.prefix)
 
 
-def _joined(folder: bytes, path: bytes) -> bytes:
-    """`path` as seen from `folder`, which is free of links: leading `..` are simple steps upwards."""
+def _joined(directory: bytes, path: bytes) -> bytes:
+    """`path` relative to `directory`, which contains no links: a leading `..` is a plain step upwards."""
     while path.startswith(b"../"):
-        folder, path = parent(folder), path[3:].lstrip(b"/")
-    return path if path.startswith(b"/") else (folder if folder != b"/" else b"") + b"/" + path
+        directory, path = parent(directory), path[3:].lstrip(b"/")
+    return path if path.startswith(b"/") else (directory if directory != b"/" else b"") + b"/" + path
 
 
 def _holders(image: Image, sites: list[Site], dists: list[_Dist]) -> dict[bytes, int | None]:
-    """Whose the folders are by what is claimed so far; None where they are several distributions'."""
+    """Who owns each directory by the claims so far; None if several distributions do."""
     tops = [sites[dist.site].prefix for dist in dists]
     return sole_holders(image.inventory.paths, [dist.claims for dist in dists], tops)
 
 
 def _claim_modules(image: Image, sites: list[Site], dists: list[_Dist], holders: dict[bytes, int | None]) -> None:
-    """Without a record: claim the top-level modules that nobody else has, and the scripts of the entry points."""
+    """Without a record, claim the top-level modules that nobody else has, and the scripts of the entry points."""
     bare = [dist for dist in dists if not dist.recorded and dist.link is None]
     listed = {id(dist): _top_level(image, dist) for dist in bare}
     rivals = Counter((dist.site, top) for dist in bare for top in listed[id(dist)])
     claimed = set().union(*(dist.claims for dist in dists)) if dists else set()
     stems: dict[int, dict[bytes, list[bytes]]] = {}
     for dist in bare:
-        folder = sites[dist.site].folder
+        directory = sites[dist.site].directory
         if dist.site not in stems:
-            stems[dist.site] = _by_stem(image.names(folder))
+            stems[dist.site] = _by_stem(image.names(directory))
         entries: set[int] = set()
         shared = not listed[id(dist)]
         for top in listed[id(dist)]:
-            alone = rivals[dist.site, top] == 1 and folder + b"/" + top not in holders
+            alone = rivals[dist.site, top] == 1 and directory + b"/" + top not in holders
             shared = shared or not alone
             for each in stems[dist.site].get(top, ()) if alone else ():
                 if each == top or each.endswith((b".py", b".so")):
-                    entries |= _tree(image, folder + b"/" + each)
+                    entries |= _tree(image, directory + b"/" + each)
         if shared:
-            entries |= _from_sources(image, folder, dist)
+            entries |= _from_sources(image, directory, dist)
         dist.claims |= entries - claimed
     for dist in dists:
         if not dist.recorded:
@@ -215,7 +202,7 @@ def _top_level(image: Image, dist: _Dist) -> set[bytes]:
 
 
 def _by_stem(names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Names by what stands before their first point: a module's folder, its source, its extension module."""
+    """Names by the part before their first dot: a module's directory, its source, its extension module."""
     found: dict[bytes, list[bytes]] = {}
     for each in names:
         found.setdefault(each.partition(b".")[0], []).append(each)
@@ -223,12 +210,12 @@ def _by_stem(names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
 
 
 def _tree(image: Image, path: bytes) -> set[int]:
-    """The entry at `path` and all below it, byte code excepted."""
+    """The entry at `path` and all below it, except bytecode."""
     at = image.inventory.index[path]
     found, paths, end = {at}, image.inventory.paths, image.below(path).stop
     at += 1
     while at < end:
-        if name(paths[at]) == _BYTE_CODE:
+        if name(paths[at]) == _BYTECODE:
             at = image.below(paths[at]).stop
             continue
         found.add(at)
@@ -236,15 +223,15 @@ def _tree(image: Image, path: bytes) -> set[int]:
     return found
 
 
-def _from_sources(image: Image, folder: bytes, dist: _Dist) -> set[int]:
-    """The files of SOURCES.txt that were installed: it lists the source tree, packages may lie in `src` or `lib`."""
+def _from_sources(image: Image, directory: bytes, dist: _Dist) -> set[int]:
+    """The installed files of SOURCES.txt, which lists the source tree; packages may be in its `src` or `lib`."""
     found = set()
     for row in (image.read(dist.info + b"/SOURCES.txt") or b"").split(b"\n"):
         path = row.strip()
         for start in (b"src/", b"lib/"):
             path = path[len(start) :] if path.startswith(start) else path
-        at = image.inventory.index.get(folder + b"/" + path)
-        if at is not None and b"/" in path and not image.is_folder(at):
+        at = image.inventory.index.get(directory + b"/" + path)
+        if at is not None and b"/" in path and not image.is_directory(at):
             found.add(at)
     return found
 
@@ -253,33 +240,33 @@ def _scripts(image: Image, site: Site, dist: _Dist) -> set[int]:
     names = meta.scripts(image.read(dist.info + b"/entry_points.txt") or b"")
     paths = (join(site.prefix, b"bin/" + each.encode("utf-8", "surrogateescape")) for each in names)
     found = (image.inventory.index.get(path) for path in paths)
-    return {at for at in found if at is not None and not image.is_folder(at)}
+    return {at for at in found if at is not None and not image.is_directory(at)}
 
 
-def _claim_folders(image: Image, sites: list[Site], dists: list[_Dist], holders: dict[bytes, int | None]) -> None:
-    """Claim the folders that are a distribution's alone: in the site folder by the records, elsewhere if nothing else
-    is in them."""
+def _claim_directories(image: Image, sites: list[Site], dists: list[_Dist], holders: dict[bytes, int | None]) -> None:
+    """Claim the directories that belong to one distribution: by the records in its site directory, elsewhere only those
+    that hold nothing else."""
     index = image.inventory.index
     elsewhere: dict[int, list[bytes]] = {}
-    for folder, owner in holders.items():
+    for directory, owner in holders.items():
         if owner is None:
             continue
-        site = sites[dists[owner].site].folder
-        if folder.startswith(site + b"/"):
-            dists[owner].claims.add(index[folder])
-        elif not within(site, folder):  # a site folder is nobody's, however alone a distribution is there
-            elsewhere.setdefault(owner, []).append(folder)
-    for owner, folders in elsewhere.items():
-        dists[owner].claims.update(whole_folders(image, folders, dists[owner].claims))
+        site = sites[dists[owner].site].directory
+        if directory.startswith(site + b"/"):
+            dists[owner].claims.add(index[directory])
+        elif not within(site, directory):  # nobody owns a site directory, even if only one distribution is in it
+            elsewhere.setdefault(owner, []).append(directory)
+    for owner, directories in elsewhere.items():
+        dists[owner].claims.update(whole_directories(image, directories, dists[owner].claims))
 
 
 def _claim_sources(image: Image, sites: list[Site], dists: list[_Dist]) -> None:
-    """Claim the source trees of editable distributions; a tree within a tree belongs to its own distribution."""
+    """Claim the source trees of editable distributions; a nested tree belongs to its own distribution."""
     sources, paths = Sources(image, sites), image.inventory.paths
     trees: dict[int, list[bytes]] = {}
     for number, dist in enumerate(dists):
         site = sites[dist.site]
-        own = [paths[at] for at in sorted(dist.claims) if parent(paths[at]) == site.folder]
+        own = [paths[at] for at in sorted(dist.claims) if parent(paths[at]) == site.directory]
         found = sources.trees(site, dist.info, own, dist.source)
         if found:
             trees[number] = found
@@ -298,18 +285,18 @@ def _found(image: Image, site: Site, dist: _Dist) -> Found:
         identity.add(image.inventory.index[dist.link])
         dist.claims |= _shared_path_file(image, site, parent(dist.info))
     return Found(
-        package=Package(kind=PackageKind.PYTHON, name=dist.name, version=dist.version, place=site.folder),
+        package=Package(kind=PackageKind.PYTHON, name=dist.name, version=dist.version, place=site.directory),
         files=sorted(dist.claims | identity),
         identity=sorted(identity),
     )
 
 
-def _shared_path_file(image: Image, site: Site, folder: bytes) -> set[int]:
-    """easy-install.pth, if a line of it leads to `folder`: of everyone who has such a line."""
-    path = site.folder + b"/easy-install.pth"
+def _shared_path_file(image: Image, site: Site, directory: bytes) -> set[int]:
+    """easy-install.pth, if a line of it leads to `directory`; every distribution with such a line owns it."""
+    path = site.directory + b"/easy-install.pth"
     for line in meta.path_lines(image.read(path) or b""):
-        at = image.end(join(site.folder, line)) if b"\0" not in line else None
-        if at is not None and image.inventory.paths[at] == folder:
+        at = image.end(join(site.directory, line)) if b"\0" not in line else None
+        if at is not None and image.inventory.paths[at] == directory:
             return {image.inventory.index[path]}
     return set()
 
@@ -327,4 +314,4 @@ def _require(image: Image, sites: list[Site], dists: list[_Dist], found: list[Fo
         resolution = requirements.of(number)
         found[number].requires, found[number].missing = resolution.requires, resolution.missing
         for text in resolution.odd:
-            image.problem(dist.info, f"a requirement that is not understood: {text[:80]}")
+            image.problem(dist.info, f"cannot parse the requirement {text[:80]}")

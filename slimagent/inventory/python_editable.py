@@ -1,6 +1,6 @@
-"""Source trees that belong to a distribution which was installed from them in place ("editable").
+"""Source trees of distributions that were installed in place ("editable").
 
-Four ways lead to them: direct_url.json (PEP 610 and 660), .pth lines, the finders of setuptools, and .egg-link files.
+Found by direct_url.json (PEP 610 and 660), .pth lines, the finders of setuptools, and .egg-link files.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from slimagent.inventory.python_sites import Site
 from slimagent.inventory.reader import Image
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
-# What a project's folder may hold and what is none of its own: version control, and another manager's packages.
+# What a project's directory may hold but does not own: version control, and packages of another manager.
 _FOREIGN = frozenset({b".git", b".hg", b".svn", b".bzr", b"node_modules"})
-# hier(7): folders in which a project's folder lies, and that are none themselves.
+# hier(7): directories that hold projects and are not projects themselves.
 _COMMON = frozenset(
     f"/{each}".encode()
     for each in (
@@ -27,24 +27,24 @@ _COMMON = frozenset(
 
 
 class Sources:
-    """Finds the source trees of editable distributions, and what in them is theirs."""
+    """Finds the source trees of editable distributions, and what belongs to each."""
 
     def __init__(self, image: Image, sites: Collection[Site]) -> None:
         self._image = image
-        self._sites = {site.folder for site in sites}
+        self._sites = {site.directory for site in sites}
         self._prefixes = {site.prefix for site in sites}
 
     def trees(self, site: Site, info: bytes, own: Iterable[bytes], link: bytes | None) -> list[bytes]:
-        """The trees of one distribution, free of links; none of them lies in its site folder.
+        """The trees of one distribution, without links in their paths; none is in its site directory.
 
-        `own` are its files right in the site folder, `link` is where its .egg-link leads. A folder that is too wide to
-        be a project's is a problem noted, and no tree.
+        `own` are its files directly in the site directory, `link` is the target of its .egg-link. A directory too wide
+        to be a project is noted as a problem, and is not a tree.
         """
         found: dict[bytes, None] = {}
         for target in self._targets(site, info, own, link):
             at = self._image.end(target)
             tree = target if at is None else self._image.inventory.paths[at]
-            if at is None or tree in self._sites or within(tree, site.folder):
+            if at is None or tree in self._sites or within(tree, site.directory):
                 continue
             if tree in _COMMON or parent(tree) == b"/home" or tree in self._prefixes:
                 self._image.problem(info, f"its source, {to_text(tree)}, is too wide to be one project's")
@@ -67,16 +67,16 @@ class Sources:
                 found += path_lines(self._image.read(path) or b"")
             elif name(path).startswith(b"__editable__") and path.endswith(b"_finder.py"):
                 found += finder_mapping(self._image.read(path) or b"")
-        return [join(site.folder, each) for each in found if b"\0" not in each]
+        return [join(site.directory, each) for each in found if b"\0" not in each]
 
     def entries(self, tree: bytes, others: Collection[bytes]) -> list[int]:
-        """What is a tree's own: all of it but version control, environments, and `others`, the trees of others in it.
+        """What belongs to a tree: all but version control, environments, and `others`, the trees of others in it.
 
-        Folders count where nothing of somebody else's lies below them.
+        A directory counts if everything below it belongs to the tree.
         """
         image, paths = self._image, self._image.inventory.paths
         at = image.inventory.index[tree]
-        if not image.is_folder(at):
+        if not image.is_directory(at):
             return [at]
         found, shared = {at}, set()
         end, at = image.below(tree).stop, at + 1

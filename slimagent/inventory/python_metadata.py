@@ -44,7 +44,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def from_folder_name(stem: str) -> tuple[str, str]:
+def from_directory_name(stem: str) -> tuple[str, str]:
     """Name and version of `NAME-VERSION` or, of an egg, `NAME-VERSION-pyX.Y`; the version is empty if not there."""
     name, _, rest = stem.partition("-")
     return name, rest.partition("-")[0]
@@ -125,7 +125,7 @@ def scripts(data: bytes) -> list[str]:
 
 
 def editable_root(data: bytes) -> bytes | None:
-    """The project's folder of a direct_url.json that says `dir_info.editable` (PEP 610, PEP 660), or None.
+    """The project's directory of a direct_url.json that says `dir_info.editable` (PEP 610, PEP 660), or None.
 
     Raises ValueError where it is not such a document.
     """
@@ -142,7 +142,7 @@ def editable_root(data: bytes) -> bytes | None:
 
 
 def path_lines(data: bytes) -> list[bytes]:
-    """The lines of a .pth that name a folder: neither comments nor code."""
+    """The lines of a .pth that name a directory: neither comments nor code."""
     found = (line.strip() for line in data.split(b"\n"))
     return [line for line in found if line and not line.startswith((b"#", b"import ", b"import\t"))]
 

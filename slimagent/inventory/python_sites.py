@@ -1,4 +1,4 @@
-"""The folders that Python imports installed distributions from, and which of them an interpreter sees together.
+"""The directories that Python imports installed distributions from, and which of them an interpreter sees together.
 
 Layouts as in `sysconfig` and `site` of the library, pyvenv.cfg as in PEP 405, Debian's as in its Python Policy, 2.5:
 the system's Python shares `/usr/lib/python3/dist-packages` among its versions and reads
@@ -25,15 +25,15 @@ _USER = b"/.local"
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """One such folder. `prefix` holds the environment (bin, share, …); the folder itself where the layout is unknown.
+    """One such directory. `prefix` holds the environment (bin, share, …); the directory itself for an unknown layout.
 
     `base` names the installation: the prefix, or `/usr` for all of Debian's own. `version` is (major, minor), minor or
-    all None if unknown, `full` the version with its micro part, or empty. `home` is a virtual environment's
-    interpreter's folder if it sees that one's distributions too, `venv` whether it is a virtual environment. `further`
-    are folders that its .pth files add.
+    all None if unknown, `full` the version with its micro part, or empty. `venv`: this is a virtual environment; `home`
+    is the directory of its interpreter, if it also sees the distributions there. `further` are directories that its
+    .pth files add.
     """
 
-    folder: bytes
+    directory: bytes
     prefix: bytes
     base: bytes
     implementation: str = "cpython"
@@ -47,62 +47,62 @@ class Site:
     @property
     def shares_minors(self) -> bool:
         """Whether all minor versions of Python read it (Debian's `python3`)."""
-        return self.folder.endswith(b"/python3/dist-packages")
+        return self.directory.endswith(b"/python3/dist-packages")
 
     def fits(self, other: Site) -> bool:
-        """Whether an interpreter of the other's version reads this folder."""
+        """Whether an interpreter of the other's version reads this directory."""
         same = (self.major, self.minor) == (other.major, other.minor)
         return same or (self.major == other.major and (self.shares_minors or other.shares_minors))
 
 
 def find_sites(image: Image) -> list[Site]:
-    """Every site folder of the image, in the inventory's order. Package caches of conda are not environments."""
+    """Every site directory of the image, in the inventory's order. Package caches of conda are not environments."""
     found = []
     for path in image.inventory.paths:
         if path.endswith((b"/site-packages", b"/dist-packages")):
             at = image.inventory.index[path]
-            if image.is_folder(at) and not _is_cached(image, path):
+            if image.is_directory(at) and not _is_cached(image, path):
                 found.append(_site(image, path))
     return found
 
 
 def _is_cached(image: Image, path: bytes) -> bool:
-    """Whether a folder lies in an unpacked package of conda's cache: `pkgs/NAME-VERSION-BUILD/info/index.json`."""
+    """Whether a directory lies in an unpacked package of conda's cache: `pkgs/NAME-VERSION-BUILD/info/index.json`."""
     head, between, tail = path.rpartition(b"/pkgs/")
     package = tail.partition(b"/")[0]
     return bool(between) and head + between + package + b"/info/index.json" in image.inventory.index
 
 
-def _site(image: Image, folder: bytes) -> Site:
-    match = _SITE.fullmatch(folder)
-    prefix = (match[1] or b"/") if match else folder
+def _site(image: Image, directory: bytes) -> Site:
+    match = _SITE.fullmatch(directory)
+    prefix = (match[1] or b"/") if match else directory
     if match is None or prefix == b"/":  # no environment has the root as its own
-        site = Site(folder=folder, prefix=folder, base=folder)
+        site = Site(directory=directory, prefix=directory, base=directory)
     else:
         debian = match[5] == b"dist" and prefix in _DEBIAN
-        site = Site(folder=folder, prefix=prefix, base=_DEBIAN[0] if debian else prefix)
+        site = Site(directory=directory, prefix=prefix, base=_DEBIAN[0] if debian else prefix)
         site.implementation = "cpython" if match[2] == b"python" else "pypy"
         site.major, site.minor = int(match[3]), int(match[4]) if match[4] else _default_minor(image, prefix)
         _read_configuration(image, site)
         site.full = site.full or _full_version(image, site)
     site.further = [
-        join(folder, line)
-        for each in image.names(folder)
+        join(directory, line)
+        for each in image.names(directory)
         if each.endswith(b".pth")
-        for line in path_lines(image.read(folder + b"/" + each) or b"")
+        for line in path_lines(image.read(directory + b"/" + each) or b"")
     ]
     return site
 
 
 def _default_minor(image: Image, prefix: bytes) -> int | None:
-    """The minor version of the Python that `python3` is."""
+    """The minor version of `python3`."""
     at = image.end(join(prefix, b"bin/python3"))
     match = None if at is None else _PYTHON.fullmatch(name(image.inventory.paths[at]))
     return int(match[2]) if match else None
 
 
 def _read_configuration(image: Image, site: Site) -> None:
-    """Take over what a virtual environment's pyvenv.cfg says: `key = value` lines."""
+    """Read a virtual environment's pyvenv.cfg: `key = value` lines."""
     data = image.read(join(site.prefix, b"pyvenv.cfg"))
     if data is None:
         return
@@ -129,12 +129,12 @@ def _full_version(image: Image, site: Site) -> str:
 
 
 class View:
-    """Which sites an interpreter reads together. Made once, so that many environments cost no more than their sites."""
+    """Which sites an interpreter reads together. Make it once: it indexes all sites."""
 
     def __init__(self, image: Image, sites: list[Site]) -> None:
         self._image, self._sites = image, sites
         self._by_base: dict[bytes, list[int]] = {}
-        self._by_folder = {site.folder: index for index, site in enumerate(sites)}
+        self._by_directory = {site.directory: index for index, site in enumerate(sites)}
         for index, site in enumerate(sites):
             self._by_base.setdefault(site.base, []).append(index)
         self._installed = [index for index, site in enumerate(sites) if not site.venv]
@@ -148,10 +148,10 @@ class View:
         if site.prefix.endswith(_USER):
             others += self._installed
         fitting = [other for other in others if self._sites[other].fits(site)]
-        added = [self._by_folder[folder] for folder in site.further if folder in self._by_folder]
+        added = [self._by_directory[directory] for directory in site.further if directory in self._by_directory]
         return list(dict.fromkeys([index, *fitting, *added]))
 
     def _system(self, home: bytes) -> bytes:
-        """The prefix of the interpreter that lies in the folder `home`."""
+        """The prefix of the interpreter that lies in the directory `home`."""
         at = self._image.end(join(b"/", home))
         return parent(self._image.inventory.paths[at]) if at is not None else parent(join(b"/", home))

@@ -1,4 +1,4 @@
-"""R packages: every folder with a DESCRIPTION that R wrote when it installed the package, in any library.
+"""R packages, in any library: every directory with a DESCRIPTION that R wrote when it installed the package.
 
 Sources: "Writing R Extensions", sections 1.1.1 (the fields) and 1.1.3 (dependencies); R's manual pages `INSTALL` (the
 `Built` field, which only an installed package has), `read.dcf` (the format) and `.libPaths` (the order of libraries).
@@ -7,11 +7,11 @@ Sources: "Writing R Extensions", sections 1.1.1 (the fields) and 1.1.3 (dependen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package, PackageKind
-from slimagent.paths.algebra import name, parent, within
+from slimagent.paths.algebra import ancestors, name, parent, within
 
 _FILE = b"/DESCRIPTION"
 _LIMIT = 1 << 22  # bytes: the longest real DESCRIPTION has a few thousand
@@ -31,33 +31,33 @@ def find(image: Image) -> list[Found]:
     """
     libraries = _Libraries()
     found: list[Found] = []
-    folders: dict[bytes, int] = {}
+    directories: dict[bytes, int] = {}
     fields: list[dict[str, str]] = []
     end = 0
     for path in [path for path in image.inventory.paths if path.endswith(_FILE)]:
-        folder = path[: -len(_FILE)]
-        at = image.inventory.index.get(folder)
+        directory = path[: -len(_FILE)]
+        at = image.inventory.index.get(directory)
         if at is None or at < end:  # what lies in a package (its tests' own libraries) is the package's
             continue
-        described = _described(image, folder)
+        described = _described(image, directory)
         if described is None:
             continue
-        each = _package(image, folder, at, described)
+        each = _package(image, directory, at, described)
         end = each.files[-1] + 1
-        folders[folder] = len(found)
-        libraries.add(parent(folder), each.package, len(found))
+        directories[directory] = len(found)
+        libraries.add(parent(directory), each.package, len(found))
         found.append(each)
         fields.append(described)
-    holders = _linked(image, found, folders, libraries)
+    holders = _linked(image, found, directories, libraries)
     for at, each in enumerate(found):
         _require(libraries, at, each, fields[at], holders.get(at, []))
     return found
 
 
-def _described(image: Image, folder: bytes) -> dict[str, str] | None:
-    """The fields of a folder's DESCRIPTION, or None if no installed package is there, or a damaged one."""
-    path = folder + _FILE
-    installed = folder + b"/Meta/package.rds" in image.inventory.index
+def _described(image: Image, directory: bytes) -> dict[str, str] | None:
+    """The fields of a directory's DESCRIPTION; None for anything but a sound, installed package."""
+    path = directory + _FILE
+    installed = directory + b"/Meta/package.rds" in image.inventory.index
     at = image.end(path)
     if at is not None and image.inventory.sizes[at] > _LIMIT:
         if installed:
@@ -67,13 +67,13 @@ def _described(image: Image, folder: bytes) -> dict[str, str] | None:
     if data is None:
         return None
     fields = _fields(data)
-    if "Built" not in fields and not _translations(image, folder, fields):
+    if "Built" not in fields and not _translations(image, directory, fields):
         if installed:  # no Meta either: the source of a package, or another tool's file of this name
             image.problem(path, "the field Built of an installed R package is missing")
         return None
-    # R finds a package by the name of its folder (find.package), so the two have to agree.
-    if fields.get("Package", "").encode("latin-1") != name(folder) or not _NAME.fullmatch(fields["Package"]):
-        image.problem(path, "the field Package is not the name of its folder")
+    # R finds a package by the name of its directory (find.package), so the two have to agree.
+    if fields.get("Package", "").encode("latin-1") != name(directory) or not _NAME.fullmatch(fields["Package"]):
+        image.problem(path, "the field Package is not the name of its directory")
         return None
     if not _VERSION.fullmatch(fields.get("Version", "")):
         image.problem(path, "the field Version is missing or not a version")
@@ -81,10 +81,10 @@ def _described(image: Image, folder: bytes) -> dict[str, str] | None:
     return fields
 
 
-def _translations(image: Image, folder: bytes, fields: dict[str, str]) -> bool:
+def _translations(image: Image, directory: bytes, fields: dict[str, str]) -> bool:
     """Whether this is R's own package of translated messages, which some builds of R leave without `Built`."""
-    beside = parent(folder) + b"/base" + _FILE in image.inventory.index
-    return beside and name(folder) == b"translations" and fields.get("Package") == "translations"
+    beside = parent(directory) + b"/base" + _FILE in image.inventory.index
+    return beside and name(directory) == b"translations" and fields.get("Package") == "translations"
 
 
 def _fields(data: bytes) -> dict[str, str]:
@@ -96,11 +96,11 @@ def _fields(data: bytes) -> dict[str, str]:
     return fields
 
 
-def _package(image: Image, folder: bytes, at: int, fields: dict[str, str]) -> Found:
-    """The package in `folder`, which is entry `at`, without what it requires."""
-    below = image.below(folder)
+def _package(image: Image, directory: bytes, at: int, fields: dict[str, str]) -> Found:
+    """The package in `directory`, which is entry `at`, without what it requires."""
+    below = image.below(directory)
     identity = [at]
-    for path in (folder + _FILE, folder + b"/Meta"):
+    for path in (directory + _FILE, directory + b"/Meta"):
         entry = image.inventory.index.get(path)
         if entry is not None:
             identity += [entry, *image.below(path)]
@@ -108,7 +108,7 @@ def _package(image: Image, folder: bytes, at: int, fields: dict[str, str]) -> Fo
         kind=PackageKind.R,
         name=fields["Package"],
         version=fields["Version"],
-        place=parent(folder),
+        place=parent(directory),
         section=fields.get("Priority", ""),
         essential=fields.get("Priority") == "base",
     )
@@ -116,20 +116,20 @@ def _package(image: Image, folder: bytes, at: int, fields: dict[str, str]) -> Fo
 
 
 def _linked(
-    image: Image, found: list[Found], folders: dict[bytes, int], libraries: _Libraries
+    image: Image, found: list[Found], directories: dict[bytes, int], libraries: _Libraries
 ) -> dict[int, list[bytes]]:
-    """The libraries in which a package is a link to its folder (renv keeps one copy for many projects), by package.
+    """The libraries in which a package is a link to its directory (renv keeps one copy for many projects), by package.
 
     The link is the package's, and part of its identity.
     """
     holders: dict[int, list[bytes]] = {}
-    names = {name(folder) for folder in folders}
+    names = {name(directory) for directory in directories}
     for at in sorted(image.inventory.targets):
         path = image.inventory.paths[at]
         if name(path) not in names:
             continue
         end = image.end(path)
-        owner = None if end is None else folders.get(image.inventory.paths[end])
+        owner = None if end is None else directories.get(image.inventory.paths[end])
         if owner is None or path.startswith(image.inventory.paths[end or 0] + b"/"):
             continue
         found[owner].files.append(at)
@@ -140,7 +140,7 @@ def _linked(
 
 
 def _require(libraries: _Libraries, at: int, each: Found, fields: dict[str, str], holders: list[bytes]) -> None:
-    """Fill in what package `at` requires. What it is only compiled against (LinkingTo) is never missing."""
+    """Fill in what package `at` requires. What is only needed to compile it (LinkingTo) is never missing."""
     taken = {at}
     for field in _HARD:
         for text in fields.get(field, "").split(","):
@@ -157,10 +157,10 @@ def _require(libraries: _Libraries, at: int, each: Found, fields: dict[str, str]
 
 
 class _Libraries:
-    """Which package of a name is nearest to a library: the image does not say in which order R will be told to look.
+    """Which package of a name is nearest to a library: the image does not say in which order R searches libraries.
 
-    Every folder above a library knows the best package of each name below it, so that a look-up costs one step for
-    each folder of a path however many libraries there are.
+    Every directory above a library knows the best package of each name below it: a lookup costs one step for each
+    directory of a path, however many libraries there are.
     """
 
     def __init__(self) -> None:
@@ -170,8 +170,8 @@ class _Libraries:
         """Package `at` can be loaded from `library`."""
         # As R's usual .libPaths(): R's own library comes last, the site's before the distribution's.
         rank = (package.essential, not within(library, b"/usr/local"), library)
-        for folder in _ancestors(library):
-            key = (folder, package.name)
+        for directory in (library, *ancestors(library)):
+            key = (directory, package.name)
             if key not in self._best or rank < self._best[key][0]:
                 self._best[key] = (rank, at)
 
@@ -184,16 +184,5 @@ class _Libraries:
         return {at for at in nearest if at is not None}
 
     def _nearest(self, wanted: str, library: bytes) -> int | None:
-        for folder in _ancestors(library):
-            best = self._best.get((folder, wanted))
-            if best is not None:
-                return best[1]
-        return None
-
-
-def _ancestors(folder: bytes) -> Iterator[bytes]:
-    """A folder and every folder above it, the root last."""
-    while folder != b"/":
-        yield folder
-        folder = parent(folder)
-    yield folder
+        keys = ((directory, wanted) for directory in (library, *ancestors(library)))
+        return next((self._best[key][1] for key in keys if key in self._best), None)

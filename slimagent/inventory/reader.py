@@ -1,4 +1,4 @@
-"""What every reader of a package data base shares: how it sees the image, and what it answers."""
+"""What all readers of package databases share: how they see the image, and what they return."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from slimagent.model.inventory import Found, Inventory
 from slimagent.paths.algebra import Resolver
 
-_LIMIT = 1 << 28  # bytes: no package data base is larger, and a hostile one must not fill the memory
+_LIMIT = 1 << 28  # bytes: no package database is larger, and a hostile one must not fill the memory
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK = 1 << 20
 
@@ -17,8 +17,7 @@ _CHUNK = 1 << 20
 class Image:
     """The image as the readers see it: its inventory, and the contents of its regular files.
 
-    `problems` are the package records that could not be read or understood, with the reason: what they speak of
-    has no owner then.
+    `problems` are the package records that could not be read or parsed, with the reason: their files have no owner.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -26,10 +25,10 @@ class Image:
         self.problems: list[tuple[bytes, str]] = []
         self._resolver = Resolver(inventory.link)
         self._prefix = b"" if inventory.root == b"/" else inventory.root
-        self._folders: dict[bytes, list[bytes]] | None = None
+        self._directories: dict[bytes, list[bytes]] | None = None
 
     def entry(self, path: bytes) -> int | None:
-        """The entry at `path`: links among its folders followed (merged /usr), a link at its end not; None if none."""
+        """The entry at `path`, None if missing. Follows links among its directories (merged /usr), not at its end."""
         at = self.inventory.index.get(path)
         if at is not None:
             return at
@@ -37,26 +36,26 @@ class Image:
         return None if end is None else self.inventory.index.get(end)
 
     def end(self, path: bytes) -> int | None:
-        """The entry that `path` leads to, all links followed; None if none."""
+        """The entry that `path` leads to, with all links followed; None if missing."""
         end = self._resolver.resolve(path).end
         return None if end is None else self.inventory.index.get(end)
 
-    def names(self, folder: bytes) -> list[bytes]:
-        """The names in a folder of the image, sorted; its path must be free of links. Empty if there is none."""
-        if self._folders is None:
-            self._folders = {}
+    def names(self, directory: bytes) -> list[bytes]:
+        """The sorted names in a directory of the image, whose path must contain no links; empty if it is missing."""
+        if self._directories is None:
+            self._directories = {}
             for path in self.inventory.paths:
                 holder, _, last = path.rpartition(b"/")
-                if last:  # the root has none, and is in no folder
-                    self._folders.setdefault(holder or b"/", []).append(last)
-        return self._folders.get(folder, [])
+                if last:  # the root has none, and is in no directory
+                    self._directories.setdefault(holder or b"/", []).append(last)
+        return self._directories.get(directory, [])
 
-    def below(self, folder: bytes) -> range:
-        """The entries of everything below a folder of the image (not itself): they follow it, in one row."""
-        at = self.inventory.index.get(folder)
+    def below(self, directory: bytes) -> range:
+        """The entries of everything below a directory of the image, without itself: they follow it directly."""
+        at = self.inventory.index.get(directory)
         if at is None:
             return range(0)
-        paths, prefix, end = self.inventory.paths, folder.rstrip(b"/") + b"/", at + 1
+        paths, prefix, end = self.inventory.paths, directory.rstrip(b"/") + b"/", at + 1
         low, high = at + 1, len(paths)
         while low < high:  # entries are sorted by components, so what is below is contiguous
             middle = (low + high) // 2
@@ -66,8 +65,8 @@ class Image:
                 high = middle
         return range(at + 1, low)
 
-    def is_folder(self, at: int) -> bool:
-        """Whether an entry is a folder."""
+    def is_directory(self, at: int) -> bool:
+        """Whether an entry is a directory."""
         return stat.S_ISDIR(self.inventory.modes[at])
 
     def is_file(self, at: int) -> bool:
@@ -75,9 +74,9 @@ class Image:
         return stat.S_ISREG(self.inventory.modes[at])
 
     def read(self, path: bytes) -> bytes | None:
-        """The bytes of the regular file that `path` leads to, links followed inside the image.
+        """The bytes of the regular file that `path` leads to, with links followed inside the image.
 
-        None if there is none; None, and a problem noted, if it cannot be read whole.
+        None if it is missing; None, and a problem noted, if it cannot be read whole.
         """
         at = self.end(path)
         if at is None or not self.is_file(at):
@@ -102,15 +101,15 @@ class Image:
             os.close(descriptor)
 
     def problem(self, path: bytes, why: str) -> None:
-        """Note a record that is not understood."""
+        """Note a record that cannot be read or parsed."""
         self.problems.append((path, why))
 
 
 class Reader(Protocol):
-    """One kind of owner: reads its own data base of the image."""
+    """Reads the database of one kind of owner."""
 
     def __call__(self, image: Image) -> list[Found]:
-        """Every package of this kind, in an order that the image alone determines.
+        """Every package of this kind, in an order that depends only on the image.
 
-        Raises nothing for a damaged record: that is a problem of the image's, and the package is left out.
+        A damaged record raises nothing: it is noted in `image.problems`, and the package is left out.
         """

@@ -24,8 +24,8 @@ def scan(
 ) -> Inventory:
     """Every path below `scopes` of the image at `root`, which is absolute and canonical.
 
-    What this process cannot list or read is named in `Inventory.unreadable`. A file or folder on which another file
-    system is mounted is not part of the image; such a folder is listed (it is a mount point), such a file is not.
+    What this process cannot list or read is named in `Inventory.unreadable`. A file or directory on which another file
+    system is mounted is not part of the image; such a directory is listed (it is a mount point), such a file is not.
     Mounts at `volumes` are part of it all the same.
     Raises UsageError if a scope is not there.
     """
@@ -57,11 +57,13 @@ class _Walk:
         try:
             status = os.lstat(self._prefix + scope)
         except OSError as error:
-            raise UsageError(f"cannot scan {to_text(scope)}: {error.strerror}", "name a folder of the image") from None
+            raise UsageError(
+                f"cannot scan {to_text(scope)}: {error.strerror}", "name a directory of the image"
+            ) from None
         if not stat.S_ISDIR(status.st_mode):
-            raise UsageError(f"cannot scan {to_text(scope)}: it is not a folder", "name a folder of the image")
+            raise UsageError(f"cannot scan {to_text(scope)}: it is not a directory", "name a directory of the image")
         self._add(scope, status)
-        # Folders still to list, the next one last: depth first, so that entries come out in order.
+        # Directories still to list, the next one last: depth first, so that entries come out in order.
         self._below(scope)
 
     def _below(self, scope: bytes) -> None:
@@ -72,21 +74,21 @@ class _Walk:
                 pending.pop()
                 continue
             path, status = found
-            is_folder = stat.S_ISDIR(status.st_mode)
+            is_directory = stat.S_ISDIR(status.st_mode)
             if path in self._mounts:
                 self.inventory.mount_points.add(path)
-                if is_folder:
+                if is_directory:
                     self._add(path, status)
                 continue
             self._add(path, status)
-            if is_folder:
+            if is_directory:
                 pending.append(iter(self._list(path)))
 
-    def _list(self, folder: bytes) -> list[tuple[bytes, os.stat_result]]:
-        base = b"" if folder == b"/" else folder
+    def _list(self, directory: bytes) -> list[tuple[bytes, os.stat_result]]:
+        base = b"" if directory == b"/" else directory
         found = []
         try:
-            with os.scandir(self._prefix + folder) as entries:
+            with os.scandir(self._prefix + directory) as entries:
                 for entry in entries:
                     path = base + b"/" + entry.name
                     if path in self._excluded:
@@ -98,7 +100,7 @@ class _Walk:
         except (FileNotFoundError, NotADirectoryError):
             pass  # gone as well; nothing says that it could not be read
         except OSError:
-            self.inventory.unreadable.append(folder)
+            self.inventory.unreadable.append(directory)
         found.sort()
         return found
 
@@ -110,7 +112,7 @@ class _Walk:
             try:
                 inventory.targets[at] = os.readlink(self._prefix + path)
             except OSError:
-                return  # gone, or another kind of file, since its folder was listed
+                return  # gone, or another kind of file, since its directory was listed
         inventory.index[path] = at
         inventory.paths.append(path)
         inventory.modes.append(status.st_mode)

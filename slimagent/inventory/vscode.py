@@ -1,8 +1,8 @@
-"""Extensions of VS Code, code-server and their kin: the built-in ones, and those that were installed for a user.
+"""Extensions of VS Code, code-server and related editors: the built-in ones, and those installed for a user.
 
 Sources: "Extension Manifest" and "Extension Host" in VS Code's API documentation (package.json with `engines.vscode`;
-the folder PUBLISHER.NAME-VERSION). `extensions.json` beside them, the list of what is installed, has no
-documentation: it is a JSON array of objects with `identifier.id` and, since 2022, `relativeLocation`, a folder's name.
+the directory PUBLISHER.NAME-VERSION). `extensions.json` beside them, the list of what is installed, has no
+documentation: it is a JSON array of objects with `identifier.id` and, since 2022, `relativeLocation`, a directory name.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ _NO_PUBLISHER = "undefined_publisher"  # what VS Code itself puts in the place o
 
 
 def find(image: Image) -> list[Found]:
-    """Every extension, by path: named PUBLISHER.NAME in lower case, its place the folder of extensions.
+    """Every extension, by path: named PUBLISHER.NAME in lower case, its place the directory of extensions.
 
-    All below its folder is its own, npm packages too (they have two owners). Nothing is identity: an extension whose
-    manifest was read was offered to the user.
+    It owns everything below its directory, npm packages too (they have two owners). Nothing counts as identity: reading
+    the manifest of an extension offers it to the user.
     """
     found: list[Found] = []
     manifests: list[dict[str, Any]] = []
-    folders: dict[bytes, int] = {}
+    directories: dict[bytes, int] = {}
     paths, end = image.inventory.paths, 0
     candidates = [path[: -len(_MANIFEST)] for path in paths if path.endswith(_MANIFEST)]
     index = image.inventory.index
-    for folder in sorted((path for path in candidates if path in index), key=index.__getitem__):
-        if index[folder] < end or not _may_be(image, folder):  # what lies in an extension is the extension's
+    for directory in sorted((path for path in candidates if path in index), key=index.__getitem__):
+        if index[directory] < end or not _may_be(image, directory):  # what lies in an extension is the extension's
             continue
-        manifest = _manifest(image, folder)
+        manifest = _manifest(image, directory)
         if manifest is None:
             continue
-        below = image.below(folder)
+        below = image.below(directory)
         end = below.stop
-        folders[folder] = len(found)
-        found.append(_extension(manifest, parent(folder), [index[folder], *below]))
+        directories[directory] = len(found)
+        found.append(_extension(manifest, parent(directory), [index[directory], *below]))
         manifests.append(manifest)
-    _links(image, found, manifests, folders)
+    _links(image, found, manifests, directories)
     _require(found, manifests)
     _record(image, found)
     return found
 
 
-def _may_be(image: Image, folder: bytes) -> bool:
-    """Whether an extension can be expected in a folder, by its name and what is beside it."""
-    if folder.count(b"/") < 2:
+def _may_be(image: Image, directory: bytes) -> bool:
+    """Whether a directory can be an extension, by its name and what is beside it."""
+    if directory.count(b"/") < 2:
         return False
-    place = parent(folder)
+    place = parent(directory)
     listed = place + _LIST in image.inventory.index
-    return listed or place.endswith(_BUILT_IN) or _INSTALLED.fullmatch(name(folder)) is not None
+    return listed or place.endswith(_BUILT_IN) or _INSTALLED.fullmatch(name(directory)) is not None
 
 
-def _manifest(image: Image, folder: bytes) -> dict[str, Any] | None:
-    """The manifest of the extension in a folder; None if there is none, with a problem if it is damaged."""
-    manifest = package_json.manifest(image, folder + _MANIFEST)
+def _manifest(image: Image, directory: bytes) -> dict[str, Any] | None:
+    """The manifest of the extension in a directory; None if it is missing, None and a problem if it is damaged."""
+    manifest = package_json.manifest(image, directory + _MANIFEST)
     if manifest is None:
         return None
     engines = manifest.get("engines")
     if not isinstance(engines, dict) or not isinstance(engines.get("vscode"), str):
-        return None  # another program's folder of this name
+        return None  # another program's directory of this name
     wrong = [key for key in ("extensionDependencies", "extensionPack") if not isinstance(manifest.get(key) or [], list)]
     if not package_json.text(manifest.get("name")) or wrong:
-        image.problem(folder + _MANIFEST, f"not an extension's: {wrong[0]} is not a list" if wrong else "no name")
+        image.problem(directory + _MANIFEST, f"not an extension's: {wrong[0]} is not a list" if wrong else "no name")
         return None
     return manifest
 
@@ -88,19 +88,19 @@ def _extension(manifest: dict[str, Any], place: bytes, files: list[int]) -> Foun
     return Found(package=package, files=files)
 
 
-def _links(image: Image, found: list[Found], manifests: list[dict[str, Any]], folders: dict[bytes, int]) -> None:
-    """Links among the extensions: one to a known extension is its file, one to a folder elsewhere an extension."""
+def _links(image: Image, found: list[Found], manifests: list[dict[str, Any]], directories: dict[bytes, int]) -> None:
+    """Links among the extensions: a known extension owns links to it; a link elsewhere is an extension of its own."""
     places = {each.package.place for each in found}
     for at in sorted(image.inventory.targets):
         path = image.inventory.paths[at]
         if path.count(b"/") < 2 or (parent(path) not in places and parent(path) + _LIST not in image.inventory.index):
             continue
         end = image.end(path)
-        folder = path if end is None else image.inventory.paths[end]
-        if folder in folders:
-            found[folders[folder]].files.append(at)
-        elif end is not None and folder + _MANIFEST in image.inventory.index:
-            manifest = _manifest(image, folder)
+        directory = path if end is None else image.inventory.paths[end]
+        if directory in directories:
+            found[directories[directory]].files.append(at)
+        elif end is not None and directory + _MANIFEST in image.inventory.index:
+            manifest = _manifest(image, directory)
             if manifest is not None:
                 found.append(_extension(manifest, parent(path), [at]))
                 manifests.append(manifest)
@@ -109,7 +109,7 @@ def _links(image: Image, found: list[Found], manifests: list[dict[str, Any]], fo
 def _require(found: list[Found], manifests: list[dict[str, Any]]) -> None:
     """Fill in what each extension requires, looked up among its neighbours and then among the built-in ones.
 
-    The members of a pack are required as far as they are there: they can be removed one by one.
+    The members of a pack are required only if they are installed: they can be removed one by one.
     """
     places: dict[tuple[bytes, str], int] = {}
     built_in: dict[str, int] = {}
@@ -131,21 +131,21 @@ def _require(found: list[Found], manifests: list[dict[str, Any]]) -> None:
 
 
 def _record(image: Image, found: list[Found]) -> None:
-    """Note the extensions' places in the `extensions.json` of their folders."""
+    """Note the extensions' places in the `extensions.json` of their directories."""
     lists: dict[bytes, dict[tuple[str, bytes], str]] = {}
     for each in found:
         place = each.package.place
         if place not in lists:
             lists[place] = _listed(image, place + _LIST)
-        folder = name(image.inventory.paths[each.files[0]])
-        for key in ((each.package.name, folder), (each.package.name, b"")):
+        directory = name(image.inventory.paths[each.files[0]])
+        for key in ((each.package.name, directory), (each.package.name, b"")):
             if key in lists[place]:
                 each.records.append((place + _LIST, EditKind.VSCODE_EXTENSIONS, lists[place][key]))
                 break
 
 
 def _listed(image: Image, path: bytes) -> dict[tuple[str, bytes], str]:
-    """The ids in an `extensions.json` as they are written, by id in lower case and folder (empty if it has none)."""
+    """The ids in an `extensions.json` as they are written, by id in lower case and directory (empty if it has none)."""
     entries = package_json.read(image, path, _LIST_LIMIT)
     if entries is None:
         return {}

@@ -12,14 +12,14 @@ class EditKind(OpenEnum):
 
     DPKG_STATUS = "dpkg-status"  # the packages whose paragraphs go
     DPKG_ALTERNATIVES = "dpkg-alternatives"  # the programs that are no longer a choice
-    DPKG_EXCLUDE = "dpkg-exclude"  # the patterns that dpkg is to leave out from now on; the file is made
+    DPKG_EXCLUDE = "dpkg-exclude"  # the patterns that dpkg leaves out from now on; creates the file
     VSCODE_EXTENSIONS = "vscode-extensions"  # the identifiers that go
     NPM_LOCK = "npm-lock"  # the locations that go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A change to a file that packages share, so that it speaks only of what is there."""
+    """A change to a file that packages share, so that it lists only what is there."""
 
     path: bytes
     kind: EditKind

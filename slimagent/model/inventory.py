@@ -11,7 +11,7 @@ from slimagent.model.open_enum import OpenEnum
 
 
 class PackageKind(OpenEnum):
-    """The managers of packages; a component is what a person installed by hand."""
+    """The package managers; a component is software that a person installed by hand."""
 
     DPKG = "dpkg"
     CONDA = "conda"
@@ -26,9 +26,9 @@ class PackageKind(OpenEnum):
 class Package:
     """What a package manager (or a person, by hand) installed as one thing.
 
-    `place` tells packages of one kind and
-    name apart: the folder of the environment, library or extensions they lie in, `/` for the system's own. `section` is
-    the manager's own classification (dpkg's `libdevel`). `essential`: the system does not work without it.
+    `place` tells packages of one kind and name apart: the directory of their environment, library or extensions, `/`
+    for the system's own. `section` is the manager's classification (dpkg's `libdevel`). `essential`: the system does
+    not work without it.
     """
 
     kind: PackageKind
@@ -41,12 +41,12 @@ class Package:
 
 @dataclass(slots=True, kw_only=True)
 class Found:
-    """A package as its owner's reader found it; entries are indices into the inventory.
+    """A package as a reader found it; entries are indices into the inventory.
 
-    `files` is what it owns: files, links, and the folders that are its own alone. `identity` is the part of `files`
-    that says who it is and lets it be found (dist-info, DESCRIPTION, dpkg's info files): it goes when the package goes,
-    and to read it is not to use the package. `requires` are its hard dependencies that are installed, as indices into
-    the reader's own list with the requirement's text; `missing` are the texts of those that are not. `records` are its
+    `files` is what it owns: files, links, and directories that it shares with nobody. `identity` is the part of `files`
+    that identifies it and makes it findable (dist-info, DESCRIPTION, dpkg's info files): it goes when the package goes,
+    and reading it does not use the package. `requires` are its installed hard dependencies, as indices into the
+    reader's own list with the requirement's text; `missing` are the texts of those not installed. `records` are its
     places in files that it shares with others: (path, kind of file, its key in it), see `Edit`.
     """
 
@@ -60,10 +60,10 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Owners:
-    """Whose the inventory's entries are. Package `p` is `packages[p]`, owns the entries `files[p]`, and so on.
+    """Who owns the inventory's entries. Package `p` is `packages[p]`, owns the entries `files[p]`, and so on.
 
-    `of` has each entry's first owner, or -1; `more` its further ones (a file of a Debian package can be a file of an R
-    package too). `weak` marks entries that are a package's identity: to read one is not to use the package.
+    `of` has each entry's first owner, or -1; `more` its additional ones (a Debian package and an R package can own the
+    same file). `weak` marks entries that are a package's identity: reading one does not use the package.
     """
 
     packages: list[Package] = field(default_factory=list)
@@ -84,10 +84,10 @@ class Owners:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a file drags in when it is loaded or executed, as its own bytes say it.
+    """What a file needs when it is loaded or executed, by its own bytes.
 
     `interpreter` is an ELF file's PT_INTERP or a script's `#!` program, `via_env` what `#!/usr/bin/env NAME` looks up,
-    `libraries` the DT_NEEDED names, `search` the folders of DT_RPATH and DT_RUNPATH with `$ORIGIN` still in them.
+    `libraries` the DT_NEEDED names, `search` the directories of DT_RPATH and DT_RUNPATH with `$ORIGIN` still in them.
     """
 
     interpreter: bytes = b""
@@ -99,20 +99,20 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loader:
-    """Where the dynamic loader looks: the paths of each name in its cache, and its folders in order."""
+    """Where the dynamic loader looks: the paths of each name in its cache, and its directories in order."""
 
     cache: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
-    folders: tuple[bytes, ...] = ()
+    directories: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Inventory:
     """Every path of the image in columns: entry `i` is `paths[i]`, `modes[i]`, and so on.
 
-    Paths are sorted by their components, a folder before what it holds. Columns and not objects: an image
-    has hundreds of thousands of paths. `targets` holds the links' targets by entry; `mount_points` are paths on
-    which another file system is mounted (folders among them are entries, files are not); `unreadable` are folders
-    that could not be listed and files that could not be read by this process.
+    Paths are sorted by their components, a directory before its content. Columns and not objects: an image has hundreds
+    of thousands of paths. `targets` holds the links' targets by entry; `mount_points` are paths on which another file
+    system is mounted (directories among them are entries, files are not); `unreadable` are directories that this
+    process cannot list and files that it cannot read.
     """
 
     root: bytes

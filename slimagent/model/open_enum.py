@@ -6,10 +6,10 @@ import enum
 
 
 class OpenEnum(str, enum.Enum):
-    """Names that documents have, and the sentence that says each to people, if there is one.
+    """Names in documents, each with a sentence for people if it has one.
 
-    A member is its name as a string, too, and is written as that. A name that is not known, of a later version or in a
-    damaged document, makes a member of its own: it comes out as it came in, and equals none of those that are known.
+    A member is also its name as a string, and is written as that. An unknown name, from a later version or a damaged
+    document, becomes a member of its own: it is written back unchanged, and equals no known member.
     """
 
     sentence: str

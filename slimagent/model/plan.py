@@ -64,7 +64,7 @@ class Step(NamedTuple):
 class Plan:
     """The decision. `fingerprints` are the images it fits: before the traced run, and after it.
 
-    `excluded` are the agent's own folders and its output: never part of the image. `entries` are sorted as
+    `excluded` are the agent's own directories and its output: never part of the image. `entries` are sorted as
     the inventory is. `unresolved` are names that a kept file asks for and that the image does not have. `packages` are
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
     `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the

@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LEVELS = ("file", "package", "cruft")  # from the one that keeps least
-SECONDS = 600.0  # a check's limit, unless it says another one
-# What an image's maintainers call the variants that they ship, and the level of each.
+SECONDS = 600.0  # the default limit of a check
+# The names of variants, as an image's maintainers call them, and the level of each.
 VARIANTS = {"minimal": "file", "standard": "package", "full": "cruft"}
-# The components that an image is cut into, each a layer, from the lowest up, and what people call them.
+# The components of an image, each a layer, from the lowest up, and what people call them.
 COMPONENTS = {
     "system": "operating system",
     "ide": "IDEs",
     "r": "R",
     "python": "Python environment",
     "rest": "the rest",
-    "shared": "shared folders and package records",
+    "shared": "shared directories and package records",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepRule:
-    """Paths that stay whatever the trace says (`paths.pattern` syntax), and why."""
+    """Paths that always stay (`paths.pattern` syntax), and why."""
 
     pattern: str
     why: str
@@ -34,7 +34,7 @@ class KeepRule:
 class PackageRule:
     """Packages that stay whole, as `KIND:NAME` with `*` and `?` in NAME, and why.
 
-    `section`: only those that their manager has classified so; `when`: "compiling", only where software is compiled.
+    `section`: only packages of that section; `when`: "compiling", only where software is compiled.
     """
 
     pattern: str
@@ -45,13 +45,12 @@ class PackageRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CruftRule:
-    """Files that no program needs for its job: `patterns` less `excepted`; what breaks without them is the `risk`.
+    """Files that no program needs for its job: `patterns` except `excepted`; `risk` is what may break without them.
 
-    `unless` names a switch: "compiling" (not cruft where software is compiled). `when` narrows it: "has-source" (byte
-    code whose source is there), "has-copy" (of a file that lies in the data folder of its environment's Jupyter too),
-    "of-package" (only files that a package owns), "program" (only executables).
-    `unless_packages` (`KIND:NAME` patterns): not cruft in an image that has one of them. `keep_out`: dpkg is told to
-    leave them out of packages that are installed later, too.
+    `unless`: "compiling" (not cruft where software is compiled). `when` narrows it: "has-source" (bytecode with its
+    source beside it), "has-copy" (files that are also in the data directory of the environment's Jupyter),
+    "of-package" (only files that a package owns), "program" (only executables). `unless_packages` (`KIND:NAME`
+    patterns): not cruft in an image with one of them. `keep_out`: dpkg leaves them out of later packages too.
     """
 
     name: str
@@ -77,9 +76,9 @@ class ProtectRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRule:
-    """A command line that the image is started with (ENTRYPOINT and CMD, a health check): what it names stays.
+    """A command line that starts the image (ENTRYPOINT and CMD, a health check): the files that it names stay.
 
-    `cwd` is where it runs, an absolute path; empty if nobody knows.
+    `cwd` is its working directory, an absolute path; empty if unknown.
     """
 
     command: tuple[str, ...]
@@ -89,9 +88,9 @@ class StartRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRule:
-    """A level of its own for the files that a pattern matches, and why.
+    """A different level for the files that match a pattern, and why.
 
-    `at_least`: only where the level asked for would keep less.
+    `at_least`: only where the level of the plan keeps less.
     """
 
     pattern: str
@@ -110,9 +109,9 @@ class StripRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Everything that a plan is ruled by, beside the evidence. `compiling` None: as the trace shows.
+    """All rules of a plan. `compiling` None: as the trace shows.
 
-    `strip_setuid`: set-user-ID and set-group-ID programs are stripped too.
+    `strip_setuid`: strip set-user-ID and set-group-ID programs too.
     """
 
     keep: tuple[KeepRule, ...] = ()
@@ -133,24 +132,24 @@ Parameter = str | int | float | bool | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSpec:
-    """A check that a profile asks for: its kind, a name, a limit in seconds, and what the kind needs.
+    """A check in a profile: its kind, a name, a limit in seconds, and the parameters of its kind.
 
-    `user` is whom it runs as, by name or number; empty: as everything else does.
+    `user` is the user that runs it, a name or a number; empty: the same as for everything else.
     """
 
     kind: str
     name: str
-    seconds: float = 600.0
+    seconds: float = SECONDS
     user: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a kind of image is exercised with, and what stays in it by rule.
+    """How a kind of image is exercised, and what stays in it by rule.
 
-    `level` and `user` (a name or a number) are what the image is meant for; empty: nothing is said. `parts` are the
-    names, or files, of the profiles that it was loaded from.
+    `level` and `user` (a name or a number) are empty if the profile does not set them. `parts` are the names, or files,
+    of the profiles that it was loaded from.
     """
 
     name: str

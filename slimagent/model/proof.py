@@ -24,13 +24,13 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The deed: what apply did with a plan (named by the SHA-256 of its bytes).
+    """What apply did with a plan (named by the SHA-256 of its bytes).
 
     `sha256` and `written` describe an export: of a tar its own digest, of an image layout that of its manifest.
-    `left_alone` are paths that the plan would drop or edit and apply did not, with the reason. `edited` counts files
-    and links that the plan's edits changed, made or removed. `bytes_kept` are as they are now: before, there were
-    `bytes_kept + bytes_dropped + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with
-    the reason; `loaded` of the stripped are libraries that a child process loaded to prove them.
+    `left_alone` are paths that the plan drops or edits and apply did not, with the reason. `edited` counts files and
+    links that edits changed, made or removed. `bytes_kept` is the size now; before, it was `bytes_kept + bytes_dropped
+    + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with the reason; `loaded` counts
+    the stripped libraries that a child process loaded as a proof.
     """
 
     tool: str
@@ -77,7 +77,7 @@ class Comparison:
 class Verification:
     """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
 
-    A `backend` that is blind to lookups cannot tell what was looked for in vain: `missed` is then empty, and no proof.
+    A `backend` that cannot see lookups cannot tell which files were missing: `missed` is then empty and proves nothing.
     """
 
     tool: str

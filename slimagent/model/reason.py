@@ -16,10 +16,10 @@ class Verdict(str, enum.Enum):
 
 
 class ReasonKind(OpenEnum):
-    """The kinds of reasons: each as documents name it, and the sentence that says it to people.
+    """The kinds of reasons: each with its name in documents and the sentence for people.
 
-    `steps` in a sentence is " in" and the steps' names, or nothing; `link` is " by" the source, " as" the detail, or
-    nothing. The rest are the reason's own fields.
+    In a sentence, `steps` is " in" and the steps' names, or empty; `link` is " by" the source, " as" the detail, or
+    empty. The rest are the reason's own fields.
     """
 
     EXECUTED = "executed", "executed{steps}"
@@ -29,35 +29,35 @@ class ReasonKind(OpenEnum):
     CHANGED = "changed", "the traced run found it and {detail} it"
     HIDDEN = "hidden", "a mount hid it during the trace, so nobody knows what needs it"
     MISSED = "missed", "a slim image without it looked for it in vain: {detail}"
-    LINK_ON_THE_WAY = "link-on-the-way", "a symbolic link on the way to what was asked for{steps}{link}"
+    LINK_ON_THE_WAY = "link-on-the-way", "a symbolic link on the way to a requested path{steps}{link}"
     INTERPRETER = "interpreter", "the interpreter of {source}"
     LIBRARY = "library", "a library that {source} needs, as {detail}"
     PROCESSOR_VARIANT = "processor-variant", "{source} as built for another processor"
     LINK_TARGET = "link-target", "{source} leads to it"
     HARD_LINK = "hard-link", "another name of {source}, the same bytes"
-    SOURCE_OF_BYTE_CODE = "source-of-byte-code", "the source of {source}, whose time Python compares"
-    LAZY_LOAD_HALF = "lazy-load-half", "the other half of R's lazy-load data base {source}"
+    SOURCE_OF_BYTECODE = "source-of-byte-code", "the source of {source}; Python compares their times"
+    LAZY_LOAD_HALF = "lazy-load-half", "the other half of R's lazy-load database {source}"
     RULE = "rule", "by rule: {detail}"
     START = "start", "the image is started with it: {detail}"
     LOGIN_SHELL = "login-shell", "the login shell of an account"
     PACKAGE = "package", "part of {package}, which stays whole"
-    IDENTITY = "identity", "says who {package} is, and lets it be found"
+    IDENTITY = "identity", "identifies {package}, so that it can be found"
     BINARY = "binary", "a program or library of {package}, which stays"
     CODE = "code", "code of {package}, which stays"
     SMALL = "small", "a small file of {package}, which stays"
     UNSEEN_LOOKUP = "unseen-lookup", "the trace cannot see lookups: {detail}"
     UNOWNED = "unowned", "no package owns it, so nobody knows what needs it"
     SMALL_UNOWNED = "small-unowned", "small, and no package owns it, so nobody knows what needs it"
-    NO_CRUFT = "no-cruft", "level cruft keeps what is no cruft"
-    FOLDER = "folder", "a folder costs next to nothing, and its absence can break a program"
+    NO_CRUFT = "no-cruft", "level cruft keeps everything that is not cruft"
+    FOLDER = "folder", "a directory costs next to nothing, and its absence can break a program"
     SYMBOLIC_LINK = "symbolic-link", "a symbolic link costs next to nothing, and its absence can break a program"
     SPECIAL_FILE = "special-file", "a FIFO, socket or device has no bytes to save"
-    EMPTY_FILE = "empty-file", "an empty file has no bytes to save, and may be looked for by its mere presence"
-    MOUNT_POINT = "mount-point", "another file system is mounted here; what it hides was not seen"
-    UNUSED = "unused", "nothing that was traced asked for it, nothing that stays needs it, no rule keeps it"
+    EMPTY_FILE = "empty-file", "an empty file has no bytes to save, and a program may check that it exists"
+    MOUNT_POINT = "mount-point", "another file system is mounted here and hides what the image has"
+    UNUSED = "unused", "no traced step asked for it, nothing that stays needs it, no rule keeps it"
     CRUFT = "cruft", "cruft, {detail}"
     PACKAGE_GONE = "package-gone", "part of {package}, which goes"
-    RECORD_GONE = "record-gone", "it says who {package} is, which goes"
+    RECORD_GONE = "record-gone", "it identifies {package}, which goes"
     FOLDER_GONE = "folder-gone", "nothing is left in it"
     CREATED = "created", "the traced run made it; it is not part of the image"
     # Of packages
@@ -67,17 +67,16 @@ class ReasonKind(OpenEnum):
     ESSENTIAL = "essential", "the system does not work without it"
     PACKAGE_RULE = "package-rule", "by rule: {detail}"
     COMPILING = "compiling", "software is compiled in this image: {detail}"
-    PROTECTED = "protected", "its check did not run and pass, so it stays whole: {detail}"
-    NOT_NEEDED = "not-needed", "nothing that was traced used it, nothing that stays requires it, no rule keeps it"
+    PROTECTED = "protected", "its check did not pass, so it stays whole: {detail}"
+    NOT_NEEDED = "not-needed", "no traced step used it, nothing that stays requires it, no rule keeps it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a path or a package has its verdict. `source` is the kept path that drags this one in, if one does.
+    """Why a path or a package has its verdict. `source` is the kept path that needs this one, if any.
 
-    `detail` is a rule's `why`, or a library's name as its user asks for it; `steps` index `Plan.steps`. `package` is
-    the index in `Plan.packages` of the package that this rests on: the one that a file stays or goes with, or the one
-    that requires a package.
+    `detail` is a rule's `why`, or a library's name as requested; `steps` index `Plan.steps`. `package` is the index in
+    `Plan.packages` of the package that a file stays or goes with, or that requires this package.
     """
 
     kind: ReasonKind

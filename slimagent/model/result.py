@@ -15,7 +15,7 @@ class Outcome(str, enum.Enum):
 
 
 class Standing(str, enum.Enum):
-    """How a check, or an item, stands beside the same one on the image as it was: `worse` is what may not be."""
+    """How a check, or an item, compares with the same one on the original image; `worse` must not happen."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -25,7 +25,7 @@ class Standing(str, enum.Enum):
 
     @classmethod
     def of(cls, after: Outcome, before: Outcome | None) -> Standing:
-        """From the two outcomes; `before` None: there was none, or nobody knows."""
+        """From the two outcomes; `before` None: unknown."""
         if before is Outcome.PASSED and after is not Outcome.PASSED:
             return cls.WORSE
         if before is Outcome.FAILED is after:
@@ -46,7 +46,7 @@ class Item:
 class CheckResult:
     """A check that was run. `status` is the exit status where the check is a command.
 
-    `snapshot` is what a later run of the same kind compares what it sees with; only the kind knows what it says.
+    `snapshot` is what a later run of the same kind compares with; only the kind can read it.
     """
 
     name: str

@@ -32,7 +32,7 @@ _HINT = "it was written by another version of slimagent, or edited; start the im
 
 
 class Until(str, enum.Enum):
-    """What a start is waited for. It ends when the image's process does, whatever it waits for."""
+    """What a start waits for. It always ends when the image's process ends."""
 
     HEALTHY = "healthy"  # its health check passes
     PORT = "port"  # an exposed port answers
@@ -41,7 +41,7 @@ class Until(str, enum.Enum):
 
 
 def best_sign(*, health_check: bool, port: bool) -> Until:
-    """What says best that an image is up: its health check, else an exposed port, else that it runs for a while."""
+    """The best sign that an image is up: its health check, else an exposed port, else that it runs for a while."""
     if health_check:
         return Until.HEALTHY
     return Until.PORT if port else Until.TIME
@@ -186,13 +186,8 @@ class _Reader:
             raise ValueError(f"there is no row {quoted(kind)}")
 
     def result(self) -> Started:
-        head = self._head
-        return Started(
-            waited_for=head.waited_for,
-            backend=head.backend,
-            blind_spots=head.blind_spots,
-            no_new_privileges=head.no_new_privileges,
-            unwatched=head.unwatched,
+        return replace(
+            self._head,
             accesses={path: (How(how), tuple(sorted(steps))) for path, (how, steps) in self._uses.items()},
             losses=tuple(self._losses[kind] for kind in sorted(self._losses)),
             reached=self._reached,
@@ -238,12 +233,9 @@ def outcome(state: Reached | None, waited_for: Until, status: int, before: Check
 
 
 def _ended(status: int, before: CheckResult | None) -> CheckResult:
-    detail = f"exit status {status}"
-    if before is None or before.status is None:
-        item = Item(name=_STATUS, outcome=Outcome.PASSED, detail=detail)
-    else:
-        detail = detail if before.status == status else f"{detail}, before {before.status}"
-        item = Item(name=_STATUS, outcome=_passed(before.status == status), detail=detail)
+    known = status if before is None or before.status is None else before.status
+    detail = f"exit status {status}" if known == status else f"exit status {status}, before {known}"
+    item = Item(name=_STATUS, outcome=_passed(known == status), detail=detail)
     return CheckResult(
         name=START_STEP,
         kind=KIND,

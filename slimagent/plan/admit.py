@@ -1,4 +1,4 @@
-"""Which evidence may be planned from: a trace with a hole in it, or of another image, is refused."""
+"""Which evidence a plan may use: a trace that is incomplete, or of a different image, is refused."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add S
 
 
 def admit(trace: Trace, accepted: frozenset[str]) -> None:
-    """Refuse evidence with a hole in it. Raises RefusedError that names the losses nobody accepted."""
+    """Refuse incomplete evidence. Raises RefusedError that names the losses that were not accepted."""
     losses = [loss for loss in trace.losses if loss.kind not in accepted]
     if losses:
         kinds = " ".join(f"--accept-loss {loss.kind}" for loss in losses)
         ways = " ".join(_WAYS_OUT[loss.kind] for loss in losses if loss.kind in _WAYS_OUT)
         raise RefusedError(
             f"the trace has losses: {'; '.join(_shown(loss, trace) for loss in losses)}",
-            f"trace again{' ' if ways else ''}{ways}, or plan all the same with {kinds}",
+            f"trace again{' ' if ways else ''}{ways}, or plan anyway with {kinds}",
         )
     failed: dict[str, list[Run]] = {}
     for run in trace.runs:
@@ -30,18 +30,18 @@ def admit(trace: Trace, accepted: frozenset[str]) -> None:
     if failed and FAILED_STEP not in accepted:
         names = ", ".join(f"{name}{_whose(runs, trace)}" for name, runs in failed.items())
         raise RefusedError(
-            f"a traced step failed, so that its evidence is not whole: {names}",
-            f"mend the step, or plan all the same with --accept-loss {FAILED_STEP}",
+            f"a traced step failed, so its evidence is incomplete: {names}",
+            f"fix the step and trace again, or plan anyway with --accept-loss {FAILED_STEP}",
         )
 
 
 def _shown(loss: Loss, trace: Trace) -> str:
     runs = [run for run in trace.runs if any(each.kind == loss.kind for each in run.losses)]
-    return f"{loss.kind} ({loss.count} times, as {loss.example}){_whose(runs, trace)}"
+    return f"{loss.kind} ({loss.count} times, e.g. {loss.example}){_whose(runs, trace)}"
 
 
 def _whose(runs: Sequence[Run], trace: Trace) -> str:
-    """Of which of several runs something is said: by whom, under what, and the identity as `explain` shows it."""
+    """Which of several runs is meant: its user, its backend, and its identity as `explain` shows it."""
     if len(trace.runs) == 1:
         return ""
     first, more = runs[0], f" and {len(runs) - 1} more" if len(runs) > 1 else ""
@@ -49,16 +49,16 @@ def _whose(runs: Sequence[Run], trace: Trace) -> str:
 
 
 def useless(step: CheckResult) -> bool:
-    """Whether a step failed as a whole. One whose items partly passed was exercised: those items count one by one.
+    """Whether a step failed as a whole. A step with some passed items was exercised: its items count one by one.
 
-    So was a start that fails: an image that needs a database beside it cannot start alone.
+    So was a start that fails: an image that needs a separate database cannot start alone.
     """
     passed_in_part = any(item.outcome is Outcome.PASSED for item in step.items)
     return step.outcome is Outcome.FAILED and step.kind != "start" and not passed_in_part
 
 
 def fit(fingerprint: str, known: Sequence[str], what: str) -> None:
-    """Refuse another image than the one that `what` says. Raises RefusedError."""
+    """Refuse any image but the one that `what` names. Raises RefusedError."""
     if fingerprint not in known:
         raise RefusedError(
             f"this is not the image that {what} for: its fingerprint is {fingerprint[:12]}, "

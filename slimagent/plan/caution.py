@@ -1,8 +1,8 @@
-"""What a trace that cannot see lookups cannot prove unneeded stays, by rule, and what that costs. Pure.
+"""Rules for traces that cannot see lookups: they keep what such a trace cannot prove unneeded. And their cost. Pure.
 
-Such a trace has the real paths of what was opened. What it lacks, and what the rules below are made for, was measured:
-a trace that sees lookups was made blind afterwards, and both were planned from (see docs/levels.md). A package's
-metadata needs no rule here: it stays with the package, at every level.
+Such a trace has the real paths of opened files only. The rules were measured: lookups were removed from a trace that
+has them, and the plans of both were compared (see docs/levels.md). A package's metadata needs no rule here: it stays
+with the package, at every level.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.parts import EXECUTABLE, Part, part
 
-_LINK = "it leads to what stays, and may have been on the way there"
-_LISTED = "it lies in a folder that was listed, and may have been checked for"
-_PROGRAM = "a program of a package that stays, which may have been checked for"
+_LINK = "its target stays, and a program may have reached it through this link"
+_LISTED = "its directory was listed, so a program may have checked that it exists"
+_PROGRAM = "a program of a package that stays; another may have checked that it exists"
 
 
 class Cautious:
-    """The rules for a trace; those of one that sees lookups keep nothing."""
+    """The rules for one trace; they keep nothing if the trace sees lookups."""
 
     def __init__(self, keeper: Keeper, levels: Levels, trace: Trace) -> None:
         self._keeper = keeper
@@ -38,7 +38,7 @@ class Cautious:
     def keep_more(self) -> bool:
         """Keep what may have been looked up, given what stays so far. Returns whether there is anything new.
 
-        What stays when this is first called is what would stay if the trace saw lookups, and had seen none.
+        `cost` counts from the first call: what stays then would stay without these rules.
         """
         if not self._is_blind:
             return False
@@ -51,14 +51,14 @@ class Cautious:
         return bool(found)
 
     def cost(self) -> Caution | None:
-        """What stays because of these rules, also what that drags in; None for a trace that sees lookups."""
+        """What stays because of these rules, dependencies included; None for a trace that sees lookups."""
         if not self._is_blind:
             return None
         inventory = self._keeper.inventory
         more = [
             at
             for at, stayed in enumerate(self._before)
-            if not stayed and self._stays(at) and not self._keeper.is_folder(at)
+            if not stayed and self._stays(at) and not self._keeper.is_directory(at)
         ]
         size = sum(inventory.sizes[at] for at in more if stat.S_ISREG(inventory.modes[at]))
         return Caution(paths=len(more), size=size)
@@ -68,14 +68,14 @@ class Cautious:
         return number >= 0 and self._keeper.reasons[number].verdict is Verdict.KEEP
 
     def _holding(self) -> bytearray:
-        """For each entry whether it stays, or holds something that does."""
+        """For each entry, whether it or something in it stays."""
         inventory = self._keeper.inventory
         holds = bytearray(self._stays(at) for at in range(len(inventory)))
-        for at in range(len(inventory) - 1, 0, -1):  # what a folder holds comes after it
+        for at in range(len(inventory) - 1, 0, -1):  # backwards: a directory's content before the directory
             if holds[at]:
-                folder = inventory.index.get(parent(inventory.paths[at]))
-                if folder is not None:
-                    holds[folder] = 1
+                directory = inventory.index.get(parent(inventory.paths[at]))
+                if directory is not None:
+                    holds[directory] = 1
         return holds
 
     def _why(self, at: int, holds: bytearray) -> str:
@@ -98,15 +98,16 @@ class Cautious:
             return _PROGRAM
         return _LISTED if self._was_listed(parent(path)) else ""
 
-    def _was_listed(self, folder: bytes) -> bool:
-        """Whether a program that listed folders was out for what is in this one, or in those of the one above.
+    def _was_listed(self, directory: bytes) -> bool:
+        """Whether a program listed this directory, or the one above, to look for what is in here.
 
-        Who lists a folder of data checks each name in it, or for one name in each folder in it. Code is loaded by name.
+        A program that lists a data directory checks each name in it, or one name in each of its subdirectories. Code is
+        loaded by name.
         """
-        if folder in self._coded:
+        if directory in self._coded:
             return False
-        above = parent(folder)
-        return folder in self._listed or (above in self._listed and above not in self._coded)
+        above = parent(directory)
+        return directory in self._listed or (above in self._listed and above not in self._coded)
 
 
 def _listed(keeper: Keeper, accesses: Iterable[Access]) -> Iterator[bytes]:
@@ -116,7 +117,7 @@ def _listed(keeper: Keeper, accesses: Iterable[Access]) -> Iterator[bytes]:
 
 
 def _coded(inventory: Inventory, owners: Owners) -> Iterator[bytes]:
-    """The folders that hold code or libraries."""
+    """The directories that hold code or libraries."""
     for at, path in enumerate(inventory.paths):
         mode = inventory.modes[at]
         if stat.S_ISREG(mode):

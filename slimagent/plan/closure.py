@@ -1,4 +1,4 @@
-"""What a kept file drags in, and no tracer sees: interpreters, libraries, the other half of a pair."""
+"""What a kept file needs although no tracer sees it: interpreters, libraries, the other half of a pair."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import EXECUTABLE
 
-# What the loader puts in place of its tokens (ld.so(8)), wherever the image may run.
+# What the loader substitutes for its tokens (ld.so(8)), on any machine where the image may run.
 _LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
 _PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
 _TOKEN = re.compile(rb"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
 _HWCAPS = b"/glibc-hwcaps/"
-# R's lazy-load data bases (R Internals, "Lazy loading"): an index and the data, neither of use without the other.
+# R's lazy-load databases (R Internals, "Lazy loading"): an index and the data, useless without each other.
 _R_HALVES = {b".rdb": b".rdx", b".rdx": b".rdb"}
 
 
@@ -29,11 +29,11 @@ class ContentReader(Protocol):
         """The needs of the file at `path`, or None."""
 
     def symbols(self, path: bytes) -> Symbols | None:
-        """What strip would take from the file at `path`, whose needs were asked for, or None."""
+        """What strip would remove from the file at `path`, once `needs` has read it, or None."""
 
 
 class Closure:
-    """Works off a keeper's queue. `unresolved` are needs that nothing in the image fulfils."""
+    """Works through a keeper's queue. `unresolved` are needs that nothing in the image meets."""
 
     def __init__(
         self, keeper: Keeper, contents: ContentReader, loader: Loader, cruft: Sequence[int] | None = None
@@ -46,12 +46,12 @@ class Closure:
         self._twins = _twins(self._inventory)
         self._variants = _variants(self._inventory)
         self._by_name: dict[bytes, list[bytes]] | None = None
-        # Of a part of a file system, what is not in it may well be beside it.
+        # If only a part of the file system was scanned, a need may be met outside of it.
         self._whole = self._inventory.scopes == (b"/",)
         self.unresolved: list[tuple[bytes, str]] = []
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Look at every queued file, and at every file that this brings in, until nothing is left."""
+        """Process every queued file, and every file that this adds, until nothing is left."""
         done, queue = 0, self._keeper.queue
         while queue:
             self._examine(queue.popleft())
@@ -68,11 +68,11 @@ class Closure:
         if needs.interpreter:
             self._settle(path, needs.interpreter, [self._drag(path, needs.interpreter, ReasonKind.INTERPRETER)])
         if needs.via_env:
-            folders = dict.fromkeys((*USUAL_PATH, parent(path)))
+            directories = dict.fromkeys((*USUAL_PATH, parent(path)))
             self._settle(
                 path,
                 needs.via_env,
-                [self._drag(path, join(folder, needs.via_env), ReasonKind.INTERPRETER) for folder in folders],
+                [self._drag(path, join(directory, needs.via_env), ReasonKind.INTERPRETER) for directory in directories],
             )
         for library in needs.libraries:
             self._library(path, library, needs.search)
@@ -93,13 +93,13 @@ class Closure:
             for twin in self._twins.get((self._inventory.devices[at], self._inventory.inodes[at]), ()):
                 self._twin(path, twin)
         if path.endswith(b".pyc"):
-            self._drag(path, source_of(path), ReasonKind.SOURCE_OF_BYTE_CODE)
+            self._drag(path, source_of(path), ReasonKind.SOURCE_OF_BYTECODE)
         other = _R_HALVES.get(path[-4:])
         if other is not None:
             self._drag(path, path[:-4] + other, ReasonKind.LAZY_LOAD_HALF)
 
     def _twin(self, path: bytes, twin: int) -> None:
-        """Keep another name of the same bytes; its package is not needed for that, and a cache's name is cruft."""
+        """Keep another name of the same bytes, unless it is cruft (in a cache); its package need not stay."""
         if self._cruft is None or self._cruft[twin] < 0:
             self._keeper.settle(twin, Reason(kind=ReasonKind.HARD_LINK, source=path))
 
@@ -113,7 +113,7 @@ class Closure:
         self._settle(path, library, found)
 
     def weight(self, at: int, limit: int) -> int:
-        """The bytes that keeping an entry would add, with all libraries that it needs; above `limit` only roughly."""
+        """The bytes that keeping an entry would add, with all its libraries; above `limit` only a rough number."""
         seen, pending, total = {at}, [at], self._inventory.sizes[at]
         while pending and total <= limit:
             path, mode = self._inventory.paths[pending[-1]], self._inventory.modes[pending.pop()]
@@ -140,15 +140,15 @@ class Closure:
     def _places(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> Iterator[list[bytes]]:
         """Where the loader looks, in its order (ld.so(8)); at last anywhere: the search path may be inherited.
 
-        A program's DT_RPATH also serves the libraries it loads, LD_LIBRARY_PATH can name any folder, and a library that
-        is loaded already is found by name alone. Then every file of that name stays.
+        A program's DT_RPATH also serves its libraries, LD_LIBRARY_PATH can name any directory, and a loaded library is
+        found by name alone. So, if nothing else fits, every file of that name stays.
         """
         if b"/" in library:  # a path, and no name to search
             yield expand(library, path)
             return
-        yield [join(folder, library) for entry in search for folder in expand(entry, path)]
+        yield [join(directory, library) for entry in search for directory in expand(entry, path)]
         yield list(self._loader.cache.get(library, ()))
-        yield [join(folder, library) for folder in self._loader.folders]
+        yield [join(directory, library) for directory in self._loader.directories]
         if self._by_name is None:
             self._by_name = {}
             for each in self._inventory.paths:
@@ -158,7 +158,7 @@ class Closure:
 
 
 def expand(entry: bytes, path: bytes) -> list[bytes]:
-    """The absolute folders that an entry of DT_RPATH or DT_RUNPATH of the file at `path` can mean (ld.so(8))."""
+    """The absolute directories that an entry of DT_RPATH or DT_RUNPATH of the file at `path` can mean (ld.so(8))."""
     values = {b"ORIGIN": (parent(path),), b"LIB": _LIB, b"PLATFORM": _PLATFORM}
     entries, at = [b""], 0
     for token in _TOKEN.finditer(entry):

@@ -31,7 +31,7 @@ def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRu
 def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
     """The index of the first rule by which an entry is cruft, or -1.
 
-    A pattern that takes a scope as a whole is left out: somebody asked for that folder by name, wherever it lies.
+    A pattern that takes a scope as a whole is left out: somebody asked for that directory by name, wherever it lies.
     """
     found = array("h", [-1]) * len(inventory)
     patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
@@ -74,7 +74,7 @@ def _conditions(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]
 
 
 def _shared(inventory: Inventory) -> frozenset[tuple[bytes, bytes, int]]:
-    """The prefix, name and size of each regular file in the data folder of an environment's Jupyter."""
+    """The prefix, name and size of each regular file in the data directory of an environment's Jupyter."""
     return frozenset(
         (path[: path.index(_SHARED)], name(path), inventory.sizes[at])
         for at, path in enumerate(inventory.paths)

@@ -20,7 +20,7 @@ from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.packages import edits, further, keep_requirements, planned_packages
 from slimagent.plan.strip import strips
-from slimagent.plan.times import folder_times
+from slimagent.plan.times import directory_times
 
 _WITH_ITS_PACKAGE = (ReasonKind.PACKAGE_GONE, ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE)
 _IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
@@ -29,7 +29,7 @@ _IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
 def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | None = None) -> Plan:
     """A verdict with a reason for every path of the inventory.
 
-    Raises RefusedError for a trace with a loss or a failed step that nobody accepted, and for another image.
+    Raises RefusedError for a trace with a loss or failed step that was not accepted, and for a different image.
     """
     admit(evidence.trace, evidence.accepted)
     fit(evidence.fingerprint, (evidence.trace.before, *evidence.trace.afters), "the trace was made")
@@ -79,7 +79,7 @@ def _settle(
     bound: dict[int, str],
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Keep what the packages that stay keep, and what that drags in, until nothing is added."""
+    """Keep what the level keeps of packages that stay, and what that needs, until nothing is added."""
 
     def settle() -> None:
         while keeper.queue or keeper.expand:
@@ -96,7 +96,7 @@ def _settle(
 
 
 def _keep_free(keeper: Keeper, levels: Levels) -> None:
-    """Keep what costs no bytes, and may be looked for by its mere presence; less what is a gone package's, or cruft."""
+    """Keep what has no bytes (a program may check that it exists), unless it is cruft or belongs to a gone package."""
     inventory = keeper.inventory
     for at, path in enumerate(inventory.paths):
         if keeper.reason(at) >= 0:
@@ -119,7 +119,7 @@ def _keep_free(keeper: Keeper, levels: Levels) -> None:
 
 
 def _drop_rest(keeper: Keeper, levels: Levels) -> None:
-    """Drop what nothing keeps, each for the narrowest reason; then settle the folders."""
+    """Drop everything else, each for the most specific reason; then settle the directories."""
     inventory, owners = keeper.inventory, keeper.owners
     unused = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED))
     cruft = [
@@ -141,14 +141,14 @@ def _drop_rest(keeper: Keeper, levels: Levels) -> None:
         else:
             number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else unused
         keeper.settle_number(at, number)
-    _settle_folders(keeper)
+    _settle_directories(keeper)
 
 
-def _settle_folders(keeper: Keeper) -> None:
-    """A folder stays, unless all that it held went with its packages and it is a gone package's, or Python's.
+def _settle_directories(keeper: Keeper) -> None:
+    """A directory stays, unless everything in it went with its packages, and it belongs to a gone package or to Python.
 
-    To Python any folder left empty is a package that can be imported (PEP 420): the import of what is gone would work.
-    A folder that is nobody's stays though it is empty: a library that R installs into, /usr/local/bin.
+    Python can import any empty directory as a package (PEP 420): an import of a removed package would succeed. A
+    directory without owner stays even if empty, e.g. a library that R installs into, or /usr/local/bin.
     """
     inventory, owners = keeper.inventory, keeper.owners
     held, lost = array("I", [0]) * len(inventory), array("I", [0]) * len(inventory)
@@ -156,7 +156,7 @@ def _settle_folders(keeper: Keeper) -> None:
     drop = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.FOLDER_GONE))
     with_package = [reason.kind in _WITH_ITS_PACKAGE for reason in keeper.reasons]
     cruft = [reason.kind == ReasonKind.CRUFT for reason in keeper.reasons]
-    for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
+    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's content before the directory
         path = inventory.paths[at]
         number = keeper.reason(at)
         if number < 0:
@@ -181,9 +181,9 @@ def _is_of_python(owners: Owners, at: int) -> bool:
 
 
 def _entries(keeper: Keeper, evidence: Evidence) -> Iterable[Entry]:
-    """One entry per path; a folder has the time that the image is to have it with."""
+    """One entry per path; a directory has its time in the slim image."""
     inventory, of = keeper.inventory, keeper.owners.of
-    times = folder_times(inventory, evidence.trace.changes, evidence.excluded, evidence.volumes)
+    times = directory_times(inventory, evidence.trace.changes, evidence.excluded, evidence.volumes)
     for at, path in enumerate(inventory.paths):
         size = inventory.sizes[at] if stat.S_ISREG(inventory.modes[at]) else 0
         yield Entry(path, keeper.reason(at), size, times.get(path, inventory.mtimes[at]), of[at])

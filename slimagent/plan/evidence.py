@@ -1,4 +1,4 @@
-"""What is kept for its own sake: what the trace saw, what a rule names, what the image is started with. Pure."""
+"""What stays for its own sake: what the trace saw, what a rule names, what the image starts with. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Evidence:
     `accepted` the losses to live with.
 
     `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
-    accounts, `search` the folders of its PATH. `volumes` are the declared volumes that count as part of the image.
+    accounts, `search` the directories of its PATH. `volumes` are the declared volumes that count as part of the image.
     """
 
     trace: Trace
@@ -96,8 +96,8 @@ def _drop_created(keeper: Keeper, trace: Trace) -> None:
 def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
     """Keep what the trace saw, links on the way included, and the packages that it belongs to.
 
-    What only says who a package is does not stay for having been read: it stays if the package does. A folder that was
-    listed or looked up stays; that is no use of a package.
+    Reading a package's identity does not keep it: it stays if the package does. A directory that was listed or looked
+    up stays, but does not use a package.
     """
     weak = keeper.owners.weak
     numbers: dict[tuple[ReasonKind, tuple[int, ...]], Reason] = {}
@@ -119,14 +119,14 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
         if at_end is None:
             continue
         keeper.settle(at_end, reason)
-        if not keeper.is_folder(at_end):
+        if not keeper.is_directory(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
 
 
 def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
-    """Keep what the image has where something else was mounted during the trace, and the packages that it belongs to.
+    """Keep what the image has where something else was mounted during the trace, and the packages that own it.
 
-    Nobody could see what it is needed for. What is mounted there now, too, is not the image's.
+    The trace could not see its use. What is mounted there now does not belong to the image either.
     """
     inventory = keeper.inventory
     reason = Reason(kind=ReasonKind.HIDDEN)
@@ -139,23 +139,23 @@ def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
 
 
 def _keep_changed(keeper: Keeper, trace: Trace) -> None:
-    """Keep the files that the run modified or removed, and the packages that they belong to.
+    """Keep the files that the run modified or removed, and the packages that own them.
 
-    A trace that sees lookups has each as an access: removing a file looks its name up. Any other may lack it.
+    A trace that sees lookups has each as an access, since removing a file looks up its name. Other traces may lack it.
     """
     if BlindSpot.LOOKUPS not in trace.blind_spots:
         return
     for change in trace.changes:
         at = keeper.inventory.index.get(change.path)
-        if at is None or change.kind is ChangeKind.CREATED or keeper.is_folder(at):
+        if at is None or change.kind is ChangeKind.CREATED or keeper.is_directory(at):
             continue
         _keep_used(keeper, at, Reason(kind=ReasonKind.CHANGED, detail=change.kind.value))
 
 
 def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
-    """Keep an entry as one that was used. What only says who a package is, is no use of it."""
+    """Keep an entry as a used one. Reading a package's identity does not use the package."""
     keeper.settle(at, reason)
-    if not keeper.is_folder(at) and not keeper.owners.weak[at]:
+    if not keeper.is_directory(at) and not keeper.owners.weak[at]:
         keeper.need_owners(at, Grade.USED, reason)
 
 
@@ -168,7 +168,7 @@ def _below(inventory: Inventory, first: int) -> Iterator[int]:
 
 
 def _keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
-    """Keep what a slim image was found to lack, and the packages that it belongs to."""
+    """Keep what a slim image was found to lack, and the packages that own it."""
     for each in missed:
         reason = Reason(kind=ReasonKind.MISSED, detail=", ".join(each.steps))
         keeper.keep(each.path, reason, reason, grade=Grade.USED)
@@ -198,7 +198,7 @@ def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
 
 
 def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> None:
-    """Keep the packages that the system cannot do without, that a rule names, or that were not exercised."""
+    """Keep the packages that are essential, that a rule names, or that were not exercised."""
     for number, package in enumerate(keeper.owners.packages):
         if package.essential and package.kind == PackageKind.DPKG:
             keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL))
@@ -271,5 +271,5 @@ def _places(word: str, search: Sequence[bytes], cwd: str) -> list[bytes]:
         return [join(b"/", path)]
     if not path or path[:1] == b"-":
         return []
-    on_path = [] if b"/" in path else [join(folder, path) for folder in search]
+    on_path = [] if b"/" in path else [join(directory, path) for directory in search]
     return [*on_path, join(cwd.encode("utf-8", "surrogateescape"), path)] if cwd else on_path

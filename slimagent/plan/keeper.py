@@ -90,7 +90,7 @@ class Keeper:
         return at_end
 
     def need_owners(self, at: int, grade: Grade, because: Reason) -> None:
-        """The packages that own an entry are needed, because this entry is; what the run itself made needs none."""
+        """Need the packages that own an entry, because the entry is needed; files that the run made need none."""
         if self.reasons[self._of[at]].verdict is Verdict.DROP:
             return
         for package in self.owners.owners(at):
@@ -104,8 +104,8 @@ class Keeper:
         owners = self.owners.owners(at)
         return bool(owners) and not any(self.grades[each] for each in owners)
 
-    def is_folder(self, at: int) -> bool:
-        """Whether an entry is a folder."""
+    def is_directory(self, at: int) -> bool:
+        """Whether an entry is a directory."""
         return stat.S_ISDIR(self.inventory.modes[at])
 
     def need_whole(self, package: int, reason: Reason) -> None:

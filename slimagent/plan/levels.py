@@ -25,7 +25,7 @@ _OF_INTERPRETERS = (PackageKind.CONDA, PackageKind.PYTHON, PackageKind.R)
 
 
 class Levels:
-    """Which files of the image stay beyond what is needed for its own sake, by the level that holds at each path.
+    """Which other files of the image stay, by the level that holds at each path.
 
     `cruft` has for each entry the index of the rule by which it is cruft, or -1; `rules` are those that apply.
     """
@@ -56,7 +56,7 @@ class Levels:
             if at in bound:
                 keeper.settle(at, Reason(kind=ReasonKind.RULE, detail=bound[at], package=package))
                 continue
-            if self.cruft[at] >= 0 or self._is_python_folder(at):
+            if self.cruft[at] >= 0 or self._is_python_directory(at):
                 continue
             kind: ReasonKind | None = ReasonKind.PACKAGE
             if self._at[at] == _FILE and not keeper.whole[package]:
@@ -84,8 +84,8 @@ class Levels:
     def keep_optional(self, keeper: Keeper, weight: Callable[[int, int], int]) -> Iterator[None]:
         """Keep unread programs and libraries of used packages that bring no more bytes with them than code may have.
 
-        An optional plugin is small and needs a library that nothing else does. `weight` tells the bytes that an entry
-        would add. Yields after each that is kept, for its closure: the next one may weigh less then.
+        An optional plugin is small and may need a library that nothing else needs. `weight` tells the bytes that an
+        entry would add. Yields after each kept entry, so that its closure can run: the next one may then weigh less.
         """
         limit = self._limits[Part.BINARY]
         for at in sorted(self.optional):
@@ -93,14 +93,14 @@ class Levels:
                 keeper.settle_number(at, self.optional[at])
                 yield
 
-    def _is_python_folder(self, at: int) -> bool:
-        """Whether an entry is a folder of a Python distribution: it stays only with something in it (`decide`)."""
+    def _is_python_directory(self, at: int) -> bool:
+        """Whether an entry is a directory of a Python distribution: it stays only with something in it (`decide`)."""
         return stat.S_ISDIR(self._inventory.modes[at]) and any(
             self._owners.packages[each].kind == PackageKind.PYTHON for each in self._owners.owners(at)
         )
 
     def _kind(self, at: int, owner: PackageKind, *, known: bool) -> ReasonKind | None:
-        """Why an unread file of a package that stays stays at level `file`, None if it does not."""
+        """Why level `file` keeps an unread file of a package that stays; None if it does not."""
         inventory = self._inventory
         mode = inventory.modes[at]
         if not stat.S_ISREG(mode):
@@ -114,7 +114,7 @@ class Levels:
         return _UNREAD.get(what, ReasonKind.SMALL) if known else ReasonKind.SMALL
 
     def need_packages(self, keeper: Keeper) -> None:
-        """Level `cruft` takes no package away: each one stays of which something lies where that level holds."""
+        """Level `cruft` removes no package: every package with a file where that level holds stays."""
         if self._default != _CRUFT and _CRUFT not in self._at:
             return
         reason = Reason(kind=ReasonKind.NO_CRUFT)
@@ -123,7 +123,7 @@ class Levels:
                 keeper.need(number, Grade.REQUIRED, reason)
 
     def stays_free(self, at: int) -> bool:
-        """Whether level `cruft` holds here, at which what costs nothing stays whoever owns it."""
+        """Whether level `cruft` holds here: it keeps what has no bytes, whoever owns it."""
         return self._at[at] == _CRUFT and self.cruft[at] < 0
 
     def keep_rest(self, keeper: Keeper) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of packages: what they require, their verdicts, and the edits that keep their data bases true. Pure."""
+"""Packages in a plan: their requirements, their verdicts, and the edits that keep their databases true. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXCLUDES = b"/etc/dpkg/dpkg.cfg.d/slimagent"
 
 
 def keep_requirements(keeper: Keeper, package: int) -> None:
-    """A package that stays keeps what it requires, and an essential part of its own kind's system (R's base)."""
+    """Keep what a package that stays requires, and the essential packages of its kind (R's base)."""
     owners = keeper.owners
     for required, text in owners.requires[package]:
         keeper.need(
@@ -60,7 +60,7 @@ def further(owners: Owners) -> tuple[tuple[int, tuple[int, ...]], ...]:
 
 
 def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
-    """What files that packages share have to lose, and what dpkg is to leave out from now on."""
+    """What to remove from files that packages share, and what dpkg leaves out from now on."""
     owners = keeper.owners
     found: dict[tuple[bytes, EditKind], set[str]] = {}
     for number in range(len(owners.packages)):

@@ -1,7 +1,7 @@
 """What a file is to its package: code, data, or an extra; and which packages a rule means. Pure, by name and mode.
 
-Only level `file` asks. It keeps unread files of a package that stays by size, and how large one may be depends on how
-likely a program is to ask for it by name.
+Only level `file` uses it. It keeps unread files of packages that stay up to a size, which depends on how likely a
+program is to open them by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXECUTABLE = 0o111
 
 
 class Part(enum.Enum):
-    """From what is asked for most to what is asked for least."""
+    """From the most to the least likely to be opened."""
 
     BINARY = "binary"  # a program, an extension module, a shared library: one of few, large, and started by name
     CODE = "code"  # what an interpreter loads by name
@@ -36,7 +36,7 @@ _CODE_OF_NODE = re.compile(rb".*\.(?:js|cjs|mjs|json|wasm)", re.DOTALL)
 _FOR_BROWSERS = re.compile(
     rb".*(?:/(?:umd|browser|bundles?|cdn)/.*|[.-]min\.[cm]?js|\.(?:umd|iife|global)\.[cm]?js)", re.DOTALL
 )
-# R's lazy-load data bases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
+# R's lazy-load databases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
 _CODE_OF_R = re.compile(rb".*/(?:R|data)/[^/]+", re.DOTALL)
 _SITE = re.compile(rb".*/(?:site|dist)-packages/.*", re.DOTALL)
 # What a Python or R program makes its own pages and reports of lies in its package beside its code: small templates,

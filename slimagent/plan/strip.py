@@ -1,7 +1,6 @@
 """Which of the files that stay lose their symbols and debugging sections, and which must not be touched. Pure.
 
-What a file's own bytes say about it is in its `Symbols`; here is what its place says: its mode, its other names, what
-lies beside it, and the rules.
+`Symbols` tells what a file's own bytes say. This module looks at the rest: mode, other names, files beside it, rules.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from slimagent.paths.patterns import PathRules
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
 
-# The processors (e_machine of <elf.h>) whose files the tools of an image for one of these can be trusted with.
+# The processors (e_machine of <elf.h>) that the tools of an image for each architecture can strip reliably.
 _MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40)}
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-# What lies beside a file and holds its checksum or signature; fipscheck(8) has a folder for them, NSS the ending .chk.
+# Files beside a file that hold its checksum or signature; fipscheck(8) has a directory for them, NSS the ending .chk.
 _ENDINGS = (b".hmac", b".chk", b".sig", b".asc", b".p7s", b".minisig", b".md5", b".sha1", b".sha256", b".sha512")
 _SEAL = re.compile(rb"\.?(.+)\.[^.]+", re.DOTALL)
 _CHECKED = b"fipscheck"
@@ -34,7 +33,7 @@ _OPENSSL_FIPS = b"/ossl-modules/fips.so"
 
 
 def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple[tuple[bytes, str], ...]]:
-    """What is stripped, and what has something to lose and is not, with the reason. A file of several names is one."""
+    """What is stripped, and what could be but is not, with the reason. A file with several names counts once."""
     inventory = keeper.inventory
     found, refused = [], []
     spared = _spared(keeper, evidence)
@@ -54,7 +53,7 @@ def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple
 
 
 def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
-    """The files that stay and have something to lose, each as its names that stay, in the inventory's order."""
+    """The files that stay and could be stripped, each as the list of its names that stay, in the inventory's order."""
     inventory = keeper.inventory
     stays = [each.verdict is Verdict.KEEP for each in keeper.reasons]
     found: dict[int | tuple[int, ...], list[int]] = {}
@@ -67,7 +66,7 @@ def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
 
 
 def _file(inventory: Inventory, at: int) -> int | tuple[int, ...]:
-    """The same for all names of a file. Some stacked file systems give two files one number: size and time tell."""
+    """A key that all names of a file share. Stacked file systems may repeat inode numbers: size and time count too."""
     if inventory.links[at] < 2:
         return at
     seen = inventory.sizes[at], inventory.mtimes[at], inventory.modes[at]
@@ -83,7 +82,7 @@ def _why_not(symbols: Symbols, mode: int, machines: tuple[int, ...], evidence: E
 
 
 def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
-    """Entries that are left alone for what lies beside them, or by a rule, with the reason."""
+    """Entries that are left alone because of a file beside them or a rule, with the reason."""
     found = {}
     inventory = keeper.inventory
     patterns = [(each, rule.why) for rule in evidence.rules.strip for each in rule.exclude]
@@ -100,20 +99,20 @@ def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
 
 
 def _seals(inventory: Inventory) -> Iterator[tuple[bytes, bytes]]:
-    """Each file that by its name is the checksum or signature of another, and that other."""
+    """Each file whose name says that it is the checksum or signature of another, with that other file."""
     shared: dict[bytes, bytes] = {}
     for path in inventory.paths:
         match = _SEAL.fullmatch(name(path)) if path.endswith(_ENDINGS) else None
         if match is None:
             continue
-        folder = parent(path)
-        if name(folder) == _CHECKED:
-            folder = parent(folder)
-        yield path, join(folder, match[1])
+        directory = parent(path)
+        if name(directory) == _CHECKED:
+            directory = parent(directory)
+        yield path, join(directory, match[1])
         if path.endswith(b".chk"):
-            yield path, join(folder, match[1] + b".so")
+            yield path, join(directory, match[1] + b".so")
         if _GNUTLS.fullmatch(match[1]):
-            shared[folder] = path
+            shared[directory] = path
     if shared:
         for path in inventory.paths:
             if _WITH_GNUTLS.fullmatch(name(path)) and parent(path) in shared:

@@ -1,4 +1,4 @@
-"""The modification times that folders of the slim image are to have: those of the image, not of this container."""
+"""The modification times of directories in the slim image: those of the image, not of this container."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from slimagent.model.trace import Change, ChangeKind
 from slimagent.paths.algebra import parent
 
 
-def folder_times(
+def directory_times(
     inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes], volumes: Iterable[bytes] = ()
 ) -> dict[bytes, int]:
-    """Times (ns) by path, for the folders whose own time says nothing about the image.
+    """Times (ns) by path, for the directories whose own time says nothing about the image.
 
-    A folder that the run touched has the time of before. A folder in which the container engine or we put something
-    (a mount point, a file of the engine's, the agent) was touched when the container was made, and one of `volumes`
-    that is mounted is the engine's copy. So what they had before cannot be known: each takes the time of the newest
-    thing in it, which is the same in every container of the image.
+    A directory that the run changed gets its earlier time. A directory in which the container engine or we put
+    something (a mount point, a file of the engine, the agent) changed when the container was made, and a mounted
+    directory of `volumes` is the engine's copy. Their earlier time is unknown: each gets the time of the newest entry
+    in it, which is the same in every container of the image.
     """
     changes = tuple(changes)
     times = {
         each.path: each.mtime_ns
         for each in changes
-        if each.kind is ChangeKind.MODIFIED and _is_folder(inventory, each.path)
+        if each.kind is ChangeKind.MODIFIED and _is_directory(inventory, each.path)
     }
     created = {each.path for each in changes if each.kind is ChangeKind.CREATED}
     touched = set(map(parent, (*inventory.mount_points, *excluded)))
     touched |= {path for path in volumes if _is_mounted(inventory, path)}
-    touched = {path for path in touched if _is_folder(inventory, path)}
+    touched = {path for path in touched if _is_directory(inventory, path)}
     newest: dict[bytes, int] = {}
-    for at in range(len(inventory) - 1, -1, -1):  # what a folder holds comes after it
+    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's content before the directory
         path = inventory.paths[at]
         if path in touched:
             times[path] = newest.get(path, 0)
         holder = parent(path)
         if holder in touched and path not in inventory.mount_points and path not in created and path != b"/":
             newest[holder] = max(newest.get(holder, 0), times.get(path, inventory.mtimes[at]))
-    for path in inventory.mount_points:  # what is seen there is the other file system's
+    for path in inventory.mount_points:  # the time there belongs to the other file system
         if path in inventory.index:
             times[path] = times.get(parent(path), 0)
     return times
 
 
 def _is_mounted(inventory: Inventory, path: bytes) -> bool:
-    """Whether a folder lies on another file system than the one above it."""
+    """Whether a directory lies on another file system than the one above it."""
     at, above = inventory.index.get(path), inventory.index.get(parent(path))
     return at is not None and above is not None and inventory.devices[at] != inventory.devices[above]
 
 
-def _is_folder(inventory: Inventory, path: bytes) -> bool:
+def _is_directory(inventory: Inventory, path: bytes) -> bool:
     at = inventory.index.get(path)
     return at is not None and stat.S_ISDIR(inventory.modes[at])

@@ -1,4 +1,4 @@
-"""A TOML profile to a Profile. Pure; every error names the place, as `check[2].seconds`.
+"""Read a TOML profile. Pure; every error names the place, e.g. `check[2].seconds`.
 
 name = "jupyter"
 description = "JupyterLab starts, answers and runs a cell"
@@ -9,7 +9,7 @@ kind = "jupyterlab"
 
 [[keep]]
 path = "/opt/share/**"
-why = "configuration that the image carries outside the home folder"
+why = "configuration that the image carries outside the home directory"
 
 docs/profiles.md has every key; `profile_rules` reads the rules.
 """
@@ -42,7 +42,7 @@ def load(name: str, text_of: Callable[[str], str]) -> Profile:
     """The profile of that name with all that it extends; `text_of` gives a profile's TOML text.
 
     What it extends comes first, each once; a check of the same name, a rule for the same paths, a level or a user
-    replaces an earlier one. Raises UsageError for TOML that cannot be read, an unknown key, a wrong type, or a circle.
+    replaces an earlier one. Raises UsageError for invalid TOML, an unknown key, a wrong type, or a cycle.
     """
     found: dict[str, Profile] = {}  # each after what it extends
     above: dict[str, tuple[Profile, Iterator[str]]] = {}  # from `name` down to the one that is looked at
@@ -79,12 +79,12 @@ def is_file(name: str) -> bool:
 
 
 def _beside(name: str, base: str) -> str:
-    """What a profile calls `base`: a file's path is relative to the folder of the file that names it."""
+    """What a profile calls `base`: a file's path is relative to the directory of the file that names it."""
     return posixpath.join(posixpath.dirname(name), base) if is_file(name) and is_file(base) else base
 
 
 def _own(name: str, table: Table) -> tuple[Profile, tuple[str, ...]]:
-    """What one profile says itself, and the names of those that it extends."""
+    """What one profile itself says, and the names of the profiles that it extends."""
     own = Profile(
         name=name,
         description=table.take("description", str, ""),
@@ -130,7 +130,7 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 
 
 def _variant(table: Table) -> str:
-    """The level of the variant that a profile is for; empty if it says none."""
+    """The level of the variant in a profile; empty if it has none."""
     said = table.choice("variant", ("", *VARIANTS), "")
     return VARIANTS.get(said, "")
 
@@ -140,7 +140,7 @@ def _checks(table: Table) -> list[CheckSpec]:
     for entry in table.tables("check"):
         check = _check(entry)
         if check.name in checks:
-            raise UsageError(f"{entry.where}: a second check named {check.name!r}", "give each check a name of its own")
+            raise UsageError(f"{entry.where}: a second check named {check.name!r}", "give each check a different name")
         checks[check.name] = check
     return list(checks.values())
 

@@ -13,6 +13,7 @@ from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import (
+    LEVELS,
     CruftRule,
     KeepRule,
     LevelRule,
@@ -25,7 +26,6 @@ from slimagent.model.profile import (
 from slimagent.profiles.table import HINT, Table
 
 KINDS = tuple(PackageKind)
-_LEVELS = ("cruft", "package", "file")
 _LARGEST = 2**63 - 1  # bytes: what a document can hold
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _PACKAGE = re.compile(rf"(?:\*|{'|'.join(KINDS)}):[^\s\x00-\x1f\x7f]+")
@@ -33,16 +33,16 @@ _T = TypeVar("_T")
 
 
 def read(table: Table) -> Rules:
-    """The rules of a profile's top table, which they are taken from. Raises UsageError that names the place."""
+    """Take the rules from a profile's top table. Raises UsageError that names the place."""
     return Rules(
-        keep=tuple(map(_keep, table.tables("keep"))),
-        packages=tuple(map(_package, table.tables("keep-package"))),
-        cruft=_named(table.tables("cruft"), _cruft, lambda rule: rule.name),
+        keep=_each(table, "keep", _keep),
+        packages=_each(table, "keep-package", _package),
+        cruft=_each(table, "cruft", _cruft, lambda rule: rule.name),
         kept_cruft=table.strings("keep_cruft"),
-        protect=_named(table.tables("protect"), _protect, lambda rule: rule.check),
-        start=tuple(map(_start, table.tables("start"))),
-        levels=tuple(map(_level, table.tables("level"))),
-        strip=tuple(map(_strip, table.tables("strip"))),
+        protect=_each(table, "protect", _protect, lambda rule: rule.check),
+        start=_each(table, "start", _start),
+        levels=_each(table, "level", _level),
+        strip=_each(table, "strip", _strip),
         strip_setuid=table.maybe("strip_setuid", bool),
         compiling=table.maybe("compiling", bool),
         budget=_budget(table),
@@ -50,9 +50,9 @@ def read(table: Table) -> Rules:
 
 
 def merge(earlier: Rules, later: Rules) -> Rules:
-    """Two sets of rules as one: a later rule takes the place of an earlier one for the same paths, name or check.
+    """Two sets of rules as one: a later rule replaces an earlier one for the same paths, name or check.
 
-    Commands and kept cruft are collected; of the switches and the budget the last one said counts.
+    Commands and kept cruft add up; the last value of each switch and of the budget counts.
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
@@ -70,9 +70,9 @@ def merge(earlier: Rules, later: Rules) -> Rules:
 
 
 def check(rules: Rules, where: str) -> None:
-    """Refuse to keep cruft that no rule names: a slip of the pen would drop it. Raises UsageError.
+    """Refuse to keep cruft that no rule names: a typo would drop it. Raises UsageError.
 
-    Only for rules that are complete: a profile may keep cruft that the base rules name.
+    Only for complete rules: a profile may keep cruft that the base rules name.
     """
     unknown = unknown_cruft(rules, rules.kept_cruft)
     if unknown:
@@ -88,7 +88,7 @@ def unknown_cruft(rules: Rules, names: Iterable[str]) -> list[str]:
 
 
 def known_cruft(rules: Rules) -> str:
-    """The hint for a cruft rule that is not there."""
+    """The hint for an unknown cruft rule."""
     return f"known are {', '.join(sorted(rule.name for rule in rules.cruft)) or 'none'}"
 
 
@@ -108,37 +108,37 @@ def _unique(rules: Iterable[_T], key: Callable[[_T], object]) -> tuple[_T, ...]:
     return tuple({key(rule): rule for rule in rules}.values())
 
 
-def _named(tables: list[Table], parse: Callable[[Table], _T], key: Callable[[_T], str]) -> tuple[_T, ...]:
-    """Rules that are called by a name: in one profile no two have the same."""
-    found: dict[str, _T] = {}
-    for table in tables:
-        rule = parse(table)
-        if key(rule) in found:
-            raise UsageError(f"{table.where}: a second rule named {key(rule)!r}", "put the two into one")
-        found[key(rule)] = rule
+def _each(
+    table: Table, key: str, parse: Callable[[Table], _T], name: Callable[[_T], str] | None = None
+) -> tuple[_T, ...]:
+    """The rules written as `[[key]]`; in one profile no two have the same `name`."""
+    found: dict[object, _T] = {}
+    for at, each in enumerate(table.tables(key)):
+        rule = parse(each)
+        each.done()
+        called = at if name is None else name(rule)
+        if called in found:
+            raise UsageError(f"{each.where}: a second rule named {called!r}", "merge the two rules")
+        found[called] = rule
     return tuple(found.values())
 
 
 def _keep(table: Table) -> KeepRule:
-    rule = KeepRule(
+    return KeepRule(
         pattern=table.path("path"),
         why=table.text("why"),
         follow=table.take("follow", bool, False),
         of_kept=table.take("of_kept", bool, False),
     )
-    table.done()
-    return rule
 
 
 def _package(table: Table) -> PackageRule:
-    rule = PackageRule(
+    return PackageRule(
         pattern=_one_package(table, "package", table.take("package", str)),
         why=table.text("why"),
         section=table.take("section", str, ""),
         when=table.choice("when", ("", "compiling"), ""),
     )
-    table.done()
-    return rule
 
 
 def _one_package(table: Table, key: str, value: str) -> str:
@@ -150,7 +150,7 @@ def _one_package(table: Table, key: str, value: str) -> str:
 def _cruft(table: Table) -> CruftRule:
     name = table.take("name", str)
     if not _SLUG.fullmatch(name):
-        raise table.wrong("name", f"{name!r} is not made of small letters and digits, with single hyphens between")
+        raise table.wrong("name", f"{name!r} must be lower-case letters and digits, with single hyphens between them")
     unless = table.strings("unless_packages")
     rule = CruftRule(
         name=name,
@@ -165,7 +165,6 @@ def _cruft(table: Table) -> CruftRule:
     )
     if not rule.patterns:
         raise table.wrong("paths", "a cruft rule names paths")
-    table.done()
     return rule
 
 
@@ -179,7 +178,6 @@ def _protect(table: Table) -> ProtectRule:
     )
     if not (rule.packages or rule.paths):
         raise UsageError(f"{table.where}: neither packages nor paths: nothing to protect", HINT)
-    table.done()
     return rule
 
 
@@ -187,26 +185,22 @@ def _start(table: Table) -> StartRule:
     rule = StartRule(command=table.strings("command"), why=table.text("why"))
     if not rule.command or not rule.command[0] or any("\0" in word for word in rule.command):
         raise table.wrong("command", "expected a program and its arguments, as a list of strings")
-    table.done()
     return rule
 
 
 def _level(table: Table) -> LevelRule:
-    rule = LevelRule(
+    return LevelRule(
         pattern=table.path("path"),
-        level=table.choice("level", _LEVELS),
+        level=table.choice("level", LEVELS),
         why=table.text("why"),
         at_least=table.take("at_least", bool, False),
     )
-    table.done()
-    return rule
 
 
 def _strip(table: Table) -> StripRule:
     rule = StripRule(exclude=table.patterns("exclude"), why=table.text("why"))
     if not rule.exclude:
         raise table.wrong("exclude", "a strip rule names the paths that are left alone")
-    table.done()
     return rule
 
 

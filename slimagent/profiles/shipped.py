@@ -17,18 +17,20 @@ __all__ = ["AUTO", "BASE", "Detected", "detect", "files", "found", "known", "loa
 
 BASE, AUTO = "base", "auto"
 _HERE = os.path.dirname(os.path.abspath(__file__))
-# In a wheel the profiles lie here, in a checkout beside the package.
-_FOLDERS = (_HERE, os.path.join(os.path.dirname(os.path.dirname(_HERE)), "profiles"))
+# The profiles are here in a wheel, and beside the package in a checkout.
+_DIRECTORIES = (_HERE, os.path.join(os.path.dirname(os.path.dirname(_HERE)), "profiles"))
 
 
-def _folder() -> str:
+def _directory() -> str:
     first = BASE + profile.SUFFIX
-    return next((folder for folder in _FOLDERS if os.path.isfile(os.path.join(folder, first))), _FOLDERS[0])
+    return next(
+        (directory for directory in _DIRECTORIES if os.path.isfile(os.path.join(directory, first))), _DIRECTORIES[0]
+    )
 
 
 def known() -> tuple[str, ...]:
     """The names of the shipped profiles."""
-    names = (name for name in os.listdir(_folder()) if name.endswith(profile.SUFFIX))
+    names = (name for name in os.listdir(_directory()) if name.endswith(profile.SUFFIX))
     return tuple(sorted(name[: -len(profile.SUFFIX)] for name in names))
 
 
@@ -64,10 +66,10 @@ def _text(name: str) -> str:
     if profile.is_file(name):
         data = read(name)
     elif name in known():
-        data = read(os.path.join(_folder(), name + profile.SUFFIX))
+        data = read(os.path.join(_directory(), name + profile.SUFFIX))
     else:
         raise UsageError(
-            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, as ./my.toml"
+            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, e.g. ./my.toml"
         )
     try:
         return data.decode("utf-8")

@@ -15,16 +15,16 @@ HINT = "see docs/profiles.md"
 
 
 class Table:
-    """A TOML table whose keys are taken one by one; what is left at the end is unknown.
+    """A TOML table: take its keys one by one; whatever is left at the end is unknown.
 
-    `where` is its place, as `profile mine: keep[2]`. Every method raises UsageError that names it.
+    `where` is its place, e.g. `profile mine: keep[2]`. Every method raises UsageError that names it.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         self._values, self.where = dict(values), where
 
     def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
-        """The value of a key, removed from the table. Without a default the key has to be there."""
+        """The value of a key, removed from the table. Without a default, the key is required."""
         value = self.maybe(key, kind)
         if value is not None:
             return value
@@ -33,7 +33,7 @@ class Table:
         return default
 
     def maybe(self, key: str, kind: type[_T]) -> _T | None:
-        """The value of a key, removed from the table; None if it is not there."""
+        """The value of a key, removed from the table; None if it is missing."""
         if key not in self._values:
             return None
         value = self._values.pop(key)
@@ -43,7 +43,7 @@ class Table:
             raise self.wrong(key, f"expected {kind.__name__}, found {type(value).__name__}") from None
 
     def text(self, key: str) -> str:
-        """A string that says something: it is there, and not only blanks."""
+        """A required string that is not blank."""
         value = self.take(key, str)
         if not value.strip():
             raise self.wrong(key, "every rule says " + key if key in ("why", "risk") else "expected some text")
@@ -57,7 +57,7 @@ class Table:
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
-        """A list of strings; empty if the key is not there."""
+        """A list of strings; empty if the key is missing."""
         values: list[Any] = self.take(key, list, [])
         if not all(isinstance(value, str) for value in values):
             raise self.wrong(key, "expected a list of strings")
@@ -68,7 +68,7 @@ class Table:
         return self._pattern(key, self.take(key, str))
 
     def patterns(self, key: str) -> tuple[str, ...]:
-        """A list of patterns of absolute paths; empty if the key is not there."""
+        """A list of patterns of absolute paths; empty if the key is missing."""
         return tuple(self._pattern(f"{key}[{at}]", value) for at, value in enumerate(self.strings(key)))
 
     def _pattern(self, key: str, value: str) -> str:
@@ -85,17 +85,17 @@ class Table:
         found = []
         for at, entry in enumerate(self.take(key, list, [])):
             if not isinstance(entry, dict):
-                raise UsageError(f"{self.where}: {key}[{at}] is no table; write [[{key}]]", HINT)
+                raise UsageError(f"{self.where}: {key}[{at}] is not a table; write [[{key}]]", HINT)
             found.append(Table(entry, f"{self.where}: {key}[{at}]"))
         return found
 
     def rest(self) -> dict[str, Any]:
-        """What was not taken; it counts as taken from now on."""
+        """Take all that is left."""
         values, self._values = self._values, {}
         return values
 
     def done(self) -> None:
-        """Refuse what was not taken."""
+        """Refuse whatever is left."""
         if self._values:
             raise UsageError(f"{self.where}: unknown key {', '.join(map(repr, sorted(self._values)))}", HINT)
 

@@ -15,8 +15,8 @@ def text(name: str, description: str, extends: Sequence[tuple[str, str]], checks
     lines += [
         "]",
         '# variant = "standard"     # full, standard (the default) or minimal: how much may go',
-        '# user = "jovyan"          # whom the checks run as',
-        "# compiling = true         # keep all that compiling needs, as users who install R packages from source do",
+        '# user = "jovyan"          # the user that runs the checks',
+        "# compiling = true         # keep all that compiling needs, e.g. to install R packages from source",
     ]
     for check in checks:
         lines += ["", "[[check]]", f"kind = {_string(check.kind)}", f"name = {_string(check.name)}"]

@@ -48,7 +48,7 @@ def test_the_system_s_own_accounts(tmp_path: Path) -> None:
 
 
 def test_without_accounts_there_are_no_shells(tmp_path: Path) -> None:
-    """No file, a link out of the image, a folder in its place."""
+    """No file, a link out of the image, a directory in its place."""
     (tmp_path / "a").mkdir()
     assert login_shells(scan(os.fsencode(tmp_path / "a"))) == ()
     link(tmp_path, "/b/etc/passwd", "../../../../../../../../../etc/passwd")
@@ -65,7 +65,7 @@ def test_without_accounts_there_are_no_shells(tmp_path: Path) -> None:
 )
 def test_any_bytes_are_read(passwd: bytes) -> None:
     """Whatever it holds, the answer is absolute paths, each once."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = shells(Path(folder), passwd)
+    with tempfile.TemporaryDirectory() as directory:
+        found = shells(Path(directory), passwd)
     assert all(each.startswith(b"/") and b"\0" not in each for each in found)
     assert len(set(found)) == len(found)

@@ -21,16 +21,16 @@ CREATED, MODIFIED, REMOVED = ChangeKind.CREATED, ChangeKind.MODIFIED, ChangeKind
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A small image, old enough that the clock of inodes has moved on."""
-    folder = Path(os.path.realpath(tmp_path)) / "image"
+    directory = Path(os.path.realpath(tmp_path)) / "image"
     for name in ("a", "a-b", "usr/lib/file", "usr/lib/other"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("before")
-    (folder / "link").symlink_to("usr")
-    (folder / "empty").mkdir()
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("before")
+    (directory / "link").symlink_to("usr")
+    (directory / "empty").mkdir()
     for each in ("a", "usr/lib/file", "empty"):
-        os.utime(folder / each, ns=(5, 1_000_000_007))
+        os.utime(directory / each, ns=(5, 1_000_000_007))
     time.sleep(0.02)  # a clock tick of the kernel is at most 10 ms
-    return folder
+    return directory
 
 
 def seen(image: Path) -> Inventory:
@@ -51,7 +51,7 @@ def test_nothing_done_is_nothing_changed(image: Path) -> None:
 
 
 def test_what_is_made_is_created(image: Path) -> None:
-    """A new file has no time of before; the folder that holds it is modified, and keeps its own time of before."""
+    """A new file has no time of before; the directory that holds it is modified, and keeps its own time of before."""
     found = after(image, lambda: (image / "empty/new").write_text("x"))
     assert found[b"/empty/new"] == Change(path=b"/empty/new", kind=CREATED, mtime_ns=0)
     assert found[b"/empty"] == Change(path=b"/empty", kind=MODIFIED, mtime_ns=1_000_000_007)
@@ -101,8 +101,8 @@ def test_another_kind_in_its_place_is_a_modification(image: Path, path: str, mak
     assert found[os.fsencode(f"/{path}")].kind is MODIFIED
 
 
-def test_a_folder_counts_by_its_times_and_rights_alone(image: Path) -> None:
-    """A folder whose inode was touched, and nothing else, is not modified; another mode is a modification."""
+def test_a_directory_counts_by_its_times_and_rights_alone(image: Path) -> None:
+    """A directory whose inode was touched, and nothing else, is not modified; another mode is a modification."""
 
     def touch_only() -> None:
         status = (image / "empty").stat()
@@ -126,7 +126,7 @@ def test_another_link_target_is_a_modification(image: Path) -> None:
 
 
 def test_changes_come_in_the_order_of_the_inventory(image: Path) -> None:
-    """A folder comes before what it holds, and before a sibling whose name goes on with a smaller byte than a slash."""
+    """A directory comes before its content, and before a sibling whose name continues with a byte below the slash."""
 
     before = seen(image)
     for name in ("usr-x", "usr/lib/new", "usr/new", "usr.d"):

@@ -97,7 +97,7 @@ def test_without_the_server_there_is_no_component(tmp_path: Path) -> None:
 def test_each_thing_in_opt_is_a_component(tmp_path: Path) -> None:
     for path in ("tool/bin/tool", "tool/share/x/y", "other/file", "single.jar"):
         write(tmp_path, f"/opt/{path}")
-    (tmp_path / "opt/empty/folder").mkdir(parents=True)
+    (tmp_path / "opt/empty/directory").mkdir(parents=True)
     link(tmp_path, "/usr/local/bin/tool", "/opt/tool/bin/tool")
     link(tmp_path, "/usr/bin/o", "p")
     link(tmp_path, "/usr/bin/p", "../../opt/other/file")
@@ -137,8 +137,8 @@ def test_usr_local_is_grouped_by_name(tmp_path: Path) -> None:
     found = find(tmp_path)
     assert list(found) == ["LICENSE", "cuda-12.2", "python3.9", "quarto", "quarto-2"]
     files = {f"/usr/local/{path}" for path in mine} | {"/usr/local/lib/libquarto.so"}
-    folders = {f"/usr/local/{path}/quarto" for path in ("lib", "share", "share/doc", "src")}
-    assert set(found["quarto"]) == files | folders
+    directories = {f"/usr/local/{path}/quarto" for path in ("lib", "share", "share/doc", "src")}
+    assert set(found["quarto"]) == files | directories
     assert found["cuda-12.2"][0] == "/usr/local/cuda"
     assert found["python3.9"][0] == "/usr/local/bin/python3"
     assert set(found["python3.9"][1:]) == {
@@ -146,7 +146,7 @@ def test_usr_local_is_grouped_by_name(tmp_path: Path) -> None:
     }
 
 
-def test_standing_folders_are_nobodys(tmp_path: Path) -> None:
+def test_standing_directories_are_nobodys(tmp_path: Path) -> None:
     for path in ("lib/python3.11/dist-packages", "lib/R/site-library", "share/man/man1", "share/fonts", "src", "etc"):
         (tmp_path / "usr/local" / path).mkdir(parents=True)
     link(tmp_path, "/usr/local/man", "share/man")
@@ -169,9 +169,9 @@ def test_a_link_belongs_to_where_it_leads_and_to_one_component_alone(tmp_path: P
     assert find(tmp_path)["tool"] == [*tool, "/usr/bin/name", "/usr/local/bin/name"]
 
 
-def test_folders_without_a_bottom(tmp_path: Path) -> None:
+def test_directories_without_a_bottom(tmp_path: Path) -> None:
     for top in ("share/man", "share/icons", "share/locale", "lib", "etc"):
-        # Python's own ways to make and remove folders call themselves for each level.
+        # Python's own ways to make and remove directories call themselves for each level.
         subprocess.run(["mkdir", "-p", f"{tmp_path}/usr/local/{top}" + "/d" * 1100], check=True)
     write(tmp_path, "/usr/local/bin/d")
     try:
@@ -235,5 +235,5 @@ def test_no_entry_has_two_components_and_none_is_claimed(
         if at not in claims and image.is_file(at) and path.startswith((b"/opt/", b"/usr/local/")):
             assert at in owned
     for at in owned:
-        if image.is_folder(at):  # all that a component's folder holds is the component's
+        if image.is_directory(at):  # all that a component's directory holds is the component's
             assert set(image.below(image.inventory.paths[at])) <= set(owned)

@@ -110,7 +110,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Read:
-    """What the reader finds below a folder."""
+    """What the reader finds below a directory."""
 
     def __init__(self, root: Path | str, *scopes: Path) -> None:
         whole = os.fsencode(Path(root).resolve())
@@ -131,7 +131,7 @@ class Read:
 
 
 def test_what_rattler_installed(base: Path) -> None:
-    """Files, record and own folders of each package, per prefix; what is hard-linked in the cache is not theirs."""
+    """Files, record and own directories of each package, per prefix; what is hard-linked in the cache is not theirs."""
     prefix = base / "conda"
     read = Read("/", base)
     assert {(each.package.name, each.package.place) for each in read.found} == {
@@ -150,7 +150,7 @@ def test_what_rattler_installed(base: Path) -> None:
 
 
 def test_files_are_those_of_the_records(base: Path) -> None:
-    """What is owned, apart from folders and the record, is each record's list."""
+    """What is owned, apart from directories and the record, is each record's list."""
     read = Read("/", base)
     for each in read.found:
         (record,) = (read.image.inventory.paths[at] for at in each.identity)

@@ -62,9 +62,9 @@ def test_a_line_that_names_no_program_needs_nothing(line: bytes) -> None:
 
 def test_the_kernel_cuts_the_first_line_off_there_too(tmp_path: Path) -> None:
     """The longest interpreter that the kernel runs is the longest that is found; one byte more is none."""
-    folder = os.fsencode(os.path.realpath(tmp_path))
+    directory = os.fsencode(os.path.realpath(tmp_path))
     for length, runs in ((253, True), (254, False)):
-        program = folder + b"/" + b"i" * (length - len(folder) - 1)
+        program = directory + b"/" + b"i" * (length - len(directory) - 1)
         shutil.copy(shutil.which("true") or "/bin/true", program)
         padded = tmp_path / f"padded-{length}"
         padded.write_bytes(b"#!" + program + b" " * 300)
@@ -74,7 +74,7 @@ def test_the_kernel_cuts_the_first_line_off_there_too(tmp_path: Path) -> None:
         except OSError:
             ran = False
         assert ran is runs
-        found = Contents(folder).needs(os.fsencode(f"/padded-{length}"), True)
+        found = Contents(directory).needs(os.fsencode(f"/padded-{length}"), True)
         assert found == (Needs(interpreter=program) if runs else None)
 
 
@@ -125,14 +125,14 @@ def test_the_loader_cache_is_what_ldconfig_prints() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 20, 48, 60, 100, 1000])
 def test_a_cut_off_cache_is_no_error(length: int) -> None:
-    """A damaged cache says less or nothing; the loader's folders are searched all the same."""
+    """A damaged cache says less or nothing; the loader's directories are searched all the same."""
     if not os.path.exists("/etc/ld.so.cache"):
         pytest.skip("there is no glibc cache here")
     assert isinstance(parse_cache(Path("/etc/ld.so.cache").read_bytes()[:length]), dict)
 
 
-def test_configuration_names_folders_and_includes_more(tmp_path: Path) -> None:
-    """ld.so.conf: folders, comments, includes by pattern, relative to the file, and no circle without end."""
+def test_configuration_names_directories_and_includes_more(tmp_path: Path) -> None:
+    """ld.so.conf: directories, comments, includes by pattern, relative to the file, and no circle without end."""
     conf = tmp_path / "etc" / "ld.so.conf.d"
     conf.mkdir(parents=True)
     (tmp_path / "etc/ld.so.conf").write_text(
@@ -141,19 +141,19 @@ def test_configuration_names_folders_and_includes_more(tmp_path: Path) -> None:
     (conf / "a.conf").write_text("/opt/a # why\n")
     (conf / "b.conf").write_text("/opt/b\n")
     (conf / "c.other").write_text("/opt/c\n")
-    folders = loader(scan(os.fsencode(tmp_path))).folders
-    assert folders[:3] == (b"/opt/first", b"/opt/a", b"/opt/b")
-    assert b"/opt/c" not in folders
-    assert b"/usr/lib" in folders
+    directories = loader(scan(os.fsencode(tmp_path))).directories
+    assert directories[:3] == (b"/opt/first", b"/opt/a", b"/opt/b")
+    assert b"/opt/c" not in directories
+    assert b"/usr/lib" in directories
 
 
 def image(root: Path, **files: str) -> bytes:
     """An image with these files in /etc/ld.so.conf.d, and a configuration that includes those that end in .conf."""
-    folder = root / "etc/ld.so.conf.d"
-    folder.mkdir(parents=True)
+    directory = root / "etc/ld.so.conf.d"
+    directory.mkdir(parents=True)
     (root / "etc/ld.so.conf").write_text("include /etc/ld.so.conf.d/*.conf\n")
     for name, text in files.items():
-        (folder / f"{name}.conf").write_text(text)
+        (directory / f"{name}.conf").write_text(text)
     return os.fsencode(os.path.realpath(root))
 
 
@@ -164,58 +164,58 @@ def test_configuration_behind_links_is_read_inside_the_image(tmp_path: Path) -> 
     outside.write_text("/opt/outside\n")
     inside.mkdir()
     (inside / "gl").write_text("/opt/inside\n")
-    folder = tmp_path / "image/etc/ld.so.conf.d"
-    (folder / "a.conf").symlink_to("/etc/alternatives/gl")
-    (folder / "b.conf").symlink_to("../alternatives/gl")
-    (folder / "c.conf").symlink_to(outside)
-    (folder / "d.conf").symlink_to("../" * 40 + str(outside).lstrip("/"))
-    (folder / "e.conf").symlink_to("e.conf")
-    folders = loader(scan(root)).folders
-    assert folders[0] == b"/opt/inside"
-    assert b"/opt/outside" not in folders
+    directory = tmp_path / "image/etc/ld.so.conf.d"
+    (directory / "a.conf").symlink_to("/etc/alternatives/gl")
+    (directory / "b.conf").symlink_to("../alternatives/gl")
+    (directory / "c.conf").symlink_to(outside)
+    (directory / "d.conf").symlink_to("../" * 40 + str(outside).lstrip("/"))
+    (directory / "e.conf").symlink_to("e.conf")
+    directories = loader(scan(root)).directories
+    assert directories[0] == b"/opt/inside"
+    assert b"/opt/outside" not in directories
 
 
-def test_a_folder_of_configuration_may_be_a_link(tmp_path: Path) -> None:
+def test_a_directory_of_configuration_may_be_a_link(tmp_path: Path) -> None:
     """A link on the way leads where it does in the image, not where it would on this machine."""
     root = image(tmp_path / "image", a="/opt/a")
     (tmp_path / "image/etc").rename(tmp_path / "image/real-etc")
     (tmp_path / "image/etc").symlink_to("/real-etc")
-    assert loader(scan(root)).folders[0] == b"/opt/a"
+    assert loader(scan(root)).directories[0] == b"/opt/a"
 
 
-def test_each_line_is_a_folder(tmp_path: Path) -> None:
-    """A folder's name may hold blanks and bytes that are no UTF-8; relative names and hidden files do not count."""
+def test_each_line_is_a_directory(tmp_path: Path) -> None:
+    """A directory's name may hold blanks and bytes that are no UTF-8; relative names and hidden files do not count."""
     root = image(tmp_path, a="  /opt/my libs  # a comment\nrelative\nhwcap 0 nosegneg\n\n/opt/x")
     (tmp_path / "etc/ld.so.conf.d/.hidden.conf").write_text("/opt/hidden\n")
     (tmp_path / "etc/ld.so.conf.d/b.conf").write_bytes(b"/opt/latin1-\xe9\n")
-    (tmp_path / "etc/ld.so.conf.d/folder.conf").mkdir()
+    (tmp_path / "etc/ld.so.conf.d/directory.conf").mkdir()
     os.mkfifo(tmp_path / "etc/ld.so.conf.d/fifo.conf")
-    folders = loader(scan(root)).folders
-    assert folders[:3] == (b"/opt/my libs", b"/opt/x", b"/opt/latin1-\xe9")
-    assert b"/opt/hidden" not in folders
+    directories = loader(scan(root)).directories
+    assert directories[:3] == (b"/opt/my libs", b"/opt/x", b"/opt/latin1-\xe9")
+    assert b"/opt/hidden" not in directories
 
 
 def test_files_that_include_each_other_are_read_once(tmp_path: Path) -> None:
     """Twenty files that include all twenty cost twenty reads, not twenty to the power of a depth."""
     root = image(tmp_path, **{f"f{number:02}": f"include *.conf\n/opt/{number:02}\n" for number in range(20)})
-    folders = loader(scan(root)).folders
-    assert {b"/opt/%02d" % number for number in range(20)} <= set(folders)
-    assert len(set(folders)) == len(folders)
+    directories = loader(scan(root)).directories
+    assert {b"/opt/%02d" % number for number in range(20)} <= set(directories)
+    assert len(set(directories)) == len(directories)
 
 
-def test_an_image_without_configuration_has_the_default_folders(tmp_path: Path) -> None:
-    """Where there is no configuration and no cache, the loader's built-in folders remain."""
+def test_an_image_without_configuration_has_the_default_directories(tmp_path: Path) -> None:
+    """Where there is no configuration and no cache, the loader's built-in directories remain."""
     found = loader(scan(os.fsencode(os.path.realpath(tmp_path))))
     assert found.cache == {}
-    assert {b"/lib", b"/usr/lib", b"/lib64", b"/usr/lib64"} <= set(found.folders)
+    assert {b"/lib", b"/usr/lib", b"/lib64", b"/usr/lib64"} <= set(found.directories)
 
 
 def test_musl_has_its_own_list(tmp_path: Path) -> None:
-    """musl's search path is read too: folders by line break or colon."""
+    """musl's search path is read too: directories by line break or colon."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/ld-musl-x86_64.path").write_text("/opt/one:/opt/two\n/opt/three\n")
     found = loader(scan(os.fsencode(os.path.realpath(tmp_path))))
-    assert found.folders[:3] == (b"/opt/one", b"/opt/two", b"/opt/three")
+    assert found.directories[:3] == (b"/opt/one", b"/opt/two", b"/opt/three")
 
 
 CACHE = struct.pack("=20sII4x4x12x", b"glibc-ld.so.cache1.1", 2, 16) + b"".join(

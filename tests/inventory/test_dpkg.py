@@ -1,4 +1,4 @@
-"""The reader of dpkg's data base, held against dpkg: it builds and installs the packages, and is asked the same."""
+"""The reader of dpkg's database, held against dpkg: it builds and installs the packages, and is asked the same."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def tool(name: str) -> str:
 class Debian:
     """A root that dpkg keeps, and packages that are built for it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.built = folder / "built"
-        self.root = folder / "root"
+    def __init__(self, directory: Path) -> None:
+        self.built = directory / "built"
+        self.root = directory / "root"
         for each in ("info", "updates", "triggers", "alternatives"):
             (self.root / "var/lib/dpkg" / each).mkdir(parents=True)
         (self.root / "etc/alternatives").mkdir(parents=True)
@@ -61,7 +61,7 @@ class Debian:
         conffiles: Iterable[str] = (),
         **control: str,
     ) -> Path:
-        """A .deb with these files (None: an empty folder) and control fields (`_` for `-` in their names)."""
+        """A .deb with these files (None: an empty directory) and control fields (`_` for `-` in their names)."""
         control = {"Architecture": NATIVE, "Version": "1.0", "Maintainer": "A <a@example.org>", **control}
         tree = self.built / f"{name}_{control['Architecture']}"
         (tree / "DEBIAN").mkdir(parents=True)
@@ -125,7 +125,7 @@ def required(found: Mapping[str, Found], name: str) -> list[tuple[str, str]]:
 
 
 def test_a_package_owns_what_it_shipped_and_its_info_files_are_its_identity(debian: Debian) -> None:
-    """Files, links, empty folders and configuration are the package's; its records in info are its identity."""
+    """Files, links, empty directories and configuration are the package's; its records in info are its identity."""
     files: dict[str | bytes, str | None] = {"/usr/bin/tool": "x", "/etc/tool.conf": "y", "/usr/share/tool/empty": None}
     debian.install(
         "tool",
@@ -150,7 +150,7 @@ def test_a_package_owns_what_it_shipped_and_its_info_files_are_its_identity(debi
 
 
 def test_what_several_packages_list(debian: Debian) -> None:
-    """A folder that two packages list is nobody's, one that one package lists is its own."""
+    """A directory that two packages list is nobody's, one that one package lists is its own."""
     debian.install("one", {"/opt/both/one/a": "a"})
     debian.install("two", {"/opt/both/two/b": "b"})
     image, found = debian.read()
@@ -159,7 +159,7 @@ def test_what_several_packages_list(debian: Debian) -> None:
 
 
 def test_the_files_of_dpkg_itself_are_nobodys(debian: Debian) -> None:
-    """The data base's own files belong to no package."""
+    """The database's own files belong to no package."""
     debian.install("one", {"/usr/bin/one": "a"})
     image, found = debian.read()
     everything = set().union(*(paths(image, each.files) for each in found.values()))
@@ -168,7 +168,7 @@ def test_the_files_of_dpkg_itself_are_nobodys(debian: Debian) -> None:
 
 
 def test_a_merged_usr(debian: Debian) -> None:
-    """A path below /lib is found where the link leads; the link that packages list as a folder is nobody's."""
+    """A path below /lib is found where the link leads; the link that packages list as a directory is nobody's."""
     debian.merge_usr()
     debian.install("one", {"/lib/one.so": "1", "/bin/one": "1"})
     debian.install("two", {"/lib/two.so": "2", "/usr/bin/two": "2"})
@@ -180,7 +180,7 @@ def test_a_merged_usr(debian: Debian) -> None:
 
 
 def test_a_link_that_a_package_shipped_is_its_own(debian: Debian) -> None:
-    """A link to a folder is a file of the one package that lists it."""
+    """A link to a directory is a file of the one package that lists it."""
     debian.install("docs", {"/usr/share/doc/real/readme": "r"}, links={"/usr/share/doc/other": "real"})
     image, found = debian.read()
     assert b"/usr/share/doc/other" in owned(image, found["docs"])
@@ -276,9 +276,9 @@ def test_alternatives(debian: Debian) -> None:
 def test_a_damaged_group_of_alternatives(debian: Debian) -> None:
     """A group that is cut short is a problem, and nobody has a record in it; left-overs are passed over."""
     debian.install("ed", {"/usr/bin/ed": ""})
-    folder = debian.root / "var/lib/dpkg/alternatives"
-    (folder / "editor").write_text("auto\n/usr/bin/editor\n\n/usr/bin/ed\n")
-    (folder / "pager.dpkg-tmp").write_text("auto\n")
+    directory = debian.root / "var/lib/dpkg/alternatives"
+    (directory / "editor").write_text("auto\n/usr/bin/editor\n\n/usr/bin/ed\n")
+    (directory / "pager.dpkg-tmp").write_text("auto\n")
     image, found = debian.read()
     assert len(found["ed"].records) == 1
     assert [path for path, _ in image.problems] == [b"/var/lib/dpkg/alternatives/editor"]
@@ -304,7 +304,7 @@ def test_half_installed_and_unpacked_packages_are_there(debian: Debian) -> None:
     assert b"half-installed" in (debian.root / "var/lib/dpkg/status").read_bytes()
     assert b"/usr/bin/unpacked" in owned(image, found["unpacked"])
     assert found["half"].files == []
-    assert image.problems == [(STATUS, "half:amd64: there is no list of its files")]
+    assert image.problems == [(STATUS, "half:amd64: the list of its files is missing")]
 
 
 def test_packages_of_a_foreign_architecture(debian: Debian) -> None:
@@ -348,7 +348,7 @@ def test_whose_list_it_is(debian: Debian) -> None:
     assert b"/usr/lib/libx.so" in owned(image, found["libx"])
     assert b"/usr/bin/tool" in owned(image, found["tool"])
     assert found["tool:i386"].files == []
-    assert image.problems == [(STATUS, "tool:i386: there is no list of its files")]
+    assert image.problems == [(STATUS, "tool:i386: the list of its files is missing")]
 
 
 def three(debian: Debian) -> bytes:
@@ -402,7 +402,7 @@ def test_a_paragraph_that_is_there_twice(debian: Debian) -> None:
     (debian.root / "var/lib/dpkg/status").write_bytes(data + data.split(b"\n\n")[0] + b"\n\n")
     image, found = debian.read()
     assert list(found) == ["first", "second", "third"]
-    assert image.problems == [(STATUS, "first:amd64: is there twice")]
+    assert image.problems == [(STATUS, "first:amd64: listed twice")]
 
 
 def test_a_great_many_damaged_paragraphs_are_not_all_named(debian: Debian) -> None:
@@ -471,18 +471,18 @@ def test_an_interrupted_dpkg(debian: Debian) -> None:
     assert [path for path, _ in image.problems] == [b"/var/lib/dpkg/updates/0001"]
 
 
-def test_packages_in_a_folder_of_their_own(debian: Debian) -> None:
+def test_packages_in_a_directory_of_their_own(debian: Debian) -> None:
     """Where each package has a file in status.d, that and its md5sums are its identity, and the sums its files."""
     archive = debian.package("tool", {"/usr/bin/tool": "x", "/srv/b\\s": "y"}, Depends="base | nothing")
     subprocess.run([tool("dpkg-deb"), "--extract", archive, debian.root], check=True)
-    folder = debian.root / "var/lib/dpkg/status.d"
-    folder.mkdir()
+    directory = debian.root / "var/lib/dpkg/status.d"
+    directory.mkdir()
     control = subprocess.run([tool("dpkg-deb"), "--field", archive], check=True, capture_output=True).stdout
-    (folder / "tool").write_bytes(control)
-    (folder / "base").write_bytes(control.replace(b"tool", b"base").replace(b"Depends: base | nothing\n", b""))
-    (folder / "base.md5sums").write_bytes(b"")
+    (directory / "tool").write_bytes(control)
+    (directory / "base").write_bytes(control.replace(b"tool", b"base").replace(b"Depends: base | nothing\n", b""))
+    (directory / "base.md5sums").write_bytes(b"")
     listed = subprocess.run(["md5sum", "usr/bin/tool", "srv/b\\s"], cwd=debian.root, check=True, capture_output=True)
-    (folder / "tool.md5sums").write_bytes(listed.stdout)
+    (directory / "tool.md5sums").write_bytes(listed.stdout)
     image, found = debian.read()
     assert owned(image, found["tool"]) == {b"/usr/bin/tool", b"/srv/b\\s"}
     names = {b"/var/lib/dpkg/status.d/tool", b"/var/lib/dpkg/status.d/tool.md5sums"}
@@ -490,9 +490,9 @@ def test_packages_in_a_folder_of_their_own(debian: Debian) -> None:
     assert found["tool"].records == []
     assert required(found, "tool") == [("base", "base | nothing")]
     assert image.problems == []
-    (folder / "tool.md5sums").write_bytes(listed.stdout[:-3])
-    (folder / "base.md5sums").unlink()
-    (folder / "broken").write_bytes(b"what")
+    (directory / "tool.md5sums").write_bytes(listed.stdout[:-3])
+    (directory / "base.md5sums").unlink()
+    (directory / "broken").write_bytes(b"what")
     image, found = debian.read()
     assert set(found) == {"tool", "base"}
     assert {path.rpartition(b"/")[2] for path, _ in image.problems} == {b"tool.md5sums", b"base", b"broken"}
@@ -505,7 +505,7 @@ def test_the_result_follows_the_image_alone(debian: Debian) -> None:
 
 
 def test_an_image_without_dpkg(tmp_path: Path) -> None:
-    """No data base: no packages, and no problem."""
+    """No database: no packages, and no problem."""
     image = Image(scan(os.fsencode(tmp_path)))
     assert dpkg.find(image) == []
     (tmp_path / "var/lib").mkdir(parents=True)
@@ -547,7 +547,7 @@ def test_the_running_system() -> None:
         mine = {path for path in owned(image, found[key]) if not path.startswith(b"/var/lib/dpkg/info/")}
         theirs = listed_by_dpkg(image, key)
         assert mine <= theirs
-        assert not [path for path in theirs - mine if not leads_to_a_folder(image, path)]
+        assert not [path for path in theirs - mine if not leads_to_a_directory(image, path)]
 
 
 def listed_by_dpkg(image: Image, key: str) -> set[bytes]:
@@ -561,9 +561,9 @@ def listed_by_dpkg(image: Image, key: str) -> set[bytes]:
     return {image.inventory.paths[at] for at in entries if at is not None}
 
 
-def leads_to_a_folder(image: Image, path: bytes) -> bool:
+def leads_to_a_directory(image: Image, path: bytes) -> bool:
     at = image.end(path)
-    return at is not None and image.is_folder(at)
+    return at is not None and image.is_directory(at)
 
 
 NAMES = st.text(string.ascii_lowercase + string.digits + "+.-", min_size=1, max_size=8).map(lambda text: "a" + text)

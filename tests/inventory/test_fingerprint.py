@@ -18,16 +18,16 @@ from slimagent.model.inventory import Inventory
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A small image with every kind of entry, open to everybody."""
-    folder = tmp_path / "image"
-    (folder / "usr/lib").mkdir(parents=True)
-    (folder / "usr/lib/a").write_text("a")
-    (folder / "usr/lib/b").write_text("bb")
-    os.link(folder / "usr/lib/a", folder / "usr/twin")
-    (folder / "bin").symlink_to("usr/bin")
-    os.mkfifo(folder / "fifo")
-    (folder / "empty").mkdir()
-    (folder / os.fsdecode(b"latin1-\xe9")).touch()
-    return folder
+    directory = tmp_path / "image"
+    (directory / "usr/lib").mkdir(parents=True)
+    (directory / "usr/lib/a").write_text("a")
+    (directory / "usr/lib/b").write_text("bb")
+    os.link(directory / "usr/lib/a", directory / "usr/twin")
+    (directory / "bin").symlink_to("usr/bin")
+    os.mkfifo(directory / "fifo")
+    (directory / "empty").mkdir()
+    (directory / os.fsdecode(b"latin1-\xe9")).touch()
+    return directory
 
 
 def of(image: Path, scopes: tuple[bytes, ...] = (b"/",), excluded: tuple[bytes, ...] = ()) -> str:
@@ -87,10 +87,10 @@ def test_times_owners_and_rights_do_not_count(image: Path, change: Callable[[Pat
     assert of(image) == before
 
 
-@pytest.mark.parametrize("folder", [*map(os.fsdecode, VOLATILE), "/usr/lib/__pycache__", "/opt/.cache"])
-def test_places_that_change_by_themselves_do_not_count(image: Path, folder: str) -> None:
-    """What a running container leaves in temporary folders, logs, homes and caches makes no other image."""
-    place = image / folder.lstrip("/")
+@pytest.mark.parametrize("directory", [*map(os.fsdecode, VOLATILE), "/usr/lib/__pycache__", "/opt/.cache"])
+def test_places_that_change_by_themselves_do_not_count(image: Path, directory: str) -> None:
+    """What a running container leaves in temporary directories, logs, homes and caches makes no other image."""
+    place = image / directory.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     before = of(image)
     place.mkdir()
@@ -100,7 +100,7 @@ def test_places_that_change_by_themselves_do_not_count(image: Path, folder: str)
 
 @pytest.mark.parametrize("scope", [b"/home/me/env", b"/home", b"/home/me"])
 def test_a_volatile_place_counts_where_it_is_asked_for(image: Path, scope: bytes) -> None:
-    """A scope in a home folder is looked at: somebody named it."""
+    """A scope in a home directory is looked at: somebody named it."""
     environment = image / "home/me/env"
     environment.mkdir(parents=True)
     before = of(image, (scope,))
@@ -108,8 +108,8 @@ def test_a_volatile_place_counts_where_it_is_asked_for(image: Path, scope: bytes
     assert of(image, (scope,)) != before
 
 
-def test_a_closed_folder_counts_in_a_scope_of_its_own(image: Path) -> None:
-    """Whoever names a folder can read it: there, what others cannot list counts too."""
+def test_a_closed_directory_counts_in_a_scope_of_its_own(image: Path) -> None:
+    """Whoever names a directory can read it: there, what others cannot list counts too."""
     closed = image / "opt/closed"
     closed.mkdir(parents=True)
     closed.chmod(0o700)
@@ -120,7 +120,7 @@ def test_a_closed_folder_counts_in_a_scope_of_its_own(image: Path) -> None:
 
 
 def test_a_closed_root_is_a_root_all_the_same(image: Path) -> None:
-    """The root folder's own mode closes nothing off."""
+    """The root directory's own mode closes nothing off."""
     image.chmod(0o700)
     before = of(image)
     (image / "usr/more").touch()

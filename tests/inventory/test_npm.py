@@ -48,10 +48,10 @@ def required(found: list[Found], location: str) -> list[str]:
     return [locations[at] for at, _ in by_location(found)[location].requires]
 
 
-def module(root: Path, folder: str, **manifest: Any) -> Path:
-    """A package's folder with its manifest and some code."""
-    write(root, f"{folder}/index.js", "module.exports = 1;\n")
-    return write(root, f"{folder}/package.json", json.dumps(manifest))
+def module(root: Path, directory: str, **manifest: Any) -> Path:
+    """A package's directory with its manifest and some code."""
+    write(root, f"{directory}/index.js", "module.exports = 1;\n")
+    return write(root, f"{directory}/package.json", json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,10 @@ def tool() -> str:
     return found
 
 
-def run(tool: str, folder: Path, *arguments: str, home: Path) -> str:
+def run(tool: str, directory: Path, *arguments: str, home: Path) -> str:
     done = subprocess.run(
         [tool, *arguments, "--offline", "--no-audit", "--no-fund", "--no-update-notifier"],
-        cwd=folder,
+        cwd=directory,
         env={**os.environ, "npm_config_cache": str(home), "HOME": str(home)},
         capture_output=True,
         text=True,
@@ -79,12 +79,12 @@ def run(tool: str, folder: Path, *arguments: str, home: Path) -> str:
 
 def pack(tool: str, source: Path, home: Path, **manifest: Any) -> str:
     """A tarball that `npm pack` makes; its path."""
-    folder = source / f"{manifest['name'].replace('/', '-')}-{manifest['version']}"
-    module(folder, "", **manifest)
-    write(folder, "/cli.js", "#!/usr/bin/env node\n", 0o755)
+    directory = source / f"{manifest['name'].replace('/', '-')}-{manifest['version']}"
+    module(directory, "", **manifest)
+    write(directory, "/cli.js", "#!/usr/bin/env node\n", 0o755)
     for name in manifest.get("bundleDependencies", []):
-        module(folder, f"/node_modules/{name}", name=name, version="2.0.0")
-    made = run(tool, folder, "pack", "--json", f"--pack-destination={source}", home=home)
+        module(directory, f"/node_modules/{name}", name=name, version="2.0.0")
+    made = run(tool, directory, "pack", "--json", f"--pack-destination={source}", home=home)
     return str(source / json.loads(made)[0]["filename"])
 
 
@@ -173,7 +173,7 @@ def test_the_lock_file_names_them(installed: Path) -> None:
     assert {key for path, kind, key in records if (path, kind) == (lock.encode(), "npm-lock")} == keys
     inner = found["/srv/app/node_modules/nested/node_modules/leaf"]
     assert inner.records == [(lock.encode(), "npm-lock", "node_modules/nested/node_modules/leaf")]
-    # A global installation has a lock file too: its keys start at the folder above node_modules.
+    # A global installation has a lock file too: its keys start at the directory above node_modules.
     for path, _, key in found["/usr/local/lib/node_modules/leaf"].records:
         assert (path, key) == (b"/usr/local/lib/node_modules/.package-lock.json", "node_modules/leaf")
 
@@ -191,7 +191,7 @@ def test_optional_dependencies_that_are_there_are_required(tmp_path: Path) -> No
 
 
 def test_a_store_with_links_to_it(tmp_path: Path) -> None:
-    """pnpm keeps every package in a folder of its own; what it may use is linked beside it."""
+    """pnpm keeps every package in a directory of its own; what it may use is linked beside it."""
     store = "/app/node_modules/.pnpm"
     module(tmp_path, f"{store}/a@1/node_modules/a", dependencies={"b": "^1"})
     module(tmp_path, f"{store}/b@1/node_modules/b", version="1.0.0")
@@ -205,10 +205,10 @@ def test_a_store_with_links_to_it(tmp_path: Path) -> None:
     assert f"{store}/a@1/node_modules/b" in paths(tmp_path, found[1])
 
 
-def program(root: Path, folder: str, **manifest: Any) -> None:
+def program(root: Path, directory: str, **manifest: Any) -> None:
     """A program beside its own `node_modules`: its manifest and some code."""
-    module(root, folder, **manifest)
-    (root / folder.lstrip("/") / "node_modules").mkdir(exist_ok=True)
+    module(root, directory, **manifest)
+    (root / directory.lstrip("/") / "node_modules").mkdir(exist_ok=True)
 
 
 def named(root: Path) -> dict[str, list[str]]:
@@ -328,8 +328,8 @@ def test_a_damaged_lock_file_is_a_problem(tmp_path: Path, text: str) -> None:
 
 
 def test_names_of_any_bytes_and_a_byte_order_mark(tmp_path: Path) -> None:
-    folder = os.fsdecode(b"/node_modules/odd-\xff\n")
-    module(tmp_path, folder).write_bytes(b'\xef\xbb\xbf{"name": "\\u0000", "version": 7}')
+    directory = os.fsdecode(b"/node_modules/odd-\xff\n")
+    module(tmp_path, directory).write_bytes(b'\xef\xbb\xbf{"name": "\\u0000", "version": 7}')
     module(tmp_path, "/node_modules/.cache/x")
     module(tmp_path, "/node_modules/@scope")
     (found,) = find(tmp_path)
@@ -338,7 +338,7 @@ def test_names_of_any_bytes_and_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def rows() -> st.SearchStrategy[list[tuple[int, int, int]]]:
-    """Rows that lie beside or inside each other, as folders do."""
+    """Rows that lie beside or inside each other, as directories do."""
 
     def cut(start: int, stop: int, depth: int) -> st.SearchStrategy[list[tuple[int, int]]]:
         if depth == 0 or stop - start < 2:

@@ -75,7 +75,7 @@ def test_problems_are_told_once_and_sorted(tmp_path: Path) -> None:
 
 
 def test_byte_code_belongs_with_its_source(tmp_path: Path) -> None:
-    """Of the packages that own the source, several included, wherever the folder for it lies; without one it is not."""
+    """All packages that own the source own it, wherever its directory is; without such a package it has no owner."""
     for path in ("/site/m.py", "/site/n.py", "/site/old.py", "/site/old.pyc", "/site/lone.pyc"):
         write(tmp_path, path)
     for name in ("m", "n", "lost"):
@@ -95,8 +95,8 @@ def test_byte_code_belongs_with_its_source(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_made_in_a_package_s_own_folder_is_its(tmp_path: Path) -> None:
-    """To the last level; not where another package has files below, and not in an empty folder of a package."""
+def test_a_file_made_in_a_package_s_own_directory_is_its(tmp_path: Path) -> None:
+    """To the last level; not where another package has files below, and not in an empty directory of a package."""
     for path in (
         "/lib2/own/file", "/lib2/own/made", "/lib2/own/new/deep/made", "/lib2/shared/a/file", "/lib2/shared/made",
         "/lib2/shared/b/file", "/lib2/made", "/var2/empty/state",

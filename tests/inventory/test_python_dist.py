@@ -32,11 +32,11 @@ from slimagent.paths.algebra import within
 SITE = "opt/venv/lib/python3.11/site-packages"
 
 
-def wheels_with_markers(folder: Path) -> list[Path]:
+def wheels_with_markers(directory: Path) -> list[Path]:
     """Distributions whose requirements hold here, elsewhere, or for an extra."""
     return [
         wheel(
-            folder,
+            directory,
             "marked",
             {"marked.py": ""},
             requires=[
@@ -49,9 +49,9 @@ def wheels_with_markers(folder: Path) -> list[Path]:
             ],
             extras=["full"],
         ),
-        wheel(folder, "asks", {"asks.py": ""}, requires=["offers[more]"]),
+        wheel(directory, "asks", {"asks.py": ""}, requires=["offers[more]"]),
         wheel(
-            folder,
+            directory,
             "offers",
             {"offers.py": ""},
             requires=[
@@ -66,17 +66,17 @@ def wheels_with_markers(folder: Path) -> list[Path]:
     ]
 
 
-def wheels(folder: Path) -> list[Path]:
+def wheels(directory: Path) -> list[Path]:
     """A handful of distributions with one difficulty each."""
     return [
-        *wheels_with_markers(folder),
-        wheel(folder, "Plain.Thing", {"plain/__init__.py": "", "plain/deep/data.txt": "x"}, requires=["leaf>=1"]),
-        wheel(folder, "leaf", {"leaf.py": ""}, "1.5"),
-        wheel(folder, "space-one", {"space/one/__init__.py": ""}),
-        wheel(folder, "space-two", {"space/two/__init__.py": "", "space_two.pth": "import sys\n"}),
-        wheel(folder, "tool", {"tool/__init__.py": "def main(): pass\n"}, scripts=["tool-it", "tool-gui"]),
+        *wheels_with_markers(directory),
+        wheel(directory, "Plain.Thing", {"plain/__init__.py": "", "plain/deep/data.txt": "x"}, requires=["leaf>=1"]),
+        wheel(directory, "leaf", {"leaf.py": ""}, "1.5"),
+        wheel(directory, "space-one", {"space/one/__init__.py": ""}),
+        wheel(directory, "space-two", {"space/two/__init__.py": "", "space_two.pth": "import sys\n"}),
+        wheel(directory, "tool", {"tool/__init__.py": "def main(): pass\n"}, scripts=["tool-it", "tool-gui"]),
         wheel(
-            folder,
+            directory,
             "spread",
             {
                 "spread/__init__.py": "",
@@ -88,7 +88,7 @@ def wheels(folder: Path) -> list[Path]:
                 "spread-1.0.dist-info/licenses/LICENSE": "",
             },
         ),
-        wheel(folder, "other", {"other.py": "", "other-1.0.data/data/etc/jupyter/other.json": "{}"}),
+        wheel(directory, "other", {"other.py": "", "other-1.0.data/data/etc/jupyter/other.json": "{}"}),
     ]
 
 
@@ -115,7 +115,7 @@ def environment(request: pytest.FixtureRequest) -> Path:
 
 
 def shown(environment: Path, paths: set[str]) -> set[str]:
-    """Paths as seen from the environment, the site folder as `@`."""
+    """Paths as seen from the environment, the site directory as `@`."""
     site = os.fspath(site_of(environment).relative_to(environment))
     return {os.path.relpath(path, environment).replace(site, "@") for path in paths}
 
@@ -126,7 +126,7 @@ def expected_files(distribution: importlib.metadata.Distribution) -> set[str]:
 
 
 def test_files_are_those_that_the_library_lists(environment: Path) -> None:
-    """Of every distribution, the files are what importlib.metadata says and is there; the rest are folders."""
+    """Of every distribution, the files are what importlib.metadata says and is there; the rest are directories."""
     read = Read("/", environment)
     site = os.fspath(site_of(environment))
     known = {canonicalize_name(each.metadata["Name"]): each for each in importlib.metadata.distributions(path=[site])}
@@ -138,8 +138,8 @@ def test_files_are_those_that_the_library_lists(environment: Path) -> None:
     assert read.problems == []
 
 
-def test_a_folder_with_files_of_one_alone_is_its_own(environment: Path) -> None:
-    """A package's folder is its own, a namespace's is nobody's, and one outside only if nothing else is in it."""
+def test_a_directory_with_files_of_one_alone_is_its_own(environment: Path) -> None:
+    """A package's directory is its own, a namespace's is nobody's, and one outside only if nothing else is in it."""
     read = Read("/", environment)
     plain = shown(environment, read.paths("plain-thing"))
     assert {"@/plain", "@/plain/deep"} <= plain
@@ -257,7 +257,7 @@ def test_an_egg_link_leads_to_a_distribution(sources: Path) -> None:
 
 
 def test_uv_installs_in_place_too(tmp_path: Path) -> None:
-    """The backend of uv writes a .pth into the site folder: its project is found."""
+    """The backend of uv writes a .pth into the site directory: its project is found."""
     text = '[project]\nname = "quick"\nversion = "1"\n[build-system]\nrequires = ["uv_build"]\n'
     tree(
         tmp_path / "quick",
@@ -322,8 +322,8 @@ def test_eggs_without_a_record(tmp_path: Path) -> None:
     read = Read(tmp_path)
     at = "/usr/lib/python3/dist-packages/"
     alone = read.paths("alone") - read.identity("alone")
-    folder = {at + each for each in ("alone", "alone/__init__.py", "alone/deep", "alone/deep/x.py")}
-    assert alone == folder | {at + "_alone.cpython-311-x86_64-linux-gnu.so", "/usr/bin/alone"}
+    directory = {at + each for each in ("alone", "alone/__init__.py", "alone/deep", "alone/deep/x.py")}
+    assert alone == directory | {at + "_alone.cpython-311-x86_64-linux-gnu.so", "/usr/bin/alone"}
     assert read.one("alone").package.version == "1.0.post1"
     assert read.requires("alone") == {"single": "single"} and read.one("alone").missing == []
     assert read.paths("single") == {at + "single-2.egg-info"} == read.identity("single")
@@ -338,7 +338,7 @@ def test_eggs_without_a_record(tmp_path: Path) -> None:
 
 
 def test_environments_see_what_their_interpreter_sees(tmp_path: Path) -> None:
-    """A virtual environment the system's only if it says so; Debian's two folders each other; a user's folder both."""
+    """A virtual environment sees the system only if it says so; Debian's directories see each other; a user's both."""
     tree(tmp_path / "usr/lib/python3/dist-packages", info("base", "local"))
     tree(tmp_path / "usr/local/lib/python3.11/dist-packages", info("local", "base|mine"))
     tree(tmp_path / "usr/local/lib/python3.9/dist-packages", info("ancient", "local"))
@@ -405,7 +405,7 @@ def test_a_record_claims_nothing_outside_of_its_environment(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("source", ["/", "/etc", "/home/me", "/opt", "/opt/venv", "relative", "/missing"])
 def test_a_source_that_is_too_wide_is_nobodys(tmp_path: Path, source: str) -> None:
-    """A folder that holds more than a project does not become a distribution's, whatever its record says."""
+    """A directory that holds more than a project does not become a distribution's, whatever its record says."""
     direct = f'{{"url": "file://{source}", "dir_info": {{"editable": true}}}}'
     tree(tmp_path / SITE, {**info("wide", record="wide.pth,,\n"), "wide.pth": source + "\n"})
     tree(tmp_path / SITE / "wide-1.dist-info", {"direct_url.json": direct})
@@ -433,7 +433,7 @@ def test_a_damaged_record_costs_only_itself(tmp_path: Path) -> None:
             "~ood-1.dist-info/METADATA": "Name: good\n",
             "-.dist-info/METADATA": "Name: !\n",
             "zipped-1-py3.9.egg": b"PK\x05\x06" + bytes(18),
-            "lost.egg-link": "/no/such/folder\n.\n",
+            "lost.egg-link": "/no/such/directory\n.\n",
             **info("astray", record='"astray.py,,\n'),
             "loose-1.dist-info/direct_url.json": "[",
         },

@@ -38,7 +38,7 @@ def paths(root: Path, entries: list[int]) -> list[str]:
 
 
 def package(root: Path, library: str, name: str, extra: str = "", version: str = "1.0") -> Path:
-    """A package's folder as R leaves it, without R: DESCRIPTION, Meta and code."""
+    """A package's directory as R leaves it, without R: DESCRIPTION, Meta and code."""
     write(root, f"{library}/{name}/Meta/package.rds")
     write(root, f"{library}/{name}/R/{name}.rdb")
     text = f"Package: {name}\nVersion: {version}\n{extra}Built: R 4.2.2; ; 2024-01-01 00:00:00 UTC; unix\n"
@@ -121,10 +121,10 @@ def test_it_finds_what_installed_packages_lists(installed: Path, rscript: str) -
     } == listed
 
 
-def test_everything_below_the_folder_is_the_packages_and_meta_is_who_it_is(installed: Path) -> None:
+def test_everything_below_the_directory_is_the_packages_and_meta_is_who_it_is(installed: Path) -> None:
     each = find(installed)[os.fsencode(SITE), "low"]
-    folder = installed / SITE[1:] / "low"
-    here = {f"{SITE}/low", *(f"{SITE}/low/{os.path.relpath(path, folder)}" for path in folder.rglob("*"))}
+    directory = installed / SITE[1:] / "low"
+    here = {f"{SITE}/low", *(f"{SITE}/low/{os.path.relpath(path, directory)}" for path in directory.rglob("*"))}
     assert set(paths(installed, each.files)) == here
     assert len(each.files) == len(here)
     identity = set(paths(installed, each.identity))
@@ -204,7 +204,7 @@ def test_other_libraries_in_a_fixed_order(tmp_path: Path) -> None:
 
 
 def test_packages_that_a_project_links_to_from_a_cache(tmp_path: Path) -> None:
-    """renv keeps each version of a package in a folder of its own, and each project's library is made of links."""
+    """renv keeps each version of a package in a directory of its own, and each project's library is made of links."""
     cache, project = "/root/.cache/R/renv/cache/v5/R-4.2/x86_64", "/srv/app/renv/library/R-4.2"
     for version in ("1", "2", "3"):
         package(tmp_path, f"{cache}/dep/{version}/hash", "dep", version=version)
@@ -226,8 +226,8 @@ def test_packages_that_a_project_links_to_from_a_cache(tmp_path: Path) -> None:
     [
         ("Package: foo\nVersion: 1.0\nTitle: cut sho", "the field Built of an installed R package is missing"),
         ("", "the field Built of an installed R package is missing"),
-        ("Package: bar\nVersion: 1.0\nBuilt: R 4\n", "the field Package is not the name of its folder"),
-        ("Version: 1.0\nBuilt: R 4\n", "the field Package is not the name of its folder"),
+        ("Package: bar\nVersion: 1.0\nBuilt: R 4\n", "the field Package is not the name of its directory"),
+        ("Version: 1.0\nBuilt: R 4\n", "the field Package is not the name of its directory"),
         ("Package: foo\nVersion: one\nBuilt: R 4\n", "the field Version is missing or not a version"),
         ("Package: foo\nBuilt: R 4\n", "the field Version is missing or not a version"),
     ],

@@ -1,4 +1,4 @@
-"""The image as readers of package data bases see it: entries through links, folders, contents, and hostile records."""
+"""The image as readers of package databases see it: entries through links, directories, contents, hostile records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def at(seen: Image, path: bytes) -> int:
     return seen.inventory.index[path]
 
 
-def test_entries_are_found_through_links_among_their_folders(tmp_path: Path) -> None:
+def test_entries_are_found_through_links_among_their_directories(tmp_path: Path) -> None:
     """`entry` stops at a link at the end, `end` follows it; nothing leads out of the image or round in circles."""
     write(tmp_path, "/usr/bin/tool5")
     link(tmp_path, "/usr/bin/tool", "tool5")
@@ -42,14 +42,14 @@ def test_entries_are_found_through_links_among_their_folders(tmp_path: Path) -> 
     assert seen.end(b"/bin") == at(seen, b"/usr/bin")
     assert (seen.entry(b"/dangling"), seen.end(b"/dangling")) == (at(seen, b"/dangling"), None)
     assert (seen.end(b"/loop"), seen.end(b"/absent"), seen.entry(b"/bin/absent")) == (None, None, None)
-    assert seen.is_folder(at(seen, b"/usr"))
-    assert not seen.is_folder(at(seen, b"/bin"))
+    assert seen.is_directory(at(seen, b"/usr"))
+    assert not seen.is_directory(at(seen, b"/bin"))
     assert seen.is_file(at(seen, b"/usr/bin/tool5"))
     assert not seen.is_file(at(seen, b"/usr/bin/tool"))
 
 
-def test_the_names_in_a_folder(tmp_path: Path) -> None:
-    """Sorted, of any kind, any bytes; the root's are those of its own children; a link to a folder has none."""
+def test_the_names_in_a_directory(tmp_path: Path) -> None:
+    """Sorted, of any kind, any bytes; the root's are those of its own children; a link to a directory has none."""
     write(tmp_path, "/a/b/c")
     write(tmp_path, "/a-b")
     link(tmp_path, "/z", "a")
@@ -67,10 +67,10 @@ trees = st.lists(st.lists(names, min_size=1, max_size=3).map(b"/".join), min_siz
 
 @settings(max_examples=40, deadline=None)
 @given(trees)
-def test_what_is_below_a_folder(paths: list[bytes]) -> None:
+def test_what_is_below_a_directory(paths: list[bytes]) -> None:
     """Exactly the entries that begin with its path, in one row, whatever the names are."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = os.fsencode(Path(folder).resolve())
+    with tempfile.TemporaryDirectory() as directory:
+        root = os.fsencode(Path(directory).resolve())
         for path in paths:
             os.makedirs(root + b"/" + path, exist_ok=True)
         seen = Image(scan(root))

@@ -27,15 +27,15 @@ NOBODY = 65534
 
 @pytest.fixture
 def root() -> Iterator[bytes]:
-    """An empty folder that every user can reach, without links on the way."""
-    folder = os.path.realpath(os.fsencode(tempfile.mkdtemp(prefix="slimagent-image-")))
-    os.chmod(folder, 0o755)
-    yield folder
-    shutil.rmtree(folder)
+    """An empty directory that every user can reach, without links on the way."""
+    directory = os.path.realpath(os.fsencode(tempfile.mkdtemp(prefix="slimagent-image-")))
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def make(root: bytes, *paths: bytes, data: bytes = b"") -> None:
-    """Files at `paths`, relative to the root, and the folders on the way; one that ends in a slash is a folder."""
+    """Files at `paths`, relative to the root, with their directories; a path that ends in a slash is a directory."""
     for path in paths:
         whole = os.path.join(root, path)
         os.makedirs(os.path.dirname(whole), mode=0o755, exist_ok=True)
@@ -66,7 +66,7 @@ def as_nobody(work: Callable[[], object]) -> object:
 
 
 def test_every_path_is_there_once_and_in_order(root: bytes) -> None:
-    """A folder comes right before what it holds, and names are ordered as bytes within it."""
+    """A directory comes right before what it holds, and names are ordered as bytes within it."""
     make(root, b"a/x", b"a-b", b"a/x.d/y", b"a.d/z", b"b/", b"c")
     os.symlink(b"a/x", os.path.join(root, b"link"))
     inventory = scan(root)
@@ -80,9 +80,9 @@ def test_every_path_is_there_once_and_in_order(root: bytes) -> None:
 def test_the_columns_are_what_lstat_says(root: bytes) -> None:
     """Mode, owner, size, times, inode and links of each path are those of its own inode, not of a link's target."""
     make(root, b"file", data=b"12345")
-    make(root, b"empty", b"folder/inner")
+    make(root, b"empty", b"directory/inner")
     os.chmod(os.path.join(root, b"file"), 0o4751)
-    os.link(os.path.join(root, b"file"), os.path.join(root, b"folder/again"))
+    os.link(os.path.join(root, b"file"), os.path.join(root, b"directory/again"))
     os.symlink(b"nowhere/at all", os.path.join(root, b"dangling"))
     os.mkfifo(os.path.join(root, b"fifo"), 0o640)
     os.utime(os.path.join(root, b"empty"), ns=(1, -1_500_000_001))
@@ -96,7 +96,7 @@ def test_the_columns_are_what_lstat_says(root: bytes) -> None:
         assert inventory.ctimes[at] == status.st_ctime_ns
         assert (inventory.devices[at], inventory.inodes[at]) == (status.st_dev, status.st_ino)
         assert inventory.links[at] == status.st_nlink
-    assert inventory.inodes[inventory.index[b"/file"]] == inventory.inodes[inventory.index[b"/folder/again"]]
+    assert inventory.inodes[inventory.index[b"/file"]] == inventory.inodes[inventory.index[b"/directory/again"]]
     assert inventory.link(b"/dangling") == b"nowhere/at all"
     assert inventory.link(b"/file") is None
     assert inventory.link(b"/absent") is None
@@ -117,16 +117,16 @@ def test_any_name_is_a_name(root: bytes) -> None:
     assert {path for path in inventory if path.startswith(b"/odd/")} == {b"/odd/" + name for name in ODD_NAMES}
 
 
-def test_a_link_to_a_folder_is_not_entered(root: bytes) -> None:
+def test_a_link_to_a_directory_is_not_entered(root: bytes) -> None:
     """What lies behind a symbolic link is not listed under it, and a circle of links is no endless way."""
-    make(root, b"folder/file")
-    os.symlink(b"folder", os.path.join(root, b"link"))
-    os.symlink(b"..", os.path.join(root, b"folder/up"))
-    assert set(scan(root)) == {b"/", b"/folder", b"/folder/file", b"/folder/up", b"/link"}
+    make(root, b"directory/file")
+    os.symlink(b"directory", os.path.join(root, b"link"))
+    os.symlink(b"..", os.path.join(root, b"directory/up"))
+    assert set(scan(root)) == {b"/", b"/directory", b"/directory/file", b"/directory/up", b"/link"}
 
 
 def test_what_is_excluded_is_not_there(root: bytes) -> None:
-    """An excluded file, and an excluded folder with all it holds, are left out; names that only start alike stay."""
+    """An excluded file, and an excluded directory with all it holds, are left out; names that only start alike stay."""
     make(root, b"out/deep/x", b"output", b"agent", b"keep/agent")
     assert set(scan(root, excluded=[b"/out", b"/agent"])) == {b"/", b"/output", b"/keep", b"/keep/agent"}
 
@@ -143,16 +143,16 @@ def test_scopes_limit_the_walk(root: bytes) -> None:
 
 
 def test_a_scope_that_is_not_there_is_refused(root: bytes) -> None:
-    """A scope has to be a folder of the image."""
+    """A scope has to be a directory of the image."""
     make(root, b"file")
     with pytest.raises(UsageError, match="cannot scan /none: No such file"):
         scan(root, (b"/none",))
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="not a directory"):
         scan(root, (b"/file",))
 
 
 def vanishing(root: bytes, victims: dict[bytes, Callable[[bytes], None]]) -> Inventory:
-    """A scan during which something happens to files, after their folder was listed and before it is their turn."""
+    """A scan during which something happens to files, after their directory was listed and before it is their turn."""
     make(root, *(b"a/%04d" % number for number in range(4100)))
 
     def progress(done: int) -> None:
@@ -164,35 +164,35 @@ def vanishing(root: bytes, victims: dict[bytes, Callable[[bytes], None]]) -> Inv
 
 
 def test_what_vanishes_during_the_scan_is_no_problem(root: bytes) -> None:
-    """A link, a file or a folder that goes while the image is scanned costs nothing but itself."""
+    """A link, a file or a directory that goes while the image is scanned costs nothing but itself."""
 
     def replace_by_file(path: bytes) -> None:
         os.unlink(path)
         with open(path, "wb"):
             pass
 
-    make(root, b"z-file", b"z-folder/inner", b"z-other")
+    make(root, b"z-file", b"z-directory/inner", b"z-other")
     os.symlink(b"a", os.path.join(root, b"z-link"))
     os.symlink(b"a", os.path.join(root, b"z-swapped"))
     inventory = vanishing(
         root,
         {
             b"z-file": os.unlink,
-            b"z-folder": shutil.rmtree,
+            b"z-directory": shutil.rmtree,
             b"z-link": os.unlink,
             b"z-swapped": replace_by_file,
         },
     )
     assert b"/z-other" in inventory
     assert b"/z-link" not in inventory
-    assert b"/z-folder/inner" not in inventory
+    assert b"/z-directory/inner" not in inventory
     assert inventory.unreadable == []
     assert inventory.targets == {}
     assert len({*map(len, (inventory.paths, inventory.modes, inventory.sizes, inventory.links, inventory.index))}) == 1
 
 
 def test_what_cannot_be_read_is_named(root: bytes) -> None:
-    """Folders that a user cannot list, and files that it cannot read, are named; to root nothing is closed."""
+    """Directories that a user cannot list, and files that it cannot read, are named; to root nothing is closed."""
     make(root, b"open/file", b"closed/file", b"listed/file", b"secret", b"write-only")
     os.chmod(os.path.join(root, b"secret"), 0o600)
     os.chmod(os.path.join(root, b"write-only"), 0o222)
@@ -210,8 +210,8 @@ def test_what_cannot_be_read_is_named(root: bytes) -> None:
         os.chmod(os.path.join(root, b"closed"), 0o311)
         os.chmod(os.path.join(root, b"listed"), 0o444)
     unreadable, paths = as_nobody(work)  # type: ignore[misc]
-    for folder in (b"secret", b"closed", b"listed"):
-        os.chmod(os.path.join(root, folder), 0o755)
+    for directory in (b"secret", b"closed", b"listed"):
+        os.chmod(os.path.join(root, directory), 0o755)
     assert unreadable == ["/closed", "/listed", "/secret", "/write-only"]
     assert set(paths) == {"/", "/open", "/open/file", "/closed", "/listed", "/secret", "/write-only"}
 
@@ -222,8 +222,8 @@ def test_the_fingerprint_is_the_same_for_every_user(root: bytes) -> None:
     make(root, b"usr/bin/x", b"root-only/deep/file", b"group/file", b"listed/file", b"passed/file", b"home/me/file")
     make(root, b"etc/shadow", data=b"root:*:1::::::")
     os.chmod(os.path.join(root, b"etc/shadow"), 0o600)
-    for folder, mode in ((b"root-only", 0o700), (b"group", 0o750), (b"listed", 0o744), (b"passed", 0o711)):
-        os.chmod(os.path.join(root, folder), mode)
+    for directory, mode in ((b"root-only", 0o700), (b"group", 0o750), (b"listed", 0o744), (b"passed", 0o711)):
+        os.chmod(os.path.join(root, directory), mode)
     assert as_nobody(lambda: fingerprint(scan(root))) == fingerprint(scan(root))
     make(root, b"root-only/another")
     assert as_nobody(lambda: fingerprint(scan(root))) == fingerprint(scan(root))
@@ -275,12 +275,12 @@ def test_this_process_has_mounts() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_other_file_systems_are_left_out(root: bytes) -> None:
-    """A folder on which another file system is mounted is listed, without what is in it; such a file is not listed."""
+    """A directory on which another file system is mounted is listed without its content; such a file is not listed."""
     make(root, b"a file", b"mount point\\/hidden", b"source", b"z")
-    folder, file = os.path.join(root, b"mount point\\"), os.path.join(root, b"a file")
+    directory, file = os.path.join(root, b"mount point\\"), os.path.join(root, b"a file")
     mounted = []
     try:
-        for options in ([b"-t", b"tmpfs", b"tmpfs", folder], [b"--bind", os.path.join(root, b"source"), file]):
+        for options in ([b"-t", b"tmpfs", b"tmpfs", directory], [b"--bind", os.path.join(root, b"source"), file]):
             result = subprocess.run([b"mount", *options], check=False, capture_output=True)
             if result.returncode:
                 pytest.skip(f"cannot mount here: {result.stderr.decode().strip()}")

@@ -1,6 +1,6 @@
 """Extensions of VS Code and code-server.
 
-Without code-server the folders are stand-ins, laid out as it lays them out; where it is there it installs an extension.
+Without code-server, the directories are stand-ins in its layout; where it is installed, it installs an extension.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ def manifest(publisher: str, name: str, version: str = "1.0.0", **more: Any) -> 
     return {"publisher": publisher, "name": name, "version": version, "engines": {"vscode": "^1.70.0"}, **more}
 
 
-def extension(root: Path, folder: str, *arguments: str, **more: Any) -> Path:
-    """An extension's folder: its manifest and its program."""
-    write(root, f"{folder}/out/main.js")
-    return write(root, f"{folder}/package.json", json.dumps(manifest(*arguments, **more)))
+def extension(root: Path, directory: str, *arguments: str, **more: Any) -> Path:
+    """An extension's directory: its manifest and its program."""
+    write(root, f"{directory}/out/main.js")
+    return write(root, f"{directory}/package.json", json.dumps(manifest(*arguments, **more)))
 
 
 def listed(root: Path, *entries: dict[str, Any]) -> None:
     write(root, f"{USER}/extensions.json", json.dumps(entries))
 
 
-def entry(name: str, folder: str) -> dict[str, Any]:
+def entry(name: str, directory: str) -> dict[str, Any]:
     """An entry of extensions.json as code-server 4 writes it."""
     return {
         "identifier": {"id": name, "uuid": "0"},
         "version": "1.0.0",
-        "location": {"$mid": 1, "path": f"{USER}/{folder}", "scheme": "file"},
-        "relativeLocation": folder,
+        "location": {"$mid": 1, "path": f"{USER}/{directory}", "scheme": "file"},
+        "relativeLocation": directory,
     }
 
 
@@ -90,11 +90,11 @@ def test_names_places_and_versions(root: Path) -> None:
 
 def test_all_below_is_its_own_and_nothing_is_identity(root: Path) -> None:
     base = find(root)[0]
-    folder = f"{USER}/acme.base-1.0.0-linux-x64"
+    directory = f"{USER}/acme.base-1.0.0-linux-x64"
     assert paths(root, base) == [
-        folder,
-        *(f"{folder}/{each}" for each in ("node_modules", "node_modules/left", "node_modules/left/package.json")),
-        *(f"{folder}/{each}" for each in ("out", "out/main.js", "package.json")),
+        directory,
+        *(f"{directory}/{each}" for each in ("node_modules", "node_modules/left", "node_modules/left/package.json")),
+        *(f"{directory}/{each}" for each in ("out", "out/main.js", "package.json")),
     ]
     assert base.identity == []
 
@@ -128,7 +128,7 @@ def test_an_older_version_that_is_not_listed_any_more(root: Path) -> None:
     ]
 
 
-def test_other_folders_are_not_extensions(tmp_path: Path) -> None:
+def test_other_directories_are_not_extensions(tmp_path: Path) -> None:
     extension(tmp_path, "/srv/project", "me", "mine")  # an extension's source
     write(tmp_path, "/usr/share/shell/extensions/x/package.json", '{"name": "x"}')
     write(tmp_path, "/package.json", "{}")
@@ -203,9 +203,9 @@ def test_what_code_server_installs(tmp_path: Path) -> None:
             '<PackageManifest Version="2.0.0" xmlns="http://schemas.microsoft.com/developer/vsx-schema/2011"><Metadata>'
             '<Identity Language="en-US" Id="real" Version="1.0.0" Publisher="acme"/></Metadata></PackageManifest>',
         )
-    folder = tmp_path / "image/extensions"
-    folder.mkdir(parents=True)
-    command = [tool, f"--extensions-dir={folder}", f"--user-data-dir={tmp_path}/data", "--config=/dev/null"]
+    directory = tmp_path / "image/extensions"
+    directory.mkdir(parents=True)
+    command = [tool, f"--extensions-dir={directory}", f"--user-data-dir={tmp_path}/data", "--config=/dev/null"]
     subprocess.run([*command, f"--install-extension={package}"], check=True, env={**os.environ, "HOME": str(tmp_path)})
     (found,) = find(tmp_path / "image")
     assert (found.package.name, found.package.version) == ("acme.real", "1.0.0")

@@ -118,7 +118,7 @@ def one_package(image: Image) -> list[Found]:
 
 
 def image(root: Path) -> Evidence:
-    """A package of a library with a link, two programs, metadata, and folders of data and of code."""
+    """A package of a library with a link, two programs, metadata, and directories of data and of code."""
     write(root, "/usr/lib/libx.so.1", "library", 0o644)
     write(root, "/usr/lib/site-packages/p/checked", "x" * 340, 0o755)
     write(root, "/usr/lib/site-packages/p/large", "x" * 341, 0o755)
@@ -137,7 +137,7 @@ def image(root: Path) -> Evidence:
 
 
 def test_each_rule_keeps_what_it_is_for(tmp_path: Path) -> None:
-    """Links on the way, data of a listed folder and one below it, programs up to a size; other data goes."""
+    """Links on the way, data of a listed directory and one below it, programs up to a size; other data goes."""
     evidence = image(tmp_path)
     less, more = decide(evidence, "file"), decide(blinded(evidence), "file")
     brought = dropped(less) - dropped(more)

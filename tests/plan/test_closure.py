@@ -48,7 +48,7 @@ def test_rpath_and_runpath_are_searched(root: Path, tags: str, search: str) -> N
     assert files_kept(plan_for(root, ["/opt/bin/tool"]), root) == {LOADER, "/opt/bin/tool", "/opt/lib/libone.so"}
 
 
-def test_a_folder_with_a_dollar_in_its_name_can_be_an_origin(root: Path) -> None:
+def test_a_directory_with_a_dollar_in_its_name_can_be_an_origin(root: Path) -> None:
     """What $ORIGIN stands for is a path like any other, whatever its characters."""
     build_library(root, "/opt/a$LIB/libone.so")
     build(root, "/opt/a$LIB/tool", "-Wl,-rpath,$ORIGIN", needs=["/opt/a$LIB/libone.so"], program=True)
@@ -57,7 +57,7 @@ def test_a_folder_with_a_dollar_in_its_name_can_be_an_origin(root: Path) -> None
     assert reason(plan_for(root, ["/opt/a$LIB/tool"]), "/opt/other/libone.so").verdict is Verdict.DROP
 
 
-def test_a_library_in_the_loader_s_folders_is_found_through_its_links(root: Path) -> None:
+def test_a_library_in_the_loader_s_directories_is_found_through_its_links(root: Path) -> None:
     """A DT_NEEDED name that is a link keeps the link, for its own reason, and the file at its end."""
     build(root, "/usr/lib/libone.so.1.2.3", "-Wl,-soname,libone.so.1")
     link(root, "/usr/lib/libone.so.1", "libone.so.1.2.3")
@@ -244,5 +244,5 @@ def test_the_source_is_what_this_python_compiled(module: str, level: str) -> Non
     ],
 )
 def test_loader_tokens(entry: bytes, expected: list[bytes]) -> None:
-    """Tokens of ld.so(8) become every folder that they can mean; what is no token stays as it is."""
+    """Tokens of ld.so(8) become every directory that they can mean; what is no token stays as it is."""
     assert expand(entry, b"/opt/bin/tool") == expected

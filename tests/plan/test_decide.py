@@ -49,7 +49,7 @@ def test_the_strongest_use_is_the_reason(tmp_path: Path) -> None:
 
 
 def test_every_hop_of_a_chain_of_links_stays_for_what_led_over_it(tmp_path: Path) -> None:
-    """Links to folders and links to links are kept, each with the path that was asked for."""
+    """Links to directories and links to links are kept, each with the path that was asked for."""
     write(tmp_path, "/opt/v2/lib/tool")
     link(tmp_path, "/opt/current", "v2")
     link(tmp_path, "/opt/v2/bin", "lib")
@@ -73,9 +73,9 @@ def test_dangling_and_looping_links_harm_nothing(tmp_path: Path) -> None:
 
 
 def test_what_has_no_bytes_stays(tmp_path: Path) -> None:
-    """Folders, links, FIFOs, sockets and empty files stay, each for its own reason."""
+    """Directories, links, FIFOs, sockets and empty files stay, each for its own reason."""
     write(tmp_path, "/py.typed", b"")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     link(tmp_path, "/link", "gone")
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
@@ -84,10 +84,10 @@ def test_what_has_no_bytes_stays(tmp_path: Path) -> None:
         server.bind("socket")
         os.chdir(here)
     plan = plan_for(tmp_path)
-    kinds = {each: reason(plan, each).kind for each in ("/py.typed", "/folder", "/link", "/fifo", "/socket", "/")}
+    kinds = {each: reason(plan, each).kind for each in ("/py.typed", "/directory", "/link", "/fifo", "/socket", "/")}
     assert kinds == {
         "/py.typed": "empty-file",
-        "/folder": "folder",
+        "/directory": "folder",
         "/link": "symbolic-link",
         "/fifo": "special-file",
         "/socket": "special-file",
@@ -96,7 +96,7 @@ def test_what_has_no_bytes_stays(tmp_path: Path) -> None:
     assert paths_with(plan, Verdict.DROP) == set()
 
 
-def test_every_path_has_one_entry_and_folders_no_size(tmp_path: Path) -> None:
+def test_every_path_has_one_entry_and_directories_no_size(tmp_path: Path) -> None:
     """The plan lists the inventory's paths, in its order, with the bytes of regular files."""
     write(tmp_path, "/a/file", b"12345")
     write(tmp_path, "/a-b/file", b"1")
@@ -180,9 +180,9 @@ def test_a_plan_names_its_evidence(tmp_path: Path) -> None:
 
 def test_odd_names_are_paths_like_others(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, newlines and backslashes in a name change nothing."""
-    folder = os.fsencode(tmp_path)
+    directory = os.fsencode(tmp_path)
     for each in (b"latin1-\xe9", b"new\nline", b"back\\slash", b"br{ace}"):
-        with open(folder + b"/" + each, "wb") as file:
+        with open(directory + b"/" + each, "wb") as file:
             file.write(b"x")
     plan = plan_for(tmp_path, [access(b"/latin1-\xe9"), access(b"/new\nline")])
     assert paths_with(plan, Verdict.DROP) == {b"/back\\slash", b"/br{ace}"}
@@ -213,7 +213,7 @@ def test_a_loss_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as refusal:
         decide(replace(evidence, trace=trace, accepted=frozenset({"queue-overflow"})), "file")
     assert refusal.value.exit_status == 3
-    assert "unreadable-path (1 times, as open of process 7)" in refusal.value.message
+    assert "unreadable-path (1 times, e.g. open of process 7)" in refusal.value.message
     assert "queue-overflow" not in refusal.value.message
     assert refusal.value.hint.endswith("--accept-loss unreadable-path")
     assert refusal.value.hint.startswith("trace again in a container started with `--cap-add SYS_PTRACE`, or")
@@ -224,7 +224,7 @@ def test_only_a_loss_that_more_rights_mend_is_told_so(tmp_path: Path) -> None:
     evidence = evidence_for(tmp_path)
     with pytest.raises(RefusedError) as refusal:
         admit(with_run(evidence.trace, losses=LOSSES[:1]), frozenset())
-    assert refusal.value.hint == "trace again, or plan all the same with --accept-loss queue-overflow"
+    assert refusal.value.hint == "trace again, or plan anyway with --accept-loss queue-overflow"
 
 
 def test_accepted_losses_pass_and_are_written_down(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_in_a_tree(tmp_path: Path) -> None:
-    """A folder that was listed keeps itself and not what it holds."""
+    """A directory that was listed keeps itself and not what it holds."""
     write(tmp_path, "/a/one")
     plan = plan_for(tmp_path, [access("/a", How.LISTED)])
     assert reason(plan, "/a").kind == "listed"

@@ -39,10 +39,10 @@ PATHS = (
     "/py/__pycache__/m.cpython-312.pyc", "/py/__pycache__/n.cpython-312.pyc", "/cache/x", "/cache/y",
 )  # fmt: skip
 TWINS = ("/bin/twin", "/py/twin.py", "/cache/twin")
-LINKS = ("/bin/l", "/usr/bin/l", "/opt/folder", "/py/l.py", "/loop")
-FOLDERS = ("/py", "/py/tests", "/py/m-1.dist-info", "/py/__pycache__", "/doc", "/opt", "/r")
+LINKS = ("/bin/l", "/usr/bin/l", "/opt/directory", "/py/l.py", "/loop")
+DIRECTORIES = ("/py", "/py/tests", "/py/m-1.dist-info", "/py/__pycache__", "/doc", "/opt", "/r")
 TARGETS = (*PATHS, *LINKS, "/py", "/usr/bin", "nowhere", "../bin/a")
-NAMES = (*PATHS, *LINKS, *FOLDERS, "/opt/folder/m.py", "/opt/folder/c", "/absent")
+NAMES = (*PATHS, *LINKS, *DIRECTORIES, "/opt/directory/m.py", "/opt/directory/c", "/absent")
 PATTERNS = (*PATHS, *LINKS, "/py/**", "/usr/**/c", "/opt/*", "/r/x.rd?", "/doc/**", "/cache/**", "/**/*.pyc")
 KINDS = ("dpkg", "conda", "python", "r", "npm")
 DATA_BASES = {"dpkg": (b"/db/status", "dpkg-status"), "npm": (b"/db/lock", "npm-lock")}
@@ -70,8 +70,8 @@ class Tree:
     @contextmanager
     def made(self) -> Iterator[Evidence]:
         """The tree on disk, as evidence without any access."""
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder).resolve()
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory).resolve()
             for path, text in self.files.items():
                 write(root, path, text, 0o755)
             for path, target in self.links.items():
@@ -119,7 +119,7 @@ contents = st.one_of(
     st.sampled_from(["", "data", "#!/usr/bin/env c\n", "#!/usr/bin/env -S a -x\n", "longer than the others\n"]),
     st.sampled_from(TARGETS).map(lambda path: f"#!{path}\n"),
 )
-some_paths = st.frozensets(st.sampled_from((*PATHS, *TWINS, *LINKS, *FOLDERS)), max_size=8)
+some_paths = st.frozensets(st.sampled_from((*PATHS, *TWINS, *LINKS, *DIRECTORIES)), max_size=8)
 some_owners = st.builds(
     Owner,
     kind=st.sampled_from(KINDS),
@@ -439,7 +439,7 @@ def test_of_a_package_that_goes_nothing_stays_without_another_reason(
 def test_edits_name_the_gone_packages_records_and_no_others(
     tree: Tree, seen: list[Access], rules: Rules, level: str
 ) -> None:
-    """What data bases lose is what goes; what dpkg leaves out from now on are rules by which files were cut."""
+    """What databases lose is what goes; what dpkg leaves out from now on are rules by which files were cut."""
     with tree.made() as evidence:
         plan = planned(evidence, seen, rules, level)
     assert evidence.owners is not None

@@ -89,7 +89,7 @@ def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> 
 
 
 def test_what_several_gone_distributions_shared_cannot_be_imported(tmp_path: Path) -> None:
-    """A namespace folder is nobody's and goes with the last of them, its site folder does not."""
+    """A namespace directory is nobody's and goes with the last of them, its site directory does not."""
     for name in ("one", "two"):
         write(tmp_path, f"/env/site-packages/space/{name}/m.py")
     packages = [
@@ -143,10 +143,10 @@ def test_code_is_told_from_data_and_extras(path: bytes, mode: int, kind: str, ex
     assert part(path, mode, kind) is expected
 
 
-# Levels by folder
+# Levels by directory
 
 
-def test_a_level_for_a_folder(tmp_path: Path) -> None:
+def test_a_level_for_a_directory(tmp_path: Path) -> None:
     """Each file has the level of the last rule that matches it, or else the plan's."""
     for path in ("/a/one", "/b/two", "/b/c/three"):
         write(tmp_path, path, b"x" * 100)
@@ -192,8 +192,8 @@ def test_level_cruft_takes_no_package_away(tmp_path: Path) -> None:
     assert {name: why.kind for name, why in staying(plan).items()} == {"dpkg:tool": "no-cruft", "dpkg:meta": "no-cruft"}
     assert paths_with(plan, Verdict.DROP) == {b"/usr/share/doc/tool/README"}
     assert plan.edits == ()
-    by_folder = Rules(levels=(LevelRule(pattern="/usr/bin/**", level="cruft", why="w"),))
-    plan = plan_of(tmp_path, packages, rules=by_folder)
+    by_directory = Rules(levels=(LevelRule(pattern="/usr/bin/**", level="cruft", why="w"),))
+    plan = plan_of(tmp_path, packages, rules=by_directory)
     assert staying(plan).keys() == {"dpkg:tool"}
     assert [each.keys for each in plan.edits] == [("meta:amd64",)]
 
@@ -307,19 +307,19 @@ def test_a_hard_link_in_a_cache_goes(tmp_path: Path) -> None:
     ]
 
 
-# Folders, links and empty files
+# Directories, links and empty files
 
 
-def test_a_python_folder_whose_content_was_cruft_goes(tmp_path: Path) -> None:
-    """An empty folder is a package to Python; with something in it, or in other software, it stays."""
+def test_a_python_directory_whose_content_was_cruft_goes(tmp_path: Path) -> None:
+    """An empty directory is a package to Python; with something in it, or in other software, it stays."""
     for path in ("/site/m/__init__.py", "/site/m/tests/sub/test_a.py", "/site/m/mixed/test_b.py", "/site/m/mixed/data"):
         write(tmp_path, path)
     write(tmp_path, "/lib2/x/tests/test_c")
     write(tmp_path, "/var/log/app/log")
-    folders = ["/site/m", "/site/m/tests", "/site/m/tests/sub", "/site/m/mixed"]
+    directories = ["/site/m", "/site/m/tests", "/site/m/tests/sub", "/site/m/mixed"]
     files = ["/site/m/__init__.py", "/site/m/tests/sub/test_a.py", "/site/m/mixed/test_b.py", "/site/m/mixed/data"]
     packages = [
-        Installed("python:m", [*folders, *files]),
+        Installed("python:m", [*directories, *files]),
         Installed("dpkg:x", ["/lib2/x", "/lib2/x/tests", "/lib2/x/tests/test_c"]),
     ]
     rules = Rules(cruft=(cruft("/**/test_*", "/var/log/**"),), packages=(PackageRule(pattern="*:*", why="w"),))
@@ -333,8 +333,8 @@ def test_a_python_folder_whose_content_was_cruft_goes(tmp_path: Path) -> None:
     assert reason(seen, "/site/m/tests").verdict is Verdict.KEEP
 
 
-def test_of_a_gone_package_folders_links_and_empty_files_go(tmp_path: Path) -> None:
-    """A package's own folders go to the last level; those that are nobody's stay, links to nowhere too."""
+def test_of_a_gone_package_directories_links_and_empty_files_go(tmp_path: Path) -> None:
+    """A package's own directories go to the last level; those that are nobody's stay, links to nowhere too."""
     for path in ("/R/ggplot2/DESCRIPTION", "/R/ggplot2/R/code", "/node_modules/x/package.json", "/R/dplyr/DESCRIPTION"):
         write(tmp_path, path)
     write(tmp_path, "/node_modules/x/__init__.py", "")
@@ -384,13 +384,13 @@ def test_a_node_program_that_is_used_keeps_its_dependencies(tmp_path: Path, seen
 @pytest.mark.parametrize("packed", [True, False])
 def test_what_rstudio_brings_for_copilot_stays_with_a_debian_package_alone(tmp_path: Path, packed: bool) -> None:
     """Of a package that is used all stays; unpacked by hand, Node and Copilot are components that nothing requires."""
-    folder = "/usr/lib/rstudio-server/bin"
-    needed = {f"{folder}/rserver", f"{folder}/rsession", f"{folder}/quarto/bin/quarto"}
-    extra = {f"{folder}/node/bin/node", f"{folder}/copilot-language-server/main.js"}
+    directory = "/usr/lib/rstudio-server/bin"
+    needed = {f"{directory}/rserver", f"{directory}/rsession", f"{directory}/quarto/bin/quarto"}
+    extra = {f"{directory}/node/bin/node", f"{directory}/copilot-language-server/main.js"}
     for path in needed | extra:
         write(tmp_path, path)
     packages = [Installed("dpkg:rstudio-server", sorted(needed | extra))] if packed else []
-    plan = plan_of(tmp_path, packages, [f"{folder}/rserver"])
+    plan = plan_of(tmp_path, packages, [f"{directory}/rserver"])
     assert files_kept(plan, tmp_path) == needed | (extra if packed else set())
 
 
@@ -398,7 +398,7 @@ def test_what_rstudio_brings_for_copilot_stays_with_a_debian_package_alone(tmp_p
 
 
 def test_the_records_of_gone_packages(tmp_path: Path) -> None:
-    """Each data base loses the keys of what goes, by file and kind, sorted."""
+    """Each database loses the keys of what goes, by file and kind, sorted."""
     for name in ("a", "b", "c", "d"):
         write(tmp_path, f"/{name}")
     packages = [

@@ -137,8 +137,8 @@ def test_essential_packages(tmp_path: Path) -> None:
     assert (why["r:base"].kind, why["r:base"].package) == ("essential", 2)
 
 
-def test_a_folder_that_was_looked_at_does_not_use_its_package(tmp_path: Path) -> None:
-    """A listed folder stays itself; its package goes, and what was in it."""
+def test_a_directory_that_was_looked_at_does_not_use_its_package(tmp_path: Path) -> None:
+    """A listed directory stays itself; its package goes, and what was in it."""
     write(tmp_path, "/opt2/x/file")
     packages = [Installed("dpkg:x", ["/opt2/x", "/opt2/x/file"])]
     plan = plan_of(tmp_path, packages, [access("/opt2/x", How.LISTED)])
@@ -146,7 +146,7 @@ def test_a_folder_that_was_looked_at_does_not_use_its_package(tmp_path: Path) ->
 
 
 def test_what_the_run_made_uses_no_package(tmp_path: Path) -> None:
-    """A file that the run put into a package's folder is no reason to keep the package."""
+    """A file that the run put into a package's directory is no reason to keep the package."""
     write(tmp_path, "/site/m/module.py")
     write(tmp_path, "/site/m/made")
     changes = (Change(path=b"/site/m/made", kind=ChangeKind.CREATED, mtime_ns=0),)

@@ -25,7 +25,7 @@ LIBRARY = "/keep/libx.so.1.2"
 
 
 def plan_with(root: Path, architecture: str = "x86_64", level: str = "file", **rules: object) -> Plan:
-    """The plan for an image whose folder /keep stays."""
+    """The plan for an image whose directory /keep stays."""
     evidence = evidence_for(root)
     made = Rules(keep=(KEPT,), budget=0, **rules)  # type: ignore[arg-type]
     return decide(replace(evidence, rules=made, trace=replace(evidence.trace, architecture=architecture)), level)

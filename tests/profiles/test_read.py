@@ -269,7 +269,7 @@ def test_a_circle_is_named() -> None:
         ("extends = 'python'", "profile top.extends: expected list, found str"),
         ("extends = ['one', 7]", "profile top.extends: expected a list of strings"),
         ("check = 7", "profile top.check: expected list"),
-        ("check = ['command']", "profile top: check[0] is no table"),
+        ("check = ['command']", "profile top: check[0] is not a table"),
         ("[check]\nkind = 'command'", "profile top.check: expected list, found dict"),
         ("[[check]]\nname = 'x'", "profile top: check[0]: kind is missing"),
         ("[[check]]\nkind = 7", "profile top: check[0].kind: expected str"),
@@ -319,7 +319,7 @@ def test_a_circle_is_named() -> None:
         ("[[cruft]]\nname = 'd'\nwhy = 'w'\nrisk = 'r'", "profile top: cruft[0].paths: a cruft rule names paths"),
         (
             "[[cruft]]\nname = 'My Docs'\npaths = ['/d']\nwhy = 'w'\nrisk = 'r'",
-            "cruft[0].name: 'My Docs' is not made of",
+            "cruft[0].name: 'My Docs' must be lower-case letters",
         ),
         (
             "[[cruft]]\nname = 'd'\npaths = ['/d', 7]\nwhy = 'w'\nrisk = 'r'",
@@ -330,7 +330,7 @@ def test_a_circle_is_named() -> None:
         ("[[protect]]\ncheck = 'g'\nwhy = 'w'\npackages = ['x']", "protect[0].packages[0]: 'x' is not KIND:NAME"),
         ("[[start]]\ncommand = []\nwhy = 'w'", "profile top: start[0].command: expected a program"),
         ("[[start]]\ncommand = '/init'\nwhy = 'w'", "profile top: start[0].command: expected list, found str"),
-        ("[[level]]\npath = '/x'\nlevel = 'all'\nwhy = 'w'", "level[0].level: expected 'cruft' or 'package' or 'file'"),
+        ("[[level]]\npath = '/x'\nlevel = 'all'\nwhy = 'w'", "level[0].level: expected 'file' or 'package' or 'cruft'"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, named: str) -> None:

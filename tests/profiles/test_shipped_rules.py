@@ -177,7 +177,7 @@ def test_what_a_rule_is_for_is_cruft(name: str, path: str) -> None:
         "/usr/share/kbd/keymaps/i386/qwerty/us.map",
         "/usr/share/vim/vim90/doc/help.txt",
         f"{PYTHON}/awscli/examples/s3/ls.rst",
-        # data bases, records of logins, caches that are none
+        # databases, records of logins, caches that are none
         "/var/log/wtmp",
         "/var/log/lastlog",
         "/var/cache/debconf/config.dat",

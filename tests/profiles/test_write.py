@@ -23,7 +23,7 @@ specs = st.builds(
     name=names,
     seconds=st.integers(1, 604_800).map(float),
     user=names,
-    parameters=st.dictionaries(st.sampled_from(["needed", "folders", "shell"]), parameters),
+    parameters=st.dictionaries(st.sampled_from(["needed", "directories", "shell"]), parameters),
 )
 
 
@@ -41,7 +41,7 @@ def test_what_is_written_is_read(description: str, why: str, checks: list[CheckS
 
 
 def test_a_name_that_is_no_text_does_not_spoil_the_file() -> None:
-    """A folder whose name is not UTF-8 cannot be said in TOML; the rest of the profile can be read."""
-    spec = CheckSpec(kind="notebooks", name="n", parameters={"folders": ("/a-\udce9",)})
+    """A directory whose name is not UTF-8 cannot be said in TOML; the rest of the profile can be read."""
+    spec = CheckSpec(kind="notebooks", name="n", parameters={"directories": ("/a-\udce9",)})
     text = profile_writer.text("mine", "", [], [spec])
-    assert profile.load("mine", {"mine": text}.__getitem__).checks[0].parameters == {"folders": ("/a-?",)}
+    assert profile.load("mine", {"mine": text}.__getitem__).checks[0].parameters == {"directories": ("/a-?",)}

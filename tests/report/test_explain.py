@@ -58,7 +58,7 @@ def test_dropped_ruled_and_unknown_paths_are_explained(tmp_path: Path) -> None:
     write(tmp_path, "/unused")
     write(tmp_path, "/ruled")
     explainer = Explainer(plan_for(tmp_path, rules=(KeepRule(pattern="/ruled", why="we say so"),)))
-    assert explainer.explain(b"/unused").chain[0][1].startswith("nothing that was traced asked for it")
+    assert explainer.explain(b"/unused").chain[0][1].startswith("no traced step asked for it")
     assert explainer.explain(b"/ruled").chain == (("/ruled", "by rule: we say so"),)
     unknown = explainer.explain(b"/not/there")
     assert (unknown.verdict, unknown.chain[0][1].split(":")[0]) == (None, "not in the plan")
@@ -134,7 +134,7 @@ def test_a_path_is_told_with_its_level_and_every_owner(tmp_path: Path) -> None:
     gone = explainer.explain(b"/usr/share/two")
     assert gone.chain == (
         ("/usr/share/two", "part of dpkg:two 1, which goes"),
-        ("dpkg:two 1", "nothing that was traced used it, nothing that stays requires it, no rule keeps it"),
+        ("dpkg:two 1", "no traced step used it, nothing that stays requires it, no rule keeps it"),
     )
 
 
@@ -177,14 +177,14 @@ def test_packages_of_one_name_in_two_places_are_two(tmp_path: Path) -> None:
     assert [what for what, _ in explainer.explain_package(0).chain] == ["npm:a", "npm:a", "/usr/bin/tool"]
 
 
-ON_THE_WAY = "a symbolic link on the way to what was asked for"
+ON_THE_WAY = "a symbolic link on the way to a requested path"
 
 
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
         (Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail="logs: w {x}"), "cruft, logs: w {x}"),
-        (keep("protected", detail="no GPU"), "its check did not run and pass, so it stays whole: no GPU"),
+        (keep("protected", detail="no GPU"), "its check did not pass, so it stays whole: no GPU"),
         (keep("start", detail="w"), "the image is started with it: w"),
         (keep("link-on-the-way", detail="/bin/x", steps=(0,)), f"{ON_THE_WAY} in one as /bin/x"),
         (keep("link-on-the-way", b"/y"), f"{ON_THE_WAY} by /y"),

@@ -245,7 +245,7 @@ def test_each_kind_of_loss_is_refused_until_it_is_accepted(kind: LossKind) -> No
     identity = next(run.identity for run in whole.runs if run.losses)
     with pytest.raises(RefusedError) as refusal:
         admit(whole, KINDS - {kind})
-    assert f"{kind} (3 times, as /x) in run {identity[:8]} of jovyan under seccomp" in refusal.value.message
+    assert f"{kind} (3 times, e.g. /x) in run {identity[:8]} of jovyan under seccomp" in refusal.value.message
     assert re.findall(r"--accept-loss \S+", refusal.value.hint) == [f"--accept-loss {kind}"]
     admit(whole, frozenset({kind}))
 
@@ -259,7 +259,7 @@ def test_losses_of_several_runs_are_one_line() -> None:
     with pytest.raises(RefusedError) as refusal:
         admit(merge(map(trace_of, runs)), frozenset())
     assert re.search(
-        r"x \(6 times, as /y\) in run [0-9a-f]{8} of [mno] under seccomp and 2 more$", refusal.value.message
+        r"x \(6 times, e\.g\. /y\) in run [0-9a-f]{8} of [mno] under seccomp and 2 more$", refusal.value.message
     )
 
 
