@@ -134,7 +134,7 @@ def explaining(path: str | bytes) -> Iterator[None]:
 
 
 def make_directory(path: str | bytes) -> None:
-    """Make a folder and its parents. Raises UnavailableError where that fails."""
+    """Make a directory and its parents. Raises UnavailableError."""
     with explaining(path):
         os.makedirs(path, exist_ok=True)
 
