@@ -69,14 +69,8 @@ def verify(
     )
     session = pipeline.seen_as(session, made)
     steps = options.steps(chosen, command, also, logs=logs, start=start)
-    result = verify_slim(
-        session,
-        steps,
-        made,
-        digest(data),
-        baseline.steps,
-        Console(quiet=quiet, names=[spec.name for spec in steps.checks]),
-    )
+    console = Console(quiet=quiet, names=[spec.name for spec in steps.checks])
+    result = verify_slim(session, steps, made, digest(data), baseline.steps, console)
     write(output, documents.encode_verification(result))
     if not quiet:
         terminal.lines(verification_summary(result))

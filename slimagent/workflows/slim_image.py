@@ -7,8 +7,7 @@ image's own bytes, whatever a test writes, changes or removes.
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeVar
 
@@ -17,7 +16,6 @@ from slimagent.errors import CheckFailedError, RefusedError, SlimagentError
 from slimagent.image import leftovers, owner, preflight
 from slimagent.image.agent import Bundle
 from slimagent.image.container import Container
-from slimagent.image.directories import tail_inside
 from slimagent.image.engine import Engine
 from slimagent.image.history import with_history
 from slimagent.image.labels import identity, with_labels
@@ -25,7 +23,7 @@ from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.shared import Shared
 from slimagent.image.starts import Plain, Watched
-from slimagent.image.work import LOGS, Job, Task, Work
+from slimagent.image.work import Job, Task, Work
 from slimagent.linux.signals import undisturbed
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.proof import Verification
@@ -34,16 +32,13 @@ from slimagent.model.summary import Whole
 from slimagent.model.trace import Loss, LossKind, Trace
 from slimagent.plan.admit import FAILED_STEP, admit, useless
 from slimagent.report.failure import failed_steps, not_proved
-from slimagent.workflows import step_logs
+from slimagent.workflows import collected_logs
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.starts_from_outside import FULL, OUTSIDE, SLIM, Starts
 
 WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 _PTRACE = ("SYS_PTRACE",)
 _GO = "go"  # an export waits for this file
-_TAIL = 1 << 14  # bytes of a log that we look at
-# Limits for what a container can make us copy. No honest agent reaches them.
-_LOG, _ALL_LOGS, _MOST_LOGS = step_logs.LARGEST + (1 << 20), 1 << 30, 10_000  # bytes, bytes, files
 _T = TypeVar("_T")
 
 
@@ -211,7 +206,7 @@ class _Slimming:
             unreadable = self._unreadable(trace)
         failed = [step for step in trace.steps if useless(step)]
         if failed and FAILED_STEP not in self._request.accepted:
-            for line in failed_steps(failed, self._logs(FULL, [step.name for step in failed])):
+            for line in failed_steps(failed, collected_logs.ends(self._output, FULL, [step.name for step in failed])):
                 self._tell(line)
             names = ", ".join(step.name for step in failed)
             raise CheckFailedError(
@@ -258,7 +253,7 @@ class _Slimming:
             self._hand_on(self._starts.watched(self._image, FULL, self._files, self._cap_add), shared)
 
         self._run_beside(task, start, TRACE, f"trace in a container of {self._name}")
-        self._take_logs(shared, FULL)
+        collected_logs.take(self._output, shared, FULL)
         self._whole.trace = trace = documents.decode_trace(self._take(shared, TRACE))
         return trace
 
@@ -298,7 +293,7 @@ class _Slimming:
         outside = self._run_beside(
             task, lambda: self._start_both(shared, trace), VERIFICATION, "verify in a container of the slim image"
         )
-        self._take_logs(shared, SLIM)
+        collected_logs.take(self._output, shared, SLIM)
         verification = documents.decode_verification(self._take(shared, VERIFICATION))
         whole = self._starts.verified(verification, trace, outside)
         if whole is not verification:
@@ -328,7 +323,7 @@ class _Slimming:
         if verification.passed:
             return
         names = {each.name for each in verification.comparisons if each.worse}
-        for line in not_proved(verification, self._logs(SLIM, sorted(names))):
+        for line in not_proved(verification, collected_logs.ends(self._output, SLIM, sorted(names))):
             self._tell(line)
         hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
         if self._request.keep_failed:
@@ -339,20 +334,3 @@ class _Slimming:
         tag = self._request.tag
         left = f"; {tag} is still the earlier image" if self._work.engine.find_image(tag) is not None else ""
         raise CheckFailedError(f"the slim image does not do what {self._name} does, so {tag} was not made{left}", hint)
-
-    def _take_logs(self, shared: Shared, which: str) -> None:
-        left = _ALL_LOGS
-        for name in shared.names_in(LOGS, _MOST_LOGS):
-            target = f"logs/{which}-{name}"
-            if name.endswith(".log") and self._output.adopt(shared.path, f"{LOGS}/{name}", target, min(left, _LOG)):
-                left -= os.stat(os.path.join(self._output.path, target), follow_symlinks=False).st_size
-
-    def _logs(self, which: str, steps: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """For each step with a log: the file, and the end of its text."""
-        found: dict[str, tuple[str, str]] = {}
-        for step in steps:
-            name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{step_logs.log_name(step)}"
-            with contextlib.suppress(OSError, RefusedError):
-                text = tail_inside(self._output.path, name, _TAIL).decode("utf-8", "replace")
-                found[step] = (os.path.join(self._output.path, name), text)
-        return found
