@@ -51,7 +51,7 @@ from slimagent.inventory.scan import scan
 from slimagent.model.image_config import read_image_config
 from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Receipt
-from slimagent.report.text import exported
+from slimagent.report.text import receipt_summary
 
 __all__ = ["open_folder", "root", "small_disk"]  # fixtures
 
@@ -193,7 +193,7 @@ def test_the_layers_are_shown(root: bytes, target: Path) -> None:
     """A line for each, by the name that people have for it, with its size, paths and digest."""
     fill_all(root)
     receipt = export(root, target)
-    lines = "\n".join(exported(receipt))
+    lines = "\n".join(receipt_summary(receipt))
     for layer in receipt.layers:
         assert re.search(rf"{COMPONENTS[layer.component]} .* {layer.paths}  {layer.digest[:12]}", lines)
 
