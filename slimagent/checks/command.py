@@ -16,7 +16,7 @@ PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """Run the command in the context's folder; the detail of a failure holds its last lines of output."""
+    """Run the command in the context's directory; the detail of a failure holds its last lines of output."""
     ended = complete(context, _argv(spec), env=context.env, cwd=context.cwd, seconds=spec.seconds, log=context.log)
     if ended.well:
         return Finding(outcome=Outcome.PASSED, status=0)

@@ -1,4 +1,4 @@
-"""What a program wrote into a folder that is its user's own, where anything may lie by any name."""
+"""What a program wrote into a directory that is its user's own, where anything may lie by any name."""
 
 from __future__ import annotations
 

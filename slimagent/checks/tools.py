@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.program import complete
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec, Parameter
@@ -64,9 +64,9 @@ def run(spec: CheckSpec, context: Context) -> Finding:
         return skipped("the profile names no tool")
     known = _known(context)
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder:
+    with temporary_directory(context.user) as directory:
         env = {name: value for name, value in context.env.items() if name not in _DISPLAYS}
-        bench = _Bench(context, {**env, **_SURROUNDINGS}, folder, deadline, _seconds_each(spec.parameters), known)
+        bench = _Bench(context, {**env, **_SURROUNDINGS}, directory, deadline, _seconds_each(spec.parameters), known)
         answers = [bench.answer(tool) for tool in tools]
     if all(each.item.outcome is Outcome.SKIPPED for each in answers):
         return replace(skipped("none of the tools is installed"), items=tuple(each.item for each in answers))
@@ -123,11 +123,11 @@ def _known(context: Context) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """Where tools are tried: the environment, a folder, when all must be over, seconds for one try, known options."""
+    """Where tools are tried: environment, directory, deadline of all, seconds for one try, known options."""
 
     context: Context
     env: Mapping[str, str]
-    folder: str
+    directory: str
     deadline: float
     seconds: float
     known: Mapping[str, str]
@@ -163,7 +163,7 @@ class _Bench:
         if left <= 0:
             return _fate(tool, Outcome.FAILED, "not reached in the time of the check"), False
         try:
-            ended = complete(self.context, (path, *options), env=self.env, cwd=self.folder, seconds=left)
+            ended = complete(self.context, (path, *options), env=self.env, cwd=self.directory, seconds=left)
         except OSError as error:
             # execve(2) says so of a script whose interpreter, or a program whose loader, is not there.
             lost = isinstance(error, FileNotFoundError) and os.path.exists(path)
@@ -183,12 +183,14 @@ def _fate(tool: _Tool, outcome: Outcome, detail: str, *, option: str = "", log: 
     return _Answer(item=Item(name=tool.name, outcome=outcome, detail=detail), option=option, log=log)
 
 
-def locate(program: str, folders: Iterable[str]) -> tuple[str, str]:
+def locate(program: str, directories: Iterable[str]) -> tuple[str, str]:
     """The first executable file of that name, and else what is wrong with the first that is there.
 
     `program` with a slash is a path of its own. Both empty: there is nothing of that name.
     """
-    places = [program] if "/" in program else [os.path.join(folder, program) for folder in folders if folder]
+    places = (
+        [program] if "/" in program else [os.path.join(directory, program) for directory in directories if directory]
+    )
     wrong = ""
     for place in places:
         if os.path.isfile(place) and os.access(place, os.X_OK):

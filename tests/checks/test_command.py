@@ -51,8 +51,8 @@ def test_arguments_go_through_no_shell(place: Place) -> None:
     assert place.check("command", argv=("sh", "-c", 'test "$1" = "a b; *"', "sh", "a b; *")).outcome is Outcome.PASSED
 
 
-def test_the_commands_folder_is_the_contexts(place: Place, tmp_path: Path) -> None:
-    """A command runs in the context's folder."""
+def test_the_commands_directory_is_the_contexts(place: Place, tmp_path: Path) -> None:
+    """A command runs in the context's directory."""
     spec = CheckSpec(kind="command", name="it", parameters={"shell": f"test $(pwd -P) = {tmp_path.resolve()}"})
     assert checks.run(spec, place.context(cwd=str(tmp_path))).outcome is Outcome.PASSED
 

@@ -67,7 +67,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> None:
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Path:
-    """The folder of a stand-in, laid out as the package of the real one is."""
+    """The directory of a stand-in, laid out as the package of the real one is."""
     top = tmp_path / "rstudio-server"
     for name in ("rserver", "rsession"):
         script(top / "bin" / name, f"#!{sys.executable}\n{STAND_IN.read_text()}")
@@ -91,7 +91,7 @@ def studio(tmp_path: Path) -> Path:
 def anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """We may be root, whom the check refuses and the stand-in does not, and we may have tools of our own."""
     monkeypatch.setattr(rstudio, "number", lambda user: 1000)
-    monkeypatch.setattr(rstudio_tools, "locate", lambda name, folders, env: "")
+    monkeypatch.setattr(rstudio_tools, "locate", lambda name, directories, env: "")
 
 
 @pytest.fixture(autouse=True)
@@ -280,9 +280,9 @@ def open_to_all(studio: Path) -> None:
         pytest.skip(f"{python} cannot be run by another user here")
     for name in ("rserver", "rsession"):
         script(studio / "bin" / name, f"#!{python}\n{STAND_IN.read_text()}")
-    for folder in (studio, *studio.parents):
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_", "rstudio-")):
-            folder.chmod(0o755)
+    for directory in (studio, *studio.parents):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "test_", "rstudio-")):
+            directory.chmod(0o755)
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
@@ -296,9 +296,9 @@ def test_it_runs_as_the_user(place: Place, studio: Path, monkeypatch: pytest.Mon
 
 
 def test_rserver_is_found_where_the_proxy_finds_it(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the PATH first, then in RStudio's folders; one there that cannot be run is not absent."""
+    """On the PATH first, then in RStudio's directories; one there that cannot be run is not absent."""
     assert rstudio_server.locate("rserver", (), {"PATH": str(studio / "bin")}) == str(studio / "bin" / "rserver")
-    monkeypatch.setattr(rstudio, "FOLDERS", (str(studio / "none"), str(studio / "bin")))
+    monkeypatch.setattr(rstudio, "DIRECTORIES", (str(studio / "none"), str(studio / "bin")))
     (studio / "bin" / "rserver").chmod(0o644)
     result = checks.run(CheckSpec(kind="rstudio", name="it"), place.context(PATH="/bin"))
     assert failing(result)["start"] == f"{studio}/bin/rserver: Permission denied"
@@ -344,9 +344,9 @@ def test_a_key_file_that_is_there_is_read(
 ) -> None:
     """Whoever may read it; an empty one is refused, and the reason is rserver's."""
 
-    def occupied(context: checks.Context, folder: str) -> rstudio_server.Place:
-        Path(folder, "secure-cookie-key").write_text(content)
-        return rstudio_server.prepare(context, folder)
+    def occupied(context: checks.Context, directory: str) -> rstudio_server.Place:
+        Path(directory, "secure-cookie-key").write_text(content)
+        return rstudio_server.prepare(context, directory)
 
     monkeypatch.setattr(rstudio, "prepare", occupied)
     found = failing(check(place, studio))
@@ -526,7 +526,7 @@ def test_tools_of_the_path_are_exercised_too(
     place: Place, studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy of its own is; one that is a link to the bundled copy is the same."""
-    monkeypatch.setattr(rstudio_tools, "locate", lambda name, folders, env: str(tmp_path / "path" / name))
+    monkeypatch.setattr(rstudio_tools, "locate", lambda name, directories, env: str(tmp_path / "path" / name))
     script(tmp_path / "path" / "pandoc", "#!/bin/sh\nexit 3")
     (tmp_path / "path" / "quarto").symlink_to(studio / "bin/quarto/bin/quarto")
     result = check(place, studio, "failing-help")

@@ -26,9 +26,9 @@ def server(place: Place, *argv: str, seconds: float = 20, port: int = 0) -> Iter
     """A server by a shell line (its port is $1, its address $2), or Python's own without one."""
     client = Client(port=port or free_port())
     program = argv or (sys.executable, "-c", _SERVE)
-    context, folder = place.context(), str(place.temporary)
+    context, directory = place.context(), str(place.temporary)
     command = (*program, str(client.port), HOST)
-    with serving(context, command, client, env=context.env, cwd=folder, ready="/", seconds=seconds) as answering:
+    with serving(context, command, client, env=context.env, cwd=directory, ready="/", seconds=seconds) as answering:
         yield answering
 
 

@@ -27,8 +27,8 @@ from slimagent.checks.code_server.remote import MANAGEMENT, Connection, RemoteEr
 from slimagent.checks.code_server.start import Place, listed, prepare
 from slimagent.checks.code_server.terminal import Terminal, watch
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.loopback import Client, RequestError, free_port
 from slimagent.checks.program import complete
 from slimagent.checks.server import NotReadyError, Server, serving
@@ -63,14 +63,14 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     if shutil.which(command[0], path=context.env.get("PATH", os.defpath)) is None:
         return skipped(f"{command[0]} is not on PATH")
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder:
-        place = prepare(command, folder, context, str(spec.parameters.get("extensions_dir", "")))
+    with temporary_directory(context.user) as directory:
+        place = prepare(command, directory, context, str(spec.parameters.get("extensions_dir", "")))
         lists = listed(place, min(_START, spec.seconds))
         client = Client(port=free_port())
         left = max(0.1, min(_START, deadline - time.monotonic()))
         try:
             with serving(
-                context, place.argv(client.port), client, env=place.env, cwd=folder, ready="/healthz", seconds=left
+                context, place.argv(client.port), client, env=place.env, cwd=directory, ready="/healthz", seconds=left
             ) as server:
                 checked = _Checked(spec, context, place, server, deadline, *lists)
                 found = of_items(map(_printable, checked.run()))
@@ -82,7 +82,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
 
 
 def _printable(item: Item) -> Item:
-    """The item as it can be shown, in one line each: names come from manifests and folders, and may be anything."""
+    """The item as it can be shown, in one line each: names come from manifests and directories, and may be anything."""
     name, detail = (
         " ".join("".join(each if each.isprintable() else " " for each in words[:_LONGEST]).split())
         for words in (item.name, item.detail)
@@ -138,7 +138,7 @@ class _Checked:
         return self.items
 
     def snapshot(self) -> str:
-        """What a later run is to know: files that the editor may do without, and identities by the names of folders."""
+        """What a later run needs: optional files that were served, and extension identities by directory name."""
         return json.dumps({"assets": self.served, "names": self.names}, sort_keys=True)
 
     def _item(self, name: str, step: Callable[[], str]) -> None:
@@ -304,7 +304,7 @@ class _Checked:
             if known is not None:
                 self.known.append(known)
                 self.items.append(known.item)
-                self.names[os.path.basename(each.folder)] = known.item.name.partition(" ")[2]
+                self.names[os.path.basename(each.directory)] = known.item.name.partition(" ")[2]
         for identity in sorted(left_out & identities):
             self.items.append(
                 Item(name=f"extension {identity}", outcome=Outcome.SKIPPED, detail="left out by the profile")
@@ -346,12 +346,12 @@ class _Checked:
 
 
 def _root(connection: Connection, until: float) -> str:
-    """The editor's own folder, as it tells its page. Raises RemoteError."""
+    """The editor's own directory, as it tells its page. Raises RemoteError."""
     about = connection.call("remoteextensionsenvironment", "getEnvironmentData", {"remoteAuthority": "remote"}, until)
     root = about.get("appRoot") if isinstance(about, dict) else None
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-        raise RemoteError("getEnvironmentData: the answer names no folder of the editor")
+        raise RemoteError("getEnvironmentData: the answer names no directory of the editor")
     return path
 
 

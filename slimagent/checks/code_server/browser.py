@@ -2,7 +2,7 @@
 
 It is a tool of ours and no part of what is exercised: it is started unwatched, wherever it lies. It is driven by the
 Chrome DevTools Protocol (chromedevtools.github.io/devtools-protocol, domains Target, Page, Network, Runtime and Log):
-JSON over a websocket, at the port and path that the browser writes into DevToolsActivePort in its data folder.
+JSON over a websocket, at the port and path that the browser writes into DevToolsActivePort in its data directory.
 """
 
 from __future__ import annotations
@@ -145,20 +145,20 @@ def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def browsing(context: Context, program: str, folder: str, until: float) -> Iterator[Page]:
-    """Start a browser as the context's user, with its own files in `folder`, and yield an empty page.
+def browsing(context: Context, program: str, directory: str, until: float) -> Iterator[Page]:
+    """Start a browser as the context's user, with its own files in `directory`, and yield an empty page.
 
     Raises BrowserError. Nothing of the browser is left running when the block ends.
     """
-    data = os.path.join(folder, "data")
-    home = dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), folder)
+    data = os.path.join(directory, "data")
+    home = dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), directory)
     unwatched = replace(context, spawn=spawn)
     argv = (program, *_OPTIONS, f"--user-data-dir={data}", "about:blank")
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output())
         try:
             process = stack.enter_context(
-                started(unwatched, argv, env={**context.env, **home}, cwd=folder, stdout=output, stderr=output)
+                started(unwatched, argv, env={**context.env, **home}, cwd=directory, stdout=output, stderr=output)
             )
         except OSError as error:
             raise BrowserError(f"{program}: {error.strerror}") from None

@@ -37,7 +37,7 @@ _SETTLE = 2.5  # seconds in which an activation that began may still fail
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Editor:
-    """A running code-server: its client, the folder that its page names, its data and a folder to open.
+    """A running code-server: its client, the directory that its page names, its data and a directory to open.
 
     `browser` is the program of a browser, None without one; `chat` are the extensions that the page hands to the host
     only once chat is set up; `deadline` is in `time.monotonic()` seconds.

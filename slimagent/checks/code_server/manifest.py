@@ -62,7 +62,7 @@ class Manifest:
     """An extension's manifest: `identity` is publisher.name in lower case, `main` its program (empty: none).
 
     `on_start` says that its program runs when the editor starts; `files` are what else it names, each with its use
-    and its path in the extension's folder.
+    and its path in the extension's directory.
     """
 
     identity: str
@@ -144,7 +144,7 @@ def _at(value: Any, place: tuple[str, ...]) -> Iterator[str]:
 
 
 def inside(path: str, base: str = "") -> str:
-    """A path from `base`, a folder of an extension, as one from the extension's own; empty if it leads out of it."""
+    """A path from `base`, a directory of an extension, as one from the extension's own; empty if it leads out of it."""
     joined = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
     return "" if joined in (".", "..") or joined.startswith(("../", "/")) or "\0" in joined else joined
 
@@ -155,9 +155,9 @@ def script(path: str) -> str:
 
 
 def programs(main: str) -> list[str]:
-    """Where Node.js looks for `main`, a file or a folder, in the order in which it is worth asking.
+    """Where Node.js looks for `main`, a file or a directory, in the order in which it is worth asking.
 
-    The path as it stands comes last unless it has a script's ending: it may be a folder, which no server can serve.
+    The path as it stands comes last unless it has a script's ending: it may be a directory, which no server can serve.
     """
     path = inside(main)
     if not path:

@@ -1,7 +1,7 @@
 """The page of code-server, and what it and its program name. Pure: text in, names out.
 
 The page is src/vs/code/browser/workbench/workbench.html of github.com/microsoft/vscode with the patches of
-github.com/coder/code-server; it names the folder QUALITY-COMMIT, below which that version of the editor answers.
+github.com/coder/code-server; it names the directory QUALITY-COMMIT, below which that version of the editor answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of the editor. `prefix` is the folder that it names, `references` are absolute URLs, each once.
+    """A page of the editor. `prefix` is the directory that it names, `references` are absolute URLs, each once.
 
     `program` is the URL of the editor's main script, empty if it is not known by its name.
     """
@@ -101,7 +101,7 @@ def icons(manifest: Any) -> list[str]:
 
 
 def named_files(program: str) -> dict[str, bool]:
-    """What the editor's main script loads later: paths below the static folder, and whether it cannot do without.
+    """What the editor's main script loads later: paths below the static directory, and whether it cannot do without.
 
     It names some files that are in other editions only. Its workers, its pages, the tokenizer and the terminal are
     in all.

@@ -283,7 +283,7 @@ class Connection:
 def connected(client: Client, prefix: str, connection: int, until: float) -> Iterator[Connection]:
     """Connect to the client's server, and shake hands. Raises RemoteError.
 
-    `prefix` is the folder that its page names, as in `stable-COMMIT`; `connection` MANAGEMENT or EXTENSION_HOST.
+    `prefix` is the directory that its page names, as in `stable-COMMIT`; `connection` MANAGEMENT or EXTENSION_HOST.
     """
     options = f"reconnectionToken={uuid.uuid4()}&reconnection=false&skipWebSocketFrames=false"
     with contextlib.ExitStack() as stack:

@@ -24,11 +24,11 @@ _AGAIN = 0.5  # seconds between two changes that a watcher may report
 class Terminal:
     """A terminal that runs one line of the shell. It is asked for at once; then `made`, then `finish`."""
 
-    def __init__(self, connection: Connection, folder: str, until: float) -> None:
+    def __init__(self, connection: Connection, directory: str, until: float) -> None:
         """Ask for it. Raises RemoteError."""
         self._connection = connection
         self._data = connection.listen(_TERMINAL, "$onProcessDataEvent", None, until)
-        self._asked = connection.ask(_TERMINAL, "$createProcess", _process(folder), until)
+        self._asked = connection.ask(_TERMINAL, "$createProcess", _process(directory), until)
         self._identity: int | None = None
 
     def made(self, until: float) -> bool:
@@ -58,13 +58,13 @@ class Terminal:
                 raise RemoteError(f"{_LINE!r} wrote {said!r}: {error}" if said else str(error)) from None
 
 
-def _process(folder: str) -> dict[str, Any]:
-    """ICreateTerminalProcessArguments for a shell in a folder, which no reconnection is to find again."""
+def _process(directory: str) -> dict[str, Any]:
+    """ICreateTerminalProcessArguments for a shell in a directory, which no reconnection is to find again."""
     return {
         "configuration": {"terminal.integrated.detectLocale": "auto", "terminal.integrated.unicodeVersion": "11"},
         "resolvedVariables": {},
         "envVariableCollections": [],
-        "shellLaunchConfig": {"executable": "/bin/sh", "args": ["-c", _LINE], "cwd": folder},
+        "shellLaunchConfig": {"executable": "/bin/sh", "args": ["-c", _LINE], "cwd": directory},
         "workspaceId": "slimagent",
         "workspaceName": "slimagent",
         "workspaceFolders": [],
@@ -91,16 +91,16 @@ def _text(event: Any, identity: int | None) -> str:
     return str(data.get("data", "") if isinstance(data, dict) else data)
 
 
-def watch(connection: Connection, folder: str, until: float) -> None:
-    """Have a folder watched with all below it, make files there, and wait until one is reported. Raises RemoteError."""
+def watch(connection: Connection, directory: str, until: float) -> None:
+    """Watch a directory recursively, make files in it, and wait until one is reported. Raises RemoteError."""
     session = str(uuid.uuid4())
     changes = connection.listen(_FILES, "fileChange", [session], until)
-    resource = {"$mid": 1, "scheme": "vscode-remote", "authority": "remote", "path": folder}
+    resource = {"$mid": 1, "scheme": "vscode-remote", "authority": "remote", "path": directory}
     connection.call(_FILES, "watch", [session, 1, resource, {"recursive": True, "excludes": []}], until)
     number = 0
     while True:
         number += 1
-        with open(os.path.join(folder, f"watched-{number}"), "x"):
+        with open(os.path.join(directory, f"watched-{number}"), "x"):
             pass
         try:
             reported = connection.event(changes, min(until, time.monotonic() + _AGAIN))

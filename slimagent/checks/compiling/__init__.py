@@ -1,7 +1,7 @@
 """Kind `compile`: R packages with compiled code, and Python packages from source, are built, installed and loaded.
 
 Parameters: `R` (a program, default R), `python` (a program; default the PATH's python3, else python). What is built is
-written to a temporary folder and installed there; nothing comes from a network.
+written to a temporary directory and installed there; nothing comes from a network.
 
 A compiler that runs here is in the trace, and so everything that compiling needs stays, by the rules of the plan.
 """
@@ -15,8 +15,8 @@ from slimagent.checks.compiling import python as compiling_python
 from slimagent.checks.compiling import r as compiling_r
 from slimagent.checks.compiling.bench import Bench
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import Outcome
 
@@ -30,9 +30,9 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     """
     deadline = time.monotonic() + spec.seconds
     known = "" if context.before is None else context.before.snapshot
-    with temporary_folder(context.user) as folder:
+    with temporary_directory(context.user) as directory:
         # Compilers and R write where TMPDIR says, and what is stopped leaves it there.
-        bench = Bench(context, {**context.env, "TMPDIR": folder}, folder, deadline)
+        bench = Bench(context, {**context.env, "TMPDIR": directory}, directory, deadline)
         of_r = compiling_r.items(bench, _program(spec, "R"))
         of_python, way = compiling_python.items(bench, _program(spec, "python"), known)
     found = of_items((*of_r, *of_python), log="\n".join(bench.logs))

@@ -1,4 +1,4 @@
-"""Where kind `compile` builds things: steps that say what went wrong, in a folder of their own."""
+"""Where kind `compile` builds things: steps that say what went wrong, in a directory of their own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class StepError(Exception):
 
 @dataclass(slots=True)
 class Bench:
-    """Where things are built: the environment, a folder, when all must be over; and what failed steps wrote last."""
+    """Where things are built: the environment, a directory, when all must be over; and what failed steps wrote last."""
 
     context: Context
     env: Mapping[str, str]
-    folder: str
+    directory: str
     deadline: float
     logs: list[str] = field(default_factory=list)
 
@@ -44,16 +44,16 @@ class Bench:
             raise StepError(f"{name}: not reached in the time of the check")
         env = {**self.env, **(more or {})}
         try:
-            ended = complete(self.context, tuple(argv), env=env, cwd=self.folder, seconds=left)
+            ended = complete(self.context, tuple(argv), env=env, cwd=self.directory, seconds=left)
         except OSError as error:
             raise StepError(f"{name}: {error.strerror}") from None
         if not ended.well:
             raise StepError(f"{name}: {ended.why}", ended.log())
         return ended
 
-    def write(self, folder: str, files: Mapping[str, str]) -> str:
-        """Write files into a fresh folder of the context's user. Returns its path."""
-        top = os.path.join(self.folder, folder)
+    def write(self, directory: str, files: Mapping[str, str]) -> str:
+        """Write files into a fresh directory of the context's user. Returns its path."""
+        top = os.path.join(self.directory, directory)
         with contextlib.suppress(FileNotFoundError):
             remove_tree(top)
         places = {top, *(os.path.dirname(os.path.join(top, name)) for name in files)}

@@ -1,4 +1,4 @@
-"""Python packages from source: written, installed by pip or uv into a folder, and imported from it.
+"""Python packages from source: written, installed by pip or uv into a directory, and imported from it.
 
 With setuptools where they are installed and can make wheels, as `--no-build-isolation` has it; else with a build
 backend that the package brings along (PEP 517, backend-path), in an isolated environment as pip has it by default.
@@ -14,7 +14,7 @@ from slimagent.model.result import Item, Outcome
 
 _NAMES = ("python", "python-c")
 _WAYS = ("pip with setuptools", "pip", "uv with setuptools", "uv")
-# Settings for which pip refuses to install into a folder, or asks; `0` outweighs a configuration file.
+# Settings for which pip refuses to install into a directory, or asks; `0` outweighs a configuration file.
 _PIP = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 # Nothing is imported but pip's first module: setuptools puts itself in the place of distutils, and fails where that has
 # been loaded.

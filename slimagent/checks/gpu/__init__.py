@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.program import Ended, complete
 from slimagent.linux.files import read
 from slimagent.model.profile import CheckSpec, Parameter
@@ -64,8 +64,8 @@ class _Card:
 def run(spec: CheckSpec, context: Context) -> Finding:
     """Items: driver, and each of FRAMEWORKS; those that are not installed, or built for the CPU only, are skipped."""
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder:
-        bench = _Bench(context, {**context.env, **_caches(folder)}, folder, deadline)
+    with temporary_directory(context.user) as directory:
+        bench = _Bench(context, {**context.env, **_caches(directory)}, directory, deadline)
         cards, absent = bench.cards()
         if not cards:
             return skipped(f"no GPU here: {absent}")
@@ -78,28 +78,28 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     return found
 
 
-def _caches(folder: str) -> dict[str, str]:
+def _caches(directory: str) -> dict[str, str]:
     """Where compiled kernels go: not where an earlier run's are found, which would leave the compiler unexercised."""
     names = ("CUDA_CACHE_PATH", "CUPY_CACHE_DIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "PYTORCH_KERNEL_CACHE_PATH")
-    caches = {name: os.path.join(folder, name.lower()) for name in names}
+    caches = {name: os.path.join(directory, name.lower()) for name in names}
     # A GPU that others use as well: JAX would take three quarters of its memory. And no GPU that is a simulator.
     return {**caches, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "NUMBA_ENABLE_CUDASIM": "0"}
 
 
 @dataclass(slots=True)
 class _Bench:
-    """Where programs are tried: the environment, a folder, when all must be over; and what failed ones wrote last."""
+    """Where programs run: environment, directory, deadline of all, and the last output of what failed."""
 
     context: Context
     env: Mapping[str, str]
-    folder: str
+    directory: str
     deadline: float
     log: str = ""
 
     def complete(self, argv: tuple[str, ...], seconds: float) -> Ended:
         """Run a program for so long, or until all must be over. Raises OSError."""
         left = max(0.1, min(seconds, self.deadline - time.monotonic()))
-        return complete(self.context, argv, env=self.env, cwd=self.folder, seconds=left)
+        return complete(self.context, argv, env=self.env, cwd=self.directory, seconds=left)
 
     def find(self, program: str) -> str | None:
         """A program on the image's PATH."""

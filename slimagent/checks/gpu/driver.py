@@ -228,7 +228,7 @@ def say(answer: "dict[str, Any]") -> None:
 def main() -> None:
     """Answer the question in the argument."""
     asked = json.loads(sys.argv[1])
-    sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the working folder there
+    sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
     if "list" in asked:
         say({"installed": installed(asked["list"])})
         return

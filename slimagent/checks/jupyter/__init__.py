@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.jupyter import extensions as jupyter_extensions
 from slimagent.checks.jupyter import kernelspecs as jupyter_kernelspecs
 from slimagent.checks.jupyter import page as jupyter_page
@@ -39,15 +39,17 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     if absent:
         return skipped(f"{absent} is not on PATH")
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder, contextlib.ExitStack() as stack:
-        env = environment(context, folder)
+    with temporary_directory(context.user) as directory, contextlib.ExitStack() as stack:
+        env = environment(context, directory)
         # They work while the server starts, and end after it.
         lists = [
-            stack.enter_context(listing(context, name, command, env, folder))
+            stack.enter_context(listing(context, name, command, env, directory))
             for name in (LABEXTENSIONS, SERVER_EXTENSIONS)
         ]
         try:
-            with running(context, command, env=env, folder=folder, root=folder, seconds=spec.seconds) as server:
+            with running(
+                context, command, env=env, directory=directory, root=directory, seconds=spec.seconds
+            ) as server:
                 return _exercised(server, lists, deadline, seconds(spec.parameters, "cell_seconds", _CELL_SECONDS))
         except NotReadyError as error:
             return _not_started(str(error), lists, deadline)

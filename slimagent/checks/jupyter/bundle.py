@@ -72,10 +72,10 @@ def _joined(base: str, reference: str) -> str:
 
 def _extensions(configuration: dict[str, Any], base: str) -> dict[str, str]:
     found, every = {}, configuration.get("federated_extensions")
-    folder = str(configuration.get("fullLabextensionsUrl", "")).rstrip("/")
+    directory = str(configuration.get("fullLabextensionsUrl", "")).rstrip("/")
     for each in every if isinstance(every, list) else ():
         if isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("load"), str):
-            found[each["name"]] = _joined(base, f"{folder}/{each['name']}/{each['load']}")
+            found[each["name"]] = _joined(base, f"{directory}/{each['name']}/{each['load']}")
     return found
 
 

@@ -60,7 +60,7 @@ class Listing:
 
 @contextlib.contextmanager
 def listing(
-    context: Context, name: str, command: Sequence[str], env: Mapping[str, str], folder: str
+    context: Context, name: str, command: Sequence[str], env: Mapping[str, str], directory: str
 ) -> Iterator[Listing]:
     """Start one of the two programs; it is stopped when the block ends. `command` is what starts JupyterLab."""
     path = env.get("PATH", os.defpath)
@@ -73,7 +73,7 @@ def listing(
             argv = (jupyter, *_ARGUMENTS[name])
             try:
                 process = stack.enter_context(
-                    started(context, argv, env=env, cwd=folder, stdout=output, stderr=output)
+                    started(context, argv, env=env, cwd=directory, stdout=output, stderr=output)
                 )  # fmt: skip
             except OSError as error:
                 why_not = f"{argv[0]}: {error.strerror}"

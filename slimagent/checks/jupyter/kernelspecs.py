@@ -92,7 +92,7 @@ def _read(name: str, entry: Any) -> Kernelspec:
 
 @contextlib.contextmanager
 def kernel(asking: Asking, name: str, *, path: str = "", seconds: float) -> Iterator[Kernel]:
-    """Start a kernel, in the folder of the file `path` of the server's, and connect to it; it is stopped at the end.
+    """Start a kernel, in the directory of the file `path` of the server's, and connect to it; it is stopped at the end.
 
     `seconds` are for the start; the connection's deadline is then up to the caller.
     Raises RequestError and KernelError; that of a dead kernel comes with the cause that the log names.

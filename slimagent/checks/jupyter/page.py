@@ -121,8 +121,8 @@ class Loaded:
 
     def _theme(self, name: str) -> str:
         """The style sheet of a theme with all that it refers to."""
-        folder = self._whole().url("themesUrl", "/lab/api/themes").rstrip("/")
-        url = urljoin(self._asking.client.root, f"{folder}/{name}/index.css")
+        directory = self._whole().url("themesUrl", "/lab/api/themes").rstrip("/")
+        url = urljoin(self._asking.client.root, f"{directory}/{name}/index.css")
         try:
             sheet = self._text(url)
         except RequestError as error:

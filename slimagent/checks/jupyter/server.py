@@ -139,41 +139,41 @@ def running(
     command: Sequence[str],
     *,
     env: Mapping[str, str],
-    folder: str,
+    directory: str,
     root: str,
     seconds: float,
 ) -> Iterator[Server]:
-    """Start a Jupyter server that serves `root` and may write to `folder`. Raises as `serving` does."""
+    """Start a Jupyter server that serves `root` and may write to `directory`. Raises as `serving` does."""
     token, port = secrets.token_hex(16), free_port()
     client = Client(port=port, headers={"Authorization": f"token {token}"})
-    argv = (*command, *_options(context, port=port, token=token, folder=folder, root=root))
-    with serving(context, argv, client, env=env, cwd=folder, ready="/api/status", seconds=seconds) as server:
+    argv = (*command, *_options(context, port=port, token=token, directory=directory, root=root))
+    with serving(context, argv, client, env=env, cwd=directory, ready="/api/status", seconds=seconds) as server:
         yield server
 
 
-def environment(context: Context, folder: str) -> dict[str, str]:
-    """The image's environment, in which what a run leaves behind goes to `folder`.
+def environment(context: Context, directory: str) -> dict[str, str]:
+    """The image's environment, in which what a run leaves behind goes to `directory`.
 
     The image's own data and configuration are what is exercised. Where the user has none, there is nothing to exercise,
-    and what Jupyter and its kernels would make in the home folder (which may be nowhere) they make in `folder`.
+    and what Jupyter and its kernels would make in the home directory (which may be nowhere) they make in `directory`.
     Paths: https://docs.jupyter.org/en/latest/use/jupyter-directories.html and IPython's paths.py.
     """
-    env = {**context.env, "JUPYTER_RUNTIME_DIR": os.path.join(folder, "runtime")}
-    env["HISTFILE"] = os.path.join(folder, "history")  # of the terminal's shell
-    env["npm_config_cache"] = os.path.join(folder, "npm")  # `jupyter labextension list` asks npm for its settings
+    env = {**context.env, "JUPYTER_RUNTIME_DIR": os.path.join(directory, "runtime")}
+    env["HISTFILE"] = os.path.join(directory, "history")  # of the terminal's shell
+    env["npm_config_cache"] = os.path.join(directory, "npm")  # `jupyter labextension list` asks npm for its settings
     home = env.get("HOME", "")
     data = env.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
-    folders = {
+    directories = {
         "JUPYTER_CONFIG_DIR": os.path.join(home, ".jupyter"),
         "JUPYTER_DATA_DIR": os.path.join(data, "jupyter"),
         "IPYTHONDIR": os.path.join(home, ".ipython"),
         "XDG_CACHE_HOME": os.path.join(home, ".cache"),
     }
     if env.get("JUPYTER_PLATFORM_DIRS"):  # then it is where platformdirs has it
-        del folders["JUPYTER_CONFIG_DIR"]
-    for variable, usual in folders.items():
+        del directories["JUPYTER_CONFIG_DIR"]
+    for variable, usual in directories.items():
         if not env.get(variable) and not os.path.isdir(usual):
-            env[variable] = os.path.join(folder, variable.lower())
+            env[variable] = os.path.join(directory, variable.lower())
     return env
 
 
@@ -183,7 +183,7 @@ def lacking(programs: Sequence[str], env: Mapping[str, str]) -> str:
     return next((program for program in programs if shutil.which(program, path=path) is None), "")
 
 
-def _options(context: Context, *, port: int, token: str, folder: str, root: str) -> list[str]:
+def _options(context: Context, *, port: int, token: str, directory: str, root: str) -> list[str]:
     """Options, because they outweigh whatever the image's configuration files set."""
     options = [
         "--no-browser",
@@ -197,13 +197,13 @@ def _options(context: Context, *, port: int, token: str, folder: str, root: str)
         f"--ServerApp.preferred_dir={root}",
         f"--IdentityProvider.token={token}",  # jupyter_server 2
         f"--ServerApp.token={token}",  # jupyter_server 1
-        "--ContentsManager.allow_hidden=True",  # the temporary folder may be in a hidden one
-        "--FileContentsManager.delete_to_trash=False",  # the trash is in the home folder
+        "--ContentsManager.allow_hidden=True",  # the temporary directory may be in a hidden one
+        "--FileContentsManager.delete_to_trash=False",  # the trash is in the home directory
         "--KernelRestarter.restart_limit=0",  # a kernel that died is to be seen
         "--KernelRestarter.time_to_dead=1.0",  # seconds between two looks
         "--NotebookNotary.db_file=:memory:",
-        f"--NotebookNotary.secret_file={os.path.join(folder, 'notary')}",
-        f"--LabApp.workspaces_dir={os.path.join(folder, 'workspaces')}",
+        f"--NotebookNotary.secret_file={os.path.join(directory, 'notary')}",
+        f"--LabApp.workspaces_dir={os.path.join(directory, 'workspaces')}",
     ]
     if (os.geteuid() if context.user is None else context.user.uid) == 0:
         options.append("--allow-root")

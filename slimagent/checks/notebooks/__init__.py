@@ -1,9 +1,10 @@
-"""Kind `notebooks`: every notebook under given folders is run, cell by cell, with the kernel that it names.
+"""Kind `notebooks`: runs every notebook under the given directories, cell by cell, with the kernel that it names.
 
-Parameters: `folders`, `most` (notebooks that are run; default 200), `cell_seconds` (for each cell; default 120).
+Parameters: `folders` (the directories), `most` (how many notebooks to run; default 200), `cell_seconds` (for each
+cell; default 120).
 
-A Jupyter server of the image starts the kernels. They work in a copy of the notebooks' folder, so that nothing in the
-image changes; a folder that cannot be copied (`folders.copied`) is worked in itself.
+A Jupyter server of the image starts the kernels. They run in a copy of the notebooks' directory, so that nothing in
+the image changes. A directory that cannot be copied (`directories.copied`) is used as it is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from functools import partial
 from urllib.parse import quote
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.jupyter.kernel import CellError, Kernel, KernelError, KernelLateError
 from slimagent.checks.jupyter.kernelspecs import Kernelspecs, kernel, kernelspecs
 from slimagent.checks.jupyter.server import Asking, WrongError, environment, lacking, running, with_cause
 from slimagent.checks.loopback import RequestError
+from slimagent.checks.notebooks.directories import Found, copied, gathered
 from slimagent.checks.notebooks.file import Cell, NotebookError, read_notebook
-from slimagent.checks.notebooks.folders import Found, copied, gathered
 from slimagent.checks.server import NotReadyError
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec
@@ -35,20 +36,20 @@ _START_SECONDS = 60.0
 
 def run(spec: CheckSpec, context: Context) -> Finding:
     """An item for each notebook. Raises UsageError without `folders`."""
-    folders = _folders(spec)
-    every = gathered(folders, context)
+    directories = _directories(spec)
+    every = gathered(directories, context)
     if not every:
-        return skipped(f"no notebook under {', '.join(folders)}")
+        return skipped(f"no notebook under {', '.join(directories)}")
     absent = lacking(("jupyter", "jupyter-server"), context.env)
     if absent:
         return skipped(f"{absent} is not on PATH")
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder:
-        env = environment(context, folder)
-        chosen, more = _chosen(spec, context, every, folder)
+    with temporary_directory(context.user) as directory:
+        env = environment(context, directory)
+        chosen, more = _chosen(spec, context, every, directory)
         try:
             with running(
-                context, ("jupyter", "server"), env=env, folder=folder, root="/", seconds=spec.seconds
+                context, ("jupyter", "server"), env=env, directory=directory, root="/", seconds=spec.seconds
             ) as server:  # fmt: skip
                 asking = Asking(server.client, deadline, server.output)
                 specs = kernelspecs(asking)
@@ -59,10 +60,10 @@ def run(spec: CheckSpec, context: Context) -> Finding:
             return Finding(outcome=Outcome.FAILED, detail=str(error), items=(*lost, *more))
 
 
-def _folders(spec: CheckSpec) -> tuple[str, ...]:
-    folders = spec.parameters.get("folders")
-    if isinstance(folders, tuple) and all(folders) and folders:
-        return folders
+def _directories(spec: CheckSpec) -> tuple[str, ...]:
+    directories = spec.parameters.get("folders")
+    if isinstance(directories, tuple) and all(directories) and directories:
+        return directories
     raise UsageError(f"check {spec.name}: notebooks needs folders", 'write folders = ["/opt/examples"]')
 
 
@@ -72,14 +73,14 @@ def _number(spec: CheckSpec, name: str, default: float) -> float:
 
 
 def _chosen(
-    spec: CheckSpec, context: Context, every: list[tuple[bytes, list[Found]]], folder: str
+    spec: CheckSpec, context: Context, every: list[tuple[bytes, list[Found]]], directory: str
 ) -> tuple[list[Found], tuple[Item, ...]]:
     """The notebooks that are run, where they are run, and an item that says so if there are more."""
     most, chosen = int(_number(spec, "most", _MOST)), list[Found]()
     total = sum(len(found) for _, found in every)
     for number, (original, found) in enumerate(every):
         if len(chosen) < most:
-            place = copied(context, original, os.path.join(folder, str(number)), spec.seconds)
+            place = copied(context, original, os.path.join(directory, str(number)), spec.seconds)
             chosen += [_moved(each, original, place) for each in found[: most - len(chosen)]]
     if total <= most:
         return chosen, ()

@@ -1,9 +1,9 @@
-"""Kind `permissions`: everything in the image belongs to whom it did, with the rights that it had.
+"""Kind `permissions`: owners, groups and permissions in the image are what they were.
 
-The first run, on the image as it was, keeps a snapshot of it; a later one is held against that. What the user could
-write he still can, and nothing else. Parameters: `writable` and `not_writable` (folders; `~`, `$NAME` and `${NAME}` as
-in the image's environment; the home folder must be writable unless `not_writable` names it), `folders` (where to look;
-default all of the image), `leave_out` (path patterns of what is not compared).
+The first run, on the original image, takes a snapshot; a later run is compared with it. The user can still write what
+they could write, and nothing else. Parameters: `writable` and `not_writable` (directories; `~`, `$NAME` and `${NAME}`
+as in the image's environment; the home directory must be writable unless `not_writable` names it), `folders` (where to
+look; default the whole image), `leave_out` (path patterns that are not compared).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folder
 _WRITABLE, _NOT_WRITABLE = "writable", "not writable"
 _STILL, _ELSEWHERE = "still writable", "nowhere else"
 _ROOT = "root writes everywhere"
-_MOST_NAMED = 50  # folders that get an item of their own for having been found writable
+_MOST_NAMED = 50  # directories that get an item of their own for having been found writable
 _SHOWN = 5
 
 
@@ -52,7 +52,7 @@ class _Looks:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A folder that has to be `writable`, or must not be. `given` by the profile, else found on the first run."""
+    """A directory that has to be `writable`, or must not be. `given` by the profile, else found on the first run."""
 
     place: Place
     writable: bool
@@ -64,12 +64,12 @@ class _Request:
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """Items: `owner`, `group`, `mode`, `capabilities`, `ACLs`; a folder each that must be writable or not; the rest."""
+    """Items: `owner`, `group`, `mode`, `capabilities`, `ACLs`; one for each requested directory; two for the rest."""
     deadline = time.monotonic() + spec.seconds
     me = _identity(context.user)
     homes = [each for each in (context.env.get("HOME"), context.user and context.user.home) if each]
     try:
-        now = look(_folders(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
+        now = look(_directories(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
     except TooSlowError as slow:
         return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths looked at")
     looks = _looks(now, context.before, me)
@@ -97,14 +97,14 @@ def _identity(user: User | None) -> Identity:
     return Identity(user.uid, frozenset((user.gid, *user.groups)))
 
 
-def _folders(spec: CheckSpec) -> list[bytes]:
-    """Where to look; a folder inside another one is looked at with that. Raises UsageError for a relative path."""
+def _directories(spec: CheckSpec) -> list[bytes]:
+    """Where to look; a directory inside another one is looked at with that. Raises UsageError for a relative path."""
     found = set()
     for text in _strings(spec, "folders") or ("/",):
         if not text.startswith("/") or "\0" in text:
-            raise UsageError(f"check {spec.name}: folders has {text!r}", "name folders by their absolute paths")
+            raise UsageError(f"check {spec.name}: folders has {text!r}", "name directories by their absolute paths")
         found.add(os.path.realpath(normalise(os.fsencode(text))))
-    return [folder for folder in found if not any(within(folder, other) for other in found - {folder})]
+    return [directory for directory in found if not any(within(directory, other) for other in found - {directory})]
 
 
 def _left_out(spec: CheckSpec) -> Callable[[bytes], int | None] | None:
@@ -144,7 +144,7 @@ def _compared(looks: _Looks) -> Iterator[Item]:
 
 
 def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request]:
-    """What the profile names, the home folder, and what was found writable, by this run if there was none before."""
+    """What the profile names, the home directory, and what was found writable, by this run if there was none before."""
     closed = places(_strings(spec, "not_writable"), context.env)
     ordinary = looks.me.uid != 0
     opened = places([*_strings(spec, "writable"), *(["~"] if ordinary else [])], context.env)
@@ -160,7 +160,7 @@ def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request
 
 
 def _found(earlier: CheckResult | None, looks: _Looks) -> Iterable[bytes]:
-    """Folders that the user was found to be able to write. A later run looks at those of the first, by their names."""
+    """Directories found to be writable for the user. A later run uses those of the first run, by their names."""
     if earlier is not None and (looks.problem or (looks.before is not None and looks.before.identity.uid != 0)):
         return _named_by(earlier.items)
     return writable(looks.now if looks.before is None else looks.before, looks.who).named[:_MOST_NAMED]
@@ -217,7 +217,7 @@ def _everywhere(looks: _Looks) -> Iterator[Item]:
 
 def _all_of(name: str, count: int, wrong: Sequence[bytes], why: Callable[[bytes], str]) -> Item:
     if not wrong:
-        return Item(name=name, outcome=Outcome.PASSED, detail=f"{count} folders can be written")
+        return Item(name=name, outcome=Outcome.PASSED, detail=f"{count} directories can be written")
     some = "; ".join(f"{to_text(path)}: {why(path)}" for path in wrong[:_SHOWN])
     more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return Item(name=name, outcome=Outcome.FAILED, detail=f"{some}{more}")

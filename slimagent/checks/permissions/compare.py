@@ -69,8 +69,8 @@ def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list
     both = 0
     found: dict[str, list[tuple[bytes, int, int]]] = {name: [] for name in ASPECTS}
     known: dict[tuple[int, int], list[str]] = {}  # there are few distinct pairs, and many paths
-    for folder, listing in after.listings.items():
-        old = before.listings.get(folder)
+    for directory, listing in after.listings.items():
+        old = before.listings.get(directory)
         if old is None:
             continue
         for name, now in listing.items():
@@ -82,7 +82,7 @@ def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list
             if aspects is None:
                 aspects = known[was, now] = _aspects(before.attributes[was], after.attributes[now])
             for aspect in aspects:
-                found[aspect].append((below(folder, name), was, now))
+                found[aspect].append((below(directory, name), was, now))
     return both, found
 
 

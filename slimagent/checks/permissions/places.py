@@ -1,4 +1,4 @@
-"""The folders that a profile names: `~` and variables of the image's environment in place of their values. Pure."""
+"""The directories that a profile names: `~` and variables of the image's environment in place of their values. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder as a person reads it and as the kernel does. `path` None: there is none, and `why` says why not.
+    """A directory as a person reads it and as the kernel does. `path` None: there is none, and `why` says why not.
 
     `unset`: it is named by a variable that is not set.
     """
@@ -25,7 +25,7 @@ class Place:
 
 
 def places(texts: Sequence[str], env: Mapping[str, str]) -> list[Place]:
-    """The folders that `texts` name, each once; a text that is a variable alone can be a list, as PATH is one."""
+    """The directories that `texts` name, each once; a text that is a variable alone can be a list, as PATH is one."""
     found: dict[str, Place] = {}
     for text in texts:
         for place in _places(text, env):

@@ -18,17 +18,17 @@ from slimagent.linux.command import ending
 from slimagent.linux.posix_acl import SEARCH, WRITE, Identity, describe, permits
 from slimagent.paths.algebra import to_text
 
-# Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
-PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})
-GONE = "there is no such folder"
+# Packages are installed into these. They are named even below another writable directory.
+PACKAGE_DIRECTORIES = frozenset({b"site-packages", b"dist-packages", b"site-library"})
+GONE = "there is no such directory"
 _MOST_OUTPUT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Writable:
-    """Where a user can make files: `every` folder, and of those the ones worth a name each.
+    """Where a user can make files: `every` directory, and of those the ones worth a name each.
 
-    These are the topmost ones, and folders of packages.
+    These are the topmost ones, and directories of packages.
     """
 
     every: frozenset[bytes]
@@ -36,33 +36,33 @@ class Writable:
 
 
 def writable(snapshot: Snapshot, who: Identity) -> Writable:
-    """The folders that a user can reach, write and search. None for the superuser, whom modes do not bind."""
+    """The directories that a user can reach, write and search. None for the superuser, whom modes do not bind."""
     if who.uid == 0:
         return Writable(frozenset(), ())
-    folders = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
-    search = {at for at, each in folders.items() if permits(each, who, SEARCH)}
-    write = {at for at, each in folders.items() if permits(each, who, SEARCH | WRITE)}
-    reached, covered = {b""}, set()  # folders come after those that hold them
+    directories = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
+    search = {at for at, each in directories.items() if permits(each, who, SEARCH)}
+    write = {at for at, each in directories.items() if permits(each, who, SEARCH | WRITE)}
+    reached, covered = {b""}, set()  # directories come after those that hold them
     every, named = set(), []
-    for folder, listing in snapshot.listings.items():
-        if folder not in reached:
+    for directory, listing in snapshot.listings.items():
+        if directory not in reached:
             continue
         for name, at in listing.items():
             if at not in search:
                 continue
-            path = below(folder, name)
+            path = below(directory, name)
             reached.add(path)
             if at in write:
                 every.add(path)
-                if folder not in covered or name in PACKAGE_FOLDERS:
+                if directory not in covered or name in PACKAGE_DIRECTORIES:
                     named.append(path)
-            if at in write or folder in covered:
+            if at in write or directory in covered:
                 covered.add(path)
     return Writable(frozenset(every), tuple(sorted(named, key=lambda path: (path.count(b"/"), path))))
 
 
 def obstacle(path: bytes, who: Identity) -> str:
-    """Why, by what lies on the way, a user cannot make files in a folder; "" if nothing is in the way."""
+    """Why, by what lies on the way, a user cannot make files in a directory; "" if nothing is in the way."""
     try:
         real = os.path.realpath(path, strict=True)
         parts = real.split(b"/")[1:] if real != b"/" else []
@@ -70,7 +70,7 @@ def obstacle(path: bytes, who: Identity) -> str:
         for wanted in (*[SEARCH] * len(parts), SEARCH | WRITE):
             attributes = attributes_of(here)
             if not stat.S_ISDIR(attributes.mode):
-                return "it is no folder"
+                return "it is no directory"
             if who.uid != 0 and not permits(attributes, who, wanted):
                 return f"{'it' if here == path else to_text(here)} has {describe(attributes)}"
             if parts:
@@ -94,29 +94,29 @@ class Tried(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An attempt to make a file in a folder, and why it ended so, unless a file was made."""
+    """An attempt to make a file in a directory, and why it ended so, unless a file was made."""
 
     how: Tried
     why: str = ""
 
 
-# Built-in commands alone: what is tried is the folder, and a program that only the trial needs would stay in the image.
-# `true` and no `:`, whose failing redirection would end the shell.
+# Built-in commands alone: a program that only this trial needs would stay in the image. `true`, because a failing
+# redirection of `:` would end the shell.
 _SCRIPT = """set -C; token=$1; name=$2; shift 2
-for folder do
-  if ! [ -d "$folder" ]; then echo "$token gone"
-  elif true > "$folder/$name"; then echo "$token written"
+for directory do
+  if ! [ -d "$directory" ]; then echo "$token gone"
+  elif true > "$directory/$name"; then echo "$token written"
   else echo "$token refused"
   fi
 done"""
 
 
-def attempt(context: Context, folders: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
-    """Have a shell of the image make an empty file in each folder, as the context's user; we remove it again."""
+def attempt(context: Context, directories: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
+    """Have a shell of the image make an empty file in each directory, as the context's user; we remove it again."""
     token, name = secrets.token_hex(8), f".slimagent-{secrets.token_hex(8)}"
-    argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, folders))
-    made = [below(folder, name.encode()) for folder in folders]
-    if not folders:
+    argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, directories))
+    made = [below(directory, name.encode()) for directory in directories]
+    if not directories:
         return {}
     try:
         with Output() as output:
@@ -125,24 +125,26 @@ def attempt(context: Context, folders: Sequence[bytes], deadline: float) -> Mapp
                 with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as process:
                     returncode = wait_until(process, deadline, output)
             except OSError as error:
-                return dict.fromkeys(folders, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
+                return dict.fromkeys(directories, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
             said = os.pread(output.fileno(), _MOST_OUTPUT, 0)
         end = "it did not end in time" if returncode is None else ending(returncode)
     finally:
         left_behind = _remove(made)
-    trials = _trials(said, token.encode(), folders, Trial(Tried.BROKEN, f"no answer of the shell that tried it: {end}"))
+    trials = _trials(
+        said, token.encode(), directories, Trial(Tried.BROKEN, f"no answer of the shell that tried it: {end}")
+    )
     return {
-        folder: Trial(Tried.BROKEN, f"{to_text(path)} was made and cannot be removed")
+        directory: Trial(Tried.BROKEN, f"{to_text(path)} was made and cannot be removed")
         if path in left_behind
-        else trials[folder]
-        for folder, path in zip(folders, made, strict=True)
+        else trials[directory]
+        for directory, path in zip(directories, made, strict=True)
     }
 
 
 _ANSWERS = {b"written": Tried.WRITTEN, b"gone": Tried.GONE, b"refused": Tried.REFUSED}
 
 
-def _trials(said: bytes, token: bytes, folders: Sequence[bytes], lost: Trial) -> dict[bytes, Trial]:
+def _trials(said: bytes, token: bytes, directories: Sequence[bytes], lost: Trial) -> dict[bytes, Trial]:
     found, error = [], ""
     for line in said.split(b"\n"):
         mark, _, word = line.partition(b" ")
@@ -152,7 +154,7 @@ def _trials(said: bytes, token: bytes, folders: Sequence[bytes], lost: Trial) ->
         how = _ANSWERS[word]
         found.append(Trial(how, {Tried.WRITTEN: "", Tried.GONE: GONE}.get(how, error)))
         error = ""
-    return dict(zip(folders, [*found[: len(folders)], *[lost] * (len(folders) - len(found))], strict=True))
+    return dict(zip(directories, [*found[: len(directories)], *[lost] * (len(directories) - len(found))], strict=True))
 
 
 def _remove(paths: Iterable[bytes]) -> set[bytes]:

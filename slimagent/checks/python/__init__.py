@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.driver import listen, shown
 from slimagent.checks.finding import Finding, failed, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
 from slimagent.checks.processes import started, wait
 from slimagent.checks.python.prefixes import environments, first_on_path, identity, is_bare, of_prefix
@@ -40,8 +40,8 @@ PARAMETERS: dict[str, type] = {
 }
 _SECONDS_EACH = 60.0
 _MOST_PARALLEL = 2
-# Python imports a folder of that name then (PEP 420), and says nothing.
-_EMPTIED = "its __init__ is gone: what is imported is a bare folder of that name"
+# Python imports a directory of that name then (PEP 420), and says nothing.
+_EMPTIED = "its __init__ is gone: what is imported is a bare directory of that name"
 _DRIVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "imports_driver.py")
 
 
@@ -65,7 +65,7 @@ class _Report:
     names: tuple[str, ...] | None = None
     prefix: str = ""
     details: dict[str, str] = field(default_factory=dict)  # of the names that were imported; empty: it went well
-    folders: set[str] = field(default_factory=set)  # names that are packages without __init__
+    directories: set[str] = field(default_factory=set)  # names that are packages without __init__
     problem: str = ""  # why there are no names
     log: str = ""  # the last lines that the interpreter wrote, if there is a problem
     outcome: Outcome = Outcome.FAILED  # of the interpreter, if there is a problem
@@ -80,7 +80,7 @@ class _Report:
         elif isinstance(name, str):
             self.details[name] = "" if value.get("ok") is True else shown(value.get("detail")) or "no reason given"
             if value.get("folder") is True:
-                self.folders.add(name)
+                self.directories.add(name)
         return value.get("end") is True
 
 
@@ -92,7 +92,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     deadline = time.monotonic() + spec.seconds
     whole = _whole_before(context.before)
     items: list[Item] = []
-    folders: list[str] = []
+    directories: list[str] = []
     exercised: set[str] = set()
     for target in targets:
         if target.prefix and identity(target.prefix) in exercised:  # a launcher on PATH led there
@@ -101,13 +101,13 @@ def run(spec: CheckSpec, context: Context) -> Finding:
         exercised.update(identity(prefix) for prefix in (report.prefix, target.prefix) if prefix)
         if report.problem and len(targets) == 1:
             return failed(f"{report.problem}\n{report.log}".rstrip())
-        folders += [f"{name}{target.suffix}" for name in report.folders]
+        directories += [f"{name}{target.suffix}" for name in report.directories]
         items += _items(target, report, spec)
     if not items:
         return skipped(f"{' and '.join(target.python for target in targets)}: no third-party modules")
-    emptied = whole.intersection(folders)
+    emptied = whole.intersection(directories)
     items = [replace(each, outcome=Outcome.FAILED, detail=_EMPTIED) if each.name in emptied else each for each in items]
-    return replace(of_items([*items, *_left_out(spec)]), snapshot=json.dumps(sorted(folders)))
+    return replace(of_items([*items, *_left_out(spec)]), snapshot=json.dumps(sorted(directories)))
 
 
 def _whole_before(before: CheckResult | None) -> set[str]:
@@ -115,13 +115,13 @@ def _whole_before(before: CheckResult | None) -> set[str]:
     if before is None:
         return set()
     try:
-        folders = json.loads(before.snapshot)
+        directories = json.loads(before.snapshot)
     except (ValueError, RecursionError):
         return set()
-    if not isinstance(folders, list):
+    if not isinstance(directories, list):
         return set()
     good = {each.name for each in before.items if each.outcome is Outcome.PASSED}
-    return good.difference(name for name in folders if isinstance(name, str))
+    return good.difference(name for name in directories if isinstance(name, str))
 
 
 def _targets(spec: CheckSpec, context: Context) -> list[_Target]:
@@ -181,9 +181,9 @@ def _explore(target: _Target, spec: CheckSpec, context: Context, deadline: float
 def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, report: _Report) -> None:
     """Start the driver and fill the report. Raises OSError if the interpreter cannot be started."""
     argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_wanted(target, spec.parameters)))
-    with temporary_folder(context.user) as folder, Output() as output:
-        env = {**context.env, "TMPDIR": folder}  # where packages leave logs and caches behind
-        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as process:
+    with temporary_directory(context.user) as directory, Output() as output:
+        env = {**context.env, "TMPDIR": directory}  # where packages leave logs and caches behind
+        with started(context, argv, env=env, cwd=directory, stdout=subprocess.PIPE, stderr=output) as process:
             report.in_time = listen(process.stdout, deadline, report.take, output.limit)
             returncode = wait(process, 5.0) if report.in_time else None
             log = output.last_lines()

@@ -1,9 +1,9 @@
-"""Runs in the image's own Python (3.6 or later), given by `-c`: imports each top-level name in a child of its own.
+"""Runs in the image's own Python (3.6 or later), given by `-c`: imports each top-level name in a child process.
 
-The only argument is a JSON object: seconds_each, parallel, skip, modules, first (whether this is the environment that
-PATH means). Writes JSON lines: first {"names": [...], "prefix"}, then {"name", "ok", "detail", "folder"} for each in
-the order in which they end, where folder is true of a package without __init__; at last {"end": true}. The parent never
-imports what it tests, so every child starts clean, and starts at once.
+The only argument is a JSON object: seconds_each, parallel, skip, modules, first (whether this is the environment of
+PATH). Writes JSON lines: {"names": [...], "prefix"}, then {"name", "ok", "detail", "folder"} for each name as it ends
+(folder is true for a package without __init__), and at last {"end": true}. The parent never imports what it tests, so
+every child starts clean and at once.
 """
 
 import contextlib
@@ -28,24 +28,26 @@ LIBRARY = re.compile(
 )
 
 
-def site_folders(first: bool) -> "list[str]":
-    """The folders of sys.path, less the standard library's, and less PYTHONPATH's where they are the first's."""
+def site_directories(first: bool) -> "list[str]":
+    """The directories of sys.path, less the standard library's, and less PYTHONPATH's where they are the first's."""
     places = [sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], os.path.dirname(os.__file__)]
     standard = {os.path.realpath(place) for place in places}
-    standard |= {os.path.join(folder, "lib-dynload") for folder in standard}
+    standard |= {os.path.join(directory, "lib-dynload") for directory in standard}
     if not first:
         standard |= {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
-    return [folder for folder in sys.path if os.path.isdir(folder) and os.path.realpath(folder) not in standard]
+    return [
+        directory for directory in sys.path if os.path.isdir(directory) and os.path.realpath(directory) not in standard
+    ]
 
 
-def namespaces(folder: str, known: "set[str]") -> "list[str]":
-    """Names of folders without __init__ that hold modules, at most one level further down (PEP 420).
+def namespaces(directory: str, known: "set[str]") -> "list[str]":
+    """Names of directories without __init__ that hold modules, at most one level further down (PEP 420).
 
     Found by listing alone: to read each distribution's RECORD would make a need of what no program needs.
     """
     found = []
-    for name in os.listdir(folder):
-        here = os.path.join(folder, name)
+    for name in os.listdir(directory):
+        here = os.path.join(directory, name)
         if name.isidentifier() and name not in known and os.path.isdir(here):
             below = [entry for entry in os.scandir(here) if entry.is_dir() and entry.name.isidentifier()]
             inside = [entry.path for entry in below if entry.name != "__pycache__"]
@@ -54,12 +56,12 @@ def namespaces(folder: str, known: "set[str]") -> "list[str]":
     return found
 
 
-def importable(folders: "list[str]") -> "list[str]":
-    """The public top-level names of third-party modules in these folders, sorted."""
-    names = {module.name for module in pkgutil.iter_modules(folders)}
-    for folder in folders:
+def importable(directories: "list[str]") -> "list[str]":
+    """The public top-level names of third-party modules in these directories, sorted."""
+    names = {module.name for module in pkgutil.iter_modules(directories)}
+    for directory in directories:
         with contextlib.suppress(OSError):
-            names.update(namespaces(folder, names))
+            names.update(namespaces(directory, names))
     standard = set(getattr(sys, "stdlib_module_names", ())) | set(sys.builtin_module_names)
     return sorted(name for name in names if name.isidentifier() and name[0] != "_" and name not in standard)
 
@@ -231,9 +233,9 @@ def run(names: "list[str]", seconds: float, parallel: int) -> None:
 def main() -> None:
     """Find the names, import them, say how it went."""
     wanted = json.loads(sys.argv[1])
-    sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the working folder there
+    sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
     skip = set(wanted["skip"])
-    names = [name for name in importable(site_folders(wanted["first"])) if name not in skip]
+    names = [name for name in importable(site_directories(wanted["first"])) if name not in skip]
     names += [name for name in deeper(wanted["modules"], wanted["first"]) if name not in skip and name not in names]
     say({"names": names, "prefix": sys.prefix})
     run(names, wanted["seconds_each"], wanted["parallel"])

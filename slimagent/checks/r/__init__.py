@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.driver import listen, shown
 from slimagent.checks.finding import Finding, failed, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.output import Output
 from slimagent.checks.processes import started, wait
 from slimagent.linux.command import ending
@@ -102,16 +102,16 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     if program is None:
         return skipped(f"{spec.parameters.get('R', 'R')} is not on PATH")
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder, Output() as output:
-        env = {**context.env, "TMPDIR": folder, **_variables(spec.parameters)}
+    with temporary_directory(context.user) as directory, Output() as output:
+        env = {**context.env, "TMPDIR": directory, **_variables(spec.parameters)}
         argv = (program, *_OPTIONS)
-        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as process:
+        with started(context, argv, env=env, cwd=directory, stdout=subprocess.PIPE, stderr=output) as process:
             work = _Work(process.pid, _seconds_each(spec.parameters))
 
             def look() -> None:
                 output.limit()
                 if not work.end_hanging():  # else the driver is about to read what was written
-                    _limit_logs(folder)
+                    _limit_logs(directory)
 
             in_time = listen(process.stdout, deadline, work.take, look)
             returncode = wait(process, 5.0) if in_time else None
@@ -172,11 +172,11 @@ def _how(status: object) -> str:
     return "left without a word"
 
 
-def _limit_logs(folder: str) -> None:
-    """Empty what a package's process wrote, if it became too much. The folder is the user's: no link is followed."""
-    for name in os.listdir(folder):
+def _limit_logs(directory: str) -> None:
+    """Empty what a package's process wrote, if it became too much. The directory is the user's: no link is followed."""
+    for name in os.listdir(directory):
         with contextlib.suppress(OSError):
-            place = os.open(os.path.join(folder, name), os.O_DIRECTORY | os.O_NOFOLLOW | os.O_RDONLY)
+            place = os.open(os.path.join(directory, name), os.O_DIRECTORY | os.O_NOFOLLOW | os.O_RDONLY)
             try:
                 log = os.open("log", os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
                 try:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import psutil
 
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
 from slimagent.checks.loopback import Client, RequestError, free_port
 from slimagent.checks.processes import lives
 from slimagent.checks.rstudio.page import LOADER, fault, permutation_fault, permutations, references
 from slimagent.checks.rstudio.rpc import Browser, CallError, Session, browser, client_init, png_fault
 from slimagent.checks.rstudio.server import (
-    FOLDERS,
+    DIRECTORIES,
     SESSION_SECONDS,
     Place,
     has_account,
@@ -48,15 +48,15 @@ _LATER = ("page", "assets", "session", "evaluate", "plot", "quit")
 def run(spec: CheckSpec, context: Context) -> Finding:
     """Items: start, page, assets, a permutation each, session, evaluate, plot, quit, quarto, quarto render, pandoc."""
     deadline = time.monotonic() + spec.seconds
-    rserver = locate(str(spec.parameters.get("rserver", "rserver")), FOLDERS, context.env)
+    rserver = locate(str(spec.parameters.get("rserver", "rserver")), DIRECTORIES, context.env)
     if not rserver:
         return skipped("rserver is not installed")
     if number(context.user) == 0:
         # By default root is below auth-minimum-user-id, and as root rserver leaves a key in /var/lib/rstudio-server.
         # Skipped whole: what was not exercised has to stay in the image.
         return skipped("RStudio has no sessions for root: run this check as an ordinary user")
-    with temporary_folder(context.user) as folder:
-        place = prepare(context, folder)
+    with temporary_directory(context.user) as directory:
+        place = prepare(context, directory)
         served, log = _served(place, rserver, deadline)
         tools = Tools(
             place=place,

@@ -58,8 +58,8 @@ def permutations(loader: bytes) -> list[str]:
 
 def permutation_fault(client: Client, loader: str, name: str, seconds: float) -> str:
     """Why the program of that name cannot be had from beside the loader's path, or nothing."""
-    folder = loader.rpartition("/")[0]
-    faults = [fault(client, f"{folder}/{name}.cache.{kind}", seconds) for kind in ("js", "html")]
+    directory = loader.rpartition("/")[0]
+    faults = [fault(client, f"{directory}/{name}.cache.{kind}", seconds) for kind in ("js", "html")]
     return "" if "" in faults else faults[0]
 
 

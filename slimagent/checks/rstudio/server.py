@@ -30,7 +30,7 @@ from slimagent.linux.command import ending
 from slimagent.linux.removal import remove_tree
 from slimagent.model.user import User
 
-FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
+DIRECTORIES = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
 # How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and
 # after it rserver until 2026.07 forgets the rsession that it launched: the next client_init launches a second one.
 SESSION_SECONDS = 55
@@ -49,21 +49,21 @@ _LOG_TAIL = 16 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a server runs: a folder of the user's own, which is also the home, and the environment."""
+    """Where a server runs: a directory of the user's own, which is also the home, and the environment."""
 
     context: Context
-    folder: str
+    directory: str
     env: Mapping[str, str]
 
     def path(self, name: str) -> str:
-        """A path in the folder."""
-        return os.path.join(self.folder, name)
+        """A path in the directory."""
+        return os.path.join(self.directory, name)
 
 
-def locate(name: str, folders: tuple[str, ...], env: Mapping[str, str]) -> str:
-    """The program of that name on the PATH, else in the folders whether it can be run or not, else nothing."""
+def locate(name: str, directories: tuple[str, ...], env: Mapping[str, str]) -> str:
+    """The program of that name on the PATH, else in the directories whether it can be run or not, else nothing."""
     found = shutil.which(name, path=env.get("PATH", os.defpath))
-    places = (os.path.join(folder, name) for folder in folders)
+    places = (os.path.join(directory, name) for directory in directories)
     return found or next((place for place in places if os.path.lexists(place)), "")
 
 
@@ -72,28 +72,30 @@ def number(user: User | None) -> int:
     return os.geteuid() if user is None else user.uid
 
 
-def prepare(context: Context, folder: str) -> Place:
+def prepare(context: Context, directory: str) -> Place:
     """Make a place in the directory, with a home, a data directory and a database.conf as the proxy writes it.
 
     The home is a new one, as the volume is that JupyterHub mounts; configuration outside of it is the image's own.
     """
     for name in ("home", "data", "tmp", "rstudio"):
-        _own(os.path.join(folder, name), context.user, directory=True)
-    data = os.path.join(folder, "data")
+        _own(os.path.join(directory, name), context.user, directory=True)
+    data = os.path.join(directory, "data")
     _own(os.path.join(data, "database.conf"), context.user, f"\nprovider=sqlite\ndirectory={data}\n")
     env = {
         **context.env,
         "USER": _name(context),  # rserver finds no user without it
-        "HOME": os.path.join(folder, "home"),
-        "TMPDIR": os.path.join(folder, "tmp"),
-        "RSTUDIO_DATA_HOME": os.path.join(folder, "rstudio"),
-        "RSTUDIO_CACHE_HOME": os.path.join(folder, "cache"),  # else its key stays in the image's XDG_CACHE_HOME
-        **{f"XDG_{name}_HOME": os.path.join(folder, name.lower()) for name in ("CACHE", "DATA", "STATE")},  # Quarto's
+        "HOME": os.path.join(directory, "home"),
+        "TMPDIR": os.path.join(directory, "tmp"),
+        "RSTUDIO_DATA_HOME": os.path.join(directory, "rstudio"),
+        "RSTUDIO_CACHE_HOME": os.path.join(directory, "cache"),  # else its key stays in the image's XDG_CACHE_HOME
+        **{
+            f"XDG_{name}_HOME": os.path.join(directory, name.lower()) for name in ("CACHE", "DATA", "STATE")
+        },  # Quarto's
         "RS_LOGGER_TYPE": "stderr",  # else the reason of a failure goes to a file or to syslog
     }
     if not _has_settings(context.env):
-        env["RSTUDIO_CONFIG_HOME"] = os.path.join(folder, "config")  # else a session makes it in XDG_CONFIG_HOME
-    return Place(context=context, folder=folder, env=env)
+        env["RSTUDIO_CONFIG_HOME"] = os.path.join(directory, "config")  # else a session makes it in XDG_CONFIG_HOME
+    return Place(context=context, directory=directory, env=env)
 
 
 def _has_settings(env: Mapping[str, str]) -> bool:
@@ -166,9 +168,11 @@ def _wrap_session(place: Place, rserver: str) -> None:
     rserver builds the environment of an rsession anew, with the home of the password database and no TMPDIR
     (core/system/PosixSystem.cpp, all versions). Raises NotReadyError where nothing can be executed in the place.
     """
-    if os.statvfs(place.folder).f_flag & os.ST_NOEXEC:
-        folder = os.path.dirname(place.folder)
-        raise NotReadyError(f"{folder} is mounted noexec, and a session is started from there: set TMPDIR to another")
+    if os.statvfs(place.directory).f_flag & os.ST_NOEXEC:
+        directory = os.path.dirname(place.directory)
+        raise NotReadyError(
+            f"{directory} is mounted noexec, and a session is started from there: set TMPDIR to another"
+        )
     session = os.path.join(os.path.dirname(os.path.realpath(rserver)), _configured_session(place.env))
     lines = (f"export {name}={shlex.quote(place.env[name])}" for name in ("HOME", "TMPDIR"))
     content = "\n".join(("#!/bin/sh", *lines, f'exec {shlex.quote(session)} "$@"', ""))
@@ -230,13 +234,13 @@ def session_log(place: Place) -> str:
 
     Since 2021.09 it heeds RS_LOGGER_TYPE, and what it says is in the server's output.
     """
-    folder = place.path("rstudio/log")
+    directory = place.path("rstudio/log")
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(os.listdir(directory))
     except OSError:
         return ""
     owner = number(place.context.user)
-    return "\n".join(filter(None, (last_lines(read_own(os.path.join(folder, name), owner)) for name in names[:5])))
+    return "\n".join(filter(None, (last_lines(read_own(os.path.join(directory, name), owner)) for name in names[:5])))
 
 
 def read_own(path: str, owner: int) -> bytes:

@@ -1,9 +1,9 @@
 """Quarto and pandoc as RStudio Server bundles them, and as they are on the PATH.
 
-They lie in bin/quarto of RStudio's folder (github.com/rstudio/rstudio, src/cpp/CMakeLists.txt; pandoc in its bin/tools,
-since Quarto 1.4 in a folder for each machine), before Quarto in bin/pandoc. `quarto --version` is answered by a shell
-script alone (github.com/quarto-dev/quarto-cli, package/scripts/common/quarto): only a document that is rendered needs
-what Quarto consists of.
+They are in bin/quarto of RStudio's directory (github.com/rstudio/rstudio, src/cpp/CMakeLists.txt; pandoc in its
+bin/tools, since Quarto 1.4 in a directory for each machine), before Quarto in bin/pandoc. A shell script alone answers
+`quarto --version` (github.com/quarto-dev/quarto-cli, package/scripts/common/quarto). Only rendering a document needs
+the rest of Quarto.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from slimagent.checks.program import Ended, complete
-from slimagent.checks.rstudio.server import FOLDERS, Place, locate, number, read_own
+from slimagent.checks.rstudio.server import DIRECTORIES, Place, locate, number, read_own
 from slimagent.model.result import Item, Outcome
 
 _SECONDS = 60.0  # for one program
@@ -57,8 +57,8 @@ class Tools:
                 "pandoc/pandoc",
             ),
         }
-        folders = (os.path.dirname(os.path.realpath(self.rserver)), *FOLDERS)
-        bundled = (os.path.join(folder, each) for folder in folders for each in inside[name])
+        directories = (os.path.dirname(os.path.realpath(self.rserver)), *DIRECTORIES)
+        bundled = (os.path.join(directory, each) for directory in directories for each in inside[name])
         on_path = locate(name, (), self.place.env)
         places = [each for each in bundled if os.path.lexists(each)] + ([on_path] if on_path else [])
         return list({os.path.realpath(each): each for each in reversed(places)}.values())[::-1]
@@ -107,7 +107,7 @@ class Tools:
         if left <= 0:
             raise _FaultError("not reached in the time of the check")
         place = self.place
-        ended = complete(place.context, (path, *arguments), env=place.env, cwd=place.folder, seconds=left)
+        ended = complete(place.context, (path, *arguments), env=place.env, cwd=place.directory, seconds=left)
         if not ended.well:
             raise _FaultError(f"{arguments[0]}: {ended.why}")
         return ended
