@@ -1,6 +1,6 @@
-"""What is installed here that a check can exercise. Looks at names alone: nothing is started.
+"""Find what is installed here that a check can exercise. It looks at names only and starts nothing.
 
-Nothing is read but Jupyter's kernel.json files, which name the interpreters of environments that lie anywhere.
+It reads nothing but Jupyter's kernel.json files, which name the interpreters of environments in any place.
 """
 
 from __future__ import annotations
@@ -27,42 +27,13 @@ _R_LIBRARIES = (
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _GPU_DIRECTORIES = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
 _GPU_PACKAGES = ("nvidia", "cupy", "cudf", "jax_cuda12_plugin", "jax_cuda13_plugin", "triton", "pycuda")
-# What people type, and scripts of theirs call. No compiler and no make: to call one is to ask for compiling.
+# What people type, and what their scripts call. No compiler and no make: using one means that compiling is needed.
 _TOOLS = (
     *("bash", "git", "git-lfs", "gh", "curl", "wget", "ssh -V", "rsync", "sudo", "less", "nano", "vim", "tmux", "htop"),
-    *(
-        "tar",
-        "gzip",
-        "bzip2",
-        "xz",
-        "zip",
-        "unzip",
-        "jq",
-        "file",
-        "patch",
-        "ps",
-        "perl",
-        "node",
-        "npm",
-        "java",
-        "julia",
-    ),
-    *("pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext", "convert", "ffmpeg"),
-    *(
-        "aws",
-        "az",
-        "gcloud",
-        "gsutil",
-        "rclone",
-        "kubectl",
-        "sqlite3",
-        "psql",
-        "duckdb",
-        "gdalinfo",
-        "ogr2ogr",
-        "proj -l",
-    ),
-    *("tini", "jupyter", "jupyterhub-singleuser", "opencode"),
+    *("tar", "gzip", "bzip2", "xz", "zip", "unzip", "jq", "file", "patch", "ps", "perl", "node", "npm"),
+    *("java", "julia", "pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext"),
+    *("convert", "ffmpeg", "aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb"),
+    *("gdalinfo", "ogr2ogr", "proj -l", "tini", "jupyter", "jupyterhub-singleuser", "opencode"),
 )
 _NOTEBOOKS = ("*.ipynb", "*/*.ipynb", "*/*/*.ipynb")
 _NOTEBOOK_PLACES = ("/home/*", "/opt/*", "/srv", "/usr/local/share", "/usr/share", "/data", "/examples", "/notebooks")
@@ -78,7 +49,7 @@ class Detected(NamedTuple):
 
 
 def detect(env: Mapping[str, str]) -> Detected:
-    """What is found in this image by somebody with that environment."""
+    """What a user with that environment finds in this image."""
     path = env.get("PATH", os.defpath)
     found = environments(env)
     reasons = {
@@ -99,13 +70,13 @@ def _python(env: Mapping[str, str], found: Iterable[Environment]) -> str:
     counted = [(each, count) for each in found if not is_bare(each) and (count := _distributions(each))]
     launcher = first_on_path(env)
     if not counted and launcher is not None and not _sites(launcher):
-        # A launcher script, behind which the interpreter lies elsewhere. The check itself will find out.
+        # A launcher script for an interpreter in another place. The check itself will find it.
         return f"python is {launcher.interpreter}"
     return ", ".join(f"{each.kind} {each.prefix} ({count} distributions)" for each, count in counted)
 
 
 def _distributions(environment: Environment) -> int:
-    """How many there are; none if only installers are there, which every environment begins with."""
+    """The number of distributions; 0 if there are only installers, which every environment has at first."""
     names = {name for directory in _sites(environment) for name in _names(directory) if name.endswith(_METADATA)}
     return len(names) if any(name.split("-")[0] not in _INSTALLERS for name in names) else 0
 
@@ -147,7 +118,7 @@ def _code_server(path: str, env: Mapping[str, str]) -> str:
 
 
 def _gpu(path: str, found: Iterable[Environment]) -> str:
-    """What is for graphics processors, whether one is here or not: the check finds out, and what it skips stays."""
+    """Signs of GPU software, even without a GPU: the check finds out, and what it skips stays."""
     devices = [each for each in _GPU_DEVICES if os.path.exists(each)]
     directories = [directory for pattern in _GPU_DIRECTORIES for directory in sorted(glob.glob(pattern))]
     packages = [
@@ -168,7 +139,7 @@ def _tools(path: str) -> Iterator[CheckSpec]:
 
 
 def _notebooks(env: Mapping[str, str]) -> Iterator[CheckSpec]:
-    """A check for the directories, three deep at most, that hold notebooks as an image's maker puts them there."""
+    """A check for the directories, at most three levels deep, where image authors usually put notebooks."""
     places = dict.fromkeys([*([glob.escape(env["HOME"])] if env.get("HOME", "/") != "/" else []), *_NOTEBOOK_PLACES])
     looked = itertools.islice((each for place in places for each in _notebooks_in(place)), _MOST_LOOKED_AT)
     directories: list[str] = []

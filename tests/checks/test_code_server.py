@@ -35,7 +35,7 @@ from slimagent.checks.code_server.manifest import (
 )
 from slimagent.checks.code_server.page import icons, named_files, read_page
 from slimagent.checks.code_server.remote import REGULAR, Frames, RemoteError, decode, encode, frame
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import start_of
 from slimagent.checks.loopback import HOST
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -164,8 +164,8 @@ def test_a_healthy_editor_passes_item_by_item(place: Place, editor: Path) -> Non
     result = check(place, editor)
     names = [*FIRST, "extension vscode.git", "extension acme.theme", *LAST]
     assert outcomes(result) == {**dict.fromkeys(names, "passed"), "activates acme.theme": "skipped"}
-    assert item(result, "activates acme.theme").detail == "no browser at hand"
-    assert "by the remote protocol; no browser at hand" in item(result, "extension host").detail
+    assert item(result, "activates acme.theme").detail == "there is no browser"
+    assert "by the remote protocol; there is no browser" in item(result, "extension host").detail
     assert item(result, "list-extensions").detail == "acme.theme"
 
 
@@ -226,7 +226,7 @@ def test_a_damaged_manifest_fails_under_the_name_it_had(place: Place, editor: Pa
         file.write_text(plain("git", "vscode")[:size])
         found = failures(check(place, editor, before=before))
         assert list(found) == ["extension vscode.git"]
-        assert "the server does not list it; package.json: no JSON" in found["extension vscode.git"]
+        assert "the server does not list it; package.json: not JSON" in found["extension vscode.git"]
     assert "extension git" in failures(check(place, editor))
 
 
@@ -239,7 +239,7 @@ def test_names_of_any_bytes_do_no_harm(place: Place, editor: Path) -> None:
     (editor / "installed/acme.theme-1.0.0/package.json").write_text(json.dumps(manifest))
     found = failures(check(place, editor))
     assert set(found) == {"extension od d", "extension acme.theme"}
-    detail = "main a b.js: 404 Not Found; icon .png: no file can be called so"
+    detail = "main a b.js: 404 Not Found; icon .png: not a valid file name"
     assert found["extension acme.theme"] == detail
     json.dumps(found).encode("ascii")
 
@@ -254,7 +254,7 @@ def test_what_the_full_image_had_is_missed(place: Place, editor: Path) -> None:
     (editor / "node_modules/@xterm/addon-image/lib/a.js").write_text("")
     found = failures(check(place, editor, before=before))
     assert found.pop("assets") == f"GET /{STATIC}/node_modules/@xterm/addon-image/lib/a.js: empty"
-    assert found == {"extension vscode.git": "vscode.git is not there any more, and the server does not list it"}
+    assert found == {"extension vscode.git": "vscode.git is gone, and the server does not list it"}
     assert failures(check(place, editor)) == {}
 
 
@@ -275,7 +275,7 @@ def test_a_dependency_that_is_not_there_is_named(place: Place, editor: Path) -> 
         ("no terminal", "terminal", "there is no answer: Cannot find module 'pty.node'"),
         ("broken shell", "terminal", "'echo in-$((40+2))' wrote 'sh: not found': no answer in time"),
         ("blind", "watcher", "no answer in time"),
-        ("no host", "extension host", "no answer in time (by the remote protocol; no browser at hand)"),
+        ("no host", "extension host", "no answer in time (by the remote protocol; there is no browser)"),
         ("hangs", "page", "GET /: no answer in time"),
         ("cannot list", "list-extensions", "--list-extensions: exit status 1: ENOENT"),
     ],
@@ -311,7 +311,7 @@ def test_a_broken_search_is_told(place: Place, editor: Path, name: str) -> None:
     assert failures(check(place, editor))["search"].endswith("rg: Permission denied")
     rg.unlink()
     gone = item(check(place, editor), "search")
-    assert (gone.outcome, gone.detail) == (Outcome.SKIPPED, "the editor brings no ripgrep for this machine")
+    assert (gone.outcome, gone.detail) == (Outcome.SKIPPED, "the editor has no ripgrep for this machine")
 
 
 def test_what_the_profile_leaves_out_is_skipped(place: Place, editor: Path) -> None:
@@ -431,10 +431,10 @@ def test_a_manifest_names_its_files() -> None:
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe{", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[]", "no JSON object"),
+        (b"", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a JSON object"),
         (b'{"publisher": "x", "engines": {"vscode": "*"}}', "no name"),
         (b'{"name": "x", "publisher": 3}', "no publisher"),
         (b'{"name": "x", "publisher": "x", "engines": "*"}', "no engines.vscode"),
@@ -642,4 +642,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("12345")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(tmp_path / "fifo")
-    assert [text(str(tmp_path / name), 3) for name in ("file", "link", "fifo", ".", "gone", "\0")] == ["123", *[""] * 5]
+    assert [start_of(str(tmp_path / name), 3) for name in ("file", "link", "fifo", ".", "gone", "\0")] == [
+        "123",
+        *[""] * 5,
+    ]

@@ -122,7 +122,7 @@ def test_each_broken_kernel_is_told_by_its_own_words(place: Place, programs: str
         "its kernel.json cannot be loaded: json.decoder.JSONDecodeError"
     )
     assert item(result, "complete dies").outcome is Outcome.SKIPPED
-    assert item(result, "kernel other").detail == "it answers; it speaks python"
+    assert item(result, "kernel other").detail == "it answers; its language is python"
     assert "complete other" not in [each.name for each in result.items]
     assert item(result, "kernel python3").outcome is Outcome.PASSED
 

@@ -294,7 +294,7 @@ def test_directories_are_named_by_variables_of_the_images_environment(image: Ima
         }.items()
     )
     assert item(result, "writable $UNSET/x").detail == "UNSET is not set"
-    assert item(result, "writable here").detail == "it is no absolute path"
+    assert item(result, "writable here").detail == "it is not an absolute path"
 
 
 def test_a_directory_that_must_be_closed_and_is_open(image: Image) -> None:
@@ -335,7 +335,7 @@ def test_a_shell_that_hangs(image: Image) -> None:
         return spawn(replace(command, argv=("/bin/sh", "-c", f"{argv[2]}\nsleep 1000", *argv[3:-1])))
 
     result = image.check(spawn=hanging, seconds=1)
-    why = "no answer of the shell that tried it: it did not end in time"
+    why = "no answer from the shell that tried it: it did not end in time"
     assert failures(result) == {image.writable("venv/lib/site-packages"): why}
 
 
@@ -415,7 +415,7 @@ def test_a_snapshot_that_cannot_be_read_fails_what_it_is_for(image: Image, snaps
     odd = Item(name="writable /no\\xpath", outcome=PASSED)
     result = image.check(replace(first, snapshot=snapshot, items=(*first.items, odd)))
     assert set(failures(result)) == {*ASPECTS, "still writable", "nowhere else"}
-    assert failures(result)["owner"].startswith("the snapshot of the run before cannot be read: ")
+    assert failures(result)["owner"].startswith("the snapshot of the earlier run cannot be read: ")
     assert outcomes(result).keys() == outcomes(first).keys()
 
 
@@ -472,7 +472,7 @@ def test_a_path_that_is_too_long_is_counted(image: Image) -> None:
             fd, depth = below, depth + 1
     first = image.check()
     assert first.outcome is PASSED, failures(first)
-    assert first.detail.endswith("1 that we may not look at")
+    assert first.detail.endswith("1 unreadable")
     assert image.check(first).outcome is PASSED
     shutil.rmtree(image.root / ("d" * 200))
 
@@ -481,7 +481,7 @@ def test_a_walk_ends_at_its_limit(image: Image) -> None:
     """A check that has no time left says how far it came."""
     result = image.check(seconds=1e-9)
     assert (result.outcome, result.items) == (FAILED, ())
-    assert result.detail == "no end after 1e-09 s: 0 paths looked at"
+    assert result.detail == "no end after 1e-09 s: 0 paths read"
 
 
 def test_a_directory_that_is_not_there_fails(image: Image) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plan_images import build, build_library
 
 from slimagent import checks
-from slimagent.checks.driver import parsed
+from slimagent.checks.answers import mapping, parsed
 from slimagent.checks.python import _Report
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec, Parameter
@@ -214,8 +214,8 @@ def test_the_driver_runs_on_old_and_new_pythons(place: Place, version: str) -> N
 def test_any_line_of_a_hostile_interpreter_is_survived(line: bytes) -> None:
     """What is no line of the driver's changes nothing and raises nothing."""
     report = _Report()
-    value = parsed(line)
-    assert value is None or not report.take(value)
+    value = mapping(parsed(line))
+    assert not report.take(value)
     assert report.details == {}
 
 
@@ -228,8 +228,8 @@ def test_a_hostile_answer_becomes_printable_text() -> None:
         b'{"name": "other", "ok": 1, "detail": {}}',
         b"[" * 100_000,
     ):
-        value = parsed(line)
-        assert value is None or not report.take(value)
+        value = mapping(parsed(line))
+        assert not report.take(value)
     assert report.names == ("?", "", "")
     assert list(report.details.values()) == ["red ?", "no reason given"]
     for text in (*report.names, *report.details.values()):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plan_images import build, build_library
 
 from slimagent import checks
-from slimagent.checks.driver import parsed
+from slimagent.checks.answers import mapping, parsed
 from slimagent.checks.r import _DRIVER, _START, _limit_logs, _Work
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -266,7 +266,7 @@ def test_a_log_is_emptied_only_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     (tmp_path / "other").mkdir()
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     for name in ("1/log", "other/log"):
         with open(tmp_path / name, "wb") as file:
             file.truncate(17 << 20)
@@ -274,7 +274,7 @@ def test_a_log_is_emptied_only_in_its_place(tmp_path: Path) -> None:
         os.symlink(target, tmp_path / name)
     shutil.move(tmp_path / "2", tmp_path / "directory/2")
     os.symlink("../../other/log", tmp_path / "directory/2/log")
-    _limit_logs(str(tmp_path / "folder"))
+    _limit_logs(str(tmp_path / "directory"))
     assert (tmp_path / "other/log").stat().st_size == (tmp_path / "1/log").stat().st_size == 17 << 20
     _limit_logs(str(tmp_path))
     assert (tmp_path / "other/log").stat().st_size == (tmp_path / "1/log").stat().st_size == 0
@@ -361,8 +361,8 @@ def test_the_driver_is_plain_and_short_enough() -> None:
 def test_any_line_of_a_hostile_r_is_survived(line: bytes) -> None:
     """What is no line of the driver's changes nothing and raises nothing."""
     work = _Work(os.getpid(), 60.0)
-    value = parsed(line)
-    assert value is None or not work.take(value)
+    value = mapping(parsed(line))
+    assert not work.take(value)
     assert (work.names, work.details, work.at) == (None, {}, {})
 
 
@@ -380,5 +380,5 @@ def test_a_status_that_tells_nothing(status: object) -> None:
     """An end without an answer whose status is none is still an end, and a failure."""
     work = _Work(os.getpid(), 60.0)
     work.take({"name": "x", "answer": None, "status": status, "last": ["no text"]})
-    assert work.details["x"] in ("left without a word", "exit status 0", "ended by SIGHUP")
+    assert work.details["x"] in ("ended without an answer", "exit status 0", "ended by SIGHUP")
     assert Item(name="x", outcome=Outcome.FAILED, detail=work.details["x"])

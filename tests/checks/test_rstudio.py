@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.checks import rstudio
+from slimagent.checks.directory import end_of
 from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.rstudio import server as rstudio_server
 from slimagent.checks.rstudio import tools as rstudio_tools
@@ -234,7 +235,7 @@ def test_a_place_where_nothing_can_be_executed_is_told(
     status = os.statvfs(place.temporary)
     flags = (*tuple(status)[:8], os.ST_NOEXEC, *tuple(status)[9:])
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(flags))
-    expected = f"{place.temporary} is mounted noexec, and a session is started from there: set TMPDIR to another"
+    expected = f"{place.temporary} is mounted noexec, and sessions start from there: set TMPDIR to another"
     assert failing(check(place, studio)) == {"start": expected}
 
 
@@ -398,8 +399,8 @@ SESSIONS = [
     ),
     ("json-error old", "client_init: Error occurred while executing method: No such file or directory (code 100)"),
     ("string-error", "client_init: no"),
-    ("deep", "POST /rpc/client_init: the answer is no JSON"),
-    ("list", "client_init: the answer is no object"),
+    ("deep", "POST /rpc/client_init: the answer is not JSON"),
+    ("list", "client_init: the answer is not an object"),
     ("nothing", "client_init: the answer has no clientId"),
 ]
 
@@ -468,8 +469,8 @@ def test_output_without_end_is_given_up(place: Place, studio: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("not-png", "is no PNG: it begins with b'<html>'"),
-        ("cut-png", "is a PNG that is cut short"),
+        ("not-png", "not a PNG: it begins with b'<html>'"),
+        ("cut-png", "a PNG that is cut short"),
     ],
 )
 def test_a_plot_that_is_no_image_is_told(place: Place, studio: Path, fault: str, why: str) -> None:
@@ -493,9 +494,9 @@ def test_tools_that_are_broken_are_told(place: Place, studio: Path) -> None:
     (studio / "bin/pandoc/pandoc").symlink_to("/nonexistent/pandoc")
     tools, quarto = studio / "bin/quarto/bin/tools", studio / "bin/quarto/bin/quarto"
     assert failing(check(place, studio)) == {
-        "quarto": f"{quarto}: --version says ''",
+        "quarto": f"{quarto}: --version prints ''",
         "quarto render": f"{quarto}: render: exit status 127: deno: not found",
-        "pandoc": f"{tools}/pandoc: makes of *word* '<p>word</p>'; "
+        "pandoc": f"{tools}/pandoc: converts *word* to '<p>word</p>'; "
         f"{studio}/bin/pandoc/pandoc: No such file or directory",
     }
 
@@ -541,8 +542,8 @@ def test_a_log_that_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("a line\n")
     names = ("link", "pipe", "plain", "none", "")
     me = os.geteuid()
-    assert [rstudio_server.read_own(str(tmp_path / name), me) for name in names] == [b"", b"", b"a line\n", b"", b""]
-    assert rstudio_server.read_own(str(tmp_path / "plain"), me + 1) == b""
+    assert [end_of(str(tmp_path / name), 100, me) for name in names] == [b"", b"", b"a line\n", b"", b""]
+    assert end_of(str(tmp_path / "plain"), 100, me + 1) == b""
 
 
 def test_references_are_those_of_the_same_server() -> None:

@@ -113,9 +113,9 @@ def test_what_is_on_path_and_cannot_be_run_is_told_apart(place: Place, programs:
     script(programs, "orphan", "true", "/nonexistent/interpreter")
     result = check(place, programs, optional=("linked", "modeless", "orphan"))
     assert [each.detail for each in result.items] == [
-        f"{programs}/linked leads to /nonexistent/tool, which is not there",
+        f"{programs}/linked leads to /nonexistent/tool, which does not exist",
         f"{programs}/modeless is not executable",
-        f"{programs}/orphan: what it is run by is not there",
+        f"{programs}/orphan: its interpreter or loader does not exist",
     ]
     assert {each.outcome for each in result.items} == {Outcome.FAILED}
 

@@ -1,7 +1,7 @@
-"""How a code-server is started so that it uses the image's extensions and configuration, and leaves nothing behind.
+"""Start a code-server so that it uses the image's extensions and configuration, and leaves nothing behind.
 
 Its options and variables are those of src/node/cli.ts and src/node/util.ts in github.com/coder/code-server (as of
-4.139). CODE_EXTENSIONSDIR is what jupyter-vscode-proxy hands to it as --extensions-dir.
+4.139). jupyter-vscode-proxy passes CODE_EXTENSIONSDIR to it as --extensions-dir.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 from slimagent.checks.code_server.extensions import listed_by_command
 from slimagent.checks.context import Context
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import give, start_of
 from slimagent.checks.loopback import HOST
 from slimagent.checks.program import complete
 
-# Set from within an editor or by who runs a container: each would outweigh an option of ours, or send us elsewhere.
+# Set inside an editor or by whoever runs the container: each would override one of our options, or redirect us.
 _UNSET = ("PORT", "CODE_SERVER_HOST", "CODE_SERVER_PARENT_PID", "CODE_SERVER_SESSION_SOCKET", "VSCODE_IPC_HOOK_CLI")
 _OPTIONS = ("--auth=none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust")
 _SETTINGS = {
-    "extensions.autoUpdate": False,  # with a page open it fetches newer versions of what the image holds
+    "extensions.autoUpdate": False,  # with a page open it downloads newer versions of what the image has
     "extensions.autoCheckUpdates": False,
     "remote.autoForwardPortsSource": "output",
-    "remote.autoForwardPorts": False,  # it looks into every process for ports, into the browser's too
+    "remote.autoForwardPorts": False,  # it searches every process for ports, including the browser
     "workbench.startupEditor": "none",
 }
 _CONFIGURED = re.compile(r"^extensions-dir:\s*[\"']?([^\"'#\n]+)", re.MULTILINE)
@@ -67,7 +67,7 @@ def prepare(command: tuple[str, ...], directory: str, context: Context, extensio
     """
     env = {name: value for name, value in context.env.items() if name not in _UNSET}
     configuration = _configuration(env)
-    written = _CONFIGURED.search(text(configuration, _LARGEST_CONFIGURATION))
+    written = _CONFIGURED.search(start_of(configuration, _LARGEST_CONFIGURATION))
     wanted = extensions or env.get("CODE_EXTENSIONSDIR", "") or (written[1].strip() if written else "")
     data = os.path.join(directory, "data")
     workspace, scratch = os.path.join(directory, "workspace"), os.path.join(directory, "browser")
@@ -77,10 +77,9 @@ def prepare(command: tuple[str, ...], directory: str, context: Context, extensio
         os.mkdir(os.path.join(data, each))
         _write(os.path.join(data, each, "settings.json"), json.dumps(_SETTINGS))
     _write(os.path.join(workspace, "hay"), "needle\n")
-    if context.user is not None:
-        for here, _, names in os.walk(directory):
-            for path in (here, *(os.path.join(here, name) for name in names)):
-                os.chown(path, context.user.uid, context.user.gid, follow_symlinks=False)
+    for here, _, names in os.walk(directory):
+        for path in (here, *(os.path.join(here, name) for name in names)):
+            give(path, context.user)
     own = f"--config={os.path.join(directory, 'config.yaml')}"
     return Place(
         context=context,
@@ -90,12 +89,12 @@ def prepare(command: tuple[str, ...], directory: str, context: Context, extensio
         workspace=workspace,
         scratch=scratch,
         extensions=wanted or _usual(env, directory),
-        configuration=() if os.path.lexists(configuration) else (own,),  # else it would make one
+        configuration=() if os.path.lexists(configuration) else (own,),  # otherwise it creates one
     )
 
 
 def _own_places(directory: str) -> dict[str, str]:
-    """Where it writes whatever its options say: sockets, its log and heartbeat, and the machine's identifier."""
+    """Where it writes in spite of its options: sockets, its log and heartbeat, and the machine's identifier."""
     return {
         "TMPDIR": directory,
         "XDG_DATA_HOME": os.path.join(directory, "share"),

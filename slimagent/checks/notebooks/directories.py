@@ -1,4 +1,4 @@
-"""Where the notebooks of a check are: found in their directories, and copied to where they may write."""
+"""Find the notebooks of a check in their directories, and copy them to where they may write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COPY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A notebook: the name of its item, and its path, in the image or in a copy."""
+    """A notebook: the name of its item, and its path in the image or in a copy."""
 
     name: str
     path: bytes
@@ -34,7 +34,7 @@ def expanded(directory: str, context: Context) -> bytes:
 
 
 def notebooks(directory: bytes) -> Iterator[bytes]:
-    """The paths below a directory of its notebooks, sorted. Hidden directories (so .ipynb_checkpoints) are left out."""
+    """The paths of the notebooks below a directory, sorted. Hidden directories (.ipynb_checkpoints) are left out."""
     found = []
     for here, directories, names in _walk(directory):
         directories[:] = [each for each in directories if not each.startswith(b".")]
@@ -44,7 +44,7 @@ def notebooks(directory: bytes) -> Iterator[bytes]:
 
 
 def _walk(directory: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
-    """As os.walk, which until Python 3.12 calls itself for each level of directories."""
+    """Like os.walk, which until Python 3.12 is recursive."""
     pending = [directory]
     while pending:
         here = pending.pop()

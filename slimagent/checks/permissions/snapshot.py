@@ -25,16 +25,16 @@ _VERSION = "1"
 _LARGEST = 64 << 20  # bytes, inflated: two hundred thousand paths are five million
 _MOST_ROWS = 4_000_000
 _LONGEST_PATH = 4096  # PATH_MAX
-_MOST_PATHS = 256 << 20  # bytes of all directories' paths: a few names, nested deeply, would else fill the memory
+_MOST_PATHS = 256 << 20  # bytes of all directories' paths: a few names, nested deeply, could fill the memory
 _NUMBER = "I" if array("I").itemsize == 4 else "L"
 
 
 class SnapshotError(Exception):
-    """A text that is no snapshot; the message says why."""
+    """A text that is not a snapshot; the message says why."""
 
 
 def encode(snapshot: Snapshot) -> str:
-    """The text of a snapshot. It is the same for the same image and user."""
+    """The text of a snapshot, the same for the same image and user."""
     rows = array(_NUMBER)
     names: list[bytes] = []
     for listing in snapshot.listings.values():
@@ -53,7 +53,7 @@ def encode(snapshot: Snapshot) -> str:
 
 
 def decode(text: str) -> Snapshot:
-    """The snapshot that a text was made of. Raises SnapshotError."""
+    """The snapshot of a text. Raises SnapshotError."""
     try:
         return _decode(text)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, binascii.Error, zlib.error) as error:
@@ -88,7 +88,7 @@ def _decode(text: str) -> Snapshot:
 
 
 def _names(data: bytes, at: int) -> Iterator[bytes]:
-    while at < len(data):  # one by one: what is no snapshot can hold millions of empty ones
+    while at < len(data):  # one by one: a damaged snapshot can have millions of empty ones
         end = data.find(b"\0", at)
         if end < 0:
             raise ValueError("a name has no end")
@@ -131,5 +131,5 @@ def _attributes(row: Any) -> Attributes:
 
 def _natural(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 32:
-        raise ValueError(f"{value!r} is no number of 32 bits")
+        raise ValueError(f"{value!r} is not a 32-bit number")
     return value

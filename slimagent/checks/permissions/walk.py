@@ -1,4 +1,4 @@
-"""Owner, group, mode, capabilities and access control lists of everything in the image, as the disk has them now."""
+"""Owner, group, mode, capabilities and access control lists of everything in the image, as they are on disk."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from slimagent.paths.algebra import join, mounted
 
 _EXTENDED = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 _NONE: tuple[bytes, ...] = (b"", b"", b"")
-# What any program makes and throws away while the image runs, or the engine mounts: what is in them is not looked at.
+# Programs fill these while the image runs, or the engine mounts them: their contents are skipped.
 TRANSIENT = frozenset({b"/proc", b"/sys", b"/dev", b"/run", b"/tmp", b"/var/tmp"})
-# Where running programs make files anew: of what is in them only the directories are looked at.
+# Running programs create files here: only the directories in them are compared.
 WRITTEN = frozenset({b"/var/cache", b"/var/log"})
 _ENGINE_FILES = frozenset({b"/.dockerenv", b"/etc/mtab"})
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA)
 
 
 class TooSlowError(Exception):
-    """The walk did not end in its time; `paths` is how many it had looked at."""
+    """The walk did not end in time; `paths` is how many it had read."""
 
     def __init__(self, paths: int) -> None:
         super().__init__(paths)
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 def below(directory: bytes, name: bytes) -> bytes:
-    """The path of what a listing of `Snapshot.listings` calls `name`."""
+    """The path of `name` in a listing of `Snapshot.listings`."""
     return name if not directory else b"/" + name if directory == b"/" else directory + b"/" + name
 
 
@@ -150,7 +150,7 @@ class _Walk:
 
 
 def attributes_of(path: bytes) -> Attributes:
-    """The attributes of one path, which is no link. Raises OSError."""
+    """The attributes of one path that is not a link. Raises OSError."""
     status = os.lstat(path)
     return Attributes(status.st_mode, status.st_uid, status.st_gid, *(_value(path, name) for name in _EXTENDED))
 
@@ -174,7 +174,7 @@ def _value(path: bytes, name: str) -> bytes:
 
 
 def usually_left_out(homes: Iterable[str], fits: Callable[[bytes], int | None] | None = None) -> LeftOut:
-    """What is no part of the image: other file systems, the engine's files, the agent; and what runs make anew.
+    """What is not part of the image (other file systems, the engine's files, the agent), and what runs create.
 
     Raises OSError if /proc/self/mountinfo cannot be read.
     """

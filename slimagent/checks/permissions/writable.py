@@ -1,4 +1,4 @@
-"""Where a user can make files: by owner, mode and access control list, and as the kernel answers when it is tried."""
+"""Where a user can create files: by owner, mode and access control list, and by trying it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ import enum
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
-from slimagent.checks.output import Output, last_lines
+from slimagent.checks.output import last_lines
 from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
-from slimagent.checks.processes import started, wait_until
-from slimagent.linux.command import ending
+from slimagent.checks.program import complete
 from slimagent.linux.posix_acl import SEARCH, WRITE, Identity, describe, permits
 from slimagent.paths.algebra import to_text
 
 # Packages are installed into these. They are named even below another writable directory.
 PACKAGE_DIRECTORIES = frozenset({b"site-packages", b"dist-packages", b"site-library"})
 GONE = "there is no such directory"
-_MOST_OUTPUT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Writable:
-    """Where a user can make files: `every` directory, and of those the ones worth a name each.
-
-    These are the topmost ones, and directories of packages.
-    """
+    """Where a user can create files: `every` directory, and the topmost ones and those of packages as `named`."""
 
     every: frozenset[bytes]
     named: tuple[bytes, ...]
 
 
 def writable(snapshot: Snapshot, who: Identity) -> Writable:
-    """The directories that a user can reach, write and search. None for the superuser, whom modes do not bind."""
+    """The directories that a user can reach, write and search. Empty for the superuser, who ignores modes."""
     if who.uid == 0:
         return Writable(frozenset(), ())
     directories = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
@@ -62,7 +58,7 @@ def writable(snapshot: Snapshot, who: Identity) -> Writable:
 
 
 def obstacle(path: bytes, who: Identity) -> str:
-    """Why, by what lies on the way, a user cannot make files in a directory; "" if nothing is in the way."""
+    """Why a user cannot create files in a directory, by the rights on its path; "" if they can."""
     try:
         real = os.path.realpath(path, strict=True)
         parts = real.split(b"/")[1:] if real != b"/" else []
@@ -70,7 +66,7 @@ def obstacle(path: bytes, who: Identity) -> str:
         for wanted in (*[SEARCH] * len(parts), SEARCH | WRITE):
             attributes = attributes_of(here)
             if not stat.S_ISDIR(attributes.mode):
-                return "it is no directory"
+                return "it is not a directory"
             if who.uid != 0 and not permits(attributes, who, wanted):
                 return f"{'it' if here == path else to_text(here)} has {describe(attributes)}"
             if parts:
@@ -78,12 +74,12 @@ def obstacle(path: bytes, who: Identity) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return GONE
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        return f"it cannot be looked at: {error.strerror if isinstance(error, OSError) else error}"
+        return f"it cannot be read: {error.strerror if isinstance(error, OSError) else error}"
     return ""
 
 
 class Tried(enum.Enum):
-    """How an attempt to make a file ended; `BROKEN`: it tells nothing; `NOT`: it was not made."""
+    """How an attempt to create a file ended; `BROKEN`: it shows nothing; `NOT`: there was none."""
 
     WRITTEN = enum.auto()
     REFUSED = enum.auto()
@@ -94,7 +90,7 @@ class Tried(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An attempt to make a file in a directory, and why it ended so, unless a file was made."""
+    """An attempt to create a file in a directory, and why it failed, if it did."""
 
     how: Tried
     why: str = ""
@@ -112,29 +108,25 @@ done"""
 
 
 def attempt(context: Context, directories: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
-    """Have a shell of the image make an empty file in each directory, as the context's user; we remove it again."""
+    """Have a shell of the image create an empty file in each directory, as the context's user; we remove it."""
     token, name = secrets.token_hex(8), f".slimagent-{secrets.token_hex(8)}"
     argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, directories))
     made = [below(directory, name.encode()) for directory in directories]
     if not directories:
         return {}
+    env = {**context.env, "LC_ALL": "C"}
     try:
-        with Output() as output:
-            try:
-                env = {**context.env, "LC_ALL": "C"}
-                with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as process:
-                    returncode = wait_until(process, deadline, output)
-            except OSError as error:
-                return dict.fromkeys(directories, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
-            said = os.pread(output.fileno(), _MOST_OUTPUT, 0)
-        end = "it did not end in time" if returncode is None else ending(returncode)
+        ended = complete(context, argv, env=env, cwd="/", seconds=deadline - time.monotonic())
+    except OSError as error:
+        return dict.fromkeys(directories, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
     finally:
         left_behind = _remove(made)
+    end = "it did not end in time" if ended.returncode is None else ended.how
     trials = _trials(
-        said, token.encode(), directories, Trial(Tried.BROKEN, f"no answer of the shell that tried it: {end}")
+        ended.said, token.encode(), directories, Trial(Tried.BROKEN, f"no answer from the shell that tried it: {end}")
     )
     return {
-        directory: Trial(Tried.BROKEN, f"{to_text(path)} was made and cannot be removed")
+        directory: Trial(Tried.BROKEN, f"{to_text(path)} was created and cannot be removed")
         if path in left_behind
         else trials[directory]
         for directory, path in zip(directories, made, strict=True)
@@ -158,7 +150,7 @@ def _trials(said: bytes, token: bytes, directories: Sequence[bytes], lost: Trial
 
 
 def _remove(paths: Iterable[bytes]) -> set[bytes]:
-    """Remove what is there; returns what stays."""
+    """Remove these files if they exist. Returns those that could not be removed."""
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
             os.unlink(path)

@@ -21,7 +21,7 @@ import time
 
 STDERR_KEPT = 4096
 SUFFIXES = (".py", ".so", ".pyc")
-# What a dynamic loader says of a library that it cannot load (glibc: "NAME: what is wrong"; musl: the second form).
+# The message of a dynamic loader that cannot load a library (glibc: "NAME: what is wrong"; musl: the second form).
 LIBRARY = re.compile(
     r"\S+: (?:cannot open shared|undefined symbol|version `|file too short|invalid ELF|wrong ELF).*"
     r"|Error (?:loading shared library|relocating) .*"
@@ -29,7 +29,7 @@ LIBRARY = re.compile(
 
 
 def site_directories(first: bool) -> "list[str]":
-    """The directories of sys.path, less the standard library's, and less PYTHONPATH's where they are the first's."""
+    """The directories of sys.path without the standard library, and without PYTHONPATH unless this is the first."""
     places = [sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], os.path.dirname(os.__file__)]
     standard = {os.path.realpath(place) for place in places}
     standard |= {os.path.join(directory, "lib-dynload") for directory in standard}
@@ -41,9 +41,9 @@ def site_directories(first: bool) -> "list[str]":
 
 
 def namespaces(directory: str, known: "set[str]") -> "list[str]":
-    """Names of directories without __init__ that hold modules, at most one level further down (PEP 420).
+    """Names of directories without __init__ that have modules, at most one level further down (PEP 420).
 
-    Found by listing alone: to read each distribution's RECORD would make a need of what no program needs.
+    They are found by listing alone: reading the RECORD of each distribution would keep files that no program needs.
     """
     found = []
     for name in os.listdir(directory):
@@ -67,12 +67,12 @@ def importable(directories: "list[str]") -> "list[str]":
 
 
 def deeper(modules: "list[str]", first: bool) -> "list[str]":
-    """Of the modules asked for, those that are asked of this environment: all, or those whose top-level it has."""
+    """The requested modules for this environment: all if it is the first, else those with a top level that it has."""
     return [name for name in modules if first or is_there(name.split(".")[0])]
 
 
 def is_there(name: str) -> bool:
-    """Whether an import of a top-level name would find something."""
+    """Whether a top-level name can be found."""
     try:
         return importlib.util.find_spec(name) is not None
     except ValueError:  # empty, or already imported by other means
@@ -80,7 +80,7 @@ def is_there(name: str) -> bool:
 
 
 def child(name: str, answer: int, errors: int) -> None:
-    """Import one name, tell how it went, and end without any clean-up: the next one must not wait for it."""
+    """Import one name, report the result, and end without clean-up, so that the next one does not wait."""
     detail, good = "", "ok"
     try:
         os.setsid()
@@ -106,7 +106,7 @@ def last_line(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> "list[BaseException]":
-    """The exceptions that an exception came of, the first of all at the end."""
+    """The causes of an exception, the root at the end."""
     found: list[BaseException] = []
     below = error.__cause__ or error.__context__
     while below is not None and len(found) < 20:
@@ -116,7 +116,7 @@ def causes(error: BaseException) -> "list[BaseException]":
 
 
 def told(error: BaseException) -> str:
-    """An exception, and what it came of: packages wrap a library that is not there into advice of many lines."""
+    """An exception with its cause: packages hide a missing library behind many lines of advice."""
     detail = last_line(error)
     below = causes(error)
     failed_loads = [str(each) for each in [error, *below] if isinstance(each, (ImportError, OSError))]
@@ -143,7 +143,7 @@ class Import:
         os.set_blocking(self.errors, False)
 
     def drain(self) -> None:
-        """Take what the child wrote to its standard error, so that it never waits for us; the end is kept."""
+        """Read the child's standard error, so that it never waits for us; the end is kept."""
         for _ in range(64):
             data = read(self.errors)
             if not data:
@@ -151,11 +151,11 @@ class Import:
             self.written = (self.written + data)[-STDERR_KEPT:]
 
     def ended(self) -> bool:
-        """Whether the child is at its end; it stays a zombie until `close`."""
+        """Whether the child has ended; it stays a zombie until `close`."""
         return os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def close(self) -> "tuple[int, str]":
-        """Kill what is left of the child's group, collect it; its wait status and its answer."""
+        """Kill the rest of the child's group and reap it. Returns its wait status and its answer."""
         for kill in (os.killpg, os.kill):  # before setsid it has no group of its own
             with contextlib.suppress(OSError):
                 kill(self.process, signal.SIGKILL)
@@ -168,7 +168,7 @@ class Import:
 
 
 def read(descriptor: int) -> bytes:
-    """What there is to be read now from a descriptor that does not block."""
+    """The data available now from a non-blocking descriptor."""
     try:
         return os.read(descriptor, 65536)
     except BlockingIOError:
@@ -176,7 +176,7 @@ def read(descriptor: int) -> bytes:
 
 
 def judge(job: Import, hung: bool, seconds: float) -> "dict[str, object]":
-    """What became of an import."""
+    """The result of an import."""
     status, answer = job.close()
     last = job.written.decode("utf-8", "replace").strip().splitlines()[-1:]
     aside = f" ({last[0][:300]})" if last else ""
@@ -202,7 +202,7 @@ def say(value: "dict[str, object]") -> None:
 
 
 def run(names: "list[str]", seconds: float, parallel: int) -> None:
-    """Import all names, so many at a time."""
+    """Import all names, `parallel` at a time."""
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -231,14 +231,14 @@ def run(names: "list[str]", seconds: float, parallel: int) -> None:
 
 
 def main() -> None:
-    """Find the names, import them, say how it went."""
-    wanted = json.loads(sys.argv[1])
+    """Find the names, import them, report the results."""
+    asked = json.loads(sys.argv[1])
     sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
-    skip = set(wanted["skip"])
-    names = [name for name in importable(site_directories(wanted["first"])) if name not in skip]
-    names += [name for name in deeper(wanted["modules"], wanted["first"]) if name not in skip and name not in names]
+    skip = set(asked["skip"])
+    names = [name for name in importable(site_directories(asked["first"])) if name not in skip]
+    names += [name for name in deeper(asked["modules"], asked["first"]) if name not in skip and name not in names]
     say({"names": names, "prefix": sys.prefix})
-    run(names, wanted["seconds_each"], wanted["parallel"])
+    run(names, asked["seconds_each"], asked["parallel"])
     say({"end": True})
 
 

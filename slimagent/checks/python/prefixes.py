@@ -1,8 +1,8 @@
-"""The Python environments of an image, by names: nothing is started, and nothing read but Jupyter's kernel.json files.
+"""The Python environments of an image, found by names: it starts nothing, and reads only Jupyter's kernel.json files.
 
-What tells an environment: `pyvenv.cfg` above its `bin` (PEP 405), `conda-meta` in a conda prefix, and for an
-installation `lib/python3*` beside the directory where its program really lies. Kernelspecs are as in jupyter_client's
-documentation, "Making kernels for Jupyter"; their places as in jupyter_core.paths.
+The sign of an environment is `pyvenv.cfg` above its `bin` (PEP 405), `conda-meta` in a conda prefix, or for an
+installation `lib/python3*` beside the real directory of its program. Kernelspecs are described in jupyter_client's
+documentation, "Making kernels for Jupyter"; their places in jupyter_core.paths.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slimagent.paths.algebra import MAXIMUM_LINKS
 
 _NAMES = ("python3", "python")
 _VERSIONED = re.compile(r"python3\.([0-9]{1,3})")
-# Where images put environments that are not on PATH. A star stands for one name: no walk.
+# Where images put environments that are not on PATH. A star matches one name: there is no walk.
 DIRECTORIES: tuple[str, ...] = ("/usr/bin", "/usr/local/bin", "/opt/bin", "/opt/*/bin", "/opt/pipx/venvs/*/bin")
 DATA: tuple[str, ...] = ("/usr/local/share/jupyter", "/usr/share/jupyter")
 _AT_HOME = (".virtualenvs/*/bin", ".local/share/pipx/venvs/*/bin", ".local/share/uv/tools/*/bin", ".conda/envs/*/bin")
@@ -35,9 +35,9 @@ _VARIABLES = {
     "CONDA_ENVS_PATH": "*/bin",
     "CONDA_ENVS_DIRS": "*/bin",
 }
-# Where an interpreter at PREFIX/bin finds distributions: its own scheme, and Debian's besides.
+# Where an interpreter at PREFIX/bin finds distributions: in its own scheme, and in Debian's.
 SITES = ("lib*/python3*/site-packages", "lib/python3*/dist-packages", "local/lib/python3*/dist-packages")
-_MOST = 64  # environments; an image with more has been told which by a profile
+_MOST = 64  # environments; for an image with more the profile names them
 _MOST_PLACES = 2000  # directories looked into
 _LARGEST_SPEC = 1 << 16  # bytes of a kernel.json
 
@@ -52,10 +52,10 @@ class Environment:
 
 
 def environments(env: Mapping[str, str]) -> tuple[Environment, ...]:
-    """Every environment found, once each: first the one that `env`'s PATH means by python3 (else python), if any.
+    """Every environment, once each: first that of python3 (else python) on `env`'s PATH, if any.
 
-    Then those of PATH's other directories and of what its links lead through, of the usual places, of conda's `envs`,
-    and of Jupyter's kernels; an interpreter of which the place does not tell the environment only if it is the first.
+    Then those of PATH's other directories and of its links, of the usual places, of conda's `envs`, and of Jupyter's
+    kernels. An interpreter in a place without signs of an environment counts only if it is the first.
     """
     found: dict[str, Environment] = {}
     first = first_on_path(env)
@@ -66,14 +66,14 @@ def environments(env: Mapping[str, str]) -> tuple[Environment, ...]:
 
 
 def first_on_path(env: Mapping[str, str]) -> Environment | None:
-    """The environment of PATH's python3, else of its python. A launcher counts as an installation where it lies."""
+    """The environment of PATH's python3, else of its python. A launcher counts as an installation in its place."""
     path = env.get("PATH", os.defpath)
     found = next((each for each in (shutil.which(name, path=path) for name in _NAMES) if each), None)
     return None if found is None else of_interpreter(found) or _launcher(found)
 
 
 def of_interpreter(path: str) -> Environment | None:
-    """The environment that an interpreter started by this path is of; None if its place does not tell."""
+    """The environment of an interpreter that is started by this path; None if its place has no sign of one."""
     path = os.path.abspath(path)
     prefix = _prefix(path)
     if _has(prefix, "pyvenv.cfg"):
@@ -89,17 +89,17 @@ def of_interpreter(path: str) -> Environment | None:
 
 
 def of_prefix(prefix: str) -> Environment | None:
-    """The environment at a prefix; None if no interpreter is there."""
+    """The environment at a prefix; None if it has no interpreter."""
     return next(_in_directories([os.path.join(glob.escape(prefix), "bin")]), None)
 
 
 def identity(prefix: str) -> str:
-    """What is the same for two paths of one prefix."""
+    """The same text for all paths of one prefix."""
     return os.path.realpath(prefix)
 
 
 def is_bare(environment: Environment) -> bool:
-    """Whether the names of its site directories show that it has no package or module of its own to import."""
+    """Whether the names in its site directories show that it has no package or module of its own."""
     prefix = glob.escape(environment.prefix)
     directories = [each for pattern in SITES for each in glob.glob(os.path.join(prefix, pattern))]
     return bool(directories) and not any(
@@ -120,7 +120,7 @@ def _launcher(path: str) -> Environment:
 
 
 def _search(env: Mapping[str, str], found: Mapping[str, Environment]) -> Iterator[Environment]:
-    """Candidates in the order of `environments`; `found` are those taken so far, from which further ones follow."""
+    """Candidates in the order of `environments`; `found` are those taken so far, which lead to others."""
     on_path = [each for each in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(each)]
     yield from _in_directories(map(glob.escape, on_path))
     yield from _through_links(list(found.values()))
@@ -148,7 +148,7 @@ def _versioned(directory: str) -> list[str]:
 
 
 def _through_links(environments: Iterable[Environment]) -> Iterator[Environment]:
-    """What else lies on the chains of links from the interpreters: the installation below a virtual environment."""
+    """The environments along the links from the interpreters, e.g. the installation of a virtual environment."""
     for each in environments:
         path = each.interpreter
         for _ in range(MAXIMUM_LINKS):
@@ -194,7 +194,7 @@ def _jupyter_data(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_kernels(data: Iterable[str]) -> Iterator[Environment]:
-    """The environments of interpreters that kernelspecs name by an absolute path."""
+    """The environments of interpreters that kernelspecs name by absolute paths."""
     patterns = (os.path.join(glob.escape(directory), "kernels", "*", "kernel.json") for directory in data)
     specs = (path for pattern in patterns for path in sorted(glob.iglob(pattern)))
     for path in itertools.islice(specs, _MOST_PLACES):
@@ -206,7 +206,7 @@ def _of_kernels(data: Iterable[str]) -> Iterator[Environment]:
 
 
 def _program(spec: bytes) -> str:
-    """The program of a kernelspec; empty if the bytes are none."""
+    """The program of a kernelspec; empty if it is damaged."""
     try:
         value = json.loads(spec)
         program = value["argv"][0]
@@ -216,7 +216,7 @@ def _program(spec: bytes) -> str:
 
 
 def _start_of(path: str) -> bytes:
-    """A small regular file; empty if there is none that can be read. A FIFO is never opened."""
+    """The start of a regular file; empty if it cannot be read. A FIFO is never opened."""
     try:
         if not os.path.isfile(path):
             return b""

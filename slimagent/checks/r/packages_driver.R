@@ -87,7 +87,7 @@ exercise <- function(package, from) {
   step("help", touch_help(place))
 }
 
-# Exported objects and tables of S4 methods come from the lazy-load data base one by one. Active bindings run code.
+# Exported objects and tables of S4 methods come from the lazy-load database one by one. Active bindings run code.
 touch_objects <- function(package) {
   space <- asNamespace(package)
   names <- c(getNamespaceExports(space), ls(space, all.names = TRUE, pattern = "^[.]__T__"))
@@ -97,7 +97,7 @@ touch_objects <- function(package) {
   for (class in methods::getClasses(space)) methods::getClass(class, where = space)
 }
 
-# The first data set: all lie in one data base, or beside each other. Meta/data.rds lists them, as `name` or as
+# The first data set: all lie in one database, or beside each other. Meta/data.rds lists them, as `name` or as
 # `name (what data() calls it)`.
 touch_data <- function(package, place) {
   index <- file.path(place, "Meta", "data.rds")

@@ -1,50 +1,41 @@
-"""Where kind `compile` builds things: steps that say what went wrong, in a directory of their own."""
+"""Where kind `compile` builds packages: steps in a directory, with a message and a log if one fails."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from slimagent.checks.context import Context
-from slimagent.checks.program import Ended, complete
+from slimagent.checks.directory import give
+from slimagent.checks.finding import FaultError, judged
+from slimagent.checks.program import Ended, Workspace
 from slimagent.linux.removal import remove_tree
 from slimagent.model.result import Item, Outcome
 
+_NO_LIMIT = float("inf")  # but the deadline
 
-class StepError(Exception):
-    """A step of a build that did not go well: which, and why. `log` is what it wrote last."""
+
+class StepError(FaultError):
+    """A step of a build that failed: which, and why. `log` is its last output."""
 
     def __init__(self, what: str, log: str = "") -> None:
         super().__init__(what)
         self.log = log
 
 
-@dataclass(slots=True)
-class Bench:
-    """Where things are built: the environment, a directory, when all must be over; and what failed steps wrote last."""
+@dataclass(frozen=True, slots=True)
+class Build(Workspace):
+    """A workspace for builds, and the last output of failed steps."""
 
-    context: Context
-    env: Mapping[str, str]
-    directory: str
-    deadline: float
     logs: list[str] = field(default_factory=list)
 
-    def find(self, program: str) -> str | None:
-        """A program on the image's PATH."""
-        return shutil.which(program, path=self.env.get("PATH", os.defpath))
-
     def step(self, name: str, argv: Iterable[str], more: Mapping[str, str] | None = None) -> Ended:
-        """Run one step of a build, with `more` environment variables. Raises StepError unless it ends well."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise StepError(f"{name}: not reached in the time of the check")
-        env = {**self.env, **(more or {})}
+        """Run one step of a build, with `more` environment variables. Raises StepError unless it succeeds."""
         try:
-            ended = complete(self.context, tuple(argv), env=env, cwd=self.directory, seconds=left)
+            ended = self.complete(tuple(argv), _NO_LIMIT, more)
+        except FaultError as fault:
+            raise StepError(f"{name}: {fault}") from None
         except OSError as error:
             raise StepError(f"{name}: {error.strerror}") from None
         if not ended.well:
@@ -59,24 +50,20 @@ class Bench:
         places = {top, *(os.path.dirname(os.path.join(top, name)) for name in files)}
         for place in sorted(places):
             os.makedirs(place, exist_ok=True)
-            self._give(place)
+            give(place, self.context.user)
         for name, text in files.items():
             with open(os.path.join(top, name), "w", encoding="ascii") as file:
                 file.write(text)
-            self._give(file.name)
+            give(file.name, self.context.user)
         return top
 
-    def _give(self, path: str) -> None:
-        if self.context.user is not None:
-            os.chown(path, self.context.user.uid, self.context.user.gid)
-
     def failed(self, name: str, error: StepError) -> Item:
-        """An item that failed in a step; what the step wrote last goes into the log."""
+        """An item that failed in a step; the step's last output goes into the log."""
         if error.log:
             self.logs.append(f"{name}:\n{error.log}")
-        return Item(name=name, outcome=Outcome.FAILED, detail=str(error))
+        return judged(name, str(error))
 
 
 def absent(name: str, reason: str) -> Item:
-    """An item that there is nothing to build with."""
+    """An item without the means to build it."""
     return Item(name=name, outcome=Outcome.SKIPPED, detail=reason)
