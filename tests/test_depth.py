@@ -14,7 +14,7 @@ from document_values import KINDS, SAMPLES, Kind
 from plan_images import write
 
 from slimagent.apply.in_place.journal_format import Start, decode_outcomes, decode_start, encode_start
-from slimagent.checks.notebooks.folders import notebooks
+from slimagent.checks.notebooks.directories import notebooks
 from slimagent.errors import DocumentError, SlimagentError, UsageError
 from slimagent.image.agent import bundle
 from slimagent.image.engine import Engine

@@ -1,4 +1,4 @@
-"""Exercise the image: one file per kind of check. Processes are started by the Spawn that a check is given."""
+"""Exercise the image: one module or package per kind of check. A check starts processes with the Spawn it is given."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "validate"]
 
 
 class Kind(NamedTuple):
-    """A kind of check: what runs it, and the types of the parameters that a profile may give it."""
+    """A kind of check: the function that runs it, and the types of its parameters in a profile."""
 
     run: Callable[[CheckSpec, Context], Finding]
     parameters: Mapping[str, type]
@@ -57,7 +57,7 @@ def validate(spec: CheckSpec) -> Kind:
     """The kind of a check. Raises UsageError for an unknown kind, or a parameter that is unknown or of a wrong type."""
     kind = KINDS.get(spec.kind)
     if kind is None:
-        raise UsageError(f"check {spec.name}: there is no kind {spec.kind!r}", f"known are {', '.join(sorted(KINDS))}")
+        raise UsageError(f"check {spec.name}: unknown kind {spec.kind!r}", f"use one of {', '.join(sorted(KINDS))}")
     if not spec.seconds > 0:
         raise UsageError(f"check {spec.name}: seconds is {spec.seconds:g}", "give a check more than 0 seconds")
     for name, value in spec.parameters.items():
@@ -65,7 +65,7 @@ def validate(spec: CheckSpec) -> Kind:
         if expected is None:
             raise UsageError(
                 f"check {spec.name}: kind {spec.kind} has no parameter {name!r}",
-                f"known are {', '.join(sorted(kind.parameters))}",
+                f"use one of {', '.join(sorted(kind.parameters))}",
             )
         if not _fits(value, expected):
             raise UsageError(f"check {spec.name}: {name} is {value!r}", f"give {_TYPES[expected]}")
@@ -79,9 +79,9 @@ def _fits(value: object, expected: type) -> bool:
 
 
 def run(spec: CheckSpec, context: Context) -> CheckResult:
-    """Run one check; whatever goes wrong in it is its result. Nothing that it started is left running.
+    """Run one check. Whatever goes wrong in it becomes its result. Nothing that it started is left running.
 
-    Raises UsageError as `validate` does, and lets pass what only concerns us: that a process cannot be watched.
+    Raises UsageError as `validate` does, and other SlimagentErrors, e.g. that a process cannot be watched.
     """
     kind = validate(spec)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Kind `command`: any command; it passes if its exit status is 0. `argv` is run as it is, `shell` by /bin/sh."""
+"""Kind `command`: runs any command, and passes if its exit status is 0. `argv` is run as it is, `shell` by /bin/sh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARAMETERS: dict[str, type] = {"argv": tuple, "shell": str}
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """Run the command in the context's folder; the detail of a failure holds its last lines of output."""
+    """Run the command in the context's directory. The detail of a failure ends with its last lines of output."""
     ended = complete(context, _argv(spec), env=context.env, cwd=context.cwd, seconds=spec.seconds, log=context.log)
     if ended.well:
         return Finding(outcome=Outcome.PASSED, status=0)
@@ -32,6 +32,6 @@ def _argv(spec: CheckSpec) -> tuple[str, ...]:
     if isinstance(shell, str) and argv is None:
         return ("/bin/sh", "-c", shell)
     raise UsageError(
-        f"check {spec.name}: a command needs one of argv and shell",
+        f"check {spec.name}: a command needs either argv or shell",
         f'write argv = ["program", "argument"] or shell = {shlex.quote("program argument")}',
     )

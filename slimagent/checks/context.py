@@ -1,4 +1,4 @@
-"""What a check is given: how to start processes, as whom, with which environment, and where."""
+"""What a check is given: how to start processes, and their user, environment and working directory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Spawn = Callable[[Command], subprocess.Popen[bytes]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The image as a check meets it. `user` None is who we are; `cwd` is where commands run.
+    """The image as a check sees it. `user` None: our own user. `cwd` is where commands run.
 
-    `before` is how the same check ended on the image as it was, where that is known. `log` is a file for all that a
-    check's command says, empty for none.
+    `before` is the result of the same check on the original image, if known. `log` is a file for all output of a
+    check's command; empty for none.
     """
 
     spawn: Spawn

@@ -1,6 +1,6 @@
-"""What is installed here that a check can exercise. Looks at names alone: nothing is started.
+"""Find what is installed here that a check can exercise. It looks at names only and starts nothing.
 
-Nothing is read but Jupyter's kernel.json files, which name the interpreters of environments that lie anywhere.
+It reads nothing but Jupyter's kernel.json files, which name the interpreters of environments in any place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from slimagent.checks.python.prefixes import SITES, Environment, environments, first_on_path, is_bare
-from slimagent.checks.rstudio.server import FOLDERS as RSTUDIO_FOLDERS
+from slimagent.checks.rstudio.server import DIRECTORIES as RSTUDIO_DIRECTORIES
 from slimagent.model.profile import CheckSpec
 
 _METADATA = (".dist-info", ".egg-info")
@@ -25,44 +25,15 @@ _R_LIBRARIES = (
     "/usr/local/lib/R/library",
 )
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-_GPU_FOLDERS = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
+_GPU_DIRECTORIES = ("/usr/local/cuda*", "/opt/rocm*", "/usr/local/nvidia")
 _GPU_PACKAGES = ("nvidia", "cupy", "cudf", "jax_cuda12_plugin", "jax_cuda13_plugin", "triton", "pycuda")
-# What people type, and scripts of theirs call. No compiler and no make: to call one is to ask for compiling.
+# What people type, and what their scripts call. No compiler and no make: using one means that compiling is needed.
 _TOOLS = (
     *("bash", "git", "git-lfs", "gh", "curl", "wget", "ssh -V", "rsync", "sudo", "less", "nano", "vim", "tmux", "htop"),
-    *(
-        "tar",
-        "gzip",
-        "bzip2",
-        "xz",
-        "zip",
-        "unzip",
-        "jq",
-        "file",
-        "patch",
-        "ps",
-        "perl",
-        "node",
-        "npm",
-        "java",
-        "julia",
-    ),
-    *("pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext", "convert", "ffmpeg"),
-    *(
-        "aws",
-        "az",
-        "gcloud",
-        "gsutil",
-        "rclone",
-        "kubectl",
-        "sqlite3",
-        "psql",
-        "duckdb",
-        "gdalinfo",
-        "ogr2ogr",
-        "proj -l",
-    ),
-    *("tini", "jupyter", "jupyterhub-singleuser", "opencode"),
+    *("tar", "gzip", "bzip2", "xz", "zip", "unzip", "jq", "file", "patch", "ps", "perl", "node", "npm"),
+    *("java", "julia", "pip", "uv", "conda", "mamba", "Rscript", "quarto", "pandoc", "latexmk", "qpdf", "gettext"),
+    *("convert", "ffmpeg", "aws", "az", "gcloud", "gsutil", "rclone", "kubectl", "sqlite3", "psql", "duckdb"),
+    *("gdalinfo", "ogr2ogr", "proj -l", "tini", "jupyter", "jupyterhub-singleuser", "opencode"),
 )
 _NOTEBOOKS = ("*.ipynb", "*/*.ipynb", "*/*/*.ipynb")
 _NOTEBOOK_PLACES = ("/home/*", "/opt/*", "/srv", "/usr/local/share", "/usr/share", "/data", "/examples", "/notebooks")
@@ -78,7 +49,7 @@ class Detected(NamedTuple):
 
 
 def detect(env: Mapping[str, str]) -> Detected:
-    """What is found in this image by somebody with that environment."""
+    """What a user with that environment finds in this image."""
     path = env.get("PATH", os.defpath)
     found = environments(env)
     reasons = {
@@ -99,20 +70,20 @@ def _python(env: Mapping[str, str], found: Iterable[Environment]) -> str:
     counted = [(each, count) for each in found if not is_bare(each) and (count := _distributions(each))]
     launcher = first_on_path(env)
     if not counted and launcher is not None and not _sites(launcher):
-        # A launcher script, behind which the interpreter lies elsewhere. The check itself will find out.
+        # A launcher script for an interpreter in another place. The check itself will find it.
         return f"python is {launcher.interpreter}"
     return ", ".join(f"{each.kind} {each.prefix} ({count} distributions)" for each, count in counted)
 
 
 def _distributions(environment: Environment) -> int:
-    """How many there are; none if only installers are there, which every environment begins with."""
-    names = {name for folder in _sites(environment) for name in _names(folder) if name.endswith(_METADATA)}
+    """The number of distributions; 0 if there are only installers, which every environment has at first."""
+    names = {name for directory in _sites(environment) for name in _names(directory) if name.endswith(_METADATA)}
     return len(names) if any(name.split("-")[0] not in _INSTALLERS for name in names) else 0
 
 
 def _sites(environment: Environment) -> list[str]:
     prefix = glob.escape(environment.prefix)
-    found = (folder for pattern in SITES for folder in glob.glob(os.path.join(prefix, pattern)))
+    found = (directory for pattern in SITES for directory in glob.glob(os.path.join(prefix, pattern)))
     return list(dict.fromkeys(map(os.path.realpath, found)))  # lib64 is a link to lib
 
 
@@ -121,8 +92,8 @@ def _jupyter(path: str, found: Iterable[Environment]) -> str:
     if program is None:
         return ""
     prefixes = [each.prefix for each in found]
-    folders = [os.path.join(prefix, "share/jupyter/kernels") for prefix in (*prefixes, "/usr", "/usr/local")]
-    kernels = sorted({name for folder in folders for name in _names(folder)})
+    directories = [os.path.join(prefix, "share/jupyter/kernels") for prefix in (*prefixes, "/usr", "/usr/local")]
+    kernels = sorted({name for directory in directories for name in _names(directory)})
     return f"{program}, kernels {', '.join(kernels)}" if kernels else program
 
 
@@ -135,30 +106,30 @@ def _r(path: str) -> str:
 
 
 def _rstudio(path: str) -> str:
-    return shutil.which("rserver", path=os.pathsep.join((path, *RSTUDIO_FOLDERS))) or ""
+    return shutil.which("rserver", path=os.pathsep.join((path, *RSTUDIO_DIRECTORIES))) or ""
 
 
 def _code_server(path: str, env: Mapping[str, str]) -> str:
     program = shutil.which("code-server", path=path)
     if program is None:
         return ""
-    folder = env.get("CODE_EXTENSIONSDIR", "")
-    return f"{program}, extensions in {folder}" if folder else program
+    directory = env.get("CODE_EXTENSIONSDIR", "")
+    return f"{program}, extensions in {directory}" if directory else program
 
 
 def _gpu(path: str, found: Iterable[Environment]) -> str:
-    """What is for graphics processors, whether one is here or not: the check finds out, and what it skips stays."""
+    """Signs of GPU software, even without a GPU: the check finds out, and what it skips stays."""
     devices = [each for each in _GPU_DEVICES if os.path.exists(each)]
-    folders = [folder for pattern in _GPU_FOLDERS for folder in sorted(glob.glob(pattern))]
+    directories = [directory for pattern in _GPU_DIRECTORIES for directory in sorted(glob.glob(pattern))]
     packages = [
-        os.path.join(folder, name)
+        os.path.join(directory, name)
         for each in found
-        for folder in _sites(each)
+        for directory in _sites(each)
         for name in _GPU_PACKAGES
-        if os.path.isdir(os.path.join(folder, name))
+        if os.path.isdir(os.path.join(directory, name))
     ]
     program = shutil.which("nvidia-smi", path=path)
-    return ", ".join([*devices, *([program] if program else []), *folders, *packages][:4])
+    return ", ".join([*devices, *([program] if program else []), *directories, *packages][:4])
 
 
 def _tools(path: str) -> Iterator[CheckSpec]:
@@ -168,15 +139,15 @@ def _tools(path: str) -> Iterator[CheckSpec]:
 
 
 def _notebooks(env: Mapping[str, str]) -> Iterator[CheckSpec]:
-    """A check for the folders, three deep at most, that hold notebooks as an image's maker puts them there."""
+    """A check for the directories, at most three levels deep, where image authors usually put notebooks."""
     places = dict.fromkeys([*([glob.escape(env["HOME"])] if env.get("HOME", "/") != "/" else []), *_NOTEBOOK_PLACES])
     looked = itertools.islice((each for place in places for each in _notebooks_in(place)), _MOST_LOOKED_AT)
-    folders: list[str] = []
-    for folder in sorted({os.path.dirname(notebook) for notebook in looked}):
-        if not any(folder == other or folder.startswith(other + "/") for other in folders):
-            folders.append(folder)
-    if folders:
-        yield CheckSpec(kind="notebooks", name="notebooks", seconds=1800.0, parameters={"folders": tuple(folders)})
+    directories: list[str] = []
+    for directory in sorted({os.path.dirname(notebook) for notebook in looked}):
+        if not any(directory == other or directory.startswith(other + "/") for other in directories):
+            directories.append(directory)
+    if directories:
+        yield CheckSpec(kind="notebooks", name="notebooks", seconds=1800.0, parameters={"folders": tuple(directories)})
 
 
 def _notebooks_in(place: str) -> Iterator[str]:
@@ -186,8 +157,8 @@ def _notebooks_in(place: str) -> Iterator[str]:
                 yield found
 
 
-def _names(folder: str) -> list[str]:
+def _names(directory: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return os.listdir(directory)
     except OSError:
         return []

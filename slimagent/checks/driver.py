@@ -1,17 +1,17 @@
-"""How a check listens to a program of ours that runs in an interpreter of the image and writes a JSON object a line."""
+"""Read the answers of our drivers: programs that run in an interpreter of the image and write JSON, line by line."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import time
 from collections.abc import Callable
 from typing import IO, Any
 
+from slimagent.checks.answers import mapping, parsed
 from slimagent.checks.output import last_lines
 
-_LONGEST_LINE = 1 << 20  # bytes of a line that has no end yet
+_LONGEST_LINE = 1 << 20  # bytes of an unfinished line
 _LOOK_EVERY = 1.0  # seconds
 
 
@@ -21,9 +21,10 @@ def listen(
     take: Callable[[dict[str, Any]], bool],
     look: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Give `take` each object until it says True, that this was the last; False if `time.monotonic()` came first.
+    """Pass each object to `take` until it returns True, or the output ends. False if the deadline came first.
 
-    The end of the output is an end too. `look` is called about every second. The stream is closed at the end.
+    A line without an object counts as an empty one: what the image runs when an interpreter starts can print, too.
+    `look` is called about every second. The stream is closed at the end.
     """
     if stream is None:
         return True
@@ -43,21 +44,12 @@ def listen(
                     return True
                 *lines, rest = (rest + data).split(b"\n")
                 rest = rest[-_LONGEST_LINE:]
-                if any(take(value) for value in map(parsed, lines) if value is not None):
+                if any(take(mapping(parsed(line))) for line in lines):
                     return True
             if left <= 0:
                 return False
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
-    """The object of a line. None if it is not the driver's: what an image runs at an interpreter's start can print."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def shown(value: object) -> str:
-    """A value that a driver sent, as one printable line; empty if it is no text."""
+    """A value that a driver sent, as one printable line; empty if it is not text."""
     return last_lines(value.encode("utf-8", "replace"), 1).strip() if isinstance(value, str) else ""

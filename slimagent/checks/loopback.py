@@ -13,12 +13,14 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
+from slimagent.checks.finding import FaultError
+
 HOST = "127.0.0.1"
 _LARGEST = 64 << 20
 
 
-class RequestError(Exception):
-    """A request that had no good answer: what was asked, and what came."""
+class RequestError(FaultError):
+    """A request without a good answer: what was asked, and what came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A server at `http://127.0.0.1:PORT`, the headers that each request bears, and what else handles it (cookies)."""
+    """A server at `http://127.0.0.1:PORT`, the headers of each request, and further handlers (e.g. for cookies)."""
 
     port: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +48,17 @@ class Client:
     def get(self, path: str, seconds: float) -> Answer:
         """GET. Raises RequestError for anything but 2xx within `seconds`."""
         return self.ask("GET", path, seconds)
+
+    def content(self, path: str, seconds: float) -> bytes:
+        """GET a file. Raises RequestError as `get` does, and if it is empty."""
+        body = self.get(path, seconds).body
+        if not body:
+            raise RequestError(f"GET {path}: empty")
+        return body
+
+    def path(self, url: str) -> str:
+        """The path of a URL of this server; another URL is returned as it is."""
+        return f"/{url[len(self.root) :]}" if url.startswith(self.root) else url
 
     def ask(self, method: str, path: str, seconds: float, body: Any = None) -> Answer:
         """One request, with a JSON body if one is given. Raises RequestError for anything but 2xx within `seconds`."""
@@ -70,21 +83,21 @@ class Client:
             raise RequestError(f"{method} {path}: {_why(error)}") from None
 
     def json(self, method: str, path: str, seconds: float, body: Any = None) -> Any:
-        """As `ask`, for an answer in JSON. Raises RequestError if it is none."""
+        """Like `ask`, for an answer in JSON. Raises RequestError if it is not JSON."""
         answer = self.ask(method, path, seconds, body)
         try:
             return json.loads(answer.body)
         except (ValueError, RecursionError):
-            raise RequestError(f"{method} {path}: the answer is no JSON") from None
+            raise RequestError(f"{method} {path}: the answer is not JSON") from None
 
     def serves(self, url: str) -> bool:
-        """Whether a URL is one of this very server."""
+        """Whether a URL is on this server."""
         parts = urlsplit(url)
         return parts.scheme == "http" and parts.netloc == f"{HOST}:{self.port}"
 
 
 class _Socket(socket.socket):
-    """A socket from which no more is read after a moment: a time limit of its own begins anew with every byte."""
+    """A socket with one deadline for all reads: a socket's own timeout starts again with every byte."""
 
     deadline = 0.0
 
@@ -125,7 +138,7 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if not self._client.serves(newurl):
-            raise RequestError(f"{req.get_method()} {req.selector}: sent to another server, {newurl[:200]}")
+            raise RequestError(f"{req.get_method()} {req.selector}: redirected to another server, {newurl[:200]}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -139,7 +152,7 @@ def _opener(client: Client) -> urllib.request.OpenerDirector:
 
 
 def _short(reason: object) -> str:
-    """What a server calls its answer, made fit to be shown."""
+    """A server's reason phrase, printable."""
     return "".join(each for each in str(reason)[:200] if each.isprintable())
 
 
@@ -150,7 +163,7 @@ def _why(reason: object) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A free port of the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

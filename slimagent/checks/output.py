@@ -1,4 +1,4 @@
-"""What a started program writes: into a file without a name, of which the last lines are wanted if it fails."""
+"""What a started program writes: it goes to a nameless file, and its last lines are shown if the program fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Output:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by our own __exit__
         self._before = b""
-        # Programs open /dev/stderr anew, as another user too; appending, so that nobody writes over what is there.
+        # Programs may open /dev/stderr again, also as another user. Appending keeps what is there.
         os.fchmod(self.fileno(), 0o666)
         fcntl.fcntl(self.fileno(), fcntl.F_SETFL, os.O_APPEND)
 
@@ -36,17 +36,17 @@ class Output:
         self._file.close()
 
     def fileno(self) -> int:
-        """The descriptor, to be given to the program."""
+        """The descriptor to give to the program."""
         return self._file.fileno()
 
     def limit(self) -> None:
-        """Throw away what was written, but for its end, if it became too much."""
+        """Discard all but the end of what was written if it became too much."""
         if os.fstat(self.fileno()).st_size > _LARGEST:
             self._before = self._tail()
             os.ftruncate(self.fileno(), 0)
 
     def save(self, path: str) -> None:
-        """Write all that is there now to a file; the program may go on writing. Raises OSError."""
+        """Write all output so far to a file; the program may go on writing. Raises OSError."""
         at, end = 0, os.fstat(self.fileno()).st_size
         with open(path, "wb") as file:
             file.write(self._before)
@@ -54,7 +54,7 @@ class Output:
                 at += file.write(data)
 
     def last_lines(self, count: int = _LINES) -> str:
-        """The last lines that hold anything, as printable text."""
+        """The last lines that are not empty, as printable text."""
         return last_lines(self._before + self._tail(), count)
 
     def _tail(self) -> bytes:
@@ -63,7 +63,7 @@ class Output:
 
 
 def last_lines(data: bytes, count: int = _LINES) -> str:
-    """The last `count` lines of a program's output that hold anything, as printable text without colours."""
+    """The last `count` lines of a program's output that are not empty, as printable text without colours."""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     lines = [_CONTROLS.sub("", line).rstrip() for line in text.split("\n")]
     return "\n".join(line[:_WIDTH] for line in [line for line in lines if line][-count:])

@@ -1,4 +1,4 @@
-"""Programs that a check starts, with all that comes of them: nothing of it outlives the check."""
+"""Programs that a check starts. Neither they nor what they start outlive the check."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PIECE = 0.1  # seconds between two looks at how much was written
 def started(
     context: Context, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdout: Any, stderr: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program of the image in a session of its own, as the context's user. Raises OSError as Popen does.
+    """Start a program of the image in a new session, as the context's user. Raises OSError as Popen does.
 
-    However the block is left, nothing of what was started is left running.
+    When the block ends, by whatever way, nothing that it started is left running.
     """
     command = Command(
         argv, env=env, cwd=cwd, user=context.user, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
@@ -44,7 +44,7 @@ def started(
 
 
 def _end(process: subprocess.Popen[bytes], family: Family) -> None:
-    """End a program and what it started. First only its group is asked to end: a server ends its own children."""
+    """End a program and what it started. SIGTERM first goes to its group only: a server ends its own children."""
     deadline = time.monotonic() + _GRACE
     try:
         if process.poll() is None:
@@ -56,7 +56,7 @@ def _end(process: subprocess.Popen[bytes], family: Family) -> None:
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """The return code, or None if a process did not end in that time."""
+    """The return code, or None if the process did not end in that time."""
     try:
         return process.wait(max(0.0, seconds))
     except subprocess.TimeoutExpired:
@@ -64,7 +64,7 @@ def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def wait_until(process: subprocess.Popen[bytes], deadline: float, output: Output) -> int | None:
-    """The return code, or None if a process did not end by `time.monotonic()`. What it writes is kept small."""
+    """The return code, or None if the process did not end by the deadline. The size of its output is limited."""
     returncode = None
     while returncode is None and (left := deadline - time.monotonic()) > 0:
         returncode = wait(process, min(left, _PIECE))
@@ -73,7 +73,7 @@ def wait_until(process: subprocess.Popen[bytes], deadline: float, output: Output
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process still runs: neither gone nor a zombie that waits for its parent."""
+    """Whether a process still runs: it is neither gone nor a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

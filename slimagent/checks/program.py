@@ -1,20 +1,23 @@
-"""A program of the image that is run to its end, and what it says of itself in few words."""
+"""Programs of the image that are run to their end, and a short account of how they ended."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
+from slimagent.checks.finding import NOT_REACHED, FaultError
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.processes import started, wait_until
 from slimagent.linux.command import ending
 
-_HEAD = 4096  # bytes of the beginning that are looked at
+_HEAD = 4096  # bytes of the beginning of the output
+_SAID = 4 << 20  # bytes of it that are kept as they are
 _KEPT = 200  # lines
 _LONGEST = 300  # characters of a line in a detail
 # What says why, wherever it stands: ld.so(8) first, then compilers and linkers as GCC and
@@ -35,11 +38,13 @@ _CAUSES = (
 class Ended:
     """How a program ended: a Popen's return code, or None if it did not end in `seconds`.
 
-    `first` are the first and `last` the last lines that hold anything of both its streams, printable, without colours.
+    `said` is the raw output of both its streams. `first` and `last` are the first and last lines that are not empty,
+    printable and without colours.
     """
 
     returncode: int | None
     seconds: float
+    said: bytes
     first: tuple[str, ...]
     last: tuple[str, ...]
 
@@ -55,7 +60,7 @@ class Ended:
 
     @property
     def why(self) -> str:
-        """How it ended, and the line of its output that names a cause, else the last one."""
+        """How it ended, and the line of its output that names a cause, else the last line."""
         found = (line for cause in _CAUSES for line in self.last if cause.search(line))
         line = next(found, self.last[-1] if self.last else "").strip()[:_LONGEST]
         return f"{self.how}: {line}" if line else self.how
@@ -70,15 +75,42 @@ def complete(
 ) -> Ended:
     """Run a program as the context's user, for `seconds` at most. Raises OSError if it cannot be started.
 
-    Its standard input is empty; nothing of it, nor of what it started, is left running. `log` is a file that takes all
-    it says, empty for none.
+    Its standard input is empty. Neither it nor what it started is left running. `log` is a file for all its output.
     """
     deadline = time.monotonic() + seconds
     with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as process:
         returncode = wait_until(process, deadline, output)
-        first = last_lines(os.pread(output.fileno(), _HEAD, 0), _HEAD)
+        said = os.pread(output.fileno(), _SAID, 0)
         last = output.last_lines(_KEPT)
         if log:
             with contextlib.suppress(OSError):  # no space for it: that says nothing about the program
                 output.save(log)
-    return Ended(returncode=returncode, seconds=seconds, first=tuple(first.splitlines()), last=tuple(last.splitlines()))
+    first = last_lines(said[:_HEAD], _HEAD)
+    return Ended(
+        returncode=returncode,
+        seconds=seconds,
+        said=said,
+        first=tuple(first.splitlines()),
+        last=tuple(last.splitlines()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a check runs its programs: environment, working directory, and the deadline of them all."""
+
+    context: Context
+    env: Mapping[str, str]
+    directory: str
+    deadline: float
+
+    def find(self, program: str) -> str:
+        """The path of a program on the image's PATH; empty if it is not there."""
+        return shutil.which(program, path=self.env.get("PATH", os.defpath)) or ""
+
+    def complete(self, argv: Sequence[str], seconds: float, more: Mapping[str, str] | None = None) -> Ended:
+        """Run a program to its end, with `more` variables. Raises OSError, and FaultError if no time is left."""
+        left = min(seconds, self.deadline - time.monotonic())
+        if left <= 0:
+            raise FaultError(NOT_REACHED)
+        return complete(self.context, argv, env={**self.env, **(more or {})}, cwd=self.directory, seconds=left)

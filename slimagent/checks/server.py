@@ -1,4 +1,4 @@
-"""A server of the image: started, waited for, and stopped with all that it started."""
+"""Start a server of the image, wait until it answers, and stop it with all that it started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANSWER = 5.0  # seconds for one such answer
 
 
 class NotReadyError(Exception):
-    """A server that ended, or did not answer in time; the message says which, with the last error and lines."""
+    """A server that ended or did not answer in time. The message says which, with its last error and output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ def serving(
     ready: str,
     seconds: float,
 ) -> Iterator[Server]:
-    """Start a server and wait until a GET of `ready` is answered well, for `seconds` at most.
+    """Start a server and wait until a GET of `ready` succeeds, for `seconds` at most.
 
-    Raises NotReadyError, and OSError if it cannot be started. Nothing of it is left when the block ends.
+    Raises NotReadyError, and OSError if it cannot be started. It is stopped when the block ends.
     """
     with Output() as output, started(context, argv, env=env, cwd=cwd, stdout=output, stderr=output) as process:
         _await(process, client, output, ready, seconds)

@@ -1,4 +1,4 @@
-"""A websocket to a server on this machine: every message within a deadline and a size, whatever the server does.
+"""A websocket to a server on this machine. Every message has a deadline and a maximum size, whatever the server does.
 
 RFC 6455, by the package websocket-client.
 """
@@ -17,11 +17,11 @@ _LARGEST = 256 << 20  # bytes of one message
 
 
 class SocketError(Exception):
-    """A websocket that could not be opened, or broke off; the message says why."""
+    """A websocket that could not be opened, or was closed; the message says why."""
 
 
 class LateError(SocketError):
-    """Nothing came in time."""
+    """No message came in time."""
 
 
 class Socket:
@@ -47,7 +47,7 @@ class Socket:
 
 
 class _Wire(socket.socket):
-    """A TCP socket that keeps the deadline in every call: one that comes byte by byte must not stretch it."""
+    """A TCP socket that keeps the deadline in every call, so that a message that comes slowly cannot extend it."""
 
     def __init__(self) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_STREAM)

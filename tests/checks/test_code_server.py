@@ -35,7 +35,7 @@ from slimagent.checks.code_server.manifest import (
 )
 from slimagent.checks.code_server.page import icons, named_files, read_page
 from slimagent.checks.code_server.remote import REGULAR, Frames, RemoteError, decode, encode, frame
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import start_of
 from slimagent.checks.loopback import HOST
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -92,7 +92,7 @@ def write(top: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Path:
-    """The folder of a stand-in, with one built-in extension and one installed beside it, in `installed`."""
+    """The directory of a stand-in, with one built-in extension and one installed beside it, in `installed`."""
     root = tmp_path / "editor"
     files = {
         "page.html": PAGE,
@@ -125,13 +125,13 @@ def plain(name: str, publisher: str) -> str:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home in which an editor has its usual places; afterwards nothing new is in it."""
-    folder = tmp_path / "home of the user"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
+    directory = tmp_path / "home of the user"
+    directory.mkdir()
+    monkeypatch.setenv("HOME", str(directory))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
-    yield folder
-    assert os.listdir(folder) == []
+    yield directory
+    assert os.listdir(directory) == []
 
 
 def check(
@@ -164,8 +164,8 @@ def test_a_healthy_editor_passes_item_by_item(place: Place, editor: Path) -> Non
     result = check(place, editor)
     names = [*FIRST, "extension vscode.git", "extension acme.theme", *LAST]
     assert outcomes(result) == {**dict.fromkeys(names, "passed"), "activates acme.theme": "skipped"}
-    assert item(result, "activates acme.theme").detail == "no browser at hand"
-    assert "by the remote protocol; no browser at hand" in item(result, "extension host").detail
+    assert item(result, "activates acme.theme").detail == "there is no browser"
+    assert "by the remote protocol; there is no browser" in item(result, "extension host").detail
     assert item(result, "list-extensions").detail == "acme.theme"
 
 
@@ -226,20 +226,20 @@ def test_a_damaged_manifest_fails_under_the_name_it_had(place: Place, editor: Pa
         file.write_text(plain("git", "vscode")[:size])
         found = failures(check(place, editor, before=before))
         assert list(found) == ["extension vscode.git"]
-        assert "the server does not list it; package.json: no JSON" in found["extension vscode.git"]
+        assert "the server does not list it; package.json: not JSON" in found["extension vscode.git"]
     assert "extension git" in failures(check(place, editor))
 
 
 def test_names_of_any_bytes_do_no_harm(place: Place, editor: Path) -> None:
-    """A folder whose name is no text, and a manifest with half a character and a line break, are told all the same."""
-    folder = os.fsencode(editor / "extensions") + b"/od\xffd"
-    os.mkdir(folder)
-    (editor / "extensions" / os.fsdecode(folder) / "package.json").write_text("{")
+    """A directory name that is not text, and a manifest with a lone surrogate and a line break, are still reported."""
+    directory = os.fsencode(editor / "extensions") + b"/od\xffd"
+    os.mkdir(directory)
+    (editor / "extensions" / os.fsdecode(directory) / "package.json").write_text("{")
     manifest = {**MANIFEST, "icon": "\ud800.png", "main": "a\nb.js"}
     (editor / "installed/acme.theme-1.0.0/package.json").write_text(json.dumps(manifest))
     found = failures(check(place, editor))
     assert set(found) == {"extension od d", "extension acme.theme"}
-    detail = "main a b.js: 404 Not Found; icon .png: no file can be called so"
+    detail = "main a b.js: 404 Not Found; icon .png: not a valid file name"
     assert found["extension acme.theme"] == detail
     json.dumps(found).encode("ascii")
 
@@ -254,7 +254,7 @@ def test_what_the_full_image_had_is_missed(place: Place, editor: Path) -> None:
     (editor / "node_modules/@xterm/addon-image/lib/a.js").write_text("")
     found = failures(check(place, editor, before=before))
     assert found.pop("assets") == f"GET /{STATIC}/node_modules/@xterm/addon-image/lib/a.js: empty"
-    assert found == {"extension vscode.git": "vscode.git is not there any more, and the server does not list it"}
+    assert found == {"extension vscode.git": "vscode.git is gone, and the server does not list it"}
     assert failures(check(place, editor)) == {}
 
 
@@ -275,7 +275,7 @@ def test_a_dependency_that_is_not_there_is_named(place: Place, editor: Path) -> 
         ("no terminal", "terminal", "there is no answer: Cannot find module 'pty.node'"),
         ("broken shell", "terminal", "'echo in-$((40+2))' wrote 'sh: not found': no answer in time"),
         ("blind", "watcher", "no answer in time"),
-        ("no host", "extension host", "no answer in time (by the remote protocol; no browser at hand)"),
+        ("no host", "extension host", "no answer in time (by the remote protocol; there is no browser)"),
         ("hangs", "page", "GET /: no answer in time"),
         ("cannot list", "list-extensions", "--list-extensions: exit status 1: ENOENT"),
     ],
@@ -311,7 +311,7 @@ def test_a_broken_search_is_told(place: Place, editor: Path, name: str) -> None:
     assert failures(check(place, editor))["search"].endswith("rg: Permission denied")
     rg.unlink()
     gone = item(check(place, editor), "search")
-    assert (gone.outcome, gone.detail) == (Outcome.SKIPPED, "the editor brings no ripgrep for this machine")
+    assert (gone.outcome, gone.detail) == (Outcome.SKIPPED, "the editor has no ripgrep for this machine")
 
 
 def test_what_the_profile_leaves_out_is_skipped(place: Place, editor: Path) -> None:
@@ -352,8 +352,14 @@ def test_no_code_server_is_skipped(place: Place, tmp_path: Path) -> None:
     [
         ("echo no display >&2; exit 3", "the browser ended: exit status 3: no display"),
         ("sleep 1000", "the browser did not start in time"),
-        ('mkdir -p "$folder"; mkfifo "$folder/DevToolsActivePort"; sleep 1000', "the browser did not start in time"),
-        ('mkdir -p "$folder"; printf "1\\n/devtools/x" > "$folder/DevToolsActivePort"; sleep 1000', "does not answer"),
+        (
+            'mkdir -p "$directory"; mkfifo "$directory/DevToolsActivePort"; sleep 1000',
+            "the browser did not start in time",
+        ),
+        (
+            'mkdir -p "$directory"; printf "1\\n/devtools/x" > "$directory/DevToolsActivePort"; sleep 1000',
+            "does not answer",
+        ),
     ],
 )
 def test_a_browser_that_does_not_start_is_no_fault_of_the_image(
@@ -362,7 +368,7 @@ def test_a_browser_that_does_not_start_is_no_fault_of_the_image(
     """Then the host is spoken to without one, and what needs one is skipped with what became of it."""
     monkeypatch.setattr("slimagent.checks.code_server.host._BROWSER", 2.0)
     program = tmp_path / "chromium"
-    find = "for each; do case $each in --user-data-dir=*) folder=${each#*=};; esac; done\n"
+    find = "for each; do case $each in --user-data-dir=*) directory=${each#*=};; esac; done\n"
     program.write_text(f"#!/bin/sh\n{find}sleep 1000 &\n{line}\n")
     program.chmod(0o755)
     result = check(place, editor, browser=str(program))
@@ -373,9 +379,9 @@ def test_a_browser_that_does_not_start_is_no_fault_of_the_image(
 
 def test_a_browser_is_looked_for_on_both_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its usual names or the one given, first where the image looks for programs, then where we do."""
-    for folder in ("image", "ours"):
-        write(tmp_path / folder, {"chromium": "", "other": ""})
-        (tmp_path / folder / "chromium").chmod(0o755)
+    for directory in ("image", "ours"):
+        write(tmp_path / directory, {"chromium": "", "other": ""})
+        (tmp_path / directory / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "ours"))
     image = {"PATH": str(tmp_path / "image")}
     assert browser.find("", image) == str(tmp_path / "image/chromium")
@@ -384,15 +390,15 @@ def test_a_browser_is_looked_for_on_both_paths(tmp_path: Path, monkeypatch: pyte
 
 
 def test_extensions_are_looked_for_where_the_image_has_them(place: Place, tmp_path: Path) -> None:
-    """The parameter, the variable of the proxy, the configuration, the usual folder, or a temporary one."""
+    """The parameter, the variable of the proxy, the configuration, the usual directory, or a temporary one."""
     number = iter(range(9))
 
     def found(extensions: str = "", **env: str) -> str:
-        folder = tmp_path / str(next(number))
-        folder.mkdir()
+        directory = tmp_path / str(next(number))
+        directory.mkdir()
         context = place.context(HOME=str(tmp_path / "home"), **env)
         context = replace(context, env={name: value for name, value in context.env.items() if "XDG" not in name})
-        return code_server_start.prepare(("x",), str(folder), context, extensions).extensions
+        return code_server_start.prepare(("x",), str(directory), context, extensions).extensions
 
     assert found() == str(tmp_path / "0/extensions")
     usual = tmp_path / "home/.local/share/code-server/extensions"
@@ -405,7 +411,7 @@ def test_extensions_are_looked_for_where_the_image_has_them(place: Place, tmp_pa
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
-def test_as_another_user_every_folder_is_that_users(place: Place, tmp_path: Path) -> None:
+def test_as_another_user_every_directory_is_that_users(place: Place, tmp_path: Path) -> None:
     """What is made for a server is its user's own, and nothing that leads it elsewhere is in its environment."""
     made = code_server_start.prepare(
         ("x",), str(tmp_path), place.context(NOBODY, PORT="1", VSCODE_IPC_HOOK_CLI="x"), ""
@@ -425,10 +431,10 @@ def test_a_manifest_names_its_files() -> None:
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe{", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[]", "no JSON object"),
+        (b"", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a JSON object"),
         (b'{"publisher": "x", "engines": {"vscode": "*"}}', "no name"),
         (b'{"name": "x", "publisher": 3}', "no publisher"),
         (b'{"name": "x", "publisher": "x", "engines": "*"}', "no engines.vscode"),
@@ -463,7 +469,7 @@ def test_any_contribution_is_read(contributes: Any, anything: Any) -> None:
 
 
 def test_programs_are_looked_for_as_node_does() -> None:
-    """A file with its ending as it is; else endings, then a folder's index, and what may be a folder itself last."""
+    """A path with an extension is used as it is; else extensions are tried, then a directory's index, then the path."""
     assert programs("./out/main.js") == ["out/main.js"]
     assert programs("out") == ["out.js", "out.cjs", "out.json", "out.node", "out/index.js", "out"]
     assert programs("./out/") == ["out/index.js", "out"]
@@ -588,7 +594,7 @@ def test_chat_that_nobody_set_up_is_not_missed() -> None:
 
 
 def known(identity: str) -> Known:
-    extension = Extension(identity=identity, folder="/x", built_in=True, listed=True)
+    extension = Extension(identity=identity, directory="/x", built_in=True, listed=True)
     good = Item(name=f"extension {identity}", outcome=Outcome.PASSED)
     return Known(item=good, extension=extension, manifest=read_manifest(plain("gone", "acme").encode()))
 
@@ -600,7 +606,7 @@ def test_any_product_is_read(product: bytes) -> None:
 
 
 def test_a_page_that_is_not_the_editors_is_none() -> None:
-    """Without its configuration or its folder a page is somebody else's; damaged configuration names nothing."""
+    """Without its configuration or its directory a page is somebody else's; damaged configuration names nothing."""
     assert read_page("<html>login</html>", "http://h/") is None
     assert read_page(f"<p>{STATIC}/x</p>", "http://h/") is None
     page = read_page(f'<meta id="vscode-workbench-web-configuration" data-settings="{{"><i>{STATIC}/x</i>', "http://h/")
@@ -636,4 +642,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("12345")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(tmp_path / "fifo")
-    assert [text(str(tmp_path / name), 3) for name in ("file", "link", "fifo", ".", "gone", "\0")] == ["123", *[""] * 5]
+    assert [start_of(str(tmp_path / name), 3) for name in ("file", "link", "fifo", ".", "gone", "\0")] == [
+        "123",
+        *[""] * 5,
+    ]

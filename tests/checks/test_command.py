@@ -51,8 +51,8 @@ def test_arguments_go_through_no_shell(place: Place) -> None:
     assert place.check("command", argv=("sh", "-c", 'test "$1" = "a b; *"', "sh", "a b; *")).outcome is Outcome.PASSED
 
 
-def test_the_commands_folder_is_the_contexts(place: Place, tmp_path: Path) -> None:
-    """A command runs in the context's folder."""
+def test_the_commands_directory_is_the_contexts(place: Place, tmp_path: Path) -> None:
+    """A command runs in the context's directory."""
     spec = CheckSpec(kind="command", name="it", parameters={"shell": f"test $(pwd -P) = {tmp_path.resolve()}"})
     assert checks.run(spec, place.context(cwd=str(tmp_path))).outcome is Outcome.PASSED
 
@@ -143,13 +143,13 @@ def test_an_interrupt_stops_the_check_and_goes_on(place: Place) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (CheckSpec(kind="comand", name="it"), "there is no kind 'comand'"),
+        (CheckSpec(kind="comand", name="it"), "unknown kind 'comand'"),
         (CheckSpec(kind="command", name="it", parameters={"arg": ("x",)}), "no parameter 'arg'"),
         (CheckSpec(kind="command", name="it", parameters={"argv": "true"}), "argv is 'true'"),
         (CheckSpec(kind="command", name="it", parameters={"shell": True}), "shell is True"),
-        (CheckSpec(kind="command", name="it"), "needs one of argv and shell"),
-        (CheckSpec(kind="command", name="it", parameters={"argv": ()}), "needs one of argv and shell"),
-        (CheckSpec(kind="command", name="it", parameters={"argv": ("a",), "shell": "a"}), "needs one of"),
+        (CheckSpec(kind="command", name="it"), "needs either argv or shell"),
+        (CheckSpec(kind="command", name="it", parameters={"argv": ()}), "needs either argv or shell"),
+        (CheckSpec(kind="command", name="it", parameters={"argv": ("a",), "shell": "a"}), "needs either"),
         (CheckSpec(kind="python-imports", name="it", parameters={"seconds_each": "1"}), "seconds_each is '1'"),
         (CheckSpec(kind="command", name="it", seconds=0, parameters={"shell": "a"}), "seconds is 0"),
     ],

@@ -77,17 +77,17 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python_headers()
     if importlib.util.find_spec("ensurepip") is None:
         lacks("this Python cannot make virtual environments with pip")
-    folder = tmp_path_factory.mktemp("own")
-    venv.create(folder, symlinks=True, with_pip=True)
-    (packages,) = folder.glob("lib/python3*/site-packages")
+    directory = tmp_path_factory.mktemp("own")
+    venv.create(directory, symlinks=True, with_pip=True)
+    (packages,) = directory.glob("lib/python3*/site-packages")
     for name in ("setuptools", "pkg_resources", "_distutils_hack"):
         shutil.rmtree(packages / name, ignore_errors=True)
     (packages / "distutils-precedence.pth").unlink(missing_ok=True)
-    return folder
+    return directory
 
 
-def makevars(folder: Path, text: str) -> str:
-    path = folder / "Makevars"
+def makevars(directory: Path, text: str) -> str:
+    path = directory / "Makevars"
     path.write_text(text + "\n")
     return str(path)
 
@@ -253,10 +253,10 @@ def test_a_build_without_end_is_stopped(place: Place, python: dict[str, str], tm
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
 def test_packages_are_built_as_the_user(place: Place, r: dict[str, str], tmp_path: Path) -> None:
-    """Another user, whose home is not there, can build in the check's folder."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
+    """Another user, whose home is not there, can build in the check's directory."""
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "test_")):
+            directory.chmod(0o755)
     result = check(place, r, user=NOBODY, HOME=NOBODY.home)
     assert item(result, "r").outcome is Outcome.PASSED, result.detail
 

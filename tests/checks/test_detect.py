@@ -20,22 +20,22 @@ from slimagent.profiles import shipped as profiles
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a test makes is there: no usual place of this machine is looked at."""
-    monkeypatch.setattr(prefixes, "FOLDERS", ())
+    monkeypatch.setattr(prefixes, "DIRECTORIES", ())
     monkeypatch.setattr(prefixes, "DATA", ())
-    for name in ("_R_LIBRARIES", "_GPU_DEVICES", "_GPU_FOLDERS", "_NOTEBOOK_PLACES"):
+    for name in ("_R_LIBRARIES", "_GPU_DEVICES", "_GPU_DIRECTORIES", "_NOTEBOOK_PLACES"):
         monkeypatch.setattr(detect, name, ())
-    monkeypatch.setattr(detect, "RSTUDIO_FOLDERS", ())
+    monkeypatch.setattr(detect, "RSTUDIO_DIRECTORIES", ())
 
 
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
-    """The folder of packages of an empty virtual environment at `env`."""
+    """The directory of packages of an empty virtual environment at `env`."""
     return make_venv(tmp_path / "env")
 
 
-def found(folder: Path, **env: str) -> dict[str, str]:
-    """The profiles found with a PATH that leads to that folder alone, with their reasons."""
-    return dict(detect.detect({"PATH": str(folder), **env}).profiles)
+def found(directory: Path, **env: str) -> dict[str, str]:
+    """The profiles found with a PATH that leads to that directory alone, with their reasons."""
+    return dict(detect.detect({"PATH": str(directory), **env}).profiles)
 
 
 def program(path: Path) -> Path:
@@ -45,9 +45,9 @@ def program(path: Path) -> Path:
 
 
 def test_an_empty_path_has_nothing(tmp_path: Path) -> None:
-    """Without programs nothing is found, and a folder that is not there is no error."""
+    """Without programs nothing is found, and a directory that is not there is no error."""
     assert detect.detect({"PATH": str(tmp_path)}) == ((), ())
-    assert detect.detect({"PATH": "/no/such/folder"}) == ((), ())
+    assert detect.detect({"PATH": "/no/such/directory"}) == ((), ())
 
 
 def test_a_python_without_distributions_is_nothing_to_check(packages: Path, tmp_path: Path) -> None:
@@ -83,22 +83,22 @@ def test_a_launcher_is_left_to_the_check(tmp_path: Path) -> None:
 
 def test_jupyter_lab_brings_its_profile_and_names_its_kernels(packages: Path, tmp_path: Path) -> None:
     """`jupyter-lab` on PATH is what the jupyter profile needs; `jupyter` alone is not."""
-    bin_folder = tmp_path / "env" / "bin"
-    program(bin_folder / "jupyter")
-    assert "jupyter" not in found(bin_folder)
-    program(bin_folder / "jupyter-lab")
+    bin_directory = tmp_path / "env" / "bin"
+    program(bin_directory / "jupyter")
+    assert "jupyter" not in found(bin_directory)
+    program(bin_directory / "jupyter-lab")
     for name in ("python3", "ir"):
         (tmp_path / "env" / "share" / "jupyter" / "kernels" / name).mkdir(parents=True)
-    assert found(bin_folder)["jupyter"] == f"{bin_folder}/jupyter-lab, kernels ir, python3"
+    assert found(bin_directory)["jupyter"] == f"{bin_directory}/jupyter-lab, kernels ir, python3"
 
 
 def test_servers_and_languages_bring_their_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R with the number of its packages, RStudio Server on PATH or where it lies, code-server with its folder."""
+    """R with the number of its packages, RStudio Server on PATH or where it lies, code-server with its directory."""
     for name in ("Rscript", "code-server"):
         program(tmp_path / "bin" / name)
     (tmp_path / "library" / "stats").mkdir(parents=True)
     monkeypatch.setattr(detect, "_R_LIBRARIES", (str(tmp_path / "library"),))
-    monkeypatch.setattr(detect, "RSTUDIO_FOLDERS", ("/none", str(program(tmp_path / "rstudio" / "rserver").parent)))
+    monkeypatch.setattr(detect, "RSTUDIO_DIRECTORIES", ("/none", str(program(tmp_path / "rstudio" / "rserver").parent)))
     assert found(tmp_path / "bin", CODE_EXTENSIONSDIR="/opt/ext") == {
         "r": f"{tmp_path}/bin/Rscript (1 packages)",
         "rstudio": f"{tmp_path}/rstudio/rserver",
@@ -113,8 +113,8 @@ def test_what_is_for_graphics_processors_brings_their_profile(packages: Path, tm
     assert found(tmp_path / "env" / "bin")["gpu"] == str(packages / "nvidia")
 
 
-def checks_found(folder: Path, **env: str) -> dict[str, CheckSpec]:
-    return {spec.kind: spec for spec in detect.detect({"PATH": str(folder), **env}).checks}
+def checks_found(directory: Path, **env: str) -> dict[str, CheckSpec]:
+    return {spec.kind: spec for spec in detect.detect({"PATH": str(directory), **env}).checks}
 
 
 def test_tools_on_path_are_needed(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_tools_on_path_are_needed(tmp_path: Path) -> None:
 
 
 def test_notebooks_are_found_where_makers_put_them(tmp_path: Path) -> None:
-    """In the home folder and below, not in packages; folders in folders are one."""
+    """In the home directory and below, not in packages; directories in directories are one."""
     for path in ("home/a.ipynb", "home/x/b.ipynb", "home/site-packages/p/c.ipynb", "home/.hidden/d.ipynb"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()

@@ -52,12 +52,12 @@ NVIDIA = "echo 'Stand-in GPU, 580.0'"
 
 
 class Machine:
-    """A folder of programs, an environment for Python, and where device nodes would be."""
+    """A directory of programs, an environment for Python, and where device nodes would be."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, directory: Path, place: Place) -> None:
         self.place = place
-        self.packages = make_venv(folder / "venv")
-        self.programs, self.devices = folder / "venv" / "bin", folder / "devices"
+        self.packages = make_venv(directory / "venv")
+        self.programs, self.devices = directory / "venv" / "bin", directory / "devices"
         self.devices.mkdir()
         for name in MODULES:
             self.module(name, STAND_IN)
@@ -80,7 +80,7 @@ class Machine:
 
     def check(self, seconds: float = 60, **parameters: str | float) -> CheckResult:
         spec = CheckSpec(kind="gpu", name="it", seconds=seconds, parameters=parameters)
-        # The system's folders only for what scripts call: no Python that is not ours.
+        # The system's directories only for what scripts call: no Python that is not ours.
         return checks.run(spec, self.place.context(PATH=f"{self.programs}:{os.environ['PATH']}"))
 
 

@@ -46,7 +46,7 @@ def failing(result: CheckResult) -> list[str]:
 
 
 def test_jupyterlab_passes_item_by_item(place: Place, programs: str) -> None:
-    """The real JupyterLab does all that is asked of it; nothing of it is left, not in the home folder either."""
+    """The real JupyterLab does all that is asked of it; nothing of it is left, not in the home directory either."""
     result = lab(place, programs)
     assert (result.outcome, failing(result)) == (Outcome.PASSED, []), result.detail
     names = [each.name for each in result.items if not each.name.startswith("theme ")]
@@ -99,9 +99,9 @@ def test_configuration_of_the_image_does_not_outweigh_the_check(place: Place, pr
 
 
 def kernelspec(data: Path, name: str, argv: list[str], language: str = "python") -> None:
-    folder = data / "kernels" / name
-    folder.mkdir(parents=True)
-    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": language}))
+    directory = data / "kernels" / name
+    directory.mkdir(parents=True)
+    (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": language}))
 
 
 def test_each_broken_kernel_is_told_by_its_own_words(place: Place, programs: str, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_each_broken_kernel_is_told_by_its_own_words(place: Place, programs: str
         "its kernel.json cannot be loaded: json.decoder.JSONDecodeError"
     )
     assert item(result, "complete dies").outcome is Outcome.SKIPPED
-    assert item(result, "kernel other").detail == "it answers; it speaks python"
+    assert item(result, "kernel other").detail == "it answers; its language is python"
     assert "complete other" not in [each.name for each in result.items]
     assert item(result, "kernel python3").outcome is Outcome.PASSED
 
@@ -150,7 +150,7 @@ def test_deleted_files_of_the_page_are_named(place: Place, programs: str, tmp_pa
     """A part that a click would load, a theme, an extension's entry script: each fails its own item, by its path."""
     here, extension = tmp_path / "lab", tmp_path / "data" / "labextensions" / "copied"
     share = ENVIRONMENT / "share" / "jupyter"
-    shutil.copytree(share / "lab", here)  # a link would lead out of the served folder
+    shutil.copytree(share / "lab", here)  # a link would lead out of the served directory
     part = sorted((here / "static").glob("[0-9]*.*.js"))[100]
     part.unlink()
     (here / "themes" / "@jupyterlab" / "theme-dark-extension" / "index.css").unlink()
@@ -212,8 +212,8 @@ def test_broken_services_and_extensions_are_told(place: Place, programs: str, tm
     assert item(result, "chunks old").outcome is Outcome.SKIPPED
 
 
-def test_a_read_only_folder_fails_the_contents(place: Place, programs: str) -> None:
-    """A folder in which nothing can be saved fails the contents alone, with the server's word for it."""
+def test_a_read_only_directory_fails_the_contents(place: Place, programs: str) -> None:
+    """A directory in which nothing can be saved fails the contents alone, with the server's word for it."""
     names = ("runtime", "workspaces", "jupyter_config_dir", "jupyter_data_dir", "ipythondir", "xdg_cache_home", "npm")
     line = f"mkdir -p {' '.join(names)}; chmod 555 ."
     if IS_ROOT:  # who may write everywhere, unless without that capability
@@ -310,7 +310,7 @@ def test_no_jupyterlab_is_skipped(place: Place, tmp_path: Path) -> None:
 
 
 def test_only_what_the_user_has_is_the_users(place: Place, tmp_path: Path) -> None:
-    """Folders of the home that are there are used; what is not there, Jupyter may make elsewhere."""
+    """Directories of the home that are there are used; what is not there, Jupyter may make elsewhere."""
     (tmp_path / ".jupyter").mkdir()
     env = environment(place.context(HOME=str(tmp_path), JUPYTER_DATA_DIR="/given", XDG_CACHE_HOME=""), "/temporary")
     assert "JUPYTER_CONFIG_DIR" not in env

@@ -15,7 +15,7 @@ from jupyter_environment import check_jupyter, home_of, jupyter_environment, out
 from notebook_texts import code, notebook, notebook_3
 
 from slimagent import checks
-from slimagent.checks.notebooks import folders as notebook_folders
+from slimagent.checks.notebooks import directories as notebook_directories
 from slimagent.checks.notebooks.file import Cell, NotebookError, read_notebook
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec, Parameter
@@ -26,29 +26,34 @@ __all__ = ["place", "programs"]  # fixtures
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An empty folder for notebooks."""
-    folder = tmp_path / "examples"
-    folder.mkdir()
-    return folder
+def directory(tmp_path: Path) -> Path:
+    """An empty directory for notebooks."""
+    directory = tmp_path / "examples"
+    directory.mkdir()
+    return directory
 
 
-def write(folder: Path, **notebooks: str) -> None:
+def write(directory: Path, **notebooks: str) -> None:
     for name, text in notebooks.items():
-        (folder / f"{name}.ipynb").write_text(text)
+        (directory / f"{name}.ipynb").write_text(text)
 
 
-def run(place: Place, programs: str, *folders: Path, seconds: float = 180, **parameters: Parameter) -> CheckResult:
+def run(place: Place, programs: str, *directories: Path, seconds: float = 180, **parameters: Parameter) -> CheckResult:
     return check_jupyter(
-        place, programs, "notebooks", seconds, folders=tuple(map(str, folders)), **{"cell_seconds": 30.0, **parameters}
+        place,
+        programs,
+        "notebooks",
+        seconds,
+        folders=tuple(map(str, directories)),
+        **{"cell_seconds": 30.0, **parameters},
     )
 
 
-def test_notebooks_that_run_pass(place: Place, programs: str, folder: Path) -> None:
-    """Data beside a notebook is found, what it writes goes into a copy, tags are heeded, hidden folders left out."""
-    (folder / "data.txt").write_text("data")
+def test_notebooks_that_run_pass(place: Place, programs: str, directory: Path) -> None:
+    """Data beside a notebook is found, it writes into a copy, tags are respected, hidden directories are left out."""
+    (directory / "data.txt").write_text("data")
     write(
-        folder,
+        directory,
         data=notebook("import os\nopen('made.txt', 'w').write('x')\nassert open('data.txt').read() == 'data'"),
         tags=notebook(code(["1/", "0"], "raises-exception"), code("1/0", "skip-execution"), "6*7"),
         old=notebook_3("x = 6", ["assert ", "x == 6"]),
@@ -56,23 +61,23 @@ def test_notebooks_that_run_pass(place: Place, programs: str, folder: Path) -> N
         large=notebook("print('x' * 20_000_000)", "b'' and None"),
     )
     for hidden in (".ipynb_checkpoints", ".hidden"):
-        (folder / hidden).mkdir()
-        write(folder / hidden, no=notebook("1/0"))
-    (folder / "sub").mkdir()
-    write(folder / "sub", deep=notebook("assert open('../data.txt').read() == 'data'", kernel=None))
-    before = sorted(folder.rglob("*"))
-    result = run(place, programs, folder)
+        (directory / hidden).mkdir()
+        write(directory / hidden, no=notebook("1/0"))
+    (directory / "sub").mkdir()
+    write(directory / "sub", deep=notebook("assert open('../data.txt').read() == 'data'", kernel=None))
+    before = sorted(directory.rglob("*"))
+    result = run(place, programs, directory)
     names = ["data", "large", "old", "sub/deep", "tags", "text"]
     assert outcomes(result) == [f"{name}.ipynb passed" for name in names], result.items
     assert item(result, "text.ipynb").detail == "it has no code"
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(directory.rglob("*")) == before
     assert os.listdir(home_of(place)) == []
 
 
-def test_each_fault_is_named_with_its_cell(place: Place, programs: str, folder: Path) -> None:
+def test_each_fault_is_named_with_its_cell(place: Place, programs: str, directory: Path) -> None:
     """An exception, a cell without end, one that asks, a kernel that dies, one that is not there, text cut short."""
     write(
-        folder,
+        directory,
         asks=notebook("1", "input('? ')"),
         cut=notebook("1")[:20],
         dies=notebook("import os", "import sys\nsys.stderr.write('libfoo is gone')", "os._exit(3)"),
@@ -82,7 +87,7 @@ def test_each_fault_is_named_with_its_cell(place: Place, programs: str, folder: 
         kernel=notebook("1", kernel="no-such-kernel"),
         module=notebook("import no_such_module"),
     )
-    result = run(place, programs, folder, cell_seconds=5.0)
+    result = run(place, programs, directory, cell_seconds=5.0)
     assert {each.name: each.detail for each in result.items} == {
         "asks.ipynb": "cell 2: asks for input",
         "cut.ipynb": item(result, "cut.ipynb").detail,
@@ -100,14 +105,14 @@ def test_each_fault_is_named_with_its_cell(place: Place, programs: str, folder: 
     )
 
 
-def test_folders_are_told_apart_and_counted(place: Place, programs: str, folder: Path) -> None:
-    """With several folders each item says which; what is over the limit is a failure that says so."""
-    other = folder.parent / "other"
+def test_directories_are_told_apart_and_counted(place: Place, programs: str, directory: Path) -> None:
+    """With several directories each item says which; what is over the limit is a failure that says so."""
+    other = directory.parent / "other"
     other.mkdir()
-    write(folder, a=notebook("1"), b=notebook("1"))
+    write(directory, a=notebook("1"), b=notebook("1"))
     write(other, a=notebook("1"))
-    result = run(place, programs, folder, other, folder.parent / "none", most=2)
-    assert outcomes(result) == [f"{folder}/a.ipynb passed", f"{folder}/b.ipynb passed", "more notebooks failed"]
+    result = run(place, programs, directory, other, directory.parent / "none", most=2)
+    assert outcomes(result) == [f"{directory}/a.ipynb passed", f"{directory}/b.ipynb passed", "more notebooks failed"]
     assert item(result, "more notebooks").detail == "there are 3, and `most` is 2: the others were not run"
 
 
@@ -125,86 +130,86 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 
 
-def test_time_that_is_over_fails_what_was_not_reached(place: Place, folder: Path, tmp_path: Path) -> None:
+def test_time_that_is_over_fails_what_was_not_reached(place: Place, directory: Path, tmp_path: Path) -> None:
     """With a server that hangs (a stand-in), one notebook takes all the time, and each after it was not reached."""
-    write(folder, a=notebook("1"), b=notebook("1"))
+    write(directory, a=notebook("1"), b=notebook("1"))
     for name in ("jupyter", "jupyter-server"):
         (tmp_path / name).write_text(HANGS.format(python=sys.executable))
         (tmp_path / name).chmod(0o755)
-    result = place.check("notebooks", 5, path=f"{tmp_path}:/usr/bin:/bin", folders=(str(folder),))
+    result = place.check("notebooks", 5, path=f"{tmp_path}:/usr/bin:/bin", folders=(str(directory),))
     assert outcomes(result) == ["a.ipynb failed", "b.ipynb failed"]
     assert item(result, "a.ipynb").detail.endswith(": no answer in time")
     assert item(result, "b.ipynb").detail == "not reached in 5 s"
 
 
-def test_a_folder_that_cannot_be_copied_is_worked_in(
-    place: Place, programs: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_directory_that_cannot_be_copied_is_worked_in(
+    place: Place, programs: str, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that is too large, or has a link that leads out of it, is the kernel's own folder."""
-    monkeypatch.setattr(notebook_folders, "_LARGEST", 1000)
-    (folder / "data.bin").write_bytes(b"x" * 1001)
-    write(folder, here=notebook(f"import os\nassert os.path.samefile(os.getcwd(), {str(folder)!r})"))
-    linked = folder.parent / "linked"
+    """A directory that is too large, or has a link that leads out of it, is the kernel's own directory."""
+    monkeypatch.setattr(notebook_directories, "_LARGEST", 1000)
+    (directory / "data.bin").write_bytes(b"x" * 1001)
+    write(directory, here=notebook(f"import os\nassert os.path.samefile(os.getcwd(), {str(directory)!r})"))
+    linked = directory.parent / "linked"
     linked.mkdir()
     (linked / "data").symlink_to("../examples/data.bin")
     write(linked, here=notebook("assert len(open('data').read()) == 1001"))
-    result = run(place, programs, folder, linked)
-    assert outcomes(result) == [f"{folder}/here.ipynb passed", f"{linked}/here.ipynb passed"]
+    result = run(place, programs, directory, linked)
+    assert outcomes(result) == [f"{directory}/here.ipynb passed", f"{linked}/here.ipynb passed"]
 
 
 @pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"no seccomp: {Seccomp.unavailable()}")
-def test_data_and_notebooks_are_in_the_evidence(place: Place, programs: str, folder: Path) -> None:
+def test_data_and_notebooks_are_in_the_evidence(place: Place, programs: str, directory: Path) -> None:
     """Under tracing, the notebook and the data beside it are found to be needed, though a copy was worked in."""
-    (folder / "data.txt").write_text("data")
-    write(folder, a=notebook("open('data.txt').read()"))
+    (directory / "data.txt").write_text("data")
+    write(directory, a=notebook("open('data.txt').read()"))
     with Seccomp() as watcher:
         watcher.step("it")
         env = {**place.env, **jupyter_environment(place, programs)}
         context = checks.Context(spawn=watcher.spawn, env=env, user=None, cwd="/")
-        spec = CheckSpec(kind="notebooks", name="it", seconds=180, parameters={"folders": (str(folder),)})
+        spec = CheckSpec(kind="notebooks", name="it", seconds=180, parameters={"folders": (str(directory),)})
         result = checks.run(spec, context)
         observed = watcher.finish()
     assert (outcomes(result), observed.losses, observed.stopped) == (["a.ipynb passed"], (), ())
-    assert {os.fsencode(folder / name) for name in ("a.ipynb", "data.txt")} <= set(observed.accesses)
+    assert {os.fsencode(directory / name) for name in ("a.ipynb", "data.txt")} <= set(observed.accesses)
 
 
-def test_odd_names_are_run(place: Place, programs: str, folder: Path) -> None:
+def test_odd_names_are_run(place: Place, programs: str, directory: Path) -> None:
     """Names with spaces, hashes, percent signs, and other alphabets."""
     names = ["a b#1%20?", "\N{GREEK SMALL LETTER OMEGA}", "-n"]
-    write(folder, **{name: notebook("1") for name in names})
-    result = run(place, programs, folder)
+    write(directory, **{name: notebook("1") for name in names})
+    result = run(place, programs, directory)
     assert sorted(outcomes(result)) == sorted(f"{name}.ipynb passed" for name in names), result.items
 
 
-def test_a_server_that_does_not_start_skips_every_notebook(place: Place, folder: Path, tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_skips_every_notebook(place: Place, directory: Path, tmp_path: Path) -> None:
     """Why it did not is the check's detail; no notebook is said to be broken."""
-    write(folder, a=notebook("1"))
+    write(directory, a=notebook("1"))
     for name in ("jupyter", "jupyter-server"):
         (tmp_path / name).write_text("#!/bin/sh\necho no module named jupyter_server >&2; exit 1\n")
         (tmp_path / name).chmod(0o755)
-    result = place.check("notebooks", path=f"{tmp_path}:/usr/bin:/bin", folders=(str(folder),))
+    result = place.check("notebooks", path=f"{tmp_path}:/usr/bin:/bin", folders=(str(directory),))
     assert outcomes(result) == ["a.ipynb skipped"]
     assert result.detail == "the server ended: exit status 1\nno module named jupyter_server"
 
 
-def test_nothing_to_run_is_skipped(place: Place, folder: Path, tmp_path: Path) -> None:
-    """No notebook, or no Jupyter to run one, is no failure; no folder at all is a mistake of the profile's."""
-    result = place.check("notebooks", folders=(str(folder), "/no/such/folder"))
-    assert (result.outcome, result.detail) == (Outcome.SKIPPED, f"no notebook under {folder}, /no/such/folder")
-    write(folder, a=notebook("1"))
-    result = place.check("notebooks", path=str(tmp_path), folders=(str(folder),))
+def test_nothing_to_run_is_skipped(place: Place, directory: Path, tmp_path: Path) -> None:
+    """No notebook, or no Jupyter to run one, is no failure; no directory at all is a mistake of the profile's."""
+    result = place.check("notebooks", folders=(str(directory), "/no/such/directory"))
+    assert (result.outcome, result.detail) == (Outcome.SKIPPED, f"no notebook under {directory}, /no/such/directory")
+    write(directory, a=notebook("1"))
+    result = place.check("notebooks", path=str(tmp_path), folders=(str(directory),))
     assert (result.outcome, result.detail) == (Outcome.SKIPPED, "jupyter is not on PATH")
     for parameters in ({}, {"folders": ()}, {"folders": ("",)}):
         with pytest.raises(UsageError, match="notebooks needs folders"):
             place.check("notebooks", **parameters)
 
 
-def test_folders_begin_at_home_or_where_commands_run(place: Place, tmp_path: Path) -> None:
-    """`~` is the user's home, not ours; other names begin in the context's folder."""
+def test_directories_begin_at_home_or_where_commands_run(place: Place, tmp_path: Path) -> None:
+    """`~` is the user's home, not ours; other names begin in the context's directory."""
     context = place.context(cwd=str(tmp_path), HOME="/home/jovyan")
-    assert notebook_folders.expanded("~/x", context) == b"/home/jovyan/x"
-    assert notebook_folders.expanded("x/../y", context) == os.fsencode(tmp_path / "y")
-    assert notebook_folders.expanded("/x", context) == b"/x"
+    assert notebook_directories.expanded("~/x", context) == b"/home/jovyan/x"
+    assert notebook_directories.expanded("x/../y", context) == os.fsencode(tmp_path / "y")
+    assert notebook_directories.expanded("/x", context) == b"/x"
 
 
 def test_a_notebook_is_read_leniently() -> None:

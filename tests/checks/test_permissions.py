@@ -40,15 +40,15 @@ class Image:
 
     def __init__(self, root: Path, place: Place) -> None:
         self.root, self.place = root, place
-        for folder in ("home", "venv", "venv/lib", "venv/lib/site-packages"):
-            self.folder(folder, 0o755, mine=True)
-        self.folder("usr", 0o555)
+        for directory in ("home", "venv", "venv/lib", "venv/lib/site-packages"):
+            self.directory(directory, 0o755, mine=True)
+        self.directory("usr", 0o555)
         program = root / "program"
         program.write_bytes(b"")
         program.chmod(0o4755)
 
-    def folder(self, name: str | bytes, mode: int, *, mine: bool = False) -> Path:
-        """A folder, of the user's if it is `mine`."""
+    def directory(self, name: str | bytes, mode: int, *, mine: bool = False) -> Path:
+        """A directory, of the user's if it is `mine`."""
         path = self.root / os.fsdecode(name)
         path.mkdir(parents=True)
         path.chmod(mode)
@@ -80,17 +80,17 @@ class Image:
         return result
 
     def writable(self, path: str) -> str:
-        """The name of the item that says that a folder can be written."""
+        """The name of the item that says that a directory can be written."""
         return f"writable {self.root}/{path}"
 
 
 @pytest.fixture
 def image(place: Place) -> Iterator[Image]:
-    """An image below a folder that everybody may search, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as folder:
-        os.chmod(folder, 0o755)
-        yield Image(Path(folder), place)
-        subprocess.run(["chmod", "-R", "u+rwx", folder], check=True)
+    """An image below a directory that everybody may search, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as directory:
+        os.chmod(directory, 0o755)
+        yield Image(Path(directory), place)
+        subprocess.run(["chmod", "-R", "u+rwx", directory], check=True)
 
 
 def outcomes(result: CheckResult) -> dict[str, Outcome]:
@@ -104,7 +104,7 @@ def failures(result: CheckResult) -> dict[str, str]:
 
 
 def test_a_first_run_passes_and_keeps_a_snapshot(image: Image) -> None:
-    """The first run passes with an item for each aspect, each folder found writable, and the rest."""
+    """The first run passes with an item for each aspect, each directory found writable, and the rest."""
     result = image.check()
     assert result.outcome is PASSED, failures(result)
     assert list(outcomes(result)) == [
@@ -137,8 +137,8 @@ def test_a_lost_setuid_bit_is_named(image: Image) -> None:
     assert failures(image.check(first)) == {"mode": f"1 path differs: {image.root}/program: mode 4755 -> 0755"}
 
 
-def test_a_folders_mode_and_another_kind_are_named(image: Image) -> None:
-    """A folder's mode counts, and a file that became something else."""
+def test_a_directories_mode_and_another_kind_are_named(image: Image) -> None:
+    """A directory's mode counts, and a file that became something else."""
     first = image.check()
     (image.root / "usr").chmod(0o500)
     (image.root / "program").unlink()
@@ -181,7 +181,7 @@ def test_a_lost_capability_is_named(image: Image) -> None:
 
 
 def test_an_access_control_list_that_changed_is_named(image: Image) -> None:
-    """A list of a folder's, and the one that new files in it get."""
+    """A list of a directory's, and the one that new files in it get."""
     setfacl = required("setfacl", "acl")
     first = image.check()
     if subprocess.run([setfacl, "-m", "u:7:r-x,d:u:7:r-x", str(image.root / "usr")], check=False).returncode:
@@ -208,13 +208,13 @@ def test_of_many_differences_the_first_are_named(image: Image) -> None:
 
 
 def test_names_of_any_bytes_are_compared_and_shown(image: Image) -> None:
-    """A name with a newline, and one that is no UTF-8, also as folders that have an item of their own."""
-    folder = image.folder(b"new\nline \xe9", 0o755, mine=True)
-    (folder / os.fsdecode(b"\xff\n")).write_bytes(b"")
+    """A name with a newline, and one that is no UTF-8, also as directories that have an item of their own."""
+    directory = image.directory(b"new\nline \xe9", 0o755, mine=True)
+    (directory / os.fsdecode(b"\xff\n")).write_bytes(b"")
     first = image.check()
     name = image.writable("new\\x0aline \\xe9")
     assert item(first, name).outcome is PASSED
-    (folder / os.fsdecode(b"\xff\n")).chmod(0o611)
+    (directory / os.fsdecode(b"\xff\n")).chmod(0o611)
     second = image.check(first)
     assert item(second, name).outcome is PASSED
     assert "new\\x0aline \\xe9/\\xff\\x0a: mode" in failures(second)["mode"]
@@ -224,7 +224,7 @@ def test_names_of_any_bytes_are_compared_and_shown(image: Image) -> None:
 
 
 def test_site_packages_that_can_no_longer_be_written(image: Image) -> None:
-    """The folder's own item fails with the kernel's word and what stands in the way, and so does the general one."""
+    """The directory's own item fails with the kernel's word and what stands in the way, and so does the general one."""
     first = image.check()
     (image.root / "venv/lib/site-packages").chmod(0o555)
     found = failures(image.check(first))
@@ -234,38 +234,38 @@ def test_site_packages_that_can_no_longer_be_written(image: Image) -> None:
 
 
 @needs_root
-def test_a_folder_on_the_way_that_was_closed(image: Image) -> None:
-    """The obstacle that is named is the folder on the way."""
+def test_a_directory_on_the_way_that_was_closed(image: Image) -> None:
+    """The obstacle that is named is the directory on the way."""
     first = image.check()
     (image.root / "venv/lib").chmod(0o700)
     os.chown(image.root / "venv/lib", 0, 0)
     detail = failures(image.check(first))[image.writable("venv/lib/site-packages")]
-    assert detail == f"there is no such folder; {image.root}/venv/lib has mode 0700, owner 0, group 0"
+    assert detail == f"there is no such directory; {image.root}/venv/lib has mode 0700, owner 0, group 0"
 
 
 @needs_root
-def test_a_folder_that_became_writable(image: Image) -> None:
-    """What was closed to the user and is open now is named, with its rights; new folders are not meant."""
+def test_a_directory_that_became_writable(image: Image) -> None:
+    """What was closed to the user and is open now is named, with its rights; new directories are not meant."""
     first = image.check()
     (image.root / "usr").chmod(0o777)
-    image.folder("new", 0o777)
+    image.directory("new", 0o777)
     found = failures(image.check(first))
     assert found["nowhere else"] == f"{image.root}/usr: can be written now, it has mode 0777, owner 0, group 0"
     assert set(found) == {"mode", "nowhere else"}
 
 
-def test_a_writable_folder_that_is_gone(image: Image) -> None:
+def test_a_writable_directory_that_is_gone(image: Image) -> None:
     """What is gone is no difference, but where the user could make files he still can."""
     first = image.check()
     shutil.rmtree(image.root / "venv")
     assert failures(image.check(first)) == {
-        image.writable("venv"): "there is no such folder",
-        image.writable("venv/lib/site-packages"): "there is no such folder",
+        image.writable("venv"): "there is no such directory",
+        image.writable("venv/lib/site-packages"): "there is no such directory",
     }
 
 
 @pytest.mark.parametrize(
-    ("home", "why"), [("nowhere", "there is no such folder"), ("usr", "Permission denied"), ("program", "no such")]
+    ("home", "why"), [("nowhere", "there is no such directory"), ("usr", "Permission denied"), ("program", "no such")]
 )
 def test_a_home_that_cannot_be_written_fails_the_first_run(image: Image, home: str, why: str) -> None:
     """A home must be there and be the user's, unless the profile says that it is closed."""
@@ -277,7 +277,7 @@ def test_a_home_that_cannot_be_written_fails_the_first_run(image: Image, home: s
     assert image.writable(home) not in outcomes(closed)
 
 
-def test_folders_are_named_by_variables_of_the_images_environment(image: Image) -> None:
+def test_directories_are_named_by_variables_of_the_images_environment(image: Image) -> None:
     """`~`, `$NAME`, `${NAME}`; a variable alone can be a list; one that is not set leaves nothing to exercise."""
     env = {"LIBS": f"{image.root}/venv/lib:{image.root}/usr", "VENV": f"{image.root}/venv", "REL": "here"}
     result = image.check(env=env, writable=("~/", "${LIBS}", "$VENV/lib/site-packages", "$UNSET/x", "$REL", "a\0b"))
@@ -294,10 +294,10 @@ def test_folders_are_named_by_variables_of_the_images_environment(image: Image) 
         }.items()
     )
     assert item(result, "writable $UNSET/x").detail == "UNSET is not set"
-    assert item(result, "writable here").detail == "it is no absolute path"
+    assert item(result, "writable here").detail == "it is not an absolute path"
 
 
-def test_a_folder_that_must_be_closed_and_is_open(image: Image) -> None:
+def test_a_directory_that_must_be_closed_and_is_open(image: Image) -> None:
     """The kernel is asked; what it let us make there is removed again (see Image.check)."""
     result = image.check(not_writable=(f"{image.root}/venv", f"{image.root}/usr"))
     assert failures(result) == {f"not writable {image.root}/venv": "a file can be made there"}
@@ -306,20 +306,20 @@ def test_a_folder_that_must_be_closed_and_is_open(image: Image) -> None:
 
 def test_what_the_kernel_refuses_though_the_modes_allow_it(image: Image) -> None:
     """The kernel's answer counts: here the name of a file would be too long for it."""
-    folder = os.fsencode(image.root)
-    while len(folder) < 4070:
-        folder += b"/" + b"x" * min(200, 4072 - len(folder))
-        image.folder(os.fsdecode(folder), 0o755, mine=True)
-    name = os.fsdecode(folder)
+    directory = os.fsencode(image.root)
+    while len(directory) < 4070:
+        directory += b"/" + b"x" * min(200, 4072 - len(directory))
+        image.directory(os.fsdecode(directory), 0o755, mine=True)
+    name = os.fsdecode(directory)
     result = image.check(writable=(name,))
     assert failures(result) == {f"writable {name}": "File name too long; by owner and mode it could be written"}
 
 
-def test_many_writable_folders_are_compared_as_one(image: Image) -> None:
+def test_many_writable_directories_are_compared_as_one(image: Image) -> None:
     """Fifty have an item each; the others are not forgotten."""
-    closed = image.folder("closed", 0o755)
+    closed = image.directory("closed", 0o755)
     for number in range(60):
-        image.folder(f"closed/{number:02}", 0o755, mine=True)
+        image.directory(f"closed/{number:02}", 0o755, mine=True)
     closed.chmod(0o555)
     first = image.check()
     assert 40 < sum(name.startswith("writable ") for name in outcomes(first)) <= 51
@@ -335,7 +335,7 @@ def test_a_shell_that_hangs(image: Image) -> None:
         return spawn(replace(command, argv=("/bin/sh", "-c", f"{argv[2]}\nsleep 1000", *argv[3:-1])))
 
     result = image.check(spawn=hanging, seconds=1)
-    why = "no answer of the shell that tried it: it did not end in time"
+    why = "no answer from the shell that tried it: it did not end in time"
     assert failures(result) == {image.writable("venv/lib/site-packages"): why}
 
 
@@ -394,7 +394,7 @@ def test_another_user_than_before_raises_no_alarm(image: Image, users: tuple[Use
 @needs_root
 def test_snapshots_of_root_and_of_the_user_fit_each_other(image: Image) -> None:
     """Whether we are root and become the user, or are the user: only what both saw is compared."""
-    secret = image.folder("secret", 0o700)
+    secret = image.directory("secret", 0o700)
     (secret / "in it").write_bytes(b"")
     before = image.check()
     left_out = LeftOut(paths=frozenset())
@@ -410,12 +410,12 @@ def test_snapshots_of_root_and_of_the_user_fit_each_other(image: Image) -> None:
 
 @pytest.mark.parametrize("snapshot", ["1:", "2:AAAA", "1:AAAA", "no", "1:é"])
 def test_a_snapshot_that_cannot_be_read_fails_what_it_is_for(image: Image, snapshot: str) -> None:
-    """The comparison fails with the reason; the folders are tried all the same, by the names of before."""
+    """The comparison fails with the reason; the directories are tried all the same, by the names of before."""
     first = image.check()
     odd = Item(name="writable /no\\xpath", outcome=PASSED)
     result = image.check(replace(first, snapshot=snapshot, items=(*first.items, odd)))
     assert set(failures(result)) == {*ASPECTS, "still writable", "nowhere else"}
-    assert failures(result)["owner"].startswith("the snapshot of the run before cannot be read: ")
+    assert failures(result)["owner"].startswith("the snapshot of the earlier run cannot be read: ")
     assert outcomes(result).keys() == outcomes(first).keys()
 
 
@@ -423,7 +423,7 @@ def test_a_snapshot_that_cannot_be_read_fails_what_it_is_for(image: Image, snaps
 
 
 def test_what_is_left_out_is_not_compared(image: Image) -> None:
-    """Whole folders that run-time fills; files where programs make them anew; hidden folders of homes; patterns."""
+    """Directories filled at run time; files that programs make again; hidden directories of homes; patterns."""
     root = image.root
     for name in ("tmp/a", "cache/sub/a", "home/.state/sub/a", "home/seen", "gone/a", "kept/a"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -437,7 +437,7 @@ def test_what_is_left_out_is_not_compared(image: Image) -> None:
         written=frozenset({here + b"/cache"}),
     )
     seen = look([here], ME, left_out, time.monotonic() + 30)
-    names = {folder[len(here) :]: list(listing) for folder, listing in seen.listings.items() if folder}
+    names = {directory[len(here) :]: list(listing) for directory, listing in seen.listings.items() if directory}
     assert names[b""] == [b"cache", b"home", b"kept", b"program", b"tmp", b"usr", b"venv"]
     assert (names[b"/tmp"], names[b"/cache"], names[b"/cache/sub"]) == ([], [b"sub"], [])
     assert (names[b"/home"], names[b"/home/.state"], names[b"/kept"]) == ([b".state", b"seen"], [b"sub"], [])
@@ -452,7 +452,7 @@ def test_a_profile_can_leave_paths_out(image: Image) -> None:
 
 
 def test_other_file_systems_and_the_agent_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is mounted is no part of the image, nor is the agent's folder."""
+    """What is mounted is no part of the image, nor is the agent's directory."""
     monkeypatch.setenv("SLIMAGENT_HOME", str(tmp_path / "." / "agent"))
     left_out = usually_left_out(["/", "/home/x", "a\0b"])
     assert left_out.paths >= {b"/proc", os.fsencode(tmp_path.resolve() / "agent"), b"/.dockerenv"}
@@ -472,7 +472,7 @@ def test_a_path_that_is_too_long_is_counted(image: Image) -> None:
             fd, depth = below, depth + 1
     first = image.check()
     assert first.outcome is PASSED, failures(first)
-    assert first.detail.endswith("1 that we may not look at")
+    assert first.detail.endswith("1 unreadable")
     assert image.check(first).outcome is PASSED
     shutil.rmtree(image.root / ("d" * 200))
 
@@ -481,20 +481,20 @@ def test_a_walk_ends_at_its_limit(image: Image) -> None:
     """A check that has no time left says how far it came."""
     result = image.check(seconds=1e-9)
     assert (result.outcome, result.items) == (FAILED, ())
-    assert result.detail == "no end after 1e-09 s: 0 paths looked at"
+    assert result.detail == "no end after 1e-09 s: 0 paths read"
 
 
-def test_a_folder_that_is_not_there_fails(image: Image) -> None:
+def test_a_directory_that_is_not_there_fails(image: Image) -> None:
     """To look at nothing would prove nothing."""
     result = image.check(folders=("/nowhere",))
     assert (result.outcome, result.detail) == (FAILED, "/nowhere: No such file or directory")
 
 
-def test_a_folder_inside_another_is_looked_at_once(image: Image) -> None:
-    """Folders may overlap, and be named by links."""
+def test_a_directory_inside_another_is_looked_at_once(image: Image) -> None:
+    """Directories may overlap, and be named by links."""
     (image.root / "link").symlink_to("venv")
-    folders = (str(image.root), f"{image.root}/venv/", f"{image.root}/link")
-    assert item(image.check(folders=folders), "owner").detail == "snapshot of 8 paths"
+    directories = (str(image.root), f"{image.root}/venv/", f"{image.root}/link")
+    assert item(image.check(folders=directories), "owner").detail == "snapshot of 8 paths"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plan_images import build, build_library
 
 from slimagent import checks
-from slimagent.checks.driver import parsed
+from slimagent.checks.answers import mapping, parsed
 from slimagent.checks.python import _Report
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec, Parameter
@@ -65,7 +65,7 @@ def fill(packages: Path, files: dict[str, str]) -> None:
 def imports(
     place: Place, programs: str, *others: Path, user: User | None = None, seconds: float = 30, **parameters: Parameter
 ) -> CheckResult:
-    """Exercise the environment of this bin folder, which is on PATH, and others: not what this machine has besides."""
+    """Exercise the environment of this bin directory, which is on PATH, and the others, but nothing else here."""
     prefixes = (os.path.dirname(programs), *map(str, others))
     parameters = {"environments": prefixes, **parameters}
     return place.check("python-imports", seconds, path=programs, user=user, **parameters)
@@ -73,15 +73,15 @@ def imports(
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The bin folder of an environment that holds all PACKAGES."""
-    folder = tmp_path_factory.mktemp("environment")
-    fill(make_venv(folder), PACKAGES)
-    return str(folder / "bin")
+    """The bin directory of an environment that holds all PACKAGES."""
+    directory = tmp_path_factory.mktemp("environment")
+    fill(make_venv(directory), PACKAGES)
+    return str(directory / "bin")
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> tuple[Path, str]:
-    """An empty environment: its folder of packages, and its programs."""
+    """An empty environment: its directory of packages, and its programs."""
     return make_venv(tmp_path / "own"), str(tmp_path / "own" / "bin")
 
 
@@ -148,10 +148,10 @@ def test_no_package_is_skipped(place: Place, own: tuple[Path, str]) -> None:
     assert "no third-party modules" in result.detail
 
 
-def test_modules_of_the_working_folder_are_none_of_the_environments(
+def test_modules_of_the_working_directory_are_none_of_the_environments(
     place: Place, own: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Imports run in a folder of their own, which belongs to the check and can be written to."""
+    """Imports run in a directory of their own, which belongs to the check and can be written to."""
     fill(own[0], {"writer.py": "open('here', 'w').close()"})
     (tmp_path / "stray.py").touch()
     spec = CheckSpec(kind="python-imports", name="it", parameters={"environments": (os.path.dirname(own[1]),)})
@@ -161,15 +161,15 @@ def test_modules_of_the_working_folder_are_none_of_the_environments(
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
 def test_imports_run_as_the_user(place: Place, tmp_path: Path) -> None:
-    """The interpreter runs as the image's user, in a folder that this user can write to."""
+    """The interpreter runs as the image's user, in a directory that this user can write to."""
     python = "/usr/bin/python3"
     if subprocess.call([python, "-c", ""], user=65534) != 0:
         pytest.skip(f"{python} cannot be run by another user here")
     code = "import os; assert os.getuid() == 65534; open('here', 'w').close()"
     fill(tmp_path / "open", {"whoami.py": code})
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "test_")):
+            directory.chmod(0o755)
     spec = CheckSpec(kind="python-imports", name="it", parameters={"python": python})
     result = checks.run(spec, place.context(NOBODY, PYTHONPATH=str(tmp_path / "open")))
     assert item(result, "whoami") == Item(name="whoami", outcome=Outcome.PASSED)
@@ -214,8 +214,8 @@ def test_the_driver_runs_on_old_and_new_pythons(place: Place, version: str) -> N
 def test_any_line_of_a_hostile_interpreter_is_survived(line: bytes) -> None:
     """What is no line of the driver's changes nothing and raises nothing."""
     report = _Report()
-    value = parsed(line)
-    assert value is None or not report.take(value)
+    value = mapping(parsed(line))
+    assert not report.take(value)
     assert report.details == {}
 
 
@@ -228,8 +228,8 @@ def test_a_hostile_answer_becomes_printable_text() -> None:
         b'{"name": "other", "ok": 1, "detail": {}}',
         b"[" * 100_000,
     ):
-        value = parsed(line)
-        assert value is None or not report.take(value)
+        value = mapping(parsed(line))
+        assert not report.take(value)
     assert report.names == ("?", "", "")
     assert list(report.details.values()) == ["red ?", "no reason given"]
     for text in (*report.names, *report.details.values()):
@@ -396,7 +396,7 @@ def test_what_an_exception_came_of_is_told(place: Place, own: tuple[Path, str]) 
 
 
 def test_temporary_files_of_packages_go_with_the_check(place: Place, own: tuple[Path, str]) -> None:
-    """What a package leaves in the folder for temporary files is in the check's own folder, and goes with it."""
+    """What a package leaves in the directory for temporary files is in the check's own directory, and goes with it."""
     code = "import os, tempfile\nassert os.path.samefile(tempfile.gettempdir(), '.')\ntempfile.mkstemp()"
     fill(own[0], {"littering.py": code})
     assert imports(place, own[1]).outcome is Outcome.PASSED
@@ -406,7 +406,7 @@ def test_temporary_files_of_packages_go_with_the_check(place: Place, own: tuple[
 
 
 def test_a_package_whose_init_is_gone_is_seen_beside_the_full_image(place: Place, own: tuple[Path, str]) -> None:
-    """Python imports a folder without __init__ and says nothing; the first run knows that it was more."""
+    """Python imports a directory without __init__ and says nothing; the first run knows that it was more."""
     fill(own[0], {"whole/__init__.py": "", "whole/part.py": "", "space/part.py": "", "__pycache__/x.pyc": ""})
     first = imports(place, own[1])
     assert [(each.name, each.outcome) for each in first.items] == [("space", Outcome.PASSED), ("whole", Outcome.PASSED)]
@@ -422,6 +422,6 @@ def test_a_package_whose_init_is_gone_is_seen_beside_the_full_image(place: Place
 
 
 def test_byte_code_that_was_left_behind_is_no_package(place: Place, own: tuple[Path, str]) -> None:
-    """A folder that holds nothing but __pycache__ is no module: its item is absent, which is worse than passed."""
+    """A directory that holds nothing but __pycache__ is no module: its item is absent, which is worse than passed."""
     fill(own[0], {"fine.py": "", "left/__pycache__/__init__.cpython-311.pyc": ""})
     assert [each.name for each in imports(place, own[1]).items] == ["fine"]

@@ -18,7 +18,7 @@ from slimagent.checks.python.prefixes import Environment, environments, is_bare,
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty tree; the usual places lie in it."""
     root = tmp_path / "image"
-    for name in ("FOLDERS", "DATA"):
+    for name in ("DIRECTORIES", "DATA"):
         monkeypatch.setattr(prefixes, name, tuple(f"{root}{each}" for each in getattr(prefixes, name)))
     return root
 
@@ -44,18 +44,18 @@ def conda(root: Path, prefix: str) -> None:
 
 def found(root: Path, *path: str, **env: str) -> list[tuple[str, str]]:
     """Prefix in the tree and kind of each, in their order."""
-    env = {"PATH": os.pathsep.join(f"{root}{folder}" for folder in path), **env}
+    env = {"PATH": os.pathsep.join(f"{root}{directory}" for directory in path), **env}
     return [(each.prefix.removeprefix(str(root)), each.kind) for each in environments(env)]
 
 
 def test_nothing_is_found_in_nothing(image: Path) -> None:
-    """Without interpreters there are no environments, and folders that are not there are no error."""
+    """Without interpreters there are no environments, and directories that are not there are no error."""
     assert found(image) == []
     assert found(image, "/bin", "/no/such", HOME=str(image), JUPYTER_PATH="/no/such:relative") == []
 
 
 def test_the_first_on_path_comes_first(image: Path) -> None:
-    """PATH's python3 is the first, its other folders follow, each prefix once; then what the usual places hold."""
+    """PATH's python3 is the first, its other directories follow, each prefix once; then what the usual places hold."""
     system(image, "/usr")
     system(image, "/usr/local", "3.12")
     venv(image, "/opt/venv", "/usr")
@@ -111,7 +111,7 @@ def test_kernels_lead_to_their_interpreters(image: Path) -> None:
     system(image, "/usr")
     venv(image, "/srv/kernel", "/usr")
     venv(image, "/srv/own", "/usr")
-    for at, (folder, argv) in enumerate(
+    for at, (directory, argv) in enumerate(
         (
             ("/usr/share/jupyter", [f"{image}/srv/kernel/bin/python3", "-m", "ipykernel_launcher"]),
             ("/data", [f"{image}/srv/own/bin/python3"]),
@@ -120,7 +120,7 @@ def test_kernels_lead_to_their_interpreters(image: Path) -> None:
             ("/data", [f"{image}/usr/bin"]),
         )
     ):
-        write(image, f"{folder}/kernels/k{at}/kernel.json", json.dumps({"argv": argv}))
+        write(image, f"{directory}/kernels/k{at}/kernel.json", json.dumps({"argv": argv}))
     for at, text in enumerate(
         ("", "[]", '{"argv": []}', '{"argv": [1]}', '{"argv": {}}', '{"argv": ["/\\ud800/python3"]}', "[" * 90_000)
     ):
@@ -141,9 +141,9 @@ def test_a_launcher_counts_only_as_the_first(image: Path) -> None:
 
 
 def test_what_cannot_be_run_is_no_interpreter(image: Path) -> None:
-    """A folder, a dead link, a loop and a file without the executable bit are passed over."""
+    """A directory, a dead link, a loop and a file without the executable bit are passed over."""
     system(image, "/usr")
-    (image / "opt/folder/bin/python3").mkdir(parents=True)
+    (image / "opt/directory/bin/python3").mkdir(parents=True)
     link(image, "/opt/dead/bin/python3", "/no/such")
     link(image, "/opt/loop/bin/python3", "python3")
     write(image, "/opt/plain/bin/python3")

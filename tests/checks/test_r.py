@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plan_images import build, build_library
 
 from slimagent import checks
-from slimagent.checks.driver import parsed
+from slimagent.checks.answers import mapping, parsed
 from slimagent.checks.r import _DRIVER, _START, _limit_logs, _Work
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -99,9 +99,9 @@ def install(library: Path, sources: Path, packages: dict[str, str | dict[str, st
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that holds all PACKAGES."""
-    folder = tmp_path_factory.mktemp("r")
-    install(folder / "library", folder, PACKAGES)
-    return folder / "library"
+    directory = tmp_path_factory.mktemp("r")
+    install(directory / "library", directory, PACKAGES)
+    return directory / "library"
 
 
 @pytest.fixture
@@ -133,15 +133,15 @@ def test_each_package_is_an_item_with_its_own_fate(place: Place, everything: Pat
     assert result.detail.startswith(f"{len(WRONG)} of {len(WRONG) + len(RIGHT)} failed: ")
 
 
-def test_a_crash_is_told_and_leaves_the_others_their_folders(place: Place, everything: Path) -> None:
-    """R clears its temporary folder up when it crashes; each process has its own, so that the next one has one."""
+def test_a_crash_is_told_and_leaves_the_others_their_directories(place: Place, everything: Path) -> None:
+    """R clears its temporary directory up when it crashes; each process has its own, so that the next one has one."""
     result = load(place, everything, packages=("crashing", "leaving", "tidy"))
     assert item(result, "crashing").detail.startswith("ended by SIGSEGV (")
     assert item(result, "tidy").outcome is Outcome.PASSED
 
 
 def test_every_package_of_every_library_is_exercised(place: Place, own: Path) -> None:
-    """The libraries of R itself too; those that are only folders with a DESCRIPTION are none."""
+    """The libraries of R itself too; those that are only directories with a DESCRIPTION are none."""
     (own / "notes").mkdir()
     (own / "file2c5d1").touch()
     result = load(place, own)
@@ -262,19 +262,19 @@ def test_output_without_end_does_not_fill_the_disk(place: Place, everything: Pat
 
 
 def test_a_log_is_emptied_only_in_its_place(tmp_path: Path) -> None:
-    """The folder is the user's: a link to another file, or from another folder, is not followed."""
+    """The directory is the user's: a link to another file, or from another directory, is not followed."""
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     (tmp_path / "other").mkdir()
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     for name in ("1/log", "other/log"):
         with open(tmp_path / name, "wb") as file:
             file.truncate(17 << 20)
-    for name, target in (("folder/a", "../1"), ("folder/b", "../other")):
+    for name, target in (("directory/a", "../1"), ("directory/b", "../other")):
         os.symlink(target, tmp_path / name)
-    shutil.move(tmp_path / "2", tmp_path / "folder/2")
-    os.symlink("../../other/log", tmp_path / "folder/2/log")
-    _limit_logs(str(tmp_path / "folder"))
+    shutil.move(tmp_path / "2", tmp_path / "directory/2")
+    os.symlink("../../other/log", tmp_path / "directory/2/log")
+    _limit_logs(str(tmp_path / "directory"))
     assert (tmp_path / "other/log").stat().st_size == (tmp_path / "1/log").stat().st_size == 17 << 20
     _limit_logs(str(tmp_path))
     assert (tmp_path / "other/log").stat().st_size == (tmp_path / "1/log").stat().st_size == 0
@@ -323,10 +323,10 @@ def test_a_broken_profile_fails_the_check(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
 def test_packages_are_loaded_as_the_user(place: Place, tmp_path: Path) -> None:
-    """R runs as the image's user, whose home need not be there, in folders that this user can write to."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
+    """R runs as the image's user, whose home need not be there, in directories that this user can write to."""
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "test_")):
+            directory.chmod(0o755)
     result = load(place, user=NOBODY, packages=("stats", "tools"), env={"HOME": "/nonexistent"})
     assert [(each.name, each.outcome, each.detail) for each in result.items] == [
         ("stats", Outcome.PASSED, ""), ("tools", Outcome.PASSED, "")
@@ -361,8 +361,8 @@ def test_the_driver_is_plain_and_short_enough() -> None:
 def test_any_line_of_a_hostile_r_is_survived(line: bytes) -> None:
     """What is no line of the driver's changes nothing and raises nothing."""
     work = _Work(os.getpid(), 60.0)
-    value = parsed(line)
-    assert value is None or not work.take(value)
+    value = mapping(parsed(line))
+    assert not work.take(value)
     assert (work.names, work.details, work.at) == (None, {}, {})
 
 
@@ -380,5 +380,5 @@ def test_a_status_that_tells_nothing(status: object) -> None:
     """An end without an answer whose status is none is still an end, and a failure."""
     work = _Work(os.getpid(), 60.0)
     work.take({"name": "x", "answer": None, "status": status, "last": ["no text"]})
-    assert work.details["x"] in ("left without a word", "exit status 0", "ended by SIGHUP")
+    assert work.details["x"] in ("ended without an answer", "exit status 0", "ended by SIGHUP")
     assert Item(name="x", outcome=Outcome.FAILED, detail=work.details["x"])

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.checks import rstudio
+from slimagent.checks.directory import end_of
 from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.rstudio import server as rstudio_server
 from slimagent.checks.rstudio import tools as rstudio_tools
@@ -67,7 +68,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> None:
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Path:
-    """The folder of a stand-in, laid out as the package of the real one is."""
+    """The directory of a stand-in, laid out as the package of the real one is."""
     top = tmp_path / "rstudio-server"
     for name in ("rserver", "rsession"):
         script(top / "bin" / name, f"#!{sys.executable}\n{STAND_IN.read_text()}")
@@ -91,7 +92,7 @@ def studio(tmp_path: Path) -> Path:
 def anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """We may be root, whom the check refuses and the stand-in does not, and we may have tools of our own."""
     monkeypatch.setattr(rstudio, "number", lambda user: 1000)
-    monkeypatch.setattr(rstudio_tools, "locate", lambda name, folders, env: "")
+    monkeypatch.setattr(rstudio_tools, "locate", lambda name, directories, env: "")
 
 
 @pytest.fixture(autouse=True)
@@ -234,7 +235,7 @@ def test_a_place_where_nothing_can_be_executed_is_told(
     status = os.statvfs(place.temporary)
     flags = (*tuple(status)[:8], os.ST_NOEXEC, *tuple(status)[9:])
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(flags))
-    expected = f"{place.temporary} is mounted noexec, and a session is started from there: set TMPDIR to another"
+    expected = f"{place.temporary} is mounted noexec, and sessions start from there: set TMPDIR to another"
     assert failing(check(place, studio)) == {"start": expected}
 
 
@@ -280,9 +281,9 @@ def open_to_all(studio: Path) -> None:
         pytest.skip(f"{python} cannot be run by another user here")
     for name in ("rserver", "rsession"):
         script(studio / "bin" / name, f"#!{python}\n{STAND_IN.read_text()}")
-    for folder in (studio, *studio.parents):
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith(("pytest-", "test_", "rstudio-")):
-            folder.chmod(0o755)
+    for directory in (studio, *studio.parents):
+        if directory.stat().st_uid == os.getuid() and directory.name.startswith(("pytest-", "test_", "rstudio-")):
+            directory.chmod(0o755)
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")
@@ -296,9 +297,9 @@ def test_it_runs_as_the_user(place: Place, studio: Path, monkeypatch: pytest.Mon
 
 
 def test_rserver_is_found_where_the_proxy_finds_it(place: Place, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the PATH first, then in RStudio's folders; one there that cannot be run is not absent."""
+    """On the PATH first, then in RStudio's directories; one there that cannot be run is not absent."""
     assert rstudio_server.locate("rserver", (), {"PATH": str(studio / "bin")}) == str(studio / "bin" / "rserver")
-    monkeypatch.setattr(rstudio, "FOLDERS", (str(studio / "none"), str(studio / "bin")))
+    monkeypatch.setattr(rstudio, "DIRECTORIES", (str(studio / "none"), str(studio / "bin")))
     (studio / "bin" / "rserver").chmod(0o644)
     result = checks.run(CheckSpec(kind="rstudio", name="it"), place.context(PATH="/bin"))
     assert failing(result)["start"] == f"{studio}/bin/rserver: Permission denied"
@@ -344,9 +345,9 @@ def test_a_key_file_that_is_there_is_read(
 ) -> None:
     """Whoever may read it; an empty one is refused, and the reason is rserver's."""
 
-    def occupied(context: checks.Context, folder: str) -> rstudio_server.Place:
-        Path(folder, "secure-cookie-key").write_text(content)
-        return rstudio_server.prepare(context, folder)
+    def occupied(context: checks.Context, directory: str) -> rstudio_server.Place:
+        Path(directory, "secure-cookie-key").write_text(content)
+        return rstudio_server.prepare(context, directory)
 
     monkeypatch.setattr(rstudio, "prepare", occupied)
     found = failing(check(place, studio))
@@ -398,8 +399,8 @@ SESSIONS = [
     ),
     ("json-error old", "client_init: Error occurred while executing method: No such file or directory (code 100)"),
     ("string-error", "client_init: no"),
-    ("deep", "POST /rpc/client_init: the answer is no JSON"),
-    ("list", "client_init: the answer is no object"),
+    ("deep", "POST /rpc/client_init: the answer is not JSON"),
+    ("list", "client_init: the answer is not an object"),
     ("nothing", "client_init: the answer has no clientId"),
 ]
 
@@ -468,8 +469,8 @@ def test_output_without_end_is_given_up(place: Place, studio: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("not-png", "is no PNG: it begins with b'<html>'"),
-        ("cut-png", "is a PNG that is cut short"),
+        ("not-png", "not a PNG: it begins with b'<html>'"),
+        ("cut-png", "a PNG that is cut short"),
     ],
 )
 def test_a_plot_that_is_no_image_is_told(place: Place, studio: Path, fault: str, why: str) -> None:
@@ -493,9 +494,9 @@ def test_tools_that_are_broken_are_told(place: Place, studio: Path) -> None:
     (studio / "bin/pandoc/pandoc").symlink_to("/nonexistent/pandoc")
     tools, quarto = studio / "bin/quarto/bin/tools", studio / "bin/quarto/bin/quarto"
     assert failing(check(place, studio)) == {
-        "quarto": f"{quarto}: --version says ''",
+        "quarto": f"{quarto}: --version prints ''",
         "quarto render": f"{quarto}: render: exit status 127: deno: not found",
-        "pandoc": f"{tools}/pandoc: makes of *word* '<p>word</p>'; "
+        "pandoc": f"{tools}/pandoc: converts *word* to '<p>word</p>'; "
         f"{studio}/bin/pandoc/pandoc: No such file or directory",
     }
 
@@ -526,7 +527,7 @@ def test_tools_of_the_path_are_exercised_too(
     place: Place, studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy of its own is; one that is a link to the bundled copy is the same."""
-    monkeypatch.setattr(rstudio_tools, "locate", lambda name, folders, env: str(tmp_path / "path" / name))
+    monkeypatch.setattr(rstudio_tools, "locate", lambda name, directories, env: str(tmp_path / "path" / name))
     script(tmp_path / "path" / "pandoc", "#!/bin/sh\nexit 3")
     (tmp_path / "path" / "quarto").symlink_to(studio / "bin/quarto/bin/quarto")
     result = check(place, studio, "failing-help")
@@ -541,8 +542,8 @@ def test_a_log_that_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("a line\n")
     names = ("link", "pipe", "plain", "none", "")
     me = os.geteuid()
-    assert [rstudio_server.read_own(str(tmp_path / name), me) for name in names] == [b"", b"", b"a line\n", b"", b""]
-    assert rstudio_server.read_own(str(tmp_path / "plain"), me + 1) == b""
+    assert [end_of(str(tmp_path / name), 100, me) for name in names] == [b"", b"", b"a line\n", b"", b""]
+    assert end_of(str(tmp_path / "plain"), 100, me + 1) == b""
 
 
 def test_references_are_those_of_the_same_server() -> None:

@@ -26,9 +26,9 @@ def server(place: Place, *argv: str, seconds: float = 20, port: int = 0) -> Iter
     """A server by a shell line (its port is $1, its address $2), or Python's own without one."""
     client = Client(port=port or free_port())
     program = argv or (sys.executable, "-c", _SERVE)
-    context, folder = place.context(), str(place.temporary)
+    context, directory = place.context(), str(place.temporary)
     command = (*program, str(client.port), HOST)
-    with serving(context, command, client, env=context.env, cwd=folder, ready="/", seconds=seconds) as answering:
+    with serving(context, command, client, env=context.env, cwd=directory, ready="/", seconds=seconds) as answering:
         yield answering
 
 
@@ -125,7 +125,7 @@ def misbehaving() -> Iterator[Client]:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/elsewhere", "GET /elsewhere: sent to another server, http://example.invalid/"),
+        ("/elsewhere", "GET /elsewhere: redirected to another server, http://example.invalid/"),
         ("/round", "GET /round: 302"),
         ("/short", "GET /short: IncompleteRead"),
         ("/garbage", "GET /garbage: "),
@@ -158,5 +158,5 @@ def test_proxies_are_not_asked(misbehaving: Client, monkeypatch: pytest.MonkeyPa
 
 def test_an_answer_that_is_no_json_is_a_request_error(place: Place) -> None:
     """A page where JSON is expected is an error that says so."""
-    with server(place) as running, pytest.raises(RequestError, match="GET /: the answer is no JSON"):
+    with server(place) as running, pytest.raises(RequestError, match="GET /: the answer is not JSON"):
         running.client.json("GET", "/", 5)

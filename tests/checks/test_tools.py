@@ -26,14 +26,14 @@ __all__ = ["place"]  # a fixture
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder on PATH, before the system's."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    return folder
+    """A directory on PATH, before the system's."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    return directory
 
 
-def script(folder: Path, name: str, body: str, interpreter: str = "/bin/sh") -> Path:
-    path = folder / name
+def script(directory: Path, name: str, body: str, interpreter: str = "/bin/sh") -> Path:
+    path = directory / name
     path.write_text(f"#!{interpreter}\n{body}\n")
     path.chmod(0o755)
     return path
@@ -113,9 +113,9 @@ def test_what_is_on_path_and_cannot_be_run_is_told_apart(place: Place, programs:
     script(programs, "orphan", "true", "/nonexistent/interpreter")
     result = check(place, programs, optional=("linked", "modeless", "orphan"))
     assert [each.detail for each in result.items] == [
-        f"{programs}/linked leads to /nonexistent/tool, which is not there",
+        f"{programs}/linked leads to /nonexistent/tool, which does not exist",
         f"{programs}/modeless is not executable",
-        f"{programs}/orphan: what it is run by is not there",
+        f"{programs}/orphan: its interpreter or loader does not exist",
     ]
     assert {each.outcome for each in result.items} == {Outcome.FAILED}
 
@@ -131,7 +131,7 @@ def test_a_tool_that_the_user_may_not_run_fails(place: Place, programs: Path) ->
 
 
 def test_tools_have_nobody_to_talk_to(place: Place, programs: Path) -> None:
-    """No input, no display, a dumb terminal; and what they leave lies in a folder that goes."""
+    """No input, no display, a dumb terminal; and what they leave lies in a directory that goes."""
     script(programs, "asking", 'cat; touch left; echo "1.0 [$DISPLAY] $TERM $PAGER"')
     context = place.context(PATH=f"{programs}:{os.environ['PATH']}", DISPLAY=":0", TERM="xterm")
     spec = CheckSpec(kind="tools", name="it", parameters={"needed": ("asking",)})
@@ -212,8 +212,8 @@ def test_any_output_has_a_line_for_a_version(lines: list[str]) -> None:
     assert line == "" or any(line in each for each in lines)
 
 
-def test_relative_and_empty_folders_of_path(tmp_path: Path) -> None:
-    """An empty folder of PATH is passed over: it would be wherever we are."""
+def test_relative_and_empty_directories_of_path(tmp_path: Path) -> None:
+    """An empty directory of PATH is passed over: it would be wherever we are."""
     script(tmp_path, "tool", "true")
     assert locate("tool", ["", str(tmp_path)]) == (str(tmp_path / "tool"), "")
     assert locate("tool", [""]) == ("", "")

@@ -186,7 +186,7 @@ def test_a_cells_result_is_its_last_one() -> None:
         ((said("execute_reply", status="aborted"),), KernelError, "did not run"),
         ((said("input_request", prompt="?"),), InputAskedError, "asks for input"),
         ((said("status", execution_state="dead"),), KernelDeadError, "died"),
-        ((text(b"{"),), KernelError, "is no JSON"),
+        ((text(b"{"),), KernelError, "is not JSON"),
         ((text(b"", opcode=8),), KernelError, "closed the connection"),
         ((text(b"\xff\xff"),), KernelError, "websocket"),
     ],

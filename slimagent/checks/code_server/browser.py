@@ -1,8 +1,8 @@
 """A headless Chromium that opens a page of a server on this machine.
 
-It is a tool of ours and no part of what is exercised: it is started unwatched, wherever it lies. It is driven by the
-Chrome DevTools Protocol (chromedevtools.github.io/devtools-protocol, domains Target, Page, Network, Runtime and Log):
-JSON over a websocket, at the port and path that the browser writes into DevToolsActivePort in its data folder.
+It is our tool and not part of what is exercised: it is started without tracing, wherever it is. It speaks the Chrome
+DevTools Protocol (chromedevtools.github.io/devtools-protocol, domains Target, Page, Network, Runtime and Log): JSON
+over a websocket, at the port and path that the browser writes to DevToolsActivePort in its data directory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from slimagent.checks.answers import mapping, member, string
 from slimagent.checks.context import Context
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import start_of
 from slimagent.checks.loopback import Client
 from slimagent.checks.output import Output
 from slimagent.checks.processes import started, wait
@@ -29,7 +30,7 @@ from slimagent.linux.family import spawn
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _OPTIONS = (
     "--headless=new",
-    "--no-sandbox",  # namespaces are not to be had in a default container, and the page is the image's own
+    "--no-sandbox",  # a default container cannot make namespaces, and the page is the image's own
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -48,11 +49,11 @@ _LONGEST = 300  # characters of one
 
 
 class BrowserError(Exception):
-    """A browser that does not start, ends, or does not do what it is asked to; the message says why."""
+    """A browser that does not start, ends, or fails; the message says why."""
 
 
 def find(wanted: str, env: Mapping[str, str]) -> str | None:
-    """The path of the browser `wanted` (a name or a path; empty: any), on the PATH of `env` or else our own."""
+    """The path of the browser `wanted` (a name or a path; empty: any), on the PATH of `env` or our own."""
     names = (wanted,) if wanted else NAMES
     paths = (env.get("PATH", os.defpath), os.environ.get("PATH", os.defpath))
     found = (shutil.which(name, path=path) for path in paths for name in names)
@@ -81,7 +82,7 @@ class Page:
             raise BrowserError(f"{url}: {answer['errorText']}")
 
     def stay(self, until: float) -> None:
-        """Let the page do what it does, and note what it complains of. Raises BrowserError if the browser ends."""
+        """Let the page run and collect its complaints. Raises BrowserError if the browser ends."""
         with contextlib.suppress(LateError):
             while True:
                 self._receive(until)
@@ -103,8 +104,8 @@ class Page:
         except SocketError as error:
             raise BrowserError(f"{method}: {error}") from None
         if "error" in answer:
-            raise BrowserError(f"{method}: {str(_part(answer, 'error').get('message'))[:_LONGEST]}")
-        return _part(answer, "result")
+            raise BrowserError(f"{method}: {str(member(answer, 'error', 'message'))[:_LONGEST]}")
+        return mapping(answer, "result")
 
     def _receive(self, until: float) -> dict[str, Any]:
         """The next message. Raises LateError, and BrowserError if the browser ended."""
@@ -117,48 +118,43 @@ class Page:
             raise BrowserError(f"the browser ended: {ending(code)}" if code is not None else str(error)) from None
         if not isinstance(message, dict):
             return {}
-        complaint = self._complaint(str(message.get("method", "")), _part(message, "params"))
+        complaint = self._complaint(str(message.get("method", "")), mapping(message, "params"))
         if complaint and complaint not in self.complaints and len(self.complaints) < _MOST:
             self.complaints.append(" ".join(complaint.split())[:_LONGEST])
         return message
 
     def _complaint(self, event: str, about: dict[str, Any]) -> str:
         if event == "Network.requestWillBeSent" and len(self._urls) < 10_000:
-            self._urls[str(about.get("requestId"))] = str(_part(about, "request").get("url", ""))
+            self._urls[str(about.get("requestId"))] = string(about, "request", "url")
         elif event == "Network.responseReceived":
-            response = _part(about, "response")
+            response = mapping(about, "response")
             status = response.get("status")
             if isinstance(status, int) and status >= 400:
                 return f"{response.get('url')}: {status} {response.get('statusText', '')}".rstrip()
         elif event == "Network.loadingFailed" and not about.get("canceled"):
             return f"{self._urls.get(str(about.get('requestId')), 'a request')}: {about.get('errorText')}"
         elif event == "Runtime.exceptionThrown":
-            details = _part(about, "exceptionDetails")
-            thrown = str(_part(details, "exception").get("description") or details.get("text", ""))
+            details = mapping(about, "exceptionDetails")
+            thrown = string(details, "exception", "description") or details.get("text", "")
             return f"the page's script failed: {thrown}"
         return ""
 
 
-def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
-    value = message.get(name)
-    return value if isinstance(value, dict) else {}
-
-
 @contextlib.contextmanager
-def browsing(context: Context, program: str, folder: str, until: float) -> Iterator[Page]:
-    """Start a browser as the context's user, with its own files in `folder`, and yield an empty page.
+def browsing(context: Context, program: str, directory: str, until: float) -> Iterator[Page]:
+    """Start a browser as the context's user, with its files in `directory`, and yield an empty page.
 
-    Raises BrowserError. Nothing of the browser is left running when the block ends.
+    Raises BrowserError. The browser is stopped when the block ends.
     """
-    data = os.path.join(folder, "data")
-    home = dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), folder)
+    data = os.path.join(directory, "data")
+    home = dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), directory)
     unwatched = replace(context, spawn=spawn)
     argv = (program, *_OPTIONS, f"--user-data-dir={data}", "about:blank")
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output())
         try:
             process = stack.enter_context(
-                started(unwatched, argv, env={**context.env, **home}, cwd=folder, stdout=output, stderr=output)
+                started(unwatched, argv, env={**context.env, **home}, cwd=directory, stdout=output, stderr=output)
             )
         except OSError as error:
             raise BrowserError(f"{program}: {error.strerror}") from None
@@ -171,9 +167,9 @@ def browsing(context: Context, program: str, folder: str, until: float) -> Itera
 
 
 def _address(process: subprocess.Popen[bytes], output: Output, file: str, until: float) -> tuple[int, str]:
-    """The port and the path at which the browser is driven, as soon as it says so. Raises BrowserError."""
+    """The port and path of the browser's protocol, as soon as it reports them. Raises BrowserError."""
     while True:
-        port, _, path = text(file, _SHORT).partition("\n")
+        port, _, path = start_of(file, _SHORT).partition("\n")
         if port.isdecimal() and 0 < int(port) < 1 << 16 and path.startswith("/devtools/"):
             return int(port), path.strip()
         output.limit()

@@ -1,8 +1,7 @@
-"""The extensions of a code-server: which there are, and whether all that their manifests name is served."""
+"""The extensions of a code-server: find them, and check that all files in their manifests are served."""
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
@@ -11,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from slimagent.checks.answers import array, member, parsed, string
 from slimagent.checks.code_server.manifest import Manifest, ManifestError, nested, programs, read_manifest
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import start_of
+from slimagent.checks.finding import first_few, judged
 from slimagent.checks.loopback import Client, RequestError
-from slimagent.model.result import Item, Outcome
+from slimagent.model.result import Item
 
-_FOLDER = "extensions"  # below the editor's own
+_DIRECTORY = "extensions"  # below the editor's own
 _LIST = "extensions.json"
 _LARGEST_LIST = 16 << 20
-_NAMED = 5
 _DEEPEST = 5  # themes that include themes
 _IDENTITY = re.compile(r"([A-Za-z0-9][\w-]*\.[\w.-]+)@\S+")
 _NAME = re.compile(rb'"(name|publisher)"\s*:\s*"([\w.-]{1,200})"')
@@ -27,20 +27,20 @@ _NAME = re.compile(rb'"(name|publisher)"\s*:\s*"([\w.-]{1,200})"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """An extension in a folder. `identity` is in lower case, empty if nobody says it.
+    """An extension in a directory. `identity` is in lower case, empty if unknown.
 
     `listed`: the server's own scan has it; `built_in`: it came with the editor.
     """
 
     identity: str
-    folder: str
+    directory: str
     built_in: bool
     listed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A checked extension: its manifest, if it can be read, and the item that says how it is."""
+    """A checked extension: its manifest, if it can be read, and its item."""
 
     item: Item
     extension: Extension
@@ -48,51 +48,42 @@ class Known:
     missing: tuple[str, ...] = ()
 
 
-def discover(scanned: Any, root: str, folder: str) -> list[Extension]:
-    """The extensions that the server's scan lists, and those that it passed over, in order of their folders.
+def discover(scanned: Any, root: str, directory: str) -> list[Extension]:
+    """The extensions that the server's scan lists, and those that it skipped, in order of their directories.
 
-    `scanned` is the answer to `scanExtensions`, `root` the editor's folder and `folder` that of installed ones.
+    `scanned` is the answer to `scanExtensions`, `root` the editor's directory, `directory` that of installed ones.
     """
-    found = {each.folder: each for each in _scanned(scanned)}
-    for name in _names(os.path.join(root, _FOLDER)):
-        path = os.path.join(root, _FOLDER, name)
+    found = {each.directory: each for each in _scanned(scanned)}
+    for name in _names(os.path.join(root, _DIRECTORY)):
+        path = os.path.join(root, _DIRECTORY, name)
         if path not in found and os.path.lexists(os.path.join(path, "package.json")):
-            found[path] = Extension(identity="", folder=path, built_in=True, listed=False)
-    for path, identity in _installed(folder):
-        found.setdefault(path, Extension(identity=identity, folder=path, built_in=False, listed=False))
-    return sorted(found.values(), key=lambda each: (not each.built_in, each.folder))
+            found[path] = Extension(identity="", directory=path, built_in=True, listed=False)
+    for path, identity in _installed(directory):
+        found.setdefault(path, Extension(identity=identity, directory=path, built_in=False, listed=False))
+    return sorted(found.values(), key=lambda each: (not each.built_in, each.directory))
 
 
 def _scanned(scanned: Any) -> Iterator[Extension]:
-    for each in scanned if isinstance(scanned, list) else ():
-        location = each.get("extensionLocation") if isinstance(each, dict) else None
-        path = location.get("path") if isinstance(location, dict) else None
-        identifier = each.get("identifier") if isinstance(each, dict) else None
-        identity = identifier.get("value") if isinstance(identifier, dict) else None
+    for each in array(scanned):
+        path, identity = member(each, "extensionLocation", "path"), member(each, "identifier", "value")
         if isinstance(path, str) and isinstance(identity, str):
             built_in = each.get("isBuiltin") is True
-            yield Extension(identity=identity.lower(), folder=path, built_in=built_in, listed=True)
+            yield Extension(identity=identity.lower(), directory=path, built_in=built_in, listed=True)
 
 
-def _names(folder: str) -> list[str]:
+def _names(directory: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(directory))
     except (OSError, ValueError):
         return []
 
 
-def _installed(folder: str) -> Iterator[tuple[str, str]]:
-    """Folder and identity of each entry of a folder's list; nothing if the list is missing or damaged."""
-    try:
-        entries = json.loads(text(os.path.join(folder, _LIST), _LARGEST_LIST))
-    except (ValueError, RecursionError):
-        return
-    for entry in entries if isinstance(entries, list) else ():
-        identifier = entry.get("identifier") if isinstance(entry, dict) else None
-        identity = identifier.get("id") if isinstance(identifier, dict) else None
-        place = entry.get("relativeLocation") if isinstance(entry, dict) else None
-        if isinstance(identity, str) and isinstance(place, str) and place and "\0" not in place:
-            yield os.path.join(folder, place), identity.lower()
+def _installed(directory: str) -> Iterator[tuple[str, str]]:
+    """Directory and identity of each entry of a directory's list; nothing if the list is missing or damaged."""
+    for entry in array(parsed(start_of(os.path.join(directory, _LIST), _LARGEST_LIST))):
+        identity, place = member(entry, "identifier", "id"), string(entry, "relativeLocation")
+        if isinstance(identity, str) and place and "\0" not in place:
+            yield os.path.join(directory, place), identity.lower()
 
 
 def listed_by_command(lines: Iterable[str]) -> frozenset[str]:
@@ -102,36 +93,33 @@ def listed_by_command(lines: Iterable[str]) -> frozenset[str]:
 
 
 class Files:
-    """The image's files, as the server gives them to a page. `left` says how many seconds an answer may take."""
+    """The image's files, as the server gives them to a page. `left` returns the seconds that an answer may take."""
 
     def __init__(self, client: Client, prefix: str, left: Callable[[], float]) -> None:
         self._client, self._prefix, self._left = client, prefix, left
 
     def content(self, path: str) -> bytes:
-        """A file. Raises RequestError, with the cause alone, if the server does not give it, or nothing of it."""
+        """A file. Raises RequestError, with the cause alone, if the server does not give it or it is empty."""
         try:
             raw = os.fsencode(path)
-        except UnicodeEncodeError:  # half a character, which JSON can hold and no name of a file can
-            raise RequestError("no file can be called so") from None
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can hold and a file name cannot
+            raise RequestError("not a valid file name") from None
         url = f"/{self._prefix}/vscode-remote-resource?path={quote(raw, safe='/')}"
         seconds = self._left()
         if seconds <= 0:
             raise RequestError("not reached in time")
         try:
-            body = self._client.get(url, seconds).body
+            return self._client.content(url, seconds)
         except RequestError as error:
             raise RequestError(str(error).removeprefix(f"GET {url}: ")) from None
-        if not body:
-            raise RequestError("empty")
-        return body
 
 
 @dataclass(slots=True)
 class Inspector:
-    """Looks at extensions one by one. `identities` are all that are listed.
+    """Checks extensions one by one. `identities` are those of all that are listed.
 
-    `command` is what the command line lists, None where it does not work; `names` are identities that an earlier run
-    knew, by the names of their folders.
+    `command` is what the command line lists, None where it does not work. `names` are the identities of an earlier
+    run, by directory name.
     """
 
     files: Files
@@ -140,10 +128,10 @@ class Inspector:
     names: Mapping[str, str]
 
     def inspect(self, extension: Extension) -> Known | None:
-        """What is known of an extension; None if it is not in use, because another one of its name is."""
+        """Check an extension; None if it is not used, because another one of its name is."""
         manifest, raw, problem = None, b"", ""
         try:
-            raw = self.files.content(f"{extension.folder}/package.json")
+            raw = self.files.content(f"{extension.directory}/package.json")
             manifest = read_manifest(raw)
         except (RequestError, ManifestError) as error:
             problem = f"package.json: {error}"
@@ -156,14 +144,12 @@ class Inspector:
         problems += [f"it requires {each}, which is not there" for each in missing]
         if manifest:
             problems += self._problems(extension, manifest)
-        shown = "; ".join(problems[:_NAMED]) + (f" and {len(problems) - _NAMED} more" if problems[_NAMED:] else "")
-        outcome = Outcome.FAILED if problems else Outcome.PASSED
-        item = Item(name=f"extension {identity}", outcome=outcome, detail=shown)
+        item = judged(f"extension {identity}", first_few(problems))
         return Known(item=item, extension=extension, manifest=manifest, missing=missing)
 
     def _name(self, extension: Extension, raw: bytes) -> str:
-        """What to call an extension whose manifest is damaged: as before, else as its first lines say."""
-        name = posixpath.basename(extension.folder)
+        """A name for an extension with a damaged manifest: its earlier one, else what the manifest's text shows."""
+        name = posixpath.basename(extension.directory)
         if name in self.names:
             return self.names[name]
         said = {key: value.decode().lower() for key, value in reversed(_NAME.findall(raw))}
@@ -176,33 +162,33 @@ class Inspector:
         if not extension.built_in and self.command is not None and manifest.identity not in self.command:
             problems.append("--list-extensions does not name it")
         if manifest.main:
-            problems += self._program(extension.folder, manifest.main)
+            problems += self._program(extension.directory, manifest.main)
         asked: set[str] = set()
         for use, path in manifest.files:
-            faults = self._file(extension.folder, use, path, asked, _DEEPEST)
+            faults = self._file(extension.directory, use, path, asked, _DEEPEST)
             if use != "icon" or not extension.built_in:  # the editor is shipped without some of its own
                 problems += faults
         return problems
 
-    def _program(self, folder: str, main: str) -> list[str]:
+    def _program(self, directory: str, main: str) -> list[str]:
         first = ""
         for path in programs(main):
             try:
-                self.files.content(f"{folder}/{path}")
+                self.files.content(f"{directory}/{path}")
             except RequestError as error:
                 first = first or str(error)
             else:
                 return []
         return [f"main {main}: {first or 'leads out of the extension'}"]
 
-    def _file(self, folder: str, use: str, path: str, asked: set[str], depth: int) -> list[str]:
-        """What is wrong with a contributed file, and with those that it names."""
+    def _file(self, directory: str, use: str, path: str, asked: set[str], depth: int) -> list[str]:
+        """What is wrong with a contributed file, and with the files that it names."""
         if path in asked:
             return []
         asked.add(path)
         try:
-            data = self.files.content(f"{folder}/{path}")
+            data = self.files.content(f"{directory}/{path}")
         except RequestError as error:
             return [f"{use} {path}: {error}"]
         further = nested(use, path, data) if depth else []
-        return [each for use, path in further for each in self._file(folder, use, path, asked, depth - 1)]
+        return [each for use, path in further for each in self._file(directory, use, path, asked, depth - 1)]

@@ -1,7 +1,7 @@
 """The extension host of a code-server with a client connected, and the extensions that activate in it on start.
 
-A client is a page in a browser, if one is at hand, else ourselves. Only a page tells the host to start extensions;
-what became of them is read from the log that the host itself writes.
+The client is a page in a browser, if there is one, else ourselves. Only a page tells the host to start extensions.
+The log of the host shows what became of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from slimagent.checks.code_server.extensions import Known
 from slimagent.checks.code_server.log import HostLog, read_log
 from slimagent.checks.code_server.remote import EXTENSION_HOST, RemoteError, connected
 from slimagent.checks.context import Context
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import start_of
+from slimagent.checks.finding import all_skipped, judged
 from slimagent.checks.loopback import Client
 from slimagent.model.result import Item, Outcome
 
@@ -27,20 +28,20 @@ _LOG = "remoteexthost.log"
 _LARGEST_LOG = 16 << 20
 _BROWSER = 20.0  # seconds for a browser to start
 _HOST = 30.0  # seconds for a host to be ready for its client
-_PAGE = 30.0  # seconds for all to activate
+_PAGE = 30.0  # seconds for all extensions to activate
 _LOOK = 0.5  # seconds between two looks into the log
 _NAMED = 10
-_NEVER_THERE = "/vsda/"  # a module that the page asks for, and that no code-server has
-_QUIET = 12.0  # seconds without anything new, after which nothing is waited for (the editor itself gives up at 10)
-_SETTLE = 2.5  # seconds in which an activation that began may still fail
+_NEVER_THERE = "/vsda/"  # a module that the page requests and no code-server has
+_QUIET = 12.0  # seconds without news after which we stop waiting (the editor itself gives up at 10)
+_SETTLE = 2.5  # seconds in which a started activation may still fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Editor:
-    """A running code-server: its client, the folder that its page names, its data and a folder to open.
+    """A running code-server: its client, the directory that its page names, its data and a directory to open.
 
-    `browser` is the program of a browser, None without one; `chat` are the extensions that the page hands to the host
-    only once chat is set up; `deadline` is in `time.monotonic()` seconds.
+    `browser` is the program of a browser, None without one. `chat` are the extensions that the page hands to the host
+    only after chat is set up. `deadline` is in `time.monotonic()` seconds.
     """
 
     context: Context
@@ -54,7 +55,7 @@ class Editor:
     deadline: float
 
     def until(self, seconds: float) -> float:
-        """When that many seconds will have passed, or the deadline."""
+        """The time in that many seconds, or the deadline if that comes first."""
         return min(self.deadline, time.monotonic() + seconds)
 
 
@@ -64,33 +65,32 @@ def host_items(editor: Editor, extensions: Sequence[Known]) -> list[Item]:
         (each for each in extensions if each.manifest and each.manifest.main and each.manifest.on_start),
         key=lambda each: each.item.name,
     )
-    without = "no browser at hand"
+    without = "there is no browser"
     if editor.browser is not None:
         try:
             return list(_with_page(editor, editor.browser, starting))
         except BrowserError as error:
             without = f"{editor.browser}: {error}"
-    skipped = (Item(name=_activates(each), outcome=Outcome.SKIPPED, detail=without) for each in starting)
-    return [_with_protocol(editor, without), *skipped]
+    return [_with_protocol(editor, without), *all_skipped(map(_activates, starting), without)]
 
 
 def _activates(known: Known) -> str:
-    return f"activates {known.item.name.partition(' ')[2]}"
+    return f"activates {_identity(known)}"
 
 
 def _with_protocol(editor: Editor, why: str) -> Item:
-    """Connect to a host of our own, as a page does, until it waits for what only a page can tell it."""
+    """Connect to a new host, as a page does, until it waits for what only a page can tell it."""
     until = editor.until(_HOST)
     try:
         with connected(editor.client, editor.prefix, EXTENSION_HOST, until) as connection:
             connection.await_ready(until)
     except RemoteError as error:
-        return Item(name=NAME, outcome=Outcome.FAILED, detail=f"{error} (by the remote protocol; {why})")
-    return Item(name=NAME, outcome=Outcome.PASSED, detail=f"ready for its client (by the remote protocol; {why})")
+        return judged(NAME, f"{error} (by the remote protocol; {why})")
+    return judged(NAME, "", f"ready for its client (by the remote protocol; {why})")
 
 
 def _with_page(editor: Editor, browser: str, starting: Sequence[Known]) -> Iterator[Item]:
-    """Open the editor's page and watch the log. Raises BrowserError before the first item, if at all."""
+    """Open the editor's page and watch the log. Any BrowserError comes before the first item."""
     with browsing(editor.context, browser, editor.scratch, editor.until(_BROWSER)) as page:
         page.open(f"{editor.client.root}?folder={quote(editor.workspace)}", editor.until(_BROWSER))
         certain = frozenset(_identity(each) for each in starting if not each.missing) - editor.chat
@@ -99,11 +99,11 @@ def _with_page(editor: Editor, browser: str, starting: Sequence[Known]) -> Itera
     how = f"by a page in {browser}"
     seen = f"; {complaints[0]}" if complaints else ""
     if not log.started:
-        yield Item(name=NAME, outcome=Outcome.FAILED, detail=f"none came up ({how}{seen})")
+        yield judged(NAME, f"it did not start ({how}{seen})")
     elif starting and not log.eager:
-        yield Item(name=NAME, outcome=Outcome.FAILED, detail=f"one of {_suspects(log)} hangs ({how}{seen})")
+        yield judged(NAME, f"one of {_suspects(log)} hangs ({how}{seen})")
     else:
-        yield Item(name=NAME, outcome=Outcome.PASSED, detail=f"up ({how})")
+        yield judged(NAME, "", f"up ({how})")
     for each in starting:
         yield _activation(each, log, editor.chat)
 
@@ -111,14 +111,13 @@ def _with_page(editor: Editor, browser: str, starting: Sequence[Known]) -> Itera
 def _activation(known: Known, log: HostLog, chat: frozenset[str]) -> Item:
     identity = _identity(known)
     if log.started and identity in chat and identity not in log.activated | log.failed.keys():
-        why = "the editor starts it only once somebody has set up chat"
+        why = "the editor starts it only after the user has set up chat"
         return Item(name=_activates(known), outcome=Outcome.SKIPPED, detail=why)
-    why = _why_not(known, log)
-    return Item(name=_activates(known), outcome=Outcome.FAILED if why else Outcome.PASSED, detail=why)
+    return judged(_activates(known), _why_not(known, log))
 
 
 def _suspects(log: HostLog) -> str:
-    """Who may be what all wait for: those that did not fail, the editor's own last."""
+    """The extensions that the others may be waiting for: those that did not fail, the editor's own last."""
     names = sorted(log.at_once - log.failed.keys(), key=lambda name: (name.startswith("vscode."), name))
     return ", ".join(names[:_NAMED]) + (" and others" if names[_NAMED:] else "")
 
@@ -128,10 +127,10 @@ def _identity(known: Known) -> str:
 
 
 def _why_not(known: Known, log: HostLog) -> str:
-    """Why an extension is not active, or nothing."""
+    """Why an extension is not active; empty if it is."""
     identity = _identity(known)
     if identity in log.failed:
-        return log.failed[identity] or "it failed without a word"
+        return log.failed[identity] or "it failed without a message"
     if identity in log.activated:
         return ""
     if known.missing:
@@ -140,7 +139,7 @@ def _why_not(known: Known, log: HostLog) -> str:
 
 
 def _watch(editor: Editor, page: Page, expected: frozenset[str]) -> HostLog:
-    """Read the log again and again until all that is expected was activated or failed, or nothing new comes."""
+    """Read the log until all that is expected was activated or failed, or nothing new comes."""
     end, last_change = editor.until(_PAGE), time.monotonic()
     before = read_log("")
     while True:
@@ -155,6 +154,6 @@ def _watch(editor: Editor, page: Page, expected: frozenset[str]) -> HostLog:
 
 
 def _content(data: str) -> str:
-    """What the extension hosts of this server wrote into their logs."""
+    """The logs of this server's extension hosts."""
     files = glob.glob(os.path.join(glob.escape(data), "logs", "*", "exthost*", _LOG))
-    return "\n".join(text(file, _LARGEST_LOG) for file in sorted(files))
+    return "\n".join(start_of(file, _LARGEST_LOG) for file in sorted(files))

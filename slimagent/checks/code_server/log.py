@@ -1,7 +1,7 @@
-"""What an extension host of VS Code's server writes into its log. Pure: text in, facts out.
+"""The log of an extension host of VS Code's server. Pure: text in, facts out.
 
-The log has no documentation; the lines are those of src/vs/workbench/api/common/extHostExtensionService.ts and
-.../extHostExtensionActivator.ts of github.com/microsoft/vscode (as of 1.100; until 1.62 the cause stood in the line).
+The log is not documented. Its lines are in src/vs/workbench/api/common/extHostExtensionService.ts and
+.../extHostExtensionActivator.ts of github.com/microsoft/vscode (as of 1.100; until 1.62 the cause was in the line).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _LONGEST = 300  # characters of a cause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLog:
-    """What is known of an extension host: identities are in lower case, `failed` has the cause of each.
+    """What the log says of an extension host: identities in lower case, `failed` with the cause of each.
 
-    `at_once` are those of the activated that the others wait for, and `eager` says that these came to an end.
+    `at_once` are the activated ones that the others wait for; `eager`: all of these have ended.
     """
 
     started: bool
@@ -33,7 +33,7 @@ class HostLog:
 
 
 def read_log(text: str) -> HostLog:
-    """Read a log, which may be cut anywhere."""
+    """Read a log, which may be cut off anywhere."""
     activated: set[str] = set()
     at_once: set[str] = set()
     failed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What an extension of VS Code says of itself: its package.json, and the files that it names. Pure.
+"""The manifest of a VS Code extension (package.json), and the files that it names. Pure.
 
 Sources: "Extension Manifest", "Contribution Points" and "Activation Events" in VS Code's API documentation
 (code.visualstudio.com/api/references); that of icon themes and colour themes in its extension guides.
@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from slimagent.checks.answers import mapping, parsed, string, strings
 
 _ON_START = frozenset(("*", "onStartupFinished"))
 _MOST = 5000  # files of one extension
@@ -54,15 +56,15 @@ _NESTED = {
 
 
 class ManifestError(Exception):
-    """A package.json that is not an extension's; the message says in what."""
+    """A package.json that is not an extension's; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """An extension's manifest: `identity` is publisher.name in lower case, `main` its program (empty: none).
 
-    `on_start` says that its program runs when the editor starts; `files` are what else it names, each with its use
-    and its path in the extension's folder.
+    `on_start`: the program runs when the editor starts. `files` are the other files that it names: use, and path in
+    the extension's directory.
     """
 
     identity: str
@@ -78,20 +80,19 @@ def read_manifest(data: bytes) -> Manifest:
         text = data.decode("utf-8-sig")
         manifest = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"no JSON: {error}") from None
+        raise ManifestError(f"not JSON: {error}") from None
     if not isinstance(manifest, dict):
-        raise ManifestError("no JSON object")
+        raise ManifestError("not a JSON object")
     for key in ("name", "publisher"):
-        if not (isinstance(manifest.get(key), str) and manifest[key]):
+        if not string(manifest, key):
             raise ManifestError(f"no {key}")
-    engines = manifest.get("engines")
-    if not isinstance(engines, dict) or not isinstance(engines.get("vscode"), str):
+    if not isinstance(mapping(manifest, "engines").get("vscode"), str):
         raise ManifestError("no engines.vscode")
     return Manifest(
         identity=f"{manifest['publisher']}.{manifest['name']}".lower(),
-        main=_string(manifest.get("main")),
-        on_start=not _ON_START.isdisjoint(_strings(manifest.get("activationEvents"))),
-        requires=tuple(each.lower() for each in _strings(manifest.get("extensionDependencies"))),
+        main=string(manifest, "main"),
+        on_start=not _ON_START.isdisjoint(strings(manifest, "activationEvents")),
+        requires=tuple(each.lower() for each in strings(manifest, "extensionDependencies")),
         files=tuple(dict.fromkeys(_files(manifest, text)))[:_MOST],
     )
 
@@ -99,31 +100,19 @@ def read_manifest(data: bytes) -> Manifest:
 def chat_extensions(product: bytes) -> frozenset[str]:
     """The identities, in lower case, of the extensions that a product.json names as the editor's chat.
 
-    The page hands them to the extension host only once somebody has set up chat (defaultChatAgent; VS Code 1.139).
+    The page hands them to the extension host only after the user has set up chat (defaultChatAgent; VS Code 1.139).
     """
-    try:
-        agent = json.loads(product)["defaultChatAgent"]
-        named = [agent.get(key) for key in ("extensionId", "chatExtensionId")]
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
-        return frozenset()
-    return frozenset(each.lower() for each in named if isinstance(each, str))
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _strings(value: Any) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    agent = mapping(parsed(product), "defaultChatAgent")
+    return frozenset(name.lower() for key in ("extensionId", "chatExtensionId") if (name := string(agent, key)))
 
 
 def _files(manifest: dict[str, Any], text: str) -> Iterator[tuple[str, str]]:
     if re.search(r'"%[^%"\s]{1,200}%"', text):
         yield "texts", "package.nls.json"
-    if not manifest.get("main") and _string(manifest.get("browser")):
-        yield "main", script(_string(manifest["browser"]))
+    if not manifest.get("main") and string(manifest, "browser"):
+        yield "main", script(manifest["browser"])
     texts = set(_at(manifest.get("contributes"), _ALT_TEXT))
-    named = [("icon", _string(manifest.get("icon")))]
+    named = [("icon", string(manifest, "icon"))]
     for use, place in _PLACES:
         named.extend((use, each) for each in _at(manifest.get("contributes"), place) if each not in texts)
     for use, path in named:
@@ -132,7 +121,7 @@ def _files(manifest: dict[str, Any], text: str) -> Iterator[tuple[str, str]]:
 
 
 def _at(value: Any, place: tuple[str, ...]) -> Iterator[str]:
-    """Every string at a place; nothing where something else is there."""
+    """Every string at a place."""
     if not place:
         if isinstance(value, str):
             yield value
@@ -144,20 +133,20 @@ def _at(value: Any, place: tuple[str, ...]) -> Iterator[str]:
 
 
 def inside(path: str, base: str = "") -> str:
-    """A path from `base`, a folder of an extension, as one from the extension's own; empty if it leads out of it."""
+    """A path relative to `base`, a directory of an extension, from the extension's root; empty if it leads out."""
     joined = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
     return "" if joined in (".", "..") or joined.startswith(("../", "/")) or "\0" in joined else joined
 
 
 def script(path: str) -> str:
-    """The file that a program's name without its ending stands for."""
+    """The file of a program that is named without its extension."""
     return path if path.endswith(_SCRIPTS) else f"{path.rstrip('/')}.js"
 
 
 def programs(main: str) -> list[str]:
-    """Where Node.js looks for `main`, a file or a folder, in the order in which it is worth asking.
+    """Where Node.js looks for `main`, a file or a directory, in the order in which to request them.
 
-    The path as it stands comes last unless it has a script's ending: it may be a folder, which no server can serve.
+    The path itself comes last unless it ends like a script: it may be a directory, which no server can serve.
     """
     path = inside(main)
     if not path:
@@ -169,7 +158,7 @@ def programs(main: str) -> list[str]:
 
 
 def nested(use: str, path: str, data: bytes) -> list[tuple[str, str]]:
-    """What a contributed file names in turn, with its use: a theme another theme, an icon theme fonts and icons."""
+    """The files, with their use, that a contributed file names: a theme names themes, an icon theme fonts and icons."""
     pattern = _NESTED.get(use)
     if pattern is None:
         return []

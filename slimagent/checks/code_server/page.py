@@ -1,18 +1,19 @@
 """The page of code-server, and what it and its program name. Pure: text in, names out.
 
 The page is src/vs/code/browser/workbench/workbench.html of github.com/microsoft/vscode with the patches of
-github.com/coder/code-server; it names the folder QUALITY-COMMIT, below which that version of the editor answers.
+github.com/coder/code-server. It names the directory QUALITY-COMMIT, where that version of the editor is served.
 """
 
 from __future__ import annotations
 
-import html.parser
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
+
+from slimagent.checks.answers import array, parsed, string
+from slimagent.checks.html_page import References, joined
 
 _LINKS = frozenset(("stylesheet", "icon", "apple-touch-icon", "manifest", "preload", "modulepreload"))
 _CONFIGURATION = "vscode-workbench-web-configuration"
@@ -28,9 +29,9 @@ _MOST = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of the editor. `prefix` is the folder that it names, `references` are absolute URLs, each once.
+    """A page of the editor. `prefix` is the directory that it names, `references` are absolute URLs, each once.
 
-    `program` is the URL of the editor's main script, empty if it is not known by its name.
+    `program` is the URL of the editor's main script, empty if none has its name.
     """
 
     prefix: str
@@ -39,8 +40,8 @@ class Page:
 
 
 def read_page(text: str, base: str) -> Page | None:
-    """Read the page that was found at `base`; None if it is not the editor's."""
-    parser = _Parser()
+    """Read the page at the URL `base`; None if it is not the editor's."""
+    parser = _Parser(links=_LINKS)
     parser.feed(text)
     prefix = _PREFIX.search(text)
     if prefix is None or parser.configuration is None:
@@ -51,60 +52,31 @@ def read_page(text: str, base: str) -> Page | None:
     return Page(prefix=prefix[1], references=references, program=program)
 
 
-def joined(base: str, reference: str) -> str:
-    """The absolute URL of a reference; empty if it is none, or holds its data itself."""
-    try:
-        url = urljoin(base, reference.strip()) if reference.strip() else ""
-    except ValueError:  # such as http://[x
-        return ""
-    return url if url.startswith("http") else ""
-
-
 def _configured(configuration: Any) -> Iterator[str]:
-    """The page of web views and the service worker, which the page's configuration names."""
-    if not isinstance(configuration, dict):
-        return
-    webview = configuration.get("webviewEndpoint")
-    if isinstance(webview, str) and webview:
+    """The web view page and the service worker that the page's configuration names."""
+    webview = string(configuration, "webviewEndpoint")
+    if webview:
         yield f"{webview.rstrip('/')}/index.html"
-    product = configuration.get("productConfiguration")
-    worker = product.get("serviceWorker") if isinstance(product, dict) else None
-    path = worker.get("path") if isinstance(worker, dict) else None
-    if isinstance(path, str):
-        yield path
+    yield string(configuration, "productConfiguration", "serviceWorker", "path")
 
 
-class _Parser(html.parser.HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.configuration: Any = None
+class _Parser(References):
+    configuration: Any = None
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "script" and values.get("src"):
-            self.found.append(values["src"])
-        elif tag == "link" and _LINKS & set(values.get("rel", "").lower().split()):
-            self.found.append(values.get("href", ""))
-        elif tag == "meta" and values.get("id") == _CONFIGURATION:
-            try:
-                self.configuration = json.loads(values.get("data-settings", ""))
-            except (ValueError, RecursionError):
-                self.configuration = {}
+    def tag(self, name: str, values: dict[str, str]) -> None:
+        if name == "meta" and values.get("id") == _CONFIGURATION:
+            self.configuration = parsed(values.get("data-settings", "")) or {}
 
 
 def icons(manifest: Any) -> list[str]:
     """The icons that a web application's manifest names (W3C, Web Application Manifest)."""
-    every = manifest.get("icons") if isinstance(manifest, dict) else None
-    named = [each.get("src") for each in every if isinstance(each, dict)] if isinstance(every, list) else []
-    return [each for each in named if isinstance(each, str)][:_MOST]
+    return [path for each in array(manifest, "icons") if (path := string(each, "src"))][:_MOST]
 
 
 def named_files(program: str) -> dict[str, bool]:
-    """What the editor's main script loads later: paths below the static folder, and whether it cannot do without.
+    """What the editor's main script loads later: paths below the static directory, and whether it needs them.
 
-    It names some files that are in other editions only. Its workers, its pages, the tokenizer and the terminal are
-    in all.
+    Some of these files exist in other editions only. Its workers, its pages, the tokenizer and the terminal are in all.
     """
     files = {f"out/{path}": path.endswith(("Main.js", ".html")) for path in _FILE.findall(program)}
     for module, path in _MODULE.findall(program):

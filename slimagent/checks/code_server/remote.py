@@ -1,8 +1,8 @@
-"""The remote protocol of VS Code's server, spoken over a websocket as its page in a browser speaks it.
+"""The remote protocol of VS Code's server over a websocket, as its page in a browser uses it.
 
-There is no documentation but VS Code's source code (github.com/microsoft/vscode, as of 1.100): the frames are those of
-PersistentProtocol in src/vs/base/parts/ipc/common/ipc.net.ts, values and requests those of .../common/ipc.ts, the
-handshake that of src/vs/platform/remote/common/remoteAgentConnection.ts.
+The only documentation is VS Code's source code (github.com/microsoft/vscode, as of 1.100): frames are in
+src/vs/base/parts/ipc/common/ipc.net.ts (PersistentProtocol), values and requests in .../common/ipc.ts, the handshake
+in src/vs/platform/remote/common/remoteAgentConnection.ts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from slimagent.checks.answers import parsed
+from slimagent.checks.finding import FaultError
 from slimagent.checks.loopback import Client
 from slimagent.checks.websockets import LateError, Socket, SocketError, opened
 
@@ -25,33 +27,33 @@ _HEADER = struct.Struct(">BIII")  # type, number, number last seen, bytes that f
 _LARGEST = 64 << 20
 _UNDEFINED, _STRING, _BUFFER, _OTHER_BUFFER, _ARRAY, _OBJECT, _INTEGER = range(7)  # types of values
 _DEEPEST = 32
-_MOST_ASIDE = 1000  # responses that nobody asked for yet
+_MOST_ASIDE = 1000  # responses that are kept until they are asked for
 _CALL, _LISTEN = 100, 102  # requests
 _RESULT, _EVENT = 201, 204  # responses; 202 and 203 are errors
 _READY = b"\x02"  # createMessageOfType(MessageType.Ready) in src/vs/workbench/services/extensions/common
-_NOBODY = "00000000000000000000"  # what a page without a connection token sends for one
+_NOBODY = "00000000000000000000"  # sent by a page without a connection token
 
 
-class RemoteError(Exception):
-    """A connection that broke off, was late, or brought an error or something that is not the protocol."""
+class RemoteError(FaultError):
+    """A connection that was closed, was late, or brought an error or something that is not the protocol."""
 
 
 class RemoteLateError(RemoteError):
-    """Nothing came in time."""
+    """No message came in time."""
 
 
 class Frames:
-    """Frames out of bytes that come in pieces of any size."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
         self._data = b""
 
     def feed(self, data: bytes) -> None:
-        """Take what came next."""
+        """Add the bytes that came next."""
         self._data += data
 
     def next(self) -> tuple[int, int, bytes] | None:
-        """Type, number and body of the next frame, or None if it is not whole yet. Raises RemoteError."""
+        """Type, number and body of the next frame; None if it is not complete yet. Raises RemoteError."""
         if len(self._data) < _HEADER.size:
             return None
         kind, number, _, size = _HEADER.unpack_from(self._data)
@@ -70,7 +72,7 @@ def frame(kind: int, body: bytes, *, number: int = 0, seen: int = 0) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """A value as it is sent. None is undefined; what is neither text, list nor a small number goes as JSON."""
+    """Encode a value. None is undefined; what is not a text, a list or a small number is sent as JSON."""
     if value is None:
         return bytes((_UNDEFINED,))
     if isinstance(value, str):
@@ -87,7 +89,7 @@ def _sized(kind: int, data: bytes) -> bytes:
 
 
 def _size(value: int) -> bytes:
-    """A number in groups of seven bits, the lowest first; all but the last have the eighth set."""
+    """A number in groups of seven bits, the lowest first; all but the last have the eighth bit set."""
     groups = bytearray()
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)
@@ -96,7 +98,7 @@ def _size(value: int) -> bytes:
 
 
 def decode(data: bytes) -> list[Any]:
-    """All values that a message is made of. Raises RemoteError if it is cut short or is no message."""
+    """All values of a message. Raises RemoteError if it is cut short or not a message."""
     values, at = [], 0
     while at < len(data):
         value, at = _decode(data, at, 0)
@@ -134,7 +136,7 @@ def _content(kind: int, content: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RemoteError("a message whose JSON is damaged") from None
+        raise RemoteError("a message with damaged JSON") from None
 
 
 def _read_size(data: bytes, at: int) -> tuple[int, int]:
@@ -167,7 +169,7 @@ class Connection:
             self._socket.send(frame(kind, body, number=number, seen=self._seen), until)
 
     def receive(self, until: float) -> tuple[int, bytes]:
-        """The next frame that means something: a regular one, which is acknowledged, or a control one."""
+        """The next regular frame, which is acknowledged, or control frame."""
         while True:
             got = self._frames.next()
             if got is None:
@@ -178,7 +180,7 @@ class Connection:
                 self._seen = number
                 self.send(ACKNOWLEDGE, b"", until)
             if kind == DISCONNECT:
-                raise RemoteError("the server broke off the connection")
+                raise RemoteError("the server closed the connection")
             if kind in (REGULAR, CONTROL):
                 return kind, body
 
@@ -188,22 +190,19 @@ class Connection:
         self._frames.feed(part if isinstance(part, bytes) else part.encode("utf-8", "replace"))
 
     def told(self, until: float) -> dict[str, Any]:
-        """The next control message. An error of the server is raised with its words."""
+        """The next control message. An error of the server is raised with its text."""
         kind, body = self.receive(until)
         while kind != CONTROL:
             kind, body = self.receive(until)
-        try:
-            message = json.loads(body)
-        except (ValueError, RecursionError):
-            raise RemoteError("a control message that is no JSON") from None
+        message = parsed(body)
         if not isinstance(message, dict):
-            raise RemoteError("a control message that is no object")
+            raise RemoteError("a control message that is not a JSON object")
         if message.get("type") == "error":
             raise RemoteError(f"refused: {str(message.get('reason'))[:300]}")
         return message
 
     def handshake(self, commit: str, connection: int, until: float) -> None:
-        """Ask for one of the types of connections; `commit` is the server's own version, from its page."""
+        """Request a type of connection; `commit` is the version of the server, from its page."""
         self._tell({"type": "auth", "auth": _NOBODY, "data": ""}, until)
         sign = self.told(until)
         if sign.get("type") != "sign":
@@ -221,29 +220,29 @@ class Connection:
         self.send(CONTROL, json.dumps(message).encode(), until)
 
     def await_ready(self, until: float) -> None:
-        """On a connection to an extension host: wait until it says that it is ready."""
+        """On a connection to an extension host: wait until it is ready."""
         while True:
             kind, body = self.receive(until)
             if kind == REGULAR and body == _READY:
                 return
 
     def call(self, channel: str, command: str, argument: Any, until: float) -> Any:
-        """On a management connection: the result of a command. An error of the server is raised with its words."""
+        """On a management connection: the result of a command. An error of the server is raised with its text."""
         try:
             return self.answer(self.ask(channel, command, argument, until), until)
         except RemoteError as error:
             raise type(error)(f"{command}: {error}") from None
 
     def ask(self, channel: str, command: str, argument: Any, until: float) -> int:
-        """On a management connection: give a command, and return the number that its answer will bear."""
+        """On a management connection: send a command, and return the number of its answer."""
         return self._request(_CALL, channel, command, argument, until)
 
     def listen(self, channel: str, event: str, argument: Any, until: float) -> int:
-        """On a management connection: have an event reported from now on, under the number returned."""
+        """On a management connection: subscribe to an event, and return the number of its reports."""
         return self._request(_LISTEN, channel, event, argument, until)
 
     def answer(self, number: int, until: float) -> Any:
-        """The answer to the command of that number. An error of the server is raised with its words."""
+        """The answer to the command of that number. An error of the server is raised with its text."""
         response, value = self._awaited(number, until)
         if response in (_RESULT, _EVENT):
             return value
@@ -251,11 +250,11 @@ class Connection:
         raise RemoteError(f"the server says {str(why)[:300]}")
 
     def event(self, number: int, until: float) -> Any:
-        """What the next event under that number brings."""
+        """The value of the next event of that number."""
         return self._awaited(number, until)[1]
 
     def _awaited(self, number: int, until: float) -> tuple[int, Any]:
-        """Type and value of the next response to a request; those to others are set aside, up to a number."""
+        """Type and value of the next response to a request; some of those to others are kept for later."""
         while True:
             for at, (response, of, value) in enumerate(self._aside):
                 if of == number:
@@ -281,9 +280,9 @@ class Connection:
 
 @contextlib.contextmanager
 def connected(client: Client, prefix: str, connection: int, until: float) -> Iterator[Connection]:
-    """Connect to the client's server, and shake hands. Raises RemoteError.
+    """Connect to the client's server, handshake included. Raises RemoteError.
 
-    `prefix` is the folder that its page names, as in `stable-COMMIT`; `connection` MANAGEMENT or EXTENSION_HOST.
+    `prefix` is the directory that its page names, e.g. `stable-COMMIT`; `connection` is MANAGEMENT or EXTENSION_HOST.
     """
     options = f"reconnectionToken={uuid.uuid4()}&reconnection=false&skipWebSocketFrames=false"
     with contextlib.ExitStack() as stack:

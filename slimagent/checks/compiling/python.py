@@ -1,23 +1,22 @@
-"""Python packages from source: written, installed by pip or uv into a folder, and imported from it.
+"""Python packages from source: written, installed by pip or uv into a directory, and imported from it.
 
-With setuptools where they are installed and can make wheels, as `--no-build-isolation` has it; else with a build
-backend that the package brings along (PEP 517, backend-path), in an isolated environment as pip has it by default.
+With setuptools and `--no-build-isolation` where setuptools are installed and can build wheels. Else with a build
+backend in the package itself (PEP 517, backend-path), in an isolated environment, which is pip's default.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from slimagent.checks.compiling.bench import Bench, StepError, absent
+from slimagent.checks.answers import mapping, parsed
+from slimagent.checks.compiling.build import Build, StepError, absent
 from slimagent.model.result import Item, Outcome
 
 _NAMES = ("python", "python-c")
 _WAYS = ("pip with setuptools", "pip", "uv with setuptools", "uv")
-# Settings for which pip refuses to install into a folder, or asks; `0` outweighs a configuration file.
+# With these settings pip would refuse to install into a directory, or ask; `0` overrides a configuration file.
 _PIP = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-# Nothing is imported but pip's first module: setuptools puts itself in the place of distutils, and fails where that has
-# been loaded.
+# It imports only pip's first module: setuptools replaces distutils, and fails if that has been loaded.
 _LOOK = """\
 import importlib.util, json, os, shutil, sysconfig
 def place(name):
@@ -83,7 +82,7 @@ backend-path = ["."]
 name = "slimagent_probe"
 version = "0.1"
 """
-# The wheel's tag says "any" also where it holds compiled code: it is installed where it was made.
+# The wheel's tag says "any" even with compiled code: it is installed where it was built.
 _BACKEND = """\
 import os, shlex, subprocess, sysconfig, zipfile
 
@@ -116,75 +115,71 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
 
 
-def items(bench: Bench, program: str, known: str) -> tuple[tuple[Item, ...], str]:
+def items(build: Build, program: str, known: str) -> tuple[tuple[Item, ...], str]:
     """Items python and python-c (with an extension in C), and the way in which packages were installed.
 
-    `known` is the way that was taken on the image as it was; nothing else takes its place.
+    `known` is the way used on the original image; then no other is tried.
     """
     names = (program,) if program else ("python3", "python")
-    python = next((found for found in map(bench.find, names) if found), None)
-    if python is None:
+    python = next(filter(None, map(build.find, names)), "")
+    if not python:
         return tuple(absent(name, f"{names[0]} is not on PATH") for name in _NAMES), ""
     try:
-        look = _look(bench, python)
+        look = _look(build, python)
     except StepError as error:
-        return tuple(bench.failed(name, error) for name in _NAMES), ""
-    way = known if known in _WAYS else _way(bench, look)
+        return tuple(build.failed(name, error) for name in _NAMES), ""
+    way = known if known in _WAYS else _way(build, look)
     if not way:
         return tuple(absent(name, f"{python} has no pip, and there is no uv") for name in _NAMES), ""
     lacks = str(look.get("lacks", ""))
-    return (_without_c(bench, python, way, lacks) if lacks else _with_c(bench, python, way)), way
+    return (_without_c(build, python, way, lacks) if lacks else _with_c(build, python, way)), way
 
 
-def _look(bench: Bench, python: str) -> Mapping[str, object]:
+def _look(build: Build, python: str) -> Mapping[str, object]:
     """What this Python has to build packages with; raises StepError if it cannot be asked."""
-    ended = bench.step("asking Python what it has", (python, "-c", _LOOK))
-    for line in reversed(ended.last):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):  # a .pth file of the image can print
-            continue
-        if isinstance(value, dict) and "lacks" in value:
-            return value
+    ended = build.step("asking Python what it has", (python, "-c", _LOOK))
+    for value in map(parsed, reversed(ended.last)):  # a .pth file of the image can print, too
+        if "lacks" in mapping(value):
+            return mapping(value)
     raise StepError("asking Python what it has: no answer", ended.log())
 
 
-def _way(bench: Bench, look: Mapping[str, object]) -> str:
-    installer = "pip" if look.get("pip") is True else "uv" if bench.find("uv") else ""
+def _way(build: Build, look: Mapping[str, object]) -> str:
+    installer = "pip" if look.get("pip") is True else "uv" if build.find("uv") else ""
     return f"{installer} with setuptools" if installer and look.get("setuptools") is True else installer
 
 
-def _with_c(bench: Bench, python: str, way: str) -> tuple[Item, ...]:
-    """Both at once; the package without C by itself, to tell them apart, if that fails."""
+def _with_c(build: Build, python: str, way: str) -> tuple[Item, ...]:
+    """Both at once; if that fails, the package without C by itself, to tell them apart."""
     try:
-        _install(bench, python, way, with_c=True)
+        _install(build, python, way, with_c=True)
     except StepError as error:
-        (plain, _) = _without_c(bench, python, way, "")
-        return plain, bench.failed("python-c", error)
+        (plain, _) = _without_c(build, python, way, "")
+        return plain, build.failed("python-c", error)
     return tuple(Item(name=name, outcome=Outcome.PASSED, detail=f"by {way}") for name in _NAMES)
 
 
-def _without_c(bench: Bench, python: str, way: str, lacks: str) -> tuple[Item, ...]:
+def _without_c(build: Build, python: str, way: str, lacks: str) -> tuple[Item, ...]:
     with_c = absent("python-c", lacks)
     try:
-        _install(bench, python, way, with_c=False)
+        _install(build, python, way, with_c=False)
     except StepError as error:
-        return bench.failed("python", error), with_c
+        return build.failed("python", error), with_c
     return Item(name="python", outcome=Outcome.PASSED, detail=f"by {way}"), with_c
 
 
-def _install(bench: Bench, python: str, way: str, *, with_c: bool) -> None:
-    """Raises StepError if the package cannot be installed, or does not do its job in a Python of its own."""
+def _install(build: Build, python: str, way: str, *, with_c: bool) -> None:
+    """Raises StepError if the package cannot be installed, or does not work in a new Python process."""
     files = {"slimagent_probe/__init__.py": "def twice(number):\n    return 2 * number\n"}
     if with_c:
         files["slimagent_probe/_c.c"] = _C
     by_setuptools = way.endswith("setuptools")
     files |= {"setup.py": _SETUP} if by_setuptools else {"pyproject.toml": _PROJECT, "backend.py": _BACKEND}
-    source, target = bench.write("project", files), bench.write("target", {})
+    source, target = build.write("project", files), build.write("target", {})
     options = ["--no-deps", "--no-index", "--target", target, *(["--no-build-isolation"] if by_setuptools else [])]
     if way.startswith("uv"):
-        argv = [bench.find("uv") or "uv", "pip", "install", "--python", python, "--offline", "--no-cache", *options]
+        argv = [build.find("uv") or "uv", "pip", "install", "--python", python, "--offline", "--no-cache", *options]
     else:
         argv = [python, "-m", "pip", "install", "--no-cache-dir", *options]
-    bench.step(f"{way.split()[0]} install", (*argv, source), _PIP)
-    bench.step("importing the Python package", (python, "-c", _TRY + (_TRY_C if with_c else ""), target))
+    build.step(f"{way.split()[0]} install", (*argv, source), _PIP)
+    build.step("importing the Python package", (python, "-c", _TRY + (_TRY_C if with_c else ""), target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from slimagent.checks.compiling.bench import Bench, StepError, absent
+from slimagent.checks.compiling.build import Build, StepError, absent
 from slimagent.model.result import Item, Outcome
 
 _PACKAGE = "slimagentprobe"
@@ -13,9 +13,9 @@ _PACKAGE = "slimagentprobe"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Language:
-    """A language that packages have code in: its item, R's variable of the compiler, a source file and its use in R.
+    """A language of code in packages: its item, R's variable of the compiler, a source file and its use in R.
 
-    `function` defines the R function that calls it, `expression` is TRUE if it does its job.
+    `function` defines the R function that calls it, `expression` is TRUE if it works.
     """
 
     item: str
@@ -93,56 +93,57 @@ end subroutine
 _LANGUAGES = (_C, _CPP, _FORTRAN)
 
 
-def items(bench: Bench, program: str) -> tuple[Item, ...]:
+def items(build: Build, program: str) -> tuple[Item, ...]:
     """An item per language; skipped where R, make or the language's compiler is not installed."""
-    r = bench.find(program or "R")
-    lacking = f"{program or 'R'} is not on PATH" if r is None else "" if bench.find("make") else "make is not on PATH"
-    if r is None or lacking:
+    r = build.find(program or "R")
+    lacking = next((name for name in (program or "R", "make") if not build.find(name)), "")
+    if lacking:
+        lacking += " is not on PATH"
         return tuple(absent(language.item, lacking) for language in _LANGUAGES)
-    asked = {language.item: _compiler(bench, r, language) for language in _LANGUAGES}
+    asked = {language.item: _compiler(build, r, language) for language in _LANGUAGES}
     there = [language for language in _LANGUAGES if asked[language.item] is None]
-    built = {each.name: each for each in _build(bench, r, there)}
+    built = {each.name: each for each in _build(build, r, there)}
     return tuple(asked[language.item] or built[language.item] for language in _LANGUAGES)
 
 
-def _compiler(bench: Bench, r: str, language: _Language) -> Item | None:
+def _compiler(build: Build, r: str, language: _Language) -> Item | None:
     """None if the compiler that R was configured with is there; else the item that says what is wrong.
 
     R names one whether or not it is installed.
     """
     try:
-        said = bench.step(f"R CMD config {language.variable}", (r, "CMD", "config", language.variable)).last
+        said = build.step(f"R CMD config {language.variable}", (r, "CMD", "config", language.variable)).last
     except StepError as error:
         if "no information for variable" in str(error):
             return absent(language.item, f"R was built without {language.called}")
-        return bench.failed(language.item, error)
+        return build.failed(language.item, error)
     words = said[-1].split() if said else []
     if not words:
         return absent(language.item, f"R was built without {language.called}")
-    return None if bench.find(words[0]) else absent(language.item, f"no {language.called} compiler: {words[0]}")
+    return None if build.find(words[0]) else absent(language.item, f"no {language.called} compiler: {words[0]}")
 
 
-def _build(bench: Bench, r: str, languages: Sequence[_Language]) -> Iterable[Item]:
+def _build(build: Build, r: str, languages: Sequence[_Language]) -> Iterable[Item]:
     """All languages in one package; each in its own to tell them apart if that fails."""
     if not languages:
         return []
     try:
-        _install(bench, r, languages)
+        _install(build, r, languages)
     except StepError as error:
         if len(languages) == 1:
-            return [bench.failed(languages[0].item, error)]
-        return [item for language in languages for item in _build(bench, r, [language])]
+            return [build.failed(languages[0].item, error)]
+        return [item for language in languages for item in _build(build, r, [language])]
     return [Item(name=language.item, outcome=Outcome.PASSED) for language in languages]
 
 
-def _install(bench: Bench, r: str, languages: Sequence[_Language]) -> None:
-    """Raises StepError if the package cannot be installed, or does not do its job in an R of its own."""
-    source = bench.write(_PACKAGE, _files(languages))
-    library = bench.write("library", {})
-    bench.step("R CMD INSTALL", (r, "CMD", "INSTALL", f"--library={library}", source))
+def _install(build: Build, r: str, languages: Sequence[_Language]) -> None:
+    """Raises StepError if the package cannot be installed, or does not work in a new R process."""
+    source = build.write(_PACKAGE, _files(languages))
+    library = build.write("library", {})
+    build.step("R CMD INSTALL", (r, "CMD", "INSTALL", f"--library={library}", source))
     true = " && ".join(language.expression for language in languages)
     code = f"library({_PACKAGE}, lib.loc = commandArgs(TRUE)[1]); stopifnot({true})"
-    bench.step("loading the R package", (r, "--slave", "--no-save", "--no-restore", "-e", code, "--args", library))
+    build.step("loading the R package", (r, "--slave", "--no-save", "--no-restore", "-e", code, "--args", library))
 
 
 def _files(languages: Sequence[_Language]) -> dict[str, str]:
@@ -152,7 +153,7 @@ def _files(languages: Sequence[_Language]) -> dict[str, str]:
         "NAMESPACE": f'useDynLib({_PACKAGE})\nexportPattern("^probe_")\n',
         "R/probe.R": "".join(language.function for language in languages),
         "man/probe.Rd": "\\name{probe}\n\\alias{probe}\n\\title{Probe}\n\\description{Probe.}\n",
-        # What Fortran code needs beside itself; the linker is another language's where there are several.
+        # The libraries that Fortran code needs; with several languages the linker is that of another one.
         "src/Makevars": "PKG_LIBS = $(FLIBS)\n" if _FORTRAN in languages else "",
         **{language.file: language.source for language in languages},
     }

@@ -2,8 +2,8 @@
 
 The only argument is a JSON object: {"list": [names]}, answered by {"installed": [names]}; or {"run": name, "vendors":
 ["nvidia", "amd"]}, answered by {"outcome": "passed" | "failed" | "skipped", "detail"}. An answer is one line of at most
-400 characters, and bears "slimagent": "gpu". Each framework is made to do what lies in a library of its own: those
-are loaded at their first use, and what nothing used may leave the image.
+400 characters, and has "slimagent": "gpu". Each framework must use all of its libraries: a library is loaded at its
+first use, and one that nothing used may be removed from the image.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ import sys
 from typing import Any, Callable, Iterator  # noqa: UP035 - Python 3.6
 
 LONGEST = 390
-cuda: Any = None  # Numba finds what a kernel names among the globals, its simulator nowhere else
+cuda: Any = None  # Numba looks up the names of a kernel in the globals, its simulator only there
 TOLERANCE = 0.02  # TensorFloat-32, which convolutions and products may use by default, has a mantissa of ten bits
 
 
 class NothingToDoError(Exception):
-    """The framework is none for this GPU."""
+    """The framework is not for this GPU."""
 
 
 class WrongError(Exception):
-    """The framework is there and does not do its job."""
+    """The framework is there and does not work."""
 
 
 def installed(names: "list[str]") -> "list[str]":
@@ -39,7 +39,7 @@ def load(name: str) -> Any:
 
 
 def compare(numpy: Any, name: str, got: Any, want: Any) -> None:
-    """Raise WrongError unless two numpy arrays agree, as exactly as the fastest arithmetic of a GPU does."""
+    """Raise WrongError unless two numpy arrays agree, within the precision of a GPU's fastest arithmetic."""
     got, want = numpy.asarray(got, dtype="complex128"), numpy.asarray(want, dtype="complex128")
     if got.shape != want.shape:
         raise WrongError(f"{name} has the shape {got.shape}, not {want.shape}")
@@ -49,7 +49,7 @@ def compare(numpy: Any, name: str, got: Any, want: Any) -> None:
 
 
 def torch_operations(torch: Any, device: str) -> "Iterator[tuple[str, Callable[[], Any]]]":
-    """Names of operations, and what each gives on a device."""
+    """Names of operations, and functions that return their result on a device."""
     functional = torch.nn.functional
     square = (torch.arange(4096, device=device) % 7).float().reshape(64, 64) / 7
     regular = square + 64 * torch.eye(64, device=device)
@@ -122,7 +122,7 @@ def run_cudf(vendors: "list[str]") -> str:
 
 
 def run_cupy(vendors: "list[str]") -> str:
-    """CuPy: a kernel from source, one that it writes itself, and the libraries for products, transforms, equations."""
+    """CuPy: a kernel from source, a generated one, and the libraries for products, transforms, equations."""
     cupy = load("cupy")
     numpy = load("numpy")
 
@@ -145,7 +145,7 @@ def run_cupy(vendors: "list[str]") -> str:
         numpy, "linear algebra", cupy.asnumpy(cupy.linalg.solve(solved, there)), numpy.linalg.solve(regular, square)
     )
     if not 0 <= float(cupy.random.rand(64).mean()) <= 1:
-        raise WrongError("random numbers are none")
+        raise WrongError("random numbers are out of range")
     return "kernels, matmul, Fourier transform, linear algebra, random numbers"
 
 
@@ -186,7 +186,7 @@ def run_numba(vendors: "list[str]") -> str:
     cuda = load("numba.cuda")
 
     if not cuda.is_available():
-        # What compiles kernels is no part of Numba: without it there was never anything to exercise.
+        # The compiler of kernels is not part of Numba: without it there was never anything to exercise.
         nvvm = load("numba.cuda.cudadrv.nvvm")
 
         with contextlib.suppress(AttributeError):
@@ -215,7 +215,7 @@ RUNS = {"torch": run_torch, "cudf": run_cudf, "cupy": run_cupy, "jax": run_jax, 
 
 
 def say(answer: "dict[str, Any]") -> None:
-    """One line of JSON, on a line of its own whatever was written before."""
+    """Print JSON on a line of its own, whatever was printed before."""
     answer["slimagent"] = "gpu"
     line = json.dumps(answer)
     while len(line) > LONGEST and answer.get("detail"):
@@ -228,7 +228,7 @@ def say(answer: "dict[str, Any]") -> None:
 def main() -> None:
     """Answer the question in the argument."""
     asked = json.loads(sys.argv[1])
-    sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the working folder there
+    sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
     if "list" in asked:
         say({"installed": installed(asked["list"])})
         return

@@ -1,4 +1,4 @@
-"""Kind `jupyterlab`: JupyterLab starts, serves its page with all that it may load, and does what the page asks for.
+"""Kind `jupyterlab`: JupyterLab starts, serves its page with all that it may load, and answers the page's requests.
 
 Parameters: `command` (default `jupyter lab`), `cell_seconds` (for each kernel; default 60).
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from slimagent.checks import parameters
 from slimagent.checks.context import Context
-from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
+from slimagent.checks.directory import temporary_directory
+from slimagent.checks.finding import Finding, judged, not_started, of_items, skipped
 from slimagent.checks.jupyter import extensions as jupyter_extensions
 from slimagent.checks.jupyter import kernelspecs as jupyter_kernelspecs
 from slimagent.checks.jupyter import page as jupyter_page
@@ -19,8 +20,8 @@ from slimagent.checks.jupyter import services as jupyter_services
 from slimagent.checks.jupyter.extensions import LABEXTENSIONS, SERVER_EXTENSIONS, Listing, listing
 from slimagent.checks.jupyter.server import Asking, environment, lacking, running, with_cause
 from slimagent.checks.server import NotReadyError, Server
-from slimagent.model.profile import CheckSpec, Parameter
-from slimagent.model.result import Item, Outcome
+from slimagent.model.profile import CheckSpec
+from slimagent.model.result import Item
 
 PARAMETERS: dict[str, type] = {"command": tuple, "cell_seconds": float}
 _COMMAND = ("jupyter", "lab")
@@ -31,38 +32,33 @@ _LINES = 200
 
 def run(spec: CheckSpec, context: Context) -> Finding:
     """Items: start, those of the page, of the kernels, of the services, of the lists of extensions."""
-    command = spec.parameters.get("command", _COMMAND)
-    if not isinstance(command, tuple) or not command:
-        command = _COMMAND
+    command = parameters.strings(spec, "command") or _COMMAND
     # `jupyter lab` itself looks for jupyter-lab.
     absent = lacking(("jupyter", "jupyter-lab") if command == _COMMAND else command[:1], context.env)
     if absent:
         return skipped(f"{absent} is not on PATH")
     deadline = time.monotonic() + spec.seconds
-    with temporary_folder(context.user) as folder, contextlib.ExitStack() as stack:
-        env = environment(context, folder)
-        # They work while the server starts, and end after it.
+    with temporary_directory(context.user) as directory, contextlib.ExitStack() as stack:
+        env = environment(context, directory)
+        # They run while the server starts, and end after it.
         lists = [
-            stack.enter_context(listing(context, name, command, env, folder))
+            stack.enter_context(listing(context, name, command, env, directory))
             for name in (LABEXTENSIONS, SERVER_EXTENSIONS)
         ]
         try:
-            with running(context, command, env=env, folder=folder, root=folder, seconds=spec.seconds) as server:
-                return _exercised(server, lists, deadline, seconds(spec.parameters, "cell_seconds", _CELL_SECONDS))
+            with running(
+                context, command, env=env, directory=directory, root=directory, seconds=spec.seconds
+            ) as server:
+                cell_seconds = parameters.number(spec, "cell_seconds", _CELL_SECONDS)
+                return _exercised(server, lists, deadline, cell_seconds)
         except NotReadyError as error:
             return _not_started(str(error), lists, deadline)
 
 
-def seconds(parameters: Mapping[str, Parameter], name: str, default: float) -> float:
-    """A parameter that is a number of seconds."""
-    value = parameters.get(name, default)
-    return float(value) if isinstance(value, (int, float)) else default
-
-
 def _exercised(server: Server, lists: Sequence[Listing], deadline: float, cell_seconds: float) -> Finding:
     asking = Asking(server.client, deadline, server.output)
-    log = server.output.last_lines(_LINES).splitlines()  # of the start: what was not loaded is said there
-    found = [Item(name="start", outcome=Outcome.PASSED), *_items(asking, cell_seconds)]
+    log = server.output.last_lines(_LINES).splitlines()  # of the start: it names what was not loaded
+    found = [judged("start", ""), *_items(asking, cell_seconds)]
     for each in lists:
         found += jupyter_extensions.items(each, max(1.0, asking.left(_LIST_SECONDS)), log)
     return of_items(found, log=asking.log)
@@ -75,14 +71,9 @@ def _items(asking: Asking, cell_seconds: float) -> Iterator[Item]:
 
 
 def _not_started(why: str, lists: Sequence[Listing], deadline: float) -> Finding:
-    """The lists say what they say without a server too."""
-    reason = "the server did not start"
+    """The lists work without a server, too."""
     names = (*jupyter_page.NAMES, "kernelspecs", *jupyter_services.NAMES)
     left = max(1.0, min(_LIST_SECONDS, deadline - time.monotonic()))
     first, *lines = why.splitlines()
-    items = [
-        Item(name="start", outcome=Outcome.FAILED, detail=with_cause(first, lines)),
-        *(Item(name=name, outcome=Outcome.SKIPPED, detail=reason) for name in names),
-        *(item for each in lists for item in jupyter_extensions.items(each, left)),
-    ]
-    return Finding(outcome=Outcome.FAILED, detail=why, items=tuple(items))
+    listed = (item for each in lists for item in jupyter_extensions.items(each, left))
+    return not_started(names, with_cause(first, lines), why, *listed)

@@ -1,19 +1,18 @@
 """What a JupyterLab page and its scripts refer to. Pure: text in, names out.
 
-The page's configuration data: jupyterlab_server's handlers.py. The scripts are made by webpack 5 or Rspack, whose
-runtime finds the file of a part by a function `.u` (RuntimeGlobals.getChunkScriptFilename in webpack's source code).
+The page's configuration data: jupyterlab_server's handlers.py. The scripts are built by webpack 5 or Rspack. Their
+runtime finds the file of a part with a function `.u` (RuntimeGlobals.getChunkScriptFilename in webpack's source code).
 """
 
 from __future__ import annotations
 
-import html.parser
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin
 
-_STYLES = frozenset(("stylesheet", "icon", "shortcut", "manifest", "preload", "modulepreload"))
+from slimagent.checks.answers import array, mapping, parsed, string
+from slimagent.checks.html_page import References, joined
+
 _KEY = r"(\d{1,10}|[A-Za-z_$][\w$]{0,200}|\"[^\"]{1,200}\"|'[^']{1,200}')"
 _FUNCTION = re.compile(r"\.u\s*=\s*(?:function\b|\(\w+\)\s*=>|\w+\s*=>)")
 _LONGEST_FUNCTION = 1 << 18  # characters
@@ -43,57 +42,34 @@ class Page:
 
     def url(self, name: str, default: str) -> str:
         """A URL that the configuration names, else `default`."""
-        value = self.configuration.get(name)
-        return value if isinstance(value, str) and value else default
+        return string(self.configuration, name) or default
 
 
 def read_page(text: str, base: str) -> Page:
-    """Read an HTML page that was found at `base`. References are scripts, styles and icons, in order, each once."""
-    parser = _References()
+    """Read the HTML page at the URL `base`. References are scripts, styles and icons, in order, each once."""
+    parser = _Parser()
     parser.feed(text)
-    try:
-        data = json.loads(parser.configuration or "{}")
-    except (ValueError, RecursionError):
-        data = {}
-    configuration = data if isinstance(data, dict) else {}
-    return Page(_distinct(base, parser.found), _extensions(configuration, base), configuration)
-
-
-def _distinct(base: str, found: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, (_joined(base, each) for each in found))))
-
-
-def _joined(base: str, reference: str) -> str:
-    try:
-        return urljoin(base, reference)
-    except ValueError:  # such as http://[x
-        return ""
+    configuration = mapping(parsed(parser.configuration))
+    references = dict.fromkeys(filter(None, (joined(base, each) for each in parser.found)))
+    return Page(tuple(references), _extensions(configuration, base), configuration)
 
 
 def _extensions(configuration: dict[str, Any], base: str) -> dict[str, str]:
-    found, every = {}, configuration.get("federated_extensions")
-    folder = str(configuration.get("fullLabextensionsUrl", "")).rstrip("/")
-    for each in every if isinstance(every, list) else ():
+    found = {}
+    directory = str(configuration.get("fullLabextensionsUrl", "")).rstrip("/")
+    for each in array(configuration, "federated_extensions"):
         if isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("load"), str):
-            found[each["name"]] = _joined(base, f"{folder}/{each['name']}/{each['load']}")
+            found[each["name"]] = joined(base, f"{directory}/{each['name']}/{each['load']}")
     return found
 
 
-class _References(html.parser.HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.configuration = ""
-        self._in_configuration = False
+class _Parser(References):
+    configuration = ""
+    _in_configuration = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "script":
+    def tag(self, name: str, values: dict[str, str]) -> None:
+        if name == "script":
             self._in_configuration = values.get("id") == "jupyter-config-data"
-        if tag == "script" and values.get("src"):
-            self.found.append(values["src"])
-        elif tag == "link" and values.get("href") and _STYLES & set(values.get("rel", "").lower().split()):
-            self.found.append(values["href"])
 
     def handle_endtag(self, tag: str) -> None:
         self._in_configuration = False
@@ -107,7 +83,7 @@ class _References(html.parser.HTMLParser):
 class Parts:
     """The files that a script loads when they are needed, relative to its public path.
 
-    `unloaded` are those that its list holds and its code never asks for: they stand for modules of somebody else's.
+    `unloaded` are those in its list that its code never loads: they stand for modules of another script.
     """
 
     files: tuple[str, ...] = ()
@@ -115,7 +91,7 @@ class Parts:
 
 
 def parts(script: str) -> Parts:
-    """The parts of a bundle, read from its entry script; none if it has none or is written in another way."""
+    """The parts of a bundle, read from its entry script; empty if it has none or has another form."""
     for start in _FUNCTION.finditer(script):
         end = script.find(".js", start.end(), start.end() + _LONGEST_FUNCTION)
         if end >= 0:
@@ -130,7 +106,7 @@ def parts(script: str) -> Parts:
 
 
 def _hashes(body: str, script: str) -> dict[str, str]:
-    """The hash of each part by its key: from the last object of the function, or one for all of them."""
+    """The hash of each part by its key: from the last object of the function, or one for all parts."""
     last = body.rfind("{")
     found = {_bare(key): value for key, value in _HASHES.findall(body[last:])} if last >= 0 else {}
     one = _ONE_HASH.search(body)
@@ -140,7 +116,7 @@ def _hashes(body: str, script: str) -> dict[str, str]:
 
 
 def _names(body: str) -> dict[str, str]:
-    """The names of parts whose file is not called by their key."""
+    """The names of parts that have a file name other than their key."""
     first, last = body.find("{"), body.rfind("{")
     names = {_bare(key): value for key, value in _NAMES.findall(body[first:last])} if first < last else {}
     return names | {_bare(key): name for left, right, name in _NAMED.findall(body) for key in (left, right)}
@@ -151,13 +127,13 @@ def _bare(key: str) -> str:
 
 
 def _not_loaded(script: str) -> frozenset[str]:
-    """The keys of parts that the runtime takes for loaded from the start (`/^(1|2)$/.test(e)`, `3!=e`)."""
+    """The keys of parts that the runtime considers loaded from the start (`/^(1|2)$/.test(e)`, `3!=e`)."""
     alone = {key for found in _NOT_LOADED_ONE.findall(script) for key in found if key}
     return frozenset(alone.union(*(alternatives(each) for each in _NOT_LOADED.findall(script))))
 
 
 def alternatives(expression: str) -> frozenset[str]:
-    """The strings that an expression of `|`, `()` and `[]` means, as `1(2|[34])`; none if they are too many."""
+    """The strings that an expression of `|`, `()` and `[]` matches, e.g. `1(2|[34])`; empty if there are too many."""
     outer: list[tuple[set[str], set[str]]] = []
     done, here = set[str](), {""}
     for character in _one_kind_of_group(expression):
@@ -193,10 +169,10 @@ def files(script: str) -> tuple[str, ...]:
 
 
 def themes(script: str) -> tuple[str, ...]:
-    """The names of what may be themes: a script says so by the path of a style sheet."""
+    """The names of possible themes: a script names the path of their style sheet."""
     return tuple(dict.fromkeys(_THEMES.findall(script)))
 
 
 def in_style(sheet: str) -> tuple[str, ...]:
-    """The files that a style sheet refers to, as it writes them."""
+    """The references of a style sheet to files, as they are written."""
     return tuple(each for each in dict.fromkeys(_IN_STYLE.findall(sheet)) if not each.startswith(("data:", "#")))

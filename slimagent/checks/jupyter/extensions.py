@@ -1,7 +1,7 @@
 """What `jupyter labextension list` and `jupyter server extension list` report, line by line.
 
 Their output is for people; the lines are those of jupyterlab's commands.py (versions 3 and 4) and of jupyter_server's
-extension/serverextension.py (versions 1 and 2), to either stream, with colours. Disabled is no fault.
+extension/serverextension.py (versions 1 and 2), to either stream, with colours. A disabled extension is not a fault.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
+from slimagent.checks.finding import all_skipped, judged
 from slimagent.checks.output import Output, last_lines
 from slimagent.checks.processes import started, wait_until
 from slimagent.linux.command import ending
@@ -26,19 +27,19 @@ _ARGUMENTS = {LABEXTENSIONS: ("labextension", "list"), SERVER_EXTENSIONS: ("serv
 _PROGRAMS = {LABEXTENSIONS: "jupyter-labextension", SERVER_EXTENSIONS: "jupyter-server"}
 _LARGEST = 1 << 20
 _MOST = 1000
-# As `        @jupyterlab/git v0.55.0 enabled OK (python, jupyterlab-git)`.
+# E.g. `        @jupyterlab/git v0.55.0 enabled OK (python, jupyterlab-git)`.
 _LABEXTENSION = re.compile(r"^\s+(\S+)(?: \S+)? v\S*\s+(enabled|disabled)\s+(OK|X)\*?(?:\s|$)")
-# As `    nbdime enabled`, `    - Validating nbdime...`, `      nbdime 4.0.4 OK`, `      X the cause`.
+# E.g. `    nbdime enabled`, `    - Validating nbdime...`, `      nbdime 4.0.4 OK`, `      X the cause`.
 _SERVER_EXTENSION = re.compile(r"^\s+(\S+)\s+(enabled|disabled)\s*$")
 _VALID = re.compile(r"^\s+(\S+)(?:\s+\S+)?\s+OK\s*$")
 _INVALID = re.compile(r"^\s+X (?:Validation failed: )?(.*)$")
-# As `[W 2024-01-01 ServerApp] nbdime | extension failed loading with message: ImportError("x")`.
+# E.g. `[W 2024-01-01 ServerApp] nbdime | extension failed loading with message: ImportError("x")`.
 _NOT_LOADED = re.compile(r"\] (\S+) \| (?:extension failed loading with message: |error linking extension: )(.*)$")
 
 
 @dataclass(slots=True)
 class Listing:
-    """One of the two programs, started; it works while other things are done."""
+    """One of the two programs, started; it runs in the background."""
 
     name: str
     output: Output
@@ -46,7 +47,7 @@ class Listing:
     why_not: str
 
     def text(self, seconds: float) -> tuple[str, str]:
-        """What it wrote, and what is wrong with how it ended, if anything is."""
+        """Its output, and what is wrong with how it ended, if anything."""
         if self.process is None:
             return "", self.why_not
         returncode = wait_until(self.process, time.monotonic() + seconds, self.output)
@@ -60,7 +61,7 @@ class Listing:
 
 @contextlib.contextmanager
 def listing(
-    context: Context, name: str, command: Sequence[str], env: Mapping[str, str], folder: str
+    context: Context, name: str, command: Sequence[str], env: Mapping[str, str], directory: str
 ) -> Iterator[Listing]:
     """Start one of the two programs; it is stopped when the block ends. `command` is what starts JupyterLab."""
     path = env.get("PATH", os.defpath)
@@ -73,7 +74,7 @@ def listing(
             argv = (jupyter, *_ARGUMENTS[name])
             try:
                 process = stack.enter_context(
-                    started(context, argv, env=env, cwd=folder, stdout=output, stderr=output)
+                    started(context, argv, env=env, cwd=directory, stdout=output, stderr=output)
                 )  # fmt: skip
             except OSError as error:
                 why_not = f"{argv[0]}: {error.strerror}"
@@ -81,16 +82,12 @@ def listing(
 
 
 def items(running: Listing, seconds: float, log: Sequence[str] = ()) -> list[Item]:
-    """One item for the list, and one for each extension in it. `log` is the server's: it says what was not loaded."""
+    """One item for the list, and one for each extension in it. `log` is the server's: it names what was not loaded."""
     text, wrong = running.text(seconds)
     if running.process is None:
-        return [Item(name=running.name, outcome=Outcome.SKIPPED, detail=wrong)]
+        return all_skipped([running.name], wrong)
     found = labextensions(text) if running.name == LABEXTENSIONS else _with_failures(server_extensions(text), log)
-    if wrong:
-        whole = Item(name=running.name, outcome=Outcome.FAILED, detail=wrong)
-    else:
-        whole = Item(name=running.name, outcome=Outcome.PASSED, detail=f"{len(found)} listed")
-    return [whole, *found[:_MOST]]
+    return [judged(running.name, wrong, f"{len(found)} listed"), *found[:_MOST]]
 
 
 def labextensions(text: str) -> list[Item]:
@@ -100,16 +97,13 @@ def labextensions(text: str) -> list[Item]:
         name = f"labextension {match[1]}"
         if match[2] == "disabled":
             found.setdefault(name, Item(name=name, outcome=Outcome.SKIPPED, detail="disabled"))
-        elif match[3] == "OK":
-            found.setdefault(name, Item(name=name, outcome=Outcome.PASSED))
-        else:  # the cross stands for nothing else
-            why = "not compatible with this JupyterLab"
-            found.setdefault(name, Item(name=name, outcome=Outcome.FAILED, detail=why))
+        else:  # the cross has only this meaning
+            found.setdefault(name, judged(name, "" if match[3] == "OK" else "not compatible with this JupyterLab"))
     return list(found.values())
 
 
 def server_extensions(text: str) -> list[Item]:
-    """An item for each extension of a `jupyter server extension list`; the user's word comes first, and counts."""
+    """An item for each extension of a `jupyter server extension list`; the user's setting comes first, and counts."""
     found: dict[str, Item] = {}
     current = ""
     for line in text.splitlines():
@@ -121,9 +115,9 @@ def server_extensions(text: str) -> list[Item]:
                 found[current] = Item(name=current, outcome=Outcome.SKIPPED, detail="disabled")
                 current = ""
             else:
-                found[current] = Item(name=current, outcome=Outcome.FAILED, detail="it was not validated")
+                found[current] = judged(current, "it was not validated")
         elif current and _VALID.match(line):
-            found[current] = Item(name=current, outcome=Outcome.PASSED)
+            found[current] = judged(current, "")
         elif current and (match := _INVALID.match(line)):
             found[current] = Item(name=current, outcome=Outcome.FAILED, detail=match[1][:300])
     return list(found.values())
@@ -132,7 +126,7 @@ def server_extensions(text: str) -> list[Item]:
 def _with_failures(found: list[Item], log: Sequence[str]) -> list[Item]:
     failures = {f"server extension {match[1]}": match[2][:300] for match in map(_NOT_LOADED.search, log) if match}
     return [
-        Item(name=each.name, outcome=Outcome.FAILED, detail=f"not loaded: {failures[each.name]}")
+        judged(each.name, f"not loaded: {failures[each.name]}")
         if each.name in failures and each.outcome is Outcome.PASSED
         else each
         for each in found

@@ -1,4 +1,4 @@
-"""One kernel of a Jupyter server, spoken to over its websocket, as a browser does.
+"""One kernel of a Jupyter server, used over its websocket as by a browser.
 
 Messages: https://jupyter-client.readthedocs.io/en/stable/messaging.html (protocol version 5.3); the websocket carries
 each as one JSON text with the name of its channel, see
@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from slimagent.checks.answers import array, mapping, parsed, string
 from slimagent.checks.loopback import Client
 from slimagent.checks.output import last_lines
 from slimagent.checks.websockets import LateError, Socket, SocketError, opened
@@ -25,7 +26,7 @@ _LONGEST = 300  # characters of what a kernel says of an error
 
 
 class KernelError(Exception):
-    """A kernel that did not answer, or not as the protocol has it; the message says what happened."""
+    """A kernel that did not answer, or not as the protocol requires; the message says what happened."""
 
 
 class KernelLateError(KernelError):
@@ -41,7 +42,7 @@ class CellError(KernelError):
 
 
 class InputAskedError(KernelError):
-    """A cell that waits for somebody to type."""
+    """A cell that waits for input."""
 
 
 def message(kind: str, session: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def message(kind: str, session: str, content: dict[str, Any]) -> dict[str, Any]:
 class Kernel:
     """An open connection to a kernel. Every method raises KernelError.
 
-    `deadline` is in `time.monotonic()` seconds and may be set anew between two requests.
+    `deadline` is in `time.monotonic()` seconds and may be changed between two requests.
     """
 
     def __init__(self, socket: Socket, session: str, deadline: float) -> None:
@@ -79,7 +80,7 @@ class Kernel:
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": True,  # else some languages answer for the user, and the cell goes on with nothing
+            "allow_stdin": True,  # otherwise some languages answer with an empty input, and the cell goes on
             "stop_on_error": stop_on_error,
         }
         result = ""
@@ -97,18 +98,15 @@ class Kernel:
         return result
 
     def language(self) -> str:
-        """The name of the language that the kernel says it speaks."""
-        answer = self._reply("kernel_info", {})
-        about = answer.get("language_info")
-        return str(about.get("name", "")) if isinstance(about, dict) else ""
+        """The kernel's language, as it reports it."""
+        return string(self._reply("kernel_info", {}), "language_info", "name")
 
     def complete(self, code: str) -> tuple[str, ...]:
-        """What the kernel offers at the end of `code`."""
-        matches = self._reply("complete", {"code": code, "cursor_pos": len(code)}).get("matches")
-        return tuple(map(str, matches)) if isinstance(matches, list) else ()
+        """The kernel's completions of `code`."""
+        return tuple(map(str, array(self._reply("complete", {"code": code, "cursor_pos": len(code)}), "matches")))
 
     def inspect(self, code: str) -> str:
-        """What the kernel tells of the name at the end of `code`, as plain text; empty if it knows none."""
+        """The kernel's help on the name at the end of `code`, as plain text; empty if it has none."""
         answer = self._reply("inspect", {"code": code, "cursor_pos": len(code), "detail_level": 0})
         return _plain(answer) if answer.get("found") is not False else ""
 
@@ -127,36 +125,30 @@ class Kernel:
             self._socket.send(json.dumps(request), self.deadline)
         while True:
             reply = self._receive()
-            what, answer = str(_part(reply, "header").get("msg_type", "")), _part(reply, "content")
+            what, answer = string(reply, "header", "msg_type"), mapping(reply, "content")
             state = answer.get("execution_state")
             if what == "status" and state in _DEAD:
                 raise KernelDeadError("the kernel died")
-            if _part(reply, "parent_header").get("msg_id") == request["header"]["msg_id"]:
+            if string(reply, "parent_header", "msg_id") == request["header"]["msg_id"]:
                 yield what, answer
 
     def _receive(self) -> dict[str, Any]:
         with _explained():
             data = self._socket.receive(self.deadline)
-        if isinstance(data, bytes):  # a message with buffers, as widgets send: never an answer that is waited for
+        if isinstance(data, bytes):  # a message with buffers, e.g. of a widget: never the answer we wait for
             return {}
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
-            raise KernelError("a message of the kernel is no JSON") from None
-        return value if isinstance(value, dict) else {}
-
-
-def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
-    value = message.get(name)
-    return value if isinstance(value, dict) else {}
+        value = parsed(data)
+        if value is None:
+            raise KernelError("a message of the kernel is not JSON")
+        return mapping(value)
 
 
 def _plain(answer: dict[str, Any]) -> str:
-    return str(_part(answer, "data").get("text/plain", ""))
+    return str(mapping(answer, "data").get("text/plain", ""))
 
 
 def one_line(text: str) -> str:
-    """What a kernel says, as one line that can be printed."""
+    """A kernel's text as one printable line."""
     return " ".join(last_lines(text.encode("utf-8", "replace"), 100).split())[:_LONGEST]
 
 

@@ -1,4 +1,4 @@
-"""The kernels that a Jupyter server knows: each is started, runs a cell, completes and inspects.
+"""The kernels of a Jupyter server: each is started, runs a cell, completes and inspects.
 
 Answers: https://jupyter-server.readthedocs.io/en/stable/developers/rest-api.html.
 """
@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from slimagent.checks.answers import mapping, string
+from slimagent.checks.finding import all_skipped, judged
 from slimagent.checks.jupyter.kernel import (
     InputAskedError,
     Kernel,
@@ -22,9 +24,9 @@ from slimagent.checks.jupyter.kernel import (
     KernelLateError,
     connected,
 )
-from slimagent.checks.jupyter.server import Asking, WrongError, with_cause
+from slimagent.checks.jupyter.server import Asking, with_cause
 from slimagent.checks.loopback import RequestError
-from slimagent.model.result import Item, Outcome
+from slimagent.model.result import Item
 
 _STOP = 10.0  # seconds for a kernel to end
 _MOST = 100
@@ -34,7 +36,7 @@ _CONNECT = 3.0  # seconds for one attempt to connect
 
 @dataclass(frozen=True, slots=True)
 class _Language:
-    """What is typed in a language, and what is to come of it."""
+    """Input in a language, and the expected results."""
 
     cell: str
     result: str
@@ -43,7 +45,7 @@ class _Language:
     name: str
 
 
-# The last word of the result: R writes `[1] 42`. Names are of packages that are no part of the language's own core.
+# The last word of the result: R prints `[1] 42`. Names are of packages outside the language's core.
 _LANGUAGES = {
     "python": _Language("import os.path\n6*7", "42", "os.path.expandus", "expanduser", "os.path.expanduser"),
     "r": _Language("6*7", "42", "rnor", "rnorm", "rnorm"),
@@ -52,7 +54,7 @@ _LANGUAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Kernelspec:
-    """A kernel that the server knows: its name, its language in lower case, and the paths of its icons."""
+    """A kernel of the server: its name, its language in lower case, and the paths of its icons."""
 
     name: str
     language: str
@@ -61,13 +63,13 @@ class Kernelspec:
 
 @dataclass(frozen=True, slots=True)
 class Kernelspecs:
-    """The kernels that a server knows, by name; `default` is one of the names, or empty."""
+    """The kernels of a server, by name; `default` is one of the names, or empty."""
 
     every: dict[str, Kernelspec]
     default: str
 
     def of_language(self, language: str) -> str:
-        """The name of the default kernel if it speaks the language, else of the first that does; empty without any."""
+        """The name of the default kernel if it has the language, else of the first that has; empty if none has."""
         names = [each for each in (self.default, *self.every) if each]
         return next((each for each in names if self.every[each].language == language.lower()), "")
 
@@ -75,8 +77,7 @@ class Kernelspecs:
 def kernelspecs(asking: Asking) -> Kernelspecs:
     """Ask a server. Raises RequestError if it has no kernel."""
     answer = asking.json("GET", "/api/kernelspecs")
-    specs = answer.get("kernelspecs") if isinstance(answer, dict) else None
-    every = {str(name): _read(str(name), specs[name]) for name in sorted(specs)} if isinstance(specs, dict) else {}
+    every = {name: _read(name, entry) for name, entry in sorted(mapping(answer, "kernelspecs").items())}
     if not every:
         raise RequestError("GET /api/kernelspecs: there is no kernel")
     default = str(answer.get("default", ""))
@@ -84,34 +85,32 @@ def kernelspecs(asking: Asking) -> Kernelspecs:
 
 
 def _read(name: str, entry: Any) -> Kernelspec:
-    about = entry if isinstance(entry, dict) else {}
-    spec, resources = about.get("spec"), about.get("resources")
-    language = str(spec.get("language", "")).lower() if isinstance(spec, dict) else ""
-    return Kernelspec(name, language, tuple(map(str, resources.values())) if isinstance(resources, dict) else ())
+    language = string(entry, "spec", "language").lower()
+    return Kernelspec(name, language, tuple(map(str, mapping(entry, "resources").values())))
 
 
 @contextlib.contextmanager
 def kernel(asking: Asking, name: str, *, path: str = "", seconds: float) -> Iterator[Kernel]:
-    """Start a kernel, in the folder of the file `path` of the server's, and connect to it; it is stopped at the end.
+    """Start a kernel, in the directory of the server's file `path`, and connect to it; it is stopped at the end.
 
-    `seconds` are for the start; the connection's deadline is then up to the caller.
-    Raises RequestError and KernelError; that of a dead kernel comes with the cause that the log names.
+    `seconds` are for the start; then the caller sets the connection's deadline. Raises RequestError and KernelError;
+    that of a dead kernel includes the cause from the log.
     """
     mark, until, earlier = asking.mark(), asking.until(seconds), asking.log
     made = asking.json("POST", "/api/kernels", {"name": name, **({"path": path} if path else {})}, seconds)
-    identity = str(made.get("id") or "") if isinstance(made, dict) else ""
+    identity = string(made, "id")
     if not identity:
-        raise RequestError("POST /api/kernels: the answer names no kernel")
+        raise RequestError("POST /api/kernels: the answer does not name a kernel")
     where = f"/api/kernels/{quote(identity, safe='')}"
     try:
         with _connection(asking, identity, until) as connection:
             yield connection
     except KernelError as error:
-        asking.note(mark, earlier)  # before the server goes on and writes about other things
+        asking.note(mark, earlier)  # before the server logs other things
         if isinstance(error, KernelDeadError):
             raise KernelDeadError(with_cause(str(error), asking.said(mark), of_kernel=True)) from None
         if isinstance(error, (KernelLateError, InputAskedError)):
-            with contextlib.suppress(RequestError):  # else it is asked to end, and waited for, while it is busy
+            with contextlib.suppress(RequestError):  # otherwise the server waits for a busy kernel to end
                 asking.client.ask("POST", f"{where}/interrupt", asking.left(_STOP), {})
         raise
     finally:
@@ -120,7 +119,7 @@ def kernel(asking: Asking, name: str, *, path: str = "", seconds: float) -> Iter
 
 @contextlib.contextmanager
 def _connection(asking: Asking, identity: str, until: float) -> Iterator[Kernel]:
-    """A connection to a kernel. Before that is ready the server accepts none, and one that died it forgets."""
+    """A connection to a kernel. The server accepts none before the kernel is ready, and forgets one that died."""
     with contextlib.ExitStack() as stack:
         while True:
             limit = min(until, time.monotonic() + _CONNECT)
@@ -159,21 +158,20 @@ def items(asking: Asking, seconds: float) -> Iterator[Item]:
         found = kernelspecs(asking)
         known.extend(found.every.values())
         for path in (path for spec in known for path in spec.resources):
-            if not asking.get(path).body:
-                raise WrongError(f"GET {path}: empty")
+            asking.content(path)
         return ", ".join(found.every)
 
     yield asking.attempt("kernelspecs", listed)
     for name, why in unloaded(asking.said(mark)).items():
-        yield Item(name=f"kernel {name}", outcome=Outcome.FAILED, detail=why)
+        yield judged(f"kernel {name}", why)
     for spec in known[:_MOST]:
         yield from _exercised(asking, spec, seconds)
 
 
 def unloaded(lines: Sequence[str]) -> dict[str, str]:
-    """The kernels that a server's log says it could not load, which it does not list, and why.
+    """The kernels that, according to its log, a server could not load and does not list, and why.
 
-    The line is that of jupyter_client's kernelspec.py (get_all_specs), with a traceback below it.
+    The line is in jupyter_client's kernelspec.py (get_all_specs); a traceback follows it.
     """
     found: dict[str, str] = {}
     name = ""
@@ -189,14 +187,14 @@ def unloaded(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _exercised(asking: Asking, spec: Kernelspec, seconds: float) -> Iterator[Item]:
-    """One kernel after the other, so that what the log says meanwhile is of this one."""
+    """One kernel after the other, so that the log in the meantime is about this one."""
     language = _LANGUAGES.get(spec.language)
     name, mark, earlier = f"kernel {spec.name}", asking.mark(), asking.log
     why = ""
     try:
         with kernel(asking, spec.name, seconds=seconds) as connection:
             result = _cell(connection, language)
-            yield Item(name=name, outcome=Outcome.PASSED, detail=result)
+            yield judged(name, "", result)
             if language is not None:
                 for what, step in _STEPS.items():
                     connection.deadline = asking.until(seconds)
@@ -207,15 +205,15 @@ def _exercised(asking: Asking, spec: Kernelspec, seconds: float) -> Iterator[Ite
     except (RequestError, KernelError) as error:
         why = with_cause(str(error), asking.said(mark))
     asking.note(mark, earlier)
-    yield Item(name=name, outcome=Outcome.FAILED, detail=why)
-    for what in _STEPS if language else ():
-        yield Item(name=f"{what} {spec.name}", outcome=Outcome.SKIPPED, detail=f"kernel {spec.name} runs no cell")
+    yield judged(name, why)
+    steps = _STEPS if language else ()
+    yield from all_skipped((f"{what} {spec.name}" for what in steps), f"kernel {spec.name} runs no cell")
 
 
 def _cell(connection: Kernel, language: _Language | None) -> str:
     spoken = connection.language()
     if language is None:
-        return f"it answers; it speaks {spoken}" if spoken else "it answers"
+        return f"it answers; its language is {spoken}" if spoken else "it answers"
     result = connection.execute(language.cell)
     if result.split()[-1:] != [language.result]:
         raise KernelError(f"6*7 is {result[:100]!r}")

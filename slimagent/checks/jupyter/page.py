@@ -1,4 +1,4 @@
-"""JupyterLab's page, as a browser loads it: the page itself, and every file that it may ask for later."""
+"""JupyterLab's page, as a browser loads it: the page itself, and every file that it may load later."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urljoin
 
+from slimagent.checks.answers import array
+from slimagent.checks.finding import FaultError, UnexercisedError, first_few
 from slimagent.checks.jupyter import bundle
-from slimagent.checks.jupyter.server import Asking, UnexercisedError, WrongError
+from slimagent.checks.jupyter.server import Asking
 from slimagent.checks.loopback import RequestError
 from slimagent.model.result import Item
 
 NAMES = ("page", "assets", "chunks", "settings", "themes")
-_NAMED = 5
 
 
 class Loaded:
-    """A page that is loaded bit by bit: what is wanted by several steps is asked for once."""
+    """A page that is loaded step by step: a file that several steps need is requested once."""
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
@@ -53,16 +54,8 @@ class Loaded:
     def _text(self, url: str) -> str:
         """A file of the server. Raises RequestError, for an empty one too."""
         if url not in self._texts:
-            path = self._path(url)
-            body = self._asking.get(path).body
-            if not body:
-                raise RequestError(f"GET {path}: empty")
-            self._texts[url] = body.decode("utf-8", "replace")
+            self._texts[url] = self._asking.content(self._asking.client.path(url)).decode("utf-8", "replace")
         return self._texts[url]
-
-    def _path(self, url: str) -> str:
-        root = self._asking.client.root
-        return "/" + url[len(root) :] if url.startswith(root) else url
 
     def _served(self, urls: Iterator[str]) -> tuple[int, list[str]]:
         """How many of the URLs are this server's, and what is wrong with them."""
@@ -89,7 +82,7 @@ class Loaded:
         return "; ".join(self._parts(url) for url in known)
 
     def _parts(self, entry: str) -> str:
-        """Every part that an entry script may load, and the images and fonts that all of these name."""
+        """Every part that an entry script may load, and the images and fonts that these name."""
         listed = bundle.parts(self._text(entry))
         if not listed.files:
             raise UnexercisedError("its entry script names no parts that can be read")
@@ -101,16 +94,15 @@ class Loaded:
         return _all(count + more, wrong + wrong_too, "parts")
 
     def _settings(self) -> str:
-        """What the page asks for before it shows anything: every schema with its settings, and the languages."""
-        page = self._whole()
-        path = self._path(urljoin(self._asking.client.root, page.url("settingsUrl", "/lab/api/settings")))
-        answer = self._asking.json("GET", path)
-        every = answer.get("settings") if isinstance(answer, dict) else None
-        if not isinstance(every, list) or not every:
+        """What the page needs before it shows anything: every schema with its settings, and the languages."""
+        page, client = self._whole(), self._asking.client
+        path = client.path(urljoin(client.root, page.url("settingsUrl", "/lab/api/settings")))
+        every = array(self._asking.json("GET", path), "settings")
+        if not every:
             raise RequestError(f"GET {path}: there are no settings")
         languages = page.url("translationsApiUrl", "")
         if languages:
-            self._asking.json("GET", self._path(urljoin(self._asking.client.root, languages)))
+            self._asking.json("GET", client.path(urljoin(client.root, languages)))
         return f"of {len(every)} plugins"
 
     def _any_theme(self) -> str:
@@ -120,9 +112,9 @@ class Loaded:
         return ", ".join(self._themes)
 
     def _theme(self, name: str) -> str:
-        """The style sheet of a theme with all that it refers to."""
-        folder = self._whole().url("themesUrl", "/lab/api/themes").rstrip("/")
-        url = urljoin(self._asking.client.root, f"{folder}/{name}/index.css")
+        """The style sheet of a theme, with all files that it refers to."""
+        directory = self._whole().url("themesUrl", "/lab/api/themes").rstrip("/")
+        url = urljoin(self._asking.client.root, f"{directory}/{name}/index.css")
         try:
             sheet = self._text(url)
         except RequestError as error:
@@ -135,6 +127,5 @@ class Loaded:
 
 def _all(count: int, wrong: list[str], what: str) -> str:
     if wrong:
-        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise WrongError("; ".join(wrong[:_NAMED]) + more)
+        raise FaultError(first_few(wrong))
     return f"{count} {what}"

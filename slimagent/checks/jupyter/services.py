@@ -1,7 +1,7 @@
-"""What JupyterLab's page asks its server for beside kernels: a terminal, files, and the programs of its launcher.
+"""What JupyterLab's page uses besides kernels: a terminal, files, and the programs of its launcher.
 
-Terminals: https://jupyter-server.readthedocs.io/en/stable/developers/rest-api.html, their messages are terminado's
-(https://github.com/jupyter/terminado, websocket.py): JSON lists such as ["stdin", text] and ["stdout", text].
+Terminals: https://jupyter-server.readthedocs.io/en/stable/developers/rest-api.html. Their messages are terminado's
+(https://github.com/jupyter/terminado, websocket.py): JSON lists, e.g. ["stdin", text] and ["stdout", text].
 Contents: https://jupyter-server.readthedocs.io/en/stable/developers/contents.html.
 Launchers: jupyter-server-proxy's api.py.
 """
@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from slimagent.checks.jupyter.server import Asking, UnexercisedError, WrongError
+from slimagent.checks.answers import array, mapping, member, parsed, string
+from slimagent.checks.finding import FaultError, UnexercisedError
+from slimagent.checks.jupyter.server import Asking
 from slimagent.checks.loopback import RequestError
 from slimagent.checks.output import last_lines
 from slimagent.checks.websockets import LateError, Socket, SocketError, opened
@@ -23,7 +25,7 @@ from slimagent.model.result import Item
 
 NAMES = ("terminal", "contents", "launchers")
 _TERMINAL = 20.0  # seconds for a shell to start and to answer
-_TYPED, _ANSWERED = 'echo "<$((40+2))>"', "<42>"  # an echo of what was typed does not hold what is answered
+_TYPED, _ANSWERED = 'echo "<$((40+2))>"', "<42>"  # an echo of the input does not contain the answer
 _KEPT = 4096
 _TEXT = "caf\N{LATIN SMALL LETTER E WITH ACUTE}\n"
 _NOTEBOOK = {
@@ -51,9 +53,9 @@ def _terminal(asking: Asking) -> str:
         if ": 404 " in str(error):
             raise UnexercisedError("the server has no terminals") from None
         raise
-    name = made.get("name") if isinstance(made, dict) else None
+    name = member(made, "name")
     if not isinstance(name, str):
-        raise RequestError("POST /api/terminals: the answer names no terminal")
+        raise RequestError("POST /api/terminals: the answer does not name a terminal")
     path = quote(name, safe="")
     deadline = asking.until(_TERMINAL)
     try:
@@ -68,7 +70,7 @@ def _terminal(asking: Asking) -> str:
 
 
 def _talk(socket: Socket, deadline: float) -> None:
-    """Type a line and wait for its answer. Raises SocketError with the last line that came instead."""
+    """Type a line and wait for its answer. Raises SocketError with the last line of output."""
     socket.send(json.dumps(["stdin", f"{_TYPED}\r"]), deadline)
     said = ""
     while _ANSWERED not in said:
@@ -85,22 +87,17 @@ def _talk(socket: Socket, deadline: float) -> None:
 
 
 def _message(data: str | bytes) -> tuple[str, str]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return "", ""
-    if not isinstance(value, list) or not value:
-        return "", ""
-    return str(value[0]), str(value[1]) if len(value) > 1 else ""
+    kind, text, *_ = (*array(parsed(data)), "", "")
+    return str(kind), str(text)
 
 
 def _last(said: str) -> str:
     line = last_lines(said.encode("utf-8", "replace"), 1)
-    return f"; it said: {line[:200]}" if line else ""
+    return f"; its output ends with: {line[:200]}" if line else ""
 
 
 def _contents(asking: Asking) -> str:
-    """A text and a notebook are saved, read back and deleted, the notebook with a checkpoint, as the page does."""
+    """Save, read back and delete a text and a notebook, the latter with a checkpoint, as the page does."""
     text = {"type": "file", "format": "text", "content": _TEXT}
     notebook = {"type": "notebook", "format": "json", "content": _NOTEBOOK}
     for name, body in (("slimagent.txt", text), ("slimagent.ipynb", notebook)):
@@ -110,24 +107,22 @@ def _contents(asking: Asking) -> str:
             asking.json("POST", f"{path}/checkpoints", {})
         back = asking.json("GET", f"{path}?content=1")
         if _source(back) != _source(body):
-            raise WrongError(f"GET {path}: not what was saved")
+            raise FaultError(f"GET {path}: not what was saved")
         asking.client.ask("DELETE", path, asking.left())
     return ""
 
 
 def _source(model: Any) -> str:
     """The text of a file, or of the first cell of a notebook."""
-    content = model.get("content") if isinstance(model, dict) else None
+    content = member(model, "content")
     if not isinstance(content, dict):
         return str(content)
-    cells = content.get("cells")
-    first = cells[0] if isinstance(cells, list) and cells else None
-    source = first.get("source") if isinstance(first, dict) else None
+    source = member(next(iter(array(content, "cells")), None), "source")
     return "".join(map(str, source)) if isinstance(source, list) else str(source)
 
 
 def _launchers(asking: Asking, found: list[tuple[str, str]]) -> str:
-    """The programs that jupyter-server-proxy puts into the launcher, each with the URL of its icon."""
+    """The programs that jupyter-server-proxy adds to the launcher, each with the URL of its icon."""
     path = "/server-proxy/servers-info"
     try:
         answer = asking.json("GET", path)
@@ -135,25 +130,21 @@ def _launchers(asking: Asking, found: list[tuple[str, str]]) -> str:
         if ": 404 " in str(error):
             raise UnexercisedError("there is no jupyter-server-proxy") from None
         raise
-    every = answer.get("server_processes") if isinstance(answer, dict) else None
+    every = member(answer, "server_processes")
     if not isinstance(every, list):
         raise RequestError(f"GET {path}: there is no list")
     for each in every:
-        entry = each.get("launcher_entry") if isinstance(each, dict) else None
-        icon = entry.get("icon_url") if isinstance(entry, dict) and entry.get("enabled") else None
-        if isinstance(each, dict) and isinstance(each.get("name"), str):
-            found.append((each["name"], icon if isinstance(icon, str) else ""))
+        entry = mapping(each, "launcher_entry")
+        if isinstance(member(each, "name"), str):
+            found.append((each["name"], string(entry, "icon_url") if entry.get("enabled") else ""))
     return ", ".join(name for name, _ in found)
 
 
 def _launcher(asking: Asking, icon: str) -> str:
     if not icon:
         return "it has no icon"
-    root = asking.client.root
-    url = urljoin(root, icon)
+    url = urljoin(asking.client.root, icon)
     if not asking.client.serves(url):
-        return "its icon is elsewhere"
-    path = "/" + url[len(root) :]
-    if not asking.get(path).body:
-        raise WrongError(f"GET {path}: empty")
-    return "its icon answers"
+        return "its icon is on another server"
+    asking.content(asking.client.path(url))
+    return "its icon is served"

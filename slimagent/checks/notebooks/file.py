@@ -1,4 +1,4 @@
-"""A Jupyter notebook's cells, read as leniently as they are written: versions 3 and 4 of the format. Pure.
+"""A Jupyter notebook's cells, read leniently: versions 3 and 4 of the format. Pure.
 
 https://nbformat.readthedocs.io/en/latest/format_description.html; version 3 has its cells in `worksheets`, and the text
 of a cell in `input`. Tags: https://nbclient.readthedocs.io/en/latest/client.html.
@@ -10,11 +10,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from slimagent.checks.answers import array, mapping, strings
+from slimagent.checks.finding import FaultError
+
 _MAY_RAISE, _NOT_RUN = "raises-exception", "skip-execution"
 
 
-class NotebookError(Exception):
-    """Something that is no notebook; the message says why."""
+class NotebookError(FaultError):
+    """Something that is not a notebook; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """The name of a notebook's kernel and its language in lower case, either empty if it does not say; its cells."""
+    """The name of a notebook's kernel and its language in lower case, each empty if unknown; its cells."""
 
     kernel: str
     language: str
@@ -36,7 +39,7 @@ class Notebook:
 
 
 def read_notebook(text: str) -> Notebook:
-    """Read a notebook. Cells without code, or that are tagged not to be run, are left out. Raises NotebookError."""
+    """Read a notebook. Cells without code, or with a tag against running them, are left out. Raises NotebookError."""
     try:
         data = json.loads(text)
     except RecursionError:
@@ -48,8 +51,7 @@ def read_notebook(text: str) -> Notebook:
     every = _every_cell(data)
     if every is None:
         raise NotebookError("not a notebook: it has no list of cells")
-    metadata = _object(data, "metadata")
-    spec, about = _object(metadata, "kernelspec"), _object(metadata, "language_info")
+    spec, about = mapping(data, "metadata", "kernelspec"), mapping(data, "metadata", "language_info")
     first = next((str(cell["language"]) for cell in every if isinstance(cell, dict) and cell.get("language")), "")
     language = str(about.get("name") or spec.get("language") or first)
     cells = (_code(number, cell) for number, cell in enumerate(every, 1))
@@ -60,10 +62,7 @@ def _every_cell(data: dict[str, Any]) -> list[Any] | None:
     if isinstance(data.get("cells"), list):
         return list(data["cells"])
     sheets = data.get("worksheets")
-    if not isinstance(sheets, list):
-        return None
-    lists = (sheet.get("cells") for sheet in sheets if isinstance(sheet, dict))
-    return [cell for cells in lists if isinstance(cells, list) for cell in cells]
+    return [cell for sheet in sheets for cell in array(sheet, "cells")] if isinstance(sheets, list) else None
 
 
 def _code(number: int, cell: Any) -> Cell | None:
@@ -71,11 +70,5 @@ def _code(number: int, cell: Any) -> Cell | None:
         return None
     source = cell.get("source", cell.get("input", ""))
     text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-    tags = _object(cell, "metadata").get("tags")
-    known = {str(tag) for tag in tags} if isinstance(tags, list) else set()
+    known = strings(cell, "metadata", "tags")
     return None if not text.strip() or _NOT_RUN in known else Cell(number, text, _MAY_RAISE in known)
-
-
-def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
-    value = data.get(name)
-    return value if isinstance(value, dict) else {}

@@ -1,9 +1,9 @@
-"""Kind `permissions`: everything in the image belongs to whom it did, with the rights that it had.
+"""Kind `permissions`: owners, groups and permissions in the image are what they were.
 
-The first run, on the image as it was, keeps a snapshot of it; a later one is held against that. What the user could
-write he still can, and nothing else. Parameters: `writable` and `not_writable` (folders; `~`, `$NAME` and `${NAME}` as
-in the image's environment; the home folder must be writable unless `not_writable` names it), `folders` (where to look;
-default all of the image), `leave_out` (path patterns of what is not compared).
+The first run, on the original image, takes a snapshot; a later run is compared with it. The user can still write what
+they could write, and nothing else. Parameters: `writable` and `not_writable` (directories; `~`, `$NAME` and `${NAME}`
+as in the image's environment; the home directory must be writable unless `not_writable` names it), `folders` (where to
+look; default the whole image), `leave_out` (path patterns that are not compared).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from slimagent.checks import parameters
 from slimagent.checks.context import Context
-from slimagent.checks.finding import Finding, failed, of_items
+from slimagent.checks.finding import Finding, all_skipped, failed, first_few, judged, of_items
 from slimagent.checks.permissions.compare import ASPECTS, compared
 from slimagent.checks.permissions.places import Place, places
 from slimagent.checks.permissions.snapshot import SnapshotError, decode, encode
@@ -23,7 +24,7 @@ from slimagent.checks.permissions.walk import Snapshot, TooSlowError, attributes
 from slimagent.checks.permissions.writable import Trial, Tried, attempt, obstacle, writable
 from slimagent.errors import UsageError
 from slimagent.linux.posix_acl import Identity, describe
-from slimagent.model.profile import CheckSpec, Parameter
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.user import User
 from slimagent.paths.algebra import from_text, normalise, to_text, within
@@ -33,15 +34,15 @@ PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folder
 _WRITABLE, _NOT_WRITABLE = "writable", "not writable"
 _STILL, _ELSEWHERE = "still writable", "nowhere else"
 _ROOT = "root writes everywhere"
-_MOST_NAMED = 50  # folders that get an item of their own for having been found writable
-_SHOWN = 5
+_UNREADABLE = "the snapshot of the earlier run cannot be read"
+_MOST_NAMED = 50  # writable directories that get an item of their own
 
 
 @dataclass(frozen=True, slots=True)
 class _Looks:
-    """The image now and, if it is known, before; `problem` if what was kept of before cannot be read.
+    """The image now and, if known, before; `problem` if the earlier snapshot cannot be read.
 
-    `me` is whom we exercise it as. `who` is whose rights are compared: if before it was another user, that one's.
+    `me` is the user of this run. `who` is the user to compare: that of the earlier run if there was one.
     """
 
     now: Snapshot
@@ -53,7 +54,7 @@ class _Looks:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A folder that has to be `writable`, or must not be. `given` by the profile, else found on the first run."""
+    """A directory that must, or must not, be `writable`. `given` by the profile, else found on the first run."""
 
     place: Place
     writable: bool
@@ -65,21 +66,21 @@ class _Request:
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """Items: `owner`, `group`, `mode`, `capabilities`, `ACLs`; a folder each that must be writable or not; the rest."""
+    """Items: `owner`, `group`, `mode`, `capabilities`, `ACLs`; one for each requested directory; two for the rest."""
     deadline = time.monotonic() + spec.seconds
     me = _identity(context.user)
     homes = [each for each in (context.env.get("HOME"), context.user and context.user.home) if each]
     try:
-        now = look(_folders(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
+        now = look(_directories(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
     except TooSlowError as slow:
-        return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths looked at")
+        return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths read")
     looks = _looks(now, context.before, me)
     requests = _requests(spec, context, looks)
     tried = [request.place.path for request in requests if request.place.path and _is_tried(request, looks)]
     trials = attempt(context, tuple(dict.fromkeys(tried)), deadline)
     items = [*_compared(looks), *(_judged(request, trials, looks) for request in requests), *_everywhere(looks)]
     finding = of_items(items)
-    unreadable = f", {len(now.unreadable)} that we may not look at" if now.unreadable else ""
+    unreadable = f", {len(now.unreadable)} unreadable" if now.unreadable else ""
     return replace(
         finding,
         detail=f"{finding.detail}; {now.count()} paths{unreadable}",
@@ -88,7 +89,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
 
 
 def _is_tried(request: _Request, looks: _Looks) -> bool:
-    """Whether the kernel is asked: not what only another user can answer, nor where nothing is closed to root."""
+    """Whether to ask the kernel: not for another user, and not for root, who can write everywhere."""
     return (request.given or looks.me == looks.who) and (request.writable or looks.me.uid != 0)
 
 
@@ -98,28 +99,23 @@ def _identity(user: User | None) -> Identity:
     return Identity(user.uid, frozenset((user.gid, *user.groups)))
 
 
-def _folders(spec: CheckSpec) -> list[bytes]:
-    """Where to look; a folder inside another one is looked at with that. Raises UsageError for a relative path."""
+def _directories(spec: CheckSpec) -> list[bytes]:
+    """Where to look, without directories inside others. Raises UsageError for a relative path."""
     found = set()
-    for text in _strings(spec, "folders") or ("/",):
+    for text in parameters.strings(spec, "folders") or ("/",):
         if not text.startswith("/") or "\0" in text:
-            raise UsageError(f"check {spec.name}: folders has {text!r}", "name folders by their absolute paths")
+            raise UsageError(f"check {spec.name}: folders has {text!r}", "name directories by their absolute paths")
         found.add(os.path.realpath(normalise(os.fsencode(text))))
-    return [folder for folder in found if not any(within(folder, other) for other in found - {folder})]
+    return [directory for directory in found if not any(within(directory, other) for other in found - {directory})]
 
 
 def _left_out(spec: CheckSpec) -> Callable[[bytes], int | None] | None:
-    """A test of paths for `leave_out`. Raises UsageError for what is no pattern."""
-    patterns = _strings(spec, "leave_out")
+    """A test of paths for `leave_out`. Raises UsageError for an invalid pattern."""
+    patterns = parameters.strings(spec, "leave_out")
     try:
         return PathRules(patterns).first if patterns else None
     except ValueError as error:
         raise UsageError(f"check {spec.name}: leave_out: {error}", "write patterns of absolute paths") from None
-
-
-def _strings(spec: CheckSpec, name: str) -> tuple[str, ...]:
-    value: Parameter | None = spec.parameters.get(name)
-    return tuple(map(str, value)) if isinstance(value, tuple) else ()
 
 
 def _looks(now: Snapshot, earlier: CheckResult | None, me: Identity) -> _Looks:
@@ -137,18 +133,16 @@ def _compared(looks: _Looks) -> Iterator[Item]:
     if looks.before is not None:
         yield from compared(looks.before, looks.now)
     elif looks.problem:
-        why = f"the snapshot of the run before cannot be read: {looks.problem}"
-        yield from (Item(name=name, outcome=Outcome.FAILED, detail=why) for name in ASPECTS)
+        yield from (judged(name, f"{_UNREADABLE}: {looks.problem}") for name in ASPECTS)
     else:
-        first = f"snapshot of {looks.now.count()} paths"
-        yield from (Item(name=name, outcome=Outcome.PASSED, detail=first) for name in ASPECTS)
+        yield from (judged(name, "", f"snapshot of {looks.now.count()} paths") for name in ASPECTS)
 
 
 def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request]:
-    """What the profile names, the home folder, and what was found writable, by this run if there was none before."""
-    closed = places(_strings(spec, "not_writable"), context.env)
+    """The profile's directories, the home directory, and those found writable by the first run."""
+    closed = places(parameters.strings(spec, "not_writable"), context.env)
     ordinary = looks.me.uid != 0
-    opened = places([*_strings(spec, "writable"), *(["~"] if ordinary else [])], context.env)
+    opened = places([*parameters.strings(spec, "writable"), *(["~"] if ordinary else [])], context.env)
     named = {place.name for place in closed}
     requests = {
         place.name: _Request(place, True, True) for place in opened if place.name not in named or place.path is None
@@ -161,7 +155,7 @@ def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request
 
 
 def _found(earlier: CheckResult | None, looks: _Looks) -> Iterable[bytes]:
-    """Folders that the user was found to be able to write. A later run looks at those of the first, by their names."""
+    """Directories found to be writable for the user. A later run uses those of the first run, by their names."""
     if earlier is not None and (looks.problem or (looks.before is not None and looks.before.identity.uid != 0)):
         return _named_by(earlier.items)
     return writable(looks.now if looks.before is None else looks.before, looks.who).named[:_MOST_NAMED]
@@ -176,16 +170,16 @@ def _named_by(items: Iterable[Item]) -> Iterator[bytes]:
 
 
 def _judged(request: _Request, trials: Mapping[bytes, Trial], looks: _Looks) -> Item:
-    """What came of a request: as the kernel answered, and where it was not asked, by owner, mode and list."""
+    """The result of a request: the kernel's answer, or, if it was not asked, by owner, mode and access control list."""
     path = request.place.path
     if path is None:
         outcome = Outcome.SKIPPED if request.place.unset else Outcome.FAILED
         return Item(name=request.name, outcome=outcome, detail=request.place.why)
     if not request.writable and looks.who.uid == 0:
         return Item(name=request.name, outcome=Outcome.SKIPPED, detail=_ROOT)
-    trial = trials.get(path, Trial(Tried.NOT, "we do not run as the user of before"))
+    trial = trials.get(path, Trial(Tried.NOT, "we do not run as the user of the earlier run"))
     if trial.how is Tried.BROKEN:
-        return Item(name=request.name, outcome=Outcome.FAILED, detail=trial.why)
+        return judged(request.name, trial.why)
     why = obstacle(path, looks.me if path in trials else looks.who)
     can = not why if trial.how is Tried.NOT else trial.how is Tried.WRITTEN
     reasons = [trial.why] if trial.how is not Tried.WRITTEN else []
@@ -200,13 +194,11 @@ def _judged(request: _Request, trials: Mapping[bytes, Trial], looks: _Looks) -> 
 
 
 def _everywhere(looks: _Looks) -> Iterator[Item]:
-    """What the user could write he still can, where it is still there; of what was there, he can write nothing else."""
+    """What the user could write and still exists is still writable; nothing else that existed has become writable."""
     if looks.who.uid == 0:
-        for name in (_STILL, _ELSEWHERE):
-            yield Item(name=name, outcome=Outcome.SKIPPED, detail=_ROOT)
+        yield from all_skipped((_STILL, _ELSEWHERE), _ROOT)
     elif looks.problem:
-        for name in (_STILL, _ELSEWHERE):
-            yield Item(name=name, outcome=Outcome.FAILED, detail="the snapshot of the run before cannot be read")
+        yield from (judged(name, _UNREADABLE) for name in (_STILL, _ELSEWHERE))
     else:
         now = writable(looks.now, looks.who).every
         before = now if looks.before is None else writable(looks.before, looks.who).every
@@ -217,11 +209,8 @@ def _everywhere(looks: _Looks) -> Iterator[Item]:
 
 
 def _all_of(name: str, count: int, wrong: Sequence[bytes], why: Callable[[bytes], str]) -> Item:
-    if not wrong:
-        return Item(name=name, outcome=Outcome.PASSED, detail=f"{count} folders can be written")
-    some = "; ".join(f"{to_text(path)}: {why(path)}" for path in wrong[:_SHOWN])
-    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return Item(name=name, outcome=Outcome.FAILED, detail=f"{some}{more}")
+    faults = first_few(wrong, lambda path: f"{to_text(path)}: {why(path)}")
+    return judged(name, faults, f"{count} directories can be written")
 
 
 def _rights(path: bytes) -> str:

@@ -1,17 +1,16 @@
-"""What became of owners, groups, modes, capabilities and access control lists between two looks at an image. Pure."""
+"""Compare owners, groups, modes, capabilities and access control lists of two snapshots of an image. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from slimagent.checks.finding import first_few, judged
 from slimagent.checks.permissions import file_capabilities
 from slimagent.checks.permissions.walk import Snapshot, below
 from slimagent.linux import posix_acl
 from slimagent.linux.posix_acl import Attributes, kind_text, mode_text
-from slimagent.model.result import Item, Outcome
+from slimagent.model.result import Item
 from slimagent.paths.algebra import to_text
-
-_NAMED = 5
 
 
 def _mode(before: Attributes, after: Attributes) -> str:
@@ -36,8 +35,9 @@ def _capabilities(before: Attributes, after: Attributes) -> str:
     return f"capabilities {texts[0]} -> {texts[1]}"
 
 
-# Each item: what is looked at for it, and a difference in words.
-ASPECTS: dict[str, tuple[Callable[[Attributes], object], Callable[[Attributes, Attributes], str]]] = {
+# Each item: what it compares, and a difference in words.
+_Words = Callable[[Attributes, Attributes], str]
+ASPECTS: dict[str, tuple[Callable[[Attributes], object], _Words]] = {
     "owner": (lambda each: each.uid, lambda before, after: f"owner {before.uid} -> {after.uid}"),
     "group": (lambda each: each.gid, lambda before, after: f"group {before.gid} -> {after.gid}"),
     "mode": (lambda each: each.mode, _mode),
@@ -47,30 +47,26 @@ ASPECTS: dict[str, tuple[Callable[[Attributes], object], Callable[[Attributes, A
 
 
 def compared(before: Snapshot, after: Snapshot) -> Iterator[Item]:
-    """An item for each of ASPECTS: failed if a path that both know differs in it; the first ones are named."""
+    """An item for each of ASPECTS: it fails if a path in both snapshots differs; the first ones are named."""
     both, found = _differences(before, after)
     for name in ASPECTS:
-        pairs = sorted(found[name])
-        if not pairs:
-            yield Item(name=name, outcome=Outcome.PASSED, detail=f"as it was, of {both} paths")
-            continue
-        words = ASPECTS[name][1]
-        some = "; ".join(
-            f"{to_text(path)}: {words(before.attributes[was], after.attributes[now])}"
-            for path, was, now in pairs[:_NAMED]
-        )
-        more = f"; and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+        pairs, words = sorted(found[name]), ASPECTS[name][1]
+
+        def text(pair: tuple[bytes, int, int], words: _Words = words) -> str:
+            path, was, now = pair
+            return f"{to_text(path)}: {words(before.attributes[was], after.attributes[now])}"
+
         what = "1 path differs" if len(pairs) == 1 else f"{len(pairs)} paths differ"
-        yield Item(name=name, outcome=Outcome.FAILED, detail=f"{what}: {some}{more}")
+        yield judged(name, f"{what}: {first_few(pairs, text)}" if pairs else "", f"as it was, of {both} paths")
 
 
 def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list[tuple[bytes, int, int]]]]:
-    """How many paths both know; by aspect, those that differ, with the numbers of their attributes."""
+    """The number of paths in both; by aspect, those that differ, with the numbers of their attributes."""
     both = 0
     found: dict[str, list[tuple[bytes, int, int]]] = {name: [] for name in ASPECTS}
     known: dict[tuple[int, int], list[str]] = {}  # there are few distinct pairs, and many paths
-    for folder, listing in after.listings.items():
-        old = before.listings.get(folder)
+    for directory, listing in after.listings.items():
+        old = before.listings.get(directory)
         if old is None:
             continue
         for name, now in listing.items():
@@ -82,7 +78,7 @@ def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list
             if aspects is None:
                 aspects = known[was, now] = _aspects(before.attributes[was], after.attributes[now])
             for aspect in aspects:
-                found[aspect].append((below(folder, name), was, now))
+                found[aspect].append((below(directory, name), was, now))
     return both, found
 
 

@@ -22,7 +22,7 @@ _LAYOUTS = {  # by VFS_CAP_REVISION_n: how many words follow (permitted, inherit
 
 
 def text(data: bytes) -> str:
-    """As `getcap` shows it (`cap_net_raw=ep`), "none" for b"", hexadecimal for what is no such attribute."""
+    """The attribute as `getcap` shows it (`cap_net_raw=ep`), "none" for b"", hexadecimal for anything else."""
     if not data:
         return "none"
     try:

@@ -1,4 +1,4 @@
-"""The folders that a profile names: `~` and variables of the image's environment in place of their values. Pure."""
+"""The directories that a profile names, with `~` and variables of the image's environment expanded. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder as a person reads it and as the kernel does. `path` None: there is none, and `why` says why not.
+    """A directory by its text and its path. `path` None: there is none, and `why` says why.
 
     `unset`: it is named by a variable that is not set.
     """
@@ -25,7 +25,7 @@ class Place:
 
 
 def places(texts: Sequence[str], env: Mapping[str, str]) -> list[Place]:
-    """The folders that `texts` name, each once; a text that is a variable alone can be a list, as PATH is one."""
+    """The directories that `texts` name, each once; a text that is only a variable can be a list, e.g. PATH."""
     found: dict[str, Place] = {}
     for text in texts:
         for place in _places(text, env):
@@ -50,7 +50,7 @@ def _place(value: str) -> Place:
     except UnicodeEncodeError:
         path = b""
     if not path.startswith(b"/") or b"\0" in path:
-        return Place(to_text(value.encode("utf-8", "backslashreplace")), None, "it is no absolute path")
+        return Place(to_text(value.encode("utf-8", "backslashreplace")), None, "it is not an absolute path")
     path = normalise(path)
     return Place(to_text(path), path)
 

@@ -1,9 +1,9 @@
 """A Snapshot as a short text that is kept with a check's result, and back. Pure.
 
-The text is `1:` and, in base64, deflated: a line of JSON (identity, the distinct attributes, how many rows), then four
-bytes for each row (little-endian, an index into the attributes), then the names, each ended by NUL. Rows come folder by
-folder as in `Snapshot.listings`; an empty name, which has no row, ends a folder. So each name is there once, no path is
-spelled out, and whose listing comes next follows from the rows before: the last folder found is the next one.
+The text is `1:`, then in base64 and deflated: a line of JSON (identity, the distinct attributes, the number of rows),
+four bytes for each row (little-endian, an index into the attributes), and the names, each ended by NUL. Rows come
+directory by directory as in `Snapshot.listings`; an empty name, which has no row, ends a directory. No path is spelled
+out: the listing that comes next is always that of the last directory found.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _VERSION = "1"
 _LARGEST = 64 << 20  # bytes, inflated: two hundred thousand paths are five million
 _MOST_ROWS = 4_000_000
 _LONGEST_PATH = 4096  # PATH_MAX
-_MOST_PATHS = 256 << 20  # bytes of all folders' paths: a few names, nested deeply, would else fill the memory
+_MOST_PATHS = 256 << 20  # bytes of all directories' paths: a few names, nested deeply, could fill the memory
 _NUMBER = "I" if array("I").itemsize == 4 else "L"
 
 
 class SnapshotError(Exception):
-    """A text that is no snapshot; the message says why."""
+    """A text that is not a snapshot; the message says why."""
 
 
 def encode(snapshot: Snapshot) -> str:
-    """The text of a snapshot. It is the same for the same image and user."""
+    """The text of a snapshot, the same for the same image and user."""
     rows = array(_NUMBER)
     names: list[bytes] = []
     for listing in snapshot.listings.values():
@@ -53,7 +53,7 @@ def encode(snapshot: Snapshot) -> str:
 
 
 def decode(text: str) -> Snapshot:
-    """The snapshot that a text was made of. Raises SnapshotError."""
+    """The snapshot of a text. Raises SnapshotError."""
     try:
         return _decode(text)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, binascii.Error, zlib.error) as error:
@@ -88,7 +88,7 @@ def _decode(text: str) -> Snapshot:
 
 
 def _names(data: bytes, at: int) -> Iterator[bytes]:
-    while at < len(data):  # one by one: what is no snapshot can hold millions of empty ones
+    while at < len(data):  # one by one: a damaged snapshot can have millions of empty ones
         end = data.find(b"\0", at)
         if end < 0:
             raise ValueError("a name has no end")
@@ -97,10 +97,10 @@ def _names(data: bytes, at: int) -> Iterator[bytes]:
 
 
 def _fill(snapshot: Snapshot, rows: Iterator[int], names: Iterator[bytes]) -> None:
-    is_folder = [stat.S_ISDIR(each.mode) for each in snapshot.attributes]
+    is_directory = [stat.S_ISDIR(each.mode) for each in snapshot.attributes]
     pending, size = [b""], 0
     while pending:
-        folder = pending.pop()
+        directory = pending.pop()
         listing: dict[bytes, int] = {}
         for name in names:
             if not name:
@@ -108,16 +108,16 @@ def _fill(snapshot: Snapshot, rows: Iterator[int], names: Iterator[bytes]) -> No
             number = listing[name] = next(rows, -1)
             if number < 0:
                 raise ValueError("it has more names than rows")
-            if is_folder[number]:
-                pending.append(below(folder, name))
+            if is_directory[number]:
+                pending.append(below(directory, name))
                 size += len(pending[-1])
                 if len(pending[-1]) > _LONGEST_PATH or size > _MOST_PATHS:
                     raise ValueError("its paths are too long")
         else:
-            raise ValueError("a folder has no end")
-        snapshot.listings[folder] = listing
+            raise ValueError("a directory has no end")
+        snapshot.listings[directory] = listing
     if next(rows, None) is not None or next(names, None) is not None:
-        raise ValueError("it has more rows than folders")
+        raise ValueError("it has more rows than directories")
 
 
 def _attributes(row: Any) -> Attributes:
@@ -131,5 +131,5 @@ def _attributes(row: Any) -> Attributes:
 
 def _natural(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 32:
-        raise ValueError(f"{value!r} is no number of 32 bits")
+        raise ValueError(f"{value!r} is not a 32-bit number")
     return value

@@ -1,4 +1,4 @@
-"""Owner, group, mode, capabilities and access control lists of everything in the image, as the disk has them now."""
+"""Owner, group, mode, capabilities and access control lists of everything in the image, as they are on disk."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from slimagent.paths.algebra import join, mounted
 
 _EXTENDED = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
 _NONE: tuple[bytes, ...] = (b"", b"", b"")
-# What any program makes and throws away while the image runs, or the engine mounts: what is in them is not looked at.
+# Programs fill these while the image runs, or the engine mounts them: their contents are skipped.
 TRANSIENT = frozenset({b"/proc", b"/sys", b"/dev", b"/run", b"/tmp", b"/var/tmp"})
-# Where running programs make files anew: of what is in them only the folders are looked at.
+# Running programs create files here: only the directories in them are compared.
 WRITTEN = frozenset({b"/var/cache", b"/var/log"})
 _ENGINE_FILES = frozenset({b"/.dockerenv", b"/etc/mtab"})
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENODATA)
 
 
 class TooSlowError(Exception):
-    """The walk did not end in its time; `paths` is how many it had looked at."""
+    """The walk did not end in time; `paths` is how many it had read."""
 
     def __init__(self, paths: int) -> None:
         super().__init__(paths)
@@ -33,11 +33,11 @@ class TooSlowError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Snapshot:
-    """The attributes of all paths, in columns: `listings[FOLDER][NAME]` is an index into `attributes`.
+    """The attributes of all paths, in columns: `listings[DIRECTORY][NAME]` is an index into `attributes`.
 
-    Folders are absolute, each after the one that holds it, and each has a listing, if only an empty one. The first, of
-    the folder b"", has the absolute paths where the walk began. `identity` is whom the image was exercised as.
-    `unreadable` is what could not be looked at; it does not outlive the run.
+    Directories are absolute and come after the one that holds them. Each has a listing, which may be empty. The first,
+    of the directory b"", has the absolute paths where the walk began. `identity` is the user of the run. `unreadable`
+    is what could not be read; it is not kept after the run.
     """
 
     identity: Identity
@@ -50,16 +50,16 @@ class Snapshot:
         return sum(map(len, self.listings.values()))
 
 
-def below(folder: bytes, name: bytes) -> bytes:
-    """The path of what a listing of `Snapshot.listings` calls `name`."""
-    return name if not folder else b"/" + name if folder == b"/" else folder + b"/" + name
+def below(directory: bytes, name: bytes) -> bytes:
+    """The path of `name` in a listing of `Snapshot.listings`."""
+    return name if not directory else b"/" + name if directory == b"/" else directory + b"/" + name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """What is not looked at: `paths` themselves, and what `fits`.
+    """What the walk skips: `paths`, what `fits`, the contents of the directories in `transient`.
 
-    Of the folders in `transient` what they hold; of those in `written`, and of hidden folders in `homes`, the files.
+    In the directories in `written`, and in hidden directories of `homes`, it skips the files.
     """
 
     paths: frozenset[bytes]
@@ -69,10 +69,10 @@ class LeftOut:
     written: frozenset[bytes] = WRITTEN
 
 
-def look(folders: Sequence[bytes], identity: Identity, left_out: LeftOut, deadline: float) -> Snapshot:
-    """Walk `folders`, absolute ones. Raises TooSlowError after `deadline` (monotonic), OSError if one is not there."""
+def look(directories: Sequence[bytes], identity: Identity, left_out: LeftOut, deadline: float) -> Snapshot:
+    """Walk absolute directories. Raises TooSlowError after `deadline` (monotonic), OSError if one does not exist."""
     walk = _Walk(identity, left_out, deadline)
-    walk.start(folders)
+    walk.start(directories)
     return walk.snapshot
 
 
@@ -84,53 +84,53 @@ class _Walk:
         self._numbers: dict[tuple[int | bytes, ...], int] = {}
         self._paths = 0
 
-    def start(self, folders: Sequence[bytes]) -> None:
-        first = {folder: self._number(folder, os.lstat(folder)) for folder in sorted(set(folders))}
+    def start(self, directories: Sequence[bytes]) -> None:
+        first = {directory: self._number(directory, os.lstat(directory)) for directory in sorted(set(directories))}
         self.snapshot.listings[b""] = first
-        pending = [(folder, False) for folder, number in first.items() if self._is_folder(number)]
+        pending = [(directory, False) for directory, number in first.items() if self._is_directory(number)]
         while pending:
             if time.monotonic() > self._deadline:
                 raise TooSlowError(self._paths)
-            folder, only_folders = pending.pop()
-            listing = {} if folder in self._left_out.transient else self._list(folder, only_folders)
-            self.snapshot.listings[folder] = listing
+            directory, only_directories = pending.pop()
+            listing = {} if directory in self._left_out.transient else self._list(directory, only_directories)
+            self.snapshot.listings[directory] = listing
             self._paths += len(listing)
             for name, number in listing.items():
-                if self._is_folder(number):
-                    pending.append((below(folder, name), only_folders or self._is_written(folder, name)))
+                if self._is_directory(number):
+                    pending.append((below(directory, name), only_directories or self._is_written(directory, name)))
 
-    def _is_folder(self, number: int) -> bool:
+    def _is_directory(self, number: int) -> bool:
         return stat.S_ISDIR(self.snapshot.attributes[number].mode)
 
-    def _is_written(self, folder: bytes, name: bytes) -> bool:
+    def _is_written(self, directory: bytes, name: bytes) -> bool:
         left_out = self._left_out
-        return below(folder, name) in left_out.written or (name[:1] == b"." and folder in left_out.homes)
+        return below(directory, name) in left_out.written or (name[:1] == b"." and directory in left_out.homes)
 
-    def _list(self, folder: bytes, only_folders: bool) -> dict[bytes, int]:
+    def _list(self, directory: bytes, only_directories: bool) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(directory) as entries:
                 for entry in entries:
-                    number = self._look_at(entry, only_folders)
+                    number = self._look_at(entry, only_directories)
                     if number is not None:
                         found[entry.name] = number
         except (FileNotFoundError, NotADirectoryError):
             pass  # gone since it was found
         except OSError:
-            self.snapshot.unreadable.append(folder)
+            self.snapshot.unreadable.append(directory)
         return dict(sorted(found.items()))
 
-    def _look_at(self, entry: os.DirEntry[bytes], only_folders: bool) -> int | None:
+    def _look_at(self, entry: os.DirEntry[bytes], only_directories: bool) -> int | None:
         path, left_out = entry.path, self._left_out
         if path in left_out.paths or (left_out.fits is not None and left_out.fits(path) is not None):
             return None
         try:
-            if only_folders and not entry.is_dir(follow_symlinks=False):
+            if only_directories and not entry.is_dir(follow_symlinks=False):
                 return None
             return self._number(path, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             return None  # gone since it was found
-        except OSError:  # in a folder that may be listed and not searched, or too long a path
+        except OSError:  # in a directory that may be listed and not searched, or too long a path
             self.snapshot.unreadable.append(path)
             return None
 
@@ -150,7 +150,7 @@ class _Walk:
 
 
 def attributes_of(path: bytes) -> Attributes:
-    """The attributes of one path, which is no link. Raises OSError."""
+    """The attributes of one path that is not a link. Raises OSError."""
     status = os.lstat(path)
     return Attributes(status.st_mode, status.st_uid, status.st_gid, *(_value(path, name) for name in _EXTENDED))
 
@@ -174,7 +174,7 @@ def _value(path: bytes, name: str) -> bytes:
 
 
 def usually_left_out(homes: Iterable[str], fits: Callable[[bytes], int | None] | None = None) -> LeftOut:
-    """What is no part of the image: other file systems, the engine's files, the agent; and what runs make anew.
+    """What is not part of the image (other file systems, the engine's files, the agent), and what runs create.
 
     Raises OSError if /proc/self/mountinfo cannot be read.
     """

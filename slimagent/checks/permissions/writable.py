@@ -1,4 +1,4 @@
-"""Where a user can make files: by owner, mode and access control list, and as the kernel answers when it is tried."""
+"""Where a user can create files: by owner, mode and access control list, and by trying it."""
 
 from __future__ import annotations
 
@@ -7,62 +7,58 @@ import enum
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
-from slimagent.checks.output import Output, last_lines
+from slimagent.checks.output import last_lines
 from slimagent.checks.permissions.walk import Snapshot, attributes_of, below
-from slimagent.checks.processes import started, wait_until
-from slimagent.linux.command import ending
+from slimagent.checks.program import complete
 from slimagent.linux.posix_acl import SEARCH, WRITE, Identity, describe, permits
 from slimagent.paths.algebra import to_text
 
-# Folders into which packages are installed: where one lies below another writable folder, it is named all the same.
-PACKAGE_FOLDERS = frozenset({b"site-packages", b"dist-packages", b"site-library"})
-GONE = "there is no such folder"
-_MOST_OUTPUT = 4 << 20
+# Packages are installed into these. They are named even below another writable directory.
+PACKAGE_DIRECTORIES = frozenset({b"site-packages", b"dist-packages", b"site-library"})
+GONE = "there is no such directory"
 
 
 @dataclass(frozen=True, slots=True)
 class Writable:
-    """Where a user can make files: `every` folder, and of those the ones worth a name each.
-
-    These are the topmost ones, and folders of packages.
-    """
+    """Where a user can create files: `every` directory, and the topmost ones and those of packages as `named`."""
 
     every: frozenset[bytes]
     named: tuple[bytes, ...]
 
 
 def writable(snapshot: Snapshot, who: Identity) -> Writable:
-    """The folders that a user can reach, write and search. None for the superuser, whom modes do not bind."""
+    """The directories that a user can reach, write and search. Empty for the superuser, who ignores modes."""
     if who.uid == 0:
         return Writable(frozenset(), ())
-    folders = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
-    search = {at for at, each in folders.items() if permits(each, who, SEARCH)}
-    write = {at for at, each in folders.items() if permits(each, who, SEARCH | WRITE)}
-    reached, covered = {b""}, set()  # folders come after those that hold them
+    directories = {at: each for at, each in enumerate(snapshot.attributes) if stat.S_ISDIR(each.mode)}
+    search = {at for at, each in directories.items() if permits(each, who, SEARCH)}
+    write = {at for at, each in directories.items() if permits(each, who, SEARCH | WRITE)}
+    reached, covered = {b""}, set()  # directories come after those that hold them
     every, named = set(), []
-    for folder, listing in snapshot.listings.items():
-        if folder not in reached:
+    for directory, listing in snapshot.listings.items():
+        if directory not in reached:
             continue
         for name, at in listing.items():
             if at not in search:
                 continue
-            path = below(folder, name)
+            path = below(directory, name)
             reached.add(path)
             if at in write:
                 every.add(path)
-                if folder not in covered or name in PACKAGE_FOLDERS:
+                if directory not in covered or name in PACKAGE_DIRECTORIES:
                     named.append(path)
-            if at in write or folder in covered:
+            if at in write or directory in covered:
                 covered.add(path)
     return Writable(frozenset(every), tuple(sorted(named, key=lambda path: (path.count(b"/"), path))))
 
 
 def obstacle(path: bytes, who: Identity) -> str:
-    """Why, by what lies on the way, a user cannot make files in a folder; "" if nothing is in the way."""
+    """Why a user cannot create files in a directory, by the rights on its path; "" if they can."""
     try:
         real = os.path.realpath(path, strict=True)
         parts = real.split(b"/")[1:] if real != b"/" else []
@@ -70,7 +66,7 @@ def obstacle(path: bytes, who: Identity) -> str:
         for wanted in (*[SEARCH] * len(parts), SEARCH | WRITE):
             attributes = attributes_of(here)
             if not stat.S_ISDIR(attributes.mode):
-                return "it is no folder"
+                return "it is not a directory"
             if who.uid != 0 and not permits(attributes, who, wanted):
                 return f"{'it' if here == path else to_text(here)} has {describe(attributes)}"
             if parts:
@@ -78,12 +74,12 @@ def obstacle(path: bytes, who: Identity) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return GONE
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        return f"it cannot be looked at: {error.strerror if isinstance(error, OSError) else error}"
+        return f"it cannot be read: {error.strerror if isinstance(error, OSError) else error}"
     return ""
 
 
 class Tried(enum.Enum):
-    """How an attempt to make a file ended; `BROKEN`: it tells nothing; `NOT`: it was not made."""
+    """How an attempt to create a file ended; `BROKEN`: it shows nothing; `NOT`: there was none."""
 
     WRITTEN = enum.auto()
     REFUSED = enum.auto()
@@ -94,55 +90,53 @@ class Tried(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An attempt to make a file in a folder, and why it ended so, unless a file was made."""
+    """An attempt to create a file in a directory, and why it failed, if it did."""
 
     how: Tried
     why: str = ""
 
 
-# Built-in commands alone: what is tried is the folder, and a program that only the trial needs would stay in the image.
-# `true` and no `:`, whose failing redirection would end the shell.
+# Built-in commands alone: a program that only this trial needs would stay in the image. `true`, because a failing
+# redirection of `:` would end the shell.
 _SCRIPT = """set -C; token=$1; name=$2; shift 2
-for folder do
-  if ! [ -d "$folder" ]; then echo "$token gone"
-  elif true > "$folder/$name"; then echo "$token written"
+for directory do
+  if ! [ -d "$directory" ]; then echo "$token gone"
+  elif true > "$directory/$name"; then echo "$token written"
   else echo "$token refused"
   fi
 done"""
 
 
-def attempt(context: Context, folders: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
-    """Have a shell of the image make an empty file in each folder, as the context's user; we remove it again."""
+def attempt(context: Context, directories: Sequence[bytes], deadline: float) -> Mapping[bytes, Trial]:
+    """Have a shell of the image create an empty file in each directory, as the context's user; we remove it."""
     token, name = secrets.token_hex(8), f".slimagent-{secrets.token_hex(8)}"
-    argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, folders))
-    made = [below(folder, name.encode()) for folder in folders]
-    if not folders:
+    argv = ("/bin/sh", "-c", _SCRIPT, "sh", token, name, *map(os.fsdecode, directories))
+    made = [below(directory, name.encode()) for directory in directories]
+    if not directories:
         return {}
+    env = {**context.env, "LC_ALL": "C"}
     try:
-        with Output() as output:
-            try:
-                env = {**context.env, "LC_ALL": "C"}
-                with started(context, argv, env=env, cwd="/", stdout=output, stderr=output) as process:
-                    returncode = wait_until(process, deadline, output)
-            except OSError as error:
-                return dict.fromkeys(folders, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
-            said = os.pread(output.fileno(), _MOST_OUTPUT, 0)
-        end = "it did not end in time" if returncode is None else ending(returncode)
+        ended = complete(context, argv, env=env, cwd="/", seconds=deadline - time.monotonic())
+    except OSError as error:
+        return dict.fromkeys(directories, Trial(Tried.NOT, f"/bin/sh: {error.strerror}"))
     finally:
         left_behind = _remove(made)
-    trials = _trials(said, token.encode(), folders, Trial(Tried.BROKEN, f"no answer of the shell that tried it: {end}"))
+    end = "it did not end in time" if ended.returncode is None else ended.how
+    trials = _trials(
+        ended.said, token.encode(), directories, Trial(Tried.BROKEN, f"no answer from the shell that tried it: {end}")
+    )
     return {
-        folder: Trial(Tried.BROKEN, f"{to_text(path)} was made and cannot be removed")
+        directory: Trial(Tried.BROKEN, f"{to_text(path)} was created and cannot be removed")
         if path in left_behind
-        else trials[folder]
-        for folder, path in zip(folders, made, strict=True)
+        else trials[directory]
+        for directory, path in zip(directories, made, strict=True)
     }
 
 
 _ANSWERS = {b"written": Tried.WRITTEN, b"gone": Tried.GONE, b"refused": Tried.REFUSED}
 
 
-def _trials(said: bytes, token: bytes, folders: Sequence[bytes], lost: Trial) -> dict[bytes, Trial]:
+def _trials(said: bytes, token: bytes, directories: Sequence[bytes], lost: Trial) -> dict[bytes, Trial]:
     found, error = [], ""
     for line in said.split(b"\n"):
         mark, _, word = line.partition(b" ")
@@ -152,11 +146,11 @@ def _trials(said: bytes, token: bytes, folders: Sequence[bytes], lost: Trial) ->
         how = _ANSWERS[word]
         found.append(Trial(how, {Tried.WRITTEN: "", Tried.GONE: GONE}.get(how, error)))
         error = ""
-    return dict(zip(folders, [*found[: len(folders)], *[lost] * (len(folders) - len(found))], strict=True))
+    return dict(zip(directories, [*found[: len(directories)], *[lost] * (len(directories) - len(found))], strict=True))
 
 
 def _remove(paths: Iterable[bytes]) -> set[bytes]:
-    """Remove what is there; returns what stays."""
+    """Remove these files if they exist. Returns those that could not be removed."""
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
             os.unlink(path)

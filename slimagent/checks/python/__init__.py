@@ -1,9 +1,9 @@
-"""Kind `python-imports`: every importable top-level name of every environment, each in a child of one interpreter.
+"""Kind `python-imports`: imports every top-level name of every environment, each in a child process.
 
-Parameters: `environments` (prefixes; default: all that are found) or `python` (one program instead), `modules` (names
-to import besides, dotted ones too), `skip` (names left out), `seconds_each` (default 60).
+Parameters: `environments` (prefixes; default: all that are found) or `python` (one program instead), `modules` (more
+names to import, also dotted ones), `skip` (names left out), `seconds_each` (default 60).
 
-An item is named by the module; where the environment is not the one that PATH means by python3, as `MODULE (PREFIX)`.
+An item has the name of the module; in an environment other than that of PATH's python3, `MODULE (PREFIX)`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from slimagent.checks import parameters
+from slimagent.checks.answers import parsed, strings
 from slimagent.checks.context import Context
+from slimagent.checks.directory import temporary_directory
 from slimagent.checks.driver import listen, shown
-from slimagent.checks.finding import Finding, failed, of_items, skipped
-from slimagent.checks.folder import temporary_folder
+from slimagent.checks.finding import LEFT_OUT, Finding, all_skipped, failed, judged, of_items, skipped
 from slimagent.checks.output import Output
 from slimagent.checks.processes import started, wait
 from slimagent.checks.python.prefixes import environments, first_on_path, identity, is_bare, of_prefix
 from slimagent.errors import UsageError
 from slimagent.linux.command import ending
 from slimagent.linux.files import read
-from slimagent.model.profile import CheckSpec, Parameter
+from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.paths.algebra import to_text
 
@@ -40,16 +42,16 @@ PARAMETERS: dict[str, type] = {
 }
 _SECONDS_EACH = 60.0
 _MOST_PARALLEL = 2
-# Python imports a folder of that name then (PEP 420), and says nothing.
-_EMPTIED = "its __init__ is gone: what is imported is a bare folder of that name"
+# Python then imports a directory of that name (PEP 420) without an error.
+_EMPTIED = "its __init__ is gone: Python imports an empty directory of that name"
 _DRIVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "imports_driver.py")
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """An interpreter to run, its prefix if known, and what is added to the names of its modules: nothing for the first.
+    """An interpreter to run, its prefix if known, and the suffix of its items: empty for the first.
 
-    `missing` says why there is none.
+    `missing` says why there is no interpreter.
     """
 
     python: str
@@ -60,19 +62,19 @@ class _Target:
 
 @dataclass(slots=True)
 class _Report:
-    """What the driver said so far."""
+    """What the driver has reported so far."""
 
     names: tuple[str, ...] | None = None
     prefix: str = ""
-    details: dict[str, str] = field(default_factory=dict)  # of the names that were imported; empty: it went well
-    folders: set[str] = field(default_factory=set)  # names that are packages without __init__
+    details: dict[str, str] = field(default_factory=dict)  # of the names that were imported; empty: success
+    directories: set[str] = field(default_factory=set)  # names that are packages without __init__
     problem: str = ""  # why there are no names
-    log: str = ""  # the last lines that the interpreter wrote, if there is a problem
+    log: str = ""  # the last output of the interpreter, if there is a problem
     outcome: Outcome = Outcome.FAILED  # of the interpreter, if there is a problem
     in_time: bool = True
 
     def take(self, value: Mapping[str, Any]) -> bool:
-        """One message of it; whether it was the last."""
+        """Take a message; True if it was the last."""
         name = value.get("name")
         if isinstance(value.get("names"), list):
             self.names = tuple(shown(each) for each in value["names"])
@@ -80,19 +82,19 @@ class _Report:
         elif isinstance(name, str):
             self.details[name] = "" if value.get("ok") is True else shown(value.get("detail")) or "no reason given"
             if value.get("folder") is True:
-                self.folders.add(name)
+                self.directories.add(name)
         return value.get("end") is True
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """One item per name. A hang, a fatal signal and an exception are told apart in an item's detail."""
+    """One item per name. Its detail distinguishes a hang, a fatal signal and an exception."""
     targets = _targets(spec, context)
     if not targets:
         return skipped(f"{spec.parameters.get('python', 'python3')} is not on PATH")
     deadline = time.monotonic() + spec.seconds
     whole = _whole_before(context.before)
     items: list[Item] = []
-    folders: list[str] = []
+    directories: list[str] = []
     exercised: set[str] = set()
     for target in targets:
         if target.prefix and identity(target.prefix) in exercised:  # a launcher on PATH led there
@@ -101,36 +103,31 @@ def run(spec: CheckSpec, context: Context) -> Finding:
         exercised.update(identity(prefix) for prefix in (report.prefix, target.prefix) if prefix)
         if report.problem and len(targets) == 1:
             return failed(f"{report.problem}\n{report.log}".rstrip())
-        folders += [f"{name}{target.suffix}" for name in report.folders]
+        directories += [f"{name}{target.suffix}" for name in report.directories]
         items += _items(target, report, spec)
     if not items:
         return skipped(f"{' and '.join(target.python for target in targets)}: no third-party modules")
-    emptied = whole.intersection(folders)
-    items = [replace(each, outcome=Outcome.FAILED, detail=_EMPTIED) if each.name in emptied else each for each in items]
-    return replace(of_items([*items, *_left_out(spec)]), snapshot=json.dumps(sorted(folders)))
+    emptied = whole.intersection(directories)
+    items = [judged(each.name, _EMPTIED) if each.name in emptied else each for each in items]
+    items += all_skipped(parameters.strings(spec, "skip"), LEFT_OUT)
+    return replace(of_items(items), snapshot=json.dumps(sorted(directories)))
 
 
 def _whole_before(before: CheckResult | None) -> set[str]:
-    """The items that were imported from a file on the image as it was: their snapshot lists the others."""
-    if before is None:
+    """The items that were imported from a file on the original image: their snapshot lists the others."""
+    directories = parsed(before.snapshot) if before is not None else None
+    if before is None or not isinstance(directories, list):
         return set()
-    try:
-        folders = json.loads(before.snapshot)
-    except (ValueError, RecursionError):
-        return set()
-    if not isinstance(folders, list):
-        return set()
-    good = {each.name for each in before.items if each.outcome is Outcome.PASSED}
-    return good.difference(name for name in folders if isinstance(name, str))
+    return {each.name for each in before.items if each.outcome is Outcome.PASSED}.difference(strings(directories))
 
 
 def _targets(spec: CheckSpec, context: Context) -> list[_Target]:
-    """What is to be exercised: the profile's interpreter, or its environments, or all that have something in them."""
+    """What to exercise: the profile's interpreter, or its environments, or all environments that are not empty."""
     path = context.env.get("PATH", os.defpath)
     python, prefixes = spec.parameters.get("python"), spec.parameters.get("environments")
     if python is not None:
         if prefixes is not None:
-            raise UsageError(f"check {spec.name}: both python and environments are given", "give one of them")
+            raise UsageError(f"check {spec.name}: both python and environments are given", "remove one of them")
         found = shutil.which(str(python), path=path)
         return [_Target(found)] if found else []
     first = first_on_path(context.env)
@@ -173,17 +170,17 @@ def _explore(target: _Target, spec: CheckSpec, context: Context, deadline: float
         _drive(target, spec, context, deadline, report)
     except OSError as error:
         report.problem = f"{target.python} cannot be run: {error.strerror or error}"
-        if isinstance(error, PermissionError) and target.suffix:  # somebody else's environment
+        if isinstance(error, PermissionError) and target.suffix:  # another user's environment
             report.outcome = Outcome.SKIPPED
     return report
 
 
 def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, report: _Report) -> None:
     """Start the driver and fill the report. Raises OSError if the interpreter cannot be started."""
-    argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_wanted(target, spec.parameters)))
-    with temporary_folder(context.user) as folder, Output() as output:
-        env = {**context.env, "TMPDIR": folder}  # where packages leave logs and caches behind
-        with started(context, argv, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=output) as process:
+    argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_request(target, spec)))
+    with temporary_directory(context.user) as directory, Output() as output:
+        env = {**context.env, "TMPDIR": directory}  # packages leave logs and caches there
+        with started(context, argv, env=env, cwd=directory, stdout=subprocess.PIPE, stderr=output) as process:
             report.in_time = listen(process.stdout, deadline, report.take, output.limit)
             returncode = wait(process, 5.0) if report.in_time else None
             log = output.last_lines()
@@ -192,32 +189,21 @@ def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, 
         report.problem, report.log = f"{target.python} could not list its modules: {why}", log
 
 
-def _wanted(target: _Target, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+def _request(target: _Target, spec: CheckSpec) -> dict[str, Any]:
     return {
-        "seconds_each": parameters.get("seconds_each", _SECONDS_EACH),
+        "seconds_each": parameters.number(spec, "seconds_each", _SECONDS_EACH),
         "parallel": min(_MOST_PARALLEL, os.cpu_count() or 1),
-        "skip": [name.removesuffix(target.suffix) for name in _strings(parameters.get("skip"))],
-        "modules": parameters.get("modules", ()),
+        "skip": [name.removesuffix(target.suffix) for name in parameters.strings(spec, "skip")],
+        "modules": parameters.strings(spec, "modules"),
         "first": not target.suffix,
     }
 
 
 def _items(target: _Target, report: _Report, spec: CheckSpec) -> Iterator[Item]:
-    """An item per name, in the driver's order; one that it did not come to has failed. Without names, one item."""
+    """An item per name, in the driver's order; one that it did not reach has failed. Without names, one item."""
     if report.problem:
         aside = f" ({report.log.splitlines()[-1]})" if report.log else ""
         yield Item(name=_text(target.python), outcome=report.outcome, detail=report.problem + aside)
     lost = "the interpreter ended before" if report.in_time else f"not reached in {spec.seconds:g} s"
     for name in report.names or ():
-        detail = report.details.get(name, lost)
-        outcome = Outcome.FAILED if detail else Outcome.PASSED
-        yield Item(name=f"{name}{target.suffix}", outcome=outcome, detail=detail)
-
-
-def _left_out(spec: CheckSpec) -> Iterator[Item]:
-    for name in _strings(spec.parameters.get("skip")):
-        yield Item(name=name, outcome=Outcome.SKIPPED, detail="left out by the profile")
-
-
-def _strings(value: Parameter | None) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
+        yield judged(f"{name}{target.suffix}", report.details.get(name, lost))

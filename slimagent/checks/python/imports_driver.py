@@ -1,9 +1,9 @@
-"""Runs in the image's own Python (3.6 or later), given by `-c`: imports each top-level name in a child of its own.
+"""Runs in the image's own Python (3.6 or later), given by `-c`: imports each top-level name in a child process.
 
-The only argument is a JSON object: seconds_each, parallel, skip, modules, first (whether this is the environment that
-PATH means). Writes JSON lines: first {"names": [...], "prefix"}, then {"name", "ok", "detail", "folder"} for each in
-the order in which they end, where folder is true of a package without __init__; at last {"end": true}. The parent never
-imports what it tests, so every child starts clean, and starts at once.
+The only argument is a JSON object: seconds_each, parallel, skip, modules, first (whether this is the environment of
+PATH). Writes JSON lines: {"names": [...], "prefix"}, then {"name", "ok", "detail", "folder"} for each name as it ends
+(folder is true for a package without __init__), and at last {"end": true}. The parent never imports what it tests, so
+every child starts clean and at once.
 """
 
 import contextlib
@@ -21,31 +21,33 @@ import time
 
 STDERR_KEPT = 4096
 SUFFIXES = (".py", ".so", ".pyc")
-# What a dynamic loader says of a library that it cannot load (glibc: "NAME: what is wrong"; musl: the second form).
+# The message of a dynamic loader that cannot load a library (glibc: "NAME: what is wrong"; musl: the second form).
 LIBRARY = re.compile(
     r"\S+: (?:cannot open shared|undefined symbol|version `|file too short|invalid ELF|wrong ELF).*"
     r"|Error (?:loading shared library|relocating) .*"
 )
 
 
-def site_folders(first: bool) -> "list[str]":
-    """The folders of sys.path, less the standard library's, and less PYTHONPATH's where they are the first's."""
+def site_directories(first: bool) -> "list[str]":
+    """The directories of sys.path without the standard library, and without PYTHONPATH unless this is the first."""
     places = [sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"], os.path.dirname(os.__file__)]
     standard = {os.path.realpath(place) for place in places}
-    standard |= {os.path.join(folder, "lib-dynload") for folder in standard}
+    standard |= {os.path.join(directory, "lib-dynload") for directory in standard}
     if not first:
         standard |= {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
-    return [folder for folder in sys.path if os.path.isdir(folder) and os.path.realpath(folder) not in standard]
+    return [
+        directory for directory in sys.path if os.path.isdir(directory) and os.path.realpath(directory) not in standard
+    ]
 
 
-def namespaces(folder: str, known: "set[str]") -> "list[str]":
-    """Names of folders without __init__ that hold modules, at most one level further down (PEP 420).
+def namespaces(directory: str, known: "set[str]") -> "list[str]":
+    """Names of directories without __init__ that have modules, at most one level further down (PEP 420).
 
-    Found by listing alone: to read each distribution's RECORD would make a need of what no program needs.
+    They are found by listing alone: reading the RECORD of each distribution would keep files that no program needs.
     """
     found = []
-    for name in os.listdir(folder):
-        here = os.path.join(folder, name)
+    for name in os.listdir(directory):
+        here = os.path.join(directory, name)
         if name.isidentifier() and name not in known and os.path.isdir(here):
             below = [entry for entry in os.scandir(here) if entry.is_dir() and entry.name.isidentifier()]
             inside = [entry.path for entry in below if entry.name != "__pycache__"]
@@ -54,23 +56,23 @@ def namespaces(folder: str, known: "set[str]") -> "list[str]":
     return found
 
 
-def importable(folders: "list[str]") -> "list[str]":
-    """The public top-level names of third-party modules in these folders, sorted."""
-    names = {module.name for module in pkgutil.iter_modules(folders)}
-    for folder in folders:
+def importable(directories: "list[str]") -> "list[str]":
+    """The public top-level names of third-party modules in these directories, sorted."""
+    names = {module.name for module in pkgutil.iter_modules(directories)}
+    for directory in directories:
         with contextlib.suppress(OSError):
-            names.update(namespaces(folder, names))
+            names.update(namespaces(directory, names))
     standard = set(getattr(sys, "stdlib_module_names", ())) | set(sys.builtin_module_names)
     return sorted(name for name in names if name.isidentifier() and name[0] != "_" and name not in standard)
 
 
 def deeper(modules: "list[str]", first: bool) -> "list[str]":
-    """Of the modules asked for, those that are asked of this environment: all, or those whose top-level it has."""
+    """The requested modules for this environment: all if it is the first, else those with a top level that it has."""
     return [name for name in modules if first or is_there(name.split(".")[0])]
 
 
 def is_there(name: str) -> bool:
-    """Whether an import of a top-level name would find something."""
+    """Whether a top-level name can be found."""
     try:
         return importlib.util.find_spec(name) is not None
     except ValueError:  # empty, or already imported by other means
@@ -78,7 +80,7 @@ def is_there(name: str) -> bool:
 
 
 def child(name: str, answer: int, errors: int) -> None:
-    """Import one name, tell how it went, and end without any clean-up: the next one must not wait for it."""
+    """Import one name, report the result, and end without clean-up, so that the next one does not wait."""
     detail, good = "", "ok"
     try:
         os.setsid()
@@ -104,7 +106,7 @@ def last_line(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> "list[BaseException]":
-    """The exceptions that an exception came of, the first of all at the end."""
+    """The causes of an exception, the root at the end."""
     found: list[BaseException] = []
     below = error.__cause__ or error.__context__
     while below is not None and len(found) < 20:
@@ -114,7 +116,7 @@ def causes(error: BaseException) -> "list[BaseException]":
 
 
 def told(error: BaseException) -> str:
-    """An exception, and what it came of: packages wrap a library that is not there into advice of many lines."""
+    """An exception with its cause: packages hide a missing library behind many lines of advice."""
     detail = last_line(error)
     below = causes(error)
     failed_loads = [str(each) for each in [error, *below] if isinstance(each, (ImportError, OSError))]
@@ -141,7 +143,7 @@ class Import:
         os.set_blocking(self.errors, False)
 
     def drain(self) -> None:
-        """Take what the child wrote to its standard error, so that it never waits for us; the end is kept."""
+        """Read the child's standard error, so that it never waits for us; the end is kept."""
         for _ in range(64):
             data = read(self.errors)
             if not data:
@@ -149,11 +151,11 @@ class Import:
             self.written = (self.written + data)[-STDERR_KEPT:]
 
     def ended(self) -> bool:
-        """Whether the child is at its end; it stays a zombie until `close`."""
+        """Whether the child has ended; it stays a zombie until `close`."""
         return os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def close(self) -> "tuple[int, str]":
-        """Kill what is left of the child's group, collect it; its wait status and its answer."""
+        """Kill the rest of the child's group and reap it. Returns its wait status and its answer."""
         for kill in (os.killpg, os.kill):  # before setsid it has no group of its own
             with contextlib.suppress(OSError):
                 kill(self.process, signal.SIGKILL)
@@ -166,7 +168,7 @@ class Import:
 
 
 def read(descriptor: int) -> bytes:
-    """What there is to be read now from a descriptor that does not block."""
+    """The data available now from a non-blocking descriptor."""
     try:
         return os.read(descriptor, 65536)
     except BlockingIOError:
@@ -174,7 +176,7 @@ def read(descriptor: int) -> bytes:
 
 
 def judge(job: Import, hung: bool, seconds: float) -> "dict[str, object]":
-    """What became of an import."""
+    """The result of an import."""
     status, answer = job.close()
     last = job.written.decode("utf-8", "replace").strip().splitlines()[-1:]
     aside = f" ({last[0][:300]})" if last else ""
@@ -200,7 +202,7 @@ def say(value: "dict[str, object]") -> None:
 
 
 def run(names: "list[str]", seconds: float, parallel: int) -> None:
-    """Import all names, so many at a time."""
+    """Import all names, `parallel` at a time."""
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -229,14 +231,14 @@ def run(names: "list[str]", seconds: float, parallel: int) -> None:
 
 
 def main() -> None:
-    """Find the names, import them, say how it went."""
-    wanted = json.loads(sys.argv[1])
-    sys.path[:] = [folder for folder in sys.path if folder]  # `-c` puts the working folder there
-    skip = set(wanted["skip"])
-    names = [name for name in importable(site_folders(wanted["first"])) if name not in skip]
-    names += [name for name in deeper(wanted["modules"], wanted["first"]) if name not in skip and name not in names]
+    """Find the names, import them, report the results."""
+    asked = json.loads(sys.argv[1])
+    sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
+    skip = set(asked["skip"])
+    names = [name for name in importable(site_directories(asked["first"])) if name not in skip]
+    names += [name for name in deeper(asked["modules"], asked["first"]) if name not in skip and name not in names]
     say({"names": names, "prefix": sys.prefix})
-    run(names, wanted["seconds_each"], wanted["parallel"])
+    run(names, asked["seconds_each"], asked["parallel"])
     say({"end": True})
 
 

@@ -1,8 +1,8 @@
-"""The Python environments of an image, by names: nothing is started, and nothing read but Jupyter's kernel.json files.
+"""The Python environments of an image, found by names: it starts nothing, and reads only Jupyter's kernel.json files.
 
-What tells an environment: `pyvenv.cfg` above its `bin` (PEP 405), `conda-meta` in a conda prefix, and for an
-installation `lib/python3*` beside the folder where its program really lies. Kernelspecs are as in jupyter_client's
-documentation, "Making kernels for Jupyter"; their places as in jupyter_core.paths.
+The sign of an environment is `pyvenv.cfg` above its `bin` (PEP 405), `conda-meta` in a conda prefix, or for an
+installation `lib/python3*` beside the real directory of its program. Kernelspecs are described in jupyter_client's
+documentation, "Making kernels for Jupyter"; their places in jupyter_core.paths.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from slimagent.paths.algebra import MAXIMUM_LINKS
 
 _NAMES = ("python3", "python")
 _VERSIONED = re.compile(r"python3\.([0-9]{1,3})")
-# Where images put environments that are not on PATH. A star stands for one name: no walk.
-FOLDERS: tuple[str, ...] = ("/usr/bin", "/usr/local/bin", "/opt/bin", "/opt/*/bin", "/opt/pipx/venvs/*/bin")
+# Where images put environments that are not on PATH. A star matches one name: there is no walk.
+DIRECTORIES: tuple[str, ...] = ("/usr/bin", "/usr/local/bin", "/opt/bin", "/opt/*/bin", "/opt/pipx/venvs/*/bin")
 DATA: tuple[str, ...] = ("/usr/local/share/jupyter", "/usr/share/jupyter")
 _AT_HOME = (".virtualenvs/*/bin", ".local/share/pipx/venvs/*/bin", ".local/share/uv/tools/*/bin", ".conda/envs/*/bin")
-# Folders of environments, and environments, that variables name (virtualenvwrapper, pipx, uv, conda, mamba).
+# Directories of environments, and environments, that variables name (virtualenvwrapper, pipx, uv, conda, mamba).
 _VARIABLES = {
     "VIRTUAL_ENV": "bin",
     "CONDA_PREFIX": "bin",
@@ -35,10 +35,10 @@ _VARIABLES = {
     "CONDA_ENVS_PATH": "*/bin",
     "CONDA_ENVS_DIRS": "*/bin",
 }
-# Where an interpreter at PREFIX/bin finds distributions: its own scheme, and Debian's besides.
+# Where an interpreter at PREFIX/bin finds distributions: in its own scheme, and in Debian's.
 SITES = ("lib*/python3*/site-packages", "lib/python3*/dist-packages", "local/lib/python3*/dist-packages")
-_MOST = 64  # environments; an image with more has been told which by a profile
-_MOST_PLACES = 2000  # folders looked into
+_MOST = 64  # environments; for an image with more the profile names them
+_MOST_PLACES = 2000  # directories looked into
 _LARGEST_SPEC = 1 << 16  # bytes of a kernel.json
 
 
@@ -52,10 +52,10 @@ class Environment:
 
 
 def environments(env: Mapping[str, str]) -> tuple[Environment, ...]:
-    """Every environment found, once each: first the one that `env`'s PATH means by python3 (else python), if any.
+    """Every environment, once each: first that of python3 (else python) on `env`'s PATH, if any.
 
-    Then those of PATH's other folders and of what its links lead through, of the usual places, of conda's `envs`,
-    and of Jupyter's kernels; an interpreter of which the place does not tell the environment only if it is the first.
+    Then those of PATH's other directories and of its links, of the usual places, of conda's `envs`, and of Jupyter's
+    kernels. An interpreter in a place without signs of an environment counts only if it is the first.
     """
     found: dict[str, Environment] = {}
     first = first_on_path(env)
@@ -66,14 +66,14 @@ def environments(env: Mapping[str, str]) -> tuple[Environment, ...]:
 
 
 def first_on_path(env: Mapping[str, str]) -> Environment | None:
-    """The environment of PATH's python3, else of its python. A launcher counts as an installation where it lies."""
+    """The environment of PATH's python3, else of its python. A launcher counts as an installation in its place."""
     path = env.get("PATH", os.defpath)
     found = next((each for each in (shutil.which(name, path=path) for name in _NAMES) if each), None)
     return None if found is None else of_interpreter(found) or _launcher(found)
 
 
 def of_interpreter(path: str) -> Environment | None:
-    """The environment that an interpreter started by this path is of; None if its place does not tell."""
+    """The environment of an interpreter that is started by this path; None if its place has no sign of one."""
     path = os.path.abspath(path)
     prefix = _prefix(path)
     if _has(prefix, "pyvenv.cfg"):
@@ -89,20 +89,22 @@ def of_interpreter(path: str) -> Environment | None:
 
 
 def of_prefix(prefix: str) -> Environment | None:
-    """The environment at a prefix; None if no interpreter is there."""
-    return next(_in_folders([os.path.join(glob.escape(prefix), "bin")]), None)
+    """The environment at a prefix; None if it has no interpreter."""
+    return next(_in_directories([os.path.join(glob.escape(prefix), "bin")]), None)
 
 
 def identity(prefix: str) -> str:
-    """What is the same for two paths of one prefix."""
+    """The same text for all paths of one prefix."""
     return os.path.realpath(prefix)
 
 
 def is_bare(environment: Environment) -> bool:
-    """Whether the names of its site folders show that it has no package or module of its own to import."""
+    """Whether the names in its site directories show that it has no package or module of its own."""
     prefix = glob.escape(environment.prefix)
-    folders = [each for pattern in SITES for each in glob.glob(os.path.join(prefix, pattern))]
-    return bool(folders) and not any(_could_be_imported(name) for folder in folders for name in _listed(folder))
+    directories = [each for pattern in SITES for each in glob.glob(os.path.join(prefix, pattern))]
+    return bool(directories) and not any(
+        _could_be_imported(name) for directory in directories for name in _listed(directory)
+    )
 
 
 def _could_be_imported(name: str) -> bool:
@@ -118,19 +120,19 @@ def _launcher(path: str) -> Environment:
 
 
 def _search(env: Mapping[str, str], found: Mapping[str, Environment]) -> Iterator[Environment]:
-    """Candidates in the order of `environments`; `found` are those taken so far, from which further ones follow."""
+    """Candidates in the order of `environments`; `found` are those taken so far, which lead to others."""
     on_path = [each for each in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(each)]
-    yield from _in_folders(map(glob.escape, on_path))
+    yield from _in_directories(map(glob.escape, on_path))
     yield from _through_links(list(found.values()))
-    yield from _in_folders(_usual(env))
+    yield from _in_directories(_usual(env))
     for prefix in [each.prefix for each in found.values()]:
-        yield from _in_folders(_of_conda(prefix))
+        yield from _in_directories(_of_conda(prefix))
     data = [os.path.join(each.prefix, "share", "jupyter") for each in found.values()]
     yield from _of_kernels([*_jupyter_data(env), *data])
 
 
-def _in_folders(patterns: Iterable[str]) -> Iterator[Environment]:
-    """The environments of the interpreters in folders: python3 or python, else the newest of python3.N."""
+def _in_directories(patterns: Iterable[str]) -> Iterator[Environment]:
+    """The environments of the interpreters in directories: python3 or python, else the newest of python3.N."""
     places = (place for pattern in patterns for place in sorted(glob.iglob(pattern)))
     for place in itertools.islice(places, _MOST_PLACES):
         for path in (os.path.join(place, name) for name in itertools.chain(_NAMES, _versioned(place))):
@@ -140,13 +142,13 @@ def _in_folders(patterns: Iterable[str]) -> Iterator[Environment]:
                 break
 
 
-def _versioned(folder: str) -> list[str]:
-    found = [match for match in map(_VERSIONED.fullmatch, _listed(folder)) if match]
+def _versioned(directory: str) -> list[str]:
+    found = [match for match in map(_VERSIONED.fullmatch, _listed(directory)) if match]
     return [match[0] for match in sorted(found, key=lambda match: -int(match[1]))]
 
 
 def _through_links(environments: Iterable[Environment]) -> Iterator[Environment]:
-    """What else lies on the chains of links from the interpreters: the installation below a virtual environment."""
+    """The environments along the links from the interpreters, e.g. the installation of a virtual environment."""
     for each in environments:
         path = each.interpreter
         for _ in range(MAXIMUM_LINKS):
@@ -160,12 +162,12 @@ def _through_links(environments: Iterable[Environment]) -> Iterator[Environment]
 
 
 def _usual(env: Mapping[str, str]) -> Iterator[str]:
-    """Patterns of folders: what variables name, the usual places, those at home, conda's own list of environments."""
+    """Patterns of directories: from variables, the usual places, the home directory, conda's list of environments."""
     for name, below in _VARIABLES.items():
         for value in env.get(name, "").split(os.pathsep):
             if os.path.isabs(value):
                 yield os.path.join(glob.escape(value), below)
-    yield from FOLDERS
+    yield from DIRECTORIES
     home = env.get("HOME", "")
     if os.path.isabs(home):
         for below in _AT_HOME:
@@ -176,7 +178,7 @@ def _usual(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_conda(prefix: str) -> Iterator[str]:
-    """Patterns of the folders of conda's environments, if the prefix is conda's base or one of its environments."""
+    """Patterns of the directories of conda's environments, if the prefix is conda's base or one of its environments."""
     above = os.path.dirname(prefix)
     for root in (prefix, os.path.dirname(above) if os.path.basename(above) == "envs" else ""):
         if root and (_has(root, "conda-meta") or _has(root, "envs")):
@@ -192,8 +194,8 @@ def _jupyter_data(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_kernels(data: Iterable[str]) -> Iterator[Environment]:
-    """The environments of interpreters that kernelspecs name by an absolute path."""
-    patterns = (os.path.join(glob.escape(folder), "kernels", "*", "kernel.json") for folder in data)
+    """The environments of interpreters that kernelspecs name by absolute paths."""
+    patterns = (os.path.join(glob.escape(directory), "kernels", "*", "kernel.json") for directory in data)
     specs = (path for pattern in patterns for path in sorted(glob.iglob(pattern)))
     for path in itertools.islice(specs, _MOST_PLACES):
         program = _program(_start_of(path))
@@ -204,7 +206,7 @@ def _of_kernels(data: Iterable[str]) -> Iterator[Environment]:
 
 
 def _program(spec: bytes) -> str:
-    """The program of a kernelspec; empty if the bytes are none."""
+    """The program of a kernelspec; empty if it is damaged."""
     try:
         value = json.loads(spec)
         program = value["argv"][0]
@@ -214,7 +216,7 @@ def _program(spec: bytes) -> str:
 
 
 def _start_of(path: str) -> bytes:
-    """A small regular file; empty if there is none that can be read. A FIFO is never opened."""
+    """The start of a regular file; empty if it cannot be read. A FIFO is never opened."""
     try:
         if not os.path.isfile(path):
             return b""
@@ -232,8 +234,8 @@ def _has(prefix: str, name: str) -> bool:
     return os.path.exists(os.path.join(prefix, name))
 
 
-def _listed(folder: str) -> list[str]:
+def _listed(directory: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(directory))
     except OSError:
         return []

@@ -1,5 +1,5 @@
 # Runs in the image's own R (3.0 or later): loads and attaches each package in a process of its own, forked from this
-# one, and touches its classes, data and help. Given by an environment variable and run in a folder that it may fill.
+# one, and touches its classes, data and help. Given by an environment variable and run in a directory that it may fill.
 #
 # Writes JSON lines to its standard output: first {"names": [...]}; {"began", "process"} when one begins; {"name",
 # "answer", "status", "last"} when it ends, where answer is "ok", what went wrong, or null if it left without a word,
@@ -15,7 +15,7 @@ left_out <- given("SLIMAGENT_R_SKIP")
 chosen <- given("SLIMAGENT_R_ONLY")
 Sys.unsetenv(c("SLIMAGENT_R_DRIVER", "SLIMAGENT_R_LANES", "SLIMAGENT_R_SKIP", "SLIMAGENT_R_ONLY"))
 options(warn = 1)
-folder <- getwd()
+directory <- getwd()
 
 c_library <- dyn.load(sub("^[^/]*", "", grep("/(libc[.-]|ld-musl)", readLines("/proc/self/maps"), value = TRUE))[1])
 system_call <- function(name, ...) .C(getNativeSymbolInfo(name, c_library), ...)
@@ -76,18 +76,18 @@ step <- function(what, expression) {
 }
 
 exercise <- function(package, from) {
-  library_folder <- if (nzchar(from)) from
+  library_directory <- if (nzchar(from)) from
   if (nzchar(from) && package %in% loadedNamespaces()) step("cannot unload the first one", unloadNamespace(package))
-  step("cannot be loaded", loadNamespace(package, lib.loc = library_folder))
+  step("cannot be loaded", loadNamespace(package, lib.loc = library_directory))
   step("cannot be attached",
-       library(package, character.only = TRUE, lib.loc = library_folder, warn.conflicts = FALSE, quietly = TRUE))
+       library(package, character.only = TRUE, lib.loc = library_directory, warn.conflicts = FALSE, quietly = TRUE))
   place <- if (package == "base") system.file() else getNamespaceInfo(package, "path")
   step("objects", touch_objects(package))
   step("data", touch_data(package, place))
   step("help", touch_help(place))
 }
 
-# Exported objects and tables of S4 methods come from the lazy-load data base one by one. Active bindings run code.
+# Exported objects and tables of S4 methods come from the lazy-load database one by one. Active bindings run code.
 touch_objects <- function(package) {
   space <- asNamespace(package)
   names <- c(getNamespaceExports(space), ls(space, all.names = TRUE, pattern = "^[.]__T__"))
@@ -97,7 +97,7 @@ touch_objects <- function(package) {
   for (class in methods::getClasses(space)) methods::getClass(class, where = space)
 }
 
-# The first data set: all lie in one data base, or beside each other. Meta/data.rds lists them, as `name` or as
+# The first data set: all lie in one database, or beside each other. Meta/data.rds lists them, as `name` or as
 # `name (what data() calls it)`.
 touch_data <- function(package, place) {
   index <- file.path(place, "Meta", "data.rds")
@@ -119,7 +119,7 @@ touch_help <- function(place) {
 }
 
 # In the child: exercise one package, leave the answer in a file, end. Output goes to a file from the descriptors on:
-# what is closed is taken by what is opened next. The session's own temporary folder is gone, so that each makes its
+# what is closed is taken by what is opened next. The session's own temporary directory is gone, so that each makes its
 # own: a child that crashes removes it.
 work <- function(job, here) {
   system_call("setsid")
@@ -153,10 +153,10 @@ last_line <- function(path) {
   if (length(lines)) lines[length(lines)] else ""
 }
 
-# One package after the other; one whose folder can be made is not another lane's, so the folder stays.
+# One package after the other; one whose directory can be made is not another lane's, so the directory stays.
 run_lane <- function(jobs) {
   for (number in seq_len(nrow(jobs))) {
-    here <- file.path(folder, number)
+    here <- file.path(directory, number)
     if (dir.create(here, showWarnings = FALSE)) {
       job <- jobs[number, ]
       if (is_child()) work(job, here)

@@ -1,27 +1,37 @@
 """Kind `rstudio`: RStudio Server starts as jupyter-rsession-proxy starts it, and a session works as in a browser.
 
 Parameters: `rserver` (the program; default as the proxy finds it), `quarto` and `pandoc` (true: they must be there,
-false: leave them out; default: exercised where they are). Written from RStudio's sources. It was run with the real
-rserver, built from the sources of August 2026, and never with a real rsession; the tests have a stand-in for both.
+false: leave them out; default: exercised if there). Written from RStudio's sources. It was run with the real rserver,
+built from the sources of August 2026, and never with a real rsession; the tests have a stand-in for both.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
 
+from slimagent.checks import parameters
 from slimagent.checks.context import Context
-from slimagent.checks.finding import Finding, of_items, skipped
-from slimagent.checks.folder import temporary_folder
+from slimagent.checks.directory import temporary_directory
+from slimagent.checks.finding import (
+    Finding,
+    UnexercisedError,
+    all_skipped,
+    attempt,
+    first_few,
+    judged,
+    of_items,
+    skipped,
+)
 from slimagent.checks.loopback import Client, RequestError, free_port
 from slimagent.checks.processes import lives
 from slimagent.checks.rstudio.page import LOADER, fault, permutation_fault, permutations, references
 from slimagent.checks.rstudio.rpc import Browser, CallError, Session, browser, client_init, png_fault
 from slimagent.checks.rstudio.server import (
-    FOLDERS,
+    DIRECTORIES,
     SESSION_SECONDS,
     Place,
     has_account,
@@ -38,7 +48,7 @@ from slimagent.model.result import Item, Outcome
 
 PARAMETERS: dict[str, type] = {"rserver": str, "quarto": bool, "pandoc": bool}
 _ANSWER = 30.0  # seconds for one answer of a server that is ready
-_SESSION = SESSION_SECONDS + 5.0  # seconds for an rsession to come up: it loads R; first rserver gives it up
+_SESSION = SESSION_SECONDS + 5.0  # seconds for an rsession to start; it loads R, and rserver gives up first
 _CONSOLE = 30.0  # seconds for a line at the console
 _QUIT = 15.0  # seconds for a session to end
 _LOOK = 0.05
@@ -46,17 +56,17 @@ _LATER = ("page", "assets", "session", "evaluate", "plot", "quit")
 
 
 def run(spec: CheckSpec, context: Context) -> Finding:
-    """Items: start, page, assets, a permutation each, session, evaluate, plot, quit, quarto, quarto render, pandoc."""
+    """Items: start, page, assets, one per permutation, session, evaluate, plot, quit, quarto, quarto render, pandoc."""
     deadline = time.monotonic() + spec.seconds
-    rserver = locate(str(spec.parameters.get("rserver", "rserver")), FOLDERS, context.env)
+    rserver = locate(parameters.string(spec, "rserver") or "rserver", DIRECTORIES, context.env)
     if not rserver:
         return skipped("rserver is not installed")
     if number(context.user) == 0:
         # By default root is below auth-minimum-user-id, and as root rserver leaves a key in /var/lib/rstudio-server.
-        # Skipped whole: what was not exercised has to stay in the image.
+        # The whole check is skipped, so that everything it would exercise stays in the image.
         return skipped("RStudio has no sessions for root: run this check as an ordinary user")
-    with temporary_folder(context.user) as folder:
-        place = prepare(context, folder)
+    with temporary_directory(context.user) as directory:
+        place = prepare(context, directory)
         served, log = _served(place, rserver, deadline)
         tools = Tools(
             place=place,
@@ -74,7 +84,7 @@ def _flag(spec: CheckSpec, name: str) -> bool | None:
 
 
 def _served(place: Place, rserver: str, deadline: float) -> tuple[list[Item], str]:
-    """The items that need the server, and if one failed what server and session wrote last."""
+    """The items that need the server, and if one failed the last output of server and session."""
     user = browser(free_port())
     try:
         with running(place, rserver, user.client, deadline - time.monotonic()) as server:
@@ -89,23 +99,18 @@ def _served(place: Place, rserver: str, deadline: float) -> tuple[list[Item], st
             why += f"; user {number(place.context.user)} has no account, which rserver needs: add one to /etc/passwd"
     except OSError as error:
         why, log = f"{rserver}: {error.strerror or error}", ""
-    rest = (Item(name=name, outcome=Outcome.SKIPPED, detail="the server did not start") for name in _LATER)
-    return [Item(name="start", outcome=Outcome.FAILED, detail=why), *rest], log
+    return [judged("start", why), *all_skipped(_LATER, "the server did not start")], log
 
 
 def _with_cause(why: str, log: str) -> str:
-    """What happened, and the line of a log that says why: rserver marks it so."""
+    """What happened, and the line of the log that says why, which rserver marks."""
     lines = [line.strip() for line in log.splitlines() if " ERROR " in line or line.lower().startswith("error")]
     return f"{why}: {lines[-1][:300]}" if lines else why
 
 
-class _UnexercisedError(Exception):
-    """There is nothing to exercise."""
-
-
 @dataclass(slots=True)
 class _Studio:
-    """A running RStudio Server, asked one thing after the other."""
+    """A running RStudio Server that is exercised step by step."""
 
     server: Server
     browser: Browser
@@ -120,22 +125,14 @@ class _Studio:
 
     def items(self) -> Iterator[Item]:
         """Every item, in order."""
-        yield Item(name="start", outcome=Outcome.PASSED)
-        yield self._item("page", self._page)
-        yield self._item("assets", self._assets)
+        yield judged("start", "")
+        yield attempt("page", self._page)
+        yield attempt("assets", self._assets)
         yield from self._permutations()
-        yield self._item("session", self._open)
-        yield self._item("evaluate", self._evaluate)
-        yield self._item("plot", self._plot)
-        yield self._item("quit", self._quit)
-
-    def _item(self, name: str, step: Callable[[], str]) -> Item:
-        try:
-            return Item(name=name, outcome=Outcome.PASSED, detail=step())
-        except _UnexercisedError as reason:
-            return Item(name=name, outcome=Outcome.SKIPPED, detail=str(reason))
-        except (RequestError, CallError) as error:
-            return Item(name=name, outcome=Outcome.FAILED, detail=str(error))
+        yield attempt("session", self._open)
+        yield attempt("evaluate", self._evaluate)
+        yield attempt("plot", self._plot)
+        yield attempt("quit", self._quit)
 
     def _left(self, most: float = _ANSWER) -> float:
         return max(0.0, min(most, self.deadline - time.monotonic()))
@@ -150,24 +147,23 @@ class _Studio:
 
     def _assets(self) -> str:
         if not self.paths:
-            raise _UnexercisedError("there is no page")
+            raise UnexercisedError("there is no page")
         wrong = [why for why in (fault(self.client, path, self._left()) for path in self.paths) if why]
         if wrong:
-            raise RequestError("; ".join(wrong[:5]))
+            raise RequestError(first_few(wrong))
         return f"{len(self.paths)} scripts, styles and images"
 
     def _permutations(self) -> Iterator[Item]:
-        """An item for each of the programs from which the page's loader chooses one for the browser at hand."""
+        """An item for each of the programs from which the page's loader chooses one for the browser."""
         loader = next((path for path in self.paths if path.partition("?")[0].endswith(LOADER)), "")
         try:
             names = permutations(self.client.get(loader, self._left()).body) if loader else []
         except RequestError:  # it is one of the assets
             names = []
         if not names:
-            yield Item(name="permutations", outcome=Outcome.SKIPPED, detail="no loader names any")
+            yield from all_skipped(["permutations"], "no loader names any")
         for name in names:
-            why = permutation_fault(self.client, loader, name, self._left())
-            yield Item(name=f"permutation {name}", outcome=Outcome.FAILED if why else Outcome.PASSED, detail=why)
+            yield judged(f"permutation {name}", permutation_fault(self.client, loader, name, self._left()))
 
     def _open(self) -> str:
         before = self._descendants()
@@ -183,7 +179,7 @@ class _Studio:
 
     def _opened(self) -> Session:
         if self.session is None:
-            raise _UnexercisedError("there is no session")
+            raise UnexercisedError("there is no session")
         return self.session
 
     def _evaluate(self) -> str:

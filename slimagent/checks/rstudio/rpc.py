@@ -1,10 +1,10 @@
-"""RStudio Server spoken to as a browser does; all that is known of its protocol is here.
+"""The protocol of RStudio Server, spoken as by a browser; everything known about it is here.
 
 Read in github.com/rstudio/rstudio (cpp is src/cpp, gwt is src/gwt/src/org/rstudio), versions 0.9 to 2026.08:
 
 - Sign-in: with `--auth-none` the page comes at once, or (1.4 and later) after /auth-sign-in, which sets cookies and
   sends back (cpp/server/ServerPAMAuth.cpp, cpp/server/auth/ServerAuthCommon.cpp). Every call needs these cookies.
-- Forgery: a call's header and cookie must bear the same token, whichever it is; the names changed in 2021.09
+- Forgery: header and cookie of a call must have the same token, any token; the names changed in 2021.09
   (cpp/core/http/CSRFToken.cpp).
 - Calls: POST /rpc/METHOD with `{"method", "params", "clientId", "clientVersion"}`, answered with status 200 by
   `{"result"}`, by `{"error": {"code", "message", "error"}}`, or (2022 and later) by `{"asyncHandle"}` and later by an
@@ -15,7 +15,7 @@ Read in github.com/rstudio/rstudio (cpp is src/cpp, gwt is src/gwt/src/org/rstud
   (cpp/session/SessionClientInit.cpp, SessionConsoleInput.cpp, SessionHttpMethods.cpp).
 - Events: POST /events/get_events [number of the last event seen], held up to 50 seconds until there is one; each is
   `{"id", "type", "data"}` (cpp/session/SessionClientEventService.cpp, SessionClientEvent.cpp).
-- Plots: after the prompt came back `plots_state_changed` names a file, which is at /graphics/FILE; `empty.png` is none
+- Plots: after the next prompt `plots_state_changed` names a file, which is at /graphics/FILE; `empty.png` means none
   (cpp/session/modules/SessionPlots.cpp).
 """
 
@@ -32,12 +32,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from urllib.request import HTTPCookieProcessor
 
+from slimagent.checks.answers import array, mapping, member, string
+from slimagent.checks.finding import FaultError
 from slimagent.checks.loopback import HOST, Client, RequestError
 
-# rserver shows its page to browsers that it knows (cpp/server/ServerBrowser.cpp), where --www-verify-user-agent is not.
+# Without --www-verify-user-agent rserver shows its page only to browsers that it knows (cpp/server/ServerBrowser.cpp).
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 _TOKENS = {"rs-csrf-token": "X-RS-CSRF-Token", "csrf-token": "X-CSRF-Token"}  # cookie: header; 2021.09 on, before
-_IDLE = 0.05  # seconds between two questions to a server that has nothing new, and should not have answered
+_IDLE = 0.05  # seconds between two polls of a server that answers without news
 _MOST_EVENTS = 10_000  # kept for later
 _LONGEST = 1 << 16  # characters of a console's output that are kept
 _WIDTH = 400  # characters of them in a detail
@@ -48,15 +50,15 @@ _PNG = b"\x89PNG\r\n\x1a\n"  # https://www.w3.org/TR/png-3/#5PNG-file-signature
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk: no data, its name, the sum of that
 
 
-class CallError(Exception):
-    """A call that was answered by an error, or by nothing that the protocol knows."""
+class CallError(FaultError):
+    """A call that was answered by an error, or by something that is not the protocol."""
 
     def __init__(self, message: str) -> None:
         super().__init__(_line(message))
 
 
 class Event(NamedTuple):
-    """Something that a session tells: `kind` is its type, `data` whatever belongs to that."""
+    """An event of a session: its type, and the data that belong to it."""
 
     kind: str
     data: Any
@@ -77,7 +79,7 @@ class Browser:
         body = {"method": method, "params": params, "clientId": identity[0], "clientVersion": identity[1]}
         answer = client.json("POST", path, seconds, body)
         if not isinstance(answer, dict):
-            raise CallError(f"{method}: the answer is no object")
+            raise CallError(f"{method}: the answer is not an object")
         _raise_error(method, answer)
         return answer
 
@@ -86,7 +88,7 @@ class Browser:
 
 
 def browser(port: int) -> Browser:
-    """A new browser for the RStudio Server at that port of the loopback interface, with a token of its own choice."""
+    """A new browser, with a new token, for the RStudio Server at that port of the loopback interface."""
     cookies = CookieJar()
     token = secrets.token_hex(16)
     for name in _TOKENS:
@@ -125,14 +127,14 @@ def _raise_error(method: str, answer: dict[str, Any]) -> None:
     inner = error.get("error")
     parts = [error.get("message"), inner.get("message") if isinstance(inner, dict) else inner]
     code = error.get("code")
-    told = ": ".join(str(part)[:_WIDTH] for part in parts if part) or "an error without a message"
-    # A real one says it itself: jsonrpc error 1 (Unable to connect to service).
-    raise CallError(f"{method}: {told}" if f"error {code} " in told else f"{method}: {told} (code {code})")
+    said = ": ".join(str(part)[:_WIDTH] for part in parts if part) or "an error without a message"
+    # A real server includes the code: jsonrpc error 1 (Unable to connect to service).
+    raise CallError(f"{method}: {said}" if f"error {code} " in said else f"{method}: {said} (code {code})")
 
 
 @dataclass(slots=True)
 class Session:
-    """An rsession that takes our calls. Every method raises RequestError and CallError."""
+    """An rsession that answers our calls. Every method raises RequestError and CallError."""
 
     browser: Browser
     identity: tuple[str, str]
@@ -141,9 +143,9 @@ class Session:
     _kept: deque[Event] = field(default_factory=deque)
 
     def evaluate(self, code: str, expected: str, seconds: float) -> None:
-        """Have R evaluate `code`. Raises CallError if it does not print `expected` before it prompts again.
+        """Have R evaluate `code`. Raises CallError if it does not print `expected` before the next prompt.
 
-        What R writes to standard error is not a failure: a warning comes that way too. It explains one.
+        Output to standard error is not a failure, as warnings go there too, but it explains one.
         """
         text, wrong = "", ""
         for event in self._console(code, seconds):
@@ -158,25 +160,25 @@ class Session:
         raise CallError(f"{code}: no end after {seconds:g} s{_so_far(wrong or text)}")
 
     def plot(self, code: str, seconds: float) -> str:
-        """The path at which the plot is that `code` draws. Raises CallError if it draws none in time."""
+        """The path of the plot that `code` draws. Raises CallError if it draws none in time."""
         wrong = ""
         for event in self._console(code, seconds):
             if event.kind == "console_error":
                 wrong = (wrong + _text(event.data))[-_LONGEST:]
             elif event.kind == "plots_state_changed":
-                name = event.data.get("filename") if isinstance(event.data, dict) else None
-                if isinstance(name, str) and name not in ("", "empty.png"):
+                name = string(event.data, "filename")
+                if name not in ("", "empty.png"):
                     return f"/graphics/{quote(name, safe='')}"
         raise CallError(f"{code}: no plot after {seconds:g} s{_so_far(wrong)}")
 
     def quit(self, seconds: float) -> None:
-        """Have the session end. It may not live to complete what it only acknowledged: see whether its process ends."""
+        """Ask the session to end. It may end before it completes the call: see whether its process ends."""
         answer = self.browser.call("/rpc/quit_session", [False, "", None, ""], seconds, self.identity)
         if not answer.get("asyncHandle") and answer.get("result") is not True:
-            raise CallError(f"quit_session: the session does not want to end: {str(answer.get('result'))[:100]}")
+            raise CallError(f"quit_session: the session refuses to end: {str(answer.get('result'))[:100]}")
 
     def _console(self, code: str, seconds: float) -> Iterator[Event]:
-        """The events that come of a line at the console, from the one that it was read with, until the time is over."""
+        """The events after a line at the console, from the one that confirms it, until the time is over."""
         deadline = time.monotonic() + seconds
         self._send("/rpc/console_input", [code, "", 0], seconds)
         read = False
@@ -186,7 +188,7 @@ class Session:
                 yield event
 
     def _send(self, path: str, params: list[Any], seconds: float) -> None:
-        """A call, and its completion if that comes as an event."""
+        """Make a call, and wait for its completion if that comes as an event."""
         deadline = time.monotonic() + seconds
         answer = self.browser.call(path, params, seconds, self.identity)
         handle = answer.get("asyncHandle")
@@ -194,17 +196,15 @@ class Session:
             return
         passed: deque[Event] = deque(maxlen=_MOST_EVENTS)
         for event in self._events(deadline):
-            data = event.data if event.kind == "async_completion" else None
-            if isinstance(data, dict) and data.get("handle") == handle:
+            if event.kind == "async_completion" and member(event.data, "handle") == handle:
                 self._kept.extendleft(reversed(passed))
-                if isinstance(data.get("response"), dict):
-                    _raise_error(path.rpartition("/")[2], data["response"])
+                _raise_error(path.rpartition("/")[2], mapping(event.data, "response"))
                 return
             passed.append(event)
         raise CallError(f"{path.rpartition('/')[2]}: not completed after {seconds:g} s")
 
     def _events(self, deadline: float) -> Iterator[Event]:
-        """The events that come until then, in order, each once."""
+        """The events until the deadline, in order, each once."""
         while True:
             while self._kept:
                 yield self._kept.popleft()
@@ -218,12 +218,11 @@ class Session:
             answer = self.browser.call("/events/get_events", [self._seen], left, self.identity)
         except RequestError:
             if time.monotonic() >= deadline:
-                return  # nothing happened; that is no fault of this request
+                return  # there was no event; the request is not at fault
             raise
-        events = answer.get("result")
         before = self._seen
-        for event in events if isinstance(events, list) else ():
-            number = event.get("id") if isinstance(event, dict) else None
+        for event in array(answer, "result"):
+            number = member(event, "id")
             if isinstance(number, int) and number > self._seen:
                 self._seen = number
                 self._kept.append(Event(str(event.get("type")), event.get("data")))
@@ -232,32 +231,30 @@ class Session:
 
 
 def client_init(browser: Browser, seconds: float) -> Session:
-    """Have an rsession started. Raises RequestError, and CallError if none comes up in that time.
+    """Start an rsession. Raises RequestError, and CallError if none starts in that time.
 
-    It is asked for once: until 2026.07 rserver starts a second rsession if it is asked again.
+    It is requested only once: until 2026.07 a second request makes rserver start a second rsession.
     """
     answer = browser.call("/rpc/client_init", [browser.client.root], seconds)
-    info = answer.get("result")
-    if not isinstance(info, dict) or not isinstance(info.get("clientId"), str) or not info["clientId"]:
+    info = mapping(answer, "result")
+    identity = string(info, "clientId")
+    if not identity:
         raise CallError("client_init: the answer has no clientId")
-    version = info.get("client_version")
-    return Session(browser, (info["clientId"], version if isinstance(version, str) else ""), _versions(info))
+    return Session(browser, (identity, string(info, "client_version")), _versions(info))
 
 
 def _versions(info: dict[str, Any]) -> str:
-    r = info.get("r_versions_info")
-    named = {"RStudio": info.get("rstudio_version"), "R": r.get("r_version") if isinstance(r, dict) else None}
+    named = {"RStudio": info.get("rstudio_version"), "R": member(info, "r_versions_info", "r_version")}
     return _line(", ".join(f"{name} {value[:60]}" for name, value in named.items() if isinstance(value, str)))
 
 
 def _text(data: Any) -> str:
-    """The text of a console's event, without marks and colours; before 0.98 it was the data itself."""
-    text = data.get("text") if isinstance(data, dict) else data
-    return _MARKS.sub("", text) if isinstance(text, str) else ""
+    """The text of a console event, without marks and colours; before 0.98 it was the data itself."""
+    return _MARKS.sub("", data if isinstance(data, str) else string(data, "text"))
 
 
 def _line(text: str) -> str:
-    """Text of a server's or of R's as part of a line that a terminal and a document can hold."""
+    """Text of a server or of R as a printable part of a line."""
     return " ".join("".join(each if each.isprintable() else " " for each in text[-_LONGEST:]).split())[:_WIDTH]
 
 
@@ -268,5 +265,5 @@ def _so_far(text: str) -> str:
 def png_fault(body: bytes) -> str:
     """What is wrong with an image that should be a PNG, or nothing (https://www.w3.org/TR/png-3/)."""
     if not body.startswith(_PNG):
-        return f"is no PNG: it begins with {body[:16]!r}"
-    return "" if body.endswith(_PNG_END) else "is a PNG that is cut short"
+        return f"not a PNG: it begins with {body[:16]!r}"
+    return "" if body.endswith(_PNG_END) else "a PNG that is cut short"

@@ -1,9 +1,9 @@
-"""RStudio Server started as jupyter-rsession-proxy starts it, where nothing of it stays behind.
+"""Start RStudio Server as jupyter-rsession-proxy starts it, so that it leaves nothing behind.
 
 Read in github.com/jupyterhub/jupyter-rsession-proxy (jupyter_rsession_proxy/__init__.py, 2.5.1) and in
-github.com/rstudio/rstudio (src/cpp/server/server-options.json, src/cpp/core/system/Xdg.cpp), and seen with the rserver
-of 2026.09's development. Other than the proxy we listen on a port of the loopback interface, not on a socket, and at /,
-not at a user's URL.
+github.com/rstudio/rstudio (src/cpp/server/server-options.json, src/cpp/core/system/Xdg.cpp), and seen with a
+development version of rserver 2026.09. Unlike the proxy we listen on a port of the loopback interface, not on a
+socket, and at /, not at a user's URL.
 """
 
 from __future__ import annotations
@@ -14,33 +14,29 @@ import pwd
 import re
 import shlex
 import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from slimagent.checks.context import Context
-from slimagent.checks.leftover import text
+from slimagent.checks.directory import end_of, give, start_of
 from slimagent.checks.loopback import HOST, Client
 from slimagent.checks.output import last_lines
-from slimagent.checks.processes import started, wait
+from slimagent.checks.program import complete
 from slimagent.checks.server import NotReadyError, Server, serving
-from slimagent.linux.command import ending
 from slimagent.linux.removal import remove_tree
 from slimagent.model.user import User
 
-FOLDERS = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
-# How long rserver waits for rsession. Its own limit (10 seconds, 30 since 2024.07) is too short for a traced start, and
-# after it rserver until 2026.07 forgets the rsession that it launched: the next client_init launches a second one.
+DIRECTORIES = ("/usr/lib/rstudio-server/bin", "/usr/lib/rstudio/bin")  # where the proxy looks besides the PATH
+# How long rserver waits for rsession. Its default (10 seconds, 30 since 2024.07) is too short for a traced start. After
+# it rserver until 2026.07 forgets the rsession that it launched, and the next client_init launches a second one.
 SESSION_SECONDS = 55
-# Whatever their options say, rserver 1.4 to 2022.07 has a key there, and rsession before 1.4 its sockets.
+# In spite of their options rserver 1.4 to 2022.07 has a key there, and rsession before 1.4 its sockets.
 _FIXED = ("/tmp/rstudio-server", "/tmp/rstudio-rsession")  # noqa: S108 - theirs, not ours
 _CONFIGURED = re.compile(r"^[ \t]*rsession-path[ \t]*=[ \t]*([^\s#][^#\n]*)", re.MULTILINE)
 _LARGEST_CONFIGURATION = 1 << 20
 _HELP_SECONDS = 30.0
-_HELP_MOST = 1 << 20
-_PIECE = 0.1  # seconds between two looks at how much was written
+
 _READY_SECONDS = 60.0
 _WRAPPER = "rsession"
 _OPTION = re.compile(r"--([a-z0-9][a-z0-9-]*)")
@@ -49,61 +45,63 @@ _LOG_TAIL = 16 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a server runs: a folder of the user's own, which is also the home, and the environment."""
+    """Where a server runs: a directory of the user's own, with their home in it, and the environment."""
 
     context: Context
-    folder: str
+    directory: str
     env: Mapping[str, str]
 
     def path(self, name: str) -> str:
-        """A path in the folder."""
-        return os.path.join(self.folder, name)
+        """A path in the directory."""
+        return os.path.join(self.directory, name)
 
 
-def locate(name: str, folders: tuple[str, ...], env: Mapping[str, str]) -> str:
-    """The program of that name on the PATH, else in the folders whether it can be run or not, else nothing."""
+def locate(name: str, directories: tuple[str, ...], env: Mapping[str, str]) -> str:
+    """The program of that name on the PATH, else in the directories even if it cannot be run, else empty."""
     found = shutil.which(name, path=env.get("PATH", os.defpath))
-    places = (os.path.join(folder, name) for folder in folders)
+    places = (os.path.join(directory, name) for directory in directories)
     return found or next((place for place in places if os.path.lexists(place)), "")
 
 
 def number(user: User | None) -> int:
-    """The number of the user that checks run as."""
+    """The number of the user of the checks."""
     return os.geteuid() if user is None else user.uid
 
 
-def prepare(context: Context, folder: str) -> Place:
+def prepare(context: Context, directory: str) -> Place:
     """Make a place in the directory, with a home, a data directory and a database.conf as the proxy writes it.
 
-    The home is a new one, as the volume is that JupyterHub mounts; configuration outside of it is the image's own.
+    The home is new, like a volume that JupyterHub mounts. Configuration outside of it is the image's own.
     """
     for name in ("home", "data", "tmp", "rstudio"):
-        _own(os.path.join(folder, name), context.user, directory=True)
-    data = os.path.join(folder, "data")
+        _own(os.path.join(directory, name), context.user, directory=True)
+    data = os.path.join(directory, "data")
     _own(os.path.join(data, "database.conf"), context.user, f"\nprovider=sqlite\ndirectory={data}\n")
     env = {
         **context.env,
         "USER": _name(context),  # rserver finds no user without it
-        "HOME": os.path.join(folder, "home"),
-        "TMPDIR": os.path.join(folder, "tmp"),
-        "RSTUDIO_DATA_HOME": os.path.join(folder, "rstudio"),
-        "RSTUDIO_CACHE_HOME": os.path.join(folder, "cache"),  # else its key stays in the image's XDG_CACHE_HOME
-        **{f"XDG_{name}_HOME": os.path.join(folder, name.lower()) for name in ("CACHE", "DATA", "STATE")},  # Quarto's
-        "RS_LOGGER_TYPE": "stderr",  # else the reason of a failure goes to a file or to syslog
+        "HOME": os.path.join(directory, "home"),
+        "TMPDIR": os.path.join(directory, "tmp"),
+        "RSTUDIO_DATA_HOME": os.path.join(directory, "rstudio"),
+        "RSTUDIO_CACHE_HOME": os.path.join(directory, "cache"),  # otherwise its key stays in XDG_CACHE_HOME
+        **{
+            f"XDG_{name}_HOME": os.path.join(directory, name.lower()) for name in ("CACHE", "DATA", "STATE")
+        },  # Quarto's
+        "RS_LOGGER_TYPE": "stderr",  # otherwise the reason of a failure goes to a file or to syslog
     }
     if not _has_settings(context.env):
-        env["RSTUDIO_CONFIG_HOME"] = os.path.join(folder, "config")  # else a session makes it in XDG_CONFIG_HOME
-    return Place(context=context, folder=folder, env=env)
+        env["RSTUDIO_CONFIG_HOME"] = os.path.join(directory, "config")  # else a session makes it in XDG_CONFIG_HOME
+    return Place(context=context, directory=directory, env=env)
 
 
 def _has_settings(env: Mapping[str, str]) -> bool:
-    """Whether the image has settings of RStudio's where its variables tell a session to look (core/system/Xdg.cpp)."""
+    """Whether the image has RStudio settings where its variables point (core/system/Xdg.cpp)."""
     general = (os.path.join(each, "rstudio") for each in env.get("XDG_CONFIG_HOME", "").split(":") if each)
     return any(map(os.path.isdir, (env["RSTUDIO_CONFIG_HOME"],) if env.get("RSTUDIO_CONFIG_HOME") else general))
 
 
 def has_account(context: Context) -> bool:
-    """Whether the user that checks run as is in the password database. Since 1.4 rserver does not start without."""
+    """Whether the user of the checks is in the password database. Since 1.4 rserver does not start otherwise."""
     try:
         pwd.getpwuid(number(context.user))
     except KeyError:
@@ -117,8 +115,7 @@ def _own(path: str, user: User | None, content: str = "", directory: bool = Fals
     else:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(content)
-    if user is not None:
-        os.chown(path, user.uid, user.gid)
+    give(path, user)
 
 
 def _name(context: Context) -> str:
@@ -126,7 +123,7 @@ def _name(context: Context) -> str:
         return context.user.name
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a number that no account has: OpenShift runs images so
+    except KeyError:  # a number without an account: OpenShift runs images so
         return context.env.get("NB_USER") or context.env.get("USER") or str(os.geteuid())
 
 
@@ -134,7 +131,7 @@ def _name(context: Context) -> str:
 def running(place: Place, rserver: str, client: Client, seconds: float) -> Iterator[Server]:
     """Start rserver and wait until it answers, for `seconds` at most. Raises NotReadyError, and OSError as Popen does.
 
-    Nothing of it is left when the block ends; neither is a session that it has started.
+    It is stopped when the block ends, and so are its sessions.
     """
     deadline = time.monotonic() + seconds
     known = _known_options(place, rserver, min(seconds, _HELP_SECONDS))
@@ -149,7 +146,7 @@ def running(place: Place, rserver: str, client: Client, seconds: float) -> Itera
 
 @contextlib.contextmanager
 def _removing(paths: tuple[str, ...], owner: int) -> Iterator[None]:
-    """Remove directories of that owner that the block makes; those that were there before stay."""
+    """Remove directories of that owner that the block creates; earlier ones stay."""
     absent = [path for path in paths if not os.path.lexists(path)]
     try:
         yield
@@ -161,14 +158,14 @@ def _removing(paths: tuple[str, ...], owner: int) -> Iterator[None]:
 
 
 def _wrap_session(place: Place, rserver: str) -> None:
-    """Write the program that rserver starts in place of rsession: it sets HOME and TMPDIR and becomes rsession.
+    """Write the script that rserver starts instead of rsession: it sets HOME and TMPDIR and executes rsession.
 
-    rserver builds the environment of an rsession anew, with the home of the password database and no TMPDIR
+    rserver gives an rsession a new environment, with the home of the password database and without TMPDIR
     (core/system/PosixSystem.cpp, all versions). Raises NotReadyError where nothing can be executed in the place.
     """
-    if os.statvfs(place.folder).f_flag & os.ST_NOEXEC:
-        folder = os.path.dirname(place.folder)
-        raise NotReadyError(f"{folder} is mounted noexec, and a session is started from there: set TMPDIR to another")
+    if os.statvfs(place.directory).f_flag & os.ST_NOEXEC:
+        directory = os.path.dirname(place.directory)
+        raise NotReadyError(f"{directory} is mounted noexec, and sessions start from there: set TMPDIR to another")
     session = os.path.join(os.path.dirname(os.path.realpath(rserver)), _configured_session(place.env))
     lines = (f"export {name}={shlex.quote(place.env[name])}" for name in ("HOME", "TMPDIR"))
     content = "\n".join(("#!/bin/sh", *lines, f'exec {shlex.quote(session)} "$@"', ""))
@@ -176,33 +173,25 @@ def _wrap_session(place: Place, rserver: str) -> None:
 
 
 def _configured_session(env: Mapping[str, str]) -> str:
-    """What the image's rserver.conf says rsession is, from the directory of rserver; by default the one beside it."""
+    """The rsession in the image's rserver.conf, relative to the directory of rserver; by default the one beside it."""
     only = env.get("RSTUDIO_CONFIG_DIR", "")
     several = [os.path.join(each, "rstudio") for each in env.get("XDG_CONFIG_DIRS", "").split(":") if each]
     files = (os.path.join(each, "rserver.conf") for each in ([only] if only else [*several, "/etc/rstudio"]))
     file = next(filter(os.path.exists, files), "")
-    found = _CONFIGURED.search(text(os.path.realpath(file), _LARGEST_CONFIGURATION)) if file else None
+    found = _CONFIGURED.search(start_of(os.path.realpath(file), _LARGEST_CONFIGURATION)) if file else None
     return found[1].strip() if found else "rsession"
 
 
 def _known_options(place: Place, rserver: str, seconds: float) -> frozenset[str]:
-    """The options that `rserver --help` names. Raises NotReadyError if it does not end well."""
-    deadline = time.monotonic() + seconds
-    with tempfile.TemporaryFile() as file, started(
-        place.context, (rserver, "--help"), env=place.env, cwd=place.path("home"), stdout=file, stderr=file
-    ) as process:  # fmt: skip
-        returncode = None
-        while returncode is None and time.monotonic() < deadline and os.fstat(file.fileno()).st_size < _HELP_MOST:
-            returncode = wait(process, _PIECE)
-        said = os.pread(file.fileno(), _HELP_MOST, 0)
-    if returncode != 0:
-        how = f"no end after {seconds:g} s" if returncode is None else ending(returncode)
-        raise NotReadyError(f"rserver --help: {how}\n{last_lines(said)}".rstrip())
-    return frozenset(_OPTION.findall(said.decode("utf-8", "replace")))
+    """The options in `rserver --help`. Raises NotReadyError if that fails."""
+    ended = complete(place.context, (rserver, "--help"), env=place.env, cwd=place.path("home"), seconds=seconds)
+    if not ended.well:
+        raise NotReadyError(f"rserver --help: {ended.how}\n{ended.log()}".rstrip())
+    return frozenset(_OPTION.findall(ended.said.decode("utf-8", "replace")))
 
 
 def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
-    """The proxy's options, and those that keep the server to this machine and to the place; of them, the known."""
+    """The proxy's options, and those that confine the server to this machine and the place, if `known`."""
     wanted = {
         "server-daemonize": "0",
         "auth-none": "1",
@@ -210,11 +199,11 @@ def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
         "www-port": str(port),
         "www-frame-origin": "same",
         "www-verify-user-agent": "0",
-        "secure-cookie-key-file": place.path("secure-cookie-key"),  # not there yet: rserver makes it
+        "secure-cookie-key-file": place.path("secure-cookie-key"),  # rserver creates it
         "rsession-path": place.path(_WRAPPER),
         "rsession-proxy-max-wait-secs": str(SESSION_SECONDS),
-        "auth-minimum-user-id": "0",  # else rsession refuses a user below UID_MIN of /etc/login.defs
-        "www-root-path": "/",  # rserver itself does not serve the prefix that rserver.conf may have for a proxy
+        "auth-minimum-user-id": "0",  # otherwise rsession refuses a user below UID_MIN of /etc/login.defs
+        "www-root-path": "/",  # rserver itself does not serve the prefix that rserver.conf may set for a proxy
         "server-user": place.env["USER"],
         "server-data-dir": place.path("data"),
         "server-pid-file": place.path("rserver.pid"),
@@ -226,29 +215,15 @@ def _options(place: Place, port: int, known: frozenset[str]) -> list[str]:
 
 
 def session_log(place: Place) -> str:
-    """The last lines of what rsession until 2021.08 wrote: into a file of its own, wherever the other logs go.
+    """The last lines of the log file that rsession wrote until 2021.08, wherever other logs went.
 
-    Since 2021.09 it heeds RS_LOGGER_TYPE, and what it says is in the server's output.
+    Since 2021.09 it respects RS_LOGGER_TYPE, and logs to the server's output.
     """
-    folder = place.path("rstudio/log")
+    directory = place.path("rstudio/log")
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(os.listdir(directory))
     except OSError:
         return ""
     owner = number(place.context.user)
-    return "\n".join(filter(None, (last_lines(read_own(os.path.join(folder, name), owner)) for name in names[:5])))
-
-
-def read_own(path: str, owner: int) -> bytes:
-    """The end of a regular file of that owner; nothing for anything else that a program of the image may put there."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
-            return b""
-        return os.pread(descriptor, _LOG_TAIL, max(0, status.st_size - _LOG_TAIL))
-    finally:
-        os.close(descriptor)
+    ends = (end_of(os.path.join(directory, name), _LOG_TAIL, owner) for name in names[:5])
+    return "\n".join(filter(None, map(last_lines, ends)))
