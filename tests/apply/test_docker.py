@@ -81,9 +81,9 @@ def test_the_image_runs_from_its_export(tmp_path: Path) -> None:
     root.mkdir()
     container = docker("create", "--network=none", original, "/none").decode().strip()
     try:
-        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
+        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as exported:
             command = ["tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", str(root)]
-            subprocess.run(command, stdin=export.stdout, check=True)
+            subprocess.run(command, stdin=exported.stdout, check=True)
     finally:
         docker("rm", container)
     inventory = scan(os.fsencode(root))

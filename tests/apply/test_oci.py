@@ -184,7 +184,7 @@ def test_the_configuration_is_the_originals(root: bytes, target: Path) -> None:
         "R",
         "Python environment",
         "the rest",
-        "shared folders and package records",
+        "shared directories and package records",
     ]
     assert all("level file" in each["comment"] and "empty_layer" not in each for each in found["history"])
 
