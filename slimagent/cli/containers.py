@@ -29,7 +29,7 @@ _OPTIONS = (
     click.option("--gpus", default="", metavar="SPEC", help="GPUs to give to the containers, e.g. `all`."),
     click.option(
         "--run-option",
-        "further",
+        "run_options",
         multiple=True,
         metavar="OPTION",
         help="Any other option of `docker run`, e.g. --shm-size=2g.",
@@ -51,10 +51,12 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
         volumes: tuple[str, ...],
         env: tuple[str, ...],
         gpus: str,
-        further: tuple[str, ...],
+        run_options: tuple[str, ...],
         **others: Any,
     ) -> Any:
-        container = Container(image=image, network=network, volumes=volumes, env=env, gpus=gpus, further=further)
+        container = Container(
+            image=image, network=network, volumes=volumes, env=env, gpus=gpus, run_options=run_options
+        )
         return function(*arguments, container=container, **others)
 
     return options.together(*_OPTIONS)(gather)

@@ -18,7 +18,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Stripping": ("strip", "strip_setuid"),
         "What is run": ("also", "user", "backend", "attach", "until_signal", "diary", "scopes", "mounted"),
         "How the image starts": ("no_start", "start_until", "start_seconds", "start_settle", "image_config"),
-        "Containers": ("engine", "network", "volumes", "env", "gpus", "further", "no_privileges", "agent"),
+        "Containers": ("engine", "network", "volumes", "env", "gpus", "run_options", "no_privileges", "agent"),
         "As an image": ("oci", "oci_tag", "compression", "ready"),
         "In place": ("in_place", "journal", "remove_agent", "force"),
         "Output": (

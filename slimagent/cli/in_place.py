@@ -14,7 +14,7 @@ from slimagent.bundle.agent_directory import remove, require_removable
 from slimagent.cli import options
 from slimagent.errors import RefusedError, UsageError
 from slimagent.paths.algebra import within
-from slimagent.workflows.session import in_container, own_folder
+from slimagent.workflows.session import in_container, own_directory
 
 _OPTIONS = (
     click.option("--in-place", is_flag=True, help="Remove the files from this container."),
@@ -92,7 +92,7 @@ def _require_outside(output: str, own: bytes) -> None:
 
 def _own(files: tuple[bytes, ...]) -> bytes:
     """The agent's directory, which is to be removed with these files in it. Raises UsageError without one."""
-    own = own_folder()
+    own = own_directory()
     if own is None:
         raise UsageError(
             "--remove-agent: this slimagent was not started by an agent's entrypoint.sh", "leave out --remove-agent"

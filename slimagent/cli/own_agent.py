@@ -10,7 +10,7 @@ import click
 
 from slimagent.bundle.agent_directory import Named, is_mounted, require_own
 from slimagent.profiles import shipped as profiles
-from slimagent.workflows.session import own_folder
+from slimagent.workflows.session import own_directory
 
 _FILE = re.compile(r"(NAME\|)?FILE|PLAN|TRACE(\.\.\.)?")  # metavars of what names a file
 _DONE = f"{__name__}.done"
@@ -23,7 +23,7 @@ def require_own_agent(outputs: tuple[bytes, ...]) -> None:
     mounted hides what the image has there. Raises RefusedError.
     """
     context = click.get_current_context(silent=True)
-    home = own_folder()
+    home = own_directory()
     if home is None or is_mounted(home) or (context is not None and context.meta.get(_DONE)):
         return
     files = [] if context is None else map(os.fsencode, _files(context))

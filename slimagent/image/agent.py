@@ -1,4 +1,4 @@
-"""An agent folder made by `slimagent bundle`, and the command that starts it where it is mounted.
+"""An agent directory made by `slimagent bundle`, and the command that starts it where it is mounted.
 
 No shell, no interpreter and no C library of the image has a part in that: the first program is the bundle's own
 dynamic loader. See docs/bundle.md.
@@ -21,8 +21,8 @@ from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
 
 SCHEMA, VERSION = "slimagent/bundle", 1
-# ld.so(8): libraries come from our folder whatever LD_LIBRARY_PATH and the image's cache say, and nothing is put into
-# the environment, which the image's programs inherit. Python: no variables, no site-packages, no byte code written.
+# ld.so(8): libraries come from our directory whatever LD_LIBRARY_PATH and the image's cache say. Nothing goes into the
+# environment, which the image's programs inherit. Python: no variables, no site-packages, no bytecode written.
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
 _PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
 # Variables by which the loader and the C library load what they name, or write to it. They are the image's programs'.
@@ -39,13 +39,13 @@ RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A bundle in `folder` of this machine: the version of slimagent in it, and what it is made for and of.
+    """A bundle in `directory` of this machine: the version of slimagent in it, and what it is made for and of.
 
     `architecture` is what uname(2) calls the machine; `loader` the name of the dynamic loader in the bundle's `lib`;
     `python` and `glibc` are versions; `size` is in bytes.
     """
 
-    folder: str
+    directory: str
     slimagent: str
     architecture: str
     loader: str
@@ -54,11 +54,11 @@ class Bundle:
     size: int
 
     def entry(self, mounted_at: str | None = None) -> tuple[str, ...]:
-        """The command that starts slimagent where the folder is mounted, a container's entrypoint.
+        """The command that starts slimagent where the directory is mounted, a container's entrypoint.
 
-        Arguments of slimagent follow. Without `mounted_at`, the folder on this machine.
+        Arguments of slimagent follow. Without `mounted_at`, the directory on this machine.
         """
-        return entry(self.folder if mounted_at is None else mounted_at, self.loader)
+        return entry(self.directory if mounted_at is None else mounted_at, self.loader)
 
 
 def entry(at: str, loader: str) -> tuple[str, ...]:
@@ -102,11 +102,11 @@ def record(made: Bundle, parts: Mapping[str, int], contents: Mapping[str, str]) 
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def bundle(folder: str) -> Bundle:
-    """The bundle in a folder. Raises UnavailableError if none is there, DocumentError if its record makes no sense."""
-    path = os.path.join(folder, BUNDLE)
+def bundle(directory: str) -> Bundle:
+    """The bundle in a directory. Raises UnavailableError without one, DocumentError if its record makes no sense."""
+    path = os.path.join(directory, BUNDLE)
     if not os.path.exists(path):
-        raise UnavailableError(f"{folder} is no agent bundle: it has no {BUNDLE}", "make one with `slimagent bundle`")
+        raise UnavailableError(f"{directory} is not an agent: it has no {BUNDLE}", "make one with `slimagent bundle`")
     try:
         values = parsed(read(path))
     except ValueError as error:
@@ -115,20 +115,20 @@ def bundle(folder: str) -> Bundle:
         raise _damaged(path, f"not a {SCHEMA} document")
     if values.get("version") != VERSION:
         raise _damaged(path, f"version {quoted(values.get('version'))} and not {VERSION}")
-    return Bundle(folder=os.path.abspath(folder), **_texts(path, values), size=_size(path, values))
+    return Bundle(directory=os.path.abspath(directory), **_texts(path, values), size=_size(path, values))
 
 
 def _texts(path: str, values: dict[str, Any]) -> dict[str, str]:
     for name in RECORDED:
         if not isinstance(values.get(name), str) or not _NAME.fullmatch(values[name]):
-            raise _damaged(path, f"{name} is no name or version")
+            raise _damaged(path, f"{name} is not a name or version")
     return {name: values[name] for name in RECORDED}
 
 
 def _size(path: str, values: dict[str, Any]) -> int:
     size = values.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise _damaged(path, "size is no number of bytes")
+        raise _damaged(path, "size is not a number of bytes")
     return size
 
 

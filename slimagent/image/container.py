@@ -23,7 +23,7 @@ class Container:
 
     `mounts` are (directory here, place there, writable), `private` directories there that only root can enter. `entry`
     is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty for the
-    image's own, too. `volumes`, `env` and `further` are what somebody asked for, in the engine's own words; `agent_env`
+    image's own, too. `volumes`, `env` and `run_options` are the user's, in the engine's own words; `agent_env`
     are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add` names
     capabilities. `healthcheck`: whether the image's health check runs.
     """
@@ -39,7 +39,7 @@ class Container:
     env: tuple[str, ...] = ()
     agent_env: tuple[str, ...] = ()
     gpus: str = ""
-    further: tuple[str, ...] = ()
+    run_options: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
     healthcheck: bool = False
 
@@ -66,15 +66,15 @@ class Container:
             yield from ("--gpus", self.gpus)
         elif self.gpus:  # Podman takes the names of the Container Device Interface
             yield from ("--device", f"nvidia.com/gpu={self.gpus}")
-        yield from self.further
+        yield from self.run_options
         yield from (f"--env={variable}" for variable in self.agent_env)  # of two of a name the last one counts
         yield from (self.image, *self.entry[1:], *self.arguments)
 
     def bare(self) -> Container:
         """A container of the same image for a job of ours: nothing over its files, no port, no address."""
-        return Container(image=self.image, further=_without(_NETWORKING, _without(_MOUNTING, self.further)))
+        return Container(image=self.image, run_options=_without(_NETWORKING, _without(_MOUNTING, self.run_options)))
 
-    def as_configured(self, image: str, further: tuple[str, ...] = ()) -> Container:
+    def as_configured(self, image: str, run_options: tuple[str, ...] = ()) -> Container:
         """A container as `docker run` makes one of `image`: nothing of ours in it, nothing mounted."""
         return replace(
             self,
@@ -82,13 +82,13 @@ class Container:
             user="",
             volumes=(),
             healthcheck=True,
-            further=(*_without(_MOUNTING, self.further), *further),
+            run_options=(*_without(_MOUNTING, self.run_options), *run_options),
         )
 
     @property
     def can_run_beside_another(self) -> bool:
         """Whether two of it may run at a time: neither has a port or an address that the other one wants, too."""
-        return self.network in _PRIVATE_NETWORKS and _without(_NETWORKING, self.further) == self.further
+        return self.network in _PRIVATE_NETWORKS and _without(_NETWORKING, self.run_options) == self.run_options
 
 
 def _without(unwanted: re.Pattern[str], options: tuple[str, ...]) -> tuple[str, ...]:

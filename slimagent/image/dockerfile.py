@@ -41,16 +41,16 @@ _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"),
 _COPIED = """\
 What is visible of the slim image, as one layer, and the configuration of {image}.
 This copy was checked with both builders of Docker: owners, modes, times (to the second, as in every layer), hard links,
-capabilities, empty folders and odd names are kept; BuildKit leaves FIFOs out. `slimagent image` does without a copy."""
+capabilities, empty directories and odd names are kept; BuildKit leaves FIFOs out. `slimagent image` needs no copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What the stages do: `image` is named as it is pulled, `run` are arguments of `slimagent run`.
 
-    The agent comes from the folder `agent` of the build context, or is all of the image `agent_image`. In the stages it
-    is at `place` (see `own_place`), and `entry` starts it there, without one its entrypoint.sh; `env` are variables
-    (NAME=VALUE) that it gets in place of the image's. `profile` is a file of the build context that goes with it.
+    The agent comes from the directory `agent` of the build context, or is all of the image `agent_image`. In the stages
+    it is at `place` (see `own_place`), and `entry` starts it there, or its entrypoint.sh without an entry. `env` are
+    variables (NAME=VALUE) that it gets in place of the image's. `profile` is a file of the build context for it.
     """
 
     image: str
@@ -127,7 +127,7 @@ def _require_names(recipe: Recipe) -> None:
 def _how(recipe: Recipe) -> str:
     if recipe.agent_image:
         return f"The agent is the image {recipe.agent_image}."
-    return f"Build it where the agent's folder {recipe.agent} is: docker build -t TAG ."
+    return f"Build it where the agent's directory {recipe.agent} is: docker build -t TAG ."
 
 
 def _newline(restored: Iterable[str]) -> list[str]:

@@ -68,7 +68,7 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
     image with something of its own where our directories are mounted; UnavailableError if it starts no container of
     this image at all.
     """
-    _require_our_options(container.further)
+    _require_our_options(container.run_options)
     try:
         return _try(engine, container, key, user)
     except EngineRefusedError as error:
@@ -114,7 +114,7 @@ def _given(container: Container) -> list[str]:
         "--volume": container.volumes,
         "--env": container.env,
         "--gpus": container.gpus,
-        "--run-option": container.further,
+        "--run-option": container.run_options,
     }
     return [option for option, value in given.items() if value]
 

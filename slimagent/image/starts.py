@@ -123,8 +123,8 @@ class Plain:
 
 def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting, *, stops: bool) -> Plain:
     """Start an image unwatched, exactly as `docker run` does. `stops`: whether it has a handler for its stop signal."""
-    further = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
-    name = work.create_as_configured(image, further)
+    run_options = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
+    name = work.create_as_configured(image, run_options)
     try:
         work.engine.start(name)
     except EngineRefusedError as error:  # its program is not there, above all

@@ -158,7 +158,7 @@ class Work:
     def create(self, task: Task) -> str:
         """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
         wanted = replace(self._container.bare() if task.bare else self._container, cap_add=task.cap_add)
-        mounts = ((self._agent.folder, AGENT, False), (task.shared.path, OUT, True))
+        mounts = ((self._agent.directory, AGENT, False), (task.shared.path, OUT, True))
         name = self.new_name()
         variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         self.engine.create(
@@ -174,17 +174,17 @@ class Work:
         )
         return name
 
-    def create_as_configured(self, image: str, further: tuple[str, ...] = ()) -> str:
+    def create_as_configured(self, image: str, run_options: tuple[str, ...] = ()) -> str:
         """Make a container as `docker run` does: nothing of ours in it, nothing mounted. Returns its name."""
         name = self.new_name()
-        self.engine.create(name, self._container.as_configured(image, further))
+        self.engine.create(name, self._container.as_configured(image, run_options))
         return name
 
     def beside(self, name: str, image: str, arguments: tuple[str, ...]) -> bytes:
         """Run the agent in the network of a container, and return the last line that it printed."""
         lines: collections.deque[bytes] = collections.deque(maxlen=1)
         wanted = replace(self._container.bare(), network=f"container:{name}")
-        mounts = ((self._agent.folder, AGENT, False),)
+        mounts = ((self._agent.directory, AGENT, False),)
         own = self.new_name()
         entry = (*self._agent.entry(AGENT), *arguments)
         self.engine.create(own, replace(wanted, image=image, entry=entry, mounts=mounts, agent_env=self._held_back))
@@ -195,7 +195,7 @@ class Work:
     def mounted(self, image: str, volumes: Collection[str]) -> tuple[str, ...]:
         """Those of the image's declared volumes at which containers get something of somebody's instead."""
         container = self._container
-        if not (container.volumes or container.further) or not volumes:
+        if not (container.volumes or container.run_options) or not volumes:
             return ()
         name = self.create(Task(shared=self.share("look"), image=image, arguments=("--version",)))
         found = self.engine.inspect_container(name)
@@ -284,7 +284,7 @@ class Work:
     def _remove_as_root(self, directory: str) -> None:
         python = self._agent.entry(AGENT)[:-1]
         inside = [f"{OUT}/{each}" for each in os.listdir(directory)]
-        mounts = ((self._agent.folder, AGENT, False), (directory, OUT, True))
+        mounts = ((self._agent.directory, AGENT, False), (directory, OUT, True))
         name = self.new_name()
         with contextlib.suppress(SlimagentError):
             entry = (*python, "-c", REMOVE, *inside)

@@ -48,13 +48,13 @@ class Made:
     has_strip: bool
 
 
-def make(folder: str, reporter: Reporter) -> Made:
-    """Make a bundle in `folder`, which is absent, empty, or an earlier bundle; it appears whole or not at all.
+def make(directory: str, reporter: Reporter) -> Made:
+    """Make a bundle in `directory`, which is absent, empty, or an earlier bundle; it appears whole or not at all.
 
-    Raises UnavailableError where this machine cannot make one, RefusedError for a folder with anything else in it,
+    Raises UnavailableError where this machine cannot make one, RefusedError for a directory with anything else in it,
     CheckFailedError if the bundle cannot do what slimagent does.
     """
-    target = os.path.abspath(folder)
+    target = os.path.abspath(directory)
     _require_ours(target)
     source = host()
     with _beside(target) as work:
@@ -67,12 +67,12 @@ def make(folder: str, reporter: Reporter) -> Made:
 def cached(reporter: Reporter) -> agent.Bundle:
     """The bundle of this version in the user's cache, made if it is not there. Raises as `make` does."""
     source = host()
-    folder = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
+    directory = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
     with contextlib.suppress(UnavailableError, DocumentError):
-        return agent.bundle(folder)
-    make_directory(os.path.dirname(folder))
+        return agent.bundle(directory)
+    make_directory(os.path.dirname(directory))
     with reporter.phase("make the agent, once"):
-        return make(folder, _Silent(reporter)).bundle
+        return make(directory, _Silent(reporter)).bundle
 
 
 def _cache() -> str:
@@ -85,8 +85,8 @@ def _cache() -> str:
 def _state(source: Host) -> str:
     """A name for what a bundle is made of: this package's files as they are, the interpreter and the C library."""
     state = hashlib.sha256(f"{sys.version}\n{source.program}\n{source.glibc}\n".encode())
-    for base, folders, names in os.walk(source.package):
-        folders[:] = sorted(each for each in folders if each != "__pycache__")
+    for base, directories, names in os.walk(source.package):
+        directories[:] = sorted(each for each in directories if each != "__pycache__")
         for name in sorted(names):
             path = os.path.join(base, name)
             status = os.stat(path)
@@ -142,13 +142,13 @@ class _Making:
         os.rename(kept + self._stage, self.slim)  # an export has its paths below itself
         shutil.rmtree(self._stage)
 
-    def _workload(self, folder: str) -> Workload:
-        program = os.path.join(folder, STRIP)
+    def _workload(self, directory: str) -> Workload:
+        program = os.path.join(directory, STRIP)
         its = Agent(
-            loading=agent.loading(folder, self._loader),
-            entry=agent.entry(folder, self._loader),
-            interpreter=agent.python(folder, self._loader),
-            site=os.path.join(folder, PYTHON, self._host.library, "site-packages"),
+            loading=agent.loading(directory, self._loader),
+            entry=agent.entry(directory, self._loader),
+            interpreter=agent.python(directory, self._loader),
+            site=os.path.join(directory, PYTHON, self._host.library, "site-packages"),
             strip=None if self._host.strip is None else program,
         )
         return Workload(its, os.path.join(self._work, "workload"))
@@ -163,7 +163,7 @@ class _Making:
     def _record(self, target: str) -> tuple[agent.Bundle, dict[str, int]]:
         parts = finish.sizes(self.slim)
         bundle = agent.Bundle(
-            folder=target,
+            directory=target,
             slimagent=__version__,
             architecture=platform.machine(),
             loader=self._loader,
@@ -212,12 +212,12 @@ def _require_ours(target: str) -> None:
     except OSError as error:
         raise explained(error, target) from None
     if names and BUNDLE not in names:
-        raise RefusedError(f"{target} is not empty, and no earlier bundle", "choose a new or an empty folder")
+        raise RefusedError(f"{target} is not empty, and no earlier bundle", "choose a new or an empty directory")
 
 
 @contextlib.contextmanager
 def _beside(target: str) -> Iterator[str]:
-    """A private folder beside the target; gone afterwards. What killed runs left there goes, too."""
+    """A private directory beside the target; gone afterwards. What killed runs left there goes, too."""
     holder = os.fsencode(os.path.dirname(target))
     try:
         remove_left(holder)

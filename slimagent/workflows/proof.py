@@ -34,7 +34,7 @@ def verify(
 
     Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
     watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
-    slim image; only a folder's listing still shows them. So the records of packages that went are not masked: a
+    slim image; only a directory's listing still shows them. So the records of packages that went are not masked: a
     listing that names a record which then is not there is a state that no image is ever in.
 
     Raises RefusedError if this is neither the image that the plan was made for nor the slim one.

@@ -52,11 +52,11 @@ class Session:
     profile: Profile = field(default_factory=lambda: Profile(name="base", description=""))
 
 
-def canonical(folder: str | bytes) -> bytes:
-    """An existing folder, absolute and without links. Raises UsageError."""
-    path = os.path.realpath(os.fsencode(folder))
+def canonical(directory: str | bytes) -> bytes:
+    """An existing directory, absolute and without links. Raises UsageError."""
+    path = os.path.realpath(os.fsencode(directory))
     if not os.path.isdir(path):
-        raise UsageError(f"{to_text(os.fsencode(folder))} is not a folder", "name an existing folder")
+        raise UsageError(f"{to_text(os.fsencode(directory))} is not a directory", "name an existing directory")
     return path
 
 
@@ -163,7 +163,7 @@ def _was_given(name: bytes) -> bool:
         return any(each.startswith(name + b"=") for each in file.read().split(b"\0"))
 
 
-def own_folder() -> bytes | None:
+def own_directory() -> bytes | None:
     """The directory of the agent whose entrypoint.sh, or whose bundle, has started us; None if we are installed.
 
     Both say in SLIMAGENT_HOME which it is. But anybody can set a variable, so it only counts if the code that runs lies
@@ -184,7 +184,7 @@ def own_files() -> tuple[bytes, ...]:
 
     That is the directory of the agent that runs, else the package and its metadata.
     """
-    home = own_folder()
+    home = own_directory()
     if home is not None:
         return (home, *engine_files())
     beside = os.path.dirname(_PACKAGE)
@@ -208,11 +208,11 @@ def with_mount_points(outputs: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """Our outputs, and the mount points that they lie on: who started the container made those for us."""
     found = list(outputs)
     for output in outputs:
-        folder = os.path.realpath(output)
-        while folder != b"/":
-            if os.path.ismount(folder):
-                found.append(folder)
-            folder = os.path.dirname(folder)
+        directory = os.path.realpath(output)
+        while directory != b"/":
+            if os.path.ismount(directory):
+                found.append(directory)
+            directory = os.path.dirname(directory)
     return tuple(dict.fromkeys(found))
 
 

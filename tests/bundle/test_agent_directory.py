@@ -23,11 +23,12 @@ from slimagent.bundle.agent_directory import (
 )
 from slimagent.errors import RefusedError
 from slimagent.model.agent import AGENT, BUNDLE
-from slimagent.workflows.session import own_folder
+from slimagent.workflows.session import own_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKS = (
-    "from slimagent.workflows.session import own_files, own_folder; print(own_folder()); print(*own_files(), sep='\\n')"
+    "from slimagent.workflows.session import own_directory, own_files\n"
+    "print(own_directory()); print(*own_files(), sep='\\n')"
 )
 
 
@@ -189,7 +190,7 @@ def test_a_checkout_is_not_removed() -> None:
     """R3: it has no list."""
     with pytest.raises(RefusedError, match="no list of its files"):
         require_removable(os.fsencode(ROOT), [])
-    assert own_folder() is None
+    assert own_directory() is None
 
 
 def test_what_is_named_may_lie_in_the_agents_directory(home: Path) -> None:

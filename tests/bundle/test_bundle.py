@@ -59,10 +59,10 @@ def tree(directory: str) -> dict[str, tuple[int, int, bytes]]:
 
 def test_it_is_small_and_its_record_is_true(made: Bundle) -> None:
     """At most 60 MB; the record's size is that of all files but the record."""
-    sizes = [path.stat().st_size for path in Path(made.folder).rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in Path(made.directory).rglob("*") if path.is_file()]
     if shutil.which("strip"):
         assert sum(sizes) <= LARGEST
-    assert made.size == sum(sizes) - (Path(made.folder) / "bundle.json").stat().st_size
+    assert made.size == sum(sizes) - (Path(made.directory) / "bundle.json").stat().st_size
     assert made.slimagent == package.__version__
     assert made.architecture == os.uname().machine
 
@@ -75,7 +75,7 @@ def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> 
     (again / "left over").write_text("")
     done = slimagent("bundle", again, "--quiet")
     assert done.returncode == 0, done.stderr
-    first, second = tree(made.folder), tree(str(again))
+    first, second = tree(made.directory), tree(str(again))
     assert {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)} == set()
     assert os.listdir(tmp_path) == ["bundle"]
 
@@ -83,18 +83,18 @@ def test_the_same_machine_makes_the_same_bytes(made: Bundle, tmp_path: Path) -> 
 def test_its_record_lists_all_that_it_is_made_of(made: Bundle) -> None:
     """Also after it ran: files and directories, and nothing that is not there."""
     assert start(made, "profiles").returncode == 0
-    listed = json.loads(Path(made.folder, "bundle.json").read_text())["contents"]
-    there = {os.path.relpath(path, made.folder): path.is_dir() for path in Path(made.folder).rglob("*")}
+    listed = json.loads(Path(made.directory, "bundle.json").read_text())["contents"]
+    there = {os.path.relpath(path, made.directory): path.is_dir() for path in Path(made.directory).rglob("*")}
     assert {path: kind == "directory" for path, kind in listed.items()} == there
-    require_own(os.fsencode(made.folder), Named())
+    require_own(os.fsencode(made.directory), Named())
 
 
 def test_a_record_without_a_list_is_one_of_an_older_bundle(made: Bundle, tmp_path: Path) -> None:
     """It can still be mounted: nothing is removed there."""
-    values = json.loads(Path(made.folder, "bundle.json").read_text())
+    values = json.loads(Path(made.directory, "bundle.json").read_text())
     del values["contents"]
     (tmp_path / "bundle.json").write_text(json.dumps(values))
-    assert bundle(str(tmp_path)) == replace(made, folder=str(tmp_path))
+    assert bundle(str(tmp_path)) == replace(made, directory=str(tmp_path))
 
 
 def test_a_bundle_copied_over_a_directory_of_the_image_refuses(made: Bundle, tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_bundle_copied_over_a_directory_of_the_image_refuses(made: Bundle, tmp
     copy = tmp_path.resolve() / "tool"
     (copy / "bin").mkdir(parents=True)
     (copy / "bin/mytool").write_text("the image's\n")
-    shutil.copytree(made.folder, copy, dirs_exist_ok=True)
+    shutil.copytree(made.directory, copy, dirs_exist_ok=True)
     if is_mounted(os.fsencode(copy)):
         lacking("this directory is on another mount than /")
-    copied = replace(made, folder=str(copy))
+    copied = replace(made, directory=str(copy))
     done = start(copied, "trace", "--scope", tmp_path, "-o", tmp_path / "trace.json", "--", "touch", tmp_path / "ran")
     assert_error(done, 3, "that is not the agent's", f"{copy}/bin/mytool")
     assert os.listdir(tmp_path) == ["tool"]
@@ -132,7 +132,7 @@ def test_every_command_tells_how_it_is_used(made: Bundle, command: str) -> None:
 
 def test_a_whole_run_leaves_the_bundle_and_the_environment_alone(made: Bundle, tmp_path: Path) -> None:
     """`run` passes; the command sees exactly the variables that we were given, and no byte of the bundle changes."""
-    before = tree(made.folder)
+    before = tree(made.directory)
     image = tmp_path / "image"
     image.mkdir()
     (image / "used").write_text("used\n")
@@ -148,14 +148,14 @@ def test_a_whole_run_leaves_the_bundle_and_the_environment_alone(made: Bundle, t
     kept = {entry.path for entry in plan.entries if plan.reasons[entry.reason].verdict == "keep"}
     assert os.fsencode(image / "used") in kept
     assert os.fsencode(image / "unused") not in kept
-    assert tree(made.folder) == before
+    assert tree(made.directory) == before
 
 
 def test_the_entrypoint_starts_it_and_gives_back_what_is_preloaded(made: Bundle, tmp_path: Path) -> None:
     """entrypoint.sh needs no program but a shell. LD_PRELOAD is the image's programs' alone."""
     library = next(iter(sorted(Path("/usr/lib").rglob("libm.so.6"))), None)
     env = {"PATH": "/nowhere"} | ({} if library is None else {"LD_PRELOAD": str(library)})
-    command = [f"{made.folder}/entrypoint.sh", "trace", "--quiet", "--scope", str(tmp_path)]
+    command = [f"{made.directory}/entrypoint.sh", "trace", "--quiet", "--scope", str(tmp_path)]
     command += ["-o", str(tmp_path / "trace.json"), "--", "/usr/bin/env"]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
@@ -202,9 +202,9 @@ def test_what_is_left_out_is_not_imported_by_us() -> None:
 
 def test_programs_and_libraries_look_nowhere_else(made: Bundle) -> None:
     """No ELF file of a bundle names directories of the machine that made it, and the bundle has all that it needs."""
-    found = [path for path in Path(made.folder).rglob("*") if path.is_file() and is_elf(str(path))]
+    found = [path for path in Path(made.directory).rglob("*") if path.is_file() and is_elf(str(path))]
     assert len(found) > 20
-    there = set(os.listdir(f"{made.folder}/lib"))
+    there = set(os.listdir(f"{made.directory}/lib"))
     for path in found:
         with path.open("rb") as file:
             segment = next(ELFFile(file).iter_segments("PT_DYNAMIC"), None)
@@ -260,7 +260,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_record_names_no_path_outside(made: Bundle, tmp_path: Path) -> None:
     """The loader in a record is a plain name: it becomes part of the command that is started."""
-    text = Path(made.folder, "bundle.json").read_text().replace(made.loader, "../../bin/sh")
+    text = Path(made.directory, "bundle.json").read_text().replace(made.loader, "../../bin/sh")
     (tmp_path / "bundle.json").write_text(text)
     with pytest.raises(DocumentError, match="loader"):
         bundle(str(tmp_path))

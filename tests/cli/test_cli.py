@@ -344,9 +344,9 @@ def test_a_backend_that_cannot_do_what_is_asked_for(
         ("--user", "4294967294123", "there is no user"),
         ("--profile", "no-such-profile", "there is no profile 'no-such-profile'"),
         ("--profile", "./absent.toml", "absent.toml"),
-        ("--scope", "absent", "absent is not a folder"),
-        ("--scope", "read", "read is not a folder"),
-        ("--scope", "a\nb\x1b[31m", r"a\x0ab\x1b[31m is not a folder"),
+        ("--scope", "absent", "absent is not a directory"),
+        ("--scope", "read", "read is not a directory"),
+        ("--scope", "a\nb\x1b[31m", r"a\x0ab\x1b[31m is not a directory"),
     ],
 )
 def test_an_option_that_names_nothing(scope: Path, option: str, value: str, words: str) -> None:

@@ -92,7 +92,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`slimagent run` of a command in a container, started by the bundle's loader or by entrypoint.sh."""
     first, *rest = ("/agent/entrypoint.sh",) if by_shell else agent.entry("/agent")
-    words = ["docker", "run", "--rm", "--network=none", "--user=0", "-v", f"{agent.folder}:/agent:ro"]
+    words = ["docker", "run", "--rm", "--network=none", "--user=0", "-v", f"{agent.directory}:/agent:ro"]
     words += ["-v", f"{out}:/out", "-e", "LC_ALL=C.UTF-8", "-e", "PYTHONHOME=/nowhere"]
     words += ["--entrypoint", first, tag, *rest]
     words += ["run", "--quiet", "--level", "file", "--out", "/out", *options, "--", *command]

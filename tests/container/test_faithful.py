@@ -108,6 +108,6 @@ def attributes(image: str, *paths: str) -> dict[str, dict[str, str]]:
     """The extended attributes of paths in a container of an image that need not hold any program."""
     made = bundle(str(slimming.BUNDLE))
     entry, *words = python("/agent", made.loader)
-    options = ("--rm", "--network=none", "-v", f"{made.folder}:/agent:ro", "--entrypoint", entry)
+    options = ("--rm", "--network=none", "-v", f"{made.directory}:/agent:ro", "--entrypoint", entry)
     found: dict[str, dict[str, str]] = json.loads(slimming.docker("run", *options, image, *words, "-c", LOOK, *paths))
     return found

@@ -210,7 +210,7 @@ def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> No
     [
         (("IMAGE", "--profile", "no-such"), "there is no profile 'no-such'", 2),
         (("IMAGE", "--keep", "relative"), "not an absolute path", 2),
-        (("IMAGE", "--agent", "/"), "is no agent bundle", 4),
+        (("IMAGE", "--agent", "/"), "is not an agent", 4),
     ],
 )
 def test_what_cannot_be_is_said_at_once(

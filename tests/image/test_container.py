@@ -30,7 +30,7 @@ others = st.sampled_from(
 
 
 def as_configured(*options: str) -> Words:
-    return Container(image="x", further=options).as_configured("x").further
+    return Container(image="x", run_options=options).as_configured("x").run_options
 
 
 @given(st.lists(st.tuples(st.booleans(), others, mounts), max_size=6))
@@ -56,14 +56,14 @@ def test_an_option_without_its_value_harms_nothing(option: str) -> None:
 )  # fmt: skip
 def test_an_option_that_two_containers_cannot_both_have_is_known(option: Words) -> None:
     """A port of this machine, an address: whoever has one runs alone, and what only plans goes without."""
-    container = Container(image="x", further=("--init", *option, "--gpus", "all"))
-    assert container.bare().further == ("--init", "--gpus", "all")
+    container = Container(image="x", run_options=("--init", *option, "--gpus", "all"))
+    assert container.bare().run_options == ("--init", "--gpus", "all")
     assert not container.can_run_beside_another
 
 
 @pytest.mark.parametrize("option", [("--pids-limit", "5"), ("--privileged",), ("--ipc=host",), ("--pull", "never")])
 def test_other_options_are_left(option: Words) -> None:
     """They begin alike, and mean something else."""
-    container = Container(image="x", further=option)
-    assert container.bare().further == option
+    container = Container(image="x", run_options=option)
+    assert container.bare().run_options == option
     assert container.can_run_beside_another

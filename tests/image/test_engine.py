@@ -179,7 +179,7 @@ def test_mounts_and_options_reach_the_container(engine: Engine, probe: str, name
             mounts=((str(tmp_path / "a"), "/.a", False), (str(tmp_path / "b"), "/.b", True)),
             volumes=(f"{tmp_path}:/more:ro",),
             env=("NAME=a value",),
-            further=("--shm-size=2m",),
+            run_options=("--shm-size=2m",),
         ),
     )
     found = json.loads(subprocess.run(["docker", "inspect", name], check=True, capture_output=True).stdout)[0]

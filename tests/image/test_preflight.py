@@ -108,7 +108,7 @@ def test_options_that_work(engine: Engine, probe: str, key: str, tmp_path: Path)
     """Nothing is left: no container and no anonymous volume."""
     before = told("volume", "ls", "-q")
     options = ("--shm-size=2m", "--init", "--cap-add", "SYS_PTRACE")
-    container = Container(image=probe, volumes=(f"{tmp_path}:/x:ro",), env=("A=b",), further=options)
+    container = Container(image=probe, volumes=(f"{tmp_path}:/x:ro",), env=("A=b",), run_options=options)
     require_startable(engine, Container(image=probe), key)
     require_startable(engine, container, key)
     require_startable(engine, Container(image=probe, network="host"), key)
@@ -118,16 +118,16 @@ def test_options_that_work(engine: Engine, probe: str, key: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "words", "named"),
     [
-        ({"further": ("--nosuch",)}, "unknown flag: --nosuch", "--run-option"),
+        ({"run_options": ("--nosuch",)}, "unknown flag: --nosuch", "--run-option"),
         ({"volumes": ("/nope:bad:ro:x",)}, "/nope:bad:ro:x", "--volume"),
         ({"network": "nosuchnet"}, "network nosuchnet not found", "--network"),
         ({"network": "container:nosuch"}, "No such container: nosuch", "--network"),
         ({"env": ("",)}, "invalid environment variable", "--env"),
         ({"gpus": "nonsense=x"}, "nonsense", "--gpus"),
-        ({"further": ("--mount", "type=bind,source=/nosuch,target=/x")}, "/nosuch", "--run-option"),
-        ({"further": ("--device=/dev/nosuch",)}, "/dev/nosuch", "--run-option"),
-        ({"further": ("--cap-add=NOSUCH",)}, "NOSUCH", "--run-option"),
-        ({"further": ("--memory=1k",)}, "(?i)minimum memory limit", "--run-option"),
+        ({"run_options": ("--mount", "type=bind,source=/nosuch,target=/x")}, "/nosuch", "--run-option"),
+        ({"run_options": ("--device=/dev/nosuch",)}, "/dev/nosuch", "--run-option"),
+        ({"run_options": ("--cap-add=NOSUCH",)}, "NOSUCH", "--run-option"),
+        ({"run_options": ("--memory=1k",)}, "(?i)minimum memory limit", "--run-option"),
         ({"volumes": ("/etc/passwd:/probe/x",)}, "(?i)not a directory", "--volume"),
     ],
 )
@@ -146,7 +146,7 @@ def test_options_that_the_engine_refuses(
 def test_options_that_take_containers_from_us(engine: Engine, probe: str, key: str, option: tuple[str, ...]) -> None:
     """Nothing is started."""
     with pytest.raises(UsageError, match=f"cannot be given {option[0].partition('=')[0]}"):
-        require_startable(engine, Container(image=probe, further=option), key)
+        require_startable(engine, Container(image=probe, run_options=option), key)
 
 
 @pytest.mark.parametrize("user", ["", "0", "7:8", "12345", "somebody", "somebody:some", "somebody:8", "7:some"])
