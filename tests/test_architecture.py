@@ -95,7 +95,7 @@ PURE = (
     *("report/*.py", "profiles/read.py", "profiles/rules.py", "profiles/table.py", "profiles/write.py"),
     *("linux/syscalls.py", "linux/posix_acl.py", "inventory/fingerprint.py", "inventory/changes.py"),
     *("trace/seccomp/filter.py", "trace/merge.py", "trace/record.py", "trace/watcher.py", "trace/compare_backends.py"),
-    *("apply/decide.py"),
+    "apply/decide.py",
     *("apply/strip/outcome.py", "apply/strip/proof.py"),
     *("apply/edits/package_databases.py", "apply/edits/alternatives.py", "apply/edits/alternative_links.py"),
     *("apply/edits/draft.py", "apply/edits/edit.py", "apply/in_place/between.py"),
