@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slimagent.model.summary import Summary
 from slimagent.paths.algebra import to_text
-from slimagent.report.text import share, size, table
+from slimagent.report.text import share, size, table, verified
 
 _SHOWN = 8
 _UNKNOWN = "unknown"
@@ -47,7 +47,7 @@ def _proof(summary: Summary) -> list[str]:
     ]
     if summary.repaired:
         rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
-    return table(rows, right=(1, 2))
+    return [*table(rows, right=(1, 2)), verified(summary.verified)]
 
 
 def _reached(summary: Summary) -> list[str]:

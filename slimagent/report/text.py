@@ -212,17 +212,21 @@ def before_and_after(receipt: Receipt) -> list[str]:
     )
 
 
+def verified(how: str | None) -> str:
+    """How the slim image was proved, None for not at all."""
+    if how is None:
+        return "not verified"
+    ways = {"in-place": "with the dropped files gone", "masked": "with the dropped files made to look gone"}
+    return f"verified {ways.get(how, how)}"
+
+
 def verification_summary(verification: Verification) -> list[str]:
     """What was proved, in a few lines."""
-    how = {
-        "in-place": "with the dropped files gone",
-        "masked": "with the dropped files made to look gone",
-    }.get(verification.how, verification.how)
     worse = [each for each in verification.comparisons if each.worse]
     things = single_things(verification)
     passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
-        f"verified {how}: {passed} of {len(things)} checks pass, {len(worse)} worse than before, "
+        f"{verified(verification.how)}: {passed} of {len(things)} checks pass, {len(worse)} worse than before, "
         + (
             f"what was looked for in vain is unknown ({verification.backend} cannot see it)"
             if BlindSpot.LOOKUPS in verification.blind_spots

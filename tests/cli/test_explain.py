@@ -187,7 +187,7 @@ def test_a_plan_alone_is_explained_by_what_is_largest(document: Path) -> None:
     """What goes and what stays, each with its size and its reason; the same for scripts."""
     shown = slimagent("explain", document).stdout.splitlines()
     gone, stays = shown.index("the largest that go"), shown.index("the largest that stay")
-    assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "nothing that was traced" in shown[gone + 2]
+    assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "no traced step used it" in shown[gone + 2]
     assert any(line.split()[-1] == "dpkg:tool" for line in shown[stays:])
     found = json.loads(slimagent("explain", document, "--json").stdout)
     assert {each["what"] for each in found["drop"]} >= {"dpkg:two"}

@@ -186,7 +186,7 @@ def test_planted_faults_are_found_each_by_its_name(editor: Image, out: Path) -> 
     found = failures(result)
     causes = {
         "assets": "editorWebWorkerMain.js: 404 Not Found",
-        "extension emmet": "the server does not list it; package.json: no JSON",
+        "extension emmet": "the server does not list it; package.json: not JSON",
         "extension vscode.vscode-theme-seti": "icon icons/seti.woff: 404 Not Found",
         "extension slim.gone": "main ./dist/gone.js: 404 Not Found",
         "extension slim.needs": "it requires slim.absent, which is not there",
@@ -210,7 +210,7 @@ def test_without_a_browser_the_host_is_spoken_to(editor: Image, out: Path) -> No
     assert "by the remote protocol" in details["extension host"]
     skipped = {name for name, outcome in outcomes(result).items() if outcome == "skipped"}
     assert skipped == {name for name in details if name.startswith("activates ")}
-    assert {details[name] for name in skipped} == {"no browser at hand"}
+    assert {details[name] for name in skipped} == {"there is no browser"}
     assert left == ""
 
 
