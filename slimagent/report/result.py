@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slimagent.model.summary import Summary
 from slimagent.paths.algebra import to_text
-from slimagent.report.text import share, size, table, verified
+from slimagent.report.text import caution, share, size, table, verified
 
 _SHOWN = 8
 _UNKNOWN = "unknown"
@@ -20,7 +20,7 @@ def result(summary: Summary, directory: str) -> list[str]:
         _reached(summary),
         _gone(summary, directory),
         _worse(summary),
-        _caution(summary),
+        caution(summary.caution),
         [f"note: {note}" for note in summary.notes],
         [*_exported(summary), f"documents and logs: {directory}/", headline(summary)],
     ]
@@ -67,16 +67,6 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     if summary.files_stripped:
         lines.append(f"{summary.files_stripped:,} files were stripped, which saved {_size(summary.bytes_stripped)}")
     return lines
-
-
-def _caution(summary: Summary) -> list[str]:
-    """What stays only because the trace cannot see lookups."""
-    if summary.caution is None:
-        return []
-    return [
-        f"the trace cannot see lookups, so {summary.caution.paths:,} files and links stay that may have been looked "
-        f"up, {size(summary.caution.size)}"
-    ]
 
 
 def _exported(summary: Summary) -> list[str]:

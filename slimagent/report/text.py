@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Caution, Plan
 from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Layer, Receipt, Verification
 from slimagent.model.reason import ReasonKind, Verdict
@@ -74,7 +74,7 @@ def plan_summary(plan: Plan) -> list[str]:
         f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
         *dropped_by_kind(plan),
         *by_owner(plan),
-        *caution(plan),
+        *caution(plan.caution),
         *strip_plan(plan),
     ]
     lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
@@ -90,12 +90,12 @@ def plan_summary(plan: Plan) -> list[str]:
     return lines
 
 
-def caution(plan: Plan) -> list[str]:
+def caution(found: Caution | None) -> list[str]:
     """What stays only because the trace cannot see lookups; nothing for one that can."""
-    if plan.caution is None:
+    if found is None:
         return []
     return [
-        f"the trace cannot see lookups: {plan.caution.paths:,} files and links, {size(plan.caution.size)}, stay "
+        f"the trace cannot see lookups: {found.paths:,} files and links, {size(found.size)}, stay "
         "because they may have been looked up"
     ]
 
