@@ -218,7 +218,7 @@ def comes(holds: Callable[[], bool]) -> bool:
 
 def notes(summary: str) -> list[str]:
     """What a summary says was not exercised."""
-    return [line for line in summary.splitlines() if line.startswith("- **Note:**")]
+    return [line for line in summary.splitlines() if line.startswith("note: ")]
 
 
 def said(ended: subprocess.CompletedProcess[str]) -> str:

@@ -228,6 +228,8 @@ def test_without_a_start_the_summary_says_that_none_is_proved(derive: Derive, ta
     ended = slim(image, tag, tmp_path / "out", "--no-start", "--", "true")
     assert ended.returncode == 0, ended.stderr
     assert any("was not started as it is configured (--no-start)" in note for note in notes(ended.stdout))
-    assert ended.stdout.index("- **Note:**") < ended.stdout.index("checks and items that pass")
+    said, answer = ended.stdout.splitlines()[-6:], f"{tag}: "
+    assert any(line.startswith("note: ") for line in said) and said[-1].startswith(answer)  # beside the answer
+
     assert "usr/local/bin/busybox-tac" not in slimming.contents(tag)
     assert "as configured" not in ended.stderr
