@@ -15,27 +15,27 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
         "Slim an image": (
             ("image", "image", "Make a slim image from an image, and prove it."),
             ("dockerfile", "dockerfile", "Write a Dockerfile that slims and proves an image."),
-            ("run", "run", "The same inside one container: trace to proof."),
+            ("run", "run", "Trace, plan, export and verify in one container."),
         ),
         "Look into it": (
             ("explain", "explain", "Say why a file or a package stays or goes."),
-            ("detect", "profiles", "Say which checks fit what is installed here."),
-            ("check", "check", "Run a profile's checklist."),
-            ("profiles", "profiles", "List the profiles known by name."),
+            ("detect", "profiles", "List what is installed here, and the checks for it."),
+            ("check", "check", "Run the checks of a profile."),
+            ("profiles", "profiles", "List the profiles that come with slimagent."),
             ("schema", "schema", "Print the JSON Schema of a document."),
         ),
         "Step by step": (
             ("trace", "trace", "Run a command and record every file it asks for."),
-            ("merge", "merge", "Unite traces of one image."),
+            ("merge", "merge", "Merge traces of one image into one trace."),
             ("plan", "plan", "Decide from a trace what the image can lose."),
-            ("apply", "apply", "Carry out a plan: tar, image, directory, in place."),
-            ("verify", "verify", "Run it again on the slim image, and compare."),
+            ("apply", "apply", "Carry out a plan: tar, image, directory or in place."),
+            ("verify", "verify", "Run the tests again on the slim image, and compare."),
         ),
         "For containers": (
             ("bundle", "bundle", "Make an agent that runs in any Linux container."),
-            ("start", "start", "Become the image's own first process, watched."),
+            ("start", "start", "Run the image's entrypoint as PID 1, and record it."),
             ("export", "export", "Plan, and export what stays, in a new container."),
-            ("ports", "start", "Say which TCP ports answer here."),
+            ("ports", "start", "Print which TCP ports answer here."),
         ),
     }
 )

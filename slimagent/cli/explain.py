@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 
 import click
@@ -11,11 +12,13 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
+from slimagent.errors import UsageError
 from slimagent.linux.files import read
 from slimagent.model.plan import Plan
 from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.text import plan_summary, size, table
+from slimagent.text.escapes import quoted
 
 _LARGEST = 15
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
@@ -25,7 +28,7 @@ _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
     example="slimagent explain slimagent-out/plan.json\nslimagent explain slimagent-out/plan.json dpkg:vim /usr/bin/git"
 )
 @click.argument("plan", metavar="PLAN")
-@click.argument("things", metavar="PATH|PACKAGE...", nargs=-1)
+@click.argument("things", metavar="[PATH|PACKAGE]...", nargs=-1)
 @options.as_json
 def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
     """Say what a plan keeps and drops, or why a path or a package stays or goes.
@@ -51,7 +54,18 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
     found = [] if thing.startswith(("/", "./", "../")) else explainer.packages(thing)
     if found:
         return [explainer.explain_package(number) for number in found]
-    return [_explain_path(explainer, os.path.abspath(os.fsencode(thing)), here=plan.root == b"/")]
+    explained = _explain_path(explainer, os.path.abspath(os.fsencode(thing)), here=plan.root == b"/")
+    if explained.verdict is None and "/" not in thing:
+        raise UsageError(f"the plan has no package {quoted(thing)}, and no file of that name", _near(plan, thing))
+    return [explained]
+
+
+def _near(plan: Plan, thing: str) -> str:
+    names = [each.package.name for each in plan.packages]
+    near = difflib.get_close_matches(thing.rpartition(":")[2], names, 3)
+    return (
+        f"did you mean {' or '.join(near)}?" if near else "name a package as KIND:NAME, or a file by its absolute path"
+    )
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:

@@ -56,7 +56,8 @@ backend = click.option(
 level = click.option(
     "--level",
     type=click.Choice((*LEVELS, *VARIANTS)),
-    help="How much may go; see docs/levels.md. minimal, standard and full are other names for file, package and cruft. "
+    metavar="|".join(LEVELS),
+    help="How much may go: unread files too, whole packages, or only cruft; see docs/levels.md. "
     "[default: the profile's, else package]",
 )
 accept = click.option(
@@ -95,7 +96,7 @@ strip = click.option(
     help="Strip with the image's own strip or else the agent's (auto), not at all, or with this program.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
-quiet = click.option("--quiet", is_flag=True, help="Show only errors.")
+quiet = click.option("--quiet", is_flag=True, help="Show no progress, only errors and notes.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 TABLE, MARKDOWN, JSON = FORMS = ("table", "markdown", "json")
 form = click.option(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -134,6 +135,8 @@ def _watched(directory: str, tell: Callable[[], None]) -> Iterator[float]:
             # Imported here alone: the agent in containers comes without watchdog (model/agent.py).
             from watchdog.events import FileSystemEvent, FileSystemEventHandler
             from watchdog.observers import Observer
+
+            logging.getLogger("watchdog").setLevel(logging.ERROR)  # a warning of its own when it is stopped at work
 
             class Appeared(FileSystemEventHandler):
                 def on_created(self, event: FileSystemEvent) -> None:

@@ -17,7 +17,7 @@ from slimagent.paths.algebra import normalise, to_text
 class Explanation:
     """Why something has its verdict: a sentence for it, then one for each thing that the one before rests on.
 
-    `owners` are the names of the packages that own a path. `cost` says what it would take to keep a package, `stripped`
+    `owners` are the names of the packages that own a path. `cost` says what it would take to keep what goes, `stripped`
     what is done with the symbols of a file that stays, if it has some.
     """
 
@@ -69,7 +69,18 @@ class Explainer:
             level=self._plan.level,
             owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
             stripped=self._stripped.get(path, ""),
+            cost="" if reason.verdict is Verdict.KEEP else self._keeping(path, reason, entry.owner),
         )
+
+    def _keeping(self, path: bytes, reason: Reason, owner: int) -> str:
+        """What to say so that a path stays."""
+        if reason.kind == ReasonKind.CRUFT:
+            rule = reason.detail.partition(":")[0]
+            return f"--keep {to_text(path)} keeps it, --keep-cruft {rule} all that this rule drops"
+        planned = self._plan.packages[owner] if owner >= 0 else None
+        if planned is not None and self._plan.reasons[planned.reason].verdict is Verdict.DROP:
+            return self._cost(owner)
+        return f"--keep {to_text(path)} keeps it"
 
     def packages(self, text: str) -> list[int]:
         """The packages that `KIND:NAME` or `NAME` means (`*` and `?` in NAME), as indices."""

@@ -47,7 +47,7 @@ def _proof(summary: Summary) -> list[str]:
     ]
     if summary.repaired:
         rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
-    return [*table(rows, right=(1, 2)), verified(summary.verified)]
+    return [*table(rows, right=(1, 2)), verified(summary.verified, summary.passed)]
 
 
 def _reached(summary: Summary) -> list[str]:

@@ -212,12 +212,12 @@ def before_and_after(receipt: Receipt) -> list[str]:
     )
 
 
-def verified(how: str | None) -> str:
-    """How the slim image was proved, None for not at all."""
+def verified(how: str | None, passed: bool | None) -> str:
+    """How the slim image was tried, None for not at all, and whether that proves it."""
     if how is None:
         return "not verified"
     ways = {"in-place": "with the dropped files gone", "masked": "with the dropped files made to look gone"}
-    return f"verified {ways.get(how, how)}"
+    return f"{'verified' if passed else 'not proved'} {ways.get(how, how)}"
 
 
 def verification_summary(verification: Verification) -> list[str]:
@@ -226,7 +226,8 @@ def verification_summary(verification: Verification) -> list[str]:
     things = single_things(verification)
     passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
-        f"{verified(verification.how)}: {passed} of {len(things)} checks pass, {len(worse)} worse than before, "
+        f"{verified(verification.how, verification.passed)}: {passed} of {len(things)} checks pass, "
+        f"{len(worse)} worse than before, "
         + (
             f"what was looked for in vain is unknown ({verification.backend} cannot see it)"
             if BlindSpot.LOOKUPS in verification.blind_spots

@@ -74,14 +74,18 @@ def test_a_package_is_explained(document: Path) -> None:
 
 
 def test_cruft_is_explained_by_its_rule(document: Path) -> None:
-    """Its name and its why."""
-    assert explained(document, "/usr/share/doc/README")[-1] == "  - cruft, some: of no use; risk: none"
+    """Its name, its why and its risk, and how to keep the file or all that the rule drops."""
+    *_, why, how = explained(document, "/usr/share/doc/README")
+    assert why == "  - cruft, some: of no use; risk: none"
+    assert how == "  --keep /usr/share/doc/README keeps it, --keep-cruft some all that this rule drops"
 
 
 def test_what_is_not_there_is_said(document: Path) -> None:
     """Of several things each is told; a path with a package's name is told by ./."""
-    lines = explained(document, "/not/there", "./tool", "no-such-package")
-    assert [line.split("  ")[-1] for line in lines if line[0] != " "] == ["unknown"] * 3
+    lines = explained(document, "/not/there", "./tool")
+    assert [line.split("  ")[-1] for line in lines if line[0] != " "] == ["unknown"] * 2
+    assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean tool?")
+    assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "KIND:NAME")
 
 
 def test_explanations_as_json(document: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_verification_in_a_few_lines() -> None:
     )  # fmt: skip
     lines = verification_summary(verification)
     assert lines[0] == (
-        "verified with the dropped files made to look gone: 0 of 1 checks pass, 1 worse than before, "
+        "not proved with the dropped files made to look gone: 0 of 1 checks pass, 1 worse than before, "
         "12 files looked for in vain"
     )
     assert lines[1:3] == ["  worse: smoke  exit status 1", "  missed: /gone0  (smoke, other)"]
