@@ -31,7 +31,7 @@ from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Configured, warnings
+from slimagent.report.reach import Configured, unmatched, warnings
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.slim_image import Slimmed, slim
 
@@ -117,15 +117,15 @@ def image(**given: Any) -> int:
     form = options.JSON if asked.as_json else asked.form or options.TABLE
     with ending("image", as_json=form == options.JSON, image=asked.container.image, tag=asked.tag) as end:
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
-        _slim(find(asked.engine), request, asked.agent, console, end, quiet=asked.quiet)
+        _slim(find(asked.engine), request, asked, console, end)
     if not asked.quiet:
         show(end.summary, asked.out, form)
     return 0
 
 
-def _slim(engine: Engine, request: Request, agent: str | None, console: Console, end: Ending, *, quiet: bool) -> None:
+def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end: Ending) -> None:
     """Make the image. Its summary is in `end`, and in the output directory, as Markdown and as JSON."""
-    blank = end.summary
+    blank, quiet, rules = end.summary, asked.quiet, asked.rules
 
     def say(line: bytes) -> None:
         if not quiet:
@@ -139,7 +139,7 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
             summarised(blank, slimmed.whole),
             failure=None if error is None else failure(error),
             repaired=slimmed.repaired,
-            notes=_notes(slimmed),
+            notes=_notes(slimmed, rules),
             seconds=dict(console.seconds),
         )
         output.write("summary.md", "\n".join([*pull_request(end.summary), ""]).encode())
@@ -148,10 +148,10 @@ def _slim(engine: Engine, request: Request, agent: str | None, console: Console,
             for note in end.summary.notes:
                 tell(f"note: {note}")
 
-    slim(engine, lambda: agent_bundle(agent, console), request, console, say, tell, finish)
+    slim(engine, lambda: agent_bundle(asked.agent, console), request, console, say, tell, finish)
 
 
-def _notes(slimmed: Slimmed) -> tuple[str, ...]:
+def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
     """What was not exercised; nothing is said of a run that made no plan."""
     config, trace, plan = slimmed.config, slimmed.whole.trace, slimmed.whole.plan
     if trace is None or plan is None:
@@ -161,7 +161,8 @@ def _notes(slimmed: Slimmed) -> tuple[str, ...]:
     )
     starts = sum(step.kind == KIND for step in trace.steps)
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
-    return warnings(plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own)
+    missed = unmatched(plan, rules)
+    return (*missed, *warnings(plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own))
 
 
 def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -20,9 +21,10 @@ from slimagent.linux.temporary import remove_left
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
-from slimagent.model.trace import Trace
+from slimagent.model.trace import LossKind, Trace
 from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
+from slimagent.plan.admit import FAILED_STEP
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
 from slimagent.trace.select import NAMES
@@ -53,6 +55,18 @@ user = click.option("--user", metavar="NAME", help="Run the checks and COMMAND a
 backend = click.option(
     "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="How to watch the processes."
 )
+
+
+def _known_losses(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    known = (*LossKind, FAILED_STEP)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known)
+            hint = f"did you mean {near[0]}?" if near else f"the kinds are {', '.join(known)}"
+            raise UsageError(f"--accept-loss {name}: there is no such kind of loss", hint)
+    return names
+
+
 level = click.option(
     "--level",
     type=click.Choice((*LEVELS, *VARIANTS)),
@@ -64,6 +78,7 @@ accept = click.option(
     "--accept-loss",
     "accepted",
     multiple=True,
+    callback=_known_losses,
     metavar="KIND",
     help="Plan although the trace has losses of this kind. Can be repeated.",
 )

@@ -14,6 +14,7 @@ from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.rules import rule_options
 from slimagent.linux.files import write
 from slimagent.model.profile import Rules
+from slimagent.report.reach import unmatched
 from slimagent.report.text import plan_summary
 
 
@@ -59,7 +60,7 @@ def plan(
     made = prepared.plan(console)
     write(output, documents.encode_plan(made))
     if not quiet:
-        terminal.lines(plan_summary(made))
+        terminal.lines([*plan_summary(made), *(f"note: {note}" for note in unmatched(made, rules))])
     return 0
 
 

@@ -25,6 +25,7 @@ from slimagent.linux.files import make_directory, write
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
 from slimagent.model.summary import Whole
+from slimagent.report.reach import unmatched
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.applying import Export, InPlace, Target
 from slimagent.workflows.run import CHANGED
@@ -170,23 +171,25 @@ def _reported(end: Ending, console: Console, asked: _Asked, form: str) -> Iterat
         yield whole
     except SlimagentError as error:
         with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
-            _summarise(end, whole, console, asked.directory, error)
+            _summarise(end, whole, console, asked, error)
         if whole.verification is not None and not asked.quiet:
             show(end.summary, asked.out, form)
         raise
-    _summarise(end, whole, console, asked.directory, None)
+    _summarise(end, whole, console, asked, None)
     if not asked.quiet:
         show(end.summary, asked.out, form)
 
 
-def _summarise(end: Ending, whole: Whole, console: Console, directory: bytes, error: SlimagentError | None) -> None:
+def _summarise(end: Ending, whole: Whole, console: Console, asked: _Asked, error: SlimagentError | None) -> None:
+    missed = () if whole.plan is None else unmatched(whole.plan, asked.rules)
     end.summary = replace(
         summarised(end.summary, whole),
+        notes=(*end.summary.notes, *missed),
         failure=None if error is None else failure(error),
         seconds=console.seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
-    _save(directory, _SUMMARY, encode_summary(end.summary))
+    _save(asked.directory, _SUMMARY, encode_summary(end.summary))
 
 
 COMMANDS = (run,)

@@ -5,12 +5,16 @@ A proof is worth as much as what was exercised. A thin test is called thin.
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
+from slimagent.paths.algebra import pattern
 from slimagent.report.summary import groups
 from slimagent.report.text import share
 
@@ -48,6 +52,24 @@ def warnings(
     if own_files is not None and own_files < _FEW:
         found.append(f"the checks and the command asked for only {own_files} files of the image")
     return tuple(found)
+
+
+def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
+    """What --keep and --keep-package name and the image does not have, a sentence each: a typing mistake, perhaps."""
+    names = {f"{each.package.kind}:{each.package.name}" for each in plan.packages}
+    paths = ((rule.pattern, pattern(rule.pattern)) for rule in rules.keep)
+    return (
+        *(f"--keep {text} matches nothing in the image" for text, found in paths if not _any(found, plan)),
+        *(
+            f"--keep-package {rule.pattern} matches no package of the image"
+            for rule in rules.packages
+            if not fnmatch.filter(names, rule.pattern)
+        ),
+    )
+
+
+def _any(found: re.Pattern[bytes], plan: Plan) -> bool:
+    return any(found.fullmatch(entry.path) for entry in plan.entries)
 
 
 def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outside: CheckResult | None) -> list[str]:

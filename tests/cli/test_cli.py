@@ -615,3 +615,14 @@ def test_each_help_has_an_example_and_fits(name: str, columns: str) -> None:
 def test_a_mistyped_command_is_guessed() -> None:
     done = slimagent("iamge")
     assert done.returncode == 2 and "Did you mean image" in done.stderr
+
+
+def test_a_loss_that_there_is_not_is_known_before_anything_runs(trace: Path) -> None:
+    """A typing mistake would be found after an hour of tests."""
+    assert_error(
+        slimagent("plan", trace, "--accept-loss", "failed-stp"), 2, "no such kind", "did you mean failed-step?"
+    )
+    assert (
+        slimagent("plan", "--quiet", trace, "--accept-loss", "failed-step", "-o", "p.json", cwd=trace.parent).returncode
+        == 0
+    )

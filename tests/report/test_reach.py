@@ -12,12 +12,12 @@ from plan_images import Installed, plan_of, write
 
 from slimagent.model import started
 from slimagent.model.plan import Plan
-from slimagent.model.profile import PackageRule, Rules
+from slimagent.model.profile import KeepRule, PackageRule, Rules
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import Reached as Came
 from slimagent.model.started import Started, Until
 from slimagent.model.summary import Reached
-from slimagent.report.reach import Configured
+from slimagent.report.reach import Configured, unmatched
 from slimagent.report.reach import warnings as all_warnings
 from slimagent.report.summary import groups
 
@@ -149,3 +149,16 @@ def test_a_warning_is_one_line(
     steps = (start, health) if healthy else (start,)
     for each in warnings(thick, steps, asked=asked, outside=start):
         assert "\n" not in each
+
+
+def test_what_is_to_stay_and_is_not_there_is_named(thick: Plan) -> None:
+    """A mistyped --keep or --keep-package would be found by the first user; what matches is not mentioned."""
+    paths = ("/used", "/us*", "/nope", "/none/**")
+    packages = ("dpkg:kept", "dpkg:*", "dpkg:nope", "python:kept")
+    rules = Rules(
+        keep=tuple(KeepRule(pattern=each, why="asked") for each in paths),
+        packages=tuple(PackageRule(pattern=each, why="asked") for each in packages),
+    )
+    found = unmatched(thick, rules)
+    assert [note.split()[1] for note in found] == ["/nope", "/none/**", "dpkg:nope", "python:kept"]
+    assert unmatched(thick, Rules()) == ()
