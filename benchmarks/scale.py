@@ -102,7 +102,7 @@ def measure(tree: str, trace: str, level: str, profile: str, hot: int = 0) -> di
     from slimagent import documents
     from slimagent.inventory.fingerprint import fingerprint
     from slimagent.linux.files import digest, read
-    from slimagent.plan.admit import FAILED_STEP
+    from slimagent.model.trace import FAILED_STEP
     from slimagent.profiles import shipped as profiles
     from slimagent.workflows import pipeline
     from slimagent.workflows.session import Session, canonical

@@ -21,10 +21,9 @@ from slimagent.linux.temporary import remove_left
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
-from slimagent.model.trace import LossKind, Trace
+from slimagent.model.trace import FAILED_STEP, LossKind, Trace
 from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
-from slimagent.plan.admit import FAILED_STEP
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
 from slimagent.trace.select import NAMES

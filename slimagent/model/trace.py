@@ -39,6 +39,9 @@ class Access(NamedTuple):
     found: bool
 
 
+FAILED_STEP = "failed-step"  # is accepted like a kind of loss
+
+
 class LossKind(OpenEnum):
     """What a backend failed to see in one run; docs/tracing.md says what happened, and what helps."""
 

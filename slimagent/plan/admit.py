@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.trace import Loss, LossKind, Run, Trace
+from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Run, Trace
 
-FAILED_STEP = "failed-step"
 # What another trace would need, for losses that it would not have.
 _WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add SYS_PTRACE`"}
 

@@ -13,8 +13,9 @@ from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt, Verification
 from slimagent.model.summary import Whole
+from slimagent.model.trace import FAILED_STEP
 from slimagent.paths.algebra import to_text
-from slimagent.plan.admit import FAILED_STEP, useless
+from slimagent.plan.admit import useless
 from slimagent.trace.select import choose
 from slimagent.workflows.applying import Action, Export, InPlace, Target, carry_out, require_unaltered
 from slimagent.workflows.exercise import Reporter, Steps

@@ -29,8 +29,8 @@ from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.proof import Verification
 from slimagent.model.result import CheckResult
 from slimagent.model.summary import Whole
-from slimagent.model.trace import Loss, LossKind, Trace
-from slimagent.plan.admit import FAILED_STEP, admit, useless
+from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Trace
+from slimagent.plan.admit import admit, useless
 from slimagent.report.failure import failed_steps, not_proved
 from slimagent.workflows import collected_logs
 from slimagent.workflows.exercise import Reporter

@@ -15,8 +15,8 @@ from slimagent.model import started
 from slimagent.model.profile import KeepRule
 from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.trace import Change, ChangeKind, How, Loss
-from slimagent.plan.admit import FAILED_STEP, admit, fit, useless
+from slimagent.model.trace import FAILED_STEP, Change, ChangeKind, How, Loss
+from slimagent.plan.admit import admit, fit, useless
 from slimagent.plan.decide import decide
 
 

@@ -20,9 +20,21 @@ from plan_images import evidence_for, run_of
 from slimagent.documents import decode_plan, decode_trace, decode_uses, encode_trace, identified
 from slimagent.errors import RefusedError
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.trace import Access, BlindSpot, Change, ChangeKind, How, Loss, LossKind, Run, Trace, Use
+from slimagent.model.trace import (
+    FAILED_STEP,
+    Access,
+    BlindSpot,
+    Change,
+    ChangeKind,
+    How,
+    Loss,
+    LossKind,
+    Run,
+    Trace,
+    Use,
+)
 from slimagent.paths.algebra import sort_key
-from slimagent.plan.admit import FAILED_STEP, admit
+from slimagent.plan.admit import admit
 from slimagent.trace.merge import merge
 from slimagent.verify.compare import united
 
