@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 
 import click
@@ -19,6 +18,7 @@ from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
+from slimagent.text.near import meant
 
 _LARGEST = 15
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
@@ -61,11 +61,8 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
 
 
 def _near(plan: Plan, thing: str) -> str:
-    names = [each.package.name for each in plan.packages]
-    near = difflib.get_close_matches(thing.rpartition(":")[2], names, 3)
-    return (
-        f"did you mean {' or '.join(near)}?" if near else "name a package as KIND:NAME, or a file by its absolute path"
-    )
+    names = {each.package.name for each in plan.packages}
+    return meant(thing.rpartition(":")[2], names) or "name a package as KIND:NAME, or a file by its absolute path"
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:

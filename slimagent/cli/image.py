@@ -116,6 +116,7 @@ def image(**given: Any) -> int:
     asked = _Asked(**given)
     form = options.JSON if asked.as_json else asked.form or options.TABLE
     with ending("image", as_json=form == options.JSON, image=asked.container.image, tag=asked.tag) as end:
+        options.require_known_cruft(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
         _slim(find(asked.engine), request, asked, console, end)
     if not asked.quiet:

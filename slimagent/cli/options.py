@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -26,6 +25,7 @@ from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
+from slimagent.text.near import meant
 from slimagent.trace.select import NAMES
 from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
 from slimagent.workflows.session import (
@@ -60,9 +60,7 @@ def _known_losses(context: click.Context, option: click.Parameter, names: tuple[
     known = (*LossKind, FAILED_STEP)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known)
-            hint = f"did you mean {near[0]}?" if near else f"the kinds are {', '.join(known)}"
-            raise UsageError(f"--accept-loss {name}: there is no such kind of loss", hint)
+            raise UsageError(f"--accept-loss {name}: there is no such kind of loss", meant(name, known))
     return names
 
 
@@ -174,8 +172,13 @@ def session(
 def _with_rules(profile: Profile, rules: Rules) -> Profile:
     """The profile with what the command line adds. Raises UsageError for a cruft rule that is not in the profile."""
     for name in unknown_cruft(profile.rules, rules.kept_cruft):
-        raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules))
+        raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules, name))
     return replace(profile, rules=merge(profile.rules, rules))
+
+
+def require_known_cruft(name: str | None, rules: Rules) -> None:
+    """Say at once that --keep-cruft names no rule of a profile (None: of no special one). Raises UsageError."""
+    _with_rules(profiles.load("base" if name in (None, profiles.AUTO) else str(name)), rules)
 
 
 def path_pattern(option: str, text: str) -> str:

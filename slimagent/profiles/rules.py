@@ -24,6 +24,7 @@ from slimagent.model.profile import (
     StripRule,
 )
 from slimagent.profiles.table import HINT, Table
+from slimagent.text.near import meant
 
 KINDS = tuple(PackageKind)
 _LARGEST = 2**63 - 1  # bytes: what a document can hold
@@ -77,7 +78,8 @@ def check(rules: Rules, where: str) -> None:
     unknown = unknown_cruft(rules, rules.kept_cruft)
     if unknown:
         raise UsageError(
-            f"{where}.keep_cruft: no cruft rule is named {', '.join(map(repr, unknown))}", known_cruft(rules)
+            f"{where}.keep_cruft: no cruft rule is named {', '.join(map(repr, unknown))}",
+            known_cruft(rules, unknown[0]),
         )
 
 
@@ -87,9 +89,9 @@ def unknown_cruft(rules: Rules, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in known]
 
 
-def known_cruft(rules: Rules) -> str:
+def known_cruft(rules: Rules, name: str) -> str:
     """The hint for an unknown cruft rule."""
-    return f"known are {', '.join(sorted(rule.name for rule in rules.cruft)) or 'none'}"
+    return meant(name, (rule.name for rule in rules.cruft)) or "docs/levels.md names the rules"
 
 
 def starts(image: ImageConfig) -> tuple[StartRule, ...]:
