@@ -286,4 +286,4 @@ def find(name: str | None) -> Engine:
         program = shutil.which(each)
         if program:
             return Engine(each, program)
-    raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or name it: --engine")
+    raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or use --engine NAME")

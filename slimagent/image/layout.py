@@ -70,7 +70,7 @@ def _listed(layout: str) -> tuple[str, list[str]]:
     if not well:
         raise RefusedError(
             "the exported image has a manifest that slimagent did not write",
-            "a command or a check wrote to slimagent's directory in the container: find it, and change it",
+            "change the command or check that writes to slimagent's own directory in the container",
         )
     return config, list(layers)
 

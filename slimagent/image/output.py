@@ -86,7 +86,7 @@ class Output:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise RefusedError(f"cannot read {source}: {error.strerror}", "check which program wrote it") from None
+            raise RefusedError(f"cannot read {source}: {error.strerror}", "find out what wrote it") from None
         self._put(name or source, pieces(descriptor, source, limit))
         return True
 

@@ -28,7 +28,7 @@ _OVERWRITE = "choose another tag, or replace it with --overwrite"
 
 
 def require_free(engine: Engine, image: str, tag: str, overwrite: bool) -> str:
-    """Raise RefusedError if an image would lose the name `tag`, unless slimagent made it from `image`, or `overwrite`.
+    """Raise RefusedError if an image would lose the name `tag`, unless `overwrite`, or slimagent made it from `image`.
 
     The engine must have `image`. Returns the ID of the image that has the name now, or an empty string. Raises
     UsageError if the tag is not valid.

@@ -56,6 +56,6 @@ class Shared:
         if len(names) > most:
             raise RefusedError(
                 f"a container wrote more than {most} files to {name}",
-                "a test or a start wrote to slimagent's own directory: find it, and change it",
+                "change the test or start that writes to slimagent's own directory in the container",
             )
         return sorted(names)

@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 class Task:
     """What the agent does in a container of `image`, and where it writes.
 
-    `bare` leaves out the user's settings for containers, e.g. their mounts.
+    `bare` leaves out the user's mounts, variables, GPUs and network settings.
     """
 
     shared: Shared
@@ -114,7 +114,7 @@ class Work:
                 self._early.give_up()
             self._pool.shutdown()
             self._end_early()
-            self.end_containers()  # a thread may just have made one
+            self.end_containers()  # a thread may have made one since
             for name in reversed(self._pending):
                 self.engine.remove_image(name)
             self._remove(self._private)
@@ -193,7 +193,7 @@ class Work:
         return b"".join(lines)
 
     def mounted(self, image: str, volumes: Collection[str]) -> tuple[str, ...]:
-        """The image's declared volumes over which the user mounts something."""
+        """The image's declared volumes where the user mounts something else."""
         container = self._container
         if not (container.volumes or container.run_options) or not volumes:
             return ()
@@ -304,7 +304,7 @@ def raise_error(shared: Shared, image: str, command: str, status: int, last: Col
         ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
         raise UnavailableError(
             f"{ended}: {said}" if said else ended,
-            "if it ran out of memory, give the container more" if status == _KILLED else "run it again",
+            "if the container ran out of memory, give it more" if status == _KILLED else "run it again",
         )
 
 
@@ -316,7 +316,7 @@ def _told(shared: Shared) -> tuple[int, str, str]:
     except (ValueError, TypeError, KeyError):
         raise RefusedError(
             f"a container left an {ERROR} that slimagent did not write",
-            "a test or a start wrote to slimagent's own directory: find it, and change it",
+            "change the test or start that writes to slimagent's own directory in the container",
         ) from None
 
 
