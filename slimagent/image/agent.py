@@ -1,7 +1,7 @@
-"""An agent directory made by `slimagent bundle`, and the command that starts it where it is mounted.
+"""The agent directory that `slimagent bundle` makes, and the command that starts the agent where it is mounted.
 
-No shell, no interpreter and no C library of the image has a part in that: the first program is the bundle's own
-dynamic loader. See docs/bundle.md.
+The start needs no shell, interpreter or C library of the image: the first program is the bundle's own dynamic loader.
+See docs/bundle.md.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
 
 SCHEMA, VERSION = "slimagent/bundle", 1
-# ld.so(8): libraries come from our directory whatever LD_LIBRARY_PATH and the image's cache say. Nothing goes into the
-# environment, which the image's programs inherit. Python: no variables, no site-packages, no bytecode written.
+# ld.so(8): libraries come from our directory, whatever LD_LIBRARY_PATH and the image's cache say. No variable is set,
+# because the image's programs inherit the environment. Python: no variables, no site-packages, no bytecode written.
 _LOADER_OPTIONS = ("--inhibit-cache", "--library-path")
 _PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
-# Variables by which the loader and the C library load what they name, or write to it. They are the image's programs'.
-# The last one makes click's programs print a completion and end.
+# Variables that make the loader and the C library load a file or write to one. They are for the image's programs.
+# The last one makes a click program print a completion and exit.
 HELD_BACK = (
     *("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "GCONV_PATH", "LOCPATH"),
     "_SLIMAGENT_COMPLETE",
 )
 _OURS = "SLIMAGENT_"
-HELD = "SLIMAGENT_ENV_"  # before the name of one that start.py gives back
+HELD = "SLIMAGENT_ENV_"  # prefix of a variable that start.py restores
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 RECORDED = ("slimagent", "architecture", "loader", "python", "glibc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A bundle in `directory` of this machine: the version of slimagent in it, and what it is made for and of.
+    """A bundle in `directory` on this machine.
 
-    `architecture` is what uname(2) calls the machine; `loader` the name of the dynamic loader in the bundle's `lib`;
-    `python` and `glibc` are versions; `size` is in bytes.
+    `slimagent`, `python` and `glibc` are versions. `architecture` is what uname(2) calls the machine. `loader` is the
+    name of the dynamic loader in the bundle's `lib`. `size` is in bytes.
     """
 
     directory: str
@@ -54,40 +54,40 @@ class Bundle:
     size: int
 
     def entry(self, mounted_at: str | None = None) -> tuple[str, ...]:
-        """The command that starts slimagent where the directory is mounted, a container's entrypoint.
+        """The command that starts slimagent from the mounted directory: a container's entrypoint.
 
-        Arguments of slimagent follow. Without `mounted_at`, the directory on this machine.
+        slimagent's arguments follow it. Without `mounted_at` it uses the directory on this machine.
         """
         return entry(self.directory if mounted_at is None else mounted_at, self.loader)
 
 
 def entry(at: str, loader: str) -> tuple[str, ...]:
-    """As `Bundle.entry`, for a bundle that has no record yet."""
+    """Like `Bundle.entry`, for a bundle that has no record yet."""
     return (*python(at, loader), os.path.join(at, START))
 
 
 def python(at: str, loader: str) -> tuple[str, ...]:
-    """The command that starts the interpreter of a bundle at `at`."""
+    """The command that starts the Python interpreter of a bundle at `at`."""
     return (*loading(at, loader), os.path.join(at, INTERPRETER), *_PYTHON_OPTIONS)
 
 
 def loading(at: str, loader: str) -> tuple[str, ...]:
-    """The words before any program of a bundle at `at`, which run it with the bundle's libraries."""
+    """The command prefix that runs a program with the libraries of a bundle at `at`."""
     return (os.path.join(at, LIBRARIES, loader), *_LOADER_OPTIONS, os.path.join(at, LIBRARIES))
 
 
 def held_back(env: Sequence[str]) -> tuple[str, ...]:
-    """For a container with these variables (`NAME=VALUE`), those with which the agent is started in it.
+    """The variables to start the agent with in a container that has the variables `env` (`NAME=VALUE`).
 
-    An engine cannot take a variable away; empty, these do nothing. Raises RefusedError for one that the image has
-    twice: of two of a name an engine replaces one, and a program sees the other.
+    An engine cannot unset a variable, but an empty one of these does nothing. Raises RefusedError if the image sets one
+    twice: the engine replaces only one of the two, and a program may see the other.
     """
     names = [each.partition("=")[0] for each in env]
     for name in names:
         if (name in HELD_BACK or name.startswith(_OURS)) and names.count(name) > 1:
             raise RefusedError(
-                f"the image sets {quoted(name)} more than once, so it cannot be kept from slimagent's agent",
-                "let its configuration set it once: see Config.Env of `docker image inspect`",
+                f"the image sets {quoted(name)} more than once, so slimagent's agent cannot be protected from it",
+                "build the image so that it sets it once: see Config.Env in `docker image inspect`",
             )
     values = {name: value for name, _, value in (each.partition("=") for each in env)}
     found = [name for name in HELD_BACK if values.get(name)]
@@ -95,7 +95,7 @@ def held_back(env: Sequence[str]) -> tuple[str, ...]:
 
 
 def record(made: Bundle, parts: Mapping[str, int], contents: Mapping[str, str]) -> bytes:
-    """A bundle's record as bytes. `parts` are the sizes of its directories, `contents` the kinds of all its paths."""
+    """Encode a bundle's record. `parts` are the sizes of its directories, `contents` the kinds of all its paths."""
     values = {name: getattr(made, name) for name in RECORDED}
     sizes = {"size": made.size, "parts": dict(sorted(parts.items()))}
     body = {"schema": SCHEMA, "version": VERSION, **values, **sizes, CONTENTS: dict(contents)}
@@ -103,7 +103,7 @@ def record(made: Bundle, parts: Mapping[str, int], contents: Mapping[str, str]) 
 
 
 def bundle(directory: str) -> Bundle:
-    """The bundle in a directory. Raises UnavailableError without one, DocumentError if its record makes no sense."""
+    """Read the bundle in a directory. Raises UnavailableError if there is none, DocumentError for a bad record."""
     path = os.path.join(directory, BUNDLE)
     if not os.path.exists(path):
         raise UnavailableError(f"{directory} is not an agent: it has no {BUNDLE}", "make one with `slimagent bundle`")
@@ -114,7 +114,7 @@ def bundle(directory: str) -> Bundle:
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise _damaged(path, f"not a {SCHEMA} document")
     if values.get("version") != VERSION:
-        raise _damaged(path, f"version {quoted(values.get('version'))} and not {VERSION}")
+        raise _damaged(path, f"version {quoted(values.get('version'))} instead of {VERSION}")
     return Bundle(directory=os.path.abspath(directory), **_texts(path, values), size=_size(path, values))
 
 

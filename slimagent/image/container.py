@@ -1,4 +1,4 @@
-"""What a container is started with, and the options of an engine's `create` that this comes to. Pure.
+"""The settings that a container is started with, and the options of an engine's `create` for them. Pure.
 
 Sources: the reference of `docker create` and the manual page podman-create(1).
 """
@@ -9,23 +9,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-# Options of an engine that put something over the image's own files.
-# A short one may stand behind letters that take no value, and its value right behind it.
+# Engine options that mount something over the image's own files.
+# A short option may follow letters that take no value, and its value may follow without a space.
 _MOUNTING = re.compile(r"--(?:volume|mount|tmpfs|volumes-from)(?![^=])|-[diPqt]*v")
 _NETWORKING = re.compile(r"--(?:publish|publish-all|ip6?|mac-address|net|network)(?![^=])|-[ditP]*p|-[dit]*P")
 _WITHOUT_VALUE = ("-P", "--publish-all")
-_PRIVATE_NETWORKS = ("none", "bridge", "default")  # in which each container has ports of its own
+_PRIVATE_NETWORKS = ("none", "bridge", "default")  # each container has its own ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What a container is started with.
+    """The settings that a container is started with.
 
-    `mounts` are (directory here, place there, writable), `private` directories there that only root can enter. `entry`
-    is a program with its arguments; empty for the image's own, which then gets `arguments`. `user` may be empty for the
-    image's own, too. `volumes`, `env` and `run_options` are the user's, in the engine's own words; `agent_env`
-    are variables for the agent, before which none of those counts; `gpus` as Docker's `--gpus`; `cap_add` names
-    capabilities. `healthcheck`: whether the image's health check runs.
+    `mounts` are (path on the host, path in the container, writable). `private` are directories in the container that
+    only root can enter. `entry` is a program with its arguments; if empty, the image's own entrypoint runs with
+    `arguments`. An empty `user` means the image's own. `volumes`, `env` and `run_options` come from the user, in the
+    engine's syntax. `agent_env` are variables for the agent, and override `env`. `gpus` is Docker's `--gpus`,
+    `cap_add` names capabilities, and `healthcheck` says whether the image's health check runs.
     """
 
     image: str
@@ -44,13 +44,13 @@ class Container:
     healthcheck: bool = False
 
     def options(self, engine: str) -> Iterator[str]:
-        """As words behind `create` of the engine of that name."""
+        """The arguments of `create` for the engine with that name."""
         yield from ("--network", self.network)
         if self.user:
             yield from ("--user", self.user)
         if self.entry:
             yield from ("--entrypoint", self.entry[0])
-        if not self.healthcheck:  # one that runs meanwhile is a visitor that nobody asked for
+        if not self.healthcheck:  # it would run in the middle of our work
             yield "--no-healthcheck"
         for capability in self.cap_add:
             yield from ("--cap-add", capability)
@@ -64,18 +64,18 @@ class Container:
             yield from ("--env", variable)
         if self.gpus and engine == "docker":
             yield from ("--gpus", self.gpus)
-        elif self.gpus:  # Podman takes the names of the Container Device Interface
+        elif self.gpus:  # Podman takes Container Device Interface names
             yield from ("--device", f"nvidia.com/gpu={self.gpus}")
         yield from self.run_options
-        yield from (f"--env={variable}" for variable in self.agent_env)  # of two of a name the last one counts
+        yield from (f"--env={variable}" for variable in self.agent_env)  # if a name comes twice, the last one counts
         yield from (self.image, *self.entry[1:], *self.arguments)
 
     def bare(self) -> Container:
-        """A container of the same image for a job of ours: nothing over its files, no port, no address."""
+        """A container of the same image for slimagent's own work: no mounts over its files, no port, no address."""
         return Container(image=self.image, run_options=_without(_NETWORKING, _without(_MOUNTING, self.run_options)))
 
     def as_configured(self, image: str, run_options: tuple[str, ...] = ()) -> Container:
-        """A container as `docker run` makes one of `image`: nothing of ours in it, nothing mounted."""
+        """A container of `image` like the one that `docker run` makes: without the agent, without mounts."""
         return replace(
             self,
             image=image,
@@ -87,12 +87,12 @@ class Container:
 
     @property
     def can_run_beside_another(self) -> bool:
-        """Whether two of it may run at a time: neither has a port or an address that the other one wants, too."""
+        """Whether two such containers can run at once: they do not compete for a port or an address."""
         return self.network in _PRIVATE_NETWORKS and _without(_NETWORKING, self.run_options) == self.run_options
 
 
 def _without(unwanted: re.Pattern[str], options: tuple[str, ...]) -> tuple[str, ...]:
-    """An engine's options without some, each with its value."""
+    """Remove the options that match `unwanted`, and their values, from an engine's options."""
     words = iter(options)
     left = []
     for option in words:
@@ -105,5 +105,5 @@ def _without(unwanted: re.Pattern[str], options: tuple[str, ...]) -> tuple[str, 
 
 
 def _field(text: str) -> str:
-    """A field of a `--mount`, which is a line of comma-separated values (RFC 4180)."""
+    """Quote a field of a `--mount`, which is a line of comma-separated values (RFC 4180)."""
     return '"' + text.replace('"', '""') + '"' if any(each in text for each in ',"\n') else text

@@ -1,4 +1,4 @@
-"""Directories that a container wrote into: nothing in them is trusted, no link is followed, no depth is too much."""
+"""Read files safely from a directory that a container wrote to: it follows no link, and works at any depth."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from slimagent.errors import RefusedError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-LARGEST = 1 << 30  # bytes: more than the documents of any image have
+LARGEST = 1 << 30  # bytes: more than the documents of any image need
 _CHUNK = 1 << 20
 
 
 def open_inside(root: str | bytes, name: str, limit: int = LARGEST) -> int:
-    """A descriptor of a regular file below a directory, opened for reading without following a link on the way.
+    """Open a regular file below a directory for reading, without following a link. Returns its descriptor.
 
-    Raises RefusedError for what is not a regular file, or is larger than `limit` bytes, and OSError, FileNotFoundError
-    among it.
+    Raises RefusedError if it is not a regular file or is larger than `limit` bytes, and OSError (FileNotFoundError if
+    it does not exist).
     """
     *above, last = name.split("/")
     with contextlib.ExitStack() as rest:
@@ -33,7 +33,7 @@ def open_inside(root: str | bytes, name: str, limit: int = LARGEST) -> int:
         descriptor = os.open(last, _FILE, dir_fd=at)
     try:
         status = os.fstat(descriptor)
-        _require(stat.S_ISREG(status.st_mode), name, "a regular file")  # it may be another one by now
+        _require(stat.S_ISREG(status.st_mode), name, "a regular file")  # it may have been replaced
         _require(status.st_size <= limit, name, f"a file of at most {limit} bytes")
     except BaseException:
         os.close(descriptor)
@@ -42,12 +42,12 @@ def open_inside(root: str | bytes, name: str, limit: int = LARGEST) -> int:
 
 
 def read_inside(root: str | bytes, name: str, limit: int = LARGEST) -> bytes:
-    """The bytes of a regular file below a directory. Raises as `open_inside` does."""
+    """Read a regular file below a directory. Raises the errors of `open_inside`."""
     return b"".join(pieces(open_inside(root, name, limit), name, limit))
 
 
 def tail_inside(root: str | bytes, name: str, size: int) -> bytes:
-    """The last bytes of a regular file below a directory. Raises as `open_inside` does."""
+    """Read the last bytes of a regular file below a directory. Raises the errors of `open_inside`."""
     descriptor = open_inside(root, name)
     try:
         return os.pread(descriptor, size, max(0, os.fstat(descriptor).st_size - size))
@@ -56,12 +56,12 @@ def tail_inside(root: str | bytes, name: str, size: int) -> bytes:
 
 
 def pieces(descriptor: int, name: str, limit: int) -> Iterator[bytes]:
-    """The bytes of an open file, which is closed at the end. Raises RefusedError if there are more than `limit`."""
+    """Read an open file in pieces, and close it at the end. Raises RefusedError if it has more than `limit` bytes."""
     done = 0
     try:
         while piece := os.read(descriptor, _CHUNK):
             done += len(piece)
-            _require(done <= limit, name, f"a file of at most {limit} bytes")  # it grows while it is read
+            _require(done <= limit, name, f"a file of at most {limit} bytes")  # it may grow while we read it
             yield piece
     finally:
         os.close(descriptor)
@@ -69,4 +69,4 @@ def pieces(descriptor: int, name: str, limit: int) -> Iterator[bytes]:
 
 def _require(is_so: bool, name: str, what: str) -> None:
     if not is_so:
-        raise RefusedError(f"{name} is not {what}", "a link, a pipe or a device is never followed or read")
+        raise RefusedError(f"{name} is not {what}", "slimagent never follows a link, and reads no pipe or device")

@@ -1,8 +1,8 @@
-"""A Dockerfile that slims an image with its own checks, and gives the result the image's configuration. Pure.
+"""Write a Dockerfile that slims an image, checks it, and restores the image's configuration. Pure.
 
-Three stages. The first traces and proves: checks run in the image, what goes is removed in place, they run again. The
-second takes the image as it came, so that nothing which the checks left is in it, and removes the same. The last is
-what is visible of that: removed files are hidden in a layer of the second, and no part of it.
+It has three stages. The first traces and proves: the checks run, the unneeded files are removed in place, and the
+checks run again. The second starts from the original image, without anything that the checks left, and removes the same
+files. The last copies what is visible of the second, because its layers still contain the removed files.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from slimagent.image.dockerfile_words import (
 )
 from slimagent.model.image_config import HealthCheck, ImageConfig
 
-# A reference as `distribution/reference` has it, less strict: what matters is that it is one word of this alphabet.
+# A reference as in `distribution/reference`, but less strict: it only has to be one word of these characters.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _CONTEXT = re.compile(r"(?!/)(?!.*(^|/)\.\.(/|$))[^\x00-\x1f]+")
 _PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/[a-z]+)?")
 _KNOWN = frozenset(
     {
         *("User", "WorkingDir", "StopSignal", "Env", "Entrypoint", "Cmd", "Shell", "OnBuild", "ExposedPorts"),
-        *("Volumes", "Labels", "Healthcheck", "Image"),  # the last is the id of the image that this was built from
+        *("Volumes", "Labels", "Healthcheck", "Image"),  # Image: the ID of the image that this one was built from
     }
 )
 _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms"), (1, "ns"))
 _COPIED = """\
-What is visible of the slim image, as one layer, and the configuration of {image}.
-This copy was checked with both builders of Docker: owners, modes, times (to the second, as in every layer), hard links,
-capabilities, empty directories and odd names are kept; BuildKit leaves FIFOs out. `slimagent image` needs no copy."""
+The visible files of the slim image in one layer, with the configuration of {image}.
+We checked this copy with both of Docker's builders. It keeps owners, modes, times (to the second, as any layer), hard
+links, capabilities, empty directories and odd names. BuildKit leaves out FIFOs. `slimagent image` needs no copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What the stages do: `image` is named as it is pulled, `run` are arguments of `slimagent run`.
+    """The settings of the stages: `image` is the name to pull, `run` are arguments of `slimagent run`.
 
-    The agent comes from the directory `agent` of the build context, or is all of the image `agent_image`. In the stages
-    it is at `place` (see `own_place`), and `entry` starts it there, or its entrypoint.sh without an entry. `env` are
-    variables (NAME=VALUE) that it gets in place of the image's. `profile` is a file of the build context for it.
+    The agent is the directory `agent` of the build context, or the whole image `agent_image`. The stages have it at
+    `place` (see `own_place`). `entry` starts it there; without one, its entrypoint.sh does. `env` are variables
+    (NAME=VALUE) that replace the image's for the agent. `profile` is a file in the build context.
     """
 
     image: str
@@ -68,33 +68,33 @@ class Recipe:
         return f"{self.place}/out"
 
     def starting(self, *arguments: str) -> tuple[str, ...]:
-        """The words that start the agent in a stage."""
+        """The command that starts the agent in a stage."""
         return (*(self.entry or (f"{self.place}/entrypoint.sh",)), *arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dockerfile:
-    """The text, and what of the configuration cannot be restored by it, for people."""
+    """The text, and notes for people on the parts of the configuration that it cannot restore."""
 
     text: str
     notes: tuple[str, ...]
 
 
 def own_place(image: bytes, agent: bytes = b"") -> str:
-    """A path that the image cannot have. `image` is what only this image has: its ID, or a description with its layers.
+    """A path that cannot exist in the image. `image` is unique to it: its ID, or a description that lists its layers.
 
-    COPY adds to what is there and follows links, so a path that an image could know would let it put files into the
-    agent. A name made from the ID changes with every file in the image. `agent` is the agent's record, where there is
-    one. The same input gives the same path.
+    COPY adds to existing directories and follows links, so an image that could guess the path could put files into the
+    agent. A name made from the ID changes with every file in the image. `agent` is the agent's record, if there is one.
+    The same input gives the same path.
     """
     whole = b"".join(hashlib.sha256(part).digest() for part in (image, agent))
     return f"/.slimagent-{hashlib.sha256(whole).hexdigest()[:32]}"
 
 
 def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
-    """The Dockerfile for an image.
+    """Write the Dockerfile for an image.
 
-    Raises UsageError for a name that is none, RefusedError for a configuration that no Dockerfile can give.
+    Raises UsageError for an invalid name, RefusedError for a configuration that no Dockerfile can express.
     """
     _require_names(recipe)
     restored, notes = restore(config)
@@ -104,7 +104,7 @@ def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
         *base,
         _traced(recipe, from_base),
         [
-            *comment("What was found and done: docker build --target documents -o DIR . (the legacy builder: -t TAG)"),
+            *comment("The documents of the run: docker build --target documents -o DIR . (the legacy builder: -t TAG)"),
             "FROM scratch AS documents",
             f"COPY --from=traced {recipe.out}/ /",
         ],
@@ -118,16 +118,16 @@ def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
 def _require_names(recipe: Recipe) -> None:
     for each in filter(None, (recipe.image, recipe.agent_image)):
         if not _REFERENCE.fullmatch(each):
-            raise UsageError(f"{each!a} is not the name of an image", "name it as for `docker run`")
+            raise UsageError(f"{each!a} is not a valid image name", "write it as for `docker run`")
     for each in filter(None, (recipe.agent, recipe.profile)):
         if not _CONTEXT.fullmatch(each) or each.startswith("--"):
-            raise UsageError(f"{each!a} does not lie in the build context", "name it as seen from there")
+            raise UsageError(f"{each!a} is not in the build context", "give its path relative to the build context")
 
 
 def _how(recipe: Recipe) -> str:
     if recipe.agent_image:
         return f"The agent is the image {recipe.agent_image}."
-    return f"Build it where the agent's directory {recipe.agent} is: docker build -t TAG ."
+    return f"Build it in the directory that contains the agent's directory {recipe.agent}: docker build -t TAG ."
 
 
 def _newline(restored: Iterable[str]) -> list[str]:
@@ -135,7 +135,7 @@ def _newline(restored: Iterable[str]) -> list[str]:
         return []
     return comment(
         "A value has a line break, and a Dockerfile cannot write one: build with\n"
-        f"  --build-arg {NEWLINE}=\"$(printf '\\nx')\"   less the x, or with a line break in quotation marks"
+        f"  --build-arg {NEWLINE}=\"$(printf '\\nx')\"   without the x, or with a line break in quotation marks"
     )
 
 
@@ -144,10 +144,10 @@ def _noted(notes: tuple[str, ...]) -> list[str]:
 
 
 def _base(config: ImageConfig, recipe: Recipe) -> tuple[list[list[str]], str]:
-    """What the stages start from: the image, or a copy where FROM would run its ONBUILD instructions."""
+    """What the stages start from: the image, or a copy if FROM would run the image's ONBUILD instructions."""
     if not config.on_build:
         return [], recipe.image
-    told = "A copy of the image: FROM would carry out its ONBUILD instructions, and they are for other images."
+    told = "A copy of the image: FROM would run its ONBUILD instructions, which are meant for other images."
     environment = [line for line in restore(config)[0] if not line.startswith("ONBUILD")]
     return [[*comment(told), "FROM scratch AS original", f"COPY --from={recipe.image} / /", *environment]], "original"
 
@@ -155,8 +155,8 @@ def _base(config: ImageConfig, recipe: Recipe) -> tuple[list[list[str]], str]:
 def _traced(recipe: Recipe, base: str) -> list[str]:
     arguments = ("run", "--no-export", "--verify", "in-place", "--out", recipe.out, *recipe.run)
     told = (
-        "The checks run under trace, what nothing needs is removed in place, and the checks run again: the build\n"
-        "fails if one is worse. One step, begun and ended by the agent: afterwards there may be no shell here."
+        "The checks run under trace, the unneeded files are removed in place, and the checks run again. The build\n"
+        "fails if a check gets worse. The agent does this in one step: afterwards there may be no shell left here."
     )
     return [
         *comment(told),
@@ -169,7 +169,7 @@ def _traced(recipe: Recipe, base: str) -> list[str]:
 
 
 def _slim(recipe: Recipe, base: str) -> list[str]:
-    told = "The image once more, as no check has seen it: what the plan drops goes, and in the end the agent itself."
+    told = "The original image again, untouched by the checks. The agent removes what the plan drops, then itself."
     arguments = ("apply", f"{recipe.place}/plan.json", "--in-place", "--remove-agent")
     return [
         *comment(told),
@@ -197,19 +197,19 @@ def _agent(recipe: Recipe, *, with_profile: bool = True) -> list[str]:
 
 
 def _copied(source: str, target: str) -> str:
-    """Source and target of COPY: a pattern of Go's filepath.Match, and a place."""
+    """The arguments of COPY. The source is a pattern of Go's filepath.Match, so special characters are escaped."""
     literal = re.sub(r"([\\*?\[])", r"\\\1", source)
     return f"{source} {target}" if word(source) == source else array([quoted(literal), target])
 
 
 def folded_array(instruction: str, values: tuple[str, ...]) -> str:
-    """An instruction with an array, an element a line."""
+    """An instruction with an array, each option on its own line."""
     whole = f"{instruction} {array(values, ' ' * (len(instruction) + 2))}"
     return "\n".join(folded(line) for line in whole.split("\n"))
 
 
 def restore(config: ImageConfig) -> tuple[list[str], tuple[str, ...]]:
-    """The instructions that give an empty stage this configuration, and notes on what they cannot give."""
+    """The instructions that give an empty stage this configuration, and notes on what they cannot restore."""
     notes: list[str] = []
     lines = [
         *_pairs("ENV", _environment(config, notes)),
@@ -239,31 +239,31 @@ def _folded(lines: str) -> str:
 
 
 def _pairs(instruction: str, pairs: Mapping[str, str]) -> list[str]:
-    """One instruction with a pair a line."""
+    """One instruction with one pair per line."""
     words = [f"{name(key)}={quoted(value)}" for key, value in pairs.items()]
     indent = " " * (len(instruction) + 1)
     return [f"{instruction} " + f" \\\n{indent}".join(words)] if words else []
 
 
 def _environment(config: ImageConfig, notes: list[str]) -> dict[str, str]:
-    """The variables; the last value of each counts, as it does for a program that starts."""
+    """The variables. If a name comes twice, the last value counts."""
     found: dict[str, str] = {}
     for each in config.env:
         key, equals, value = each.partition("=")
         if not key or not equals:
-            notes.append(f"the variable {each!a}: it has no name or no value")
+            notes.append(f"the variable {each!a}: it has no name or no equals sign")
             continue
         if key in found:
             notes.append(f"the first of several values of {key!a}: it has no effect")
         found[key] = value
     if "PATH" not in found:
-        notes.append("that there is no PATH: a builder sets the usual one")
+        notes.append("the missing PATH: a builder sets the usual one")
     return found
 
 
 def _ports(config: ImageConfig, notes: list[str]) -> list[str]:
     good = [port for port in config.exposed_ports if _PORT.fullmatch(port)]
-    notes += [f"the exposed port {port!a}: it is none" for port in config.exposed_ports if port not in good]
+    notes += [f"the exposed port {port!a}: it is not a valid port" for port in config.exposed_ports if port not in good]
     return [f"EXPOSE {' '.join(good)}"] if good else []
 
 
@@ -300,15 +300,15 @@ def _test(check: HealthCheck, config: ImageConfig, notes: list[str]) -> str:
     if kind == "CMD":
         return array(rest)
     if kind != "CMD-SHELL" or len(rest) != 1:
-        raise RefusedError(f"the image's health check is of an unknown kind, {kind!a}", "see `slimagent image`")
+        raise RefusedError(f"the image's health check has the unknown kind {kind!a}", "use `slimagent image` instead")
     if raw(rest[0]) and not rest[0].startswith("["):
         return require_text(rest[0])
-    notes.append("that the health check is in the shell form: it names the shell, and does the same")
+    notes.append("the shell form of the health check: the exec form with the same shell replaces it")
     return array([*(config.shell or ("/bin/sh", "-c")), rest[0]])
 
 
 def _duration(nanoseconds: int) -> str:
-    """As Go's time.ParseDuration reads it."""
+    """Write a duration in the format of Go's time.ParseDuration."""
     return next(f"{nanoseconds // size}{unit}" for size, unit in _UNITS if nanoseconds % size == 0)
 
 

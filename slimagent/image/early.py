@@ -1,11 +1,11 @@
-"""Load an image's layers while the later ones are still written: loading takes as long as the export does.
+"""Load an image's layers while later ones are still being written, so that loading ends soon after the export.
 
-`docker load` does not open the file of a layer that Docker has already. It looks the layer up by its digest and the
-digests of all layers below. So each finished layer becomes the top of an image of its own, and the whole image needs
-little but its configuration in the end. The format is that of the Docker Image Specification v1.2.
+`docker load` does not open the file of a layer that Docker already has. It looks the layer up by its digest and the
+digests of all layers below. So each finished layer is loaded as the top of its own image, and in the end the whole
+image needs little more than its configuration. The format is that of the Docker Image Specification v1.2.
 
 Docker writes a layer twice: as it arrives, and then as files. So we send the next layer while Docker unpacks the
-previous one, and hold back its manifest, which names the layers below, until those are there.
+previous one. We hold back its manifest, which names the layers below, until those are loaded.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from slimagent.errors import SlimagentError
 from slimagent.image.engine import Engine
 from slimagent.linux.files import make_directory, write
 
-_READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # the agent links each layer here by its number and its digest
-_LOOK_EVERY, _LOOK_ANYWAY = 0.1, 2.0  # seconds: without a watch; with one, for file systems that report nothing
+_READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # the agent's link to a layer: its number and digest
+_LOOK_EVERY, _LOOK_ANYWAY = 0.1, 2.0  # seconds: without and with a watch (some file systems report nothing)
 _AT_A_TIME = 2
 
 
 class EarlyLoading:
     """Loads the layers that appear in the directory `ready`, in order. `known` are the layers loaded so far.
 
-    `place` is a directory of our own on the same file system. The caller removes the images in `names`. A failure here
-    costs nothing but time: the whole image is loaded in the end.
+    `place` is a private directory on the same file system. The caller removes the images in `names`. A failure here
+    only costs time: the whole image is loaded in the end.
     """
 
     def __init__(self, engine: Engine, ready: str, place: str, platform: dict[str, str], name: str) -> None:
@@ -45,7 +45,7 @@ class EarlyLoading:
         self._place = place
         self._platform = platform
         self._name = name
-        self._news = threading.Event()  # look again: a layer appeared, a load ended, or no further layer will come
+        self._news = threading.Event()  # look again: a layer appeared, a load ended, or no more layers will come
         self._all_there = self._given_up = False
         self._sent: list[int] = []
         self._loads: list[Future[None]] = []
@@ -65,12 +65,12 @@ class EarlyLoading:
                 raise
 
     def finish(self) -> None:
-        """No further layer will come: load what is there, then end."""
+        """Say that no more layers will come: it loads what is there, then ends."""
         self._all_there = True
         self._news.set()
 
     def give_up(self) -> None:
-        """Start no further load."""
+        """Start no more loads."""
         self._given_up = True
         self.finish()
 
@@ -80,7 +80,7 @@ class EarlyLoading:
         with _watched(self._ready, self._news.set) as seconds:
             while not ended:
                 self._news.clear()
-                ended = self._all_there  # asked before looking: what came before the end is seen
+                ended = self._all_there  # read first, so that no layer is missed
                 for digest in self._new(len(layers)):
                     before = self._loads[-1].result if self._loads else lambda: None
                     self._sent.append(0)
@@ -102,7 +102,7 @@ class EarlyLoading:
         return new
 
     def _load(self, below: tuple[str, ...], digest: str, before: Callable[[], None]) -> None:
-        """Load a layer on top of others. All of those are loaded when `before` returns."""
+        """Load a layer on top of the layers `below`, which are all loaded when `before` returns."""
         if self._given_up:
             return
         number = len(below)
@@ -128,11 +128,11 @@ class EarlyLoading:
 
 @contextlib.contextmanager
 def _watched(directory: str, tell: Callable[[], None]) -> Iterator[float]:
-    """Call `tell` when a name appears in a directory. Yields the seconds after which the caller looks anyway."""
+    """Call `tell` when a name appears in a directory. Yields the seconds after which the caller should look anyway."""
     seconds = _LOOK_EVERY
     with contextlib.ExitStack() as rest:
         with contextlib.suppress(ImportError, OSError):  # e.g. this user has no inotify instance left
-            # Imported here alone: the agent in containers comes without watchdog (model/agent.py).
+            # Imported only here: the agent in containers has no watchdog (model/agent.py).
             from watchdog.events import FileSystemEvent, FileSystemEventHandler
             from watchdog.observers import Observer
 

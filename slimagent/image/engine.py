@@ -1,8 +1,8 @@
-"""Docker and Podman, driven from outside through their command lines, which agree on all that is used here.
+"""Drive Docker and Podman through their command lines, which agree on everything that is used here.
 
 Sources: the reference of `docker` and the manual pages of `podman`: create, start, wait, kill, stop, logs, cp, ps, rm,
-load, tag, rmi, images, inspect, history. No privilege is asked for beyond starting a container, and nothing is fetched
-from a registry.
+load, tag, rmi, images, inspect, history. It needs no privilege but to start a container, and pulls nothing from a
+registry.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from slimagent.model.references import is_reference
 from slimagent.text.json_input import parsed
 
 ENGINES = ("docker", "podman")
-_SHORT = 120.0  # seconds: longer than any answer of an engine that lives
-_LOG_LINES = 10_000  # of a container's log: more than anybody reads
+_SHORT = 120.0  # seconds: longer than a working engine takes for any answer
+_LOG_LINES = 10_000  # of a container's log: more than anyone reads
 _MIB = 1 << 20
 _T = TypeVar("_T")
 
 
 class EngineRefusedError(UnavailableError):
-    """The engine works, and does not do what it was asked for. `words` are its own."""
+    """The engine works, but refused a request. `words` is its own message."""
 
     def __init__(self, message: str, hint: str, words: str) -> None:
         super().__init__(message, hint)
@@ -39,10 +39,10 @@ class EngineRefusedError(UnavailableError):
 
 
 class Engine:
-    """One engine, by its program.
+    """One engine, driven by its program.
 
-    Every method raises EngineRefusedError, with the engine's own sentence, when the engine refuses, and
-    UnavailableError when it cannot be reached.
+    Every method raises EngineRefusedError, with the engine's own message, when the engine refuses, and UnavailableError
+    when it cannot be reached.
     """
 
     def __init__(self, name: str, program: str) -> None:
@@ -50,7 +50,7 @@ class Engine:
         self._program = program
 
     def find_image(self, image: str) -> bytes | None:
-        """What `image inspect` says, as JSON: a list of one. None if there is no such image here."""
+        """What `image inspect` prints: a JSON list with one member. None if the engine does not have the image."""
         ended = self._ask("image", "inspect", image)
         if ended.returncode == 0:
             return ended.stdout
@@ -60,7 +60,7 @@ class Engine:
         raise self._failed("inspect", words)
 
     def inspect(self, image: str) -> bytes:
-        """What `image inspect` says, as JSON: a list of one. Raises UsageError for an image that is not here."""
+        """What `image inspect` prints: a JSON list with one member. Raises UsageError if the image is not here."""
         found = self.find_image(image)
         if found is None:
             if not is_reference(image):
@@ -69,28 +69,28 @@ class Engine:
         return found
 
     def history(self, image: str) -> bytes:
-        """What `history` says: a JSON object per line (Docker) or a list (Podman), the newest first."""
+        """What `history` prints: a JSON object per line (Docker) or a list (Podman), newest first."""
         form = "{{json .}}" if self.name == "docker" else "json"
         return self._need("history", "--no-trunc", "--format", form, image)
 
     def image_names(self, repository: str) -> list[str]:
-        """The names, with their tags, that images have in a repository."""
+        """The names, with tags, of the images in a repository."""
         return self._lines("images", "--format", "{{.Repository}}:{{.Tag}}", repository)
 
     def container_names(self, prefix: str) -> list[str]:
-        """The names of containers, running or not, that begin so."""
+        """The names of containers, running or not, that begin with `prefix`."""
         names = self._lines("ps", "--all", "--filter", f"name={prefix}", "--format", "{{.Names}}")
         return [name for name in names if name.startswith(prefix)]
 
     def create(self, name: str, container: Container) -> None:
-        """Make a container of that name; it does not run yet. The image must be here: none is pulled."""
+        """Create a container without starting it. The image must be here: the engine does not pull it."""
         self._need("create", "--name", name, "--pull", "never", *container.options(self.name))
 
     def run(self, name: str, say_out: Callable[[bytes], None], say_err: Callable[[bytes], None]) -> int:
-        """Start a container and wait for its end: its exit status.
+        """Start a container, wait until it ends, and return its exit status.
 
-        Its output and its errors are handed on line by line, each in a thread of its own; a line of more than 64 KiB
-        comes in pieces, and nothing is kept. What `say_out` or `say_err` raises is raised at the end.
+        Passes on its output and its errors line by line, each from its own thread, and keeps nothing. A line of more
+        than 64 KiB comes in pieces. Raises at the end what `say_out` or `say_err` raised.
         """
         argv = [self._program, "start", "--attach", name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -114,10 +114,10 @@ class Engine:
         return status
 
     def _see_that_it_started(self, name: str) -> None:
-        """The exit status of `start` may be the engine's own. Raises EngineRefusedError if the container never ran."""
+        """Raise EngineRefusedError if the container never ran: the exit status of `start` may be the engine's own."""
         try:
             state = self.inspect_container(name)["State"]
-        except (EngineRefusedError, KeyError):  # an option says that it removes itself: then it has run
+        except (EngineRefusedError, KeyError):  # an option made it remove itself, so it has run
             return
         if state.get("Error"):
             raise self._failed("start a container", str(state["Error"]))
@@ -127,7 +127,7 @@ class Engine:
         self._need("start", name)
 
     def wait(self, name: str, seconds: float | None = None) -> int | None:
-        """Wait until a container has ended: its exit status. None if it still runs after so many seconds."""
+        """Wait until a container ends, and return its exit status. None if it still runs after `seconds`."""
         deadline = None if seconds is None else time.monotonic() + seconds
         argv = [self._program, "wait", name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -144,7 +144,7 @@ class Engine:
         return int(told)
 
     def stop(self, name: str, with_signal: str = "", seconds: int = 10) -> None:
-        """Ask a container to end, with a signal or else with the image's own; after so many seconds kill it."""
+        """Stop a container with a signal, by default the image's stop signal. Kill it after `seconds`."""
         if not with_signal:
             self._need("stop", "--time", str(seconds), name, patience=_SHORT + seconds)
             return
@@ -158,7 +158,7 @@ class Engine:
                 raise
 
     def logs(self, name: str, size: int = 64 << 10) -> bytes:
-        """The last bytes that a container wrote, to its output and to its errors, as they came."""
+        """The last bytes that a container wrote to its output and its errors, in their order."""
         argv = [self._program, "logs", "--tail", str(_LOG_LINES), name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None  # noqa: S101  # for the type checker
@@ -168,7 +168,7 @@ class Engine:
         return kept
 
     def inspect_container(self, name: str) -> dict[str, Any]:
-        """What `container inspect` says of one: `State`, `NetworkSettings`, `Config` and more."""
+        """What `container inspect` prints of a container: `State`, `NetworkSettings`, `Config` and more."""
         try:
             (found,) = parsed(self._need("container", "inspect", name))
             if isinstance(found, dict):
@@ -178,35 +178,35 @@ class Engine:
         raise self._failed("inspect", "its answer is not a description of one container")
 
     def is_healthy(self, name: str) -> bool:
-        """Whether a container's own health check has passed last."""
-        if self.name == "podman":  # a timer of systemd's runs it, where there is one
+        """Whether a container's own health check passed the last time."""
+        if self.name == "podman":  # only a systemd timer runs the check by itself
             return self._ask("healthcheck", "run", name).returncode == 0
         health = self.inspect_container(name)["State"].get("Health") or {}
         return bool(health.get("Status") == "healthy")
 
     def copy_out(self, name: str, path: str, limit: int = 16 * _MIB) -> bytes | None:
-        """The bytes of a regular file in a container, which need not run. None for what is not one, or is larger."""
-        follow = ("--follow-link",) if self.name == "docker" else ()  # Podman follows links without being told
+        """Read a regular file in a container, running or not. None if it is not a regular file, or too large."""
+        follow = ("--follow-link",) if self.name == "docker" else ()  # Podman follows links by default
         return self._copied(name, path, follow, lambda stream: first_file(stream, limit))
 
     def holds(self, name: str, path: str) -> bool:
-        """Whether a container, which need not run, has anything at a path but an empty directory."""
+        """Whether a container, running or not, has anything but an empty directory at a path."""
         return self._copied(name, path, (), holds_anything)
 
     def _copied(self, name: str, path: str, options: tuple[str, ...], look: Callable[[IO[bytes]], _T]) -> _T:
-        """What `look` makes of the tar that `cp` writes of a path in a container; it is empty if there is none."""
+        """Pass the tar that `cp` writes of a path to `look`, and return its result. No such path: an empty tar."""
         argv = [self._program, "cp", *options, f"{name}:{path}", "-"]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
             found = look(process.stdout)
-            process.kill()  # what follows in the stream is not read
+            process.kill()  # the rest of the stream is not needed
             words = sentence(process.stderr.read())
         if why_unreachable(words, self.name):
             raise self._failed("cp", words)
         return found
 
     def remove_container(self, name: str) -> None:
-        """Stop and remove a container with its anonymous volumes, if there is one of that name."""
+        """Stop and remove a container and its anonymous volumes, if it exists."""
         self._quietly("rm", "--force", "--volumes", name)
 
     def load(
@@ -217,18 +217,18 @@ class Engine:
         known: Collection[str] = (),
         wait: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load the image of an OCI layout that has a `manifest.json` beside it; `progress` gets bytes sent.
+        """Load the image of an OCI layout that also has a `manifest.json`. `progress` gets the bytes sent so far.
 
-        `tag` is the only name that it gets, whatever the layout says. `known` and `wait` as for `layout.send`, which
-        raises, too.
+        `tag` is the only name that the image gets, whatever the layout says. `known` and `wait` are as for
+        `layout.send`, and its errors are raised, too.
 
-        An interruption ends it: the engine drops what came only in part. What came whole it cannot be told to drop, so
-        that its end is waited for; the caller then removes the image by its tag.
+        An interruption ends the load: the engine drops a partial image. Nothing makes it drop a complete one, so we
+        wait until it has loaded it; the caller then removes the image by its tag.
         """
         argv = [self._program, "load", "--quiet"]
         with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
-            with contextlib.suppress(BrokenPipeError):  # it has said why
+            with contextlib.suppress(BrokenPipeError):  # its errors say why
                 send(layout, tag, process.stdin, progress, known, wait)
             with deferred():
                 words = process.stderr.read()
@@ -237,11 +237,11 @@ class Engine:
                 raise self._failed("load the image", sentence(words))
 
     def tag(self, source: str, target: str) -> None:
-        """Give an image a further name."""
+        """Give an image another name."""
         self._need("tag", source, target)
 
     def remove_image(self, name: str) -> None:
-        """Take a name off an image; one without another name goes."""
+        """Remove a name from an image. The image is removed with its last name."""
         self._quietly("rmi", "--force", name)
 
     def _ask(self, *arguments: str, patience: float = _SHORT) -> subprocess.CompletedProcess[bytes]:
@@ -273,17 +273,17 @@ class Engine:
             self._ask(*arguments)
 
     def _failed(self, what: str, words: str) -> UnavailableError:
-        message = f"{self.name} cannot {what}: {words or 'it says nothing'}"
+        message = f"{self.name} cannot {what}: {words or 'it gave no reason'}"
         hint = why_unreachable(words, self.name)
         if hint:
             return UnavailableError(message, hint)
-        return EngineRefusedError(message, f"see that `{self.name} info` works here", words)
+        return EngineRefusedError(message, f"check that `{self.name} info` works here", words)
 
 
 def find(name: str | None) -> Engine:
-    """The engine of that name; without one Docker, else Podman. Raises UnavailableError if it is not here."""
+    """Find the engine of that name, by default Docker, else Podman. Raises UnavailableError if it is not here."""
     for each in (name,) if name else ENGINES:
         program = shutil.which(each)
         if program:
             return Engine(each, program)
-    raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or name it: --engine")
+    raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or use --engine NAME")

@@ -1,4 +1,4 @@
-"""An image's history beside its description: engines tell the two apart, an image's configuration has both. Pure.
+"""Add an image's history to its description: engines print them apart, an image's configuration has both. Pure.
 
 Sources: the members of `history` in OCI image-spec, config.md; the fields that `docker history --format json` and
 `podman history --format json` print.
@@ -15,10 +15,10 @@ from slimagent.text.json_input import parsed
 
 
 def with_history(inspected: bytes, told: bytes) -> bytes:
-    """What `image inspect` printed, with `History` as a configuration has it: the oldest first, no layer of its own.
+    """Add `History` to what `image inspect` printed, in the form that a configuration has: the oldest entry first.
 
-    The layers will be others, so each member says that it made none. What cannot be understood is left out: history is
-    for people, and an image without it works. An engine that gives it with the description is believed.
+    The slim image has other layers, so each entry says that it made none. Entries that cannot be parsed are left out:
+    history is for people, and an image works without it. If the description already has a history, that one is used.
     """
     try:
         images = parsed(inspected)
@@ -33,7 +33,7 @@ def with_history(inspected: bytes, told: bytes) -> bytes:
 
 
 def _members(told: bytes) -> list[dict[str, Any]]:
-    """A list (Podman) or an object a line (Docker)."""
+    """Parse a list (Podman), or one object per line (Docker)."""
     text = told.strip()
     rows = parsed(text) if text.startswith(b"[") else [parsed(line) for line in text.splitlines()]
     return [_member(row) for row in rows if isinstance(row, dict)]
@@ -49,7 +49,7 @@ def _member(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time(said: object) -> str:
-    """A time as RFC 3339, in UTC; empty for one that cannot be read."""
+    """Write a time as RFC 3339, in UTC. Empty if it cannot be parsed."""
     try:
         moment = datetime.fromisoformat(str(said).replace("Z", "+00:00"))
     except ValueError:

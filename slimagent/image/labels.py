@@ -1,7 +1,7 @@
-"""The labels by which an image that slimagent made is known again. Pure.
+"""The labels that mark an image as made by slimagent. Pure.
 
-Label keys follow Docker's guideline (reverse DNS). An image that somebody builds FROM a slim one inherits its labels,
-so labels alone tell nothing: the newest entry of its history must be slimagent's, too.
+Label keys follow Docker's guideline (reverse DNS). An image built FROM a slim one inherits its labels, so labels alone
+prove nothing: the newest entry of its history must be slimagent's, too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _TOOL = "slimagent "  # how `created_by` of our layers begins
 
 
 def with_labels(described: bytes, source: str, version: str) -> bytes:
-    """What `image inspect` printed, with our labels among the image's own.
+    """Add slimagent's labels to what `image inspect` printed.
 
-    `source` is the image as it was named. An export takes its configuration from this document. Raises DocumentError.
+    `source` is the image's name as the user gave it. An export takes its configuration from this. Raises DocumentError.
     """
     image = _image(described)
     config = image.get("Config")
@@ -33,21 +33,21 @@ def with_labels(described: bytes, source: str, version: str) -> bytes:
 
 
 def made_by_us(inspected: bytes, history: bytes) -> bool:
-    """Whether slimagent made an image, by what `image inspect` and `history` printed of it."""
+    """Whether slimagent made an image, judging by what `image inspect` and `history` printed."""
     config = _image(inspected).get("Config")
     labels = config.get("Labels") if isinstance(config, dict) else None
     return isinstance(labels, dict) and VERSION in labels and _newest(history).startswith(_TOOL)
 
 
 def source_of(inspected: bytes) -> str:
-    """The name of the image that a slim one was made from, by its labels; empty for none."""
+    """The name of the image that a slim one was made from, taken from its labels. Empty if they have none."""
     config = _image(inspected).get("Config")
     labels = config.get("Labels") if isinstance(config, dict) else None
     return str(labels.get(SOURCE, "")) if isinstance(labels, dict) else ""
 
 
 def identity(inspected: bytes) -> str:
-    """The ID of an image: a digest, or empty."""
+    """The ID of an image: a digest, or empty if there is none."""
     return str(_image(inspected).get("Id", ""))
 
 
@@ -55,15 +55,15 @@ def _image(inspected: bytes) -> dict[str, Any]:
     try:
         images = parsed(inspected)
     except ValueError as error:
-        raise DocumentError(f"what the engine says of an image is not JSON ({error})") from None
+        raise DocumentError(f"the engine's description of an image is not JSON ({error})") from None
     image = images[0] if isinstance(images, list) and len(images) == 1 else images
     if not isinstance(image, dict):
-        raise DocumentError("what the engine says of an image is not about one image")
+        raise DocumentError("the engine's description of an image is not about one image")
     return image
 
 
 def _newest(history: bytes) -> str:
-    """`created_by` of the newest entry: a list (Podman) or an object a line (Docker), the newest first."""
+    """`created_by` of the newest entry. `history` is a list (Podman) or one object per line (Docker), newest first."""
     text = history.strip()
     try:
         rows = parsed(text) if text.startswith(b"[") else [parsed(text.splitlines()[0])]

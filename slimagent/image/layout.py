@@ -1,8 +1,8 @@
-"""An image on its way from a container into the engine. A container decides what is in it, and nothing else.
+"""Send an image that a container exported to the engine. The container decides its contents, but not its name.
 
 Source: the Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format". Its `manifest.json`
-says which names the image gets, and an engine takes them from whoever has them. So it is written here, with the one
-name that was asked for, and only the files that it lists are sent: every engine reads that form.
+names the image, and an engine takes these names away from other images. So we write the manifest here, with only the
+requested name, and send only the files that it lists. Every engine reads this format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slimagent.text.json_input import parsed
 _MANIFEST = "manifest.json"
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{64}")
 _LARGEST_MANIFEST = 1 << 20  # bytes
-_LARGEST_LAYER = 1 << 50  # bytes: what the disk holds
+_LARGEST_LAYER = 1 << 50  # bytes: the disk is the limit
 _CHUNK = 1 << 20  # bytes
 
 
@@ -38,17 +38,17 @@ def send(
 ) -> None:
     """Write the image of a layout as a tar, with `tag` as its only name, and close the stream.
 
-    `known` are layers that the engine has already, by their names in the layout: they are left out. `wait` is called
-    before the manifest, which comes last: an engine looks for the known layers when it has read that.
-    `progress` gets the bytes written so far. Raises CheckFailedError if there is no layout, RefusedError if it is not
-    such as slimagent writes, BrokenPipeError if the reader has gone, and what `wait` raises.
+    `known` are the layers that the engine already has, by their names in the layout; they are left out. `wait` is
+    called before the manifest, which comes last: the engine looks for the known layers once it has read the manifest.
+    `progress` gets the bytes written so far. Raises CheckFailedError if there is no layout, RefusedError if slimagent
+    did not write it, BrokenPipeError if the reader has exited, and whatever `wait` raises.
     """
     try:
         config, layers = _listed(layout)
         manifest = orjson.dumps([{"Config": config, "RepoTags": [tag], "Layers": layers}])
         counted = _Counted(stream, progress)
         with tarfile.open(fileobj=counted, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:  # type: ignore[call-overload]
-            for name in dict.fromkeys((config, *(each for each in layers if each not in known))):  # two may be the same
+            for name in dict.fromkeys((config, *(each for each in layers if each not in known))):  # two can be equal
                 with os.fdopen(_opened(layout, name, _LARGEST_LAYER), "rb") as file:
                     _add(archive, name, file, os.fstat(file.fileno()).st_size)
             wait()
@@ -70,7 +70,7 @@ def _listed(layout: str) -> tuple[str, list[str]]:
     if not well:
         raise RefusedError(
             "the exported image has a manifest that slimagent did not write",
-            "a command or a check wrote into slimagent's own directory in the container: see what it does",
+            "change the command or check that writes to slimagent's own directory in the container",
         )
     return config, list(layers)
 
@@ -80,8 +80,8 @@ def _opened(layout: str, name: str, limit: int) -> int:
         return open_inside(layout, name, limit)
     except OSError as error:
         raise CheckFailedError(
-            f"the container ended well and left no whole image: {name}: {error.strerror}",
-            "see what it printed, and whether its options or variables keep slimagent's agent from running",
+            f"the container ended without an error but wrote no complete image: {name}: {error.strerror}",
+            "read its output, and check whether its options or variables keep slimagent's agent from running",
         ) from None
 
 
@@ -92,7 +92,7 @@ def _add(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> Non
 
 
 class _Counted:
-    """A stream that tells how many bytes it took."""
+    """A stream that reports how many bytes were written to it."""
 
     def __init__(self, stream: IO[bytes], progress: Callable[[int], None]) -> None:
         self._stream = stream

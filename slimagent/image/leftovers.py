@@ -1,6 +1,6 @@
-"""What a run that was killed left behind: containers, images under pending names, directories and files.
+"""Find and remove what killed runs left behind: containers, images under pending names, directories and files.
 
-The names of all of them hold the key of their run (owner.py), so what a living run uses is never taken for a leftover.
+All their names contain the key of their run (owner.py), so nothing that a live run uses is taken for a leftover.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slimagent.image.owner import PATTERN, Fate, fate
 from slimagent.linux.removal import remove_tree
 
 CONTAINER, IMAGE, DIRECTORY, FILE = "container", "image", "directory", "file"
-PENDING = "slimagent-pending"  # the repository of images that are not proved yet
+PENDING = "slimagent-pending"  # the repository of images that are not verified yet
 _NAMES = {
     CONTAINER: re.compile(rf"slimagent-({PATTERN})-.+"),
     IMAGE: re.compile(rf"(?:.+/)?{PENDING}:({PATTERN})-[0-9]+"),
@@ -29,7 +29,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A thing of a run, by its kind and its name: for a directory and a file the absolute path."""
+    """One leftover. `name` is the absolute path of a directory or a file."""
 
     kind: str
     name: str
@@ -37,14 +37,14 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What is left: of runs that have surely ended, and of runs on another machine, in another boot or container."""
+    """The leftovers of runs that have certainly ended, and of runs on another machine, boot or container."""
 
     dead: tuple[Leftover, ...] = ()
     unknown: tuple[Leftover, ...] = ()
 
 
 def find(engine: Engine, out: str) -> Leftovers:
-    """What runs that do not live any more left in the engine, and in an output directory, which need not be there."""
+    """Find what runs left in the engine and in an output directory, which may not exist. Live runs do not count."""
     found = [(fate(key), each) for key, each in (*_in_engine(engine), *_in_directory(out))]
     return Leftovers(
         dead=tuple(each for its, each in found if its is Fate.DEAD),
@@ -53,8 +53,8 @@ def find(engine: Engine, out: str) -> Leftovers:
 
 
 def remove(engine: Engine, leftovers: Leftovers) -> tuple[Leftover, ...]:
-    """Remove what surely nobody uses any more. Returns what could not be removed: it may take root's rights."""
-    for each in leftovers.dead:  # containers come first: an image that one uses stays
+    """Remove the leftovers of dead runs. Returns what could not be removed: that may need root."""
+    for each in leftovers.dead:  # containers come first: a container keeps its image
         if each.kind == CONTAINER:
             engine.remove_container(each.name)
         elif each.kind == IMAGE:
@@ -71,14 +71,14 @@ def remove(engine: Engine, leftovers: Leftovers) -> tuple[Leftover, ...]:
 
 
 def describe(leftovers: Sequence[Leftover]) -> str:
-    """How many there are of each kind: `2 containers, 1 image`."""
+    """Count the leftovers of each kind, e.g. `2 containers, 1 image`."""
     kinds = Counter(each.kind for each in leftovers)
     plural = {kind: f"{kind}s" for kind in kinds} | {DIRECTORY: "directories"}
     return ", ".join(f"{kinds[kind]} {kind if kinds[kind] == 1 else plural[kind]}" for kind in _NAMES if kinds[kind])
 
 
 def commands(engine: Engine, leftovers: Sequence[Leftover]) -> list[str]:
-    """What to type to remove them, a line for each kind."""
+    """The command lines that remove the leftovers, one per kind."""
     ways = {
         CONTAINER: f"{engine.name} rm --force --volumes",
         IMAGE: f"{engine.name} rmi",
@@ -105,7 +105,7 @@ def _in_directory(out: str) -> Iterator[tuple[str, Leftover]]:
 
 
 def _ours(kind: str, names: Sequence[str]) -> Iterator[tuple[str, Leftover]]:
-    """Those with the name of a thing of ours, and the keys in them."""
+    """The names that slimagent gave, with their keys."""
     for name in names:
         match = _NAMES[kind].fullmatch(os.path.basename(name) if kind in (DIRECTORY, FILE) else name)
         if match:

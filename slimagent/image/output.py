@@ -1,8 +1,8 @@
-"""The output directory of one run: it is complete or says that it is not, and nothing of somebody else's is touched.
+"""Write the output directory of one run. It says whether it is complete, and no one else's files are touched.
 
-`run.json` in it says which run wrote it, in which state that run is, and which files it wrote, by their SHA-256. A file
-is listed there before it appears, so that after a SIGKILL, too, every file that slimagent wrote is known to be its own.
-No link in the directory is followed.
+`run.json` in it names the run that wrote it, the state of that run, and the SHA-256 of every file that it wrote. A file
+is listed there before it appears, so slimagent knows its own files even after a SIGKILL. No link in the directory is
+followed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ELSEWHERE = "move it away, or choose another directory: --out DIR"
 class Output:
     """The output directory of one run. Use as a context manager.
 
-    `key` is the run's (owner.py). `names` are what the run may write: names below `path`, or patterns of fnmatch.
-    Entering locks the directory, marks it unfinished and removes what the last run left there unchanged. It raises
-    RefusedError, with nothing changed, when another run is at work there, or a file of one of these names is not ours.
+    `key` is the run's (owner.py). `names` are the files that the run may write: paths below `path` or fnmatch patterns.
+    Entering locks the directory, marks it unfinished and removes the last run's files if they are unchanged. It raises
+    RefusedError, and changes nothing, if another run uses the directory or if one of these files is not slimagent's.
     """
 
     def __init__(self, path: str, *, key: str, image: str, tag: str, version: str, names: Collection[str]) -> None:
@@ -67,31 +67,31 @@ class Output:
     ) -> None:
         try:
             if error is not None and not self._record.ended:
-                with contextlib.suppress(SlimagentError):  # the disk is full: then it stays unfinished, which is true
+                with contextlib.suppress(SlimagentError):  # e.g. the disk is full: "unfinished" is still true
                     self.finish(FAILED, _reason(error))
         finally:
-            os.close(self._at)  # the lock goes with it
+            os.close(self._at)  # this releases the lock
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all. Raises UnavailableError."""
+        """Write a file completely or not at all. Raises UnavailableError."""
         self._put(name, (data,))
 
     def adopt(self, root: str, source: str, name: str = "", limit: int = LARGEST) -> bool:
-        """Copy a regular file below `root` to `name`, else to the same name. False if there is none.
+        """Copy a regular file below `root` to `name`, by default to the same name. False if it does not exist.
 
-        Raises RefusedError for what is not a regular file or is larger than `limit` bytes.
+        Raises RefusedError if it is not a regular file or is larger than `limit` bytes.
         """
         try:
             descriptor = open_inside(root, source, limit)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise RefusedError(f"cannot read {source}: {error.strerror}", "see what wrote it") from None
+            raise RefusedError(f"cannot read {source}: {error.strerror}", "find out what wrote it") from None
         self._put(name or source, pieces(descriptor, source, limit))
         return True
 
     def finish(self, state: str, reason: str = "") -> None:
-        """Say that the run is over: `complete`, or `failed` with a reason. Raises UnavailableError."""
+        """Record that the run has ended: `complete`, or `failed` with a reason. Raises UnavailableError."""
         if state not in (COMPLETE, FAILED):
             raise ValueError(state)
         self._record.state, self._record.reason, self._record.ended = state, reason, _now()
@@ -101,14 +101,14 @@ class Output:
         try:
             fcntl.flock(self._at, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            hint = "wait for its end, or choose another directory: --out DIR"
+            hint = "wait until it ends, or choose another directory: --out DIR"
             raise RefusedError(f"another run of slimagent writes to {self._shown()}", hint) from None
         except OSError as error:
             hint = "choose a directory on another file system: --out DIR"
             raise UnavailableError(f"cannot lock {self._shown()}: {error.strerror}", hint) from None
 
     def _last_run(self) -> dict[str, tuple[str, ...]]:
-        """What the last run wrote here: names and their digests. Raises RefusedError for a record that is not ours."""
+        """The names and digests of the last run's files. Raises RefusedError if the record is not slimagent's."""
         try:
             data = b"".join(pieces(open_inside(self.path, NAME), NAME, LARGEST))
         except FileNotFoundError:
@@ -118,7 +118,7 @@ class Output:
         return read_record(data, self._shown(NAME), _ELSEWHERE)
 
     def _refuse_foreign(self, before: dict[str, tuple[str, ...]]) -> None:
-        """Raises RefusedError if a name that we want is taken by what no run of ours wrote, or was changed since."""
+        """Raise RefusedError if one of our names is taken by a file that slimagent did not write, or that changed."""
         foreign = [name for name in self._taken() if not self._is_as_written(name, before.get(name, ()))]
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
@@ -126,7 +126,7 @@ class Output:
             raise RefusedError(f"not written by slimagent, or changed since: {shown}{more}", _ELSEWHERE)
 
     def _taken(self) -> list[str]:
-        """What is there, of whatever kind, under one of our names; no directory that a name of ours is in."""
+        """The entries, of any kind, that have one of our names. Parent directories of our names do not count."""
         found = []
         for directory in sorted({name.rpartition("/")[0] for name in self._names}):
             try:
@@ -134,7 +134,7 @@ class Output:
                     names = [f"{directory}/{each}" if directory else each for each in os.listdir(at)]
             except FileNotFoundError:
                 continue
-            except RefusedError:  # a file or a link where a directory has to be
+            except RefusedError:  # a file or a link in place of a directory
                 found.append(directory)
                 continue
             found += [name for name in names if any(fnmatch.fnmatchcase(name, each) for each in self._names)]
@@ -151,7 +151,7 @@ class Output:
         return sha256.hexdigest() in digests
 
     def _remove_last_run(self, before: dict[str, tuple[str, ...]]) -> None:
-        """Remove the files that are as the last run wrote them, and the directories of its that are empty then."""
+        """Remove the last run's files if they are unchanged, then its directories if they are empty."""
         for name, digests in before.items():
             if self._is_as_written(name, digests):
                 directory, _, base = name.rpartition("/")
@@ -164,9 +164,9 @@ class Output:
         self._save()
 
     def _put(self, name: str, data: Iterable[bytes]) -> None:
-        """Write into a file of our own, list it in the record, and give it its name: in this order.
+        """Write a temporary file, list it in the record, and then rename it, in this order.
 
-        Raises RefusedError for a name that the run did not say it would write, or that somebody else has taken since.
+        Raises RefusedError if the name is not in `names`, or if someone else has taken it in the meantime.
         """
         self._require_ours(name)
         with deferred(), self._explaining(name):
@@ -185,7 +185,7 @@ class Output:
     def _require_ours(self, name: str) -> None:
         known = self._record.files.get(name, ())
         if not any(fnmatch.fnmatchcase(name, each) for each in self._names):
-            raise RefusedError(f"{self._shown(name)} is not a name that this run writes", _ELSEWHERE)
+            raise RefusedError(f"this run may not write {self._shown(name)}", _ELSEWHERE)
         if self._exists(name) and not self._is_as_written(name, known):
             raise RefusedError(f"not written by slimagent, or changed since: {self._shown(name)}", _ELSEWHERE)
 
@@ -199,7 +199,7 @@ class Output:
         return True
 
     def _save(self) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record completely or not at all."""
         with deferred(), self._explaining(NAME):
             with self._new_file(".json") as descriptor:
                 write_all(descriptor, self._record.encoded())
@@ -208,7 +208,7 @@ class Output:
 
     @contextlib.contextmanager
     def _explaining(self, name: str) -> Iterator[None]:
-        """Raise UnavailableError for a file that cannot be written."""
+        """Raise UnavailableError if a file cannot be written."""
         try:
             yield
         except OSError as error:
@@ -216,7 +216,7 @@ class Output:
 
     @contextlib.contextmanager
     def _new_file(self, suffix: str = "") -> Iterator[int]:
-        """A descriptor of a file that has no name of the run's yet; it vanishes if the block fails."""
+        """Create a temporary file and yield its descriptor. The file is removed if the block fails."""
         name = self._partial + suffix
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=self._at)
         try:
@@ -238,7 +238,7 @@ class Output:
 
     @contextlib.contextmanager
     def _inside(self, directory: str, *, make: bool = False) -> Iterator[int]:
-        """A descriptor of a directory below, reached without a link. Raises RefusedError for what is not one."""
+        """Open a directory below without following a link. Raises RefusedError if it is not a directory."""
         with contextlib.ExitStack() as rest:
             at = self._at
             for each in filter(None, directory.split("/")):

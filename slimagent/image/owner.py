@@ -1,8 +1,8 @@
-"""Who made something: a key in the names of containers, images and directories tells whether its run still lives.
+"""Keys that say which run made a container, an image or a directory, and whether that run is still alive.
 
 A key is BOOT-NAMESPACE-PID-START-RANDOM: the kernel's boot (random/boot_id), the PID namespace (its inode), the process
-and when it started (proc_pid_stat(5), field 22). The same process number in another boot or namespace is another
-process, so there nothing can be known.
+and its start time (proc_pid_stat(5), field 22). The same PID in another boot or namespace is another process, so the
+state of such a run is unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _KEY = re.compile(PATTERN)
 
 
 class Fate(enum.Enum):
-    """What became of the run that has a key."""
+    """Whether the run with a key is alive."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -25,14 +25,14 @@ class Fate(enum.Enum):
 
 
 def new_key() -> str:
-    """A key of this process, different each time."""
+    """A new key for this process, different each time."""
     process = os.getpid()
     _, start = _state_and_start(process)
     return f"{_boot()}-{_namespace()}-{process}-{start}-{secrets.token_hex(4)}"
 
 
 def fate(key: str) -> Fate:
-    """Whether the run with this key still lives. UNKNOWN if it ran where its process cannot be seen from here."""
+    """Whether the run with this key is alive. UNKNOWN if its process cannot be seen from here."""
     if not _KEY.fullmatch(key):
         return Fate.UNKNOWN
     boot, namespace, process, start, _ = key.split("-")
@@ -56,7 +56,7 @@ def _exists(process: int) -> bool:
 
 
 def _state_and_start(process: int) -> tuple[str, str]:
-    """The state of a process, a letter, and when it started, in clock ticks since the boot."""
+    """The state of a process (one letter), and its start time in clock ticks since the boot."""
     with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
         fields = file.read().rpartition(")")[2].split()
     return fields[0], fields[19]

@@ -1,4 +1,4 @@
-"""What somebody asks of `slimagent image`, and the command lines of the agent that it comes to. Pure."""
+"""The request to `slimagent image`, and the agent's command lines for it. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ROOTS = ("", "0", "root")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What somebody asked for, as options of the agent's commands.
+    """What the user asked for, as options of the agent's commands.
 
-    `steps` say how the image is exercised (for `trace` and `verify`), `decision` what may go, `removal` how that is
-    done. `files` have to be where the agent's output is, by name. `container` says how containers are started, and of
-    which image. `start` None: the image is not started. `accepted` are the kinds of loss that do not matter.
+    `steps` say how to exercise the image (for `trace` and `verify`), `decision` what may go, `removal` how it is
+    removed. `files` are put where the agent writes its output, by name. `container` says how to start containers, and
+    from which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
     """
 
     tag: str
@@ -41,10 +41,10 @@ class Request:
 
 
 class Commands:
-    """The agent's command lines. Its documents are where a container sees the output directory."""
+    """The agent's command lines. Its documents are in the output directory, at its path in the container."""
 
     def __init__(self, request: Request, user: str) -> None:
-        """`user` is the image's own."""
+        """`user` is the user that the image sets."""
         self._request = request
         user = request.user or ("" if user.partition(":")[0] in _ROOTS else user)
         self._user = ("--user", user) if user else ()
@@ -52,21 +52,21 @@ class Commands:
         self.mounted: tuple[str, ...] = ()
 
     def trace(self, started: str) -> tuple[str, ...]:
-        """Run the steps, and record what they need. `started` is a file to wait for that tells of a start, or empty."""
+        """Run the steps, and record what they need. `started` is the diary of a start to wait for, or empty."""
         mounted = (word for path in self.mounted for word in ("--mounted", path))
         options = (*self._user, *self._request.steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 
     def export(self, tag: str, when: str) -> tuple[str, ...]:
-        """Look at the image; plan from the trace when a file of that name is there, and export what stays."""
+        """Look at the image, plan from the trace once the file `when` exists, and export what stays."""
         return ("export", *self._exporting(tag), "--when", _at(when), _at(TRACE))
 
     def repair(self, tag: str) -> tuple[str, ...]:
-        """Plan and export again, with what the verification missed."""
+        """Plan and export again, with the files that the verification missed."""
         return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
 
     def verify(self, started: str) -> tuple[str, ...]:
-        """Run the steps again where the dropped files are gone. `started` as for `trace`."""
+        """Run the steps again without the dropped files. `started` is as for `trace`."""
         options = (*self._user, *self._request.steps, *_starting(started), "--logs", _at(LOGS))
         return ("verify", *options, "-o", _at(VERIFICATION), _at(PLAN), _at(TRACE), "--", *self._request.command)
 

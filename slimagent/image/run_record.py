@@ -1,4 +1,4 @@
-"""`run.json`, the record of a run in its output directory: whose files these are, and whether they are all. Pure."""
+"""`run.json`, the record of a run in its output directory: which files it wrote, and whether it is complete. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SCHEMA = "slimagent/run"
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """What a run says of itself. Times are RFC 3339 in UTC, empty for what has not come.
+    """A run's record of itself. Times are RFC 3339 in UTC, or empty if they have not come yet.
 
-    `files` are names below the directory with the SHA-256 of what they hold: of the old content and the new one while a
-    file is replaced.
+    `files` are names below the directory with the SHA-256 of their content. While a file is replaced, it has two: of
+    the old content and of the new.
     """
 
     image: str
@@ -33,7 +33,7 @@ class Record:
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
-        """As JSON."""
+        """Encode it as JSON."""
         whole = {
             "schema": _SCHEMA,
             "version": self.version,
@@ -49,9 +49,9 @@ class Record:
 
 
 def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, ...]]:
-    """The files of a record, by name. Raises RefusedError for what slimagent did not write: it would be overwritten.
+    """The files of a record, by name. Raises RefusedError if slimagent did not write it: it would be overwritten.
 
-    Names that lead out of the directory are not believed.
+    Names that lead out of the directory are ignored.
     """
     try:
         whole = parsed(data)
@@ -60,7 +60,7 @@ def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, .
     except (ValueError, KeyError, TypeError, AttributeError):
         ours, files = False, {}
     if not ours:
-        raise RefusedError(f"{document} is not the record of a run of slimagent", hint)
+        raise RefusedError(f"{document} is not the record of a slimagent run", hint)
     return files
 
 

@@ -1,4 +1,4 @@
-"""A directory that one container writes to, and no other one: nothing in it is trusted."""
+"""A directory that only one container writes to. Nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from slimagent.linux.files import make_directory, write
 
 
 class Shared:
-    """What a container sees as its output.
+    """The directory that a container sees as its output.
 
-    A container gets what it needs of another one by `give`: what was read before, and cannot change any more.
+    To pass a file from another container, read it first and then `give` it: so it cannot change any more.
     """
 
     def __init__(self, path: str) -> None:
@@ -21,7 +21,7 @@ class Shared:
         make_directory(path)
 
     def at(self, name: str) -> str:
-        """Where a file of that name is."""
+        """The path of a file with that name."""
         return os.path.join(self.path, name)
 
     def give(self, name: str, data: bytes) -> None:
@@ -30,21 +30,21 @@ class Shared:
         write(self.at(name), data)
 
     def read(self, name: str, limit: int = 1 << 30) -> bytes:
-        """A file that the container wrote: a regular one, of at most `limit` bytes, over no link.
+        """Read a regular file of at most `limit` bytes that the container wrote, without following a link.
 
-        Raises UnavailableError without one, RefusedError for what is not such a file.
+        Raises UnavailableError if it does not exist, RefusedError if it is not such a file.
         """
         try:
             return read_inside(self.path, name, limit)
         except OSError as error:
-            raise UnavailableError(f"the container left no {name} ({error.strerror})", "run it again") from None
+            raise UnavailableError(f"the container did not write {name} ({error.strerror})", "run it again") from None
 
     def has(self, name: str) -> bool:
-        """Whether the container has left something of that name."""
+        """Whether the container has written something with that name."""
         return os.path.lexists(self.at(name))
 
     def names_in(self, name: str, most: int) -> list[str]:
-        """The names in a directory that the container left; none if there is none.
+        """The names in a directory that the container wrote. Empty if it does not exist.
 
         Raises RefusedError if there are more than `most`.
         """
@@ -55,7 +55,7 @@ class Shared:
             names = [entry.name for entry in itertools.islice(entries, most + 1)]
         if len(names) > most:
             raise RefusedError(
-                f"a container left more than {most} files in {name}",
-                "a test or a start wrote into slimagent's own directory: see what it does",
+                f"a container wrote more than {most} files to {name}",
+                "change the test or start that writes to slimagent's own directory in the container",
             )
         return sorted(names)

@@ -1,4 +1,4 @@
-"""Start an image as it is configured: watched by the agent, and from outside just as `docker run` does."""
+"""Start an image as it is configured: watched by the agent, or unwatched, exactly as `docker run` does."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from slimagent.model.started import Reached, Until
 DIARY = "started.jsonl"
 _LOOK_EVERY = 0.2  # seconds
 _GRACE = 5  # seconds from the stop signal to SIGKILL
-_MORE = 60.0  # seconds beyond its own limit in which the agent is to say what it has come to
+_MORE = 60.0  # seconds that the agent gets beyond its own limit to report its result
 _TAIL = 1 << 20  # bytes: more than is written between two looks
 _LOG = 8 << 20  # bytes
 _NOT_STARTED = 127
-_RUNS = 2.0  # seconds that a container has to run at least to be called running
+_RUNS = 2.0  # seconds that a container must run to count as running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What a start is waited for, and for how many seconds: `settle` where nothing but time can be waited for."""
+    """What to wait for in a start, and for how many `seconds`; only `settle` seconds if there is nothing else."""
 
     until: str = "auto"
     seconds: float = 60.0
     settle: float = 5.0
 
     def options(self) -> tuple[str, ...]:
-        """As options of `slimagent start`."""
+        """The options of `slimagent start` for it."""
         return ("--until", self.until, "--seconds", f"{self.seconds:g}", "--settle", f"{self.settle:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A watched start: what was written down of it, and what it said. `stops` as in `Reached`.
+    """A watched start: its diary, and its output in `said`. `stops` is as in `Reached`.
 
-    `status` is the exit status of a container that ended by itself, None if it had to be stopped.
+    `status` is the exit status of a container that ended by itself, or None if it had to be stopped.
     """
 
     diary: bytes
@@ -55,9 +55,9 @@ class Watched:
 def watched(
     work: Work, image: str, files: Mapping[str, bytes], config: str, waiting: Waiting, cap_add: tuple[str, ...]
 ) -> Watched:
-    """Start an image in the agent's place. `files` are what the agent is given, `config` the name of one of them:
+    """Start an image under the agent, which gets `files`. `config` names the one that has the image's description.
 
-    what the engine says of the image. Raises what the agent says of itself if it could not do its work.
+    Raises the error that the agent recorded if it could not do its work.
     """
     shared = work.share("start")
     for each, data in files.items():
@@ -74,12 +74,12 @@ def watched(
     status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
-    raise_error(shared, image, "start", 0)  # another status is the image's own
+    raise_error(shared, image, "start", 0)  # any other status is the image's own
     return Watched(diary=started.whole(shared.read(DIARY), status), said=said, stops=stops, status=ended)
 
 
 def _stops(shared: Shared) -> bool:
-    """Whether the process that is watched has a handler for its stop signal, so that it is worth waiting."""
+    """Whether the watched process has a handler for its stop signal, so that waiting makes sense."""
     try:
         state = started.decode(shared.read(DIARY), DIARY).reached
     except SlimagentError:
@@ -88,8 +88,8 @@ def _stops(shared: Shared) -> bool:
 
 
 def _stop(work: Work, name: str, grace: int) -> int:
-    """Stop a container as the image wants to be stopped, if it still runs: its exit status."""
-    with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
+    """Stop a container with the image's stop signal if it still runs. Returns its exit status."""
+    with contextlib.suppress(EngineRefusedError):  # it has ended in the meantime
         work.engine.stop(name, seconds=grace)
     return int(work.engine.inspect_container(name)["State"]["ExitCode"])
 
@@ -110,24 +110,24 @@ def _has_reached(path: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plain:
-    """An unwatched start: what it had come to (None: it ended by itself), its exit status then, and what it said."""
+    """An unwatched start: the state it reached (None if it ended by itself), its exit status, and its output."""
 
     reached: Reached | None
     status: int
     said: bytes
 
     def result(self, until: Until, before: CheckResult | None = None) -> CheckResult:
-        """As the result of a step that waited for `until`; `before` is how the image as it was starts."""
+        """The result of a step that waited for `until`. `before` is the result of the original image."""
         return started.outcome(self.reached, until, self.status, before)
 
 
 def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting, *, stops: bool) -> Plain:
-    """Start an image unwatched, exactly as `docker run` does. `stops`: whether it has a handler for its stop signal."""
+    """Start an image unwatched, exactly as `docker run` does. `stops` says if it has a handler for its stop signal."""
     run_options = ("--health-interval=1s",) if until is Until.HEALTHY and work.engine.name == "docker" else ()
     name = work.create_as_configured(image, run_options)
     try:
         work.engine.start(name)
-    except EngineRefusedError as error:  # its program is not there, above all
+    except EngineRefusedError as error:  # e.g. its program does not exist
         work.engine.remove_container(name)
         return Plain(reached=None, status=_NOT_STARTED, said=error.words.encode())
     state = _Follow(work, name, image, until, ports, waiting).state()
@@ -138,7 +138,7 @@ def plain(work: Work, image: str, until: Until, ports: tuple[int, ...], waiting:
 
 
 class _Follow:
-    """A container that runs, and what is waited for."""
+    """A running container, and what we wait for."""
 
     def __init__(
         self, work: Work, name: str, image: str, until: Until, ports: tuple[int, ...], waiting: Waiting
@@ -148,7 +148,7 @@ class _Follow:
         self._began = time.monotonic()
 
     def state(self) -> Reached | None:
-        """What it has come to, None if it ended by itself."""
+        """The state that it reached. None if it ended by itself."""
         came, answering = self._wait()
         if self._ends_within(max(self._began + _RUNS - time.monotonic(), 0.0)):
             return None
@@ -156,7 +156,7 @@ class _Follow:
         return Reached(what=came, seconds=time.monotonic() - self._began, ports=ports)
 
     def _wait(self) -> tuple[Until, frozenset[int]]:
-        """What came of all that may come, TIME if nothing else did, and which ports answer.
+        """Wait, and return what came (TIME if nothing else did) and which ports answer.
 
         Returns early if the container ends.
         """
@@ -176,13 +176,13 @@ class _Follow:
         return self._work.engine.wait(self._name, seconds) is not None
 
     def _answering(self, seconds: float) -> frozenset[int]:
-        """Ask from a container beside it, in the same network: reachable or not from here, it is from there."""
+        """Ask from a second container in the same network, because the host may not reach the ports."""
         if not self._ports:
             return frozenset()
         arguments = ("ports", "--seconds", f"{seconds:g}", *map(str, self._ports))
         try:
             told = self._work.beside(self._name, self._image, arguments)
-        except UnavailableError:  # it has ended, and its network with it
+        except UnavailableError:  # it has ended, and its network is gone
             return frozenset()
         words = set(told.split())
         return frozenset(port for port in self._ports if b"%d" % port in words)

@@ -1,4 +1,4 @@
-"""What comes out of an engine's program: a child process, its lines, and what it prints as a tar."""
+"""Read the output of an engine's program: start it as a child process, and read its lines or its tar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import IO
 
-PATIENCE = 0.2  # seconds until a signal is noticed that came at a bad moment
+PATIENCE = 0.2  # seconds: the longest delay before a signal is noticed
 LONGEST_LINE = 64 << 10  # bytes; a longer line comes in pieces
 _CHUNK = 1 << 20  # bytes
 
@@ -18,7 +18,7 @@ _CHUNK = 1 << 20  # bytes
 def child(
     argv: list[str], *, stdin: int, stdout: int, stderr: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process in a session of its own: the terminal's Ctrl-C is ours to answer. Killed if the block fails."""
+    """Start a child process in its own session, so that only we get the terminal's Ctrl-C. A failed block kills it."""
     with subprocess.Popen(argv, start_new_session=True, stdin=stdin, stdout=stdout, stderr=stderr) as process:
         try:
             yield process
@@ -28,9 +28,9 @@ def child(
 
 
 class Reader(threading.Thread):
-    """Reads a stream to its end and hands on each line. It keeps nothing.
+    """Reads a stream to its end and passes on each line. It keeps nothing.
 
-    `error` is what `say` raised. The stream is read on even so: who writes into it must not stand still.
+    `error` is what `say` raised. The stream is still read to its end, so that the writer does not block.
     """
 
     def __init__(self, name: str, stream: IO[bytes], say: Callable[[bytes], None]) -> None:
@@ -45,21 +45,21 @@ class Reader(threading.Thread):
             if self.error is None:
                 try:
                     self._say(line)
-                except Exception as error:  # whoever waits for this thread raises it
+                except Exception as error:  # the waiting thread raises it
                     self.error = error
 
     def wait(self) -> None:
         """Wait for the end of the stream, and let signals through.
 
-        Not in one blocking call: a signal that comes just before one only waits for it to return (signal, "Execution
-        of Python signal handlers"), and this one may last an hour.
+        It makes short calls: the handler of a signal that comes just before a blocking call runs only after that call
+        (signal, "Execution of Python signal handlers"), and one call could last an hour.
         """
         while self.is_alive():
             self.join(PATIENCE)
 
 
 def last_bytes(stream: IO[bytes], size: int) -> bytes:
-    """Read a stream to its end; return the last bytes of it."""
+    """Read a stream to its end, and return its last bytes."""
     kept = b""
     while piece := stream.read(_CHUNK):
         kept = (kept + piece)[-size:]
@@ -67,7 +67,7 @@ def last_bytes(stream: IO[bytes], size: int) -> bytes:
 
 
 def first_file(stream: IO[bytes], limit: int) -> bytes | None:
-    """The bytes of the first member of a tar; None if that is not a regular file of at most `limit` bytes."""
+    """Read the first member of a tar. None if it is not a regular file of at most `limit` bytes."""
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             member = archive.next()
@@ -78,7 +78,7 @@ def first_file(stream: IO[bytes], limit: int) -> bytes | None:
 
 
 def holds_anything(stream: IO[bytes]) -> bool:
-    """Whether there is anything in a tar but one directory."""
+    """Whether a tar has anything but one directory."""
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             first = archive.next()

@@ -1,4 +1,4 @@
-"""What is made on the way from an image to a slim one, and taken away again however the way ends."""
+"""Everything that a run creates on the way to a slim image: it is removed however the run ends."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from slimagent.linux.removal import remove_tree
 from slimagent.linux.signals import deferred
 from slimagent.text.json_input import parsed
 
-# Where containers see the agent, and its output: in a directory that only root can enter. A user of the image may well
-# have the number of the one who runs slimagent, whose the output is. An image that has these names is refused
-# (preflight.py).
+# Where containers see the agent and its output. Only root can enter the directory of the output: a user of the image
+# may have the same number as the user who runs slimagent and owns the output. An image that has these paths is
+# refused (preflight.py).
 AGENT, PRIVATE, OUT = "/.slimagent", "/.slimagent-out", "/.slimagent-out/out"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
 ERROR = "error.json"
@@ -46,7 +46,7 @@ for each in sys.argv[1:]:
     (remove_tree if is_tree else os.unlink)(each)
 """
 _LARGEST_ERROR = 1 << 16  # bytes
-_SAID = 12  # last lines of a container that ended without a word of ours
+_SAID = 12  # last lines of a container in which the agent recorded no error
 _KILLED = 137
 _PATIENCE = 0.2  # seconds
 _T = TypeVar("_T")
@@ -54,9 +54,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What the agent is to do in a container of `image`, and where it writes to.
+    """What the agent does in a container of `image`, and where it writes.
 
-    `bare`: with nothing of what somebody asked for containers of the image, no mount of theirs above all.
+    `bare` leaves out the user's mounts, variables, GPUs and network settings.
     """
 
     shared: Shared
@@ -67,11 +67,11 @@ class Task:
 
 
 class Work:
-    """Containers, images under pending names, and a directory for what is on its way. Use as a context manager.
+    """The containers, pending images and private directory of a run. Use as a context manager.
 
-    The directory lies in `out`, is nobody else's, and holds those that containers write to, one for each. `container`
-    says how containers are started, and `env` which variables they then have; `say` gets their lines. Everything that
-    is made has `key` in its name.
+    The directory is in `out`; in it, each container gets its own directory to write to. `container` says how containers
+    are started, and `env` which variables they then have. `say` gets their output, line by line. Everything that is
+    created has `key` in its name.
     """
 
     def __init__(
@@ -114,32 +114,32 @@ class Work:
                 self._early.give_up()
             self._pool.shutdown()
             self._end_early()
-            self.end_containers()  # what a thread was about to make then
+            self.end_containers()  # a thread may have made one since
             for name in reversed(self._pending):
                 self.engine.remove_image(name)
             self._remove(self._private)
 
     def end_containers(self) -> None:
-        """Stop and remove every container that was made so far."""
+        """Stop and remove all containers."""
         for name in list(self._names):
             self.engine.remove_container(name)
 
     def share(self, name: str) -> Shared:
-        """A new directory for one container to write to."""
+        """Make a directory for one container to write to."""
         self._shared += 1
         return Shared(os.path.join(self._private, f"{name}-{self._shared}"))
 
     def begin(self, task: Task, *, leaves: str = "") -> Job[int]:
-        """Run the agent in a new container of an image, to its end. What comes of it is its exit status.
+        """Run the agent in a new container, in its own thread. The job's result is the exit status.
 
-        `leaves` names what the agent leaves when it has done its work: with that, any status is the one of a step. Its
-        end raises what the agent says of itself if it could not do its work.
+        `leaves` is the file that the agent writes when its work is done: if it exists, any status comes from a step. If
+        the agent could not do its work, the job raises the error that it recorded.
         """
         name = self.create(task)
         return self.aside(lambda: self._run(task, name, leaves))
 
     def aside(self, job: Callable[[], _T]) -> Job[_T]:
-        """Do something in a thread of its own."""
+        """Run a job in its own thread."""
         return Job(self._pool.submit(job))
 
     def _run(self, task: Task, name: str, leaves: str) -> int:
@@ -156,7 +156,7 @@ class Work:
         return status
 
     def create(self, task: Task) -> str:
-        """Make a container in which the agent will run; it goes at the end, whatever happens. Returns its name."""
+        """Create a container for the agent, and return its name. It is removed at the end, whatever happens."""
         wanted = replace(self._container.bare() if task.bare else self._container, cap_add=task.cap_add)
         mounts = ((self._agent.directory, AGENT, False), (task.shared.path, OUT, True))
         name = self.new_name()
@@ -175,13 +175,13 @@ class Work:
         return name
 
     def create_as_configured(self, image: str, run_options: tuple[str, ...] = ()) -> str:
-        """Make a container as `docker run` does: nothing of ours in it, nothing mounted. Returns its name."""
+        """Create a container as `docker run` does: without the agent, without mounts. Returns its name."""
         name = self.new_name()
         self.engine.create(name, self._container.as_configured(image, run_options))
         return name
 
     def beside(self, name: str, image: str, arguments: tuple[str, ...]) -> bytes:
-        """Run the agent in the network of a container, and return the last line that it printed."""
+        """Run the agent in a container's network, and return the last line that it printed."""
         lines: collections.deque[bytes] = collections.deque(maxlen=1)
         wanted = replace(self._container.bare(), network=f"container:{name}")
         mounts = ((self._agent.directory, AGENT, False),)
@@ -193,7 +193,7 @@ class Work:
         return b"".join(lines)
 
     def mounted(self, image: str, volumes: Collection[str]) -> tuple[str, ...]:
-        """Those of the image's declared volumes at which containers get something of somebody's instead."""
+        """The image's declared volumes where the user mounts something else."""
         container = self._container
         if not (container.volumes or container.run_options) or not volumes:
             return ()
@@ -210,31 +210,31 @@ class Work:
 
     @property
     def can_run_together(self) -> bool:
-        """Whether two containers may run at a time."""
+        """Whether two containers can run at once."""
         return self._container.can_run_beside_another
 
     def new_name(self) -> str:
-        """A name for a container, which is removed at the end."""
+        """A name for a new container, which is removed at the end."""
         self._names.append(f"slimagent-{self._key}-{len(self._names)}")
         return self._names[-1]
 
     def load(self, shared: Shared, progress: Callable[[int], None]) -> None:
-        """Load the layout that the agent made, under its pending name; then it is not needed any more."""
+        """Load the layout that the agent wrote, under its pending name, and remove the layout."""
         layout = shared.at(LAYOUT)
         early, sent = self._end_early(progress)
         if early:
             try:
                 self.engine.load(layout, self.pending, lambda count: progress(sent + count), early)
-            except EngineRefusedError:  # it has thrown away what it had
+            except EngineRefusedError:  # it has dropped the early layers
                 early = ()
         if not early:
             self.engine.load(layout, self.pending, progress)
         self._remove(layout)
 
     def load_early(self, shared: Shared, platform: dict[str, str]) -> None:
-        """Load the layers of an export into `shared` as they come, where the engine can do that.
+        """Load the layers of an export into `shared` as they appear, if the engine can do that.
 
-        `platform` is the image's, as its configuration says it.
+        `platform` comes from the image's configuration.
         """
         if self.engine.name != "docker":
             return
@@ -244,34 +244,34 @@ class Work:
         self._loading = self.aside(self._early.run)
 
     def _end_early(self, progress: Callable[[int], None] = lambda count: None) -> tuple[Collection[str], int]:
-        """Wait until all layers that came are loaded: their names, and the bytes that were sent."""
+        """Wait until all early layers are loaded. Returns their names, and the bytes that were sent."""
         early, loading = self._early, self._loading
         if early is None or loading is None:
             return (), 0
         early.finish()
         loading.result(lambda: progress(early.sent))
-        self._pending[:0] = early.names  # they go when all is over: what they hold is then in use, or not
+        self._pending[:0] = early.names  # removed at the end: the final image keeps its layers
         self._early = None
         return early.known, early.sent
 
     @property
     def pending(self) -> str:
-        """The name of the image that was loaded last."""
+        """The name of the last loaded image."""
         return self._pending[-1]
 
     def next_pending(self) -> str:
-        """A name for an image that is not proved yet."""
+        """Make a name for an image that is not verified yet."""
         self._pending.append(f"slimagent-pending:{self._key}-{len(self._pending)}")
         return self._pending[-1]
 
     def keep_pending(self) -> str:
-        """Give the image that was loaded last a name that stays, and return it."""
+        """Give the last loaded image a permanent name, and return the name."""
         kept = f"slimagent-failed:{self._key.rpartition('-')[2]}"
         self.engine.tag(self.pending, kept)
         return kept
 
     def _remove(self, directory: str) -> None:
-        """Remove a directory. What root made in a container, on an engine that runs as root, only root may remove."""
+        """Remove a directory. If the engine runs as root, only root can remove what containers made in it."""
         try:
             remove_tree(directory)
         except FileNotFoundError:
@@ -295,7 +295,7 @@ class Work:
 
 
 def raise_error(shared: Shared, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
-    """Raise what the agent wrote down of itself in a container, or that it was killed."""
+    """Raise the error that the agent recorded in a container, or an error that says that it was killed."""
     if shared.has(ERROR):
         kind, message, hint = _told(shared)
         raise _ERRORS.get(kind, CheckFailedError)(message, hint)
@@ -304,32 +304,32 @@ def raise_error(shared: Shared, image: str, command: str, status: int, last: Col
         ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
         raise UnavailableError(
             f"{ended}: {said}" if said else ended,
-            "was it killed for want of memory? give the container more" if status == _KILLED else "run it again",
+            "if the container ran out of memory, give it more" if status == _KILLED else "run it again",
         )
 
 
 def _told(shared: Shared) -> tuple[int, str, str]:
-    """The exit status, the message and the hint of an error that the agent wrote down."""
+    """The exit status, the message and the hint of an error that the agent recorded."""
     try:
         told = parsed(shared.read(ERROR, _LARGEST_ERROR))
         return int(told["status"]), str(told["message"]), str(told["hint"])
     except (ValueError, TypeError, KeyError):
         raise RefusedError(
             f"a container left an {ERROR} that slimagent did not write",
-            "a test or a start wrote into slimagent's own directory: see what it does",
+            "change the test or start that writes to slimagent's own directory in the container",
         ) from None
 
 
 class Job(Generic[_T]):
-    """Something that is done in a thread of its own."""
+    """Work that runs in its own thread."""
 
     def __init__(self, future: Future[_T]) -> None:
         self._future = future
 
     def result(self, meanwhile: Callable[[], None] = lambda: None) -> _T:
-        """Wait for its end, and return or raise what came of it. `meanwhile` is called now and then.
+        """Wait until it ends, and return its result or raise its error. `meanwhile` is called now and then.
 
-        In short waits: a signal that comes just before a long one would only be noticed after it.
+        The waits are short: a signal that comes just before a long one would only be noticed after it.
         """
         while True:
             try:
@@ -341,5 +341,5 @@ class Job(Generic[_T]):
 
 
 def _is_anonymous(name: str) -> bool:
-    """Whether a volume has no name but the 64 digits that an engine gives one."""
+    """Whether a volume is anonymous: its name is the 64 digits that an engine chose."""
     return len(name) == 64 and not set(name) - set("0123456789abcdef")

@@ -168,7 +168,7 @@ def test_without_the_line_break_a_build_fails_and_says_so(builder: Path) -> None
     [
         ({"Env": ["PATH=/bin", "ALONE"]}, "the variable 'ALONE'"),
         ({"Env": ["PATH=/a", "PATH=/b"]}, "the first of several values of 'PATH'"),
-        ({"Env": []}, "there is no PATH"),
+        ({"Env": []}, "the missing PATH"),
         ({"Env": ["PATH=/b"], "Hostname": "h", "NewThing": 1}, "'Hostname', 'NewThing'"),
         ({"Env": ["PATH=/b"], "ExposedPorts": {"any": {}}}, "the exposed port 'any'"),
         ({"Env": ["PATH=/b"], "Healthcheck": {"Interval": 5}}, "no command"),

@@ -57,5 +57,5 @@ def test_what_an_engine_says_is_read_with_care() -> None:
     """It names itself in the message."""
     assert identity(described()) == "sha256:12"
     for data in (b"", b"[]", b"[1]"):
-        with pytest.raises(DocumentError, match="what the engine says of an image"):
+        with pytest.raises(DocumentError, match="the engine's description of an image"):
             identity(data)

@@ -130,7 +130,7 @@ def test_a_link_that_comes_later_is_not_followed(tmp_path: Path) -> None:
         (out / "summary.md").write_bytes(b"theirs")
         with pytest.raises(RefusedError, match="not written by slimagent"):
             run.write("summary.md", b"ours")
-        with pytest.raises(RefusedError, match="not a name that this run writes"):
+        with pytest.raises(RefusedError, match="this run may not write"):
             run.write("notes.txt", b"ours")
     assert (out / "plan.json").is_symlink()
     assert (out / "summary.md").read_bytes() == b"theirs"

@@ -138,14 +138,14 @@ def test_options_that_the_engine_refuses(
     container = Container(image=probe, **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=words) as caught:
         require_startable(engine, container, key)
-    assert caught.value.hint == f"see what you gave with {named}"
+    assert caught.value.hint == f"correct what you gave with {named}"
     assert "--help" not in caught.value.message
 
 
 @pytest.mark.parametrize("option", [("--name", "x"), ("--entrypoint=/x",), ("--cidfile", "x")])
 def test_options_that_take_containers_from_us(engine: Engine, probe: str, key: str, option: tuple[str, ...]) -> None:
     """Nothing is started."""
-    with pytest.raises(UsageError, match=f"cannot be given {option[0].partition('=')[0]}"):
+    with pytest.raises(UsageError, match=f"the run option {option[0].partition('=')[0]}"):
         require_startable(engine, Container(image=probe, run_options=option), key)
 
 
