@@ -123,7 +123,9 @@ class Output:
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
             shown = ", ".join(map(self._shown, foreign[:_SHOWN]))
-            raise RefusedError(f"not written by slimagent, or changed since: {shown}{more}", _ELSEWHERE)
+            raise RefusedError(
+                f"no earlier `slimagent image` wrote these files, or they were changed since: {shown}{more}", _ELSEWHERE
+            )
 
     def _taken(self) -> list[str]:
         """The entries, of any kind, that have one of our names. Parent directories of our names do not count."""
@@ -187,7 +189,10 @@ class Output:
         if not any(fnmatch.fnmatchcase(name, each) for each in self._names):
             raise RefusedError(f"this run may not write {self._shown(name)}", _ELSEWHERE)
         if self._exists(name) and not self._is_as_written(name, known):
-            raise RefusedError(f"not written by slimagent, or changed since: {self._shown(name)}", _ELSEWHERE)
+            raise RefusedError(
+                f"no earlier `slimagent image` wrote this file, or it was changed since: {self._shown(name)}",
+                _ELSEWHERE,
+            )
 
     def _exists(self, name: str) -> bool:
         directory, _, base = name.rpartition("/")
