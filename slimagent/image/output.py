@@ -26,6 +26,7 @@ from slimagent.linux.signals import deferred
 from slimagent.paths.algebra import to_text
 
 _SHOWN = 3  # names in a message
+_FOREIGN = "no `slimagent image` wrote this, or it was changed since:"
 _ELSEWHERE = "move it away, or choose another directory: --out DIR"
 
 

@@ -49,7 +49,9 @@ def warnings(
     found = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:
         found.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
-    if own_files is not None and own_files < _FEW:
+    if own_files == 0:
+        found.append("the checks and the command used no file of the image, so nothing but its start is tested")
+    elif own_files is not None and own_files < _FEW:
         found.append(f"the checks and the command asked for only {own_files} files of the image")
     return tuple(found)
 

@@ -123,12 +123,12 @@ def test_a_link_that_comes_later_is_not_followed(tmp_path: Path) -> None:
     with output(out) as run:
         (out / "plan.json").symlink_to(other / "file")
         (out / "logs").symlink_to(other)
-        with pytest.raises(RefusedError, match="no earlier `slimagent image` wrote"):
+        with pytest.raises(RefusedError, match="no `slimagent image` wrote this"):
             run.write("plan.json", b"ours")
         with pytest.raises(RefusedError, match="logs is not a directory"):
             run.write("logs/x.log", b"ours")
         (out / "summary.md").write_bytes(b"theirs")
-        with pytest.raises(RefusedError, match="no earlier `slimagent image` wrote"):
+        with pytest.raises(RefusedError, match="no `slimagent image` wrote this"):
             run.write("summary.md", b"ours")
         with pytest.raises(RefusedError, match="this run may not write"):
             run.write("notes.txt", b"ours")
