@@ -124,9 +124,7 @@ class Output:
         if foreign:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
             shown = ", ".join(map(self._shown, foreign[:_SHOWN]))
-            raise RefusedError(
-                f"no earlier `slimagent image` wrote these files, or they were changed since: {shown}{more}", _ELSEWHERE
-            )
+            raise RefusedError(f"{_FOREIGN} {shown}{more}", _ELSEWHERE)
 
     def _taken(self) -> list[str]:
         """The entries, of any kind, that have one of our names. Parent directories of our names do not count."""
