@@ -188,10 +188,7 @@ class Output:
         if not any(fnmatch.fnmatchcase(name, each) for each in self._names):
             raise RefusedError(f"this run may not write {self._shown(name)}", _ELSEWHERE)
         if self._exists(name) and not self._is_as_written(name, known):
-            raise RefusedError(
-                f"no earlier `slimagent image` wrote this file, or it was changed since: {self._shown(name)}",
-                _ELSEWHERE,
-            )
+            raise RefusedError(f"{_FOREIGN} {self._shown(name)}", _ELSEWHERE)
 
     def _exists(self, name: str) -> bool:
         directory, _, base = name.rpartition("/")
