@@ -194,7 +194,7 @@ def test_a_server_that_is_not_to_be_looked_into(
         assert (ended.returncode, exists(tag), "unreadable-path" in ended.stderr) == (3, False, True), ended.stderr
         return
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("once more with SYS_PTRACE") == 1
+    assert ended.stderr.count("again with SYS_PTRACE") == 1
     assert {"www/index.html", "usr/local/bin/busybox-httpd"} <= slimming.contents(tag).keys()
 
 
