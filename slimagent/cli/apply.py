@@ -51,7 +51,7 @@ def apply(
 ) -> int:
     """Carry out PLAN: write a tar file, an image or a directory, or remove files in place."""
     if sum(each is not None for each in (tar, layout, directory, here)) != 1:
-        raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`")
+        raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "for a tar file: --tar rootfs.tar")
     place = destination(tar, layout, directory)
     if output is not None:
         options.require_writable(output, options.own_document(documents.RECEIPT))

@@ -61,7 +61,7 @@ def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any, in_place: bool, force: bool, journal: str | None, remove_agent: bool, **others: Any
     ) -> Any:
         if not in_place and (journal is not None or remove_agent):
-            raise UsageError("--journal and --remove-agent go with --in-place", "see `slimagent apply --help`")
+            raise UsageError("--journal and --remove-agent need --in-place", "add --in-place, or leave them out")
         here = _here(others["plan"], others["root"], force, journal, remove_agent) if in_place else None
         if here is not None and here.own is not None and others["output"] is not None:
             _require_outside(others["output"], here.own)

@@ -88,7 +88,7 @@ class _Asked:
             return Export(destination=destination, strip=self.strip, accepted=accepted)
         if self.proof != "in-place" or self.layout is not None:
             raise UsageError(
-                "--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`"
+                "--no-export needs --verify in-place, and excludes --oci", "add --verify in-place, and leave out --oci"
             )
         return InPlace(journal=os.path.join(self.directory, b"plan.json.journal"), strip=self.strip)
 

@@ -167,7 +167,7 @@ class Trace:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The profiles of all runs, which also give a plan its rules. They are sorted by name, run by run.
+        """The profiles of all runs, which also give a plan its rules. Runs are sorted by their profiles.
 
         If two profiles contradict each other, the later one counts, and that must not depend on an identity.
         """

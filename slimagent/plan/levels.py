@@ -18,9 +18,9 @@ BUDGET = 20_000  # bytes: unread data files of used packages stay up to this siz
 # An unread file of a needed package stays up to this many budgets, by what it is to its package.
 _BUDGETS = {Part.BINARY: 340, Part.CODE: 60, Part.DATA: 1, Part.EXTRA: 0}
 _UNREAD = {Part.BINARY: ReasonKind.BINARY, Part.CODE: ReasonKind.CODE}
-# Nothing of a package that is only required was seen in use: its files stay up to this fraction of a budget.
+# Nothing of a package that is only required was seen in use: its files stay up to a budget divided by this.
 _UNKNOWN = 8
-# Packages of these kinds count as used all the same: what requires them imports them by name, sooner or later.
+# Packages of these kinds count as used even so: what requires them imports them by name, sooner or later.
 _OF_INTERPRETERS = (PackageKind.CONDA, PackageKind.PYTHON, PackageKind.R)
 
 
@@ -82,7 +82,7 @@ class Levels:
             keeper.keep(path, reason, reason)
 
     def keep_optional(self, keeper: Keeper, weight: Callable[[int, int], int]) -> Iterator[None]:
-        """Keep unread programs and libraries of used packages, unless they add more bytes than the limit for code.
+        """Keep unread programs and libraries of used packages, unless they add more bytes than their limit.
 
         An optional plugin is small and may need a library that nothing else needs. `weight` gives the bytes that an
         entry would add. Yields after each kept entry, so that its closure can run: the next one may then weigh less.

@@ -13,7 +13,7 @@ from slimagent.paths.algebra import parent
 def directory_times(
     inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes], volumes: Iterable[bytes] = ()
 ) -> dict[bytes, int]:
-    """Times (ns) by path, for the directories that have a time of this container's, not the image's.
+    """Times (ns) by path, for the directories that have this container's time, not the image's.
 
     A directory that the run changed gets its earlier time. Two kinds have an unknown earlier time: those into which the
     engine or we put something (a mount point, an engine's file, the agent), and mounted directories of `volumes`, which

@@ -200,7 +200,7 @@ def _require_passed(results: tuple[CheckResult, ...]) -> None:
         if each.outcome is not Outcome.PASSED:
             raise CheckFailedError(
                 f"the bundle cannot do what slimagent does: {each.name}: {each.detail}",
-                "nothing was written; report it",
+                "nothing was written; please report this error",
             )
 
 

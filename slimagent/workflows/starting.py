@@ -69,7 +69,7 @@ def begin(start: Start, path: str) -> None:
     be created.
     """
     if not start.config.started:
-        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
+        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start; leave out this step")
     user = user_named(start.config.user or None)
     env = configured_environment(user, start.config.env)
     try:
