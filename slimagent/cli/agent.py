@@ -1,4 +1,4 @@
-"""The agent that goes into containers: one that was named, ourselves if we are one, else one made once and cached."""
+"""Find the agent for containers: the named one, ourselves if we are one, or else one made once and cached."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from slimagent.workflows.exercise import Reporter
 
 
 def agent_bundle(directory: str | None, reporter: Reporter) -> Bundle:
-    """The bundle in `directory`, or by default that of this version, made when it is first needed.
+    """The bundle in `directory`, or by default this version's, made when first needed.
 
     Raises UnavailableError or DocumentError for a directory that is not a bundle, UnavailableError if none can be made.
     """
     home = directory if directory is not None else os.environ.get("SLIMAGENT_HOME")
     if home is not None:
         return bundle(home)
-    from slimagent.workflows import bundler  # with what it reads of installed packages, which no other command needs
+    from slimagent.workflows import bundler  # imports readers of installed packages, which no other command needs
 
     return bundler.cached(reporter)

@@ -51,7 +51,7 @@ def apply(
 ) -> int:
     """Carry out PLAN: write a tar file, an image or a directory, or remove files in place."""
     if sum(each is not None for each in (tar, layout, directory, here)) != 1:
-        raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "see `slimagent apply --help`")
+        raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "for a tar file: --tar rootfs.tar")
     place = destination(tar, layout, directory)
     if output is not None:
         options.require_writable(output, options.own_document(documents.RECEIPT))
@@ -81,7 +81,7 @@ def apply(
 def _carry_out(
     session: Session, made: Plan, plan_digest: str, target: Target, output: str | None, console: Console
 ) -> list[str]:
-    """Do it, unless it has been done before. Returns what to say of it, in lines."""
+    """Carry out the plan, unless that was done before. Returns the lines to print."""
 
     def save(receipt: Receipt) -> None:
         if output is not None:
@@ -92,7 +92,7 @@ def _carry_out(
     if isinstance(target, InPlace):
         receipt = remove(action, target)
     elif output is not None and _is_exported(target, plan_digest, output):
-        return [f"nothing to do: {output} is the receipt of what is there"]
+        return [f"nothing to do: the export that {output} describes exists"]
     else:
         receipt = export(action, target)
     if receipt is None:
@@ -101,7 +101,7 @@ def _carry_out(
 
 
 def _is_exported(target: Export, plan_digest: str, output: str) -> bool:
-    """Whether the receipt from before is of this very export to a directory, which is there."""
+    """Whether an earlier receipt is of this very export, and the export still exists."""
     if not os.path.isfile(output):
         return False
     try:

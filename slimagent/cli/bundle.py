@@ -22,7 +22,7 @@ def bundle(directory: str, quiet: bool) -> int:
     It brings its own Python and C library: the container needs neither, and no shell. DIR is new, empty, or an earlier
     bundle, which is replaced. Start it with DIR/entrypoint.sh.
     """
-    from slimagent.workflows import bundler  # with what it reads of installed packages, which no other command needs
+    from slimagent.workflows import bundler  # imports readers of installed packages, which no other command needs
 
     options.require_directory_for(directory)
     made = bundler.make(directory, Console(quiet=quiet))

@@ -71,7 +71,7 @@ def check(
 
 
 def _specs(profile: Profile, only: tuple[str, ...]) -> tuple[CheckSpec, ...]:
-    """The profile's checks, or those named. Raises UsageError if one cannot be run, or a name fits none."""
+    """The profile's checks, or those named. Raises UsageError if one cannot be run, or a name matches none."""
     known = options.steps(profile, ()).checks
     for name in only:
         if not any(name in (spec.name, spec.kind) for spec in known):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import click
 
-# By section: the name of a command, the module that has it, and what it does.
+# By section: the name of a command, its module, and what it does.
 SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
     {
         "Slim an image": (
@@ -43,14 +43,14 @@ _MODULES = {name: module for section in SECTIONS.values() for name, module, _ in
 
 
 class Commands(click.Group):
-    """The group of all commands, which knows their names and their summaries without them."""
+    """The group of all commands. It knows their names and summaries without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in order."""
+        """The commands' names, in order."""
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name, None for an unknown name. Imports its module."""
+        """Import the module of a command, and return the command; None for an unknown name."""
         if cmd_name not in _MODULES:
             return None
         module = importlib.import_module(f"slimagent.cli.{_MODULES[cmd_name]}")
@@ -60,7 +60,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As any group does; for a name that is not known, say which one may have been meant."""
+        """Do as any group does, and suggest a command for an unknown name."""
         if args[0] not in _MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], _MODULES)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {' or '.join(near)}?" if near else ""))
@@ -74,6 +74,6 @@ class Commands(click.Group):
 
 
 def import_all() -> None:
-    """Import the modules of all commands: whoever has to have them before it is called."""
+    """Import the modules of all commands, for callers that need them before a command is called."""
     for module in set(_MODULES.values()):
         importlib.import_module(f"slimagent.cli.{module}")

@@ -1,4 +1,4 @@
-"""How long work shows: a live line on a terminal; elsewhere a line per phase, and one now and then in a long phase."""
+"""Show progress: a live line on a terminal; elsewhere a line per phase, and now and then one in a long phase."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
 from slimagent.verify.compare import standing
 
-_STILL_EVERY = 30.0  # seconds after which a log shows that a phase goes on
+_STILL_EVERY = 30.0  # seconds between the lines of a long phase in a log
 _COLOURS = {
     Standing.PASSED: "green",
     Standing.FAILED: "red",
@@ -27,8 +27,8 @@ _COLOURS = {
 class Console:
     """A pipeline's Reporter on standard error, which leaves standard output to the command and to `--json`.
 
-    `names` are those of the checks to come, so that their lines line up; `err` False shows their results on standard
-    output. `is_alone` says that nobody else writes to the terminal: phases without numbers are shown live, too.
+    `names` are the names of the checks, so that their lines align. With `err` False, their results go to standard
+    output. `is_alone` says that nothing else writes to the terminal: then phases without numbers are live, too.
     `seconds` are the phases' times, in order.
     """
 
@@ -44,7 +44,7 @@ class Console:
 
     @contextlib.contextmanager
     def phase(self, name: str, unit: str = "") -> Iterator[Callable[[int], None]]:
-        """Time a phase. `unit` says what its numbers count; without one the phase shows no numbers."""
+        """Time and show a phase. `unit` says what its numbers count; without one it shows no numbers."""
         started = time.monotonic()
         still = _Still(self._line, name, started)
 
@@ -66,7 +66,7 @@ class Console:
 
     @contextlib.contextmanager
     def _status(self, name: str, counted: bool) -> Iterator[Callable[[str], None] | None]:
-        # A phase that runs the user's commands has no numbers, and the terminal is theirs.
+        # A phase without numbers may run the user's commands: then the terminal is theirs.
         if not (self._live and (counted or self._is_alone)):
             yield None
             return
@@ -83,16 +83,16 @@ class Console:
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """On a terminal, show what is being waited for while the block runs."""
+        """On a terminal, show what we wait for while the block runs."""
         with self._status(what, counted=True):
             yield
 
     def watching(self) -> None:
-        """Say that the watch has begun, even with --quiet: scripts wait for this line before they start the work."""
+        """Say that recording has begun, even with --quiet: scripts wait for this line before they start their work."""
         terminal.line("slimagent: watching every process; end it with SIGINT or SIGTERM", err=True)
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
-        """Show a check that has ended: a line for it, as `check_lines` gives it, and those of what failed in it."""
+        """Show the result of a check: its line from `check_lines`, and the lines for what failed in it."""
         if self._quiet:
             return
         stands = standing(result, before)
@@ -103,7 +103,7 @@ class Console:
 
 
 class _Still:
-    """Says in a log, now and then, that a phase goes on. `name` is what is said of it."""
+    """Says in a log, now and then, that a phase is still running. `name` describes the phase."""
 
     def __init__(self, say: Callable[[str], None], name: str, started: float) -> None:
         self.name = name
@@ -111,7 +111,7 @@ class _Still:
         self._started = self._last = started
 
     def tell(self) -> None:
-        """Say it if it is time to."""
+        """Say so if it is time."""
         now = time.monotonic()
         if now - self._last >= _STILL_EVERY:
             self._last = now
@@ -119,7 +119,7 @@ class _Still:
 
     @contextlib.contextmanager
     def told_by_itself(self) -> Iterator[None]:
-        """Tell while the block runs: a thread does it, so nothing may be forked in there."""
+        """Keep telling while the block runs. A thread does it, so the block must not fork."""
         ended = threading.Event()
 
         def run() -> None:

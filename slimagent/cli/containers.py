@@ -40,7 +40,7 @@ _OPTIONS = (
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command with an argument `image`.
 
-    It gets what they say as the argument `container`, a Container of that image, and `engine`, a name or None.
+    It gets them as the arguments `container`, a Container of that image, and `engine`, a name or None.
     """
 
     @functools.wraps(function)

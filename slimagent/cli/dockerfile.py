@@ -61,7 +61,7 @@ def write_dockerfile(
         raise UsageError("--agent and --agent-image cannot be used together", "leave one out")
     data = find(None).inspect(image) if image_config is None else read(image_config)
     config = read_image_config(data, image_config or f"the configuration of {image}")
-    only = identity(data).encode() or data  # a file may hold an image's own description: it has no ID, but its layers
+    only = identity(data).encode() or data  # an image's own description in a file has no ID, but its layers
     if agent_image is None:
         recipe = _with_agent(image, only, agent or "agent")
     else:
@@ -85,7 +85,7 @@ def _accepted(accepted: tuple[str, ...], also: tuple[str, ...]) -> tuple[str, ..
 
 
 def _with_agent(image: str, only: bytes, directory: str) -> Recipe:
-    """A bundle starts without a shell or interpreter of the image; any other directory has a script."""
+    """A recipe with the agent in `directory`. Only a bundle starts without the image's shell and interpreter."""
     record = os.path.join(directory, BUNDLE)
     if os.path.isfile(record):
         place = own_place(only, read(record))
@@ -94,7 +94,7 @@ def _with_agent(image: str, only: bytes, directory: str) -> Recipe:
 
 
 def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
-    """A shipped profile by its name; a file comes from the build context. Either is read now, to say what is wrong."""
+    """Add a profile: a shipped one by its name, a file from the build context. Reads it now, to report errors early."""
     if profile is None or profile == profiles.AUTO:
         return replace(recipe, run=(*recipe.run, *(("--profile", profile) if profile else ())))
     profiles.load(profile)
@@ -104,7 +104,7 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
 
 
 def _image_options(config: ImageConfig, level: str | None, user: str | None) -> tuple[str, ...]:
-    """The level, the user of the image, and what it starts: inside, nobody can see an image's configuration."""
+    """Options for the level, the user and what the image starts: no container can see its image's configuration."""
     said = [] if level is None else ["--level", level]
     chosen = config.user if user is None else user
     if chosen not in _ROOT:

@@ -21,7 +21,7 @@ from slimagent.workflows.tracing import TOOL
 
 
 class Ending:
-    """The summary of a command, as far as it is known by now."""
+    """The summary of a command, as far as it is known."""
 
     def __init__(self, command: str, *, image: str | None = None, tag: str | None = None) -> None:
         self.summary = Summary(tool=TOOL, command=command, image=image, tag=tag)
@@ -29,7 +29,7 @@ class Ending:
 
 @contextlib.contextmanager
 def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | None = None) -> Iterator[Ending]:
-    """Run a block that fills in the summary; with `as_json` print it at the end, also when a SlimagentError comes.
+    """Run a block that fills in the summary. With `as_json`, print it at the end, also after a SlimagentError.
 
     Until then, what the block and its processes write to standard output goes to standard error.
     """
@@ -47,7 +47,7 @@ def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | 
 
 
 def show(summary: Summary, directory: str, form: str) -> None:
-    """Print what became of an image in one of the forms, with the answer last; JSON was printed by `ending`."""
+    """Print the result for an image in one of the forms, the answer last. `ending` has already printed JSON."""
     if form == MARKDOWN:
         terminal.lines(pull_request(summary))
     elif form != JSON:
@@ -58,7 +58,7 @@ def show(summary: Summary, directory: str, form: str) -> None:
 
 @contextlib.contextmanager
 def _aside() -> Iterator[None]:
-    """Let standard output be standard error."""
+    """Redirect standard output to standard error."""
     sys.stdout.flush()
     ours = os.dup(1)
     os.dup2(2, 1)

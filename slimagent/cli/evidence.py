@@ -33,7 +33,7 @@ _PATIENCE = 86400.0  # seconds: tests may take hours
 
 
 def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets them as `logs` (a StepLogs or None) and `start` (gives a Start)."""
+    """Add the options to a command; it gets them as `logs` (a StepLogs or None) and `start` (returns a Start)."""
 
     @functools.wraps(function)
     def gather(*arguments: Any, directory: str | None, diary: str | None, **others: Any) -> Any:
@@ -45,19 +45,19 @@ def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _start(diary: str) -> Start:
-    """The start that a file tells of, once it is there. Raises UnavailableError if it does not come, DocumentError."""
+    """Wait for a file, and return the start that it records. Raises UnavailableError if none appears, DocumentError."""
     await_file(diary)
     seen = decode(read(diary), diary)
     if seen.reached is None and seen.status is None:
         raise DocumentError(
-            f"{diary}: the container ended by itself, and the file does not say with which exit status",
-            'add a last line with it, e.g. ["ended", 0]',
+            f"{diary}: the container ended by itself, and the file does not give its exit status",
+            'add it as the last line, e.g. ["ended", 0]',
         )
     return Start(seen=seen, status=seen.status or 0)
 
 
 def await_file(path: str) -> None:
-    """Wait until a file is there, which somebody puts there whole. Raises UnavailableError if it does not come."""
+    """Wait for a file that is moved into place whole. Raises UnavailableError if it does not appear."""
     deadline = time.monotonic() + _PATIENCE
     while not os.path.exists(path):
         if time.monotonic() >= deadline:

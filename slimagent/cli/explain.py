@@ -66,7 +66,7 @@ def _near(plan: Plan, thing: str) -> str:
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:
-    """A path of the plan; if the image is the one that we are in, also one that leads over links to a directory."""
+    """Explain a path of the plan. Inside the plan's image, also follow links in the path's directory."""
     found = explainer.explain(path)
     if found.verdict is None and here:
         real = explainer.explain(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))

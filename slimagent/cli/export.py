@@ -85,7 +85,7 @@ def export(
 def _planned(
     asked: Asked, outputs: tuple[bytes, ...], image: ImageConfig | None, when: str | None, console: Console
 ) -> tuple[Session, Inventory, Plan]:
-    """Look at the image, wait for the file `when`, and plan; look again only if the traces saw another image."""
+    """Scan the image, wait for the file `when`, and plan. Scan again only if the traces have another view of it."""
     session = options.session(outputs=outputs, image=image)
     inventory, owned = _look(session, console)
     if when is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-# Groups of options, by the names of their parameters, in the order in which they are shown; all others come first.
+# Groups of options, by the names of their parameters, in the order shown; all others come first.
 _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "What may go": (
@@ -35,11 +35,11 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-_FEW = 9  # options that are read at a glance, without groups
+_FEW = 9  # options that need no groups
 
 
 class Command(click.Command):
-    """A command with an example: lines as they are typed."""
+    """A command with an example in its help: lines as they are typed."""
 
     def __init__(self, *arguments: Any, example: str = "", **others: Any) -> None:
         super().__init__(*arguments, **others)

@@ -41,7 +41,7 @@ _DECISION = {"level", "accepted", *RULE_OPTIONS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What the command line says: each option by its name. What is only passed on to the agent was checked, too."""
+    """The command line: each option by its name. Options that are only passed on to the agent were checked, too."""
 
     container: Container
     tag: str
@@ -125,7 +125,7 @@ def image(**given: Any) -> int:
 
 
 def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end: Ending) -> None:
-    """Make the image. Its summary is in `end`, and in the output directory, as Markdown and as JSON."""
+    """Make the image. Puts its summary into `end`, and into the output directory as Markdown and JSON."""
     blank, quiet, rules = end.summary, asked.quiet, asked.rules
 
     def say(line: bytes) -> None:
@@ -153,7 +153,7 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
 
 
 def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
-    """What was not exercised; nothing is said of a run that made no plan."""
+    """Notes on what was not exercised; none for a run that made no plan."""
     config, trace, plan = slimmed.config, slimmed.whole.trace, slimmed.whole.plan
     if trace is None or plan is None:
         return ()
@@ -167,7 +167,7 @@ def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
 
 
 def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """A profile's files by their place below the output directory, and the option that names the profile there."""
+    """A profile's files by their paths below the output directory, and the option that names the profile there."""
     if name is None or name == profiles.AUTO:
         return {}, () if name is None else ("--profile", name)
     found = {os.path.abspath(path): data for path, data in profiles.files(name).items()}
@@ -179,7 +179,7 @@ def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
 
 
 def _passed_on(names: Collection[str]) -> tuple[str, ...]:
-    """Options of this command as they were given, for a command of the agent that has them too."""
+    """The given options among `names`, for a command of the agent that has them, too."""
     context = click.get_current_context()
     words: list[str] = []
     for parameter in context.command.params:

@@ -34,10 +34,10 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """What was said about a removal in place.
+    """The options of a removal in place.
 
-    `journal` is the file's path, `own` the agent's directory that is to go, `files` are those that go with it if they
-    lie in it, as absolute paths.
+    `journal` is the file's path, and `own` the agent's directory to remove. `files` are absolute paths: they go, too,
+    if they lie in it.
     """
 
     journal: str
@@ -45,15 +45,15 @@ class Removal:
     files: tuple[bytes, ...]
 
     def leave(self) -> None:
-        """The last that is done here: nothing can be imported afterwards."""
+        """Remove the agent's directory if asked to. Do this last: nothing can be imported afterwards."""
         if self.own is not None:
             remove(self.own, self.files)
 
 
 def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command with PLAN, --root and --output; it gets `here`: a Removal, None without one.
+    """Add the options to a command with PLAN, --root and --output; it gets `here`: a Removal or None.
 
-    Raises UsageError for options that do not go together, RefusedError for the root of a machine that is no container.
+    Raises UsageError for options that do not go together, RefusedError for / outside a container.
     """
 
     @functools.wraps(function)
@@ -61,7 +61,7 @@ def in_place_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any, in_place: bool, force: bool, journal: str | None, remove_agent: bool, **others: Any
     ) -> Any:
         if not in_place and (journal is not None or remove_agent):
-            raise UsageError("--journal and --remove-agent go with --in-place", "see `slimagent apply --help`")
+            raise UsageError("--journal and --remove-agent need --in-place", "add --in-place, or leave them out")
         here = _here(others["plan"], others["root"], force, journal, remove_agent) if in_place else None
         if here is not None and here.own is not None and others["output"] is not None:
             _require_outside(others["output"], here.own)
@@ -74,7 +74,7 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
     is_own_root = os.path.realpath(root) == "/"
     if is_own_root and not force and not in_container():
         raise RefusedError(
-            "--in-place on / outside a container would remove files of this machine",
+            "--in-place on / outside a container would remove this machine's files",
             "run it in a container of the image, name the image's directory with --root, or insist with --force",
         )
     if remove_agent and not is_own_root:
@@ -91,7 +91,7 @@ def _require_outside(output: str, own: bytes) -> None:
 
 
 def _own(files: tuple[bytes, ...]) -> bytes:
-    """The agent's directory, which is to be removed with these files in it. Raises UsageError without one."""
+    """The agent's directory, which may hold only its own files and these. Raises UsageError if there is none."""
     own = own_directory()
     if own is None:
         raise UsageError(

@@ -38,7 +38,7 @@ _OPTIONS = (
 def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command.
 
-    It gets what they say as the arguments `image` (an ImageConfig or None) and `layout` (a Layout or None).
+    It gets them as the arguments `image` (an ImageConfig or None) and `layout` (a Layout or None).
     """
 
     @functools.wraps(function)
@@ -75,14 +75,14 @@ def _layout(
 
 
 def destination(tar: str | None, layout: Layout | None, directory: str | None = None) -> Destination | None:
-    """Where an export is to go, of which at most one is given."""
+    """The destination of an export. At most one of the three is given."""
     if tar is not None:
         return Tar(os.fsencode(os.path.abspath(tar)))
     return layout if directory is None else Directory(os.fsencode(os.path.abspath(directory)))
 
 
 def require_place(destination: Destination | None, *, quiet: bool) -> None:
-    """Say at once if nothing can be made there, and on standard error if the image will not know how it starts."""
+    """Fail early if nothing can be created there, and warn if the image will not know how it starts."""
     if isinstance(destination, Tar):
         options.require_writable(os.fsdecode(destination.path))
     elif destination is not None:

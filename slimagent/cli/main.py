@@ -42,7 +42,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     signal.signal(signal.SIGQUIT, _end)
-    # Who starts us may ignore it, and we inherit that: the kernel then keeps no exit statuses (wait(2), NOTES), and
+    # Our parent may ignore it, and we inherit that: the kernel then keeps no exit statuses (wait(2), NOTES), and
     # Python takes each lost one for 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -71,11 +71,11 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _written_down(error: SlimagentError) -> bool:
-    """Write the error to the file that whoever started us has named: then it is theirs to say it."""
+    """Write the error to the file that our caller named, if any: the caller then reports it."""
     path = os.environ.get(ERROR_VARIABLE)
     if not path:
         return False
-    import orjson  # what only an error needs is imported when there is one
+    import orjson  # imported only when there is an error
 
     from slimagent.linux.files import write
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they become a Session."""
+"""Options that several commands share, and the Session that they make."""
 
 from __future__ import annotations
 
@@ -141,11 +141,10 @@ def session(
     image: ImageConfig | None = None,
     mounted: tuple[str, ...] = (),
 ) -> Session:
-    """A Session from what was said on the command line. `outputs` are ours: never part of the image.
+    """Make a Session from the command line. `outputs` are ours: never part of the image.
 
-    Without a user the profile's is taken. What `image` is started with stays, and its volumes are part of it, unless
-    `mounted` says that something else is mounted there. Raises RefusedError if the agent's directory has files of the
-    image in it.
+    Without a user, takes the profile's. What `image` starts stays. Its volumes are part of it, unless `mounted` says
+    that something else is mounted there. Raises RefusedError if the agent's directory holds files of the image.
     """
     base = canonical(root)
     if base == b"/":
@@ -170,7 +169,7 @@ def session(
 
 
 def _with_rules(profile: Profile, rules: Rules) -> Profile:
-    """The profile with what the command line adds. Raises UsageError for a cruft rule that is not in the profile."""
+    """The profile with the command line's rules. Raises UsageError for a cruft rule that is not in the profile."""
     for name in unknown_cruft(profile.rules, rules.kept_cruft):
         raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules, name))
     return replace(profile, rules=merge(profile.rules, rules))
@@ -182,7 +181,7 @@ def require_known_cruft(name: str | None, rules: Rules) -> None:
 
 
 def path_pattern(option: str, text: str) -> str:
-    """The value of an option that takes a pattern. Raises UsageError if it is not one of absolute paths."""
+    """Check the value of an option that takes a pattern. Raises UsageError if it is not one of absolute paths."""
     try:
         from_text(text)
         pattern(text)
@@ -194,7 +193,7 @@ def path_pattern(option: str, text: str) -> str:
 
 
 def accepted(patterns: tuple[str, ...]) -> Callable[[bytes], int | None]:
-    """A test for paths that --accept-change names. Raises UsageError for what is not a pattern of absolute paths."""
+    """A test for paths that --accept-change names. Raises UsageError if a pattern is not one of absolute paths."""
     return PathRules([path_pattern("--accept-change", text) for text in patterns]).first
 
 
@@ -212,9 +211,9 @@ def steps(
     logs: StepLogs | None = None,
     start: Callable[[], Start] | None = None,
 ) -> Steps:
-    """What to exercise the image with: a profile's checks, more command lines, a command, then others.
+    """The steps that exercise the image: a profile's checks, more command lines, a command, then other processes.
 
-    Raises UsageError for nothing at all, and for a check that cannot be run.
+    Raises UsageError if there is none, and for a check that cannot be run.
     """
     specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
     if not specs and not command and not until_signal and start is None:
@@ -232,12 +231,12 @@ def steps(
 
 
 def _also(line: str) -> CheckSpec:
-    """A command line as a check: run by a shell, with all the time that a check has if it says nothing."""
+    """A command line as a check, run by a shell, with the default time limit of a check."""
     return CheckSpec(kind="command", name=line, seconds=SECONDS, parameters={"shell": line})
 
 
 def chosen_profile(name: str | None, exercised: bool, user: str | None) -> Profile:
-    """The profile asked for; without a name only the base rules where something exercises the image, else `auto`."""
+    """The named profile. Without a name, `base` if something else exercises the image, or else `auto`."""
     if name is None:
         name = "base" if exercised else "auto"
     if name == "auto":
@@ -246,7 +245,7 @@ def chosen_profile(name: str | None, exercised: bool, user: str | None) -> Profi
 
 
 def profile_of(evidence: Trace) -> Profile:
-    """The profile that a trace was made with: its rules hold for the plan. Raises UsageError if it is not here."""
+    """The profile of a trace, which gives the plan its rules. Raises UsageError if it is not found here."""
     try:
         return profiles.together(evidence.profiles)
     except SlimagentError as error:
@@ -257,7 +256,7 @@ def profile_of(evidence: Trace) -> Profile:
 
 
 def chosen_level(said: str | None, profile: Profile) -> str:
-    """The level that was asked for, else the profile's, else `package`."""
+    """The requested level, or else the profile's, or else `package`."""
     if said is not None:
         return VARIANTS.get(said, said)
     return profile.level or "package"
@@ -265,14 +264,14 @@ def chosen_level(said: str | None, profile: Profile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What a file that slimagent wrote begins with, and what to call such a file."""
+    """How a file that slimagent wrote begins, and what to call it."""
 
     what: str
     beginning: re.Pattern[bytes]
     hint: str = "name another file, or move that one away"
 
     def replaces(self, path: str) -> bool:
-        """Whether nothing is lost: no file is there, an empty one, a device or a FIFO, or one that begins so."""
+        """Whether writing loses nothing: there is no file, an empty one, a device or FIFO, or one that begins so."""
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 return True
@@ -280,13 +279,13 @@ class Own:
                 found = file.read(_BEGINNING)
         except FileNotFoundError:
             return True
-        except OSError:  # it is there, and nobody knows what it is
+        except OSError:  # it exists, and we cannot tell what it is
             return False
         return not found or self.beginning.match(found) is not None
 
 
-_BEGINNING = 256  # bytes of a file that say who wrote it
-FIRST_LINE = "Written by slimagent"  # as a comment, in a file that people also write by hand
+_BEGINNING = 256  # bytes that show who wrote a file
+FIRST_LINE = "Written by slimagent"  # as a comment, in files that people may also write by hand
 OWN_TEXT = Own(
     "a file that slimagent wrote",
     re.compile(b"# %b " % FIRST_LINE.encode()),
@@ -296,14 +295,14 @@ OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*
 
 
 def own_document(schema: str) -> Own:
-    """A document of ours, by the name of its schema."""
+    """How one of our documents begins, by the name of its schema."""
     return Own(f"a {schema} document", re.compile(rb'\{\s*"schema":\s*"%b"' % schema.encode()))
 
 
 def require_writable(path: str, own: Own | None = None) -> None:
-    """Say at once, and not after an hour of tracing, that a document cannot be written. Raises UnavailableError.
+    """Fail now, not after an hour of tracing, if a document cannot be written. Raises UnavailableError.
 
-    Raises RefusedError for a file that is not as `own` says: somebody else wrote it.
+    Raises RefusedError for a file that does not begin as `own` says: slimagent did not write it.
     """
     if os.path.isdir(path):
         raise UnavailableError(f"cannot write {path}: it is a directory", "name a file")
@@ -313,7 +312,7 @@ def require_writable(path: str, own: Own | None = None) -> None:
 
 
 def require_directory_for(path: str) -> None:
-    """Say at once if nothing can be made at `path`, a file or a directory. What a killed run left beside it goes.
+    """Fail early if nothing can be created at `path`, a file or a directory. Removes what killed runs left beside it.
 
     Raises UnavailableError.
     """
@@ -339,7 +338,7 @@ def _scope(base: bytes, directory: str) -> bytes:
 
 
 def _inside(base: bytes, outputs: tuple[bytes, ...]) -> list[bytes]:
-    """The outputs as paths of the image at `base`, where they lie in it."""
+    """The outputs that lie in the image at `base`, as its paths."""
     found = []
     for output in outputs:
         path = os.path.realpath(output)

@@ -1,4 +1,4 @@
-"""The agent that runs a command: its directory must hold no files of the image, which no command would see there."""
+"""Check the agent that runs us: its directory must hold no files of the image, which we would not see there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from slimagent.bundle.agent_directory import Named, is_mounted, require_own
 from slimagent.profiles import shipped as profiles
 from slimagent.workflows.session import own_directory
 
-_FILE = re.compile(r"(NAME\|)?FILE|PLAN|TRACE(\.\.\.)?")  # metavars of what names a file
+_FILE = re.compile(r"(NAME\|)?FILE|PLAN|TRACE(\.\.\.)?")  # metavars of options that name files
 _DONE = f"{__name__}.done"
 
 
 def require_own_agent(outputs: tuple[bytes, ...]) -> None:
-    """Refuse to go on if something of the image lies in the agent's directory: it would be taken for the agent's.
+    """Raise RefusedError if files of the image lie in the agent's directory: they would pass for the agent's.
 
-    What the command line names there is not the image's; `outputs` count with all that is in them. An agent that is
-    mounted hides what the image has there. Raises RefusedError.
+    Files that the command line names are not the image's, nor are the `outputs` with all that is in them. A mounted
+    agent hides what the image has there.
     """
     context = click.get_current_context(silent=True)
     home = own_directory()
@@ -33,7 +33,7 @@ def require_own_agent(outputs: tuple[bytes, ...]) -> None:
 
 
 def _files(context: click.Context) -> Iterator[str]:
-    """The files that a command line names, and those that a profile consists of."""
+    """The files that a command line names, and the files of a profile."""
     for parameter in context.command.params:
         if _FILE.fullmatch(parameter.metavar or ""):
             value = context.params.get(parameter.name or "")

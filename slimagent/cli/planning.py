@@ -1,4 +1,4 @@
-"""What the commands that plan prepare: the evidence, what it is held against, and the image as it was seen."""
+"""Prepare what the planning commands share: the evidence, the rules, and the traces' view of the image."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from slimagent.workflows.tracing import merged
 class Asked:
     """What a command line asks of a plan.
 
-    These are its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, the
-    kinds of losses that are accepted, and a verification: what it missed stays.
+    Its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, accepted kinds
+    of losses, and a verification (`repair`): what it missed stays.
     """
 
     traces: Sequence[str]
@@ -39,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All that a plan is made of but the inventory. `digests` are the traces', `missed` is what has to stay."""
+    """All that a plan is made from, without the inventory. `digests` are the traces', `missed` must stay."""
 
     evidence: Trace
     digests: tuple[str, ...]
@@ -49,7 +49,7 @@ class Prepared:
     session: Session
 
     def plan(self, reporter: Reporter, inventory: Inventory | None = None, owned: Owners | None = None) -> Plan:
-        """Decide, with an inventory and its owners if they are known already. Raises as `pipeline.plan` does."""
+        """Make the plan, with an inventory and its owners if already known. Raises as `pipeline.plan` does."""
         return pipeline.plan(
             self.session,
             self.evidence,
@@ -72,7 +72,7 @@ def prepare(
     outputs: tuple[bytes, ...],
     image: ImageConfig | None,
 ) -> Prepared:
-    """Read what is asked for, and see the image as its traces saw it. `scopes` empty: those of the traces.
+    """Read the request's files, and take the traces' view of the image. Without `scopes`, take theirs, too.
 
     Raises DocumentError and UsageError.
     """

@@ -63,11 +63,11 @@ def _names() -> frozenset[str]:
     return frozenset(parameter.name for parameter in nothing.__click_params__)  # type: ignore[attr-defined]
 
 
-NAMES = _names()  # of the parameters that the options become
+NAMES = _names()  # names of the options' parameters
 
 
 def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets what they say as the argument `rules`, a Rules."""
+    """Add the options to a command; it gets them as the argument `rules`, a Rules."""
 
     @functools.wraps(function)
     def gather(

@@ -35,14 +35,13 @@ from slimagent.workflows.session import Session, in_container
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
 _UNSTARTED = (
-    "nothing here says how the image starts: files that only ENTRYPOINT or CMD need may go; "
-    "give --image-config or --start"
+    "how the image starts is unknown: files that only ENTRYPOINT or CMD need may go; give --image-config or --start"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What the command line says: each option by its name."""
+    """The command line: each option by its name."""
 
     scopes: tuple[str, ...]
     profile: str | None
@@ -90,7 +89,7 @@ class _Asked:
             return Export(destination=destination, strip=self.strip, accepted=accepted)
         if self.proof != "in-place" or self.layout is not None:
             raise UsageError(
-                "--no-export goes with --verify in-place, and not with --oci", "see `slimagent run --help`"
+                "--no-export needs --verify in-place, and excludes --oci", "add --verify in-place, and leave out --oci"
             )
         return InPlace(journal=os.path.join(self.directory, b"plan.json.journal"), strip=self.strip)
 
@@ -151,7 +150,7 @@ def _require_container(scopes: tuple[str, ...]) -> None:
 
 
 def _prepare(directory: bytes) -> None:
-    """Make the output directory, and take away what an earlier run said of itself."""
+    """Create the output directory, and remove an earlier run's summary and list of changes."""
     make_directory(directory)
     options.require_writable(os.path.join(os.fsdecode(directory), "trace.json"), options.own_document(TRACE))
     for name in (_SUMMARY, CHANGED):
@@ -165,12 +164,12 @@ def _save(directory: bytes, name: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _reported(end: Ending, console: Console, asked: _Asked, form: str) -> Iterator[Whole]:
-    """Run a block that makes documents, then write what they come to, also if it fails; show it if it was verified."""
+    """Run a block that makes documents, then write their summary, also if it fails. Show it if verified."""
     whole = Whole()
     try:
         yield whole
     except SlimagentError as error:
-        with contextlib.suppress(SlimagentError):  # the disk is full: what is said is the first error
+        with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
             _summarise(end, whole, console, asked, error)
         if whole.verification is not None and not asked.quiet:
             show(end.summary, asked.out, form)

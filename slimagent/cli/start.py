@@ -1,4 +1,4 @@
-"""`slimagent start`: start the image as it is configured, in our own place."""
+"""`slimagent start`: start the image as configured, in place of this process."""
 
 from __future__ import annotations
 

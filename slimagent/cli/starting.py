@@ -1,4 +1,4 @@
-"""Options of a start: what is waited for, how long, and whether the image is started at all."""
+"""Options of a start: what to wait for, how long, and whether to start the image at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OPTIONS = (
 
 
 def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets what they say as the argument `waiting`, None for no start."""
+    """Add the options to a command; it gets them as the argument `waiting`, None for no start."""
 
     @functools.wraps(function)
     def gather(

@@ -1,4 +1,4 @@
-"""The one way to the terminal. A line that is shown is a single line of printable text, whatever is in it.
+"""Print to the terminal, for all commands. A line is shown as one line of printable text, whatever is in it.
 
 Colour is for terminals. NO_COLOR (https://no-color.org) and `TERM=dumb` turn it off, FORCE_COLOR turns it on.
 """
@@ -18,11 +18,11 @@ from slimagent.text.escapes import json_text, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_LIVE: list[Progress] = []  # the live line that is on the terminal now
+_LIVE: list[Progress] = []  # the live line now on the terminal
 
 
 class Styled(NamedTuple):
-    """A part of a line in colour, for terminals that have it."""
+    """A coloured part of a line, for terminals with colours."""
 
     text: str
     colour: str | None = None
@@ -41,7 +41,7 @@ def lines(each: Iterable[str], *, err: bool = False) -> None:
 
 
 def json(data: bytes) -> None:
-    """Print a JSON document on standard output: the same values, and nothing that a terminal obeys."""
+    """Print a JSON document on standard output: the same values, without anything that a terminal obeys."""
     click.echo(json_text(data.decode().rstrip("\n")))
 
 
@@ -55,9 +55,9 @@ def document(text: str) -> None:
 
 @contextlib.contextmanager
 def status(name: str) -> Iterator[Callable[[str], None]]:
-    """A live line on standard error with the time so far, while the block runs; what is yielded changes its text.
+    """Show a live line with the elapsed time on standard error while the block runs. Yields a setter of its text.
 
-    Lines that are shown meanwhile stand above it.
+    Lines that are shown meanwhile appear above it.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -69,7 +69,7 @@ def trace(
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
     failed = [step for step in traced.trace.steps if step.outcome is Outcome.FAILED]
-    for step in (each for each in failed if each.kind != KIND):  # an image that does not start alone is no failure
+    for step in (each for each in failed if each.kind != KIND):  # a start may fail: see `admit`
         terminal.line(f"slimagent: {step.name} failed: {step.first_line}", err=True)
     return traced.status or int(bool(failed))
 

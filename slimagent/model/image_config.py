@@ -1,8 +1,8 @@
-"""An image's configuration, as an engine or an image layout gives it. Pure.
+"""Read an image's configuration from an engine or an image layout. Pure.
 
 Three forms are read: what `docker image inspect` and `podman image inspect` print (a list with one object, or the
 object alone; ImageInspect of Docker's API, ImageData of Podman's pkg/inspect), and the configuration blob of an image
-layout (OCI image-spec, config.md; Docker's own is the same with some keys more).
+layout (OCI image-spec, config.md; Docker's own has some more keys).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How a container is found to be well. Times are nanoseconds, 0 for the engine's default; `retries` too."""
+    """How an engine checks a container's health. Times are in nanoseconds. 0 means the engine's default."""
 
     test: tuple[str, ...]
     interval: int = 0
@@ -38,7 +38,7 @@ class HealthCheck:
 
 
 class _Part(Generic[_T, _D]):
-    """A member of an image's `config`; `absent` where it is null or not there. It was checked when it was read."""
+    """A member of an image's `config`; `absent` if it is null or missing. It was checked when it was read."""
 
     def __init__(self, key: str, read: Callable[[Place], _T], absent: _D) -> None:
         self._key, self._read, self._absent = key, read, absent
@@ -82,10 +82,10 @@ def _healthcheck(place: Place) -> HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """A configuration: `config` is its part for containers, verbatim, keys that we do not know among it.
+    """A configuration. `config` is its part for containers, verbatim, with keys that we do not know.
 
-    What is known of it has been checked when it was read, and has a name below. `created` is as it was
-    written (RFC 3339), or empty. `history` is there in a blob and from Podman, its members as they are in a blob.
+    Known keys were checked when it was read, and have a name below. `created` is verbatim (RFC 3339), or empty.
+    Blobs and Podman give a `history`; its members are as in a blob.
     """
 
     config: dict[str, object]
@@ -99,10 +99,10 @@ class ImageConfig:
     user = _Part("User", Place.text, "")
     working_dir = _Part("WorkingDir", Place.text, "")
     stop_signal = _Part("StopSignal", Place.text, "")
-    env = _Part("Env", Place.texts, ())  # `NAME=VALUE`, in their order; an engine may have left a name without a value
-    entrypoint = _Part("Entrypoint", Place.texts, None)  # an empty one is something else than none for some engines
+    env = _Part("Env", Place.texts, ())  # `NAME=VALUE`, in order; an engine may leave a name without a value
+    entrypoint = _Part("Entrypoint", Place.texts, None)  # some engines distinguish an empty one from none
     command = _Part("Cmd", Place.texts, None)
-    shell = _Part("Shell", Place.texts, ())  # what runs commands in the shell form; empty for the engine's default
+    shell = _Part("Shell", Place.texts, ())  # runs commands in the shell form; empty for the engine's default
     on_build = _Part("OnBuild", Place.texts, ())
     exposed_ports = _Part("ExposedPorts", _keys, ())
     volumes = _Part("Volumes", _keys, ())
@@ -116,7 +116,7 @@ class ImageConfig:
 
     @property
     def health_command(self) -> tuple[str, ...]:
-        """The command of the health check, a shell's if it has that form; empty for none."""
+        """The command of the health check, run by a shell if it has that form; empty if there is none."""
         kind, *test = self.healthcheck.test if self.healthcheck is not None and self.healthcheck.test else ("NONE",)
         if kind == "CMD-SHELL" and test:
             return (*(self.shell or ("/bin/sh", "-c")), *test)
@@ -124,14 +124,14 @@ class ImageConfig:
 
     @property
     def tcp_ports(self) -> tuple[int, ...]:
-        """The TCP ports that are exposed, each once, those of no range (Dockerfile reference, EXPOSE)."""
+        """The exposed TCP ports, each once, without ranges (Dockerfile reference, EXPOSE)."""
         found = (_TCP_PORT.fullmatch(port) for port in self.exposed_ports)
         numbers = dict.fromkeys(int(each[1]) for each in found if each is not None)
         return tuple(number for number in numbers if 0 < number <= _LARGEST_PORT)
 
 
 def read_image_config(data: bytes, document: str = "image configuration") -> ImageConfig:
-    """The configuration in one of the three forms; `document` is its name in messages. Raises DocumentError."""
+    """Read a configuration in one of the three forms. `document` names it in messages. Raises DocumentError."""
     try:
         value = parsed(data)
     except ValueError as error:

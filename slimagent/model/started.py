@@ -1,8 +1,8 @@
-"""How a container of an image started, as its watcher wrote it down while it happened. Pure.
+"""The record of a container's start, which its watcher writes while it happens. Pure.
 
-The image's own process is the first one of the container, and everything in it ends when that does (pid_namespaces(7)).
-So the watcher writes a JSON value a line as it goes on, and a line is missing when it was killed before: a file that
-ends without a "reached" line tells of a container that ended by itself.
+The image's own process is the container's first: when it ends, everything in the container ends (pid_namespaces(7)).
+So the watcher writes one JSON value per line as it goes. It may be killed at any line: a file without a "reached" line
+is of a container that ended by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNSEEN = "what it needs was not seen"
 _OVER = "the image ended by itself"
 _ALL_USES = sum(How)
 _STATUS, RUNNING, HEALTHY = "exit status", "still running", "healthy"  # names of items
-_HINT = "it was written by another version of slimagent, or edited; start the image again"
+_HINT = "another version of slimagent wrote it, or it was edited; start the image again"
 
 
 class Until(str, enum.Enum):
@@ -41,7 +41,7 @@ class Until(str, enum.Enum):
 
 
 def best_sign(*, health_check: bool, port: bool) -> Until:
-    """The best sign that an image is up: its health check, else an exposed port, else that it runs for a while."""
+    """The best sign that an image is up: its health check, else an exposed port, else that it keeps running."""
     if health_check:
         return Until.HEALTHY
     return Until.PORT if port else Until.TIME
@@ -49,11 +49,11 @@ def best_sign(*, health_check: bool, port: bool) -> Until:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """What a start had come to when it was ended from outside.
+    """What a start had reached when it was ended from outside.
 
-    `what` is what was waited for if that came, else TIME. `ports` are those that the image exposes and whether each
-    answered. `seconds` are those since the start. `stops`: whether the process has a handler for the stop signal; the
-    first process of a container ignores a signal for which it has none (pid_namespaces(7)).
+    `what` is the sign that was waited for if it came, else TIME. `ports` are the exposed ports, each with whether it
+    answered. `seconds` count from the start. `stops`: whether the process has a handler for the stop signal; the first
+    process of a container ignores signals without a handler (pid_namespaces(7)).
     """
 
     what: Until
@@ -67,7 +67,7 @@ class Started:
     """One start. `reached` None: the container ended by itself. `health` None: there is no health check, or no time.
 
     The steps of `accesses` are indices into STEPS. `unwatched` says why nothing was watched, empty if it was. `status`
-    is the exit status of the container, None if nobody has written that down.
+    is the exit status of the container, None if it was not recorded.
     """
 
     waited_for: Until
@@ -83,7 +83,7 @@ class Started:
 
 
 def head(started: Started) -> list[object]:
-    """The first row: how it is watched. The other fields come as rows of their own."""
+    """The first row: how the start is watched. The other fields get their own rows."""
     return [
         "head", SCHEMA, VERSION, started.waited_for.value, started.backend,
         [spot.value for spot in started.blind_spots], started.no_new_privileges, started.unwatched,
@@ -96,17 +96,17 @@ def health(outcome: Outcome, detail: str) -> list[object]:
 
 
 def reached(state: Reached) -> list[object]:
-    """The row of what a start came to."""
+    """The row of what a start reached."""
     return ["reached", state.what.value, round(state.seconds, 3), [list(port) for port in state.ports], state.stops]
 
 
 def ended(status: int) -> list[object]:
-    """The row of a container's end, which only somebody outside can write: its exit status."""
+    """The row of a container's end, its exit status. It can only be written from outside."""
     return ["ended", status]
 
 
 def whole(diary: bytes, status: int) -> bytes:
-    """What was written down while a container lived, and how it ended. What was cut off by its end is left out."""
+    """Complete a container's record with its exit status. Leaves out a last line that its end cut off."""
     return diary[: diary.rfind(b"\n") + 1] + line(ended(status))
 
 
@@ -116,12 +116,12 @@ def line(row: list[object]) -> bytes:
 
 
 def has_reached(lines: bytes) -> bool:
-    """Whether these lines, which may be the end of a file, say that the start has come to something."""
+    """Whether these lines, which may be the end of a file, have a "reached" row."""
     return lines.startswith(b'["reached"') or b'\n["reached"' in lines
 
 
 def decode(data: bytes, document: str) -> Started:
-    """The lines of a start. A last line without its end was cut off by the end of the container, and is left out.
+    """Read the record of a start. Leaves out an incomplete last line: the container's end cut it off.
 
     Raises DocumentError.
     """
@@ -137,7 +137,7 @@ def decode(data: bytes, document: str) -> Started:
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DocumentError(f"{document}, line {number}: cannot be understood ({error})", _HINT) from None
     if reader is None:
-        raise DocumentError(f"{document}: the start was not written down", _HINT)
+        raise DocumentError(f"{document}: the start was not recorded", _HINT)
     return reader.result()
 
 
@@ -197,24 +197,24 @@ class _Reader:
 
 
 def steps(started: Started, status: int, before: CheckResult | None = None) -> tuple[CheckResult, ...]:
-    """A start as the results of its steps: the start itself, and the health check where the image has one.
+    """The results of a start's steps: the start itself, and the health check if the image has one.
 
-    `status` is the exit status of a container that ended by itself. `before` is the start of the image as it was: one
-    that ended by itself has to end with the same status.
+    `status` is the exit status of a container that ended by itself. `before` is the original image's start: if that
+    ended by itself, this one must end with the same status.
     """
     start = outcome(started.reached, started.waited_for, status, before)
     if started.unwatched:
         start = replace(start, detail=f"{start.detail}; {UNSEEN}: {started.unwatched}")
     results = [start]
     if started.health is not None:
-        # Of a container that ended by itself it is chance whether a check came before its end, or in the midst of it.
+        # If a container ended by itself, it is chance whether a check ran before its end, or was cut off by it.
         how, detail = (Outcome.SKIPPED, _OVER) if started.reached is None else started.health
         results.append(CheckResult(name=HEALTH_STEP, kind=KIND, outcome=how, seconds=0.0, detail=detail))
     return tuple(results)
 
 
 def outcome(state: Reached | None, waited_for: Until, status: int, before: CheckResult | None = None) -> CheckResult:
-    """What a start came to, as the result of a step. Arguments as in `steps`."""
+    """What a start reached, as the result of a step. The arguments are as in `steps`."""
     if state is None:
         return _ended(status, before)
     came = state.what is waited_for

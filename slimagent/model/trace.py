@@ -1,4 +1,4 @@
-"""The nouns of a trace: what was used and how, what could not be seen, what the run did to the image.
+"""The data of a trace: what was used and how, what could not be seen, what the run changed in the image.
 
 Paths are `bytes` as in `model`. Frozen, slotted, keyword-only; no I/O and no JSON.
 """
@@ -23,7 +23,7 @@ class How(enum.IntFlag):
 
 
 class Use(NamedTuple):
-    """What was done with a path, in which steps, and whether the image had it: many paths of a trace share one."""
+    """What was done with a path, in which steps, and whether the image had it. Many paths share one."""
 
     how: How
     steps: tuple[int, ...]
@@ -79,11 +79,11 @@ class Loss:
 class BlindSpot(str, enum.Enum):
     """What a backend cannot see by its nature, wherever it runs. What it failed to see in one run is a `Loss`."""
 
-    OTHER_PROCESSES = "other-processes"  # what the agent did not start: their accesses are not in the trace
+    OTHER_PROCESSES = "other-processes"  # processes that the agent did not start: their accesses are not in the trace
     KERNEL_OPENS = "kernel-opens"  # interpreters of programs and scripts, which the kernel opens itself
-    LOOKUPS = "lookups"  # files that are looked up and not opened, found or not; links on the way to a file
-    EXECUTIONS = "executions"  # a program that is executed looks like a file that is opened
-    WHO = "who"  # who opened a file: those of every process are in the trace
+    LOOKUPS = "lookups"  # files that are looked up but not opened, found or not; links on the way to a file
+    EXECUTIONS = "executions"  # executing a program looks like opening a file
+    WHO = "who"  # who opened a file: the trace has those of every process
 
 
 class ChangeKind(str, enum.Enum):
@@ -96,7 +96,7 @@ class ChangeKind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A path that the run changed; `mtime_ns` is what it was before (0 if it was not there)."""
+    """A path that the run changed; `mtime_ns` is its earlier time (0 if it did not exist)."""
 
     path: bytes
     kind: ChangeKind
@@ -107,12 +107,12 @@ class Change:
 class Run:
     """One run under a watcher: how it was watched, how its steps ended, and what could not be seen of it.
 
-    `identity` is the SHA-256, in hexadecimal, of everything that this run's own trace says (`documents.identified`
-    takes it): a merge knows the run by it. `passed_over` are the backends that were not taken, each with why.
-    `profiles` are the names, or files, of the profiles it was made with. `after` is the image's fingerprint at its end.
-    `volumes` are declared volumes that counted as part of the image. `mounts` are the places where something else was
-    mounted: the run saw nothing of what the image has there.
-    `asked_ports` are the TCP ports to which something was seen to connect within the container.
+    `identity` is the SHA-256, in hexadecimal, of all of this run's own trace (see `documents.identified`): a merge
+    recognises the run by it. `passed_over` are the backends that were not used, each with the reason. `profiles` are
+    the names, or files, of the run's profiles. `after` is the image's fingerprint after the run. `volumes` are declared
+    volumes that counted as part of the image. `mounts` are the places where something else was mounted: the run saw
+    nothing of the image's files there. `asked_ports` are the container's TCP ports that something was seen to connect
+    to.
     """
 
     identity: str
@@ -136,9 +136,9 @@ class Run:
 class Trace:
     """Evidence: which paths the steps of one run or of several needed, and what the runs changed.
 
-    `before` is the fingerprint of the image that all runs began with (see `inventory.fingerprint`), which was seen
-    without `excluded`: the agent's own files and its output. `runs` are sorted by identity; the steps of an access
-    are indices into `steps`, those of all runs in their order.
+    `before` is the fingerprint of the image that all runs began with (see `inventory.fingerprint`), without `excluded`:
+    the agent's own files and its output. `runs` are sorted by identity. The steps of an access are indices into
+    `steps`, the steps of all runs in their order.
     """
 
     before: str
@@ -156,7 +156,7 @@ class Trace:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """What all runs could not see, summed by kind; the example is the first run's that has one."""
+        """What the runs could not see, summed by kind, each with the example of the first run that has one."""
         whole: dict[LossKind, Loss] = {}
         for loss in (loss for run in self.runs for loss in run.losses):
             known = whole.get(loss.kind)
@@ -170,15 +170,15 @@ class Trace:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The profiles of all runs, whose rules hold for a plan, too. Their order is that of the names, run by run:
+        """The profiles of all runs, which also give a plan its rules. Runs are sorted by their profiles.
 
-        of two profiles that contradict each other the later one holds, and that must not depend on an identity.
+        If two profiles contradict each other, the later one counts, and that must not depend on an identity.
         """
         return tuple(dict.fromkeys(name for names in sorted({run.profiles for run in self.runs}) for name in names))
 
     @property
     def asked_ports(self) -> frozenset[int]:
-        """The TCP ports to which something was seen to connect, in any run."""
+        """The TCP ports that something was seen to connect to, in any run."""
         return frozenset(port for run in self.runs for port in run.asked_ports)
 
     @property
@@ -188,7 +188,7 @@ class Trace:
 
     @property
     def mounts(self) -> tuple[bytes, ...]:
-        """Where something else was mounted in at least one run, sorted: not all runs saw what the image has there."""
+        """Where something else was mounted in at least one run, sorted: not all runs saw the image's files there."""
         return tuple(sorted({path for run in self.runs for path in run.mounts}))
 
     @property

@@ -1,1 +1,1 @@
-"""What may go, and why: evidence, an inventory and rules in; a verdict with a reason for every path out."""
+"""Decide what may go, and why: evidence, inventory and rules in; a verdict and reason for every path out."""

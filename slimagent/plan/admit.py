@@ -8,7 +8,7 @@ from slimagent.errors import RefusedError
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Run, Trace
 
-# What another trace would need, for losses that it would not have.
+# What a new trace needs in order not to have these losses.
 _WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add SYS_PTRACE`"}
 
 
@@ -40,7 +40,7 @@ def _shown(loss: Loss, trace: Trace) -> str:
 
 
 def _whose(runs: Sequence[Run], trace: Trace) -> str:
-    """Which of several runs is meant: its user, its backend, and its identity as `explain` shows it."""
+    """Name one of several runs: its user, its backend, and its identity as `explain` shows it."""
     if len(trace.runs) == 1:
         return ""
     first, more = runs[0], f" and {len(runs) - 1} more" if len(runs) > 1 else ""
@@ -50,7 +50,7 @@ def _whose(runs: Sequence[Run], trace: Trace) -> str:
 def useless(step: CheckResult) -> bool:
     """Whether a step failed as a whole. A step with some passed items was exercised: its items count one by one.
 
-    So was a start that fails: an image that needs a separate database cannot start alone.
+    A start that fails counts as exercised, too: an image that needs a separate database cannot start on its own.
     """
     passed_in_part = any(item.outcome is Outcome.PASSED for item in step.items)
     return step.outcome is Outcome.FAILED and step.kind != "start" and not passed_in_part

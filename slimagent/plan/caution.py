@@ -1,4 +1,4 @@
-"""Rules for traces that cannot see lookups: they keep what such a trace cannot prove unneeded. And their cost. Pure.
+"""Rules for traces that cannot see lookups: they keep what such a trace cannot prove unneeded. Pure.
 
 Such a trace has the real paths of opened files only. The rules were measured: lookups were removed from a trace that
 has them, and the plans of both were compared (see docs/levels.md). A package's metadata needs no rule here: it stays
@@ -36,9 +36,9 @@ class Cautious:
         self._coded = frozenset(_coded(keeper.inventory, keeper.owners)) if self._is_blind else frozenset[bytes]()
 
     def keep_more(self) -> bool:
-        """Keep what may have been looked up, given what stays so far. Returns whether there is anything new.
+        """Keep what may have been looked up, given what stays so far. Returns whether anything was added.
 
-        `cost` counts from the first call: what stays then would stay without these rules.
+        `cost` counts from the first call: what stayed by then does not need these rules.
         """
         if not self._is_blind:
             return False
@@ -71,7 +71,7 @@ class Cautious:
         """For each entry, whether it or something in it stays."""
         inventory = self._keeper.inventory
         holds = bytearray(self._stays(at) for at in range(len(inventory)))
-        for at in range(len(inventory) - 1, 0, -1):  # backwards: a directory's content before the directory
+        for at in range(len(inventory) - 1, 0, -1):  # backwards: a directory's contents come before it
             if holds[at]:
                 directory = inventory.index.get(parent(inventory.paths[at]))
                 if directory is not None:
@@ -99,7 +99,7 @@ class Cautious:
         return _LISTED if self._was_listed(parent(path)) else ""
 
     def _was_listed(self, directory: bytes) -> bool:
-        """Whether a program listed this directory, or the one above, to look for what is in here.
+        """Whether a program listed this directory, or the one above, to look for these files.
 
         A program that lists a data directory checks each name in it, or one name in each of its subdirectories. Code is
         loaded by name.

@@ -1,4 +1,4 @@
-"""What a kept file needs although no tracer sees it: interpreters, libraries, the other half of a pair."""
+"""Keep what a kept file needs but no tracer sees: interpreters, libraries, the other half of a pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import EXECUTABLE
 
-# What the loader substitutes for its tokens (ld.so(8)), on any machine where the image may run.
+# What the loader substitutes for its tokens (ld.so(8)) on the machines where the image may run.
 _LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
 _PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
 _TOKEN = re.compile(rb"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
@@ -23,7 +23,7 @@ _R_HALVES = {b".rdb": b".rdx", b".rdx": b".rdb"}
 
 
 class ContentReader(Protocol):
-    """Tells what a regular file's own bytes say it needs."""
+    """Reads from a regular file's bytes what it needs."""
 
     def needs(self, path: bytes, executable: bool) -> Needs | None:
         """The needs of the file at `path`, or None."""
@@ -99,7 +99,7 @@ class Closure:
             self._drag(path, path[:-4] + other, ReasonKind.LAZY_LOAD_HALF)
 
     def _twin(self, path: bytes, twin: int) -> None:
-        """Keep another name of the same bytes, unless it is cruft (in a cache); its package need not stay."""
+        """Keep another hard link to a file, unless it is cruft (in a cache). Its package need not stay."""
         if self._cruft is None or self._cruft[twin] < 0:
             self._keeper.settle(twin, Reason(kind=ReasonKind.HARD_LINK, source=path))
 
@@ -113,7 +113,7 @@ class Closure:
         self._settle(path, library, found)
 
     def weight(self, at: int, limit: int) -> int:
-        """The bytes that keeping an entry would add, with all its libraries; above `limit` only a rough number."""
+        """The bytes that keeping an entry and its libraries would add; a rough number above `limit`."""
         seen, pending, total = {at}, [at], self._inventory.sizes[at]
         while pending and total <= limit:
             path, mode = self._inventory.paths[pending[-1]], self._inventory.modes[pending.pop()]
@@ -138,12 +138,12 @@ class Closure:
         return set()
 
     def _places(self, path: bytes, library: bytes, search: tuple[bytes, ...]) -> Iterator[list[bytes]]:
-        """Where the loader looks, in its order (ld.so(8)); at last anywhere: the search path may be inherited.
+        """Where the loader looks, in its order (ld.so(8)), and finally anywhere: the search path may be inherited.
 
         A program's DT_RPATH also serves its libraries, LD_LIBRARY_PATH can name any directory, and a loaded library is
         found by name alone. So, if nothing else fits, every file of that name stays.
         """
-        if b"/" in library:  # a path, and no name to search
+        if b"/" in library:  # a path, not a name to search for
             yield expand(library, path)
             return
         yield [join(directory, library) for entry in search for directory in expand(entry, path)]
@@ -177,9 +177,9 @@ def _twins(inventory: Inventory) -> dict[tuple[int, int], list[int]]:
 
 
 def _variants(inventory: Inventory) -> dict[bytes, list[bytes]]:
-    """Libraries built for newer processors, by the plain one: `DIR/glibc-hwcaps/LEVEL/NAME` (ld.so(8)).
+    """For each plain library, its builds for newer processors: `DIR/glibc-hwcaps/LEVEL/NAME` (ld.so(8)).
 
-    And the plain one by each of these: only this machine's was seen in use, and the image may go to another.
+    Also the reverse: the trace saw only this machine's build, and the image may run on another machine.
     """
     found: dict[bytes, list[bytes]] = {}
     for path in inventory.paths:

@@ -1,4 +1,4 @@
-"""Which files are cruft, by the rules of a profile: what no program needs for its job. Pure."""
+"""Find cruft by a profile's rules: files that no program needs for its job. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INSTALLED = re.compile(rb"(.*)/lib(?:64)?/python3[^/]*/(?:site|dist)-packages/.
 
 
 def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRule]:
-    """The cruft rules that apply to an image: not those that somebody opted out of, or that a package in it refutes."""
+    """The cruft rules that apply to an image: not those that the user opted out of, or that a package in it refutes."""
     return [
         each
         for each in rules.cruft
@@ -31,7 +31,7 @@ def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRu
 def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
     """The index of the first rule by which an entry is cruft, or -1.
 
-    A pattern that takes a scope as a whole is left out: somebody asked for that directory by name, wherever it lies.
+    A pattern that matches a whole scope is left out: the user named that directory, wherever it lies.
     """
     found = array("h", [-1]) * len(inventory)
     patterns = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.patterns]
@@ -44,7 +44,7 @@ def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> a
         spared.setdefault(at, set()).update(excepted[each][0] for each in which)
     for at, which in PathRules([pattern for _, pattern in patterns]).scan(inventory.paths):
         if stat.S_ISDIR(inventory.modes[at]) or (owners.weak and owners.weak[at]):
-            continue  # what says who a package is goes with it and not before
+            continue  # what identifies a package goes only with the package
         for each in which:
             number = patterns[each][0]
             if number not in spared.get(at, ()) and holds(rules[number].when, at):
@@ -54,7 +54,7 @@ def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> a
 
 
 def _conditions(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> Callable[[str, int], bool]:
-    """Whether what a rule's `when` asks for holds of an entry."""
+    """Whether an entry meets a rule's `when`."""
     shared = _shared(inventory) if any(rule.when == "has-copy" for rule in rules) else frozenset()
 
     def holds(when: str, at: int) -> bool:

@@ -1,4 +1,4 @@
-"""From evidence to a plan. Pure: the same trace, inventory, owners, contents and rules give the same plan."""
+"""Make a plan from evidence. Pure: the same trace, inventory, owners, contents and rules give the same plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
 
 
 def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | None = None) -> Plan:
-    """A verdict with a reason for every path of the inventory.
+    """Give every path of the inventory a verdict with a reason.
 
     Raises RefusedError for a trace with a loss or failed step that was not accepted, and for a different image.
     """
@@ -79,7 +79,7 @@ def _settle(
     bound: dict[int, str],
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Keep what the level keeps of packages that stay, and what that needs, until nothing is added."""
+    """Keep what the level keeps of kept packages, and what that needs, until nothing is added."""
 
     def settle() -> None:
         while keeper.queue or keeper.expand:
@@ -145,10 +145,10 @@ def _drop_rest(keeper: Keeper, levels: Levels) -> None:
 
 
 def _settle_directories(keeper: Keeper) -> None:
-    """A directory stays, unless everything in it went with its packages, and it belongs to a gone package or to Python.
+    """Keep a directory, unless all in it went with its packages, and it belongs to a gone package or to Python.
 
     Python can import any empty directory as a package (PEP 420): an import of a removed package would succeed. A
-    directory without owner stays even if empty, e.g. a library that R installs into, or /usr/local/bin.
+    directory without an owner stays even if empty, e.g. a library that R installs into, or /usr/local/bin.
     """
     inventory, owners = keeper.inventory, keeper.owners
     held, lost = array("I", [0]) * len(inventory), array("I", [0]) * len(inventory)
@@ -156,7 +156,7 @@ def _settle_directories(keeper: Keeper) -> None:
     drop = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.FOLDER_GONE))
     with_package = [reason.kind in _WITH_ITS_PACKAGE for reason in keeper.reasons]
     cruft = [reason.kind == ReasonKind.CRUFT for reason in keeper.reasons]
-    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's content before the directory
+    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's contents come before it
         path = inventory.paths[at]
         number = keeper.reason(at)
         if number < 0:

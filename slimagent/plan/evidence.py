@@ -1,4 +1,4 @@
-"""What stays for its own sake: what the trace saw, what a rule names, what the image starts with. Pure."""
+"""Keep what is needed directly: what the trace saw, what a rule names, what the image starts with. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import package_test
 
-# The strongest first: of several accesses that lead to one file, that one is its reason.
+# The strongest first: of several accesses to a file, the strongest is its reason.
 _HOWS = (
     (How.EXECUTED, ReasonKind.EXECUTED),
     (How.OPENED, ReasonKind.OPENED),
@@ -28,17 +28,17 @@ _HOWS = (
 )
 # The place in `_HOWS` of each combination of the four, by its value: `IntFlag` is slow, and there are many accesses.
 _STRENGTHS = [next((at for at, (how, _) in enumerate(_HOWS) if how.value & value), len(_HOWS)) for value in range(16)]
-# Compilers proper, as drivers execute them: nobody starts one of these but to compile.
+# Compilers proper, as drivers execute them: they are started only to compile.
 _COMPILER = re.compile(rb"cc1(?:plus|obj|objplus)?|f951|gnat1|clang(?:-\d+)?|rustc|cicc|nvcc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything a plan is made from. `trace_digests` name the bytes of the traces that `trace` is made of,
-    `accepted` the losses to live with.
+    """Everything that a plan is made from. `trace_digests` are the digests of the documents that `trace` was made from.
 
-    `missed` is what a verification of an earlier plan looked for in vain. `shells` are the login shells of the image's
-    accounts, `search` the directories of its PATH. `volumes` are the declared volumes that count as part of the image.
+    `accepted` are the tolerated losses. `missed` is what a verification of an earlier plan found missing. `shells` are
+    the login shells of the image's accounts, `search` the directories of its PATH. `volumes` are the declared volumes
+    that count as part of the image.
     """
 
     trace: Trace
@@ -58,22 +58,22 @@ class Evidence:
 
 
 def is_compiling(evidence: Evidence) -> bool:
-    """Whether everything that compiling needs is to stay: as the profile says, or else if the trace saw a compiler."""
+    """Whether everything that compiling needs must stay: as the profile says, or else if the trace saw a compiler."""
     if evidence.rules.compiling is not None:
         return evidence.rules.compiling
     executed = How.EXECUTED
-    if BlindSpot.EXECUTIONS in evidence.trace.blind_spots:  # what is executed looks like what is opened
+    if BlindSpot.EXECUTIONS in evidence.trace.blind_spots:  # executing looks like opening
         executed |= How.OPENED
     return any(access.how & executed and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses)
 
 
 def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> dict[int, str]:
-    """Drop what the traced run made, and keep what it used, what rules name and what the image is started with.
+    """Drop what the traced run created, and keep what it used, what rules name and what the image starts with.
 
-    Returns the entries that a rule keeps only where their package stays, with its `why`.
+    Returns the entries that a rule keeps only if their package stays, with its `why`.
     """
     trace, rules = evidence.trace, evidence.rules
-    if evidence.fingerprint in trace.afters:  # else this is the image as it was: nothing in it is the run's
+    if evidence.fingerprint in trace.afters:  # else this is the original image: nothing in it comes from the run
         _drop_created(keeper, trace)
     _keep_accessed(keeper, trace.accesses)
     _keep_hidden(keeper, trace.mounts)
@@ -126,7 +126,7 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
 def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
     """Keep what the image has where something else was mounted during the trace, and the packages that own it.
 
-    The trace could not see its use. What is mounted there now does not belong to the image either.
+    The trace could not see its use. What is mounted there now is not part of the image either.
     """
     inventory = keeper.inventory
     reason = Reason(kind=ReasonKind.HIDDEN)
@@ -153,14 +153,14 @@ def _keep_changed(keeper: Keeper, trace: Trace) -> None:
 
 
 def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
-    """Keep an entry as a used one. Reading a package's identity does not use the package."""
+    """Keep an entry as used. Reading a package's identity does not use the package."""
     keeper.settle(at, reason)
     if not keeper.is_directory(at) and not keeper.owners.weak[at]:
         keeper.need_owners(at, Grade.USED, reason)
 
 
 def _below(inventory: Inventory, first: int) -> Iterator[int]:
-    """An entry and what it holds: what comes next, as long as it lies in it."""
+    """An entry and all entries below it, which follow it in the inventory."""
     for at in range(first, len(inventory)):
         if not within(inventory.paths[at], inventory.paths[first]):
             return
@@ -168,7 +168,7 @@ def _below(inventory: Inventory, first: int) -> Iterator[int]:
 
 
 def _keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
-    """Keep what a slim image was found to lack, and the packages that own it."""
+    """Keep what a slim image was found to miss, and the packages that own it."""
     for each in missed:
         reason = Reason(kind=ReasonKind.MISSED, detail=", ".join(each.steps))
         keeper.keep(each.path, reason, reason, grade=Grade.USED)
@@ -183,7 +183,7 @@ def _rank(access: Access) -> tuple[int, bytes, tuple[int, ...]]:
 
 
 def _keep_ruled(keeper: Keeper, rules: Sequence[KeepRule]) -> dict[int, str]:
-    """Keep what a rule names. Returns the entries that one names only where their package stays, with its `why`."""
+    """Keep what a rule names. Returns the entries that a rule keeps only with their package, with its `why`."""
     always = [rule for rule in rules if not rule.of_kept]
     following = [rule for rule in always if rule.follow]
     paths = keeper.inventory.paths
@@ -233,7 +233,7 @@ def _passed(steps: Iterable[CheckResult], check: str) -> bool:
 
 
 def _keep_start(keeper: Keeper, evidence: Evidence) -> None:
-    """Keep what the image is started with, and its accounts' login shells."""
+    """Keep what the image starts, and its accounts' login shells."""
     for rule in evidence.rules.start:
         reason = Reason(kind=ReasonKind.START, detail=rule.why)
         for word in _words(rule.command):
@@ -256,7 +256,7 @@ def _words(command: Sequence[str]) -> Iterator[str]:
 
 
 def _split(word: str) -> list[str]:
-    lexer = shlex.shlex(word, posix=True, punctuation_chars=True)  # `a;b` is two words, and what is between
+    lexer = shlex.shlex(word, posix=True, punctuation_chars=True)  # `a;b` is two words and a separator
     lexer.whitespace_split, lexer.commenters = True, ""
     try:
         return list(lexer)
@@ -265,7 +265,7 @@ def _split(word: str) -> list[str]:
 
 
 def _places(word: str, search: Sequence[bytes], cwd: str) -> list[bytes]:
-    """Where a word of a command line can be a file: an absolute path, a program on PATH, a path from where it runs."""
+    """Which files a word of a command line can name: an absolute path, a program on PATH, a relative path."""
     path = word.encode("utf-8", "surrogateescape")
     if path.startswith(b"/"):
         return [join(b"/", path)]

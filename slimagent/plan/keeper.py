@@ -1,4 +1,4 @@
-"""Which entries and packages stay so far, and why: the first reason found is the one that is kept."""
+"""Record which entries and packages stay so far, and why: the first reason found counts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Grade(enum.IntEnum):
 
     GONE = 0
     REQUIRED = 1  # something that stays cannot do without it
-    USED = 2  # the evidence touched it, or somebody asked for it
+    USED = 2  # the evidence touched it, or the user asked for it
 
 
 class Keeper:
     """Reasons by entry of an inventory, and by package of its owners.
 
-    `queue` holds regular files that stay, whose closure is still to be looked at, `expand` packages whose files are
-    still to be kept, `whole` marks those that stay whole at every level. A package's grade only ever rises, so that
-    more evidence never keeps less.
+    `queue` holds kept regular files that are waiting for their closure, `expand` packages that are waiting for their
+    files to be kept. `whole` marks packages that stay whole at every level. A package's grade only rises, so that more
+    evidence never keeps less.
     """
 
     def __init__(self, inventory: Inventory, owners: Owners | None = None) -> None:
@@ -40,11 +40,11 @@ class Keeper:
         self.essentials_kept: set[str] = set()
         self.package_reasons = array("i", [-1]) * len(self.owners.packages)
         self._numbers: dict[Reason, int] = {}
-        self._brings = bytearray()  # by number of a reason: whether a file that has it can bring others with it
+        self._brings = bytearray()  # by number of a reason: whether a file with it can bring others
         self._of = array("i", [-1]) * len(inventory)
 
     def number(self, reason: Reason) -> int:
-        """The place of a reason in `reasons`; equal reasons are one."""
+        """The index of a reason in `reasons`; equal reasons share one."""
         known = self._numbers.get(reason)
         if known is None:
             known = self._numbers[reason] = len(self.reasons)
@@ -57,11 +57,11 @@ class Keeper:
         return self._of[at]
 
     def settle(self, at: int, reason: Reason) -> bool:
-        """Give an entry its reason unless it has one. Returns whether it had none."""
+        """Give an entry a reason unless it has one. Returns whether it had none."""
         return self.settle_number(at, self.number(reason)) if self._of[at] < 0 else False
 
     def settle_number(self, at: int, number: int) -> bool:
-        """As `settle`, with a reason's number."""
+        """Do the same as `settle`, with a reason's number."""
         if self._of[at] >= 0:
             return False
         self._of[at] = number
@@ -74,7 +74,7 @@ class Keeper:
     ) -> int | None:
         """Keep what `path` leads to for `reason`, each link on the way for `way`. Returns what is reached.
 
-        The packages that own them are needed as `grade` says, too.
+        The packages that own them get at least `grade`.
         """
         hops, end = self.resolver.resolve(path, follow=follow)
         for hop in hops:
@@ -90,7 +90,7 @@ class Keeper:
         return at_end
 
     def need_owners(self, at: int, grade: Grade, because: Reason) -> None:
-        """Need the packages that own an entry, because the entry is needed; files that the run made need none."""
+        """Need the packages that own an entry, because the entry is needed. Skips files that the run created."""
         if self.reasons[self._of[at]].verdict is Verdict.DROP:
             return
         for package in self.owners.owners(at):
@@ -109,14 +109,14 @@ class Keeper:
         return stat.S_ISDIR(self.inventory.modes[at])
 
     def need_whole(self, package: int, reason: Reason) -> None:
-        """The package stays whole at every level."""
+        """Keep a package whole at every level."""
         self.need(package, Grade.USED, reason)
         if not self.whole[package]:
             self.whole[package] = 1
             self.expand.append(package)
 
     def need(self, package: int, grade: Grade, reason: Reason) -> None:
-        """Raise a package's grade, unless it is as high already."""
+        """Raise a package's grade, unless it is already as high."""
         if self.grades[package] >= grade:
             return
         self.grades[package] = grade

@@ -1,4 +1,4 @@
-"""What stays of a package that stays, and of what nobody owns, at each level. Pure."""
+"""Keep what each level keeps of kept packages, and of files that no package owns. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.parts import Part, part
 
 _FILE, _PACKAGE, _CRUFT = range(3)
-BUDGET = 20_000  # bytes: unread data of a used package stays up to this size; measured, see docs/levels.md
-# Up to how many budgets an unread file of a package that is needed stays, by what it is to its package.
+BUDGET = 20_000  # bytes: unread data files of used packages stay up to this size; measured, see docs/levels.md
+# An unread file of a needed package stays up to this many budgets, by what it is to its package.
 _BUDGETS = {Part.BINARY: 340, Part.CODE: 60, Part.DATA: 1, Part.EXTRA: 0}
 _UNREAD = {Part.BINARY: ReasonKind.BINARY, Part.CODE: ReasonKind.CODE}
-# Of a package that is only required nothing was seen in use: only what is smaller than such a part of a budget stays.
+# Nothing of a package that is only required was seen in use: its files stay up to a budget divided by this.
 _UNKNOWN = 8
-# It is treated as one that was used if it is of these kinds: what requires it imports it by name, sooner or later.
+# Packages of these kinds count as used even so: what requires them imports them by name, sooner or later.
 _OF_INTERPRETERS = (PackageKind.CONDA, PackageKind.PYTHON, PackageKind.R)
 
 
@@ -33,7 +33,7 @@ class Levels:
     def __init__(self, inventory: Inventory, owners: Owners, rules: Rules, level: str, *, compiling: bool) -> None:
         self._inventory, self._owners = inventory, owners
         self._budget = BUDGET if rules.budget is None else rules.budget
-        self.optional: dict[int, int] = {}  # entries that stay if they bring little with them, with their reasons
+        self.optional: dict[int, int] = {}  # entries that stay if they add little, with their reasons
         self._limits = {part: self._budget * share for part, share in _BUDGETS.items()}
         self.rules = applicable(rules, owners, compiling=compiling)
         self.cruft = cruft(inventory, owners, self.rules)
@@ -42,11 +42,11 @@ class Levels:
 
     @property
     def program_limit(self) -> int:
-        """Up to how many bytes an unread program of a package stays."""
+        """The largest size, in bytes, of an unread program that stays."""
         return self._limits[Part.BINARY]
 
     def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
-        """Keep what the level keeps of a package that stays; `bound` entries stay with it by rule, with their why."""
+        """Keep what the level keeps of a kept package. `bound` entries stay with it by rule, with their why."""
         numbers: dict[ReasonKind, int] = {}
         weak, owner = self._owners.weak, self._owners.packages[package]
         known = keeper.grades[package] >= Grade.USED or owner.essential or owner.kind in _OF_INTERPRETERS
@@ -73,7 +73,7 @@ class Levels:
                     self._keep_target(keeper, package, at)
 
     def _keep_target(self, keeper: Keeper, package: int, at: int) -> None:
-        """Keep what a package's link leads to, where that does not stay with it: another's file, or in a cache."""
+        """Keep the target of a package's link if it does not stay with the package (another's, or in a cache)."""
         path = self._inventory.paths[at]
         end = keeper.resolver.resolve(path).end
         target = None if end is None else self._inventory.index.get(end)
@@ -82,9 +82,9 @@ class Levels:
             keeper.keep(path, reason, reason)
 
     def keep_optional(self, keeper: Keeper, weight: Callable[[int, int], int]) -> Iterator[None]:
-        """Keep unread programs and libraries of used packages that bring no more bytes with them than code may have.
+        """Keep unread programs and libraries of used packages, unless they add more bytes than their limit.
 
-        An optional plugin is small and may need a library that nothing else needs. `weight` tells the bytes that an
+        An optional plugin is small and may need a library that nothing else needs. `weight` gives the bytes that an
         entry would add. Yields after each kept entry, so that its closure can run: the next one may then weigh less.
         """
         limit = self._limits[Part.BINARY]
@@ -100,7 +100,7 @@ class Levels:
         )
 
     def _kind(self, at: int, owner: PackageKind, *, known: bool) -> ReasonKind | None:
-        """Why level `file` keeps an unread file of a package that stays; None if it does not."""
+        """Why level `file` keeps an unread file of a kept package; None if it does not."""
         inventory = self._inventory
         mode = inventory.modes[at]
         if not stat.S_ISREG(mode):
@@ -123,13 +123,13 @@ class Levels:
                 keeper.need(number, Grade.REQUIRED, reason)
 
     def stays_free(self, at: int) -> bool:
-        """Whether level `cruft` holds here: it keeps what has no bytes, whoever owns it."""
+        """Whether level `cruft` applies here: it keeps entries without bytes, whichever package owns them."""
         return self._at[at] == _CRUFT and self.cruft[at] < 0
 
     def keep_rest(self, keeper: Keeper) -> None:
         """Keep what no package owns, and at level `cruft` everything, less the cruft.
 
-        What costs no bytes has reasons of its own, later (`decide`).
+        Entries without bytes get their own reasons later (`decide`).
         """
         inventory, cruft, of = self._inventory, self.cruft, self._owners.of
         no_cruft, unowned, small = (
@@ -153,7 +153,7 @@ class Levels:
     def _is_program(self, at: int) -> bool:
         """Whether a file is the manifest of a Node program that lies in no `node_modules`.
 
-        Its author wrote it, as the code beside it that nobody owns: no package manager could bring it back.
+        Its author wrote it, like the unowned code beside it: no package manager could restore it.
         """
         path = self._inventory.paths[at]
         if not path.endswith(b"/package.json") or b"/node_modules/" in path:
@@ -163,7 +163,7 @@ class Levels:
 
 def _levels(inventory: Inventory, rules: Sequence[LevelRule], default: int) -> bytearray:
     levels = bytearray([default]) * len(inventory)
-    # The last rule that matches says it: what extends a profile comes after it.
+    # The last matching rule counts: a profile's rules come after those of the profile that it extends.
     for at, which in PathRules([rule.pattern for rule in reversed(rules)]).scan(inventory.paths):
         rule = rules[len(rules) - 1 - which[0]]
         level = LEVELS.index(rule.level)

@@ -1,4 +1,4 @@
-"""Packages in a plan: their requirements, their verdicts, and the edits that keep their databases true. Pure."""
+"""Decide on packages: their requirements, their verdicts, and the edits that keep their databases correct. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXCLUDES = b"/etc/dpkg/dpkg.cfg.d/slimagent"
 
 
 def keep_requirements(keeper: Keeper, package: int) -> None:
-    """Keep what a package that stays requires, and the essential packages of its kind (R's base)."""
+    """Keep what a kept package requires, and the essential packages of its kind (R's base)."""
     owners = keeper.owners
     for required, text in owners.requires[package]:
         keeper.need(
@@ -55,12 +55,12 @@ def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
 
 
 def further(owners: Owners) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The owners beside the first of entries that have several."""
+    """The additional owners of entries with several."""
     return tuple(sorted(owners.more.items()))
 
 
 def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
-    """What to remove from files that packages share, and what dpkg leaves out from now on."""
+    """What to remove from files that packages share, and what dpkg must leave out from now on."""
     owners = keeper.owners
     found: dict[tuple[bytes, EditKind], set[str]] = {}
     for number in range(len(owners.packages)):
@@ -75,7 +75,7 @@ def edits(keeper: Keeper, levels: Levels) -> tuple[Edit, ...]:
 def _no_longer_true(keeper: Keeper, package: int, kind: EditKind, key: str) -> bool:
     if kind != EditKind.DPKG_ALTERNATIVES:
         return not keeper.grades[package]
-    # A choice goes with its own file, also where its package stays. Its name may lead over links (merged /usr).
+    # A choice goes with its own file, even if its package stays. Its name may lead over links (merged /usr).
     end = keeper.resolver.resolve(from_text(key), follow=False).end
     at = None if end is None else keeper.inventory.index.get(end)
     return not keeper.grades[package] if at is None else keeper.reasons[keeper.reason(at)].verdict is Verdict.DROP
@@ -101,5 +101,5 @@ def _excludes(keeper: Keeper, levels: Levels) -> tuple[str, ...]:
 
 
 def _glob(pattern: str) -> str:
-    """dpkg's patterns know one star, which also matches slashes, and sets in brackets, which ours do not."""
+    """dpkg's patterns have one star, which also matches slashes, and sets in brackets, which ours lack."""
     return pattern.replace("[", "[[]").replace("/**/", "/*/").replace("**", "*")

@@ -22,25 +22,25 @@ class Part(enum.Enum):
     BINARY = "binary"  # a program, an extension module, a shared library: one of few, large, and started by name
     CODE = "code"  # what an interpreter loads by name
     DATA = "data"  # what a program may open: templates, tables, schemas
-    EXTRA = "extra"  # what people, browsers, editors and compilers read, and the package's own programs do not
+    EXTRA = "extra"  # what people, browsers, editors and compilers read, but not the package's programs
 
 
-# A stub is for type checkers, but that of a package can list what it imports lazily (SPEC 1 of Scientific Python).
+# A stub is for type checkers, but a package's stub can list its lazy imports (SPEC 1 of Scientific Python).
 _CODE = re.compile(
     rb".*/__init__\.pyi|.*\.(?:py|pth|pm|pl|al|ph|rb|lua|tcl|tm|sh|bash|awk|sed|el|elc|m4|R|r|S|q|jl|php|scm|so(?:\.[0-9.]+)?)",
     re.DOTALL,
 )
 _LIBRARY = re.compile(rb".*\.(?:so(?:\.[0-9.]+)?|node)", re.DOTALL)
 _CODE_OF_NODE = re.compile(rb".*\.(?:js|cjs|mjs|json|wasm)", re.DOTALL)
-# Builds for a web browser, which Node itself never loads; minified copies of what is there in plain.
+# Builds for a web browser, which Node itself never loads; minified copies of files that are also there in plain.
 _FOR_BROWSERS = re.compile(
     rb".*(?:/(?:umd|browser|bundles?|cdn)/.*|[.-]min\.[cm]?js|\.(?:umd|iife|global)\.[cm]?js)", re.DOTALL
 )
 # R's lazy-load databases (R Internals, "Lazy loading"): code in R/, data sets in data/; those in help/ are neither.
 _CODE_OF_R = re.compile(rb".*/(?:R|data)/[^/]+", re.DOTALL)
 _SITE = re.compile(rb".*/(?:site|dist)-packages/.*", re.DOTALL)
-# What a Python or R program makes its own pages and reports of lies in its package beside its code: small templates,
-# styles, texts. Not what a package brings for JupyterLab's or the Notebook's page.
+# A Python or R program has the parts of its own pages and reports (small templates, styles, texts) in its package,
+# beside its code. Files for the pages of JupyterLab or the Notebook do not count.
 _TEMPLATE = re.compile(
     rb".*/(?:(?:site|dist)-packages|R/[^/]*library)/(?!(?:.*/)?(?:labextensions?|nbextensions?|jupyterlab/static)/)"
     rb".*\.(?:html?|css|s[ac]ss|js|svg|rst)",
@@ -65,14 +65,14 @@ def part(path: bytes, mode: int, kind: PackageKind | None) -> Part:
     if _TEMPLATE.fullmatch(path) is not None:
         return Part.DATA
     if _EXTRA.fullmatch(path) is not None:
-        # The standard library's types are to a completer or a checker what a library is to a program.
+        # Completers and checkers need the standard library's types, as a program needs a library.
         return Part.CODE if b"/typeshed/stdlib/" in path else Part.EXTRA
-    # A program, but not one that a wheel carries inside for its own use: its users start those of bin/.
+    # A program, but not one inside a wheel for the wheel's own use: users start those in bin/.
     return Part.BINARY if mode & EXECUTABLE and _SITE.fullmatch(path) is None else Part.DATA
 
 
 def package_test(pattern: str) -> Callable[[Package], bool]:
-    """Whether a package is one of those that a rule's `KIND:NAME` means: `*` for any kind, `*` and `?` in NAME."""
+    """Whether a package matches a rule's `KIND:NAME`: `*` for any kind, `*` and `?` in NAME."""
     kind, _, text = pattern.partition(":")
     fits = re.compile(fnmatch.translate(text)).match
     return lambda package: kind in ("*", package.kind) and fits(package.name) is not None

@@ -1,4 +1,4 @@
-"""Which of the files that stay lose their symbols and debugging sections, and which must not be touched. Pure.
+"""Decide which kept files lose their symbols and debugging sections, and which must not be touched. Pure.
 
 `Symbols` tells what a file's own bytes say. This module looks at the rest: mode, other names, files beside it, rules.
 """
@@ -18,22 +18,22 @@ from slimagent.paths.patterns import PathRules
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
 
-# The processors (e_machine of <elf.h>) that the tools of an image for each architecture can strip reliably.
+# By an image's architecture: the processors (e_machine of <elf.h>) that its tools can strip reliably.
 _MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40)}
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-# Files beside a file that hold its checksum or signature; fipscheck(8) has a directory for them, NSS the ending .chk.
+# Files beside a file that hold its checksum or signature; fipscheck(8) uses a directory, NSS the ending .chk.
 _ENDINGS = (b".hmac", b".chk", b".sig", b".asc", b".p7s", b".minisig", b".md5", b".sha1", b".sha256", b".sha512")
 _SEAL = re.compile(rb"\.?(.+)\.[^.]+", re.DOTALL)
 _CHECKED = b"fipscheck"
-# GnuTLS checks the libraries that it stands on together with itself (gnutls, lib/fips.c).
+# GnuTLS checks itself and the libraries that it builds on (gnutls, lib/fips.c).
 _GNUTLS = re.compile(rb"libgnutls\.so\.\d+")
 _WITH_GNUTLS = re.compile(rb"lib(?:gnutls|nettle|hogweed|gmp)\.so\.[\d.]+")
-# OpenSSL 3 has the checksum of its FIPS provider in a configuration file (fips_config(5)).
+# OpenSSL 3 keeps the checksum of its FIPS provider in a configuration file (fips_config(5)).
 _OPENSSL_FIPS = b"/ossl-modules/fips.so"
 
 
 def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple[tuple[bytes, str], ...]]:
-    """What is stripped, and what could be but is not, with the reason. A file with several names counts once."""
+    """List the files to strip, and those that could be but must not, with the reason. Hard links count once."""
     inventory = keeper.inventory
     found, refused = [], []
     spared = _spared(keeper, evidence)
@@ -53,7 +53,7 @@ def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple
 
 
 def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
-    """The files that stay and could be stripped, each as the list of its names that stay, in the inventory's order."""
+    """The kept files that could be stripped, each as the list of its kept names, in the inventory's order."""
     inventory = keeper.inventory
     stays = [each.verdict is Verdict.KEEP for each in keeper.reasons]
     found: dict[int | tuple[int, ...], list[int]] = {}
@@ -82,7 +82,7 @@ def _why_not(symbols: Symbols, mode: int, machines: tuple[int, ...], evidence: E
 
 
 def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
-    """Entries that are left alone because of a file beside them or a rule, with the reason."""
+    """Entries that must not be stripped because of a file beside them or a rule, with the reason."""
     found = {}
     inventory = keeper.inventory
     patterns = [(each, rule.why) for rule in evidence.rules.strip for each in rule.exclude]
@@ -99,7 +99,7 @@ def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
 
 
 def _seals(inventory: Inventory) -> Iterator[tuple[bytes, bytes]]:
-    """Each file whose name says that it is the checksum or signature of another, with that other file."""
+    """Each file that by its name is the checksum or signature of another, with that other file."""
     shared: dict[bytes, bytes] = {}
     for path in inventory.paths:
         match = _SEAL.fullmatch(name(path)) if path.endswith(_ENDINGS) else None

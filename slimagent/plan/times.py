@@ -1,4 +1,4 @@
-"""The modification times of directories in the slim image: those of the image, not of this container."""
+"""Find the modification times of directories in the slim image: the image's, not this container's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from slimagent.paths.algebra import parent
 def directory_times(
     inventory: Inventory, changes: Iterable[Change], excluded: Iterable[bytes], volumes: Iterable[bytes] = ()
 ) -> dict[bytes, int]:
-    """Times (ns) by path, for the directories whose own time says nothing about the image.
+    """Times (ns) by path, for the directories that have this container's time, not the image's.
 
-    A directory that the run changed gets its earlier time. A directory in which the container engine or we put
-    something (a mount point, a file of the engine, the agent) changed when the container was made, and a mounted
-    directory of `volumes` is the engine's copy. Their earlier time is unknown: each gets the time of the newest entry
-    in it, which is the same in every container of the image.
+    A directory that the run changed gets its earlier time. Two kinds have an unknown earlier time: those into which the
+    engine or we put something (a mount point, an engine's file, the agent), and mounted directories of `volumes`, which
+    are the engine's copies. Each of them gets the time of the newest entry in it, which is the same in every container
+    of the image.
     """
     changes = tuple(changes)
     times = {
@@ -31,7 +31,7 @@ def directory_times(
     touched |= {path for path in volumes if _is_mounted(inventory, path)}
     touched = {path for path in touched if _is_directory(inventory, path)}
     newest: dict[bytes, int] = {}
-    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's content before the directory
+    for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's contents come before it
         path = inventory.paths[at]
         if path in touched:
             times[path] = newest.get(path, 0)

@@ -1,1 +1,1 @@
-"""Documents as a person reads them."""
+"""Show documents to people."""

@@ -1,4 +1,4 @@
-"""A checklist for people, line by line, and for continuous integration as JUnit XML. Pure."""
+"""Print a checklist line by line for people, and as JUnit XML for continuous integration. Pure."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NAMED = 3  # skipped items, on the line of their check
 def check_lines(
     result: CheckResult, standing: Standing | None = None, before: CheckResult | None = None, *, width: int = 0
 ) -> list[str]:
-    """A check as a line of the list, `width` for its name, then what failed in it, and the last lines of its log.
+    """The lines of a check: its result (`width` is that of the name), what failed in it, and the end of its log.
 
-    Items that failed `before` too are only named.
+    Items that also failed `before` are only named.
     """
     stands = Standing(result.outcome.value) if standing is None else standing
     count = f"{_passed(result.items)} of {len(result.items)}" if result.items else ""
@@ -53,7 +53,7 @@ def check_lines(
 
 
 def _skipped(items: Iterable[Item]) -> str:
-    """The items that did not run, by name: a tick alone would hide them."""
+    """Name the items that did not run: a tick alone would hide them."""
     names = [_short(item.name) for item in items if item.outcome is Outcome.SKIPPED]
     more = ", …" if len(names) > _NAMED else ""
     return f"  {len(names)} skipped: {', '.join(names[:_NAMED])}{more}" if names else ""
@@ -68,7 +68,7 @@ def _short(text: str) -> str:
 
 
 def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> str:
-    """The whole list in a line."""
+    """Summarise the whole list in one line."""
     counts = Counter(standings)
     parts = [f"{counts[Standing.PASSED]} of {len(results)} checks passed"]
     parts += [
@@ -94,8 +94,8 @@ def _passed(items: Iterable[Item]) -> int:
 def junit(results: Sequence[CheckResult], before: Sequence[CheckResult | None]) -> bytes:
     """The list as JUnit XML (https://github.com/testmoapp/junitxml): a suite per check, a case per item.
 
-    `before` has for each result the same check on the image as it was, or None. A check without items is one case. What
-    failed before too is skipped there, because a test report has no word for it.
+    `before` has the result of each check on the original image, or None. A check without items is one case. What also
+    failed before counts as skipped, because a test report has no word for it.
     """
     root = ElementTree.Element("testsuites", name="slimagent")
     totals: Counter[str] = Counter()
@@ -121,7 +121,7 @@ def _counted(element: ElementTree.Element, counts: Counter[str], seconds: float)
 
 
 def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[Item, Outcome | None]]:
-    """Each item, or the check as one if it has none, with its outcome before."""
+    """Each item with its outcome before; the check itself if it has no items."""
     outcomes = _outcomes(before)
     if result.items:
         yield from ((item, outcomes.get(item.name)) for item in result.items)
@@ -133,7 +133,7 @@ def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[It
 
 
 def _case(suite: ElementTree.Element, result: CheckResult, item: Item, was: Outcome | None) -> str:
-    """Add a case; the name of the count that it belongs to."""
+    """Add a case, and return the name of its count."""
     case = ElementTree.SubElement(suite, "testcase", name=xml(item.name), classname=xml(result.name))
     if not result.items:
         case.set("time", f"{result.seconds:.3f}")

@@ -1,4 +1,4 @@
-"""Why a path or a package stays or goes: the chain of reasons, back to an access or a rule."""
+"""Explain why a path or a package stays or goes: the chain of reasons, back to an access or a rule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from slimagent.paths.algebra import normalise, to_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why something has its verdict: a sentence for it, then one for each thing that the one before rests on.
+    """Why something has its verdict: a sentence for it, then one for each thing that it depends on in turn.
 
-    `owners` are the names of the packages that own a path. `cost` says what it would take to keep what goes, `stripped`
-    what is done with the symbols of a file that stays, if it has some.
+    `owners` are the names of the packages that own a path. `cost` says what it takes to keep what goes, and `stripped`
+    what happens to the symbols of a file that stays.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Explanation:
 
 
 def package_name(package: Package) -> str:
-    """A package as it is named on the command line.
+    """Name a package as on the command line.
 
     >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
@@ -52,7 +52,7 @@ class Explainer:
         self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
 
     def explain(self, path: bytes) -> Explanation:
-        """The explanation of a path; its verdict is None for one that the plan does not list."""
+        """Explain a path. The verdict is None if the plan does not list it."""
         path = normalise(path)
         at = self._at.get(path)
         if at is None:
@@ -83,7 +83,7 @@ class Explainer:
         return f"--keep {to_text(path)} keeps it"
 
     def packages(self, text: str) -> list[int]:
-        """The packages that `KIND:NAME` or `NAME` means (`*` and `?` in NAME), as indices."""
+        """The indices of the packages that match `KIND:NAME` or `NAME` (`*` and `?` in NAME)."""
         kind, colon, name = text.partition(":")
         if not colon or kind not in {each.package.kind for each in self._plan.packages}:
             kind, name = "", text
@@ -94,7 +94,7 @@ class Explainer:
         ]
 
     def explain_package(self, number: int) -> Explanation:
-        """Why a package stays, or what it would take to keep it."""
+        """Explain why a package stays, or what it takes to keep it."""
         planned = self._plan.packages[number]
         reason = self._plan.reasons[planned.reason]
         name = package_name(planned.package)
@@ -109,7 +109,7 @@ class Explainer:
         )
 
     def _cost(self, number: int) -> str:
-        """What keeping a package would bring back: itself and what it requires, as far as that goes too."""
+        """What keeping a package would bring back: itself and the dropped packages that it requires."""
         plan = self._plan
         back, pending = {number}, [number]
         while pending:
@@ -123,7 +123,7 @@ class Explainer:
         return f"--keep-package {package.kind}:{package.name} keeps it{others}, {size:.1f} MB"
 
     def _chain(self, what: str, reason: Reason) -> Iterator[tuple[str, str]]:
-        seen: set[Reason] = set()  # not names: a package can be there twice, in two places
+        seen: set[Reason] = set()  # not names: one package can be in two places
         following: Reason | None = reason
         while following is not None and following not in seen:
             seen.add(following)
@@ -131,7 +131,7 @@ class Explainer:
             following, what = self._next(following)
 
     def _next(self, reason: Reason) -> tuple[Reason | None, str]:
-        """What a reason rests on: a package, or a path."""
+        """The reason that a reason depends on, with its package or path."""
         if reason.package is not None:
             planned = self._plan.packages[reason.package]
             return self._plan.reasons[planned.reason], package_name(planned.package)
@@ -145,7 +145,7 @@ class Explainer:
         return sentence(reason, self._plan.steps, package)
 
     def largest(self, verdict: Verdict, count: int) -> list[tuple[str, int, str]]:
-        """The packages, and the files that nobody owns, of a verdict: what, bytes and why, the largest first."""
+        """The largest packages and unowned files with a verdict: what, bytes and why, the largest first."""
         plan, found = self._plan, list[tuple[int, str, Reason]]()
         for planned in plan.packages:
             reason, package = plan.reasons[planned.reason], planned.package
@@ -164,7 +164,7 @@ class Explainer:
 
 
 def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
-    """One reason in words; a kind that a later version wrote is named as it is."""
+    """One reason in words. A kind from a later version is shown as it is."""
     names = list(_step_names(reason, steps))
     shown = (
         "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -185,7 +185,7 @@ def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
 
 
 def _step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:
-    """The steps of a reason, each name once; of a step that several runs have, in which of them it was."""
+    """The steps of a reason, each name once; for a step of several runs, with the runs that it was in."""
     those: dict[str, list[str]] = {}
     for name, run in (steps[at] for at in reason.steps if 0 <= at < len(steps)):
         those.setdefault(name, []).append(run)

@@ -1,4 +1,4 @@
-"""Why an image was not made: which step failed, what it said last, what is worse, what was looked for in vain. Pure."""
+"""Say why an image was not made: failed steps and their last lines, what is worse, what was missed. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from slimagent.model.proof import Comparison, Verification
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.paths.algebra import to_text
 
-_LINES = 15  # of what a step said
+_LINES = 15  # of a step's output
 _SHOWN = 20  # things of one kind
 _WIDTH = 300
 
 
 def failed_steps(steps: Sequence[CheckResult], logs: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Each step that failed in the image as it is, with the end of what it said.
+    """List the steps that failed in the original image, each with the end of its output.
 
-    `logs` has for a step's name the file that holds all of it, and the last part of its text.
+    `logs` maps a step's name to its log file and the end of the log's text.
     """
     lines: list[str] = []
     for step in steps:
@@ -25,7 +25,7 @@ def failed_steps(steps: Sequence[CheckResult], logs: Mapping[str, tuple[str, str
 
 
 def not_proved(verification: Verification, logs: Mapping[str, tuple[str, str]]) -> list[str]:
-    """What the slim image does worse, item by item, and what was looked for in vain. `logs` as in `failed_steps`."""
+    """List what is worse in the slim image, item by item, and what was missed. `logs` is as in `failed_steps`."""
     worse = [each for each in verification.comparisons if each.worse]
     lines: list[str] = []
     for each in worse[:_SHOWN]:
@@ -36,7 +36,7 @@ def not_proved(verification: Verification, logs: Mapping[str, tuple[str, str]]) 
     known = {each.name for each in verification.comparisons if each.before is not Outcome.SKIPPED}
     new = [each for each in verification.steps if each.outcome is Outcome.FAILED and each.name not in known]
     for step in new:
-        lines += _failed(f"✗ {step.name} fails, and did not run on the image as it was", step, logs)
+        lines += _failed(f"✗ {step.name} fails, and did not run on the original image", step, logs)
     if verification.missed:
         lines.append("looked for in vain:")
         lines += [f"    {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
@@ -51,7 +51,7 @@ def _failed(head: str, step: CheckResult, logs: Mapping[str, tuple[str, str]]) -
 
 
 def last_line(said: bytes) -> str:
-    """The last line that holds anything of what a container said, as text."""
+    """The last line of a container's output that is not blank."""
     lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1].strip()[:_WIDTH] if lines else "nothing"
 
@@ -65,7 +65,7 @@ def _worse(each: Comparison) -> list[str]:
 def _said(log: tuple[str, str]) -> list[str]:
     path, text = log
     last = [line for line in text.splitlines() if line.strip()][-_LINES:]
-    return [*(f"    {line}" for line in last), f"    all of it: {path}"]
+    return [*(f"    {line}" for line in last), f"    full log: {path}"]
 
 
 def _more(count: int, what: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What sort of thing a file is, by its path: for tables that people read, never for a decision. Pure."""
+"""Sort files into kinds by their paths: for tables that people read, never for a decision. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNION = re.compile(
 
 
 def kind(path: bytes) -> str:
-    """The sort of a regular file.
+    """The kind of a regular file.
 
     >>> kind(b"/usr/lib/libfoo.so.1.2")
     'shared libraries'

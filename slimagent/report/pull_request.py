@@ -1,4 +1,4 @@
-"""What became of an image, as Markdown that a person can paste into a pull request. Pure."""
+"""Show a result as Markdown that people can paste into a pull request. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _UNKNOWN = "unknown"
 
 
 def pull_request(summary: Summary) -> list[str]:
-    """Lines: sizes, notes, proof, how far it reaches, what was removed, layers, what failed before too, the time.
+    """The lines: sizes, notes, proof, how far it reaches, what was removed, layers, what failed before too, the time.
 
-    Of a run that failed: why, and what it had come to by then.
+    For a failed run: why it failed, and the results until then.
     """
     return [
         f"### {_headline(summary)}",
@@ -47,7 +47,7 @@ def _headline(summary: Summary) -> str:
 
 
 def _failure(summary: Summary) -> list[str]:
-    """Why, as it was said on the terminal, and what is worse."""
+    """Why the run failed, as on the terminal, and what is worse."""
     if summary.failure is None:
         return []
     lines = [f"{markdown(summary.failure.message)}.", "", f"Hint: {markdown(summary.failure.hint)}.", ""]
@@ -133,7 +133,7 @@ def _folded(summary: str, lines: Sequence[str]) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
-    """A table whose cells are Markdown. The columns in `right` are numbers; None: all but one of several."""
+    """A table with Markdown in its cells. The columns in `right` are numbers; None: all but the first of several."""
     if right is None:
         right = range(1, len(head)) if len(head) > 2 or head[1] in ("size", "seconds") else ()
     marks = ["---:" if at in right else "---" for at in range(len(head))]

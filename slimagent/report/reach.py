@@ -1,6 +1,6 @@
-"""How far the steps went into the image: what they touched, and what nobody asked for. Pure.
+"""Say how far the steps went into the image: what they touched, and what they did not. Pure.
 
-A proof is worth as much as what was exercised. A thin test is called thin.
+A proof is worth as much as what was exercised. So we name a thin test.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from slimagent.paths.algebra import pattern
 from slimagent.report.summary import groups
 from slimagent.report.text import share
 
-_THIN = 0.02  # of the image's bytes in packages, or less, touched by the steps: a thin test
-_FEW = 50  # files: a program that does nothing asks for a dozen
+_THIN = 0.02  # a test is thin if the steps touch less than this part of the bytes in packages
+_FEW = 50  # files: even a program that does nothing asks for a dozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configured:
-    """What an image says of itself: whether it starts something, has a health check, and which TCP ports it exposes."""
+    """An image's configuration: whether it starts something or has a health check, and its exposed TCP ports."""
 
     starts: bool
     health_check: bool
@@ -39,16 +39,16 @@ def warnings(
     outside: CheckResult | None,
     own_files: int | None = None,
 ) -> tuple[str, ...]:
-    """What the steps of a trace did not exercise, a sentence each. `asked` are the ports that a step connected to.
+    """What the steps of a trace did not exercise, in one sentence each. `asked` are the ports that a step connected to.
 
-    `outside` is how the slim image started as `docker run` starts it. `own_files` are how many files of the image the
-    checks and the command asked for. None: nobody knows.
+    `outside` is how the slim image started under `docker run`. `own_files` is how many files of the image the checks
+    and the command asked for. None means unknown.
     """
     whole = sum(each.size for each in plan.packages)
     touched = groups(plan)[0].bytes
     found = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:
-        found.append(f"the steps touched {share(touched, whole)} of what packages hold, and nothing else is proved")
+        found.append(f"the steps touched {share(touched, whole)} of the bytes in packages; nothing else is proved")
     if own_files == 0:
         found.append("the checks and the command used no file of the image, so nothing but its start is tested")
     elif own_files is not None and own_files < _FEW:
@@ -79,21 +79,21 @@ def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outsid
     if not configured.starts:
         return ["the image has neither ENTRYPOINT nor CMD: nothing was started"]
     if start is None:
-        return ["the image was not started as it is configured (--no-start): whether it still starts is not proved"]
+        return ["the image was not started as configured (--no-start): whether it still starts is not proved"]
     found = []
     if start.outcome is not Outcome.PASSED:
         if outside is not None and outside.outcome is Outcome.PASSED:
             found.append(f"the image does not start while it is watched: {_first(start)}; unwatched: {_first(outside)}")
         else:
             after = f"; the slim image: {_first(outside)}" if outside is not None else ""
-            found.append(f"the image does not start alone as it is: {_first(start)}{after}")
+            found.append(f"the image does not start on its own: {_first(start)}{after}")
     elif start.has_passed(RUNNING) and not start.has_passed(HEALTHY):
         found.append(f"the start was watched for {start.seconds:.1f} s: what the image does later is not proved")
     if UNSEEN in start.detail:
         found.append(f"the start was not watched: {start.first_line}")
     health = next((step for step in steps if step.name == HEALTH_STEP and step.kind == KIND), None)
     if configured.health_check and (health is None or health.outcome is not Outcome.PASSED):
-        why = "did not run" if health is None else f"does not pass in the image as it is: {_first(health)}"
+        why = "did not run" if health is None else f"does not pass in the original image: {_first(health)}"
         found.append(f"the health check {why}")
     return found
 
@@ -107,7 +107,7 @@ def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: 
         answers = start is not None and start.has_passed(f"port {port}")
         if asked is not None and port not in asked:
             found.append(
-                f"no check and no command asked port {port}, which the image exposes"
+                f"no check or command connected to port {port}, which the image exposes"
                 + (f": it answers, and what it serves was {exercised}" if answers else "")
             )
         elif start is not None and not answers:

@@ -1,4 +1,4 @@
-"""What became of an image, as lines for a terminal: tables that line up, and the result last. Pure."""
+"""Show a result as lines for a terminal: aligned tables, and the answer last. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _UNKNOWN = "unknown"
 
 
 def result(summary: Summary, directory: str) -> list[str]:
-    """Lines for people: what was proved, reached and removed, what is worse, notes, and the answer last.
+    """The lines: what was proved, reached and removed, what is worse, notes, and the answer last.
 
-    `directory` is where the documents are. Blocks have an empty line between them.
+    `directory` holds the documents. An empty line separates blocks.
     """
     blocks = [
         _proof(summary),
@@ -28,7 +28,7 @@ def result(summary: Summary, directory: str) -> list[str]:
 
 
 def headline(summary: Summary) -> str:
-    """The result in a line."""
+    """The result in one line."""
     name = summary.tag or "the slim image"
     if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
         return f"{name} was not made"

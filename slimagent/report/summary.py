@@ -1,4 +1,4 @@
-"""What the documents of a run come to, as one summary. Pure."""
+"""Summarise the documents of a run. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MUST_NEED = (ReasonKind.REQUIRED, ReasonKind.ESSENTIAL)
 
 
 def summarised(blank: Summary, whole: Whole) -> Summary:
-    """`blank` says which command it is, of what; what there is in `whole` fills the rest."""
+    """Fill in `blank`, which names the command and its image, from the documents in `whole`."""
     summary = blank
     if whole.plan is not None:
         summary = _with_plan(summary, whole.plan)
@@ -37,7 +37,7 @@ def summarised(blank: Summary, whole: Whole) -> Summary:
 
 
 def failure(error: SlimagentError) -> Failure:
-    """An error, as it was said on the terminal."""
+    """An error as the terminal showed it."""
     return Failure(slug=error.slug, status=error.exit_status, message=error.message, hint=error.hint)
 
 
@@ -93,13 +93,13 @@ def _with_verification(summary: Summary, verification: Verification) -> Summary:
 
 
 def single_things(verification: Verification) -> list[Comparison]:
-    """What is counted as a check: what a step consists of, and a step by itself where it is one thing."""
+    """What counts as a check: each item of a step, and a step without items."""
     single = {step.name for step in verification.steps if not step.items}
     return [each for each in verification.comparisons if ": " in each.name or each.name in single]
 
 
 def _checks(whole: Whole) -> Iterator[Checked]:
-    """Every step of the trace and of the verification, each once, by its name."""
+    """Every step of the trace and the verification, once for each name."""
     first = {} if whole.trace is None else {step.name: step for step in whole.trace.steps}
     second = {} if whole.verification is None else {step.name: step for step in whole.verification.steps}
     compared = {} if whole.verification is None else {each.name: each for each in whole.verification.comparisons}
@@ -109,7 +109,7 @@ def _checks(whole: Whole) -> Iterator[Checked]:
         if last is None:
             continue
         outcome = None if before is None else before.outcome
-        if outcome is None and name in compared:  # a start that only the verification tells of
+        if outcome is None and name in compared:  # a start that is only in the verification
             outcome = compared[name].before
         yield Checked(
             name=name,
@@ -131,7 +131,7 @@ def _passed(result: CheckResult | None) -> int | None:
 
 
 def groups(plan: Plan) -> tuple[Reached, ...]:
-    """The packages by how far the steps reached them: each in one group, with the bytes that it has in the image."""
+    """Group the packages by how far the steps reached them, with their bytes in the image."""
     found: dict[str, list[PlannedPackage]] = {
         "touched by the steps": [], "required by those": [], "kept by a rule": [], "not needed": []
     }  # fmt: skip
@@ -151,7 +151,7 @@ def groups(plan: Plan) -> tuple[Reached, ...]:
 
 
 def dropped(plan: Plan) -> tuple[Dropped, ...]:
-    """What goes by class of file, the largest first."""
+    """What goes, by kind of file, the largest first."""
     gone = {
         at
         for at, reason in enumerate(plan.reasons)
@@ -168,7 +168,7 @@ def dropped(plan: Plan) -> tuple[Dropped, ...]:
 
 
 def owners(plan: Plan) -> tuple[Owner, ...]:
-    """The packages by manager, then what nobody owns. A file of several packages counts with the first of them."""
+    """The packages by kind, then what no package owns. A file of several packages counts with the first one."""
     counts: Counter[tuple[str, bool]] = Counter()
     for each in plan.packages:
         counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1

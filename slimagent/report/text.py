@@ -1,4 +1,4 @@
-"""Lines for people: sizes with units, tables that line up. Pure; colour is the caller's."""
+"""Lines for people: sizes with units, aligned tables. Pure; the caller adds colour."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def share(part: int, whole: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Rows as printable lines with columns that line up; columns in `right` are aligned to the right."""
+    """Rows as printable lines with aligned columns; those in `right` are aligned to the right."""
     if not rows:
         return []
     rows = [list(map(printable, row)) for row in rows]
@@ -60,7 +60,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
 
 
 def dropped_by_kind(plan: Plan) -> list[str]:
-    """A table of what goes, by sort of file, the largest first."""
+    """A table of what goes, by kind of file, the largest first."""
     rows = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in dropped(plan)]
     return table([["dropped", "files", "size"], *rows], right=(1, 2))
 
@@ -101,25 +101,25 @@ def caution(found: Caution | None) -> list[str]:
 
 
 def strip_plan(plan: Plan) -> list[str]:
-    """What strip takes from the files that stay, and a table of those that it must not touch, by reason."""
+    """What strip saves in the files that stay, and a table of the files that it must not touch, by reason."""
     if not (plan.strips or plan.unstripped):
         return []
     saved = sum(each.saves for each in plan.strips)
-    lines = [f"strip takes {size(saved)} of symbols and debugging out of {len(plan.strips):,} files that stay"]
+    lines = [f"strip removes {size(saved)} of symbols and debugging sections from {len(plan.strips):,} kept files"]
     counts = Counter(_general(why) for _, why in plan.unstripped)
     rows = [[f"  {count:,}", why] for why, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     return lines + table([["  not stripped", "because"], *rows], right=(0,)) if rows else lines
 
 
 def _general(why: str) -> str:
-    """A reason without the name that it begins with: all that are sealed are counted as one."""
+    """A reason without the path that it begins with, so that files sealed by others count together."""
     return f"… {why.split(' ', 1)[1]}" if why.startswith("/") and " " in why else why
 
 
 def by_owner(plan: Plan) -> list[str]:
-    """A table of the packages by kind: how many there are and stay, what they weigh, what stays; then the unowned.
+    """A table of packages by kind: how many there are and stay, their size and what stays; then the unowned.
 
-    A file of several packages counts with the first of them.
+    A file of several packages counts with the first one.
     """
     rows = [["owner", "packages", "stay", "size", "stays"]]
     for each in owners(plan):
@@ -129,7 +129,7 @@ def by_owner(plan: Plan) -> list[str]:
 
 
 def _unowned(plan: Plan) -> list[str]:
-    """The directories (two levels deep) that hold most of what nobody owns, and what of it stays."""
+    """The directories (two levels deep) with the most unowned bytes, and how much of those stays."""
     whole: Counter[bytes] = Counter()
     kept: Counter[bytes] = Counter()
     for path, reason, length, _, owner in plan.entries:
@@ -141,7 +141,7 @@ def _unowned(plan: Plan) -> list[str]:
         [f"  {to_text(directory)}", size(length), f"{size(kept[directory])} stays"]
         for directory, length in sorted(whole.items(), key=lambda each: (-each[1], each[0]))[:_DIRECTORIES]
     ]
-    return ["owned by nobody, the most in:", *table(rows, right=(1,))] if rows else []
+    return ["most unowned bytes are in:", *table(rows, right=(1,))] if rows else []
 
 
 def _by_verdict(plan: Plan) -> Counter[Verdict]:
@@ -176,7 +176,7 @@ def _overhead(receipt: Receipt) -> str:
 
 
 def layer_table(layers: Sequence[Layer]) -> list[str]:
-    """The layers of an exported image, the lowest first; sizes are of their blobs."""
+    """The layers of an exported image, the lowest first, with the sizes of their blobs."""
     rows = [
         [COMPONENTS.get(each.component, each.component), size(each.size), f"{each.paths:,}", each.digest[:12]]
         for each in layers
@@ -185,7 +185,7 @@ def layer_table(layers: Sequence[Layer]) -> list[str]:
 
 
 def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:
-    """What came of the plan's stripping, and a table of what it left on the table, by reason."""
+    """What stripping saved, and a table of what it did not save, by reason."""
     if not plan.strips:
         return []
     proved = f"; {receipt.loaded:,} libraries among them were loaded to prove it" if receipt.loaded else ""
@@ -199,7 +199,7 @@ def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:
 
 
 def before_and_after(receipt: Receipt) -> list[str]:
-    """The sizes of the image and of what stays of it, as a table."""
+    """A table of the sizes of the image and of what stays."""
     before = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
     return table(
         [
@@ -213,7 +213,7 @@ def before_and_after(receipt: Receipt) -> list[str]:
 
 
 def verified(how: str | None, passed: bool | None) -> str:
-    """How the slim image was tried, None for not at all, and whether that proves it."""
+    """Say how the slim image was verified (None: it was not), and whether it passed."""
     if how is None:
         return "not verified"
     ways = {"in-place": "with the dropped files gone", "masked": "with the dropped files made to look gone"}
@@ -245,7 +245,7 @@ def verification_summary(verification: Verification) -> list[str]:
     lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
     if len(verification.missed) > _SHOWN:
         lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
-    lines += [f"  loss: {loss.kind}, {loss.count} times, as {loss.example}" for loss in verification.losses]
+    lines += [f"  loss: {loss.kind}, {loss.count} times, e.g. {loss.example}" for loss in verification.losses]
     if verification.how == "masked" and any(loss.hides for loss in verification.losses) and not verification.passed:
         lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines

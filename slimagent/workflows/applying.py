@@ -1,4 +1,4 @@
-"""Composition: carry out a plan, as an export or in the image itself, and know what was done before."""
+"""Composition: carry out a plan, as an export or in place, and recognise what was done before."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN = 5  # paths in a message
 class Export:
     """Write what stays to `destination`, stripped with `strip`: auto, none, or a program's name.
 
-    `accepted` gives anything but None for a path that may be exported though the run changed or removed it.
+    `accepted` returns a value other than None for a path that may be exported although the run altered it.
     """
 
     destination: apply.Destination
@@ -39,7 +39,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InPlace:
-    """Remove from the image itself what goes, with `strip` as in `Export`; `journal` is the file to note it in."""
+    """Remove what goes from the image itself, with `strip` as in `Export`; `journal` is the file that records it."""
 
     journal: bytes | None = None
     strip: str = "auto"
@@ -52,7 +52,7 @@ Target = Export | InPlace
 class Action:
     """A plan to carry out for the image at the session's root.
 
-    `digest` is that of the plan's document, `inspect` gives the image's inventory, and `save` is given the receipt.
+    `digest` is that of the plan's document, `inspect` returns the image's inventory, and `save` stores the receipt.
     """
 
     session: Session
@@ -64,20 +64,20 @@ class Action:
 
     @property
     def hidden(self) -> tuple[bytes, ...]:
-        """Paths that the plan or the session has nothing to say of."""
+        """Paths that the plan or the session leaves out."""
         return (*self.plan.mounts, *self.session.excluded)
 
     def require_fit(self, inventory: Inventory) -> None:
-        """Raise RefusedError for another image than the plan's."""
+        """Raise RefusedError if this is not the plan's image."""
         fit(fingerprint(inventory, self.hidden), self.plan.fingerprints, "the plan was made")
 
     def tools(self, target: Target) -> apply.Tools:
-        """What to strip with. Raises UnavailableError for a program that was named and is not there."""
+        """The tools to strip with. Raises UnavailableError if a program was named and does not exist."""
         return apply.strip_tools(target.strip, self.session.root, self.session.excluded)
 
 
 def carry_out(action: Action, target: Target) -> Receipt:
-    """Do what a plan says. Raises RefusedError for a removal in place that has been done before: see `remove`."""
+    """Carry out a plan. Raises RefusedError if it was carried out in place here before: see `remove`."""
     if isinstance(target, Export):
         return export(action, target)
     receipt = remove(action, target)
@@ -87,7 +87,7 @@ def carry_out(action: Action, target: Target) -> Receipt:
 
 
 def export(action: Action, target: Export) -> Receipt:
-    """Export what stays. Raises RefusedError for another image than the plan's, and as `require_unaltered` does."""
+    """Export what stays. Raises RefusedError if this is not the plan's image, and as `require_unaltered` does."""
     inventory = action.inspect()
     require_readable(inventory, "apply")
     require_unaltered(apply.altered(action.plan, inventory, target.accepted, traced_here=False))
@@ -101,7 +101,7 @@ def export(action: Action, target: Export) -> Receipt:
 
 
 def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
-    """Refuse to export files as the run left them. Raises RefusedError that names some, and `where` all of them are."""
+    """Refuse to export files that the run altered: RefusedError names some of them, and `where` the full list is."""
     if changes:
         some = ", ".join(f"{to_text(each.path)} ({each.kind.value})" for each in changes[:_SHOWN])
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
@@ -114,16 +114,16 @@ def require_unaltered(changes: Sequence[Change], where: str = "") -> None:
 
 
 def is_exported(target: Export, plan_digest: str, receipt: Receipt) -> bool:
-    """Whether a receipt is of this plan and this target, and what it tells of is there."""
+    """Whether a receipt belongs to this plan and target, and the export that it describes still exists."""
     destination = target.destination
     return (receipt.plan, receipt.target) == (plan_digest, destination.name) and destination.holds(receipt)
 
 
 def remove(action: Action, target: InPlace) -> Receipt | None:
-    """Begin a removal, or take up the one that was interrupted; its journal goes when the receipt is saved.
+    """Begin a removal, or resume one that was interrupted. Its journal is deleted once the receipt is saved.
 
-    None: the plan has been carried out there before, and nothing is left to do. Raises RefusedError for another image
-    than the plan's, for a journal of another plan or root, and while another removal is at work in the image.
+    Returns None if the plan was carried out there before and nothing is left to do. Raises RefusedError if this is not
+    the plan's image, if the journal is of another plan or root, and while another removal runs in the image.
     """
     root = action.session.root
     with contextlib.ExitStack() as stack:
@@ -131,7 +131,7 @@ def remove(action: Action, target: InPlace) -> Receipt | None:
         opened = None
         if target.journal is not None:
             opened = stack.enter_context(apply.Journal(target.journal, action.digest, root))
-        remove_left(os.fsencode(tempfile.gettempdir()))  # before the scan: it may be in the image
+        remove_left(os.fsencode(tempfile.gettempdir()))  # before the scan: they may be in the image
         inventory = action.inspect()
         require_readable(inventory, "apply")
         before = inventory if opened is None or opened.before is None else opened.before
@@ -149,7 +149,7 @@ def remove(action: Action, target: InPlace) -> Receipt | None:
             raise explained(error, root) from None
         action.save(receipt)
         if opened is not None:
-            with action.reporter.phase("see that it is on the disk"):
+            with action.reporter.phase("sync to disk"):
                 opened.finish(root)
     return receipt
 

@@ -1,7 +1,7 @@
-"""Composition: an agent that runs in any Linux container of this machine's architecture, slimmed as an image is.
+"""Composition: make an agent for any Linux container of this machine's architecture, slimmed like an image.
 
-Everything that this machine has is laid out as a bundle, slimagent's own commands run in that under the tracer, the
-planner decides what of it stays, and what stays has to run the same commands again before anybody gets it.
+Everything that slimagent may need is laid out as a bundle. Its own commands run there under the tracer, the planner
+decides which files stay, and the slim bundle must pass the same commands before anyone gets it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROFILE = "slimagent"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A bundle, the bytes of its parts, and how many bytes there were before it was slimmed."""
+    """A bundle, the size of each part, and the size of all before it was slimmed, in bytes."""
 
     bundle: agent.Bundle
     parts: dict[str, int]
@@ -49,9 +49,9 @@ class Made:
 
 
 def make(directory: str, reporter: Reporter) -> Made:
-    """Make a bundle in `directory`, which is absent, empty, or an earlier bundle; it appears whole or not at all.
+    """Make a bundle in `directory`, which is absent, empty or an earlier bundle. It appears whole or not at all.
 
-    Raises UnavailableError where this machine cannot make one, RefusedError for a directory with anything else in it,
+    Raises UnavailableError if this machine cannot make one, RefusedError if the directory holds anything else,
     CheckFailedError if the bundle cannot do what slimagent does.
     """
     target = os.path.abspath(directory)
@@ -65,7 +65,7 @@ def make(directory: str, reporter: Reporter) -> Made:
 
 
 def cached(reporter: Reporter) -> agent.Bundle:
-    """The bundle of this version in the user's cache, made if it is not there. Raises as `make` does."""
+    """Return this version's bundle from the user's cache, and make it if necessary. Raises as `make` does."""
     source = host()
     directory = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
     with contextlib.suppress(UnavailableError, DocumentError):
@@ -76,14 +76,14 @@ def cached(reporter: Reporter) -> agent.Bundle:
 
 
 def _cache() -> str:
-    """Where this user's programs keep what can be made again (XDG Base Directory Specification)."""
+    """Our directory in the user's cache (XDG Base Directory Specification)."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     base = home if os.path.isabs(home) else os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "slimagent")
 
 
 def _state(source: Host) -> str:
-    """A name for what a bundle is made of: this package's files as they are, the interpreter and the C library."""
+    """A name for a bundle's sources: this package's files as they are now, the interpreter and the C library."""
     state = hashlib.sha256(f"{sys.version}\n{source.program}\n{source.glibc}\n".encode())
     for base, directories, names in os.walk(source.package):
         directories[:] = sorted(each for each in directories if each != "__pycache__")
@@ -139,7 +139,7 @@ class _Making:
             inspect=lambda: traced.inventory,
         )
         export(action, Export(destination=Directory(os.fsencode(kept))))
-        os.rename(kept + self._stage, self.slim)  # an export has its paths below itself
+        os.rename(kept + self._stage, self.slim)  # an export keeps whole paths below its directory
         shutil.rmtree(self._stage)
 
     def _workload(self, directory: str) -> Workload:
@@ -178,7 +178,7 @@ class _Making:
 
 @dataclass(frozen=True, slots=True)
 class _Silent:
-    """A reporter that does not show each result: our own commands are no checklist of anybody's."""
+    """A reporter that hides the results of checks: these are ours, not the user's."""
 
     reporter: Reporter
 
@@ -200,7 +200,7 @@ def _require_passed(results: tuple[CheckResult, ...]) -> None:
         if each.outcome is not Outcome.PASSED:
             raise CheckFailedError(
                 f"the bundle cannot do what slimagent does: {each.name}: {each.detail}",
-                "nothing was written; report it",
+                "nothing was written; please report this error",
             )
 
 
@@ -212,12 +212,12 @@ def _require_ours(target: str) -> None:
     except OSError as error:
         raise explained(error, target) from None
     if names and BUNDLE not in names:
-        raise RefusedError(f"{target} is not empty, and no earlier bundle", "choose a new or an empty directory")
+        raise RefusedError(f"{target} is not empty, and is not an earlier bundle", "choose a new or an empty directory")
 
 
 @contextlib.contextmanager
 def _beside(target: str) -> Iterator[str]:
-    """A private directory beside the target; gone afterwards. What killed runs left there goes, too."""
+    """A private directory beside the target, removed afterwards. Removes what killed runs left there, too."""
     holder = os.fsencode(os.path.dirname(target))
     try:
         remove_left(holder)
@@ -229,7 +229,7 @@ def _beside(target: str) -> Iterator[str]:
 
 def _swap(made: str, target: str, work: str) -> None:
     try:
-        os.chmod(made, 0o755)  # noqa: S103  # whoever runs in the container reads it
+        os.chmod(made, 0o755)  # noqa: S103  # every user of the container reads it
         if os.path.isdir(target):
             os.rename(target, os.path.join(work, "earlier"))
         os.rename(made, target)

@@ -14,13 +14,13 @@ from slimagent.image.work import LOGS
 from slimagent.workflows import step_logs
 from slimagent.workflows.starts_from_outside import OUTSIDE
 
-_TAIL = 1 << 14  # bytes of a log that we look at
+_TAIL = 1 << 14  # bytes of a log that we read
 # Limits for what a container can make us copy. No honest agent reaches them.
 _LOG, _ALL_LOGS, _MOST_LOGS = step_logs.LARGEST + (1 << 20), 1 << 30, 10_000  # bytes, bytes, files
 
 
 def take(output: Output, shared: Shared, which: str) -> None:
-    """Copy a container's logs to the output; `which` image they are of begins their names."""
+    """Copy a container's logs to the output. Their names begin with `which`, the image that they belong to."""
     left = _ALL_LOGS
     for name in shared.names_in(LOGS, _MOST_LOGS):
         target = f"logs/{which}-{name}"
@@ -29,7 +29,7 @@ def take(output: Output, shared: Shared, which: str) -> None:
 
 
 def ends(output: Output, which: str, steps: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """For each step with a log: the file, and the end of its text."""
+    """The log file of each step that has one, and the end of its text."""
     found: dict[str, tuple[str, str]] = {}
     for step in steps:
         name = f"logs/{OUTSIDE}.log" if step == OUTSIDE else f"logs/{which}-{step_logs.log_name(step)}"

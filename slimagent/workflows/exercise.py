@@ -30,10 +30,10 @@ class Reporter(Protocol):
     """Shows the progress of a long use case."""
 
     def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Show that something runs while the block does; it has no numbers."""
+        """Show that something runs until the block ends, without numbers."""
 
     def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        """Begin a phase. Call the value with the number of `unit`s done; without a unit there are no numbers."""
+        """Begin a phase. Call the yielded function with the number of `unit`s done; without a unit, none are shown."""
 
     def watching(self) -> None:
         """Say that other processes are recorded from now on, until we are asked to end."""
@@ -46,8 +46,8 @@ class Reporter(Protocol):
 class Steps:
     """What exercises the image: the profile's checks, then the user's command.
 
-    With `until_signal`, other processes follow until we are asked to end. `logs` record the output of the steps'
-    commands; without them a command has our own standard streams. `start` gives an earlier start, which counts too.
+    With `until_signal`, we then watch other processes until we are asked to end. `logs` record the output of the steps'
+    commands; without them a command has our own standard streams. `start` returns an earlier start, which counts too.
     """
 
     checks: tuple[CheckSpec, ...] = ()
@@ -57,7 +57,7 @@ class Steps:
     start: Callable[[], Start] | None = None
 
     def awaited(self) -> Steps:
-        """Wait for the start that they begin with, and return the same steps."""
+        """Wait until the start is over, and return the same steps."""
         if self.start is None:
             return self
         start = self.start()
@@ -72,7 +72,7 @@ class Start:
     status: int
 
     def results(self, before: Sequence[CheckResult] = ()) -> tuple[CheckResult, ...]:
-        """Its steps, compared with those of the original image if they are known."""
+        """The start's steps, compared with those of the original image if they are known."""
         known = next((each for each in before if each.name == started.START_STEP), None)
         return started.steps(self.seen, self.status, known)
 
@@ -102,7 +102,7 @@ def check(
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
 ) -> CheckResult:
-    """Run one check as its user, else as the session's. `before` are the results on the original image, if known.
+    """Run one check as its own user or the session's. `before`: the results on the original image, if known.
 
     A check is skipped if we cannot become its user: only root can.
     """
@@ -134,7 +134,7 @@ def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | Non
 def checklist(
     session: Session, specs: Sequence[CheckSpec], before: Sequence[CheckResult], reporter: Reporter
 ) -> tuple[CheckResult, ...]:
-    """Run checks one after the other, without a watcher. `before` as in `check`."""
+    """Run checks one after the other, without a watcher. `before` is as in `check`."""
     results = []
     for spec in specs:
         with reporter.waiting(spec.name):
@@ -150,7 +150,7 @@ def watch(
     masked: Mask | None = None,
     before: Sequence[CheckResult] = (),
 ) -> Watched:
-    """Run the steps under the session's backend, after a start that was watched before.
+    """Run the steps under the session's backend, and count the start that was watched before them.
 
     Commands have our standard streams, and get our signals.
     """
@@ -246,7 +246,7 @@ def _run_command(
         except OSError as error:
             raise UsageError(
                 f"cannot run {command[0]}: {error.strerror}",
-                "name a program in PATH or by its path; for a shell's syntax: sh -c '...'",
+                "name a program in PATH, or give its path; for shell syntax, use sh -c '...'",
             ) from None
         status = front.wait(process, watcher.reap)
     outcome = Outcome.PASSED if status == 0 else Outcome.FAILED

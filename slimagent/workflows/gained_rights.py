@@ -1,7 +1,7 @@
-"""Programs that gain rights when they are executed: under a tracer without CAP_SYS_ADMIN they do not.
+"""Find programs that gain rights when they are executed: under a tracer without CAP_SYS_ADMIN they do not.
 
-The kernel then wants no_new_privs of what is traced (seccomp(2)), which makes execve(2) ignore the setuid and setgid
-bits and file capabilities.
+The kernel then requires no_new_privs of traced processes (seccomp(2)), which makes execve(2) ignore the setuid and
+setgid bits and file capabilities.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _CAPABILITIES = "security.capability"  # capabilities(7), "File capabilities"
 
 
 def advice(trace: Trace, steps: Collection[CheckResult]) -> str:
-    """One line for steps that failed: which program of theirs could not gain its rights, and what helps; "" for none.
+    """Explain in one line which program of failed steps did not gain its rights, and what helps; "" for none.
 
-    The programs are looked at where they are now: in the image that was traced.
+    Run this in the image that was traced: it looks at the programs themselves.
     """
     if not any(run.no_new_privileges for run in trace.runs):
         return ""
@@ -31,7 +31,7 @@ def advice(trace: Trace, steps: Collection[CheckResult]) -> str:
 
 
 def advised(trace: Trace) -> tuple[CheckResult, ...]:
-    """The steps of a trace; in each that failed, the first line of its detail says what `advice` has to say of it."""
+    """The steps of a trace, with `advice` added to the first line of each failed step's detail."""
     found = []
     for step in trace.steps:
         note = advice(trace, [step]) if step.outcome is Outcome.FAILED else ""

@@ -1,4 +1,4 @@
-"""Composition: one function for each stage. It decides nothing that another room could decide, and prints nothing."""
+"""Composition: one function for each stage. It leaves decisions to other packages, and prints nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from slimagent.workflows.tracing import recorded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """A trace, its bytes, and the inventory after the run. `status` and `interrupted` are those of the command."""
+    """A trace, its bytes, and the inventory after the run. `status` and `interrupted` are the command's."""
 
     trace: Trace
     data: bytes
@@ -40,7 +40,7 @@ class Traced:
 
 
 def inspect(session: Session, reporter: Reporter, what: str = "scan the image") -> Inventory:
-    """The image's inventory as it is now."""
+    """Scan the image as it is now."""
     with reporter.phase(what, "paths") as progress:
         volumes = frozenset(session.volumes).difference(session.mounted)
         return scan(session.root, session.scopes, session.excluded, progress, volumes)
@@ -60,7 +60,7 @@ def trace(session: Session, steps: Steps, reporter: Reporter, before: Inventory 
     with reporter.phase("run under trace"):
         watched = watch(session, steps, reporter)
     after = inspect(session, reporter, "scan again")
-    with reporter.phase("write down the trace"):
+    with reporter.phase("write the trace"):
         result = recorded(watched, session, before, after)
         advised = gained_rights.advised(result)
         if advised != result.steps:
@@ -80,7 +80,7 @@ def plan(
     missed: tuple[Missed, ...] = (),
     owned: Owners | None = None,
 ) -> Plan:
-    """Decide what the image at the session's root can lose, from a trace of it. `missed` has to stay as well.
+    """Decide what the image at the session's root can lose, from a trace of it. `missed` must stay as well.
 
     `trace_digests` name the documents that the trace was made from. `owned` are the inventory's owners, if known.
     """
@@ -111,7 +111,7 @@ def _evidence(
     accepted: frozenset[str],
     missed: tuple[Missed, ...],
 ) -> Evidence:
-    """All that a decision is made from: the trace, the image as it is, and the rules and options of the session."""
+    """Collect all that `decide` needs: the trace, the image as it is, and the session's rules and options."""
     return Evidence(
         trace=traced,
         trace_digests=trace_digests,
@@ -150,7 +150,7 @@ def search_path(env: Mapping[str, str]) -> tuple[bytes, ...]:
 
 
 def seen_as(session: Session, document: Trace | Plan) -> Session:
-    """The session with a document's view of the image: also exclude what it excludes, and count its volumes."""
+    """The session with a document's view of the image: also exclude what it excludes, and add its volumes."""
     return replace(
         session,
         excluded=tuple(dict.fromkeys((*session.excluded, *document.excluded))),

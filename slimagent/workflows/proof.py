@@ -1,4 +1,4 @@
-"""Composition: run the steps again on the slim image, and hold the results against those of the full one."""
+"""Composition: run the steps again on the slim image, and compare the results with those of the full one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slimagent.workflows.session import Session
 from slimagent.workflows.tracing import TOOL, read_link
 
 STILL_LISTED = frozenset({ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE})  # what a masked run finds in listings only
-_TOLERATED = 100  # one file in so many that stay may be missing in an image that is verified
+_TOLERATED = 100  # one in this many kept files may be missing from an image that is verified
 
 
 def verify(
@@ -30,12 +30,12 @@ def verify(
     baseline: Sequence[CheckResult],
     reporter: Reporter,
 ) -> Verification:
-    """Run the steps again on the slim image, and name every file that they looked for in vain.
+    """Run the steps again on the slim image, and find every dropped file that they looked for.
 
-    Where the dropped files are gone, the image is what it will be ("in-place"). Where they are still there, the
-    watched processes are told that they are not ("masked"): each call that names one gets ENOENT, as it will in the
-    slim image; only a directory's listing still shows them. So the records of packages that went are not masked: a
-    listing that names a record which then is not there is a state that no image is ever in.
+    If the dropped files are gone, this is the slim image itself ("in-place"). If they are still there, they are hidden
+    from the watched processes ("masked"): each call that names one gets ENOENT, as it will in the slim image. Only
+    directory listings still show them. So the records of dropped packages are not masked: no image ever lists a
+    record that does not exist.
 
     Raises RefusedError if this is neither the image that the plan was made for nor the slim one.
     """
@@ -73,28 +73,28 @@ def _in_front(paths: frozenset[bytes], mounts: frozenset[bytes]) -> frozenset[by
 
 
 def _require_verifiable(session: Session, made: Plan, dropped: frozenset[bytes], foreign: frozenset[bytes]) -> bool:
-    """Whether the dropped files are still there, all of them or none. Raises RefusedError for any other image."""
+    """Whether the dropped files are still there. Raises RefusedError for any image with only some of them."""
     prefix = b"" if session.root == b"/" else session.root
     outside = (*foreign, *made.mounts, *made.excluded, *changing(made.scopes))
     gone, kept = lacking(made, outside, lambda path: _is_there(prefix + path))
-    if len(gone) * _TOLERATED > kept:  # a service that runs here may have taken away a file or two
+    if len(gone) * _TOLERATED > kept:  # a service that runs here may have removed a file or two
         raise RefusedError(
-            f"this is not the image that the plan was made for: {len(gone)} of {kept} files that stay are not here, "
+            f"this is not the image that the plan was made for: {len(gone)} of {kept} kept files are missing, "
             f"e.g. {to_text(gone[0])}",
             "verify in a new container of the slim image, or of the image that was traced",
         )
     there = sum(_is_there(prefix + path) for path in dropped)
     if there and there != len(dropped):
         raise RefusedError(
-            f"this is neither the image that the plan was made for nor the slim one: {there} of {len(dropped)} files "
-            "that go are here",
+            f"this is neither the image that the plan was made for nor the slim one: {there} of {len(dropped)} dropped "
+            "files are here",
             "verify in a new container of the slim image, or of the image that was traced",
         )
     return there > 0
 
 
 def _is_there(path: bytes) -> bool:
-    """Whether a path exists, also where this process may not look."""
+    """Whether a path exists. Where this process may not look, assume that it does."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

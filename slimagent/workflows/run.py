@@ -1,4 +1,4 @@
-"""Slim the image that this container is of: trace, plan, apply, verify, in one go."""
+"""Slim the image of this container in one run: trace, plan, apply, verify."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from slimagent.workflows.pipeline import Traced, inspect, plan, trace
 from slimagent.workflows.proof import verify
 from slimagent.workflows.session import Session, require_readable
 
-CHANGED = "changed.txt"  # the list of what is not exported as the test left it
+CHANGED = "changed.txt"  # lists the kept files that the test changed or removed
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")
 
 
@@ -41,8 +41,8 @@ def run(
 ) -> None:
     """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
 
-    `proof` is masked, in-place or none. Raises UnavailableError before anything is run if the image cannot be read
-    whole, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
+    `proof` is masked, in-place or none. Raises UnavailableError before anything runs if some of the image cannot be
+    read, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
     """
     choose(session.backend, masks=proof == "masked")
     if isinstance(target, Export) and isinstance(target.destination, apply.Layout):
@@ -93,9 +93,9 @@ def _require_unaltered_here(
 
 
 def _carry_out(action: Action, target: Target) -> Receipt:
-    """Carry out a plan, in place only when all is loaded that Python would load when something goes wrong.
+    """Carry out a plan. Before a removal in place, import what Python may need to report an error.
 
-    Soon its files may be gone, if it is the image's.
+    If this is the image's Python, its files may go.
     """
     if isinstance(target, InPlace):
         for name in _LATE:
@@ -107,11 +107,11 @@ def _carry_out(action: Action, target: Target) -> Receipt:
 def _admit_run(traced: Traced, accepted: frozenset[str]) -> None:
     if traced.interrupted:
         raise CheckFailedError(
-            "the traced run was interrupted", "the trace is written, but nothing was planned from it"
+            "the traced run was interrupted", "the trace is written, but no plan was made; run again"
         )
     failed = [step for step in traced.trace.steps if useless(step)]
     if failed and FAILED_STEP not in accepted:
         raise CheckFailedError(
             f"a traced step failed on the full image: {failed[0].name} ({failed[0].first_line})",
-            "a slim image can only be proved by steps that pass before; mend the step, then run again",
+            "a slim image is proved by steps that pass on the full image; repair the step, then run again",
         )

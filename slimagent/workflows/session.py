@@ -1,4 +1,4 @@
-"""Where and as whom we run: the image's root and scopes, the command's user and environment, the agent's own files."""
+"""The image's root and scopes, the command's user and environment, and the agent's own files."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from slimagent.model.user import User
 from slimagent.paths.algebra import Resolver, normalise, to_text, within
 from slimagent.text.escapes import quoted
 
-# What a container engine puts into a container and no image holds.
+# What a container engine adds to a container: it is never part of an image.
 _ENGINE_FILES = (b"/.dockerenv", b"/run/.containerenv")
-# Where an agent has our package: a bundle, one of `make agent`, a checkout; and what its entrypoint.sh begins with.
+# Where our package lies in an agent: a bundle, one of `make agent`, a checkout; and how its entrypoint.sh begins.
 _PLACE = re.compile(rb"(python/lib/python3\.[0-9]+/site-packages/|lib/)?slimagent")
 _ENTRYPOINT, _BEGINNING = b"# Starts slimagent in any container", 1000  # bytes
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(os.fsencode(__file__))))
 _MTAB = b"/etc/mtab"
 _SAME_MOMENT = 5  # seconds
 _DIGITS = re.compile("[0-9]{1,10}")
-_LARGEST_ID = (1 << 32) - 2  # the largest there is stands for none (chown(2))
+_LARGEST_ID = (1 << 32) - 2  # the largest number stands for no ID (chown(2))
 _AGENT_VARIABLES = re.compile(r"SLIMAGENT_\w+")
-_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE to where the locale would be C
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python sets LC_CTYPE to if the locale is C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One image at `root`, exercised as `user` with `env`. `excluded` is never part of the image.
 
-    `volumes` are directories that the image declares as such: an engine mounts a copy of what the image has there,
-    which is part of the image all the same, unless `mounted` says that the mount is somebody's own. `attach`: what
-    every process does counts, not only what we start.
+    `volumes` are the volumes that the image declares. An engine mounts a copy of the image's files there, which still
+    count as part of the image, unless `mounted` says that the mount is the user's own. With `attach`, what every
+    process does counts, not only what we start.
     """
 
     root: bytes = b"/"
@@ -53,7 +53,7 @@ class Session:
 
 
 def canonical(directory: str | bytes) -> bytes:
-    """An existing directory, absolute and without links. Raises UsageError."""
+    """The absolute path of an existing directory, without links. Raises UsageError."""
     path = os.path.realpath(os.fsencode(directory))
     if not os.path.isdir(path):
         raise UsageError(f"{to_text(os.fsencode(directory))} is not a directory", "name an existing directory")
@@ -61,7 +61,7 @@ def canonical(directory: str | bytes) -> bytes:
 
 
 def seen_from(root: bytes, path: bytes) -> bytes:
-    """An absolute path inside the image at `root`, without links: as the kernel names a mount point there."""
+    """Resolve all links of a path inside the image at `root`, as the kernel names a mount point there."""
     prefix = b"" if root == b"/" else root
 
     def link(inside: bytes) -> bytes | None:
@@ -75,9 +75,9 @@ def seen_from(root: bytes, path: bytes) -> bytes:
 
 
 def user_named(name: str | None) -> User | None:
-    """The user that is written as a Dockerfile's USER: `name`, `uid`, either with `:group`. None for none, or for us.
+    """Find a user written as in a Dockerfile's USER: `name` or `uid`, or either with `:group`. None stands for us.
 
-    A number need not be an account's: it is then a user without a name, in group 0 (Dockerfile reference, USER).
+    A number without an account is a user without a name, in group 0 (Dockerfile reference, USER).
     Raises UsageError for an unknown name, UnavailableError if this process may not become that user.
     """
     if name is None:
@@ -98,7 +98,7 @@ def _account(name: str) -> User:
     except (KeyError, ValueError):  # ValueError: a NUL in the name
         if number is not None:
             return User(name=name, uid=number, gid=0, groups=(0,), home="/")
-        raise UsageError(f"there is no user {quoted(name)} here", "name a user of /etc/passwd") from None
+        raise UsageError(f"there is no user {quoted(name)} here", "name a user from /etc/passwd") from None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
@@ -108,17 +108,17 @@ def _group(name: str) -> int:
         number = _identifier(name)
         return grp.getgrnam(name).gr_gid if number is None else number
     except (KeyError, ValueError):
-        raise UsageError(f"there is no group {quoted(name)} here", "name a group of /etc/group") from None
+        raise UsageError(f"there is no group {quoted(name)} here", "name a group from /etc/group") from None
 
 
 def _identifier(name: str) -> int | None:
-    """The number that a user or a group is given by; None for a name, and for more than the kernel has."""
+    """The number given for a user or a group; None for a name, and for a number beyond the kernel's range."""
     number = int(name) if _DIGITS.fullmatch(name) else None
     return number if number is not None and number <= _LARGEST_ID else None
 
 
 def user_name(user: User | None) -> str:
-    """The name of the user that commands run as, its number if it has none."""
+    """The name of the user that commands run as, or its number if it has no name."""
     if user is not None:
         return user.name
     try:
@@ -128,7 +128,7 @@ def user_name(user: User | None) -> str:
 
 
 def environment(user: User | None) -> dict[str, str]:
-    """The environment of the image: ours, less what was set for the agent, with the user's own names."""
+    """The image's environment: ours without the agent's variables, and with the user's home and name."""
     env = {name: value for name, value in os.environ.items() if not _AGENT_VARIABLES.fullmatch(name)}
     if env.get("LC_CTYPE") in _COERCED and not _was_given(b"LC_CTYPE"):
         del env["LC_CTYPE"]
@@ -140,8 +140,8 @@ def environment(user: User | None) -> dict[str, str]:
 def configured_environment(user: User | None, configured: tuple[str, ...]) -> dict[str, str]:
     """The environment that an engine gives to the image's own process: the container's, with that user's HOME.
 
-    `configured` is the image's own Env. Engines set HOME, unless somebody else did, to that of the user that a
-    container runs as, and USER not at all. We run as root, so that a HOME of root's is theirs.
+    `configured` is the image's own Env. If HOME is not set, engines set it to the home of the container's user. They
+    do not set USER. We run as root, so root's home was set by the engine.
     """
     env = environment(None)
     given = any(each.startswith("HOME=") for each in configured)
@@ -158,16 +158,16 @@ def _home_of_root() -> str:
 
 
 def _was_given(name: bytes) -> bool:
-    """Whether this process was started with that variable: /proc/self/environ (proc(5)) shows no later changes."""
+    """Whether this process started with that variable: /proc/self/environ (proc(5)) shows no later changes."""
     with open("/proc/self/environ", "rb") as file:
         return any(each.startswith(name + b"=") for each in file.read().split(b"\0"))
 
 
 def own_directory() -> bytes | None:
-    """The directory of the agent whose entrypoint.sh, or whose bundle, has started us; None if we are installed.
+    """The directory of the agent that started us, a bundle or one with an entrypoint.sh; None if we are installed.
 
-    Both say in SLIMAGENT_HOME which it is. But anybody can set a variable, so it only counts if the code that runs lies
-    there, where an agent has it, and an entrypoint.sh of ours with it.
+    An agent names it in SLIMAGENT_HOME. But anyone can set a variable: it only counts if the running code lies there,
+    in the place that it has in an agent, together with our entrypoint.sh.
     """
     home = os.path.realpath(os.fsencode(os.environ.get("SLIMAGENT_HOME") or "/"))
     if home == b"/" or not within(_PACKAGE, home) or not _PLACE.fullmatch(_PACKAGE[len(home) + 1 :]):
@@ -182,7 +182,7 @@ def own_directory() -> bytes | None:
 def own_files() -> tuple[bytes, ...]:
     """The agent's own files, and what the container engine added: never evidence, never part of the image.
 
-    That is the directory of the agent that runs, else the package and its metadata.
+    The agent's own files are its directory, or else the package and its metadata.
     """
     home = own_directory()
     if home is not None:
@@ -193,9 +193,9 @@ def own_files() -> tuple[bytes, ...]:
 
 
 def engine_files() -> tuple[bytes, ...]:
-    """What the container engine made when it made the container: no image holds it.
+    """The files that the container engine added when it created the container: they are not in the image.
 
-    Docker adds the link /etc/mtab where an image has none; it is then as old as the container.
+    Docker adds the link /etc/mtab if an image has none; the link is then as old as the container.
     """
     try:
         age = os.lstat(_MTAB).st_mtime - os.lstat(_ENGINE_FILES[0]).st_mtime
@@ -205,7 +205,7 @@ def engine_files() -> tuple[bytes, ...]:
 
 
 def with_mount_points(outputs: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Our outputs, and the mount points that they lie on: who started the container made those for us."""
+    """Our outputs, and the mount points that they lie on: the user mounted those for us."""
     found = list(outputs)
     for output in outputs:
         directory = os.path.realpath(output)
@@ -217,7 +217,7 @@ def with_mount_points(outputs: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 def in_container() -> bool:
-    """Whether this is a container, or a build step of one: an engine's marks, or a root that is an overlay."""
+    """Whether this is a container or a build step: it has an engine's marks, or its root is an overlay."""
     if any(os.path.exists(mark) for mark in _ENGINE_FILES) or "container" in os.environ:
         return True
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -226,7 +226,7 @@ def in_container() -> bool:
 
 
 def require_readable(inventory: Inventory, doing: str) -> None:
-    """Refuse to go on with an image that this process can only read in parts. Raises UnavailableError."""
+    """Raise UnavailableError if this process cannot read all of the image."""
     if inventory.unreadable:
         some = ", ".join(map(to_text, inventory.unreadable[:3]))
         raise UnavailableError(
@@ -237,8 +237,8 @@ def require_readable(inventory: Inventory, doing: str) -> None:
 
 
 def to_read_all(uid: int, capabilities: int) -> str:
-    """What helps a user with these capabilities in effect, as a bit set, who cannot read every file."""
-    scope = "name a directory that is readable whole with --scope"
+    """A hint for a user who cannot read every file. `capabilities` is the bit set of those in effect."""
+    scope = "name a directory that is fully readable with --scope"
     if uid != 0:
         return f"run as root (in a container: `docker run --user root`, and --user for the traced command), or {scope}"
     if not capabilities & (1 << kernel.CAP_DAC_OVERRIDE | 1 << kernel.CAP_DAC_READ_SEARCH):

@@ -70,7 +70,7 @@ def slim(
 
     However it ends, no container, volume or image of ours is left, and the documents made so far are in `request.out`.
     `bundle` makes the agent once we know that the image exists and the engine accepts the options. `say` gets the
-    agent's lines. `tell` gets what people have to read, e.g. why a step failed. `finish` writes the summary, also of a
+    agent's lines. `tell` gets what people should read, e.g. why a step failed. `finish` writes the summary, also of a
     failure once `request.out` is ours. Raises CheckFailedError if the slim image does not do what the original does:
     then nothing is tagged.
     """
@@ -93,7 +93,7 @@ def slim(
                 preflight.require_as_before(engine, request.tag, found.taken)
                 finish(output, slimmed, None)
                 with reporter.phase("tag"):
-                    rest.enter_context(undisturbed())  # from here on there is an image, and no interruption
+                    rest.enter_context(undisturbed())  # once the tag exists, nothing may interrupt us
                     engine.tag(work.pending, request.tag)
                     output.finish("complete")
         except SlimagentError as error:
@@ -104,7 +104,7 @@ def slim(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """The image before we start: a container of it, by its ID; its description with our labels; its variables.
+    """The image before we start: a container that names it by ID, its description with our labels, its variables.
 
     `taken` is the ID of the image that has the tag now.
     """
@@ -120,7 +120,7 @@ def _look(engine: Engine, request: Request, key: str) -> _Found:
     """Look at the image, and refuse early what would fail later. Changes nothing."""
     image = request.container.image
     inspected = engine.inspect(image)
-    # From here on by its ID: somebody may give its name to another image meanwhile.
+    # Use its ID from here on: its name may move to another image meanwhile.
     container = replace(request.container, image=identity(inspected) or image)
     described = with_labels(with_history(inspected, engine.history(container.image)), image, __version__)
     return _Found(
@@ -133,7 +133,7 @@ def _look(engine: Engine, request: Request, key: str) -> _Found:
 
 
 def _sweep(engine: Engine, output: Output, tell: Callable[[str], None]) -> None:
-    """Remove what killed runs have left behind, and say so."""
+    """Remove what killed runs left behind, and say so."""
     found = leftovers.find(engine, output.path)
     if found.dead:
         left = leftovers.remove(engine, found)
@@ -147,7 +147,7 @@ def _sweep(engine: Engine, output: Output, tell: Callable[[str], None]) -> None:
 
 
 class _Slimming:
-    """The way from an image to its slim one. Copies the containers' documents to the output step by step."""
+    """Slims one image. Copies the containers' documents to the output step by step."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Slimming:
         self._name = request.container.image
         self._commands = Commands(request, slimmed.config.user)
         self._files = {**request.files, CONFIG: found.described}  # every container gets these
-        self._made: dict[str, bytes] = {}  # the containers' documents, as they were when they came
+        self._made: dict[str, bytes] = {}  # the containers' documents, as first read
         self._cap_add: tuple[str, ...] = ()
         self._starts = Starts(work, output, request, slimmed.config, self._image, reporter, tell)
 
@@ -195,12 +195,12 @@ class _Slimming:
         self._require_proved(verification)
 
     def _trace(self) -> Trace:
-        """Start and exercise the image under a watcher; once more with SYS_PTRACE if only that shows all of it."""
+        """Start and exercise the image under a watcher; repeat with SYS_PTRACE if some processes were unreadable."""
         trace = self._traced()
         unreadable = self._unreadable(trace)
         if unreadable is not None and self._request.may_add_privileges:
             example = unreadable.example
-            self._tell(f"some processes cannot be read in a default container ({example}): once more with SYS_PTRACE")
+            self._tell(f"some processes cannot be read in a default container ({example}): again with SYS_PTRACE")
             self._cap_add = _PTRACE
             trace = self._traced()
             unreadable = self._unreadable(trace)
@@ -220,7 +220,7 @@ class _Slimming:
         return trace
 
     def _unreadable(self, trace: Trace) -> Loss | None:
-        """The loss that says that a process could not be read, None without one or if it is accepted."""
+        """The loss for processes that could not be read; None if there is none, or if it is accepted."""
         if LossKind.UNREADABLE_PATH in self._request.accepted:
             return None
         return next((loss for loss in trace.losses if loss.kind == LossKind.UNREADABLE_PATH), None)
@@ -229,11 +229,11 @@ class _Slimming:
         way = "SYS_PTRACE was not enough" if self._cap_add else "leave out --no-privileges, so that SYS_PTRACE is added"
         raise RefusedError(
             f"cannot read what some processes need ({loss.count} times, e.g. {loss.example})",
-            f"{way}; or plan all the same with --accept-loss {LossKind.UNREADABLE_PATH}",
+            f"{way}; or plan anyway with --accept-loss {LossKind.UNREADABLE_PATH}",
         )
 
     def _share(self, name: str, *made: str) -> Shared:
-        """A directory for one container, with the files that all get, and documents that other containers made."""
+        """A directory for one container, with the files that all get, and documents of earlier containers."""
         shared = self._work.share(name)
         for each, data in {**self._files, **{each: self._made[each] for each in made}}.items():
             shared.give(each, data)
@@ -261,7 +261,7 @@ class _Slimming:
         return Task(shared=shared, image=image, arguments=arguments, cap_add=self._cap_add)
 
     def _run_beside(self, task: Task, start: Callable[[], _T], leaves: str, phase: str) -> _T:
-        """Run a task to its end, and start an image beside it: at once, or first if both may need the same ports."""
+        """Run a task, and start an image at the same time, or before it if both may need the same ports."""
         work = self._work
         job = work.begin(task, leaves=leaves) if work.can_run_together else None
         came = start()
@@ -279,7 +279,7 @@ class _Slimming:
     def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self._reporter.phase(phase):
             exporting.result()
-        self._whole.verification = None  # it was of an earlier plan
+        self._whole.verification = None  # it belonged to an earlier plan
         self._whole.plan = documents.decode_plan(self._take(shared, PLAN))
         self._whole.receipt = documents.decode_receipt(self._take(shared, RECEIPT))
 
@@ -315,7 +315,7 @@ class _Slimming:
         return outside
 
     def _hand_on(self, start: Watched | None, shared: Shared) -> None:
-        """Let the container that waits for a start continue with its steps."""
+        """Give the record of a start to the container that waits for it, so that it runs its steps."""
         if start is not None:
             shared.give(self._starts.document, start.diary)
 

@@ -1,4 +1,4 @@
-"""Composition: start the image as it is configured, in the agent's own place, and write down how that goes on."""
+"""Composition: start the image as configured, in place of the agent, and record how the start goes."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from slimagent.trace.seccomp.backend import Seccomp, take_filter
 from slimagent.workflows.session import configured_environment, user_named
 
 _LOOK_EVERY = 0.1  # seconds
-_PROBE_EVERY = 1.0  # seconds between two health checks; the image's own interval is for a life of months
-_QUIET = 0.7  # seconds without a new path: then a start is over, so far as one can see
-_SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything has happened
-_GIVEN_UP = 30.0  # seconds without a new path: nothing comes any more
+_PROBE_EVERY = 1.0  # seconds between health checks; the image's own interval is for long-running containers
+_QUIET = 0.7  # seconds without a new path: then a start counts as over
+_SETTLED = 2.0  # seconds that a start takes at least: a health check may pass before anything happens
+_GIVEN_UP = 30.0  # seconds without a new path: then we stop waiting
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
-_LARGEST = 256 << 20  # bytes that a start may fill with paths
-_PROBE = 30.0  # seconds, what engines give a health check that does not say
+_LARGEST = 256 << 20  # bytes of paths that a start may record
+_PROBE = 30.0  # seconds, the default timeout of a health check in engines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """How to start an image, and what to wait for, in seconds: `limit` at most, `settle` if only time is waited for."""
+    """How to start an image, and what to wait for: `limit` seconds at most, or `settle` seconds if only for time."""
 
     config: ImageConfig
     until: Until
@@ -49,7 +49,7 @@ class Start:
 
     @property
     def cwd(self) -> str:
-        """WORKDIR."""
+        """The image's WORKDIR."""
         return self.config.working_dir or "/"
 
     def health_check(self) -> CheckSpec | None:
@@ -62,14 +62,14 @@ class Start:
 
 
 def begin(start: Start, path: str) -> None:
-    """Let this process become the image's own, and go on beside it until the container ends.
+    """Turn this process into the image's own, and watch it from another one until the container ends.
 
-    What is seen and what the start comes to is written to `path`, a new file, line by line (see `started`). Returns in
-    no process. Raises UsageError for an image that starts nothing, and for a user that it does not have, and
-    UnavailableError where `path` cannot be made.
+    Writes what it sees and how the start ends to `path`, a new file, line by line (see `started`). Never returns.
+    Raises UsageError if the image starts nothing or lacks its configured user, and UnavailableError if `path` cannot
+    be created.
     """
     if not start.config.started:
-        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start: --no-start")
+        raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start; leave out this step")
     user = user_named(start.config.user or None)
     env = configured_environment(user, start.config.env)
     try:
@@ -80,12 +80,12 @@ def begin(start: Start, path: str) -> None:
     command = Command(start.config.started, env=env, cwd=start.cwd, user=user)
     hand_over(command, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
-    while True:  # the container ends when its first process does, and until then its calls are to be answered
+    while True:  # the container ends with its first process; until then we must answer its calls
         signal.pause()
 
 
 class _Watch:
-    """The agent's half of a start: it watches the image's process, and asks whether it is up."""
+    """The agent's half of a start: it watches the image's process, and checks whether it is up."""
 
     def __init__(self, start: Start, diary: int, context: checks.Context) -> None:
         self._start = start
@@ -103,21 +103,21 @@ class _Watch:
 
     def _write(self, row: list[object]) -> None:
         if self._size > _LARGEST and row[0] == "access":
-            if not self._is_full:  # an image that asks for ever new names must not fill somebody's disk
+            if not self._is_full:  # an image that keeps asking for new names must not fill the disk
                 self._is_full = True
                 self._write(
-                    ["loss", LossKind.TOO_MANY_PATHS, 1, f"after {self._size} bytes no path was written down any more"]
+                    ["loss", LossKind.TOO_MANY_PATHS, 1, f"after {self._size} bytes of paths, none were recorded"]
                 )
             return
         self._size += os.write(self._diary, started.line(row))
 
     def enter(self, theirs: socket.socket) -> None:
-        """In the process that becomes the image's."""
+        """Take the filter, in the process that becomes the image's."""
         if not self._unwatched:
             take_filter(theirs)
 
     def begin(self, ours: socket.socket) -> None:
-        """In the agent, before the other process goes on."""
+        """Begin to watch, in the agent, before the other process continues."""
         watcher = self._watcher
         self._write(
             started.head(
@@ -136,11 +136,11 @@ class _Watch:
         watcher.__enter__()
         watcher.step(START_STEP)
         watcher.adopt(ours)
-        watcher.step(HEALTH_STEP)  # of what is spawned from here on; an adopted process stays in its step
+        watcher.step(HEALTH_STEP)  # for what is spawned from here on; an adopted process stays in its step
         self._context = replace(self._context, spawn=watcher.spawn)
 
     def follow(self) -> None:
-        """Wait for what the start is waited for, and write down what it came to."""
+        """Wait until the start is over, and record what it reached."""
         signs = _Signs(self._start, self._probe)
         silence = _Silence(lambda: sum(record.written for record in self._records[:1]))
         while True:
@@ -152,7 +152,7 @@ class _Watch:
                 return
 
     def _is_over(self, came: Until | None, spent: float, silent: float) -> bool:
-        """Whether a start is over that has lasted for `spent` seconds, the last `silent` without a new path."""
+        """Whether the start is over after `spent` seconds, the last `silent` of them without a new path."""
         if spent >= self._start.limit:
             return True
         settled = came is not None and spent >= _SETTLED
@@ -177,7 +177,7 @@ class _Watch:
 
 
 class _Signs:
-    """What of all that may come has come. `came` is what the start is waited for; `ports` says which answer."""
+    """The signs of a start that were seen. `came` is the one that we wait for; `ports` says which ports answer."""
 
     def __init__(self, start: Start, probe: Callable[[CheckSpec], Until | None]) -> None:
         self.came: Until | None = None
@@ -188,7 +188,7 @@ class _Signs:
         self._next_probe = 0.0
 
     def look(self, spent: float) -> None:
-        """Look once more, `spent` seconds after the start. What has come stays, and is not asked for again."""
+        """Look again, `spent` seconds after the start. A sign that was seen stays, and is not checked again."""
         if self.came is None and self._check is not None and time.monotonic() >= self._next_probe:
             self.came = self._probe(self._check)
             self._next_probe = time.monotonic() + _PROBE_EVERY
@@ -201,14 +201,14 @@ class _Signs:
 
 
 class _Silence:
-    """For how long a number has not changed."""
+    """Measures for how long a number has not changed."""
 
     def __init__(self, number: Callable[[], int]) -> None:
         self._number = number
         self._last, self._since = -1, time.monotonic()
 
     def seconds(self) -> float:
-        """Look once more."""
+        """Look at the number again, and return the seconds since it changed."""
         number, now = self._number(), time.monotonic()
         if number != self._last:
             self._last, self._since = number, now
@@ -216,9 +216,9 @@ class _Silence:
 
 
 def signal_number(name: str) -> int:
-    """The number of a stop signal as an image's configuration has it, that of SIGTERM if there is no such signal.
+    """The number of the stop signal in an image's configuration, or that of SIGTERM if there is no such signal.
 
-    It is a number, or a name with or without SIG, in capitals or not; a real-time one as `SIGRTMIN+3`.
+    `name` is a number, or a name in any case, with or without SIG; for a real-time signal e.g. `SIGRTMIN+3`.
     """
     word = _SIGNAL.fullmatch(name.upper())
     known = {each.name: int(each) for each in signal.Signals} | {f"SIG{int(n)}": int(n) for n in signal.valid_signals()}
@@ -227,7 +227,7 @@ def signal_number(name: str) -> int:
 
 
 def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:
-    """Those of the TCP ports that answer: as soon as all do, or some and for a while no more, or after `seconds`."""
+    """Return the TCP ports that answer: as soon as all do, a moment after the first, or after `seconds`."""
     deadline = time.monotonic() + seconds
     found: tuple[int, ...] = ()
     while True:
@@ -240,7 +240,7 @@ def ask(ports: Sequence[int], seconds: float) -> tuple[int, ...]:
 
 
 def answering(port: int) -> bool:
-    """Whether something of this container accepts connections at a TCP port, on any of its own addresses."""
+    """Whether something in this container accepts connections at a TCP port, on any of its own addresses."""
     for address in dict.fromkeys(("127.0.0.1", "::1", *_own_addresses())):
         with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1.0):
             return True

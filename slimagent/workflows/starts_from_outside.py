@@ -1,4 +1,4 @@
-"""How an image and its slim one start, from outside: watched, as `docker run` does, and one held against the other."""
+"""Start an image and its slim one from outside, watched and as `docker run` does, and compare the starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTSIDE = "start-from-outside"
 
 
 class Starts:
-    """The starts of one request. `image` is the ID of the image as it was; what each start says is in `output`."""
+    """The starts of one request. `image` is the original image's ID; what each start prints goes to `output`."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Starts:
 
     @property
     def document(self) -> str:
-        """The name of the file that tells how an image was started, empty if it is not to be started."""
+        """The name of the file that records how an image started; empty if it is not started."""
         return "" if self._waiting is None or not self._config.started else "started.jsonl"
 
     def watched(
         self, image: str, which: str, files: Mapping[str, bytes], cap_add: tuple[str, ...]
     ) -> starts.Watched | None:
-        """Start an image as it is configured, watched. None if it is not to be started."""
+        """Start an image as configured, and watch it. Returns None if it is not to be started."""
         if self._waiting is None or not self.document:
             return None
         with self._reporter.phase(f"start {'the slim image' if which == SLIM else self._name} as configured"):
@@ -63,12 +63,12 @@ class Starts:
         self._stops = found.stops
         self._output.write(f"logs/{which}-{step_logs.log_name(started.START_STEP)}", found.said)
         if which == FULL and found.status:
-            self._tell(f"{self._name} does not start alone as it is: exit status {found.status}; it said last:")
+            self._tell(f"{self._name} does not start on its own: exit status {found.status}; its last line:")
             self._tell(f"    {last_line(found.said)}")
         return found
 
     def plain(self, image: str, trace: Trace) -> starts.Plain | None:
-        """Start an image as `docker run` does, and wait for what its start came to when it was watched."""
+        """Start an image as `docker run` does, and wait for what its watched start reached."""
         before = _start_of(trace)
         if before is None or self._waiting is None:
             return None
@@ -78,10 +78,10 @@ class Starts:
         return self._plain(image, ports)
 
     def verified(self, verification: Verification, trace: Trace, slim: starts.Plain | None) -> Verification:
-        """The verification with the start as `docker run` does it, held against how the image itself starts.
+        """Add the slim image's start as `docker run` does it to the verification, compared with the original's.
 
-        That is started so, too, where it did not come up when it was watched, or the slim one is not as good: perhaps
-        only the watching made a difference, or what was mounted then. Without a start it is the same verification.
+        The original is started so, too, if it did not come up when it was watched, or if the slim one does worse: the
+        watching or the mounts may have made the difference. Without a start, returns the same verification.
         """
         before = _start_of(trace)
         if before is None or slim is None:
@@ -106,7 +106,7 @@ class Starts:
 
     @property
     def _until(self) -> started.Until:
-        """What a start is waited for."""
+        """The sign that a start waits for."""
         sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
         return sign if self._waiting is None or self._waiting.until == "auto" else started.Until(self._waiting.until)
 

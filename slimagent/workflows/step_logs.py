@@ -1,4 +1,4 @@
-"""What each step says, in a file of its own: all of it up to a bound, then its end."""
+"""Record the output of each step in its own file: all of it up to a limit, then the end of the rest."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from collections.abc import Iterator
 
 from slimagent.linux.files import explained, make_directory
 
-LARGEST = 64 << 20  # bytes of a log; of what comes after that only the last TAIL bytes are kept
+LARGEST = 64 << 20  # bytes of a log; of the rest only the last TAIL bytes are kept
 TAIL = 1 << 16
 _PIECE = 1 << 16
 _LONGEST = 100  # characters of a step's name
-_PATIENCE = 0.2  # seconds between two looks whether the end has been asked for
-_LAST_WORDS = 1.0  # seconds that are waited for what is still in the pipe
+_PATIENCE = 0.2  # seconds between two checks for a request to end
+_LAST_WORDS = 1.0  # seconds to wait for what is still in the pipe
 
 
 def log_name(step: str) -> str:
-    """The name of a step's log: what its name has besides letters, digits and `._-` is a dash.
+    """The name of a step's log: a dash replaces what is not a letter, a digit or one of `._-`.
 
-    Two steps have two logs: where something of the name is not shown, there is a digest of all of it.
+    Two steps never share a log: a name that changes gets a digest of the step's name.
     """
     shown = re.sub(r"[^A-Za-z0-9._-]+", "-", step).strip("-.")[:_LONGEST]
     if shown != step or not shown:
@@ -35,28 +35,28 @@ def log_name(step: str) -> str:
 
 
 class StepLogs:
-    """A directory with a log for each step that runs a command. Raises UnavailableError where none can be made."""
+    """A directory with a log for each step that runs a command. Raises UnavailableError if it cannot be created."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
         make_directory(directory)
 
     def path(self, step: str) -> str:
-        """Where the log of a step is."""
+        """The path of a step's log."""
         return os.path.join(self.directory, log_name(step))
 
     @contextlib.contextmanager
     def recording(self, step: str) -> Iterator[int]:
-        """A descriptor to be a command's output: it goes to the step's log, and to our own standard error.
+        """Yield a descriptor for a command's output: it goes to the step's log, and to our own standard error.
 
-        What a process that outlives the command says is still taken until the block ends.
+        What a process that outlives the command prints is still recorded until the block ends.
         """
         try:
             log = os.open(self.path(step), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise explained(error, self.path(step)) from None
         reading, writing = os.pipe()
-        os.fchmod(writing, 0o666)  # programs open /dev/stderr anew, as another user too
+        os.fchmod(writing, 0o666)  # programs reopen /dev/stderr, also as another user
         pump = _Pump(reading, log)
         pump.start()
         try:
@@ -67,7 +67,7 @@ class StepLogs:
 
 
 class _Pump(threading.Thread):
-    """Copies a pipe to a log and to standard error until its end, or until somebody asks for the end."""
+    """Copies a pipe to a log and to standard error until the pipe ends, or until `end` is called."""
 
     def __init__(self, reading: int, log: int) -> None:
         super().__init__(name="step log", daemon=True)
@@ -89,13 +89,13 @@ class _Pump(threading.Thread):
             self._keep_open()
 
     def end(self) -> None:
-        """Take what is still there, then close the log. A pipe that others hold open is not waited for."""
+        """Copy what is still there, then close the log. Does not wait for a pipe that others hold open."""
         self._finished.wait(_LAST_WORDS)
         self._asked.set()
         self._finished.wait()
 
     def _copy(self) -> bool:
-        """Copy until the end of the pipe, or until what was in it when the end was asked for. Whether it has ended."""
+        """Copy until the pipe ends, or until what was in it when `end` was called. Returns whether it ended."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         left = fcntl.fcntl(self._reading, fcntl.F_GETPIPE_SZ)
@@ -111,7 +111,7 @@ class _Pump(threading.Thread):
         return False
 
     def _keep_open(self) -> None:
-        """Show what those say who hold the pipe: without a reader they would be ended by SIGPIPE."""
+        """Show what the other holders of the pipe print: without a reader, SIGPIPE would end them."""
         while data := os.read(self._reading, _PIECE):
             _show(data)
         os.close(self._reading)
@@ -119,7 +119,7 @@ class _Pump(threading.Thread):
     def _take(self, data: bytes) -> None:
         _show(data)
         room = max(LARGEST - self._written, 0)
-        with contextlib.suppress(OSError):  # no space: the step goes on, and the terminal has seen it
+        with contextlib.suppress(OSError):  # no space: the step goes on, and the terminal shows its output
             self._written += os.write(self._log, data[:room])
         rest = data[room:]
         self._left_out += len(rest)

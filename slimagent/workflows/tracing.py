@@ -1,4 +1,4 @@
-"""Composition: what was watched becomes a trace, and several traces become one."""
+"""Composition: make a trace from what was watched, and merge several traces into one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KERNEL = (b"/proc", b"/sys", b"/dev")  # file systems that the kernel fills in 
 
 
 def recorded(watched: Watched, session: Session, before: Inventory, after: Inventory) -> Trace:
-    """The trace of one run, sorted as a merge sorts: merged with itself it is the same document."""
+    """The trace of one run, sorted like a merge: merging it with itself gives the same document."""
     run = Run(
         identity="",
         tool=TOOL,
@@ -56,9 +56,9 @@ def recorded(watched: Watched, session: Session, before: Inventory, after: Inven
 
 
 def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
-    """Accesses to the image, sorted: the kernel's file systems, the agent and places out of scope are left out.
+    """Accesses to the image, sorted, without the kernel's file systems, the agent and paths out of scope.
 
-    What was asked for below another mount counts as a path of the image: it can have a file of that name there.
+    A path below another mount counts: the image may have a file of that name there.
     """
     resolver = Resolver(_link_reader(before))
     found: dict[bytes, Access] = {}
@@ -68,10 +68,10 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
             continue
         to_kernel = within_any(end, _KERNEL)
         if to_kernel and not any(hop in before.index for hop in hops):
-            continue  # a link of the image that leads there (a log to /dev/stdout) is the image's all the same
+            continue  # a link of the image that leads there (a log to /dev/stdout) still counts as the image's
         for each in (path,) if to_kernel else _names(path, hops, end, before):
             uses, at = how, steps
-            known = found.get(each)  # by its own name, and over links from elsewhere
+            known = found.get(each)  # by its own name, and over links
             if known is not None:
                 uses, at = how | known.how, tuple(sorted({*steps, *known.steps}))
             found[each] = Access(path=each, how=uses, steps=at, found=end in before.index)
@@ -79,9 +79,9 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
 
 
 def _uses(observed: Observed, before: Inventory) -> Iterator[tuple[bytes, How, tuple[int, ...]]]:
-    """What was seen of paths; and the same of files that had another name in the image than the one they were seen by.
+    """The observed uses of paths, also under the names that the image has for the same files.
 
-    A file that the run moved, mounted elsewhere or gave a second name is known again by its device and inode.
+    A file that the run moved, mounted elsewhere or gave a second name is recognised by its device and inode.
     """
     for path, (how, steps) in observed.accesses.items():
         yield path, how, steps
@@ -99,7 +99,7 @@ def _identity(inventory: Inventory, path: bytes) -> tuple[int, int] | None:
 
 
 def _names(path: bytes, hops: tuple[bytes, ...], end: bytes, before: Inventory) -> Iterable[bytes]:
-    """By which names of the image a path was asked for: its own, and those that links lead to which the image lacks."""
+    """The image's names for a path: its own, and those that it leads to over links that the image lacks."""
     scopes = before.scopes
     is_own = within_any(path, scopes)
     if is_own and all(hop in before.index for hop in hops):
@@ -108,7 +108,7 @@ def _names(path: bytes, hops: tuple[bytes, ...], end: bytes, before: Inventory) 
 
 
 def _link_reader(inventory: Inventory) -> Callable[[bytes], bytes | None]:
-    """Links as the inventory knows them, and from the disk for what lies outside its scopes or below a mount."""
+    """Read links from the inventory, or from the disk outside its scopes and below mounts."""
     mounts = tuple(inventory.mount_points.difference(_KERNEL))
 
     def link(path: bytes) -> bytes | None:
@@ -129,9 +129,9 @@ def read_link(path: bytes) -> bytes | None:
 
 
 def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Trace, tuple[str, ...]]:
-    """Several traces, each with its name in messages, as one; and the digests of all, sorted.
+    """Merge traces, each with its name for messages, into one. Also returns the digests of all, sorted.
 
-    They come one by one, and each is forgotten before the next. Raises as `decode_trace` and `Merging.add` do.
+    Reads them one by one, and drops each before the next. Raises as `decode_trace` and `Merging.add` do.
     """
     merging, digests = Merging(), set[str]()
     known: dict[str, bytes] = {}
@@ -145,7 +145,7 @@ def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Tra
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection: it looks for cycles in all that is remembered so far, again and again.
+    """Switch off garbage collection, which looks for cycles in all that is in memory, again and again.
 
     Traces have none, and the search took nearly half of the time of a merge.
     """

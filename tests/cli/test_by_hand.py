@@ -218,7 +218,7 @@ def test_a_machine_without_what_stays_is_another_image(image: Path, made: Path) 
     for number in range(20):
         (image / f"kept{number}").unlink()
     done = verify(made)
-    assert_error(done, 3, "not the image that the plan was made for", "20 of 21 files", "kept0", "new container")
+    assert_error(done, 3, "not the image that the plan was made for", "20 of 21 kept files", "kept0", "new container")
     assert "in-place" not in done.stderr
 
 
@@ -227,5 +227,5 @@ def test_half_of_what_goes_is_no_image_of_the_plan(image: Path, made: Path) -> N
     """Neither the full image nor the slim one: status 3, and no word of removing the rest."""
     (image / "unused").unlink()
     done = verify(made)
-    assert_error(done, 3, "neither the image that the plan was made for nor the slim one", "2 of 3 files")
+    assert_error(done, 3, "neither the image that the plan was made for nor the slim one", "2 of 3 dropped files")
     assert "in-place" not in done.stderr

@@ -27,7 +27,7 @@ COUNT = "set -- /srv/*; test $# = 3 || { echo only $#; exit 7; }"
 def shown(stderr: str, path: Path) -> list[str]:
     """The lines of a log that are shown before the place of all of it."""
     lines = stderr.splitlines()
-    end = lines.index(f"    all of it: {path}")
+    end = lines.index(f"    full log: {path}")
     return [line.strip() for line in lines[end - SHOWN : end]]
 
 

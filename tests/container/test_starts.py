@@ -108,7 +108,7 @@ def test_what_nobody_asked_is_in_the_summary(service: Service) -> None:
     """The port that the health check asks is not one that a step asked; the other one has nobody behind it."""
     found = notes(service.ended.stdout)
     assert any(
-        "no check and no command asked port 8080, which the image exposes: it answers" in note for note in found
+        "no check or command connected to port 8080, which the image exposes: it answers" in note for note in found
     ), found
     assert any("port 80, which the image exposes" in note and "answers" not in note for note in found), found
     failing = (
@@ -131,7 +131,7 @@ def test_an_image_that_does_not_start_alone_is_made_and_said_to_be_so(derive: De
     )
     ended = slim(image, tag, tmp_path / "out", "--", "true")
     assert ended.returncode == 0, ended.stderr
-    found = [note for note in notes(ended.stdout) if "does not start alone" in note]
+    found = [note for note in notes(ended.stdout) if "does not start on its own" in note]
     assert found and found[0].count("exit status 3") == 2, ended.stdout  # before and after
     assert any("the health check did not run" in note for note in notes(ended.stdout)), ended.stdout
     now = started(tag)
@@ -194,7 +194,7 @@ def test_a_server_that_is_not_to_be_looked_into(
         assert (ended.returncode, exists(tag), "unreadable-path" in ended.stderr) == (3, False, True), ended.stderr
         return
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("once more with SYS_PTRACE") == 1
+    assert ended.stderr.count("again with SYS_PTRACE") == 1
     assert {"www/index.html", "usr/local/bin/busybox-httpd"} <= slimming.contents(tag).keys()
 
 
@@ -227,7 +227,7 @@ def test_without_a_start_the_summary_says_that_none_is_proved(derive: Derive, ta
     )
     ended = slim(image, tag, tmp_path / "out", "--no-start", "--", "true")
     assert ended.returncode == 0, ended.stderr
-    assert any("was not started as it is configured (--no-start)" in note for note in notes(ended.stdout))
+    assert any("was not started as configured (--no-start)" in note for note in notes(ended.stdout))
     said, answer = ended.stdout.splitlines()[-6:], f"{tag}: "
     assert any(line.startswith("note: ") for line in said) and said[-1].startswith(answer)  # beside the answer
 

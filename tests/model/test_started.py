@@ -84,7 +84,7 @@ def test_a_file_cut_off_anywhere_tells_what_came_before(
     cut = data.draw(st.integers(0, len(whole)))
     rows = whole[:cut].count(b"\n")
     if rows == 0:
-        with pytest.raises(DocumentError, match="was not written down"):
+        with pytest.raises(DocumentError, match="was not recorded"):
             decode(whole[:cut], "started.jsonl")
     else:
         assert decode(whole[:cut], "started.jsonl") == decode(b"".join(whole.splitlines(True)[:rows]), "started.jsonl")
@@ -121,7 +121,7 @@ def _decodes_or_names_the_line(data: bytes) -> None:
     try:
         found = decode(data, "started.jsonl")
     except DocumentError as error:
-        assert "line " in error.message or "not written down" in error.message
+        assert "line " in error.message or "not recorded" in error.message
         return
     assert all(set(steps) <= {0, 1} and 0 < how <= 15 for how, steps in found.accesses.values())
     assert all(type(step) is int for _, steps in found.accesses.values() for step in steps)

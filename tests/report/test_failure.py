@@ -33,7 +33,7 @@ def test_a_step_that_failed_shows_the_end_of_its_log() -> None:
     assert lines == [
         "✗ one: exit status 1",
         *(f"    line {number}" for number in range(25, 40)),
-        "    all of it: out/logs/full-one.log",
+        "    full log: out/logs/full-one.log",
         "✗ two: exit status 2",
         "    why",
         "    really",
@@ -55,7 +55,7 @@ def test_what_is_worse_is_shown_item_by_item() -> None:
         "✗ worse: imports: passed before, failed now (1 of 2)",
         "    No module named x",
         "    said",
-        "    all of it: logs/slim-imports.log",
+        "    full log: logs/slim-imports.log",
         "✗ worse: imports: x: passed before, skipped now",
     ]
 
@@ -68,7 +68,7 @@ def test_a_step_that_never_ran_before_is_named() -> None:
         comparisons=(Comparison(name="new", before=SKIPPED, after=FAILED, detail="exit status 1\nwhy"),),
     )
     assert not_proved(verification, {}) == [
-        "✗ new fails, and did not run on the image as it was: exit status 1",
+        "✗ new fails, and did not run on the original image: exit status 1",
         "    why",
     ]
 

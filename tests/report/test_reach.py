@@ -76,7 +76,7 @@ def test_each_package_is_in_one_group(thick: Plan) -> None:
 def test_a_thin_test_is_called_thin(tmp_path: Path, unused: int, thin: bool) -> None:
     """One that touched less than a fiftieth."""
     found = warnings(plan(tmp_path, 1000, unused))
-    assert found == (("the steps touched 2.0 % of what packages hold, and nothing else is proved",) if thin else ())
+    assert found == (("the steps touched 2.0 % of the bytes in packages; nothing else is proved",) if thin else ())
 
 
 def test_an_image_without_packages_is_not_thin(tmp_path: Path) -> None:
@@ -101,15 +101,15 @@ def test_a_start_that_fails_is_said_with_what_the_slim_image_does(thick: Plan) -
     after = started.outcome(None, Until.PORT, 3, before[0])
     configured = Configured(starts=True, health_check=False, ports=(80,))
     start, port = warnings(thick, before, configured, outside=after)
-    assert start == "the image does not start alone as it is: exit status 3; the slim image: exit status 3"
+    assert start == "the image does not start on its own: exit status 3; the slim image: exit status 3"
     assert port == "port 80, which the image exposes, did not answer"
-    assert warnings(thick, before, configured)[0] == "the image does not start alone as it is: exit status 3"
+    assert warnings(thick, before, configured)[0] == "the image does not start on its own: exit status 3"
 
 
 def test_a_health_check_that_did_not_pass_is_said(thick: Plan) -> None:
     """Of the image as it was; one that it does not have is not missed."""
     sick = started.steps(replace(UP, health=(Outcome.FAILED, "exit status 1\nwhy")), 0)
-    assert warnings(thick, sick) == ("the health check does not pass in the image as it is: exit status 1",)
+    assert warnings(thick, sick) == ("the health check does not pass in the original image: exit status 1",)
     unasked = started.steps(replace(UP, health=None), 0)
     assert warnings(thick, unasked) == ("the health check did not run",)
     assert warnings(thick, unasked, replace(ALL, health_check=False)) == ()
@@ -118,14 +118,14 @@ def test_a_health_check_that_did_not_pass_is_said(thick: Plan) -> None:
 def test_a_port_that_nobody_asked_is_said(thick: Plan) -> None:
     """That it answers is not enough; who does not know who asked says nothing about it."""
     (said,) = warnings(thick, asked=frozenset({81}))
-    assert said.startswith("no check and no command asked port 80")
+    assert said.startswith("no check or command connected to port 80")
     assert said.endswith("it answers, and what it serves was exercised by the health check at most")
     unhealthy = started.steps(replace(UP, health=None), 0)
     assert warnings(thick, unhealthy, asked=frozenset())[-1].endswith("what it serves was not exercised")
     assert warnings(thick, asked=None) == ()
     silent = started.steps(replace(UP, reached=Came(what=Until.HEALTHY, seconds=2.0, ports=((80, False),))), 0)
     assert warnings(thick, silent, asked=frozenset()) == (
-        "no check and no command asked port 80, which the image exposes",
+        "no check or command connected to port 80, which the image exposes",
     )
     assert warnings(thick, silent, asked=None) == ("port 80, which the image exposes, did not answer",)
 

@@ -138,7 +138,7 @@ def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
         "Python sources        1   500 B",
         "owner   packages  stay    size   stays",
         "nobody                  3.5 kB  1.0 kB",
-        "owned by nobody, the most in:",
+        "most unowned bytes are in:",
         "  /lib  2.0 kB  0 B stays",
         "  /     1.5 kB  1.0 kB stays",
         "1 needs that nothing in the image fulfils (in the plan: unresolved)",
@@ -173,7 +173,7 @@ def test_packages_by_kind(tmp_path: Path) -> None:
         "dpkg           2     1  7.0 kB  3.0 kB",
         "r              1     0   500 B     0 B",
         "nobody                    30 B    30 B",
-        "owned by nobody, the most in:",
+        "most unowned bytes are in:",
         "  /  30 B  30 B stays",
     ]
     assert dropped_by_kind(plan)[1:] == ["other        2  4.5 kB"]  # the folder /d is no file
@@ -219,7 +219,7 @@ def test_a_verification_in_a_few_lines() -> None:
     assert lines[1:3] == ["  worse: smoke  exit status 1", "  missed: /gone0  (smoke, other)"]
     assert lines[-3:] == [
         "  … and 2 more (in the verification)",
-        "  loss: unreadable-path, 2 times, as open",
+        "  loss: unreadable-path, 2 times, e.g. open",
         "  a call that could not be read may have reached a dropped file, so this is not a proof",
     ]
 
