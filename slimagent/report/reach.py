@@ -75,7 +75,7 @@ def _any(found: re.Pattern[bytes], plan: Plan) -> bool:
 
 
 def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outside: CheckResult | None) -> list[str]:
-    start = next((step for step in steps if step.name == START_STEP and step.kind == KIND), None)
+    start = _step(steps, START_STEP)
     if not configured.starts:
         return ["the image has neither ENTRYPOINT nor CMD: nothing was started"]
     if start is None:
@@ -91,18 +91,22 @@ def _start_warnings(steps: Sequence[CheckResult], configured: Configured, outsid
         found.append(f"the start was watched for {start.seconds:.1f} s: what the image does later is not proved")
     if UNSEEN in start.detail:
         found.append(f"the start was not watched: {start.first_line}")
-    health = next((step for step in steps if step.name == HEALTH_STEP and step.kind == KIND), None)
-    if configured.health_check and (health is None or health.outcome is not Outcome.PASSED):
-        why = "did not run"
-        if health is not None:  # it is chance whether one that was cut off by the end of the image is there
-            skipped = health.outcome is Outcome.SKIPPED
-            why = f"{why if skipped else 'does not pass in the original image'}: {_first(health)}"
-        found.append(f"the health check {why}")
-    return found
+    return [*found, *_health_warnings(steps)] if configured.health_check else found
+
+
+def _health_warnings(steps: Sequence[CheckResult]) -> list[str]:
+    health = _step(steps, HEALTH_STEP)
+    if health is None:
+        return ["the health check did not run"]
+    if health.outcome is Outcome.SKIPPED:  # it is chance whether one that the image's end cut off is there
+        return [f"the health check did not run: {_first(health)}"]
+    if health.outcome is Outcome.FAILED:
+        return [f"the health check does not pass in the original image: {_first(health)}"]
+    return []
 
 
 def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: frozenset[int] | None) -> list[str]:
-    start = next((step for step in steps if step.name == START_STEP and step.kind == KIND), None)
+    start = _step(steps, START_STEP)
     checked = any(step.name == HEALTH_STEP and step.outcome is Outcome.PASSED for step in steps)
     exercised = "exercised by the health check at most" if checked else "not exercised"
     found = []
@@ -116,6 +120,11 @@ def _port_warnings(steps: Sequence[CheckResult], configured: Configured, asked: 
         elif start is not None and not answers:
             found.append(f"port {port}, which the image exposes, did not answer")
     return found
+
+
+def _step(steps: Sequence[CheckResult], name: str) -> CheckResult | None:
+    """A step of the start, by its name: a check of the user's may have the same one."""
+    return next((step for step in steps if step.name == name and step.kind == KIND), None)
 
 
 def _first(result: CheckResult | None) -> str:
