@@ -27,7 +27,7 @@ EDGES = {
         "__main__": {"cli"},
         "apply": {"elf", "errors", "linux", "model", "paths", "text"},
         "bundle": {"errors", "linux", "model", "paths", "text"},
-        "checks": {"errors", "linux", "model", "paths"},
+        "checks": {"errors", "linux", "model", "paths", "text"},
         "cli": {
             "apply",
             "bundle",
@@ -53,7 +53,7 @@ EDGES = {
         "linux": {"errors", "model", "paths"},
         "model": {"errors", "paths", "text"},
         "paths": set(),
-        "plan": {"elf", "errors", "model", "paths"},
+        "plan": {"elf", "errors", "model", "paths", "text"},
         "profiles": {"checks", "errors", "linux", "model", "paths", "text"},
         "report": {"errors", "model", "paths", "text"},
         "text": set(),

@@ -10,6 +10,7 @@ from slimagent.apply.in_place.between import is_carried_out
 from slimagent.apply.in_place.journal import Journal, alone
 from slimagent.apply.in_place.removal import contents, remove
 from slimagent.apply.source import Source
+from slimagent.apply.strip.program import find as find_strip
 from slimagent.apply.strip.workspace import Tools, strip_tools
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "altered",
     "contents",
     "export",
+    "find_strip",
     "is_carried_out",
     "remove",
     "strip_tools",

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from slimagent.checks.python.prefixes import SITES, Environment, environments, first_on_path, is_bare
 from slimagent.checks.rstudio.server import DIRECTORIES as RSTUDIO_DIRECTORIES
 from slimagent.model.profile import CheckSpec
+from slimagent.text.counted import counted
 
 _METADATA = (".dist-info", ".egg-info")
 _INSTALLERS = ("pip", "setuptools", "wheel")
@@ -102,7 +103,7 @@ def _r(path: str) -> str:
     if program is None:
         return ""
     count = len({name for library in _R_LIBRARIES for name in _names(library)})
-    return f"{program} ({count} packages)" if count else program
+    return f"{program} ({counted(count, 'package')})" if count else program
 
 
 def _rstudio(path: str) -> str:

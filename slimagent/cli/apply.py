@@ -55,7 +55,7 @@ def apply(
     place = destination(tar, layout, directory)
     if output is not None:
         options.require_writable(output, options.own_document(documents.RECEIPT))
-    require_place(place, quiet=quiet)
+    require_place(place, strip, quiet=quiet)
     data = read(plan)
     made = documents.decode_plan(data, plan)
     outputs = (plan, output, None if place is None else place.path, None if here is None else here.journal)

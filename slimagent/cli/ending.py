@@ -1,4 +1,4 @@
-"""How a command that makes a summary ends: with `--json` standard output is that one document, whatever happened."""
+"""How a command that makes a summary ends: standard output is that one document, whatever happened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from slimagent.cli import terminal
-from slimagent.cli.options import JSON, MARKDOWN
+from slimagent.cli.options import JSON, TABLE
 from slimagent.cli.terminal import Styled
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
@@ -28,32 +28,36 @@ class Ending:
 
 
 @contextlib.contextmanager
-def ending(command: str, *, as_json: bool, image: str | None = None, tag: str | None = None) -> Iterator[Ending]:
-    """Run a block that fills in the summary. With `as_json`, print it at the end, also after a SlimagentError.
+def ending(command: str, form: str, *, image: str | None = None, tag: str | None = None) -> Iterator[Ending]:
+    """Run a block that fills in the summary. As JSON or Markdown, print it at the end, also after a SlimagentError.
 
     Until then, what the block and its processes write to standard output goes to standard error.
     """
     end = Ending(command, image=image, tag=tag)
-    if not as_json:
+    if form == TABLE:
         yield end
         return
     try:
         with _aside():
             yield end
     except SlimagentError as error:
-        terminal.json(encode_summary(replace(end.summary, failure=failure(error))))
+        _document(replace(end.summary, failure=failure(error)), form)
         raise
-    terminal.json(encode_summary(end.summary))
+    _document(end.summary, form)
 
 
-def show(summary: Summary, directory: str, form: str) -> None:
-    """Print the result for an image in one of the forms, the answer last. `ending` has already printed JSON."""
-    if form == MARKDOWN:
+def _document(summary: Summary, form: str) -> None:
+    if form == JSON:
+        terminal.json(encode_summary(summary))
+    else:
         terminal.lines(pull_request(summary))
-    elif form != JSON:
-        *lines, last = result(summary, directory)
-        terminal.lines(lines)
-        terminal.line(Styled(last, "red" if summary.failure else "green", bold=True))
+
+
+def show(summary: Summary, directory: str) -> None:
+    """Print the result for an image as tables for people, the answer last."""
+    *lines, last = result(summary, directory)
+    terminal.lines(lines)
+    terminal.line(Styled(last, "red" if summary.failure else "green", bold=True))
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def export(
         raise UsageError("choose exactly one of --tar and --oci", "see `slimagent export --help`")
     options.require_writable(plan_file, options.own_document(documents.PLAN))
     options.require_writable(receipt, options.own_document(documents.RECEIPT))
-    require_place(place, quiet=quiet)
+    require_place(place, strip, quiet=quiet)
     console = Console(quiet=quiet)
     outputs = tuple(map(os.fsencode, sorted({tar or os.fsdecode(place.path), plan_file, receipt, *traces})))
     asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, ending, show
 from slimagent.cli.help import command
+from slimagent.cli.passing import passed_on
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
@@ -35,7 +35,7 @@ from slimagent.report.reach import Configured, unmatched, warnings
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.slim_image import Slimmed, slim
 
-_STEPS, _REMOVAL = {"also"}, {"strip"}
+_STEPS = {"also"}
 _DECISION = {"level", "accepted", *RULE_OPTIONS}
 
 
@@ -72,10 +72,10 @@ class _Asked:
             out=self.out,
             container=self.container,
             user=self.user or "",
-            steps=(*steps, *_passed_on(_STEPS)),
+            steps=(*steps, *passed_on(_STEPS)),
             command=self.command,
-            decision=_passed_on(_DECISION),
-            removal=_passed_on(_REMOVAL),
+            decision=passed_on(_DECISION),
+            strip=self.strip,
             accepted=frozenset(self.accepted),
             files=files,
             repair=self.repair,
@@ -115,12 +115,12 @@ def image(**given: Any) -> int:
     """
     asked = _Asked(**given)
     form = options.JSON if asked.as_json else asked.form or options.TABLE
-    with ending("image", as_json=form == options.JSON, image=asked.container.image, tag=asked.tag) as end:
+    with ending("image", form, image=asked.container.image, tag=asked.tag) as end:
         options.require_known_cruft(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
         _slim(find(asked.engine), request, asked, console, end)
-    if not asked.quiet:
-        show(end.summary, asked.out, form)
+    if form == options.TABLE and not asked.quiet:
+        show(end.summary, asked.out)
     return 0
 
 
@@ -176,23 +176,6 @@ def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
     top = os.path.commonpath([os.path.dirname(path) for path in found])
     inside = {path: posixpath.join("profile", os.path.relpath(path, top)) for path in found}
     return {inside[path]: data for path, data in found.items()}, ("--profile", f"{OUT}/{inside[os.path.abspath(name)]}")
-
-
-def _passed_on(names: Collection[str]) -> tuple[str, ...]:
-    """The given options among `names`, for a command of the agent that has them, too."""
-    context = click.get_current_context()
-    words: list[str] = []
-    for parameter in context.command.params:
-        if parameter.name not in names:
-            continue
-        value = context.params[parameter.name]
-        if isinstance(value, bool):
-            words.append((parameter.opts if value else parameter.secondary_opts)[0])
-        elif isinstance(value, tuple):
-            words += [word for each in value for word in (parameter.opts[0], str(each))]
-        elif value is not None:
-            words += [parameter.opts[0], str(value)]
-    return tuple(words)
 
 
 COMMANDS = (image,)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar
+from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar, find_strip
 from slimagent.cli import options, terminal
 from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
@@ -81,8 +81,12 @@ def destination(tar: str | None, layout: Layout | None, directory: str | None = 
     return layout if directory is None else Directory(os.fsencode(os.path.abspath(directory)))
 
 
-def require_place(destination: Destination | None, *, quiet: bool) -> None:
-    """Fail early if nothing can be created there, and warn if the image will not know how it starts."""
+def require_place(destination: Destination | None, strip: str, *, quiet: bool) -> None:
+    """Fail early if nothing can be created there, or if the program to strip with does not exist.
+
+    Warns if the image will not know how it starts.
+    """
+    find_strip(strip)
     if isinstance(destination, Tar):
         options.require_writable(os.fsdecode(destination.path))
     elif destination is not None:

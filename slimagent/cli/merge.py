@@ -14,6 +14,7 @@ from slimagent.documents import TRACE, encode_trace
 from slimagent.linux.files import read, write
 from slimagent.model.trace import Run, Trace
 from slimagent.report.text import table
+from slimagent.text.counted import counted
 from slimagent.workflows.tracing import merged
 
 
@@ -44,7 +45,7 @@ def _rows(trace: Trace) -> list[list[str]]:
         ["steps", f"{len(trace.steps):,}"],
         ["paths", f"{len(trace.accesses):,}, of which {_found(trace):,} were found"],
         ["blind spots", ", ".join(spot.value for spot in trace.blind_spots) or "none"],
-        *(["loss", f"{loss.kind}, {loss.count} times, e.g. {loss.example}"] for loss in trace.losses),
+        *(["loss", f"{loss.kind}, {counted(loss.count, 'time')}, e.g. {loss.example}"] for loss in trace.losses),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 import click
@@ -21,10 +22,15 @@ _FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as
 
 
 @command(example="slimagent profiles")
-def profiles() -> int:
+@options.as_json
+def profiles(as_json: bool) -> int:
     """List the profiles that come with slimagent."""
-    rows = [[name, shipped.load(name).description] for name in shipped.known()]
-    terminal.lines(table([[shipped.AUTO, "the checks for what is installed (see `slimagent detect`)"], *rows]))
+    found = {name: shipped.load(name).description for name in shipped.known()}
+    known = {shipped.AUTO: "the checks for what is installed (see `slimagent detect`)", **found}
+    if as_json:
+        terminal.json(orjson.dumps(known, option=orjson.OPT_INDENT_2))
+    else:
+        terminal.lines(table([*map(list, known.items())]))
     return 0
 
 
@@ -43,6 +49,7 @@ def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool)
     found = shipped.found(environment(user_named(user)))
     if output is not None:
         write(output, (_FIRST_LINE + shipped.written(found)).encode())
+        terminal.line(f"wrote {output}; use it with --profile {shlex.quote(output)}", err=True)
     if as_json:
         terminal.json(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2))
     elif output is None:

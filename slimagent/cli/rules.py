@@ -29,7 +29,7 @@ _OPTIONS: tuple[options.Decorator, ...] = (
         help="Do not apply this cruft rule; see docs/levels.md. Can be repeated.",
     ),
     click.option(
-        "--start",
+        "--keep-command",
         "starts",
         multiple=True,
         metavar="COMMAND",
@@ -111,7 +111,7 @@ def _command(text: str) -> tuple[str, ...]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"--start {text}: {error}", "write it as in a shell") from None
+        raise UsageError(f"--keep-command {text}: {error}", "write it as in a shell") from None
     if not words:
-        raise UsageError("--start needs a command line", "e.g. --start 'tini -g -- jupyter lab'")
+        raise UsageError("--keep-command needs a command line", "e.g. --keep-command 'tini -g -- jupyter lab'")
     return tuple(words)

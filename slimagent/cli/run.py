@@ -35,7 +35,8 @@ from slimagent.workflows.session import Session, in_container
 _SUMMARY = "summary.json"
 PROOFS = ("masked", "in-place", "none")
 _UNSTARTED = (
-    "how the image starts is unknown: files that only ENTRYPOINT or CMD need may go; give --image-config or --start"
+    "how the image starts is unknown, so files that only ENTRYPOINT or CMD need may go: "
+    "give --image-config or --keep-command"
 )
 
 
@@ -122,14 +123,14 @@ def run(**given: Any) -> int:
     """
     asked = _Asked(**given)
     form = options.JSON if asked.as_json else asked.form or options.TABLE
-    with ending("run", as_json=form == options.JSON) as end:
+    with ending("run", form) as end:
         if not asked.force:
             _require_container(asked.scopes)
         chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
         steps = options.steps(chosen, asked.command, asked.also)
         session, target = asked.session(chosen), asked.target()
         _prepare(asked.directory)
-        require_place(asked.layout, quiet=asked.quiet)
+        require_place(asked.layout, asked.strip, quiet=asked.quiet)
         console = Console(quiet=asked.quiet or form == options.JSON, names=[spec.name for spec in steps.checks])
         decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
         save = functools.partial(_save, asked.directory)
@@ -171,12 +172,12 @@ def _reported(end: Ending, console: Console, asked: _Asked, form: str) -> Iterat
     except SlimagentError as error:
         with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
             _summarise(end, whole, console, asked, error)
-        if whole.verification is not None and not asked.quiet:
-            show(end.summary, asked.out, form)
+        if form == options.TABLE and whole.verification is not None and not asked.quiet:
+            show(end.summary, asked.out)
         raise
     _summarise(end, whole, console, asked, None)
-    if not asked.quiet:
-        show(end.summary, asked.out, form)
+    if form == options.TABLE and not asked.quiet:
+        show(end.summary, asked.out)
 
 
 def _summarise(end: Ending, whole: Whole, console: Console, asked: _Asked, error: SlimagentError | None) -> None:

@@ -46,7 +46,8 @@ links, capabilities, empty directories and odd names. BuildKit leaves out FIFOs.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The settings of the stages: `image` is the name to pull, `run` are arguments of `slimagent run`.
+    """The settings of the stages: `image` is the name to pull, `run` are arguments of `slimagent run`, `removal` of
+    `slimagent apply`.
 
     The agent is the directory `agent` of the build context, or the whole image `agent_image`. The stages have it at
     `place` (see `own_place`). `entry` starts it there; without one, its entrypoint.sh does. `env` are variables
@@ -60,6 +61,7 @@ class Recipe:
     entry: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    removal: tuple[str, ...] = ()
     profile: str = ""
 
     @property
@@ -170,7 +172,7 @@ def _traced(recipe: Recipe, base: str) -> list[str]:
 
 def _slim(recipe: Recipe, base: str) -> list[str]:
     told = "The original image again, untouched by the checks. The agent removes what the plan drops, then itself."
-    arguments = ("apply", f"{recipe.place}/plan.json", "--in-place", "--remove-agent")
+    arguments = ("apply", f"{recipe.place}/plan.json", "--in-place", "--remove-agent", *recipe.removal)
     return [
         *comment(told),
         f"FROM {base} AS slim",

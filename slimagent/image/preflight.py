@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -60,17 +61,20 @@ def require_as_before(engine: Engine, tag: str, before: str) -> None:
         )
 
 
-def require_startable(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
+def require_startable(
+    engine: Engine, container: Container, key: str, user: str = "", strip: str = ""
+) -> tuple[str, ...]:
     """Try to start a container with these options, then remove it. Returns the variables that it had.
 
     It starts a program that does not exist. `key` is the run's (owner.py). `user` is an account of the image,
-    NAME[:GROUP] or numbers. Raises UsageError, with the engine's own message, for options that the engine refuses, and
-    for a user that the image does not have; RefusedError if the image has something at the paths that slimagent mounts;
-    UnavailableError if the engine cannot start any container of this image.
+    NAME[:GROUP] or numbers, and `strip` a program of it. Raises UsageError, with the engine's own message, for options
+    that the engine refuses, and for a user or a program that the image does not have; RefusedError if the image has
+    something at the paths that slimagent mounts; UnavailableError if the engine cannot start any container of it.
     """
     _require_our_options(container.run_options)
+    _require_sources(container.volumes)
     try:
-        return _try(engine, container, key, user)
+        return _try(engine, container, key, user, strip)
     except EngineRefusedError as error:
         given = _given(container)
         if not given:
@@ -82,7 +86,7 @@ def require_startable(engine: Engine, container: Container, key: str, user: str 
         ) from None
 
 
-def _try(engine: Engine, container: Container, key: str, user: str = "") -> tuple[str, ...]:
+def _try(engine: Engine, container: Container, key: str, user: str = "", strip: str = "") -> tuple[str, ...]:
     name = f"slimagent-{key}-try"
     try:
         with deferred():
@@ -94,7 +98,10 @@ def _try(engine: Engine, container: Container, key: str, user: str = "") -> tupl
                 if NOTHING not in error.words:
                     raise
         _require_user(engine, name, container.image, user)
-        return tuple(engine.inspect_container(name)["Config"].get("Env") or ())
+        env = tuple(engine.inspect_container(name)["Config"].get("Env") or ())
+        if strip:
+            _require_program(engine, name, container.image, strip, env)
+        return env
     finally:
         with deferred():
             engine.remove_container(name)
@@ -105,6 +112,16 @@ def _require_our_options(options: Sequence[str]) -> None:
         why = _OURS.get(option.partition("=")[0])
         if why:
             raise UsageError(f"the run option {option.partition('=')[0]} is not allowed: {why}", "leave it out")
+
+
+def _require_sources(volumes: Sequence[str]) -> None:
+    """Raise UsageError if a directory to mount does not exist: Docker would create it, empty and as root."""
+    for volume in volumes:
+        source, colon, _ = volume.partition(":")
+        if colon and source.startswith("/") and not os.path.lexists(source):
+            raise UsageError(
+                f"--volume {volume}: there is no {source} on this machine", "create it, or correct the path"
+            )
 
 
 def _given(container: Container) -> list[str]:
@@ -138,6 +155,14 @@ def _require_user(engine: Engine, name: str, image: str, user: str) -> None:
         if wanted and not wanted.isdecimal() and wanted not in _names(engine.copy_out(name, path)):
             hint = f"use a name from the image's {path}, or a number"
             raise UsageError(f"there is no {kind} {wanted} in {image}", hint)
+
+
+def _require_program(engine: Engine, name: str, image: str, program: str, env: Sequence[str]) -> None:
+    """Raise UsageError if the image does not have a program, a path or a name to look for in its PATH."""
+    path = next((each.partition("=")[2] for each in env if each.startswith("PATH=")), "/usr/bin:/bin")
+    places = [program] if "/" in program else [f"{each}/{program}" for each in path.split(":") if each]
+    if not any(engine.holds(name, each) for each in places):
+        raise UsageError(f"--strip {program}: {image} has no such program", "use --strip auto or --strip none")
 
 
 def _names(table: bytes | None) -> set[str]:

@@ -11,6 +11,7 @@ from slimagent.image.work import LAYOUT, LOGS, OUT, READY
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
+_AUTO, _NONE = "auto", "none"  # as for the agent's --strip
 _ROOTS = ("", "0", "root")
 
 
@@ -18,9 +19,9 @@ _ROOTS = ("", "0", "root")
 class Request:
     """What the user asked for, as options of the agent's commands.
 
-    `steps` say how to exercise the image (for `trace` and `verify`), `decision` what may go, `removal` how it is
-    removed. `files` are put where the agent writes its output, by name. `container` says how to start containers, and
-    from which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
+    `steps` say how to exercise the image (for `trace` and `verify`), `decision` what may go, `strip` how to strip.
+    `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
+    which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
     """
 
     tag: str
@@ -30,7 +31,7 @@ class Request:
     steps: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     decision: tuple[str, ...] = ()
-    removal: tuple[str, ...] = ()
+    strip: str = _AUTO
     accepted: frozenset[str] = frozenset()
     files: Mapping[str, bytes] = field(default_factory=dict)
     repair: bool = True
@@ -38,6 +39,11 @@ class Request:
     may_add_privileges: bool = True
     overwrite: bool = False
     keep_failed: bool = False
+
+    @property
+    def strip_program(self) -> str:
+        """The image's program to strip with, or an empty string if it need not have one."""
+        return "" if self.strip in (_AUTO, _NONE) else self.strip
 
 
 class Commands:
@@ -74,7 +80,7 @@ class Commands:
         # Not compressed: an engine would only undo it.
         layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag, "--ready", _at(READY))
         written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
-        return (*self._request.decision, *self._request.removal, *self._config, *layout, *written)
+        return (*self._request.decision, "--strip", self._request.strip, *self._config, *layout, *written)
 
 
 def _at(name: str) -> str:

@@ -54,7 +54,7 @@ class ReasonKind(OpenEnum):
     SPECIAL_FILE = "special-file", "a FIFO, socket or device has no bytes to save"
     EMPTY_FILE = "empty-file", "an empty file has no bytes to save, and a program may check that it exists"
     MOUNT_POINT = "mount-point", "another file system is mounted here and hides what the image has"
-    UNUSED = "unused", "no traced step asked for it, nothing that stays needs it, no rule keeps it"
+    UNUSED = "unused", "no test asked for it, nothing that stays needs it, no rule keeps it"
     CRUFT = "cruft", "cruft, {detail}"
     PACKAGE_GONE = "package-gone", "part of {package}, which goes"
     RECORD_GONE = "record-gone", "it identifies {package}, which goes"
@@ -68,7 +68,7 @@ class ReasonKind(OpenEnum):
     PACKAGE_RULE = "package-rule", "by rule: {detail}"
     COMPILING = "compiling", "software is compiled in this image: {detail}"
     PROTECTED = "protected", "its check did not pass, so it stays whole: {detail}"
-    NOT_NEEDED = "not-needed", "no traced step used it, nothing that stays requires it, no rule keeps it"
+    NOT_NEEDED = "not-needed", "no test used it, nothing that stays requires it, no rule keeps it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

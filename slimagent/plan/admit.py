@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from slimagent.errors import RefusedError
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Run, Trace
+from slimagent.text.counted import counted
 
 # What a new trace needs in order not to have these losses.
 _WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add SYS_PTRACE`"}
@@ -36,7 +37,7 @@ def admit(trace: Trace, accepted: frozenset[str]) -> None:
 
 def _shown(loss: Loss, trace: Trace) -> str:
     runs = [run for run in trace.runs if any(each.kind == loss.kind for each in run.losses)]
-    return f"{loss.kind} ({loss.count} times, e.g. {loss.example}){_whose(runs, trace)}"
+    return f"{loss.kind} ({counted(loss.count, 'time')}, e.g. {loss.example}){_whose(runs, trace)}"
 
 
 def _whose(runs: Sequence[Run], trace: Trace) -> str:

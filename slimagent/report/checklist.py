@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
 from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.text.counted import counted
 from slimagent.text.escapes import xml
 
 _MARKS = {
@@ -70,7 +71,7 @@ def _short(text: str) -> str:
 def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> str:
     """Summarise the whole list in one line."""
     counts = Counter(standings)
-    parts = [f"{counts[Standing.PASSED]} of {len(results)} checks passed"]
+    parts = [f"{counts[Standing.PASSED]:,} of {counted(len(results), 'check')} passed"]
     parts += [
         f"{counts[each]} {words}"
         for each, words in (
@@ -83,7 +84,7 @@ def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> st
     ]
     items = [item for result in results for item in result.items]
     if items:
-        parts.append(f"{_passed(items):,} of {len(items):,} items passed")
+        parts.append(f"{_passed(items):,} of {counted(len(items), 'item')} passed")
     return ", ".join(parts) + f"  {sum(result.seconds for result in results):.1f} s"
 
 

@@ -11,6 +11,7 @@ from slimagent.model.inventory import Package
 from slimagent.model.plan import Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, to_text
+from slimagent.text.counted import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class Explainer:
                     back.add(each)
                     pending.append(each)
         package = plan.packages[number].package
-        others = f" and {len(back) - 1} packages that it requires" if len(back) > 1 else ""
+        others = f" and {counted(len(back) - 1, 'package')} that it requires" if len(back) > 1 else ""
         size = sum(plan.packages[each].size - plan.packages[each].kept for each in back) / 1e6
         return f"--keep-package {package.kind}:{package.name} keeps it{others}, {size:.1f} MB"
 

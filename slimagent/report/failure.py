@@ -38,9 +38,9 @@ def not_proved(verification: Verification, logs: Mapping[str, tuple[str, str]]) 
     for step in new:
         lines += _failed(f"✗ {step.name} fails, and did not run on the original image", step, logs)
     if verification.missed:
-        lines.append("looked for in vain:")
+        lines.append("removed, but needed:")
         lines += [f"    {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
-        lines += _more(len(verification.missed), "files were looked for in vain")
+        lines += _more(len(verification.missed), "removed files were needed")
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from slimagent.model.proof import Comparison
 from slimagent.model.summary import Summary
 from slimagent.report.text import share, size
+from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
 
 _SHOWN = 10
@@ -66,7 +67,7 @@ def _proof(summary: Summary) -> list[str]:
         ("paths", _count(summary.paths_before), _count(summary.paths_after)),
         ("checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)),
         ("worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)),
-        ("files looked for in vain", "", _count(None if summary.missed is None else len(summary.missed))),
+        ("removed files that were needed", "", _count(None if summary.missed is None else len(summary.missed))),
     ]
     if summary.repaired:
         rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
@@ -90,9 +91,9 @@ def _gone(summary: Summary) -> list[str]:
     stripped = (
         ""
         if summary.files_stripped is None
-        else f", {summary.files_stripped:,} files stripped ({_size(summary.bytes_stripped)})"
+        else f", {counted(summary.files_stripped, 'file')} stripped ({_size(summary.bytes_stripped)})"
     )
-    lines = [f"{len(gone):,} packages removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
+    lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
         title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"

@@ -17,6 +17,7 @@ from slimagent.model.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_S
 from slimagent.paths.algebra import pattern
 from slimagent.report.summary import groups
 from slimagent.report.text import share
+from slimagent.text.counted import counted
 
 _THIN = 0.02  # a test is thin if the steps touch less than this part of the bytes in packages
 _FEW = 50  # files: even a program that does nothing asks for a dozen
@@ -52,7 +53,7 @@ def warnings(
     if own_files == 0:
         found.append("the checks and the command used no file of the image, so nothing but its start is tested")
     elif own_files is not None and own_files < _FEW:
-        found.append(f"the checks and the command asked for only {own_files} files of the image")
+        found.append(f"the checks and the command asked for only {counted(own_files, 'file')} of the image")
     return tuple(found)
 
 

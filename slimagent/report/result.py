@@ -5,6 +5,7 @@ from __future__ import annotations
 from slimagent.model.summary import Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import caution, share, size, table, verified
+from slimagent.text.counted import counted
 
 _SHOWN = 8
 _UNKNOWN = "unknown"
@@ -43,7 +44,7 @@ def _proof(summary: Summary) -> list[str]:
         ["paths", _count(summary.paths_before), _count(summary.paths_after)],
         ["checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)],
         ["worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)],
-        ["files looked for in vain", "", _count(None if summary.missed is None else len(summary.missed))],
+        ["removed files that were needed", "", _count(None if summary.missed is None else len(summary.missed))],
     ]
     if summary.repaired:
         rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
@@ -52,7 +53,11 @@ def _proof(summary: Summary) -> list[str]:
 
 def _reached(summary: Summary) -> list[str]:
     whole = sum(each.bytes for each in summary.reached)
-    rows = [[each.how, f"{each.packages:,}", size(each.bytes), share(each.bytes, whole)] for each in summary.reached]
+    rows = [
+        [each.how, f"{each.packages:,}", size(each.bytes), share(each.bytes, whole)]
+        for each in summary.reached
+        if each.packages or each.bytes
+    ]
     return table([["packages", "number", "size", "share"], *rows], right=(1, 2, 3)) if rows else []
 
 
@@ -61,27 +66,28 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     lines = table([["removed", "files", "size"], *classes], right=(1, 2)) if classes else []
     packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
     if packages:
-        title = f"the largest of {len(summary.packages_dropped):,} packages removed"
+        title = f"the largest of {counted(len(summary.packages_dropped), 'removed package')}"
         ask = f"why, and what keeps one: slimagent explain {directory}/plan.json {packages[0][0]}"
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
     if summary.files_stripped:
-        lines.append(f"{summary.files_stripped:,} files were stripped, which saved {_size(summary.bytes_stripped)}")
+        stripped = counted(summary.files_stripped, "file was", "files were")
+        lines.append(f"{stripped} stripped, which saved {_size(summary.bytes_stripped)}")
     return lines
 
 
 def _exported(summary: Summary) -> list[str]:
-    lines = [] if summary.export is None else [f"sha256:{summary.export.sha256}  {size(summary.export.bytes)}"]
+    lines = [] if summary.export is None else [f"archive: {size(summary.export.bytes)}, sha256:{summary.export.sha256}"]
     if summary.left_alone:
-        lines.append(f"{summary.left_alone:,} paths were left alone: receipt.json says why")
+        lines.append(f"{counted(summary.left_alone, 'path was', 'paths were')} left alone: receipt.json says why")
     return lines
 
 
 def _worse(summary: Summary) -> list[str]:
-    """What is worse, and the files that were looked for in vain."""
+    """What is worse, and the removed files that were needed."""
     worse = [[each.name, each.before.value, each.after.value, _first(each.detail)] for each in summary.worse]
     missed = [[to_text(each.path), ", ".join(each.steps)] for each in summary.missed or ()]
     lines: list[str] = []
-    for head, rows in ((["worse", "before", "after", "why"], worse), (["looked for in vain", "by"], missed)):
+    for head, rows in ((["worse", "before", "after", "why"], worse), (["removed, but needed", "by"], missed)):
         if rows:
             lines += [*([""] if lines else []), *table([head, *rows[:_SHOWN]])]
             lines += [f"… and {len(rows) - _SHOWN:,} more (in verification.json)"] if len(rows) > _SHOWN else []

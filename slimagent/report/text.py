@@ -13,6 +13,7 @@ from slimagent.model.result import Outcome
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things
+from slimagent.text.counted import counted
 from slimagent.text.escapes import printable
 
 _SHOWN = 10
@@ -81,7 +82,9 @@ def plan_summary(plan: Plan) -> list[str]:
     if len(plan.problems) > _SHOWN:
         lines.append(f"… and {len(plan.problems) - _SHOWN} more package records not understood (in the plan: problems)")
     if plan.unresolved:
-        lines.append(f"{len(plan.unresolved):,} needs that nothing in the image fulfils (in the plan: unresolved)")
+        lines.append(
+            f"{counted(len(plan.unresolved), 'need')} that nothing in the image fulfils (in the plan: unresolved)"
+        )
     changed = Counter(change.kind.value for change in plan.changes)
     if changed:
         lines.append(
@@ -95,8 +98,8 @@ def caution(found: Caution | None) -> list[str]:
     if found is None:
         return []
     return [
-        f"the trace cannot see lookups: {found.paths:,} files and links, {size(found.size)}, stay "
-        "because they may have been looked up"
+        f"the trace cannot see lookups: {counted(found.paths, 'file or link', 'files and links')}, {size(found.size)}, "
+        "stay because they may have been looked up"
     ]
 
 
@@ -105,7 +108,9 @@ def strip_plan(plan: Plan) -> list[str]:
     if not (plan.strips or plan.unstripped):
         return []
     saved = sum(each.saves for each in plan.strips)
-    lines = [f"strip removes {size(saved)} of symbols and debugging sections from {len(plan.strips):,} kept files"]
+    lines = [
+        f"strip removes {size(saved)} of symbols and debugging sections from {counted(len(plan.strips), 'kept file')}"
+    ]
     counts = Counter(_general(why) for _, why in plan.unstripped)
     rows = [[f"  {count:,}", why] for why, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     return lines + table([["  not stripped", "because"], *rows], right=(0,)) if rows else lines
@@ -158,10 +163,11 @@ def receipt_summary(receipt: Receipt) -> list[str]:
     whole = receipt.bytes_kept + receipt.bytes_dropped + receipt.bytes_stripped
     lines = [
         f"{receipt.target}: {size(receipt.bytes_kept)} of {size(whole)} stays, "
-        f"{share(whole - receipt.bytes_kept, whole)} smaller; {receipt.dropped:,} paths dropped, {receipt.kept:,} kept"
+        f"{share(whole - receipt.bytes_kept, whole)} smaller; "
+        f"{counted(receipt.dropped, 'path')} dropped, {receipt.kept:,} kept"
     ]
     if receipt.sha256:
-        lines.append(f"sha256:{receipt.sha256}  {size(receipt.written)}{_overhead(receipt)}")
+        lines.append(f"archive: {size(receipt.written)}{_overhead(receipt)}, sha256:{receipt.sha256}")
     lines += layer_table(receipt.layers)
     lines += [f"left alone: {to_text(path)}: {why}" for path, why in receipt.left_alone[:_SHOWN]]
     if len(receipt.left_alone) > _SHOWN:
@@ -188,8 +194,10 @@ def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:
     """What stripping saved, and a table of what it did not save, by reason."""
     if not plan.strips:
         return []
-    proved = f"; {receipt.loaded:,} libraries among them were loaded to prove it" if receipt.loaded else ""
-    lines = [f"strip took {size(receipt.bytes_stripped)} out of {receipt.stripped:,} files{proved}"]
+    proved = (
+        f"; {counted(receipt.loaded, 'library was', 'libraries were')} loaded to prove it" if receipt.loaded else ""
+    )
+    lines = [f"strip took {size(receipt.bytes_stripped)} out of {counted(receipt.stripped, 'file')}{proved}"]
     planned, lost, counts = dict(plan.strips), Counter[str](), Counter[str]()
     for path, why in receipt.unstripped:
         counts[why] += 1
@@ -226,12 +234,12 @@ def verification_summary(verification: Verification) -> list[str]:
     things = single_things(verification)
     passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
-        f"{verified(verification.how, verification.passed)}: {passed} of {len(things)} checks pass, "
+        f"{verified(verification.how, verification.passed)}: {passed:,} of {len(things):,} checks and items pass, "
         f"{len(worse)} worse than before, "
         + (
-            f"what was looked for in vain is unknown ({verification.backend} cannot see it)"
+            f"which removed files were needed is unknown ({verification.backend} cannot see it)"
             if BlindSpot.LOOKUPS in verification.blind_spots
-            else f"{len(verification.missed)} files looked for in vain"
+            else f"{counted(len(verification.missed), 'removed file')} needed"
         )
     ]
     already = [each.name for each in things if each.before is Outcome.FAILED is each.after]
@@ -242,10 +250,15 @@ def verification_summary(verification: Verification) -> list[str]:
     for each in worse[:_SHOWN]:
         first, *more = each.detail.splitlines() or [""]
         lines += [f"  worse: {each.name}  {first}", *(f"    | {line}" for line in more[-_SHOWN:])]
-    lines += [f"  missed: {to_text(each.path)}  ({', '.join(each.steps)})" for each in verification.missed[:_SHOWN]]
+    lines += [
+        f"  removed, but needed: {to_text(each.path)}  ({', '.join(each.steps)})"
+        for each in verification.missed[:_SHOWN]
+    ]
     if len(verification.missed) > _SHOWN:
         lines.append(f"  … and {len(verification.missed) - _SHOWN} more (in the verification)")
-    lines += [f"  loss: {loss.kind}, {loss.count} times, e.g. {loss.example}" for loss in verification.losses]
+    lines += [
+        f"  loss: {loss.kind}, {counted(loss.count, 'time')}, e.g. {loss.example}" for loss in verification.losses
+    ]
     if verification.how == "masked" and any(loss.hides for loss in verification.losses) and not verification.passed:
         lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines

@@ -21,6 +21,7 @@ from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
+from slimagent.text.counted import counted
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
 from slimagent.workflows.exercise import Reporter, Steps, watch
@@ -94,8 +95,10 @@ def plan(
         evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, missed)
         made = decide(evidence, level, progress)
     if contents.unreadable:
+        some = ", ".join(map(to_text, contents.unreadable[:3]))
+        count = counted(len(contents.unreadable), "kept file")
         raise UnavailableError(
-            f"cannot plan: {len(contents.unreadable)} kept files cannot be read, so their needs are unknown",
+            f"cannot plan: {count} cannot be read, so what they need is unknown, e.g. {some}",
             "run as root, or repair the files",
         )
     return made

@@ -14,6 +14,7 @@ from slimagent.model.inventory import Inventory
 from slimagent.model.profile import Profile
 from slimagent.model.user import User
 from slimagent.paths.algebra import Resolver, normalise, to_text, within
+from slimagent.text.counted import counted
 from slimagent.text.escapes import quoted
 
 # What a container engine adds to a container: it is never part of an image.
@@ -229,9 +230,9 @@ def require_readable(inventory: Inventory, doing: str) -> None:
     """Raise UnavailableError if this process cannot read all of the image."""
     if inventory.unreadable:
         some = ", ".join(map(to_text, inventory.unreadable[:3]))
+        count = counted(len(inventory.unreadable), "file or directory", "files and directories")
         raise UnavailableError(
-            f"cannot {doing}: {len(inventory.unreadable)} files and directories of the image cannot be read "
-            f"by {user_name(None)}, e.g. {some}",
+            f"cannot {doing}: {count} of the image cannot be read by {user_name(None)}, e.g. {some}",
             to_read_all(os.geteuid(), kernel.status().capabilities),
         )
 

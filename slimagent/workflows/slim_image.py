@@ -32,6 +32,7 @@ from slimagent.model.summary import Whole
 from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Trace
 from slimagent.plan.admit import admit, useless
 from slimagent.report.failure import failed_steps, not_proved
+from slimagent.text.counted import counted
 from slimagent.workflows import collected_logs
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.starts_from_outside import FULL, OUTSIDE, SLIM, Starts
@@ -128,7 +129,7 @@ def _look(engine: Engine, request: Request, key: str) -> _Found:
         described=described,
         config=read_image_config(described, image),
         taken=preflight.require_free(engine, image, request.tag, request.overwrite),
-        env=preflight.require_startable(engine, request.container, key, request.user),
+        env=preflight.require_startable(engine, request.container, key, request.user, request.strip_program),
     )
 
 
@@ -190,7 +191,9 @@ class _Slimming:
             self._slimmed.repaired = repaired = len(verification.missed)
             export = self._share("repair", TRACE, VERIFICATION)
             exporting = self._begin_export(export, self._commands.repair(work.next_pending()))
-            self._export(f"repair: {repaired} files were missed", export, exporting)
+            self._export(
+                f"repair: {counted(repaired, 'removed file was', 'removed files were')} needed", export, exporting
+            )
             verification = self._verified(export, trace)
         self._require_proved(verification)
 
@@ -228,7 +231,7 @@ class _Slimming:
     def _refuse_unreadable(self, loss: Loss) -> NoReturn:
         way = "SYS_PTRACE was not enough" if self._cap_add else "leave out --no-privileges, so that SYS_PTRACE is added"
         raise RefusedError(
-            f"cannot read what some processes need ({loss.count} times, e.g. {loss.example})",
+            f"cannot read what some processes need ({counted(loss.count, 'time')}, e.g. {loss.example})",
             f"{way}; or plan anyway with --accept-loss {LossKind.UNREADABLE_PATH}",
         )
 
@@ -325,7 +328,10 @@ class _Slimming:
         names = {each.name for each in verification.comparisons if each.worse}
         for line in not_proved(verification, collected_logs.ends(self._output, SLIM, sorted(names))):
             self._tell(line)
-        hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
+        if verification.missed:
+            hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
+        else:
+            hint = f"no removed file was needed, so run the test again on {self._name}: it may fail now and then"
         if self._request.keep_failed:
             kept = self._work.keep_pending()
             hint += f"; inspect {kept}, then remove it: {self._work.engine.name} rmi {kept}"

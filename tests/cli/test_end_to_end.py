@@ -162,7 +162,7 @@ def test_explain_says_why(made: Environment) -> None:
     assert f"{used}  keep" in shown
     assert "opened in command" in shown or "looked up in command" in shown
     assert f"{unused}  drop\n" in shown
-    assert "- no traced step asked for it" in shown
+    assert "- no test asked for it" in shown
     over_link = made.tree.parent / "link"
     over_link.symlink_to(made.tree)
     asked = slimagent("explain", "--json", made.out / "plan.json", over_link / "pyvenv.cfg", "/no/such")
@@ -176,7 +176,7 @@ def test_a_command_that_needs_a_dropped_file_is_a_regression(made: Environment) 
     assert made.run("--quiet").returncode == 0
     done = made.verify("import pkg.unused")
     assert done.returncode == 1
-    assert f"missed: {made.package / 'unused.py'}  (command)" in done.stdout
+    assert f"removed, but needed: {made.package / 'unused.py'}  (command)" in done.stdout
     again = decode_verification((made.out / "again.json").read_bytes())
     assert not again.passed
     assert [each.name for each in again.comparisons if each.worse] == ["command"]
@@ -192,7 +192,7 @@ def test_a_file_looked_for_in_vain_is_reported_although_the_test_passes(made: En
     assert done.returncode == 0, done.stdout + done.stderr
     again = decode_verification((made.out / "again.json").read_bytes())
     assert (again.passed, [each.path for each in again.missed]) == (True, [os.fsencode(file)])
-    assert "1 files looked for in vain" in done.stdout
+    assert "1 removed file needed" in done.stdout
 
 
 def test_the_run_s_own_files_are_no_part_of_the_image(made: Environment) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from slimagent.cli.ending import show
+from slimagent.cli.ending import ending, show
 from slimagent.cli.options import JSON, MARKDOWN, TABLE
+from slimagent.errors import CheckFailedError
 from slimagent.model.summary import Failure, Summary
 from slimagent.report.pull_request import pull_request
 
@@ -18,20 +19,33 @@ MADE = Summary(
 
 def test_a_table_ends_in_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
     """Who looks at the last line knows what became of the image, well or not."""
-    show(MADE, "out", TABLE)
+    show(MADE, "out")
     assert capsys.readouterr().out.splitlines()[-1] == "slim: 4.0 MB -> 1.0 MB, 75.0 % smaller"
     failed = replace(MADE, failure=Failure(slug="check-failed", status=1, message="no", hint="type this"))
-    show(failed, "out", TABLE)
+    show(failed, "out")
     assert capsys.readouterr().out.splitlines()[-1] == "slim was not made"
 
 
-def test_markdown_is_what_the_file_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_markdown_is_what_the_file_holds(capfd: pytest.CaptureFixture[str]) -> None:
     """What `--format markdown` prints can be pasted into a pull request, as summary.md can."""
-    show(MADE, "out", MARKDOWN)
-    assert capsys.readouterr().out == "\n".join([*pull_request(MADE), ""])
+    with ending("image", MARKDOWN) as end:
+        end.summary = MADE
+        print("what else is said")
+    shown = capfd.readouterr()
+    assert shown.out == "\n".join([*pull_request(MADE), ""])
 
 
-def test_json_is_not_printed_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    """The document was printed when the block of `ending` ended."""
-    show(MADE, "out", JSON)
+@pytest.mark.parametrize("form", [JSON, MARKDOWN])
+def test_a_failure_is_in_the_document_too(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that comes before there is anything to show."""
+    with pytest.raises(CheckFailedError), ending("image", form, image="big", tag="slim"):
+        raise CheckFailedError("smoke failed in the unchanged image", "repair it")
+    shown = capsys.readouterr().out
+    assert "smoke failed in the unchanged image" in shown and "repair it" in shown
+
+
+def test_a_table_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """By `show`: `ending` prints only documents."""
+    with ending("image", TABLE) as end:
+        end.summary = MADE
     assert capsys.readouterr().out == ""

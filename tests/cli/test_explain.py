@@ -139,12 +139,15 @@ ALL = {"/opt/tool/run", "/opt/tool/data", "/opt/other/run", "/var/log/log", "/us
         (("--keep-package", "component:oth*"), {"/opt/other/run"}),
         (("--keep-package", "dpkg:other"), set()),
         (("--keep-cruft", "logs", "--keep-cruft", "headers"), {"/var/log/log", "/usr/include/x.h"}),
-        (("--start", "tool --port 1"), {"/opt/tool/run", "/opt/tool/data"}),
-        (("--start", "sh -c 'exec /opt/other/run'"), {"/opt/other/run"}),
+        (("--keep-command", "tool --port 1"), {"/opt/tool/run", "/opt/tool/data"}),
+        (("--keep-command", "sh -c 'exec /opt/other/run'"), {"/opt/other/run"}),
         (("--compiling",), {"/usr/include/x.h"}),
         (("--no-compiling",), set()),
-        (("--level", "file", "--start", "/opt/tool/run", "--budget", "0"), {"/opt/tool/run"}),
-        (("--level", "file", "--start", "/opt/tool/run", "--budget", "100"), {"/opt/tool/run", "/opt/tool/data"}),
+        (("--level", "file", "--keep-command", "/opt/tool/run", "--budget", "0"), {"/opt/tool/run"}),
+        (
+            ("--level", "file", "--keep-command", "/opt/tool/run", "--budget", "100"),
+            {"/opt/tool/run", "/opt/tool/data"},
+        ),
     ],
 )
 def test_what_a_plan_is_told_to_keep(image: Path, arguments: tuple[str, ...], kept: set[str]) -> None:
@@ -166,8 +169,8 @@ def test_the_level_is_package_unless_one_is_named(image: Path) -> None:
         (("--keep-package", ":vim"), ("--keep-package :vim",)),
         (("--keep-cruft", "nonsense"), ("--keep-cruft nonsense", "docs/levels.md")),
         (("--keep-cruft", "man-page"), ("--keep-cruft man-page", "did you mean man-pages")),
-        (("--start", "tini 'jupyter"), ("--start tini 'jupyter",)),
-        (("--start", " "), ("--start", "jupyter")),
+        (("--keep-command", "tini 'jupyter"), ("--keep-command tini 'jupyter",)),
+        (("--keep-command", " "), ("--keep-command", "jupyter")),
         (("--keep", "relative"), ("--keep relative",)),
     ],
 )
@@ -192,7 +195,7 @@ def test_a_plan_alone_is_explained_by_what_is_largest(document: Path) -> None:
     """What goes and what stays, each with its size and its reason; the same for scripts."""
     shown = slimagent("explain", document).stdout.splitlines()
     gone, stays = shown.index("the largest that go"), shown.index("the largest that stay")
-    assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "no traced step used it" in shown[gone + 2]
+    assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "no test used it" in shown[gone + 2]
     assert any(line.split()[-1] == "dpkg:tool" for line in shown[stays:])
     found = json.loads(slimagent("explain", document, "--json").stdout)
     assert {each["what"] for each in found["drop"]} >= {"dpkg:two"}

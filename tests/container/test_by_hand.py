@@ -91,7 +91,7 @@ def test_a_declared_volume_is_the_same_to_all_commands(
 ) -> None:
     """Whoever has the configuration: the volume's contents are in the slim image, which starts as the full one does."""
     container.trace("cat /data/seed", *traced)
-    kept = container.plan(*planned, "--start", "/bin/sh -c cat")
+    kept = container.plan(*planned, "--keep-command", "/bin/sh -c cat")
     assert kept["/data/seed"] == "opened"
     assert "/srv/unneeded" not in kept
     container.apply(tag)
@@ -109,7 +109,7 @@ def test_the_image_s_own_file_behind_a_mounted_one_stays(container: Container, t
     container.trace(script, *CONFIG, "--mounted", "/data", mounts=places)
     trace = decode_trace((container.out / "trace.json").read_bytes())
     assert {b"/srv/needed", b"/data", b"/opt/not/in/the/image"} <= set(trace.mounts)
-    kept = container.plan("--start", "/bin/cat", "--start", "/bin/sh")
+    kept = container.plan("--keep-command", "/bin/cat", "--keep-command", "/bin/sh")
     assert (kept["/srv/needed"], kept["/data/seed"]) == ("opened", "hidden")
     assert not [path for path in kept if path.startswith(("/opt", "/srv/unneeded"))]
     container.apply(tag)

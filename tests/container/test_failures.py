@@ -83,7 +83,7 @@ def test_a_step_that_fails_in_the_slim_image(small: str, tag: str, tmp_path: Pat
     assert shown(ended.stderr, log) == found[-SHOWN:]
     assert "/srv/later" in found[-2] and "/srv/unneeded" in found[-1]
     lines = ended.stderr.splitlines()
-    start = lines.index("looked for in vain:")
+    start = lines.index("removed, but needed:")
     assert lines[start + 1 : start + 3] == ["    /srv/later  (command)", "    /srv/unneeded  (command)"]
     assert "--keep PATH" in ended.stderr and "--keep-failed" in ended.stderr
     assert state(out) == "failed"

@@ -49,7 +49,7 @@ def test_run_leaves_every_document_and_one_tar(ran: dict[str, Any], out: Path) -
     assert {path.name for path in out.iterdir()} == DOCUMENTS
     assert ran["passed"] is True
     assert ran["missed"] == []
-    assert "give --image-config or --start" in ran["notes"][0]
+    assert "give --image-config or --keep-command" in ran["notes"][0]
     assert problems_in(out) == []
 
 

@@ -31,7 +31,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ran(image: Image, out: Path) -> dict[str, Any]:
     """A whole run at the default level, with the command as an ordinary user; its summary."""
-    arguments = ["run", "--json", "--user", image.user, "--start", START, "--out", "/out", "--", image.command]
+    arguments = ["run", "--json", "--user", image.user, "--keep-command", START, "--out", "/out", "--", image.command]
     done = image.agent(out, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
@@ -131,7 +131,7 @@ def test_packages_can_be_installed(image: Image, slim: str, tmp_path: Path) -> N
 
 
 def test_the_image_starts_as_it_is_meant_to(image: Image, slim: str) -> None:
-    """What --start names is there, and so is the login shell of the user."""
+    """What --keep-command names is there, and so is the login shell of the user."""
     ok(image, "tini --version; jupyter lab --version; getent passwd " + image.user, slim, image.user)
     shell = ok(image, f"getent passwd {image.user} | cut -d: -f7", slim).strip()
     assert ok(image, f"{shell} -lc 'echo login'", slim, image.user).strip() == "login"

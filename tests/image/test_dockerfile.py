@@ -275,7 +275,8 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\ndescription = "x"\n')
     arguments = ("dockerfile", "lab:x", "--image-config", "image.json", "--level", "file", "--profile", "./mine.toml")
     done = slimagent(*arguments, "-o", "Dockerfile", "--", "sh", "-c", 'echo "$HOME"', cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = "wrote Dockerfile; next:\n  slimagent bundle agent\n  docker build -f Dockerfile -t TAG .\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
     text = (tmp_path / "Dockerfile").read_text()
     assert '"--user", "jovyan"' in text
     assert "\"tini -- lab 'a b'\"" in text
@@ -284,6 +285,21 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert f"COPY ./mine.toml {place}/profile.toml" in text
     assert set(re.findall(r"/\.slimagent[^/\s\"]*", text)) == {place}
     assert text.endswith('USER jovyan\nENTRYPOINT ["tini", "--"]\nCMD ["lab", "a b"]\n')
+
+
+def test_what_may_go_is_passed_on(tmp_path: Path) -> None:
+    """The options of `run` that decide reach the first stage, those of `apply` the second; defaults neither."""
+    (tmp_path / "image.json").write_bytes(
+        b'[{"Architecture": "amd64", "Os": "linux", "Config": {"Env": ["PATH=/bin"]}}]'
+    )
+    kept = ("--keep", "/srv/**", "--keep-package", "dpkg:vim", "--no-compiling", "--budget", "7", "--strip", "none")
+    arguments = ("dockerfile", "x", "--image-config", "image.json")
+    written = slimagent(*arguments, *kept, "--", "true", cwd=tmp_path).stdout
+    words = [orjson.loads(each.replace("\\\n", "")) for each in re.findall(r"^RUN ((?:.*\\\n)*.*)", written, re.M)]
+    assert [each in words[0] for each in kept] == [True] * len(kept)
+    assert words[1][-2:] == ["--strip", "none"] and "--keep" not in words[1]
+    plain = slimagent(*arguments, "--", "true", cwd=tmp_path).stdout
+    assert "--strip" not in plain and "--budget" not in plain
 
 
 def test_the_agent_is_where_the_image_cannot_have_anything(tmp_path: Path) -> None:

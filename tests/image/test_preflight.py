@@ -119,7 +119,7 @@ def test_options_that_work(engine: Engine, probe: str, key: str, tmp_path: Path)
     ("options", "words", "named"),
     [
         ({"run_options": ("--nosuch",)}, "unknown flag: --nosuch", "--run-option"),
-        ({"volumes": ("/nope:bad:ro:x",)}, "/nope:bad:ro:x", "--volume"),
+        ({"volumes": ("/etc:bad:ro:x",)}, "/etc:bad:ro:x", "--volume"),
         ({"network": "nosuchnet"}, "network nosuchnet not found", "--network"),
         ({"network": "container:nosuch"}, "No such container: nosuch", "--network"),
         ({"env": ("",)}, "invalid environment variable", "--env"),
@@ -140,6 +140,20 @@ def test_options_that_the_engine_refuses(
         require_startable(engine, container, key)
     assert caught.value.hint == f"correct what you gave with {named}"
     assert "--help" not in caught.value.message
+
+
+def test_a_directory_to_mount_that_does_not_exist(engine: Engine, probe: str, key: str, tmp_path: Path) -> None:
+    """Docker would create it, empty and as root, and the tests would run without what the user meant."""
+    with pytest.raises(UsageError, match=f"there is no {tmp_path}/nope on this machine"):
+        require_startable(engine, Container(image=probe, volumes=(f"{tmp_path}/nope:/x",)), key)
+    assert not (tmp_path / "nope").exists()
+
+
+@pytest.mark.parametrize("program", ["probe/strip", "/probe/nosuch", "nosuch"])
+def test_a_program_to_strip_with_that_the_image_lacks(engine: Engine, probe: str, key: str, program: str) -> None:
+    """It is said before an hour of tests."""
+    with pytest.raises(UsageError, match=f"--strip {program}: {probe} has no such program"):
+        require_startable(engine, Container(image=probe), key, strip=program)
 
 
 @pytest.mark.parametrize("option", [("--name", "x"), ("--entrypoint=/x",), ("--cidfile", "x")])

@@ -58,7 +58,7 @@ def test_dropped_ruled_and_unknown_paths_are_explained(tmp_path: Path) -> None:
     write(tmp_path, "/unused")
     write(tmp_path, "/ruled")
     explainer = Explainer(plan_for(tmp_path, rules=(KeepRule(pattern="/ruled", why="we say so"),)))
-    assert explainer.explain(b"/unused").chain[0][1].startswith("no traced step asked for it")
+    assert explainer.explain(b"/unused").chain[0][1].startswith("no test asked for it")
     assert explainer.explain(b"/ruled").chain == (("/ruled", "by rule: we say so"),)
     unknown = explainer.explain(b"/not/there")
     assert (unknown.verdict, unknown.chain[0][1].split(":")[0]) == (None, "not in the plan")
@@ -134,7 +134,7 @@ def test_a_path_is_told_with_its_level_and_every_owner(tmp_path: Path) -> None:
     gone = explainer.explain(b"/usr/share/two")
     assert gone.chain == (
         ("/usr/share/two", "part of dpkg:two 1, which goes"),
-        ("dpkg:two 1", "no traced step used it, nothing that stays requires it, no rule keeps it"),
+        ("dpkg:two 1", "no test used it, nothing that stays requires it, no rule keeps it"),
     )
 
 
@@ -148,7 +148,7 @@ def test_a_package_is_told_with_what_it_would_take(tmp_path: Path) -> None:
     goes = explainer.explain_package(2)
     assert (goes.verdict, goes.size, goes.kept) == (Verdict.DROP, 1_000_000, 0)
     # Its own megabyte and that of r:three; the file that r:three shares stays as it is.
-    assert goes.cost == "--keep-package dpkg:two keeps it and 1 packages that it requires, 2.0 MB"
+    assert goes.cost == "--keep-package dpkg:two keeps it and 1 package that it requires, 2.0 MB"
     assert explainer.explain_package(3).kept == 1_000_000
 
 

@@ -84,10 +84,10 @@ def test_much_is_cut_and_counted() -> None:
     assert lines[19:23] == [
         "✗ worse: c19: passed before, failed now",
         "    … 25 things are worse in all",
-        "looked for in vain:",
+        "removed, but needed:",
         "    /0\\xff  (a, b)",
     ]
-    assert lines[-1] == "    … 21 files were looked for in vain in all"
+    assert lines[-1] == "    … 21 removed files were needed in all"
     assert len(lines) == 20 + 1 + 1 + 20 + 1
 
 

@@ -141,7 +141,7 @@ def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
         "most unowned bytes are in:",
         "  /lib  2.0 kB  0 B stays",
         "  /     1.5 kB  1.0 kB stays",
-        "1 needs that nothing in the image fulfils (in the plan: unresolved)",
+        "1 need that nothing in the image fulfils (in the plan: unresolved)",
         "the traced run created 1 paths",
     ]
 
@@ -195,8 +195,8 @@ def test_a_receipt_in_a_few_lines() -> None:
     )  # fmt: skip
     lines = receipt_summary(receipt)
     assert lines[0] == "tar:/out/x.tar: 25 B of 100 B stays, 75.0 % smaller; 12 paths dropped, 3 kept"
-    assert lines[1] == "sha256:abc  30 B, of which 5 B are tar headers and padding"
-    assert receipt_summary(replace(receipt, written=25))[1] == "sha256:abc  25 B"
+    assert lines[1] == "archive: 30 B, of which 5 B are tar headers and padding, sha256:abc"
+    assert receipt_summary(replace(receipt, written=25))[1] == "archive: 25 B, sha256:abc"
     assert lines[2] == "left alone: /\\xe90: it changed"
     assert len(lines) == 13
     assert lines[-1] == "… and 2 more left alone (in the receipt)"
@@ -213,10 +213,10 @@ def test_a_verification_in_a_few_lines() -> None:
     )  # fmt: skip
     lines = verification_summary(verification)
     assert lines[0] == (
-        "not proved with the dropped files made to look gone: 0 of 1 checks pass, 1 worse than before, "
-        "12 files looked for in vain"
+        "not proved with the dropped files made to look gone: 0 of 1 checks and items pass, 1 worse than before, "
+        "12 removed files needed"
     )
-    assert lines[1:3] == ["  worse: smoke  exit status 1", "  missed: /gone0  (smoke, other)"]
+    assert lines[1:3] == ["  worse: smoke  exit status 1", "  removed, but needed: /gone0  (smoke, other)"]
     assert lines[-3:] == [
         "  … and 2 more (in the verification)",
         "  loss: unreadable-path, 2 times, e.g. open",
@@ -237,5 +237,5 @@ def test_a_verification_names_what_it_does_not_count_as_passed() -> None:
         ),
         missed=(), losses=(),
     )  # fmt: skip
-    assert "1 of 4 checks pass, 0 worse than before" in verification_summary(verification)[0]
+    assert "1 of 4 checks and items pass, 0 worse than before" in verification_summary(verification)[0]
     assert verification_summary(verification)[1:] == ["  failed before too: b", "  skipped: c, d"]

@@ -29,6 +29,7 @@ from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.user import User
 from slimagent.paths.algebra import from_text, normalise, to_text, within
 from slimagent.paths.patterns import PathRules
+from slimagent.text.counted import counted
 
 PARAMETERS: dict[str, type] = {"writable": tuple, "not_writable": tuple, "folders": tuple, "leave_out": tuple}
 _WRITABLE, _NOT_WRITABLE = "writable", "not writable"
@@ -73,7 +74,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     try:
         now = look(_directories(spec), me, usually_left_out(homes, _left_out(spec)), deadline)
     except TooSlowError as slow:
-        return failed(f"no end after {spec.seconds:g} s: {slow.paths} paths read")
+        return failed(f"no end after {spec.seconds:g} s: {counted(slow.paths, 'path')} read")
     looks = _looks(now, context.before, me)
     requests = _requests(spec, context, looks)
     tried = [request.place.path for request in requests if request.place.path and _is_tried(request, looks)]
@@ -83,7 +84,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     unreadable = f", {len(now.unreadable)} unreadable" if now.unreadable else ""
     return replace(
         finding,
-        detail=f"{finding.detail}; {now.count()} paths{unreadable}",
+        detail=f"{finding.detail}; {counted(now.count(), 'path')}{unreadable}",
         snapshot=encode(now) if looks.before is None and not looks.problem else "",
     )
 
@@ -135,7 +136,7 @@ def _compared(looks: _Looks) -> Iterator[Item]:
     elif looks.problem:
         yield from (judged(name, f"{_UNREADABLE}: {looks.problem}") for name in ASPECTS)
     else:
-        yield from (judged(name, "", f"snapshot of {looks.now.count()} paths") for name in ASPECTS)
+        yield from (judged(name, "", f"snapshot of {counted(looks.now.count(), 'path')}") for name in ASPECTS)
 
 
 def _requests(spec: CheckSpec, context: Context, looks: _Looks) -> list[_Request]:

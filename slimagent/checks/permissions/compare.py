@@ -11,6 +11,7 @@ from slimagent.linux import posix_acl
 from slimagent.linux.posix_acl import Attributes, kind_text, mode_text
 from slimagent.model.result import Item
 from slimagent.paths.algebra import to_text
+from slimagent.text.counted import counted
 
 
 def _mode(before: Attributes, after: Attributes) -> str:
@@ -56,8 +57,10 @@ def compared(before: Snapshot, after: Snapshot) -> Iterator[Item]:
             path, was, now = pair
             return f"{to_text(path)}: {words(before.attributes[was], after.attributes[now])}"
 
-        what = "1 path differs" if len(pairs) == 1 else f"{len(pairs)} paths differ"
-        yield judged(name, f"{what}: {first_few(pairs, text)}" if pairs else "", f"as it was, of {both} paths")
+        what = counted(len(pairs), "path differs", "paths differ")
+        yield judged(
+            name, f"{what}: {first_few(pairs, text)}" if pairs else "", f"as it was, of {counted(both, 'path')}"
+        )
 
 
 def _differences(before: Snapshot, after: Snapshot) -> tuple[int, dict[str, list[tuple[bytes, int, int]]]]:
