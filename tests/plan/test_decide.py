@@ -213,7 +213,7 @@ def test_a_loss_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as refusal:
         decide(replace(evidence, trace=trace, accepted=frozenset({"queue-overflow"})), "file")
     assert refusal.value.exit_status == 3
-    assert "unreadable-path (1 times, e.g. open of process 7)" in refusal.value.message
+    assert "unreadable-path (1 time, e.g. open of process 7)" in refusal.value.message
     assert "queue-overflow" not in refusal.value.message
     assert refusal.value.hint.endswith("--accept-loss unreadable-path")
     assert refusal.value.hint.startswith("trace again in a container started with `--cap-add SYS_PTRACE`, or")
