@@ -92,19 +92,24 @@ def recorded(data: bytes) -> tuple[list[bytes], bool]:
     Comma-separated with `"` as quote (PEP 627). Few files have a quote: the others are split by hand, which
     takes a third of the time and keeps names that are not UTF-8 as they are.
     """
-    whole = not data or data.endswith(b"\n") or data.rpartition(b"\n")[2].count(b",") >= 2
+    ended = not data or data.endswith(b"\n")
     if b'"' not in data:
+        whole = ended or data.rpartition(b"\n")[2].count(b",") >= 2
         plain = data.replace(b"\r\n", b"\n").split(b"\n")
         if not whole:
             plain.pop()  # a path cut short may be the path of something else
         return [row.partition(b",")[0] for row in plain if row], whole
     found: list[bytes] = []
+    last: list[str] = []
     text = data.decode("utf-8", "surrogateescape")
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        found.extend(row[0].encode("utf-8", "surrogateescape") for row in rows if row and row[0])
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+            last = row
+            if row and row[0]:
+                found.append(row[0].encode("utf-8", "surrogateescape"))
     except csv.Error:
         return found, False
+    whole = ended or len(last) > 2  # a quote that the cut closed by chance does not end the path
     if not whole and found:
         found.pop()
     return found, whole

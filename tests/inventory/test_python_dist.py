@@ -496,6 +496,12 @@ def test_a_record_cut_short_claims_no_more(rows: list[str], data: st.DataObject)
     assert complete or len(part) <= len(whole)
 
 
+def test_a_quote_that_a_cut_closes_ends_no_path() -> None:
+    """Of `a,,""b` in quotes the cut may leave a quoted name with commas that looks whole."""
+    assert meta.recorded(b'"x",sha256=y,1\n"a,,""') == ([b"x"], False)
+    assert meta.recorded(b'"x",sha256=y,1\n"a,,","') == ([b"x"], False)
+
+
 def test_metadata_ends_where_the_headers_end() -> None:
     """Folded values are joined, names count in any case, the body does not count, nor do Windows line ends."""
     text = b"NAME: A\nVersion:  2\nDescription: x\n        \n        Name: no\nRequires-Dist: b\n  (>1)\n\nName: c\n"
