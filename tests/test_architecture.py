@@ -234,7 +234,7 @@ RECURSIVE = {
     ("checks/code_server/manifest.py", "_at"): "the length of a constant",
     ("checks/code_server/remote.py", "_decode"): "has a limit",
     ("checks/compiling/r.py", "_build"): "once for each language",
-    ("documents/envelope.py", "_encodable"): "our own documents, before they are written",
+    ("text/json_output.py", "_encodable"): "our own documents, before they are written",
     ("inventory/component.py", "_local"): "the shared folders of /usr/local, by constant patterns",
     ("trace/fanotify/group.py", "ignore"): "once, without what the kernel did not understand",
     ("workflows/starting.py", "_write"): "the row that says that no more is written",

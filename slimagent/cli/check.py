@@ -20,7 +20,9 @@ from slimagent.verify.compare import compare, standing, unproved
 from slimagent.workflows import exercise
 
 
-@command(example="slimagent check --profile ml -o before.json\nslimagent check --profile ml --baseline before.json")
+@command(
+    example="slimagent check --profile python -o before.json\nslimagent check --profile python --baseline before.json"
+)
 @options.together(options.profile, options.user)
 @click.option("--only", multiple=True, metavar="NAME", help="Run only checks of this name or kind. Can be repeated.")
 @click.option("--baseline", metavar="FILE", help="Compare with these results: only what got worse fails.")

@@ -107,7 +107,8 @@ def _next(recipe: Recipe, output: str) -> list[str]:
     lines = [f"wrote {output}; next:"]
     if not recipe.agent_image and not os.path.isdir(recipe.agent):
         lines.append(f"  slimagent bundle {shlex.quote(recipe.agent)}")
-    return [*lines, f"  docker build -f {shlex.quote(output)} -t TAG ."]
+    build = f"  docker build -f {shlex.quote(output)}"
+    return [*lines, f"{build} -t TAG .", f"{build} --target documents -o slim-documents .    # the plan and the proof"]
 
 
 def _with_agent(image: str, only: bytes, directory: str) -> Recipe:

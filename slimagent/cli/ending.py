@@ -12,12 +12,19 @@ from slimagent.cli import terminal
 from slimagent.cli.options import JSON, TABLE
 from slimagent.cli.terminal import Styled
 from slimagent.documents import encode_summary
-from slimagent.errors import SlimagentError
+from slimagent.errors import SlimagentError, UsageError
 from slimagent.model.summary import Summary
 from slimagent.report.pull_request import pull_request
 from slimagent.report.result import result
 from slimagent.report.summary import failure
 from slimagent.workflows.tracing import TOOL
+
+
+def chosen_form(form: str | None, *, as_json: bool) -> str:
+    """How to print the result. Raises UsageError for --json with another --format."""
+    if as_json and form not in (None, JSON):
+        raise UsageError(f"--json and --format {form} cannot be used together", "leave one out")
+    return JSON if as_json else form or TABLE
 
 
 class Ending:

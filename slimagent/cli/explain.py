@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import click
-import orjson
 
 from slimagent import documents
 from slimagent.cli import options, terminal
@@ -18,6 +17,7 @@ from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
+from slimagent.text.json_output import indented
 from slimagent.text.near import meant
 
 _LARGEST = 15
@@ -43,7 +43,7 @@ def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
         return 0
     explanations = [each for thing in things for each in _explain(explainer, made, thing)]
     if as_json:
-        terminal.json(orjson.dumps([_row(each) for each in explanations], option=orjson.OPT_INDENT_2))
+        terminal.json(indented([_row(each) for each in explanations]))
     else:
         for each in explanations:
             _show(each)
@@ -61,8 +61,10 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
 
 
 def _near(plan: Plan, thing: str) -> str:
-    names = {each.package.name for each in plan.packages}
-    return meant(thing.rpartition(":")[2], names) or "name a package as KIND:NAME, or a file by its absolute path"
+    names = {
+        f"{each.package.kind}:{each.package.name}" if ":" in thing else each.package.name for each in plan.packages
+    }
+    return meant(thing, names) or "name a package as KIND:NAME, or a file by its absolute path"
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:
@@ -82,7 +84,7 @@ def _overview(explainer: Explainer, plan: Plan, *, as_json: bool) -> None:
             str(verdict.value): [{"what": what, "size": length, "reason": why} for what, length, why in each]
             for verdict, each in largest.items()
         }
-        terminal.json(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        terminal.json(indented(rows))
         return
     terminal.lines(plan_summary(plan))
     for title, verdict in (("the largest that go", Verdict.DROP), ("the largest that stay", Verdict.KEEP)):

@@ -13,7 +13,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
-from slimagent.cli.ending import Ending, ending, show
+from slimagent.cli.ending import Ending, chosen_form, ending, show
 from slimagent.cli.help import command
 from slimagent.cli.passing import passed_on
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
@@ -114,7 +114,7 @@ def image(**given: Any) -> int:
     runs everything again on the slim image. It needs Docker or Podman, no other privilege, and no registry.
     """
     asked = _Asked(**given)
-    form = options.JSON if asked.as_json else asked.form or options.TABLE
+    form = chosen_form(asked.form, as_json=asked.as_json)
     with ending("image", form, image=asked.container.image, tag=asked.tag) as end:
         options.require_known_cruft(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)

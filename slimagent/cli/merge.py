@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import click
-import orjson
 
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
@@ -15,6 +14,7 @@ from slimagent.linux.files import read, write
 from slimagent.model.trace import Run, Trace
 from slimagent.report.text import table
 from slimagent.text.counted import counted
+from slimagent.text.json_output import indented
 from slimagent.workflows.tracing import merged
 
 
@@ -32,7 +32,7 @@ def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> i
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
     write(output, encode_trace(whole))
     if as_json:
-        terminal.json(orjson.dumps(_summary(whole), option=orjson.OPT_INDENT_2))
+        terminal.json(indented(_summary(whole)))
     elif not quiet:
         terminal.lines(table(_rows(whole)))
     return 0

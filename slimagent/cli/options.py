@@ -105,7 +105,7 @@ strip = click.option(
     default="auto",
     show_default=True,
     metavar="auto|none|PROGRAM",
-    help="Strip with the image's own strip or else the agent's (auto), not at all, or with this program.",
+    help="Strip with the agent's own strip or else the image's (auto), not at all, or with this program.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
 quiet = click.option("--quiet", is_flag=True, help="Show no progress, only errors and notes.")
@@ -288,7 +288,7 @@ _BEGINNING = 256  # bytes that show who wrote a file
 FIRST_LINE = "Written by slimagent"  # as a comment, in files that people may also write by hand
 OWN_TEXT = Own(
     "a file that slimagent wrote",
-    re.compile(b"# %b " % FIRST_LINE.encode()),
+    re.compile(b"# %b \\d" % FIRST_LINE.encode()),
     "name another file, or give --overwrite",
 )
 OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*)?<testsuites name="slimagent"'))

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterable
 
 import click
-import orjson
 
 from slimagent import __version__
 from slimagent.cli import options, terminal
@@ -16,6 +15,7 @@ from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.profiles import shipped
 from slimagent.report.text import table
 from slimagent.text.escapes import printable
+from slimagent.text.json_output import indented
 from slimagent.workflows.session import environment, user_named
 
 _FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
@@ -28,7 +28,7 @@ def profiles(as_json: bool) -> int:
     found = {name: shipped.load(name).description for name in shipped.known()}
     known = {shipped.AUTO: "the checks for what is installed (see `slimagent detect`)", **found}
     if as_json:
-        terminal.json(orjson.dumps(known, option=orjson.OPT_INDENT_2))
+        terminal.json(indented(known))
     else:
         terminal.lines(table([*map(list, known.items())]))
     return 0
@@ -51,7 +51,7 @@ def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool)
         write(output, (_FIRST_LINE + shipped.written(found)).encode())
         terminal.line(f"wrote {output}; use it with --profile {shlex.quote(output)}", err=True)
     if as_json:
-        terminal.json(orjson.dumps(_facts(found), option=orjson.OPT_INDENT_2))
+        terminal.json(indented(_facts(found)))
     elif output is None:
         for line in _lines(found):
             terminal.lines(_wrapped(printable(line)))

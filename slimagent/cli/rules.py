@@ -11,7 +11,9 @@ import click
 
 from slimagent.cli import options
 from slimagent.errors import UsageError
+from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import KeepRule, PackageRule, Rules, StartRule
+from slimagent.text.near import meant
 
 _OPTIONS: tuple[options.Decorator, ...] = (
     click.option("--keep", multiple=True, metavar="PATTERN", help="Keep these paths, e.g. /opt/x/**. Can be repeated."),
@@ -104,6 +106,8 @@ def _package(text: str) -> str:
     kind, colon, name = text.partition(":")
     if not (kind and colon and name):
         raise UsageError(f"--keep-package {text} is not KIND:NAME", "name the kind too, e.g. dpkg:vim or python:torch")
+    if kind not in (*PackageKind, "*"):
+        raise UsageError(f"--keep-package {text}: {kind} is not a kind of package", meant(kind, PackageKind))
     return text
 
 

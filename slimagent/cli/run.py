@@ -12,14 +12,15 @@ from typing import Any
 
 import click
 
+from slimagent import documents
 from slimagent.apply import Layout, Tar
 from slimagent.cli import options
 from slimagent.cli.console import Console
-from slimagent.cli.ending import Ending, ending, show
+from slimagent.cli.ending import Ending, chosen_form, ending, show
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.rules import rule_options
-from slimagent.documents import TRACE, encode_summary
+from slimagent.documents import encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_directory, write
 from slimagent.model.image_config import ImageConfig
@@ -32,7 +33,14 @@ from slimagent.workflows.run import CHANGED
 from slimagent.workflows.run import run as slim_here
 from slimagent.workflows.session import Session, in_container
 
-_SUMMARY = "summary.json"
+_SUMMARY, _TAR = "summary.json", "rootfs.tar"
+_DOCUMENTS = {
+    "trace.json": documents.TRACE,
+    "plan.json": documents.PLAN,
+    "receipt.json": documents.RECEIPT,
+    "verification.json": documents.VERIFICATION,
+    _SUMMARY: documents.SUMMARY,
+}
 PROOFS = ("masked", "in-place", "none")
 _UNSTARTED = (
     "how the image starts is unknown, so files that only ENTRYPOINT or CMD need may go: "
@@ -85,7 +93,7 @@ class _Asked:
 
     def target(self) -> Target:
         if not self.no_export:
-            destination = self.layout if self.layout is not None else Tar(os.path.join(self.directory, b"rootfs.tar"))
+            destination = self.layout if self.layout is not None else Tar(os.path.join(self.directory, _TAR.encode()))
             accepted = options.accepted(self.accepted_changes)
             return Export(destination=destination, strip=self.strip, accepted=accepted)
         if self.proof != "in-place" or self.layout is not None:
@@ -122,15 +130,15 @@ def run(**given: Any) -> int:
     that stays, nothing is exported until you accept that: changed.txt lists such files, see --accept-change.
     """
     asked = _Asked(**given)
-    form = options.JSON if asked.as_json else asked.form or options.TABLE
+    form = chosen_form(asked.form, as_json=asked.as_json)
     with ending("run", form) as end:
         if not asked.force:
             _require_container(asked.scopes)
         chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
         steps = options.steps(chosen, asked.command, asked.also)
         session, target = asked.session(chosen), asked.target()
-        _prepare(asked.directory)
         require_place(asked.layout, asked.strip, quiet=asked.quiet)
+        _prepare(asked.directory)
         console = Console(quiet=asked.quiet or form == options.JSON, names=[spec.name for spec in steps.checks])
         decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
         save = functools.partial(_save, asked.directory)
@@ -151,9 +159,19 @@ def _require_container(scopes: tuple[str, ...]) -> None:
 
 
 def _prepare(directory: bytes) -> None:
-    """Create the output directory, and remove an earlier run's summary and list of changes."""
+    """Create the output directory, and remove an earlier run's summary and list of changes.
+
+    Raises RefusedError if a file with one of our names is not ours.
+    """
     make_directory(directory)
-    options.require_writable(os.path.join(os.fsdecode(directory), "trace.json"), options.own_document(TRACE))
+    for name, schema in _DOCUMENTS.items():
+        options.require_writable(os.path.join(os.fsdecode(directory), name), options.own_document(schema))
+    earlier = [each for each in (*_DOCUMENTS, CHANGED, _TAR) if os.path.lexists(os.path.join(directory, each.encode()))]
+    if earlier and _SUMMARY not in earlier and not {*earlier} & {*_DOCUMENTS}:
+        raise RefusedError(
+            f"{os.path.join(os.fsdecode(directory), earlier[0])} exists, and no document of a run lies beside it",
+            "choose another directory with --out, or move it away",
+        )
     for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name.encode()))

@@ -13,6 +13,7 @@ from slimagent.errors import UsageError
 from slimagent.image.starts import Waiting
 from slimagent.model.started import Until
 
+_DAY = 86400  # seconds
 UNTIL = ("auto", *(each.value for each in Until))
 _OPTIONS = (
     click.option("--no-start", is_flag=True, help="Do not start the image as it is configured."),
@@ -43,8 +44,8 @@ def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def gather(
         *arguments: Any, no_start: bool, start_until: str, start_seconds: float, start_settle: float, **others: Any
     ) -> Any:
-        if start_seconds <= 0 or start_settle <= 0:
-            raise UsageError("--start-seconds and --start-settle must be above 0", "leave them out, or raise them")
+        if not (0 < start_seconds <= _DAY and 0 < start_settle <= _DAY):
+            raise UsageError(f"--start-seconds and --start-settle must be above 0 and at most {_DAY}", "leave them out")
         waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if not no_start else None
         return function(*arguments, waiting=waiting, **others)
 

@@ -17,6 +17,7 @@ import orjson
 from slimagent.errors import DocumentError
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
+from slimagent.text.json_output import encoded
 from slimagent.text.shape import Place, known
 
 # The version of each document; slimagent/schemas has the JSON Schema of each.
@@ -30,12 +31,11 @@ VERSIONS = {
 }
 _DAMAGED = partial(DocumentError, hint="the document is damaged or was edited; make it again")
 _BATCH = 1000  # rows
-_SURROGATE = re.compile("[\ud800-\udfff]")  # PEP 383: how Python holds a byte that is not UTF-8
 
 
 def dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | None = None) -> bytes:
     """One JSON object; each long list is written a record a line, so that two documents can be compared with diff."""
-    head = _json({"schema": schema, "version": VERSIONS[schema], **body}, orjson.OPT_INDENT_2)
+    head = encoded({"schema": schema, "version": VERSIONS[schema], **body}, orjson.OPT_INDENT_2)
     parts = [head[:-2]]
     for name, rows in (records or {}).items():
         parts.append(b',\n  "%b": [\n' % name.encode())
@@ -46,26 +46,8 @@ def dump(schema: str, body: dict[str, Any], records: dict[str, Iterator[Any]] | 
 
 def _batches(rows: Iterator[Any]) -> Iterator[bytes]:
     """Rows in joined batches: orjson reserves a kilobyte for each until it is joined, which adds up."""
-    while batch := b",\n".join(map(_json, islice(rows, _BATCH))):
+    while batch := b",\n".join(map(encoded, islice(rows, _BATCH))):
         yield batch
-
-
-def _json(value: Any, option: int = 0) -> bytes:
-    try:
-        return orjson.dumps(value, option=option)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(_encodable(value), option=option)
-
-
-def _encodable(value: Any) -> Any:
-    """The same value; a string that is not Unicode, as an argument that was not UTF-8, shows its bytes as `\\xNN`."""
-    if isinstance(value, dict):
-        return {_encodable(key): _encodable(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encodable(each) for each in value]
-    if isinstance(value, str):
-        return _SURROGATE.sub(lambda lone: f"\\x{ord(lone[0]) & 0xFF:02x}", value)
-    return value
 
 
 def load(data: bytes, schema: str, document: str) -> Place:

@@ -13,7 +13,7 @@ from slimagent.model.proof import Comparison, Missed
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import Change, ChangeKind, Loss, LossKind
 from slimagent.paths.algebra import from_text, to_text
-from slimagent.text.shape import Place, ShapeError, string, whole
+from slimagent.text.shape import MOST, Place, ShapeError, string, whole
 
 
 class Form(NamedTuple):
@@ -67,8 +67,8 @@ def cells(row: Any, count: int) -> list[Any]:
 
 def unsigned(value: Any) -> int:
     """A whole number that is not negative."""
-    if whole(value) < 0:
-        raise ValueError(f"{value!r} is negative")
+    if not 0 <= whole(value) <= MOST:
+        raise ValueError(f"{value!r} is not between 0 and {MOST}")
     return int(value)
 
 

@@ -117,10 +117,15 @@ def dockerfile(config: ImageConfig, recipe: Recipe, tool: str) -> Dockerfile:
     return Dockerfile(text="\n".join(lines[:-1]) + "\n", notes=notes)
 
 
+_STAGES = ("original", "traced", "documents", "slim")
+
+
 def _require_names(recipe: Recipe) -> None:
     for each in filter(None, (recipe.image, recipe.agent_image)):
         if not _REFERENCE.fullmatch(each):
             raise UsageError(f"{each!a} is not a valid image name", "write it as for `docker run`")
+        if each.lower() in _STAGES or each.isdecimal():  # FROM and COPY would take the stage
+            raise UsageError(f"{each} is the name of a stage of this Dockerfile, too", f"write {each}:latest")
     for each in filter(None, (recipe.agent, recipe.profile)):
         if not _CONTEXT.fullmatch(each) or each.startswith("--"):
             raise UsageError(f"{each!a} is not in the build context", "give its path relative to the build context")

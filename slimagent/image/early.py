@@ -25,6 +25,7 @@ from slimagent.errors import SlimagentError
 from slimagent.image.engine import Engine
 from slimagent.linux.files import make_directory, write
 
+logging.getLogger("watchdog").addHandler(logging.NullHandler())  # it logs that a watch has ended; we know
 _READY = re.compile(r"([0-9]{3})-([0-9a-f]{64})")  # the agent's link to a layer: its number and digest
 _LOOK_EVERY, _LOOK_ANYWAY = 0.1, 2.0  # seconds: without and with a watch (some file systems report nothing)
 _AT_A_TIME = 2

@@ -118,7 +118,7 @@ def _require_sources(volumes: Sequence[str]) -> None:
     """Raise UsageError if a directory to mount does not exist: Docker would create it, empty and as root."""
     for volume in volumes:
         source, colon, _ = volume.partition(":")
-        if colon and source.startswith("/") and not os.path.lexists(source):
+        if colon and source.startswith(("/", "./", "../")) and not os.path.lexists(source):
             raise UsageError(
                 f"--volume {volume}: there is no {source} on this machine", "create it, or correct the path"
             )

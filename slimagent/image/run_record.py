@@ -9,6 +9,7 @@ import orjson
 
 from slimagent.errors import RefusedError
 from slimagent.text.json_input import parsed
+from slimagent.text.json_output import encoded
 
 NAME = "run.json"
 UNFINISHED, COMPLETE, FAILED = "unfinished", "complete", "failed"
@@ -45,7 +46,7 @@ class Record:
             "ended": self.ended,
             "files": {name: list(digests) for name, digests in sorted(self.files.items())},
         }
-        return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return encoded(whole, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from slimagent.model.trace import BlindSpot, How, Loss, LossKind
 from slimagent.paths.algebra import from_text, normalise, to_text
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import whole as whole_number
 
 SCHEMA, VERSION = "slimagent/started", 1
 START_STEP, HEALTH_STEP = "start", "health check"
@@ -171,7 +172,7 @@ class _Reader:
             self._uses[path] = known | how, {*steps, step}
         elif kind == "loss":
             name, count, example = cells
-            self._losses[str(name)] = Loss(kind=LossKind(str(name)), count=int(count), example=str(example))
+            self._losses[str(name)] = Loss(kind=LossKind(str(name)), count=whole_number(count), example=str(example))
         elif kind == "health":
             outcome, detail = cells
             self._health = Outcome(outcome), str(detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,11 +78,11 @@ class Explainer:
         """What to say so that a path stays."""
         if reason.kind == ReasonKind.CRUFT:
             rule = reason.detail.partition(":")[0]
-            return f"--keep {to_text(path)} keeps it, --keep-cruft {rule} all that this rule drops"
+            return f"--keep {_word(to_text(path))} keeps it, --keep-cruft {rule} all that this rule drops"
         planned = self._plan.packages[owner] if owner >= 0 else None
         if planned is not None and self._plan.reasons[planned.reason].verdict is Verdict.DROP:
             return self._cost(owner)
-        return f"--keep {to_text(path)} keeps it"
+        return f"--keep {_word(to_text(path))} keeps it"
 
     def packages(self, text: str) -> list[int]:
         """The indices of the packages that match `KIND:NAME` or `NAME` (`*` and `?` in NAME)."""
@@ -121,7 +122,8 @@ class Explainer:
         package = plan.packages[number].package
         others = f" and {counted(len(back) - 1, 'package')} that it requires" if len(back) > 1 else ""
         size = sum(plan.packages[each].size - plan.packages[each].kept for each in back) / 1e6
-        return f"--keep-package {package.kind}:{package.name} keeps it{others}, {size:.1f} MB"
+        name = _word(f"{package.kind}:{package.name}")
+        return f"--keep-package {name} keeps it{others}, {size:.1f} MB"
 
     def _chain(self, what: str, reason: Reason) -> Iterator[tuple[str, str]]:
         seen: set[Reason] = set()  # not names: one package can be in two places
@@ -162,6 +164,11 @@ class Explainer:
         found += heapq.nlargest(count, own, key=lambda each: each[:2])
         found.sort(key=lambda each: (-each[0], each[1]))
         return [(what, length, self._sentence(reason)) for length, what, reason in found[:count]]
+
+
+def _word(text: str) -> str:
+    """A name of the image as a word for a shell: the image's author chose it. It would match itself and more."""
+    return shlex.quote(text)
 
 
 def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:

@@ -41,10 +41,11 @@ def pull_request(summary: Summary) -> list[str]:
 
 
 def _headline(summary: Summary) -> str:
+    name = markdown(summary.tag or "the slim image")
     if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
-        return f"{markdown(summary.tag or '')} was not made"
+        return f"{name} was not made"
     before, after = summary.bytes_before, summary.bytes_after
-    return f"{markdown(summary.tag or '')}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
+    return f"{name}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
 
 
 def _failure(summary: Summary) -> list[str]:
@@ -65,13 +66,13 @@ def _proof(summary: Summary) -> list[str]:
     rows = [
         ("size", _size(summary.bytes_before), _size(summary.bytes_after)),
         ("paths", _count(summary.paths_before), _count(summary.paths_after)),
-        ("checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)),
+        ("checks, starts and items that pass", _count(summary.passing_before), _count(summary.passing_after)),
         ("worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)),
         ("removed files that were needed", "", _count(None if summary.missed is None else len(summary.missed))),
     ]
     if summary.repaired:
         rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
-    return [*_table(("", markdown_code(summary.image or ""), markdown_code(summary.tag or "")), rows), ""]
+    return [*_table(("", markdown_code(summary.image or "before"), markdown_code(summary.tag or "after")), rows), ""]
 
 
 def _reached(summary: Summary) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from slimagent.model.summary import Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import caution, share, size, table, verified
@@ -42,7 +44,7 @@ def _proof(summary: Summary) -> list[str]:
         ["", summary.image or "before", summary.tag or "after"],
         ["size", _size(summary.bytes_before), _size(summary.bytes_after)],
         ["paths", _count(summary.paths_before), _count(summary.paths_after)],
-        ["checks and items that pass", _count(summary.passing_before), _count(summary.passing_after)],
+        ["checks, starts and items that pass", _count(summary.passing_before), _count(summary.passing_after)],
         ["worse than before", "", _count(len(summary.worse) if summary.passed is not None else None)],
         ["removed files that were needed", "", _count(None if summary.missed is None else len(summary.missed))],
     ]
@@ -67,7 +69,8 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
     if packages:
         title = f"the largest of {counted(len(summary.packages_dropped), 'removed package')}"
-        ask = f"why, and what keeps one: slimagent explain {directory}/plan.json {packages[0][0]}"
+        command = shlex.join(["slimagent", "explain", f"{directory}/plan.json", packages[0][0]])
+        ask = f"why, and what keeps one: {command}"
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
     if summary.files_stripped:
         stripped = counted(summary.files_stripped, "file was", "files were")
@@ -76,7 +79,12 @@ def _gone(summary: Summary, directory: str) -> list[str]:
 
 
 def _exported(summary: Summary) -> list[str]:
-    lines = [] if summary.export is None else [f"archive: {size(summary.export.bytes)}, sha256:{summary.export.sha256}"]
+    is_kept = summary.export is not None and summary.command == "run"  # `image` has no archive when it ends
+    lines = (
+        []
+        if summary.export is None or not is_kept
+        else [f"archive: {size(summary.export.bytes)}, sha256:{summary.export.sha256}"]
+    )
     if summary.left_alone:
         lines.append(f"{counted(summary.left_alone, 'path was', 'paths were')} left alone: receipt.json says why")
     return lines

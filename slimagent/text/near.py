@@ -17,5 +17,5 @@ def meant(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, 3)
     if near:
-        return f"did you mean {' or '.join(near)}?"
+        return f"did you mean {', '.join(near[:-1])}{' or ' if len(near) > 1 else ''}{near[-1]}?"
     return f"known are {', '.join(names)}" if 0 < len(names) <= _FEW else ""

@@ -15,6 +15,7 @@ _NAMES: dict[type, str] = {
     list: "a list",
     dict: "an object",
 }
+MOST = (1 << 53) - 1  # the largest whole number that every reader of JSON takes (RFC 8259, 6)
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 _E = TypeVar("_E", bound=Enum)
@@ -148,8 +149,8 @@ class Place:
 
     def unsigned(self) -> int:
         """A whole number that is not negative."""
-        if self.integer() < 0:
-            raise self.fail("expected a number that is not negative")
+        if not 0 <= self.integer() <= MOST:
+            raise self.fail(f"expected a number from 0 to {MOST}")
         return self.integer()
 
     def number(self) -> float:

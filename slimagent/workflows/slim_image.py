@@ -331,7 +331,7 @@ class _Slimming:
         if verification.missed:
             hint = "keep what it lacks with --keep PATH or --keep-package KIND:NAME"
         else:
-            hint = f"no removed file was needed, so run the test again on {self._name}: it may fail now and then"
+            hint = "no removed file was needed, so the test fails now and then, or counts what is installed"
         if self._request.keep_failed:
             kept = self._work.keep_pending()
             hint += f"; inspect {kept}, then remove it: {self._work.engine.name} rmi {kept}"

@@ -100,7 +100,7 @@ def test_servers_and_languages_bring_their_profiles(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(detect, "_R_LIBRARIES", (str(tmp_path / "library"),))
     monkeypatch.setattr(detect, "RSTUDIO_DIRECTORIES", ("/none", str(program(tmp_path / "rstudio" / "rserver").parent)))
     assert found(tmp_path / "bin", CODE_EXTENSIONSDIR="/opt/ext") == {
-        "r": f"{tmp_path}/bin/Rscript (1 packages)",
+        "r": f"{tmp_path}/bin/Rscript (1 package)",
         "rstudio": f"{tmp_path}/rstudio/rserver",
         "code-server": f"{tmp_path}/bin/code-server, extensions in /opt/ext",
     }

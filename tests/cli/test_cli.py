@@ -452,7 +452,7 @@ def test_an_image_that_cannot_be_read_whole_is_known_before_the_run(open_folder:
         (image / "secret").mkdir(mode=0)
     arguments = ("run", "--quiet", "--scope", image, "--out", open_folder / "out", "--", "touch", open_folder / "ran")
     done = as_ordinary_user(*arguments, cwd=open_folder)
-    assert_error(done, 4, "cannot run: 1 files and directories of the image cannot be read", "secret", "run as root")
+    assert_error(done, 4, "cannot run: 1 file or directory of the image cannot be read", "secret", "run as root")
     assert not (open_folder / "ran").exists()
     (image / "secret").chmod(0o700)
 

@@ -84,7 +84,7 @@ def test_what_is_not_there_is_said(document: Path) -> None:
     """Of several things each is told; a path with a package's name is told by ./."""
     lines = explained(document, "/not/there", "./tool")
     assert [line.split("  ")[-1] for line in lines if line[0] != " "] == ["unknown"] * 2
-    assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean tool")
+    assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean dpkg:tool")
     assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "known are")
 
 

@@ -106,3 +106,26 @@ def test_each_document_is_known_by_how_it_begins() -> None:
         assert own.match(orjson.dumps({"schema": schema, "version": 1}))
         assert own.match(orjson.dumps({"schema": schema, "version": 1}, option=orjson.OPT_INDENT_2))
         assert not own.match(orjson.dumps({"schema": schema + "s", "version": 1}))
+
+
+NAMES = ("summary.json", "changed.txt", "plan.json", "receipt.json", "verification.json", "rootfs.tar")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_leaves_a_directory_alone_that_holds_what_is_not_its_own(tmp_path: Path, name: str) -> None:
+    """Nothing is run, removed or replaced; the file is named."""
+    scope, out = tmp_path / "scope", tmp_path / "out"
+    scope.mkdir()
+    out.mkdir()
+    (scope / "a").write_text("x")
+    (out / name).write_text(MINE)
+    assert_error(slimagent("run", "--scope", scope, "--out", out, "--", "cat", scope / "a"), 3, name)
+    assert {each.name: each.read_text() for each in out.iterdir()} == {name: MINE}
+
+
+def test_a_run_that_is_refused_removes_nothing(tmp_path: Path) -> None:
+    """A mistyped option is found before the directory is touched."""
+    (tmp_path / "changed.txt").write_text(MINE)
+    done = slimagent("run", "--scope", tmp_path, "--out", tmp_path, "--strip", "nosuch", "--", "true")
+    assert_error(done, 4, "nosuch")
+    assert (tmp_path / "changed.txt").read_text() == MINE

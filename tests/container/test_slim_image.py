@@ -73,7 +73,7 @@ def test_what_was_missed_is_brought_back_once(small: str, tag: str, tmp_path: Pa
     words = ("--json", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
     ended = slim(small, tag, tmp_path / "out", *words)
     assert ended.returncode == 0, ended.stderr
-    assert "repair: 1 files were missed" in ended.stderr
+    assert "repair: 1 removed file was needed" in ended.stderr
     told = json.loads(ended.stdout)
     assert ended.stdout == (tmp_path / "out/summary.json").read_text()
     assert (told["tag"], told["repaired"], told["missed"]) == (tag, 1, [])

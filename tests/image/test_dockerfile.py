@@ -276,6 +276,7 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     arguments = ("dockerfile", "lab:x", "--image-config", "image.json", "--level", "file", "--profile", "./mine.toml")
     done = slimagent(*arguments, "-o", "Dockerfile", "--", "sh", "-c", 'echo "$HOME"', cwd=tmp_path)
     said = "wrote Dockerfile; next:\n  slimagent bundle agent\n  docker build -f Dockerfile -t TAG .\n"
+    said += "  docker build -f Dockerfile --target documents -o slim-documents .    # the plan and the proof\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
     text = (tmp_path / "Dockerfile").read_text()
     assert '"--user", "jovyan"' in text
@@ -285,6 +286,15 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert f"COPY ./mine.toml {place}/profile.toml" in text
     assert set(re.findall(r"/\.slimagent[^/\s\"]*", text)) == {place}
     assert text.endswith('USER jovyan\nENTRYPOINT ["tini", "--"]\nCMD ["lab", "a b"]\n')
+
+
+@pytest.mark.parametrize("name", ["traced", "slim", "Documents", "original", "0", "12"])
+def test_an_image_that_is_named_like_a_stage_is_refused(name: str) -> None:
+    """FROM and COPY --from would take the stage of that name or number, which has what the tests left."""
+    for recipe in (Recipe(image=name, place="/.x"), Recipe(image="app", place="/.x", agent_image=name)):
+        with pytest.raises(UsageError, match="name of a stage") as caught:
+            dockerfile(ImageConfig(architecture="amd64", os="linux", config={}), recipe, "slimagent")
+        assert caught.value.hint == f"write {name}:latest"
 
 
 def test_what_may_go_is_passed_on(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from hypothesis import given
@@ -60,3 +61,10 @@ def test_no_name_breaks_a_table(name: str, note: str) -> None:
     lines = result(replace(MADE, packages_dropped=(Gone(kind="dpkg", name=name, version="", bytes=1),)), "out")
     rows = [line for line in lines if line.startswith("dpkg:")]
     assert rows and all(row == printable(row) for row in rows)
+
+
+def test_a_command_to_type_is_one_whatever_an_image_calls_its_packages() -> None:
+    """The name of an npm package is that of its directory: any bytes, and a shell would run some of them."""
+    gone = (Gone(kind="npm", name="$(touch x); a b", version="", bytes=1),)
+    (line,) = (each for each in result(replace(MADE, packages_dropped=gone), "my out") if "slimagent explain" in each)
+    assert shlex.split(line.partition("slimagent ")[2]) == ["explain", "my out/plan.json", "npm:$(touch x); a b"]

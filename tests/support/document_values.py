@@ -16,7 +16,7 @@ from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
-COUNTS = st.integers(0, 2**63 - 1)
+COUNTS = st.integers(0, 2**53 - 1)
 TEXTS = st.text(max_size=12)
 PATHS = st.binary(max_size=16).map(lambda name: b"/" + name.replace(b"\0", b"\xff"))
 SECONDS = st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)

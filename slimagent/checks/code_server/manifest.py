@@ -48,7 +48,7 @@ _PLACES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _ALT_TEXT = ("walkthroughs", "*", "steps", "*", "media", "altText")
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*:|\$\(|%|//")  # a URL, an icon by its name, a placeholder
-_COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*//.*$", re.MULTILINE)
 _NESTED = {
     "theme": re.compile(r'"(?:include|tokenColors)"\s*:\s*"([^"\\]{1,500})"'),
     "icon theme": re.compile(r'"(?:path|iconPath|fontPath)"\s*:\s*"([^"\\]{1,500})"'),
