@@ -13,7 +13,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.in_place import Removal, in_place_options
-from slimagent.cli.layout import destination, layout_options, require_place
+from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
 from slimagent.errors import DocumentError, UsageError
 from slimagent.linux.files import digest, read, write
 from slimagent.model.image_config import ImageConfig
@@ -59,6 +59,7 @@ def apply(
     data = read(plan)
     made = documents.decode_plan(data, plan)
     outputs = (plan, output, None if place is None else place.path, None if here is None else here.journal)
+    require_distinct(outputs)
     session = options.session(
         root=root,
         scopes=tuple(os.fsdecode(each) for each in made.scopes if each != b"/"),

@@ -125,6 +125,8 @@ def _with_profile(recipe: Recipe, profile: str | None) -> Recipe:
     if profile is None or profile == profiles.AUTO:
         return replace(recipe, run=(*recipe.run, *(("--profile", profile) if profile else ())))
     profiles.load(profile)
+    if len(profiles.files(profile)) > 1:
+        raise UsageError(f"profile {profile} extends other files, and the build gets only this one", "put all into one")
     if profile in profiles.known():
         return replace(recipe, run=(*recipe.run, "--profile", profile))
     return replace(recipe, profile=profile, run=(*recipe.run, "--profile", f"{recipe.place}/profile.toml"))

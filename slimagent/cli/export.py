@@ -12,7 +12,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.help import command
-from slimagent.cli.layout import destination, layout_options, require_place
+from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
 from slimagent.cli.planning import Asked, prepare
 from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
@@ -68,6 +68,7 @@ def export(
     options.require_writable(plan_file, options.own_document(documents.PLAN))
     options.require_writable(receipt, options.own_document(documents.RECEIPT))
     require_place(place, strip, quiet=quiet)
+    require_distinct((place.path, plan_file, receipt, repair, *dict.fromkeys(traces)))
     console = Console(quiet=quiet)
     outputs = tuple(map(os.fsencode, sorted({tar or os.fsdecode(place.path), plan_file, receipt, *traces})))
     asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)

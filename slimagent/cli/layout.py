@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -79,6 +79,16 @@ def destination(tar: str | None, layout: Layout | None, directory: str | None = 
     if tar is not None:
         return Tar(os.fsencode(os.path.abspath(tar)))
     return layout if directory is None else Directory(os.fsencode(os.path.abspath(directory)))
+
+
+def require_distinct(paths: Iterable[str | bytes | None]) -> None:
+    """Raise UsageError if two of these files, inputs and outputs of a command, are one."""
+    seen = set[str]()
+    for path in paths:
+        real = "" if path is None else os.path.realpath(os.fsdecode(path))
+        if real in seen:
+            raise UsageError(f"{real} is named twice: one file would replace the other", "name another file")
+        seen |= {real} - {""}
 
 
 def require_place(destination: Destination | None, strip: str, *, quiet: bool) -> None:

@@ -167,7 +167,7 @@ def _prepare(directory: bytes) -> None:
     for name, schema in _DOCUMENTS.items():
         options.require_writable(os.path.join(os.fsdecode(directory), name), options.own_document(schema))
     earlier = [each for each in (*_DOCUMENTS, CHANGED, _TAR) if os.path.lexists(os.path.join(directory, each.encode()))]
-    if earlier and _SUMMARY not in earlier and not {*earlier} & {*_DOCUMENTS}:
+    if earlier and not {*earlier} & {*_DOCUMENTS}:
         raise RefusedError(
             f"{os.path.join(os.fsdecode(directory), earlier[0])} exists, and no document of a run lies beside it",
             "choose another directory with --out, or move it away",

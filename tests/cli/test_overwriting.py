@@ -129,3 +129,17 @@ def test_a_run_that_is_refused_removes_nothing(tmp_path: Path) -> None:
     done = slimagent("run", "--scope", tmp_path, "--out", tmp_path, "--strip", "nosuch", "--", "true")
     assert_error(done, 4, "nosuch")
     assert (tmp_path / "changed.txt").read_text() == MINE
+
+
+def test_outputs_that_are_one_file_are_refused(tmp_path: Path) -> None:
+    """One would replace the other, and the run would end well without it; the plan itself counts too."""
+    scope = tmp_path / "scope"
+    scope.mkdir()
+    (scope / "a").write_text("x")
+    run = slimagent("run", "--scope", scope, "--out", tmp_path / "out", "--", "cat", scope / "a")
+    assert run.returncode == 0
+    plan = tmp_path / "out/plan.json"
+    before = plan.read_bytes()
+    for outputs in (("--tar", tmp_path / "same", "-o", tmp_path / "same"), ("--tar", plan)):
+        assert_error(slimagent("apply", plan, *outputs), 2, "is named twice")
+    assert plan.read_bytes() == before and not (tmp_path / "same").exists()
