@@ -162,7 +162,9 @@ def test_it_may_be_killed_again_and_again(tmp_path: Path, numbers: list[int], dr
         shutil.rmtree(root)
         copy_tree(scratch + b"/original", root)
         for number in numbers:
-            if not killed_at(number, lambda: go(plan, root, journal)):
+            was_killed = killed_at(number, lambda: go(plan, root, journal))
+            # a kill after the journal went leaves nothing to take up: the next go would be one over the slim image
+            if not was_killed or not (os.path.exists(journal) or state(root) != left):
                 break
         if os.path.exists(journal) or state(root) != left:
             assert go(plan, root, journal) == expected
