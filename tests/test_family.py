@@ -129,7 +129,7 @@ def test_a_process_with_a_limit_of_its_own_is_found() -> None:
 def test_it_does_not_wait_for_what_cannot_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible sleep (here: all signals are lost) stays, after `patience`."""
     with Family() as family:
-        process = family.spawn(shell("exec sleep 1000"))
+        process = family.spawn(Command(("sleep", "1000"), env=ENVIRONMENT))
         monkeypatch.setattr("slimagent.linux.family._signal", lambda process, number: None)
         began = time.monotonic()
         assert family.stop(grace=0.1, patience=0.2) == ("sleep 1000",)
