@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from command_line import assert_error, slimagent
 
 from slimagent.cli.ending import ending, show
 from slimagent.cli.options import JSON, MARKDOWN, TABLE
@@ -50,3 +51,16 @@ def test_a_table_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     with ending("image", TABLE) as end:
         end.summary = MADE
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "-3"])
+def test_a_wait_has_an_end(seconds: str) -> None:
+    """No image is waited for without a limit."""
+    done = slimagent("image", "nosuch:image", "-t", "x", "--start-seconds", seconds, "--", "true")
+    assert_error(done, 2, "--start-seconds")
+
+
+def test_a_format_beside_json_is_refused() -> None:
+    """One of the two would be ignored."""
+    done = slimagent("image", "nosuch:image", "-t", "x", "--json", "--format", "markdown", "--", "true")
+    assert_error(done, 2, "--json and --format markdown")

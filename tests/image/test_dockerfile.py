@@ -297,6 +297,15 @@ def test_an_image_that_is_named_like_a_stage_is_refused(name: str) -> None:
         assert caught.value.hint == f"write {name}:latest"
 
 
+def test_a_profile_in_several_files_is_refused(tmp_path: Path) -> None:
+    """The build gets one file."""
+    (tmp_path / "image.json").write_bytes(orjson.dumps([{"Architecture": "amd64", "Os": "linux", "Config": {}}]))
+    (tmp_path / "mine.toml").write_text('name = "mine"\ndescription = "x"\nextends = ["./other.toml"]\n')
+    (tmp_path / "other.toml").write_text('name = "other"\ndescription = "x"\n')
+    done = slimagent("dockerfile", "x", "--image-config", "image.json", "--profile", "./mine.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "extends other files" in done.stderr
+
+
 def test_what_may_go_is_passed_on(tmp_path: Path) -> None:
     """The options of `run` that decide reach the first stage, those of `apply` the second; defaults neither."""
     (tmp_path / "image.json").write_bytes(
