@@ -164,17 +164,19 @@ def _prepare(directory: bytes) -> None:
     Raises RefusedError if a file with one of our names is not ours.
     """
     make_directory(directory)
+    paths = {name: os.path.join(os.fsdecode(directory), name) for name in (*_DOCUMENTS, CHANGED, _TAR)}
     for name, schema in _DOCUMENTS.items():
-        options.require_writable(os.path.join(os.fsdecode(directory), name), options.own_document(schema))
-    earlier = [each for each in (*_DOCUMENTS, CHANGED, _TAR) if os.path.lexists(os.path.join(directory, each.encode()))]
-    if earlier and not {*earlier} & {*_DOCUMENTS}:
-        raise RefusedError(
-            f"{os.path.join(os.fsdecode(directory), earlier[0])} exists, and no document of a run lies beside it",
-            "choose another directory with --out, or move it away",
-        )
+        options.require_writable(paths[name], options.own_document(schema))
+    has_run = any(os.path.lexists(paths[name]) for name in _DOCUMENTS)
+    for path in (paths[CHANGED], paths[_TAR]):  # nothing in them says who wrote them
+        if os.path.lexists(path) and not has_run:
+            raise RefusedError(
+                f"{path} exists, and no document of a run lies beside it",
+                "choose another directory with --out, or move it away",
+            )
     for name in (_SUMMARY, CHANGED):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(directory, name.encode()))
+            os.unlink(paths[name])
 
 
 def _save(directory: bytes, name: str, data: bytes) -> None:

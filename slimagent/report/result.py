@@ -79,12 +79,9 @@ def _gone(summary: Summary, directory: str) -> list[str]:
 
 
 def _exported(summary: Summary) -> list[str]:
-    is_kept = summary.export is not None and summary.command == "run"  # `image` has no archive when it ends
-    lines = (
-        []
-        if summary.export is None or not is_kept
-        else [f"archive: {size(summary.export.bytes)}, sha256:{summary.export.sha256}"]
-    )
+    export, lines = summary.export, list[str]()
+    if export is not None and summary.command == "run":  # of `image` no archive is left
+        lines.append(f"archive: {size(export.bytes)}, sha256:{export.sha256}")
     if summary.left_alone:
         lines.append(f"{counted(summary.left_alone, 'path was', 'paths were')} left alone: receipt.json says why")
     return lines

@@ -165,6 +165,7 @@ def test_the_level_is_package_unless_one_is_named(image: Path) -> None:
     ("arguments", "words"),
     [
         (("--keep-package", "vim"), ("--keep-package vim", "KIND:NAME")),
+        (("--keep-package", "deb:vim"), ("--keep-package deb:vim", "deb is not a kind of package")),
         (("--keep-package", "dpkg:"), ("--keep-package dpkg:",)),
         (("--keep-package", ":vim"), ("--keep-package :vim",)),
         (("--keep-cruft", "nonsense"), ("--keep-cruft nonsense", "docs/levels.md")),
