@@ -41,12 +41,19 @@ def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
     if not things:
         _overview(explainer, made, as_json=as_json)
         return 0
-    explanations = [each for thing in things for each in _explain(explainer, made, thing)]
+    explanations, unknown = list[Explanation](), list[UsageError]()
+    for thing in things:
+        try:
+            explanations += _explain(explainer, made, thing)
+        except UsageError as error:
+            unknown.append(error)
     if as_json:
         terminal.json(indented([_row(each) for each in explanations]))
     else:
         for each in explanations:
             _show(each)
+    if unknown:  # after the answers to the others
+        raise unknown[0]
     return 0
 
 

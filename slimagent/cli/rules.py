@@ -28,7 +28,7 @@ _OPTIONS: tuple[options.Decorator, ...] = (
         "--keep-cruft",
         multiple=True,
         metavar="RULE",
-        help="Do not apply this cruft rule; see docs/levels.md. Can be repeated.",
+        help="Do not apply this cruft rule; see docs/cruft.md. Can be repeated.",
     ),
     click.option(
         "--keep-command",

@@ -14,7 +14,7 @@ SUMMARY = "slimagent/summary"
 def encode_summary(summary: Summary) -> bytes:
     """A summary as bytes."""
     as_they_are = {field.name: getattr(summary, field.name) for field in fields(summary)}
-    for name in ("dropped", "owners", "reached", "packages_dropped", "checks", "start"):
+    for name in ("dropped", "owners", "reached", "packages_dropped", "unowned_dropped", "checks", "start"):
         as_they_are[name] = [asdict(one) for one in as_they_are[name]]
     caution, failure = summary.caution, as_they_are.pop("failure")
     body = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 
 from slimagent.elf import needs as elf
@@ -15,6 +16,7 @@ _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads n
 # Options of env(1) that take the next word, and those whose own rest is a command line to split.
 _ENV_OPTIONS_WITH_WORD = (b"-u", b"-C", b"-a", b"--unset", b"--chdir", b"--argv0")
 _ENV_SPLIT = re.compile(rb"(?:-[0iv]*S|--split-string=)(.+)", re.DOTALL)
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BLANKS = b" \t"  # not a carriage return: to the kernel it is part of the name
 _BLANK = re.compile(rb"[ \t]+")
 _ARCHIVE = b"!<arch>\n"  # ar(5)
@@ -43,7 +45,7 @@ class Contents:
         if not executable and path.endswith(_PLAIN):
             return None
         try:
-            descriptor = os.open(self._prefix + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self._prefix + path, _FLAGS)
         except OSError:
             self.unreadable.append(path)
             return None
@@ -58,6 +60,19 @@ class Contents:
         except OSError:
             self.unreadable.append(path)
             return None
+        finally:
+            os.close(descriptor)
+
+    def text(self, path: bytes, limit: int) -> bytes:
+        """The first `limit` bytes of the regular file at `path`; empty if it cannot be read."""
+        try:
+            descriptor = os.open(self._prefix + path, _FLAGS)
+        except OSError:
+            return b""
+        try:
+            return os.pread(descriptor, limit, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        except OSError:
+            return b""
         finally:
             os.close(descriptor)
 

@@ -20,7 +20,9 @@ _CARRIED = "part of it"  # the text of a requirement that no record states
 def owners(inventory: Inventory, readers: Sequence[Reader] = READERS) -> Owners:
     """Every package of the image and its files. What cannot be understood is in `problems`, and has no owner."""
     image = Image(inventory)
-    table = Owners(of=array("i", [-1]) * len(inventory), weak=bytearray(len(inventory)))
+    table = Owners(
+        of=array("i", [-1]) * len(inventory), weak=bytearray(len(inventory)), adopted=bytearray(len(inventory))
+    )
     for find in readers:
         _add(table, find(image))
     _adopt(image, table)
@@ -92,6 +94,7 @@ def _adopt(image: Image, table: Owners) -> None:
             adopted.setdefault(owner, []).append(at)
     for owner, entries in sorted(adopted.items()):
         for at in entries:
+            table.adopted[at] = 1
             if of[at] < 0:
                 of[at] = owner
             else:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from slimagent.inventory import python_metadata as meta
 from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.python_editable import Sources
+from slimagent.inventory.python_projects import Project, projects
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package, PackageKind
+from slimagent.model.inventory import EDITABLE, Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
 _BYTECODE = b"__pycache__"
@@ -28,7 +29,7 @@ _ENDINGS = (b".dist-info", b".egg-info", b".egg-link", b".egg")
 class _Dist:
     """A distribution under construction. `info` describes it, `link` is its .egg-link, `root` its unpacked .egg.
 
-    `claims` are its entries; `recorded`: they come from a list.
+    `claims` are its entries; `recorded`: they come from a list; `in_place`: its source is used where it lies.
     """
 
     site: int
@@ -40,6 +41,7 @@ class _Dist:
     source: bytes | None = None
     root: bytes | None = None
     recorded: bool = False
+    in_place: bool = False
     claims: set[int] = field(default_factory=set)
 
 
@@ -56,7 +58,8 @@ def find(image: Image) -> list[Found]:
     _claim_directories(image, sites, dists, _holders(image, sites, dists))
     _claim_sources(image, sites, dists)
     found = [_found(image, sites[dist.site], dist) for dist in dists]
-    _require(image, sites, dists, found)
+    own = projects(image, sites)
+    _require(image, sites, dists, own, found)
     return found
 
 
@@ -274,6 +277,7 @@ def _claim_sources(image: Image, sites: list[Site], dists: list[_Dist]) -> None:
     claimed = set().union(*(dist.claims for dist in dists)) if trees else set()
     for number, own_trees in trees.items():
         dist, others = dists[number], every.difference(own_trees)
+        dist.in_place = bool(own_trees)
         for tree in own_trees:
             dist.claims.update(at for at in sources.entries(tree, others) if at not in claimed)
 
@@ -285,7 +289,13 @@ def _found(image: Image, site: Site, dist: _Dist) -> Found:
         identity.add(image.inventory.index[dist.link])
         dist.claims |= _shared_path_file(image, site, parent(dist.info))
     return Found(
-        package=Package(kind=PackageKind.PYTHON, name=dist.name, version=dist.version, place=site.directory),
+        package=Package(
+            kind=PackageKind.PYTHON,
+            name=dist.name,
+            version=dist.version,
+            place=site.directory,
+            section=EDITABLE if dist.in_place else "",
+        ),
         files=sorted(dist.claims | identity),
         identity=sorted(identity),
     )
@@ -301,12 +311,16 @@ def _shared_path_file(image: Image, site: Site, directory: bytes) -> set[int]:
     return set()
 
 
-def _require(image: Image, sites: list[Site], dists: list[_Dist], found: list[Found]) -> None:
-    """Fill in what the distributions require, and what of that is missing."""
+def _require(image: Image, sites: list[Site], dists: list[_Dist], own: list[Project], found: list[Found]) -> None:
+    """Fill in what the distributions require, and what of that is missing; and append the applications.
+
+    Which environment runs an application is not known: its requirements are looked up in each.
+    """
     machine = machine_name(image.read(b"/bin/sh") or b"")
     view = View(image, sites)
+    asking = [Installed(index, "", project.requires) for project in own for index in range(len(sites))]
     requirements = Requirements(
-        [Installed(dist.site, dist.name, dist.requires) for dist in dists],
+        [*(Installed(dist.site, dist.name, dist.requires) for dist in dists), *asking],
         [view.of(index) for index in range(len(sites))],
         [environments(site, machine) for site in sites],
     )
@@ -315,3 +329,8 @@ def _require(image: Image, sites: list[Site], dists: list[_Dist], found: list[Fo
         found[number].requires, found[number].missing = resolution.requires, resolution.missing
         for text in resolution.odd:
             image.problem(dist.info, f"cannot parse the requirement {text[:80]}")
+    for number, project in enumerate(own):
+        first = len(dists) + number * len(sites)
+        required = dict(each for at in range(first, first + len(sites)) for each in requirements.of(at).requires)
+        package = Package(kind=PackageKind.PYTHON, name=project.name, place=project.place)
+        found.append(Found(package=package, files=[project.at], requires=sorted(required.items())))

@@ -11,19 +11,10 @@ from slimagent.inventory.python_metadata import editable_root, finder_mapping, p
 from slimagent.inventory.python_sites import Site
 from slimagent.inventory.reader import Image
 from slimagent.paths.algebra import join, name, parent, to_text, within
+from slimagent.paths.hierarchy import is_shared
 
 # What a project's directory may hold but does not own: version control, and packages of another manager.
 _FOREIGN = frozenset({b".git", b".hg", b".svn", b".bzr", b"node_modules"})
-# hier(7): directories that hold projects and are not projects themselves.
-_COMMON = frozenset(
-    f"/{each}".encode()
-    for each in (
-        *("", "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc"),
-        *("root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/bin", "usr/include", "usr/lib", "usr/lib64"),
-        *("usr/local", "usr/local/bin", "usr/local/lib", "usr/local/share", "usr/local/src", "usr/sbin", "usr/share"),
-        *("usr/src", "var", "var/lib", "var/cache", "var/tmp"),
-    )
-)
 
 
 class Sources:
@@ -46,7 +37,7 @@ class Sources:
             tree = target if at is None else self._image.inventory.paths[at]
             if at is None or tree in self._sites or within(tree, site.directory):
                 continue
-            if tree in _COMMON or parent(tree) == b"/home" or tree in self._prefixes:
+            if is_shared(tree) or tree in self._prefixes:
                 self._image.problem(info, f"its source, {to_text(tree)}, is too wide to be one project's")
                 continue
             found[tree] = None

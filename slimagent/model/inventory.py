@@ -22,6 +22,9 @@ class PackageKind(OpenEnum):
     COMPONENT = "component"
 
 
+EDITABLE = "editable"  # the section of a Python distribution whose source is used where it lies
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """What a package manager (or a person, by hand) installed as one thing.
@@ -63,7 +66,8 @@ class Owners:
     """Who owns the inventory's entries. Package `p` is `packages[p]`, owns the entries `files[p]`, and so on.
 
     `of` has each entry's first owner, or -1; `more` its additional ones (a Debian package and an R package can own the
-    same file). `weak` marks entries that are a package's identity: reading one does not use the package.
+    same file). `weak` marks entries that are a package's identity: reading one does not use the package. `adopted`
+    marks entries that no record names, and that belong to the package in whose directory they lie.
     """
 
     packages: list[Package] = field(default_factory=list)
@@ -74,6 +78,7 @@ class Owners:
     of: array[int] = field(default_factory=lambda: array("i"))
     more: dict[int, tuple[int, ...]] = field(default_factory=dict)
     weak: bytearray = field(default_factory=bytearray)
+    adopted: bytearray = field(default_factory=bytearray)
     problems: list[tuple[bytes, str]] = field(default_factory=list)
 
     def owners(self, at: int) -> tuple[int, ...]:

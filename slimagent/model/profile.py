@@ -34,13 +34,15 @@ class KeepRule:
 class PackageRule:
     """Packages that stay whole, as `KIND:NAME` with `*` and `?` in NAME, and why.
 
-    `section`: only packages of that section; `when`: "compiling", only where software is compiled.
+    `section`: only packages of that section; `when`: "compiling", only where software is compiled; `of`: only if a
+    package stays that this pattern matches, as if it required them.
     """
 
     pattern: str
     why: str
     section: str = ""
     when: str = ""
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,15 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Files that go from a directory; they may be the user's own, because no package owns them."""
+
+    directory: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """Packages by how far the steps reached them, e.g. `touched by the steps`."""
 
@@ -130,6 +139,7 @@ class Summary:
     owners: tuple[Owner, ...] = ()
     reached: tuple[Reached, ...] = ()
     packages_dropped: tuple[Gone, ...] = ()
+    unowned_dropped: tuple[Place, ...] = ()
     layers: tuple[Layer, ...] = ()
     export: Export | None = None
     verified: str | None = None

@@ -28,6 +28,9 @@ class ContentReader(Protocol):
     def needs(self, path: bytes, executable: bool) -> Needs | None:
         """The needs of the file at `path`, or None."""
 
+    def text(self, path: bytes, limit: int) -> bytes:
+        """The first `limit` bytes of the file at `path`; empty if it cannot be read."""
+
     def symbols(self, path: bytes) -> Symbols | None:
         """What strip would remove from the file at `path`, once `needs` has read it, or None."""
 

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable
 
 from slimagent import __version__
 from slimagent.model.inventory import Owners, PackageKind
-from slimagent.model.plan import Entry, Plan, Step
+from slimagent.model.plan import Caution, Entry, Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
-from slimagent.paths.algebra import parent
+from slimagent.paths.algebra import parent, to_text
 from slimagent.plan.admit import admit, fit
 from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
-from slimagent.plan.evidence import Evidence, is_compiling, settle_evidence
+from slimagent.plan.compilers import is_compiling, keep_toolchains
+from slimagent.plan.evidence import Evidence, settle_evidence
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
-from slimagent.plan.packages import edits, further, keep_requirements, planned_packages
+from slimagent.plan.packages import attach, edits, further, keep_requirements, planned_packages
 from slimagent.plan.strip import strips
 from slimagent.plan.times import directory_times
 
@@ -34,9 +35,12 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     admit(evidence.trace, evidence.accepted)
     fit(evidence.fingerprint, (evidence.trace.before, *evidence.trace.afters), "the trace was made")
     keeper = Keeper(evidence.inventory, evidence.owners)
-    owners, compiling = keeper.owners, is_compiling(evidence)
-    levels = Levels(evidence.inventory, owners, evidence.rules, level, compiling=compiling)
+    compiling = is_compiling(evidence)
+    levels = Levels(evidence.inventory, keeper.owners, evidence.contents, evidence.rules, level, compiling=compiling)
+    attach(keeper, evidence.rules.packages)
     bound = settle_evidence(keeper, evidence, compiling=compiling)
+    if compiling:
+        keep_toolchains(keeper, evidence)
     levels.need_packages(keeper)
     levels.keep_rest(keeper)
     closure = Closure(keeper, evidence.contents, evidence.loader, levels.cruft)
@@ -45,6 +49,18 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     while cautious.keep_more():
         _settle(keeper, levels, closure, bound, progress)
     _drop_rest(keeper, levels)
+    return _plan(evidence, level, keeper, levels, tuple(closure.unresolved), cautious.cost())
+
+
+def _plan(
+    evidence: Evidence,
+    level: str,
+    keeper: Keeper,
+    levels: Levels,
+    unresolved: tuple[tuple[bytes, str], ...],
+    caution: Caution | None,
+) -> Plan:
+    """The plan once every entry has its verdict."""
     stripped, unstripped = strips(keeper, evidence)
     return Plan(
         tool=f"slimagent {__version__}",
@@ -60,15 +76,15 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
         steps=tuple(Step(step.name, run.identity) for run in evidence.trace.runs for step in run.steps),
         entries=tuple(_entries(keeper, evidence)),
         changes=evidence.trace.changes,
-        unresolved=tuple(closure.unresolved),
+        unresolved=unresolved,
         packages=planned_packages(keeper),
         reasons=tuple(keeper.reasons),
-        further=further(owners),
+        further=further(keeper.owners),
         edits=edits(keeper, levels),
-        problems=tuple(owners.problems),
+        problems=tuple(keeper.owners.problems),
         strips=stripped,
         unstripped=unstripped,
-        caution=cautious.cost(),
+        caution=caution,
     )
 
 
@@ -82,12 +98,15 @@ def _settle(
     """Keep what the level keeps of kept packages, and what that needs, until nothing is added."""
 
     def settle() -> None:
-        while keeper.queue or keeper.expand:
-            while keeper.expand:
-                package = keeper.expand.popleft()
-                levels.keep_package(keeper, package, bound)
-                keep_requirements(keeper, package)
-            closure.run(progress)
+        while keeper.queue or keeper.expand or keeper.grow:
+            while keeper.queue or keeper.expand:
+                while keeper.expand:
+                    package = keeper.expand.popleft()
+                    levels.keep_package(keeper, package, bound)
+                    keep_requirements(keeper, package)
+                closure.run(progress)
+            while keeper.grow:  # last: what a file needs is a better reason than what lies beside it
+                levels.keep_tree(keeper, *keeper.grow.popleft())
 
     settle()
     for _ in levels.keep_optional(keeper, closure.weight):
@@ -121,7 +140,6 @@ def _keep_free(keeper: Keeper, levels: Levels) -> None:
 def _drop_rest(keeper: Keeper, levels: Levels) -> None:
     """Drop everything else, each for the most specific reason; then settle the directories."""
     inventory, owners = keeper.inventory, keeper.owners
-    unused = keeper.number(Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED))
     cruft = [
         keeper.number(
             Reason(verdict=Verdict.DROP, kind=ReasonKind.CRUFT, detail=f"{rule.name}: {rule.why}; risk: {rule.risk}")
@@ -138,10 +156,22 @@ def _drop_rest(keeper: Keeper, levels: Levels) -> None:
                 kind = ReasonKind.RECORD_GONE if owners.weak[at] else ReasonKind.PACKAGE_GONE
                 gone[what] = keeper.number(Reason(verdict=Verdict.DROP, kind=kind, package=owners.of[at]))
             number = gone[what]
+        elif levels.cruft[at] >= 0:
+            number = cruft[levels.cruft[at]]
         else:
-            number = cruft[levels.cruft[at]] if levels.cruft[at] >= 0 else unused
+            number = keeper.number(_unused(keeper, levels, at))
         keeper.settle_number(at, number)
     _settle_directories(keeper)
+
+
+def _unused(keeper: Keeper, levels: Levels, at: int) -> Reason:
+    """Why a file that nothing needs does not stay for what it is."""
+    if at in levels.nearly:
+        return Reason(verdict=Verdict.DROP, kind=ReasonKind.TOO_LARGE, detail=levels.nearly[at])
+    tree = keeper.trees.of[at]
+    if tree >= 0 and tree not in keeper.trees.loose:
+        return Reason(verdict=Verdict.DROP, kind=ReasonKind.TREE_UNUSED, detail=to_text(keeper.trees.roots[tree]))
+    return Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED)
 
 
 def _settle_directories(keeper: Keeper) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from slimagent.model.proof import Missed
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Access, BlindSpot, ChangeKind, How, Trace
-from slimagent.paths.algebra import join, name, to_text, within
+from slimagent.paths.algebra import join, to_text, within
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
@@ -28,8 +27,6 @@ _HOWS = (
 )
 # The place in `_HOWS` of each combination of the four, by its value: `IntFlag` is slow, and there are many accesses.
 _STRENGTHS = [next((at for at, (how, _) in enumerate(_HOWS) if how.value & value), len(_HOWS)) for value in range(16)]
-# Compilers proper, as drivers execute them: they are started only to compile.
-_COMPILER = re.compile(rb"cc1(?:plus|obj|objplus)?|f951|gnat1|clang(?:-\d+)?|rustc|cicc|nvcc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +52,6 @@ class Evidence:
     volumes: tuple[bytes, ...] = ()
     accepted: frozenset[str] = frozenset()
     missed: tuple[Missed, ...] = ()
-
-
-def is_compiling(evidence: Evidence) -> bool:
-    """Whether everything that compiling needs must stay: as the profile says, or else if the trace saw a compiler."""
-    if evidence.rules.compiling is not None:
-        return evidence.rules.compiling
-    executed = How.EXECUTED
-    if BlindSpot.EXECUTIONS in evidence.trace.blind_spots:  # executing looks like opening
-        executed |= How.OPENED
-    return any(access.how & executed and _COMPILER.fullmatch(name(access.path)) for access in evidence.trace.accesses)
 
 
 def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> dict[int, str]:
@@ -116,11 +103,21 @@ def _keep_accessed(keeper: Keeper, accesses: Iterable[Access]) -> None:
                 at = keeper.inventory.index[hop]
                 keeper.settle(at, way)
                 keeper.need_owners(at, Grade.USED, way)
+                _use_tree(keeper, hop, at)
         if at_end is None:
             continue
         keeper.settle(at_end, reason)
         if not keeper.is_directory(at_end):
             keeper.need_owners(at_end, Grade.USED, reason)
+        elif access.how & How.LISTED:
+            _use_tree(keeper, keeper.inventory.paths[at_end], at_end)
+
+
+def _use_tree(keeper: Keeper, path: bytes, at: int) -> None:
+    """Use the tree that a listed directory, or a link on the way, lies in."""
+    tree = keeper.trees.find(path)
+    if tree >= 0 and keeper.owners.of[at] < 0:
+        keeper.use_tree(tree, at)
 
 
 def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
@@ -139,10 +136,14 @@ def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
 
 
 def _keep_changed(keeper: Keeper, trace: Trace) -> None:
-    """Keep the files that the run modified or removed, and the packages that own them.
+    """Keep the trees in which the run changed something, and the files that it modified or removed with their packages.
 
     A trace that sees lookups has each as an access, since removing a file looks up its name. Other traces may lack it.
     """
+    for change in trace.changes:  # state: the directory in which a test wrote
+        tree = keeper.trees.find(change.path)
+        if tree >= 0:
+            keeper.use_tree(tree, -1)
     if BlindSpot.LOOKUPS not in trace.blind_spots:
         return
     for change in trace.changes:
@@ -203,7 +204,7 @@ def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> No
         if package.essential and package.kind == PackageKind.DPKG:
             keeper.need(number, Grade.REQUIRED, Reason(kind=ReasonKind.ESSENTIAL))
     for rule in evidence.rules.packages:
-        if compiling or rule.when != "compiling":
+        if not rule.of and (compiling or rule.when != "compiling"):
             kind = ReasonKind.COMPILING if rule.when == "compiling" else ReasonKind.PACKAGE_RULE
             _keep_fitting(keeper, rule, Reason(kind=kind, detail=rule.why))
     for protect in evidence.rules.protect:

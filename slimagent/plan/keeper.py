@@ -6,10 +6,17 @@ import enum
 import stat
 from array import array
 from collections import deque
+from collections.abc import Callable
 
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import Resolver
+from slimagent.plan.trees import Trees
+
+# A file that stays for one of these reasons says nothing about what lies beside it.
+_USES_NOTHING = frozenset({ReasonKind.RULE, ReasonKind.UNOWNED, ReasonKind.SMALL_UNOWNED, ReasonKind.EMPTY_FILE})
+
+_OPENED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED, ReasonKind.MISSED})
 
 
 class Grade(enum.IntEnum):
@@ -23,9 +30,9 @@ class Grade(enum.IntEnum):
 class Keeper:
     """Reasons by entry of an inventory, and by package of its owners.
 
-    `queue` holds kept regular files that are waiting for their closure, `expand` packages that are waiting for their
-    files to be kept. `whole` marks packages that stay whole at every level. A package's grade only rises, so that more
-    evidence never keeps less.
+    `queue` holds kept regular files that are waiting for their closure, `expand` packages and `grow` trees that are
+    waiting for their files to be kept. `whole` marks packages that stay whole at every level. A package's grade only
+    rises, so that more evidence never keeps less.
     """
 
     def __init__(self, inventory: Inventory, owners: Owners | None = None) -> None:
@@ -35,13 +42,21 @@ class Keeper:
         self.reasons: list[Reason] = []
         self.queue: deque[int] = deque()
         self.expand: deque[int] = deque()
+        self.trees = Trees(inventory, self.owners)
+        self.grow: deque[tuple[int, int]] = deque()  # a tree, and the entry in it that is needed, or -1
+        self._grown = bytearray(len(self.trees.roots))
         self.grades = bytearray(len(self.owners.packages))
         self.whole = bytearray(len(self.owners.packages))
         self.essentials_kept: set[str] = set()
+        self.attached: dict[int, list[tuple[int, str]]] = {}  # by package: what a rule lets it require, and why
         self.package_reasons = array("i", [-1]) * len(self.owners.packages)
         self._numbers: dict[Reason, int] = {}
         self._brings = bytearray()  # by number of a reason: whether a file with it can bring others
+        self._opened = bytearray()  # by number of a reason: whether a program opened the file
+        self._uses = bytearray()  # by number of a reason: whether a file with it brings its tree
         self._of = array("i", [-1]) * len(inventory)
+        # The number of an entry's reason, -1 if it has none yet. No method: it is asked a million times.
+        self.reason: Callable[[int], int] = self._of.__getitem__
 
     def number(self, reason: Reason) -> int:
         """The index of a reason in `reasons`; equal reasons share one."""
@@ -50,24 +65,36 @@ class Keeper:
             known = self._numbers[reason] = len(self.reasons)
             self.reasons.append(reason)
             self._brings.append(reason.verdict is Verdict.KEEP and reason.kind != ReasonKind.EMPTY_FILE)
+            self._opened.append(reason.kind in _OPENED)
+            self._uses.append(reason.verdict is Verdict.KEEP and reason.kind not in _USES_NOTHING)
         return known
-
-    def reason(self, at: int) -> int:
-        """The number of an entry's reason, -1 if it has none yet."""
-        return self._of[at]
 
     def settle(self, at: int, reason: Reason) -> bool:
         """Give an entry a reason unless it has one. Returns whether it had none."""
-        return self.settle_number(at, self.number(reason)) if self._of[at] < 0 else False
+        if self._of[at] >= 0 and self.trees.of[at] < 0:
+            return False
+        return self.settle_number(at, self.number(reason))
 
     def settle_number(self, at: int, number: int) -> bool:
         """Do the same as `settle`, with a reason's number."""
-        if self._of[at] >= 0:
+        known = self._of[at]
+        if self._uses[number] and self.trees.of[at] >= 0 and (known < 0 or self.reasons[known].verdict is Verdict.KEEP):
+            self.use_tree(self.trees.of[at], at)  # also where a rule or its size keeps the file already
+        if known >= 0:
             return False
         self._of[at] = number
         if self._brings[number] and stat.S_ISREG(self.inventory.modes[at]):
             self.queue.append(at)
         return True
+
+    def use_tree(self, tree: int, at: int) -> None:
+        """Note that an entry in a tree is needed, or with -1 that the run changed something in it."""
+        if self._grown[tree]:
+            return
+        for each in (tree, *self.trees.beside(tree)):
+            if not self._grown[each]:
+                self._grown[each] = 1
+                self.grow.append((each, at))
 
     def keep(
         self, path: bytes, reason: Reason, way: Reason, *, follow: bool = True, grade: Grade = Grade.GONE
@@ -101,8 +128,18 @@ class Keeper:
 
     def is_gone(self, at: int) -> bool:
         """Whether an entry has owners, and all of them go."""
-        owners = self.owners.owners(at)
-        return bool(owners) and not any(self.grades[each] for each in owners)
+        first = self.owners.of[at]
+        if first < 0 or self.grades[first]:
+            return False
+        return not any(self.grades[each] for each in self.owners.more.get(at, ()))
+
+    def was_opened(self, at: int) -> bool:
+        """Whether a program opened or executed a file, or missed it in a slim image."""
+        return self._of[at] >= 0 and self._opened[self._of[at]] == 1
+
+    def goes(self, at: int) -> bool:
+        """Whether it is decided that an entry goes: the traced run created it."""
+        return self._of[at] >= 0 and self.reasons[self._of[at]].verdict is Verdict.DROP
 
     def is_directory(self, at: int) -> bool:
         """Whether an entry is a directory."""
@@ -125,4 +162,4 @@ class Keeper:
 
 
 def _nobody(entries: int) -> Owners:
-    return Owners(of=array("i", [-1]) * entries, weak=bytearray(entries))
+    return Owners(of=array("i", [-1]) * entries, weak=bytearray(entries), adopted=bytearray(entries))

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from slimagent.model.edit import Edit, EditKind
 from slimagent.model.inventory import Owners, PackageKind
 from slimagent.model.plan import PlannedPackage
+from slimagent.model.profile import PackageRule
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.levels import Levels
+from slimagent.plan.parts import package_test
 
 EXCLUDES = b"/etc/dpkg/dpkg.cfg.d/slimagent"
+
+
+def attach(keeper: Keeper, rules: Iterable[PackageRule]) -> None:
+    """Let packages require those that rules attach to them."""
+    packages = keeper.owners.packages
+    for rule in rules:
+        if rule.of:
+            fits, holds = package_test(rule.pattern), package_test(rule.of)
+            attached = [number for number, each in enumerate(packages) if fits(each)]
+            for number, each in enumerate(packages):
+                if attached and holds(each):
+                    keeper.attached.setdefault(number, []).extend((other, rule.why) for other in attached)
 
 
 def keep_requirements(keeper: Keeper, package: int) -> None:
@@ -25,6 +39,8 @@ def keep_requirements(keeper: Keeper, package: int) -> None:
             Grade.REQUIRED,
             Reason(kind=ReasonKind.REQUIRED, detail=text, package=package),
         )
+    for attached, why in keeper.attached.get(package, ()):
+        keeper.need(attached, Grade.REQUIRED, Reason(kind=ReasonKind.PACKAGE_RULE, detail=why))
     kind = owners.packages[package].kind
     if kind != PackageKind.DPKG and kind not in keeper.essentials_kept:
         keeper.essentials_kept.add(kind)

@@ -11,7 +11,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from slimagent.model.inventory import Package, PackageKind
+from slimagent.model.inventory import EDITABLE, Package, PackageKind
 
 EXECUTABLE = 0o111
 
@@ -21,13 +21,14 @@ class Part(enum.Enum):
 
     BINARY = "binary"  # a program, an extension module, a shared library: one of few, large, and started by name
     CODE = "code"  # what an interpreter loads by name
-    DATA = "data"  # what a program may open: templates, tables, schemas
+    DATA = "data"  # what a program may open: tables, schemas, profiles
+    SINGLE = "single"  # as data, but each for itself: parts of its own pages and reports
     EXTRA = "extra"  # what people, browsers, editors and compilers read, but not the package's programs
 
 
 # A stub is for type checkers, but a package's stub can list its lazy imports (SPEC 1 of Scientific Python).
 _CODE = re.compile(
-    rb".*/__init__\.pyi|.*\.(?:py|pth|pm|pl|al|ph|rb|lua|tcl|tm|sh|bash|awk|sed|el|elc|m4|R|r|S|q|jl|php|scm|so(?:\.[0-9.]+)?)",
+    rb".*/__init__\.pyi|.*\.(?:py|pth|pm|pl|al|ph|rb|lua|tcl|tm|sh|bash|awk|sed|el|elc|m4|R|r|S|q|jl|php|scm|go|jar|class|whl|egg|pyz|phar|beam|dll|cmxs|so(?:\.[0-9.]+)?)",
     re.DOTALL,
 )
 _LIBRARY = re.compile(rb".*\.(?:so(?:\.[0-9.]+)?|node)", re.DOTALL)
@@ -46,6 +47,7 @@ _TEMPLATE = re.compile(
     rb".*\.(?:html?|css|s[ac]ss|js|svg|rst)",
     re.DOTALL,
 )
+_BIN = re.compile(rb".*/s?bin/[^/]+", re.DOTALL)
 _EXTRA = re.compile(
     rb".*\.(?:[cm]?js|jsx|tsx?|css|scss|sass|less|html?|svg|png|jpe?g|gif|ico|webp|woff2?|ttf|otf|eot|mp3|wav|ogg|mp4|map"
     rb"|pyi|typed|rst|md|markdown|adoc|pod|pdf|h|hh|hpp|hxx|cuh|cu|c|cc|cpp|cxx|f|f90|pyx|pxd|pxi|in|tp|cmake|proto|po|pot)",
@@ -63,12 +65,26 @@ def part(path: bytes, mode: int, kind: PackageKind | None) -> Part:
     elif _CODE.fullmatch(path) is not None or (kind == PackageKind.R and _CODE_OF_R.fullmatch(path) is not None):
         return Part.CODE
     if _TEMPLATE.fullmatch(path) is not None:
-        return Part.DATA
+        return Part.SINGLE
     if _EXTRA.fullmatch(path) is not None:
         # Completers and checkers need the standard library's types, as a program needs a library.
         return Part.CODE if b"/typeshed/stdlib/" in path else Part.EXTRA
-    # A program, but not one inside a wheel for the wheel's own use: users start those in bin/.
+    # A program, but not one inside a wheel for the wheel's own use: users start those in bin/. There even data often
+    # has the execute bits.
     return Part.BINARY if mode & EXECUTABLE and _SITE.fullmatch(path) is None else Part.DATA
+
+
+def does_its_job(path: bytes, what: Part) -> bool:
+    """Whether a package cannot do its job without a file: its code, and the programs that others start by name."""
+    return what is Part.CODE or (what is Part.BINARY and _BIN.fullmatch(path) is not None)
+
+
+def is_own(package: Package) -> bool:
+    """Whether a package may be the user's own application: installed in place, or unpacked into /opt or /usr/local.
+
+    RStudio Server is a component too, with a place of its own (inventory/component.py).
+    """
+    return package.section == EDITABLE or (package.kind == PackageKind.COMPONENT and package.place == b"/")
 
 
 def package_test(pattern: str) -> Callable[[Package], bool]:

@@ -57,7 +57,9 @@ def merge(earlier: Rules, later: Rules) -> Rules:
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
-        packages=_unique((*earlier.packages, *later.packages), lambda rule: (rule.pattern, rule.section, rule.when)),
+        packages=_unique(
+            (*earlier.packages, *later.packages), lambda rule: (rule.pattern, rule.section, rule.when, rule.of)
+        ),
         cruft=_unique((*earlier.cruft, *later.cruft), lambda rule: rule.name),
         kept_cruft=tuple(dict.fromkeys((*earlier.kept_cruft, *later.kept_cruft))),
         protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
@@ -91,7 +93,7 @@ def unknown_cruft(rules: Rules, names: Iterable[str]) -> list[str]:
 
 def known_cruft(rules: Rules, name: str) -> str:
     """The hint for an unknown cruft rule."""
-    return meant(name, (rule.name for rule in rules.cruft)) or "docs/levels.md names the rules"
+    return meant(name, (rule.name for rule in rules.cruft)) or "docs/cruft.md names the rules"
 
 
 def starts(image: ImageConfig) -> tuple[StartRule, ...]:
@@ -134,12 +136,17 @@ def _keep(table: Table) -> KeepRule:
     )
 
 
+def _package_key(rule: PackageRule) -> tuple[str, str, str, str]:
+    return rule.pattern, rule.section, rule.when, rule.of
+
+
 def _package(table: Table) -> PackageRule:
     return PackageRule(
         pattern=_one_package(table, "package", table.take("package", str)),
         why=table.text("why"),
         section=table.take("section", str, ""),
         when=table.choice("when", ("", "compiling"), ""),
+        of=_one_package(table, "of", of) if (of := table.take("of", str, "")) else "",
     )
 
 

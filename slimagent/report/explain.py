@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from dataclasses import dataclass
 from slimagent.model.inventory import Package
 from slimagent.model.plan import Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
-from slimagent.paths.algebra import normalise, to_text
+from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.text.counted import counted
+
+_SHARE = re.compile(r"\((\d+)(?:/(\d+))? budgets\)")  # plan/levels.py
+_LIMIT = re.compile(r"up to ([\d,]+) bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,33 @@ class Explainer:
         planned = self._plan.packages[owner] if owner >= 0 else None
         if planned is not None and self._plan.reasons[planned.reason].verdict is Verdict.DROP:
             return self._cost(owner)
+        if reason.kind == ReasonKind.TREE_UNUSED:
+            return self._all_like(reason, f"{reason.detail}/**")
+        share = _SHARE.search(reason.detail) if reason.kind == ReasonKind.TOO_LARGE else None
+        if share is not None and "directories" not in reason.detail:
+            size = self._plan.entries[self._at[path]].size
+            budget = -(-size * int(share[2] or 1) // int(share[1]))
+            own = f"--keep {_word(to_text(path))} keeps it"
+            limit = _LIMIT.search(reason.detail)
+            if limit is not None and size <= int(limit[1].replace(",", "")):  # it goes for what only it needs
+                return own
+            return f"{own}; {self._all_like(reason, f'--budget {budget}', size)}"
+        if share is not None:
+            return self._all_like(reason, f"{to_text(parent(path))}/*", directory=parent(path))
         return f"--keep {_word(to_text(path))} keeps it"
+
+    def _all_like(self, reason: Reason, option: str, size: int | None = None, directory: bytes | None = None) -> str:
+        """What an option keeps: all files that go for the same reason, up to a size, or in a directory."""
+        plan = self._plan
+        sizes = [
+            entry.size
+            for entry in plan.entries
+            if plan.reasons[entry.reason] == reason
+            and (size is None or entry.size <= size)
+            and (directory is None or parent(entry.path) == directory)
+        ]
+        option = option if option.startswith("--") else f"--keep {_word(option)}"
+        return f"{option} keeps {counted(len(sizes), 'file')} like it, {sum(sizes) / 1e6:.1f} MB"
 
     def packages(self, text: str) -> list[int]:
         """The indices of the packages that match `KIND:NAME` or `NAME` (`*` and `?` in NAME)."""

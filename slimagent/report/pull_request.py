@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.model.proof import Comparison
-from slimagent.model.summary import Summary
+from slimagent.model.summary import Place, Summary
 from slimagent.report.text import share, size
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
@@ -84,6 +84,11 @@ def _reached(summary: Summary) -> list[str]:
     return [*_table(("packages", "number", "size"), rows), ""] if rows else []
 
 
+def _places(places: Sequence[Place]) -> list[str]:
+    rows = [(markdown_code(each.directory), f"{each.files:,}", size(each.bytes)) for each in places[:_SHOWN]]
+    return _table(("directory", "files", "size"), rows)
+
+
 def _gone(summary: Summary) -> list[str]:
     """What was removed: by class of file, then whole packages, the largest first."""
     if summary.level is None:
@@ -99,6 +104,8 @@ def _gone(summary: Summary) -> list[str]:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
         title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
         lines += _folded(title, _table(("package", "size"), rows))
+    if summary.unowned_dropped:
+        lines += _folded("Removed files that no package owns", _places(summary.unowned_dropped))
     if summary.dropped:
         classes = [(each.kind, f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
         lines += _folded("What was removed, by class of file", _table(("class", "files", "size"), classes))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
-from slimagent.model.summary import Summary
+from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import caution, share, size, table, verified
 from slimagent.text.counted import counted
@@ -72,10 +73,21 @@ def _gone(summary: Summary, directory: str) -> list[str]:
         command = shlex.join(["slimagent", "explain", f"{directory}/plan.json", packages[0][0]])
         ask = f"why, and what keeps one: {command}"
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
+    if summary.unowned_dropped:
+        lines += [*([""] if lines else []), *_nobody_s(summary.unowned_dropped)]
     if summary.files_stripped:
         stripped = counted(summary.files_stripped, "file was", "files were")
         lines.append(f"{stripped} stripped, which saved {_size(summary.bytes_stripped)}")
     return lines
+
+
+def _nobody_s(places: Sequence[Place]) -> list[str]:
+    """Files that no package owns: the user's own, perhaps."""
+    files, whole = sum(each.files for each in places), sum(each.bytes for each in places)
+    rows = [[f"  {each.directory}", f"{each.files:,}", size(each.bytes)] for each in places[:_SHOWN]]
+    title = f"removed, and no package owns {'it' if files == 1 else 'them'}"
+    lines = table([[title, f"{files:,}", size(whole)], *rows], right=(1, 2))
+    return [*lines, "--keep 'DIRECTORY/**' keeps what lies in one"]
 
 
 def _exported(summary: Summary) -> list[str]:

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.errors import SlimagentError
-from slimagent.model.plan import Plan, PlannedPackage
+from slimagent.model.plan import Plan
 from slimagent.model.proof import Comparison, Receipt, Verification
-from slimagent.model.reason import ReasonKind, Verdict
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.started import KIND
-from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Reached, Summary, Whole
+from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Place, Reached, Summary, Whole
 from slimagent.model.trace import BlindSpot
+from slimagent.paths.algebra import parent, to_text
 from slimagent.report.kinds import kind
 
+_UNUSED = (ReasonKind.UNUSED, ReasonKind.TOO_LARGE, ReasonKind.TREE_UNUSED)
+_HOWS = ("touched by the steps", "required by those", "kept by a rule", "not needed")
 _MUST_NEED = (ReasonKind.REQUIRED, ReasonKind.ESSENTIAL)
 
 
@@ -51,7 +54,21 @@ def _with_plan(summary: Summary, plan: Plan) -> Summary:
         owners=owners(plan),
         reached=groups(plan),
         packages_dropped=tuple(sorted(_gone(plan), key=lambda each: (-each.bytes, each.kind, each.name, each.version))),
+        unowned_dropped=tuple(unowned(plan)),
     )
+
+
+def unowned(plan: Plan) -> list[Place]:
+    """Where files without an owner go that are not cruft, the most bytes first: a whole tree, or a directory."""
+    files, sizes = Counter[str](), Counter[str]()
+    for entry in plan.entries:
+        reason = plan.reasons[entry.reason]
+        if entry.owner < 0 and reason.kind in _UNUSED and entry.size:
+            directory = reason.detail if reason.kind == ReasonKind.TREE_UNUSED else to_text(parent(entry.path))
+            files[directory] += 1
+            sizes[directory] += entry.size
+    rows = sorted(sizes.items(), key=lambda row: (-row[1], row[0]))
+    return [Place(directory=directory, files=files[directory], bytes=size) for directory, size in rows]
 
 
 def _gone(plan: Plan) -> Iterator[Gone]:
@@ -131,23 +148,25 @@ def _passed(result: CheckResult | None) -> int | None:
 
 
 def groups(plan: Plan) -> tuple[Reached, ...]:
-    """Group the packages by how far the steps reached them, with their bytes in the image."""
-    found: dict[str, list[PlannedPackage]] = {
-        "touched by the steps": [], "required by those": [], "kept by a rule": [], "not needed": []
-    }  # fmt: skip
-    for each in plan.packages:
-        reason = plan.reasons[each.reason]
-        if reason.verdict is Verdict.DROP:
-            found["not needed"].append(each)
-        elif reason.steps:
-            found["touched by the steps"].append(each)
-        elif reason.kind in _MUST_NEED:
-            found["required by those"].append(each)
-        else:
-            found["kept by a rule"].append(each)
-    return tuple(
-        Reached(how=how, packages=len(group), bytes=sum(each.size for each in group)) for how, group in found.items()
-    )
+    """Group the packages by how far the steps reached them, with their bytes in the image.
+
+    A file of several packages counts with the first one.
+    """
+    hows = [_how(plan.reasons[each.reason]) for each in plan.packages]
+    counts, sizes = Counter(hows), Counter[str]()
+    for _, reason, length, _, owner in plan.entries:
+        if owner >= 0 and plan.reasons[reason].kind != ReasonKind.CREATED:
+            sizes[hows[owner]] += length
+    return tuple(Reached(how=how, packages=counts[how], bytes=sizes[how]) for how in _HOWS)
+
+
+def _how(reason: Reason) -> str:
+    touched, required, ruled, unneeded = _HOWS
+    if reason.verdict is Verdict.DROP:
+        return unneeded
+    if reason.steps:
+        return touched
+    return required if reason.kind in _MUST_NEED else ruled
 
 
 def dropped(plan: Plan) -> tuple[Dropped, ...]:

@@ -11,7 +11,9 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ from slimagent.image import agent
 from slimagent.linux.files import digest, explained, make_directory, write
 from slimagent.linux.temporary import new_directory, remove_left
 from slimagent.model.agent import BUNDLE, PYTHON, STRIP
+from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.profiles import shipped as profiles
@@ -127,8 +130,16 @@ class _Making:
         session = self._session((os.fsencode(self._stage),))
         traced = pipeline.trace(session, Steps(checks=workload.watched()), self._reporter)
         _require_passed(traced.trace.steps)
+        owned = _as_one_package(traced.inventory, pipeline.find_owners(traced.inventory, self._reporter))
         made = pipeline.plan(
-            session, traced.trace, (digest(traced.data),), "file", frozenset(), self._reporter, traced.inventory
+            session,
+            traced.trace,
+            (digest(traced.data),),
+            "file",
+            frozenset(),
+            self._reporter,
+            traced.inventory,
+            owned=owned,
         )
         kept = os.path.join(self._work, "kept")
         action = Action(
@@ -174,6 +185,23 @@ class _Making:
         listed = contents(os.fsencode(self.slim), BUNDLE)
         write(os.path.join(self.slim, BUNDLE), agent.record(bundle, parts, listed))
         return bundle, parts
+
+
+def _as_one_package(inventory: Inventory, owners: Owners) -> Owners:
+    """Let the files of the stage that no package owns be a package's: nobody's files would stay whole.
+
+    We laid them out and know what they are.
+    """
+    number = len(owners.packages)
+    free = array("I", [at for at, owner in enumerate(owners.of) if owner < 0 and stat.S_ISREG(inventory.modes[at])])
+    for at in free:
+        owners.of[at] = number
+    owners.packages.append(Package(kind=PackageKind.DPKG, name="stage"))
+    owners.files.append(free)
+    owners.requires.append(())
+    owners.missing.append(())
+    owners.records.append(())
+    return owners
 
 
 @dataclass(frozen=True, slots=True)

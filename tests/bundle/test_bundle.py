@@ -15,7 +15,7 @@ import pytest
 from command_line import assert_error, slimagent
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
-from python_images import lacking
+from python_images import lacking, record
 
 import slimagent as package
 from slimagent import documents
@@ -133,10 +133,10 @@ def test_every_command_tells_how_it_is_used(made: Bundle, command: str) -> None:
 def test_a_whole_run_leaves_the_bundle_and_the_environment_alone(made: Bundle, tmp_path: Path) -> None:
     """`run` passes; the command sees exactly the variables that we were given, and no byte of the bundle changes."""
     before = tree(made.directory)
-    image = tmp_path / "image"
-    image.mkdir()
+    image = tmp_path / "site-packages"
+    record(image, "app", ("used", "unused.data"))
     (image / "used").write_text("used\n")
-    (image / "unused").write_text("unused\n" * 5000)
+    (image / "unused.data").write_text("unused\n" * 1_100_000)
     given = {"PATH": os.defpath, "LD_LIBRARY_PATH": "/nowhere", "PYTHONHOME": "/nowhere", "OPENSSL_CONF": "/nowhere"}
     how = ("run", "--quiet", "--scope", image, "--level", "file", "--out", tmp_path / "out")
     done = start(made, *how, "--", "sh", "-c", f"cat {image}/used; env", env=given)
@@ -147,7 +147,7 @@ def test_a_whole_run_leaves_the_bundle_and_the_environment_alone(made: Bundle, t
     plan = documents.decode_plan((tmp_path / "out" / "plan.json").read_bytes(), "plan")
     kept = {entry.path for entry in plan.entries if plan.reasons[entry.reason].verdict == "keep"}
     assert os.fsencode(image / "used") in kept
-    assert os.fsencode(image / "unused") not in kept
+    assert os.fsencode(image / "unused.data") not in kept
     assert tree(made.directory) == before
 
 

@@ -19,7 +19,7 @@ from slimagent import checks
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.user import User
-from slimagent.plan.evidence import is_compiling
+from slimagent.plan.compilers import is_compiling
 from slimagent.trace.seccomp.backend import Seccomp
 
 __all__ = ["place"]  # a fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import assert_error, slimagent
 from plan_images import access, evidence_for, kinds, with_run
+from python_images import record
 
 from slimagent.apply import altered
 from slimagent.documents import decode_trace, encode_trace, identified
@@ -29,9 +30,11 @@ START = "mv config.default.json config.json; rm seed.sql; echo more >> grown; ca
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A directory with what a start script needs once, and more."""
-    folder = tmp_path.resolve() / "image"
-    folder.mkdir()
-    for name in ("config.default.json", "seed.sql", "grown", "unused"):
+    folder = tmp_path.resolve() / "image/site-packages"
+    folder.mkdir(parents=True)
+    names = ("config.default.json", "seed.sql", "grown", "unused")
+    record(folder, "app", names)
+    for name in names:
         (folder / name).write_text(name * 100)
         os.utime(folder / name, (1_600_000_000, 1_600_000_000))
     return folder
@@ -51,7 +54,9 @@ def run(image: Path, script: str, *arguments: str) -> subprocess.CompletedProces
 
 def exported(out: Path) -> set[str]:
     shown = subprocess.run(["tar", "-tf", out / "rootfs.tar"], capture_output=True, text=True, check=True).stdout
-    return {line.rsplit("/", 1)[1] for line in shown.splitlines() if not line.endswith("/")}
+    return {
+        line.rsplit("/", 1)[1] for line in shown.splitlines() if not line.endswith("/") and ".dist-info/" not in line
+    }
 
 
 # What the test changed
@@ -151,15 +156,15 @@ def plan_after(root: Path, changes: tuple[Change, ...], **run: object) -> Plan:
 
 def test_what_a_blind_trace_saw_changed_stays(tmp_path: Path) -> None:
     """A backend that sees no lookups misses a removal and a renaming; directories and what was made are nothing."""
-    for name in ("used", "removed", "modified", "unused", "folder/x"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("used", "usr/removed", "usr/modified", "usr/unused", "usr/folder/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    modified = [Change(path=b"/" + name, kind=ChangeKind.MODIFIED, mtime_ns=1) for name in (b"folder", b"modified")]
-    changes = (*modified, Change(path=b"/removed", kind=ChangeKind.REMOVED, mtime_ns=1))
+    modified = [Change(path=b"/usr/" + name, kind=ChangeKind.MODIFIED, mtime_ns=1) for name in (b"folder", b"modified")]
+    changes = (*modified, Change(path=b"/usr/removed", kind=ChangeKind.REMOVED, mtime_ns=1))
     blind = plan_after(tmp_path, changes, blind_spots=(BlindSpot.LOOKUPS,))
-    assert kinds(blind, "/removed", "/modified", "/folder") == ["changed", "changed", "folder"]
+    assert kinds(blind, "/usr/removed", "/usr/modified", "/usr/folder") == ["changed", "changed", "folder"]
     seeing = plan_after(tmp_path, changes)
-    assert kinds(seeing, "/removed", "/modified", "/unused") == ["unused"] * 3
+    assert kinds(seeing, "/usr/removed", "/usr/modified", "/usr/unused") == ["unused"] * 3
 
 
 def test_in_the_image_as_it_was_nothing_is_of_the_runs_making(tmp_path: Path) -> None:
@@ -172,17 +177,20 @@ def test_in_the_image_as_it_was_nothing_is_of_the_runs_making(tmp_path: Path) ->
 @pytest.mark.parametrize("traced_here", [True, False])
 def test_only_what_stays_is_altered(tmp_path: Path, traced_here: bool) -> None:
     """What goes does not matter; of a file with its former time only the container that was traced in knows more."""
+    (tmp_path / "usr").mkdir()
     for name in ("kept", "touched", "dropped"):
-        (tmp_path / name).write_text(name)
-        os.utime(tmp_path / name, ns=(7, 7))
+        (tmp_path / "usr" / name).write_text(name)
+        os.utime(tmp_path / "usr" / name, ns=(7, 7))
     times = {"kept": 7, "touched": 1, "dropped": 1}
     changes = tuple(
-        Change(path=b"/" + name.encode(), kind=ChangeKind.MODIFIED, mtime_ns=mtime) for name, mtime in times.items()
+        Change(path=b"/usr/" + name.encode(), kind=ChangeKind.MODIFIED, mtime_ns=mtime) for name, mtime in times.items()
     )
-    plan = decide(evidence_for(tmp_path, [access("/kept"), access("/touched")], changes=changes), "file")
-    assert {each.path for each in plan.entries if plan.reasons[each.reason].verdict is Verdict.DROP} == {b"/dropped"}
+    plan = decide(evidence_for(tmp_path, [access("/usr/kept"), access("/usr/touched")], changes=changes), "file")
+    assert {each.path for each in plan.entries if plan.reasons[each.reason].verdict is Verdict.DROP} == {
+        b"/usr/dropped"
+    }
     found = altered(plan, scan(os.fsencode(tmp_path.resolve())), lambda path: None, traced_here=traced_here)
-    assert [each.path for each in found] == ([b"/kept", b"/touched"] if traced_here else [b"/touched"])
+    assert [each.path for each in found] == ([b"/usr/kept", b"/usr/touched"] if traced_here else [b"/usr/touched"])
 
 
 # Verify in the wrong place
@@ -218,7 +226,7 @@ def test_a_machine_without_what_stays_is_another_image(image: Path, made: Path) 
     for number in range(20):
         (image / f"kept{number}").unlink()
     done = verify(made)
-    assert_error(done, 3, "not the image that the plan was made for", "20 of 21 kept files", "kept0", "new container")
+    assert_error(done, 3, "not the image that the plan was made for", "20 of 23 kept files", "kept0", "new container")
     assert "in-place" not in done.stderr
 
 

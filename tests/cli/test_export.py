@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_line import assert_error, slimagent
+from python_images import record
 
 from slimagent import documents
 from slimagent.documents import decode_plan, decode_receipt, decode_trace, decode_verification
@@ -60,7 +61,7 @@ class Image:
             return {
                 name.removeprefix(inside): archive.extractfile(each).read()  # type: ignore[union-attr]  # it is a file
                 for name, each in files.items()
-                if name.startswith(inside)
+                if name.startswith(inside) and ".dist-info/" not in name
             }
 
     @property
@@ -71,9 +72,11 @@ class Image:
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
     base = tmp_path.resolve()
-    found = Image(tree=base / "tree", pristine=base / "pristine", out=base / "out")
+    found = Image(tree=base / "tree/site-packages", pristine=base / "pristine/site-packages", out=base / "out")
     found.out.mkdir()
-    found.pristine.mkdir()
+    found.pristine.mkdir(parents=True)
+    found.tree.parent.mkdir()
+    record(found.pristine, "app", FILES)
     for name in FILES:
         (found.pristine / name).write_text(f"{name} as the image has it\n")
     subprocess.run(["cp", "-a", found.pristine, found.tree], check=True)
@@ -96,7 +99,7 @@ def test_what_was_used_is_exported_as_the_image_has_it(image: Image) -> None:
     assert receipt.plan == digest(plan_data)
     assert receipt.sha256 == hashlib.sha256((image.out / "rootfs.tar").read_bytes()).hexdigest()
     assert decode_plan(plan_data).traces == (digest((image.out / "trace.json").read_bytes()),)
-    assert sorted(os.listdir(tree)) == sorted(FILES)
+    assert sorted(os.listdir(tree)) == sorted((*FILES, "app-1.0.dist-info"))
 
 
 def test_it_is_what_plan_and_apply_do_together(image: Image) -> None:

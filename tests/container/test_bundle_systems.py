@@ -146,10 +146,11 @@ def test_in_a_system_with_another_c_library_and_without_python(
 
 
 def compiled(compiler: Sequence[str], root: Path, program: str) -> None:
-    """An image's folder with the program above, and data that it uses and does not."""
+    """An image's folder with the program above, data that it uses, and some that it does not."""
     (root / "data").mkdir(parents=True)
     (root / "data/used").write_text("used\n")
-    (root / "data/unused").write_bytes(bytes(100_000))
+    (root / "srv").mkdir()
+    (root / "srv/unused").write_bytes(bytes(100_000))
     (root / program).parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*compiler, "-x", "c", "-o", str(root / program), "-"], input=PROGRAM, text=True, check=True)
 
@@ -173,7 +174,7 @@ def test_with_busybox_and_musl_alone(agent: Bundle, tag: str, tmp_path: Path) ->
     assert done.stdout.startswith("used\n")
     paths = kept(proved(out))
     assert {b"/data/used", b"/bin/program", b"/lib/" + loader.name.encode()} <= paths
-    assert b"/data/unused" not in paths
+    assert b"/srv/unused" not in paths
 
 
 def test_without_a_shell(agent: Bundle, tag: str, tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_without_a_shell(agent: Bundle, tag: str, tmp_path: Path) -> None:
     assert names == {"PATH", "HOSTNAME", "HOME", "LC_ALL", "PYTHONHOME"}
     paths = kept(proved(out))
     assert {b"/data/used", b"/program"} <= paths
-    assert b"/data/unused" not in paths
+    assert b"/srv/unused" not in paths
     receipt = documents.decode_receipt((out / "receipt.json").read_bytes(), "receipt")
     assert receipt.stripped == 1, receipt.unstripped  # by the bundle's own strip
 

@@ -20,8 +20,9 @@ from slimagent.model.plan import Plan
 from slimagent.model.profile import LEVELS, Rules
 from slimagent.model.trace import Access, BlindSpot, How
 from slimagent.paths.algebra import Resolver, within
+from slimagent.plan.compilers import is_compiling
 from slimagent.plan.decide import decide
-from slimagent.plan.evidence import Evidence, is_compiling
+from slimagent.plan.evidence import Evidence
 from slimagent.report.explain import Explainer
 from slimagent.report.text import plan_summary
 from slimagent.trace.inotify.backend import Inotify

@@ -5,14 +5,31 @@ from __future__ import annotations
 import importlib.util
 import os
 import py_compile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plan_images import access, build, build_library, chain, files_kept, link, plan_for, reason, write
+from plan_images import (
+    access,
+    build,
+    build_library,
+    chain,
+    evidence_for,
+    files_kept,
+    link,
+    plan_for,
+    reason,
+    trace_for,
+    write,
+)
 
+from slimagent.inventory.fingerprint import fingerprint
+from slimagent.inventory.scan import scan
+from slimagent.model.profile import CruftRule
 from slimagent.model.reason import Verdict
 from slimagent.model.trace import How
 from slimagent.plan.closure import expand, source_of
+from slimagent.plan.decide import decide
 
 LOADER = "/lib/ld-test.so"
 
@@ -29,7 +46,7 @@ def test_a_program_keeps_its_loader_and_the_libraries_of_its_libraries(root: Pat
     build_library(root, "/opt/lib/deep/libtwo.so")
     build_library(root, "/opt/lib/libone.so", "-Wl,-rpath,$ORIGIN/deep", needs=["/opt/lib/deep/libtwo.so"])
     build(root, "/opt/bin/tool", "-Wl,-rpath,$ORIGIN/../lib", needs=["/opt/lib/libone.so"], program=True)
-    build_library(root, "/opt/lib/libother.so")
+    build_library(root, "/opt/other/libother.so")
     plan = plan_for(root, ["/opt/bin/tool"])
     assert files_kept(plan, root) == {LOADER, "/opt/bin/tool", "/opt/lib/libone.so", "/opt/lib/deep/libtwo.so"}
     assert reason(plan, LOADER).kind == "interpreter"
@@ -108,7 +125,7 @@ def test_a_library_keeps_what_is_built_for_other_processors(root: Path, opened: 
     variants = {"/usr/lib/libm.so", *(f"/usr/lib/glibc-hwcaps/x86-64-v{level}/libm.so" for level in (2, 3, 4))}
     for each in variants:
         build_library(root, each)
-    build_library(root, "/usr/lib/glibc-hwcaps/x86-64-v3/libz.so")
+    build_library(root, "/opt/else/glibc-hwcaps/x86-64-v3/libz.so")
     assert files_kept(plan_for(root, [opened]), root) == variants
 
 
@@ -145,13 +162,15 @@ def test_byte_code_keeps_its_source(root: Path) -> None:
     Python makes bytecode again; what of it nobody read only costs.
     """
     for module in ("one", "two", "unused"):
-        source = write(root, f"/lib/{module}.py", "x = 1\n")
+        source = write(root, f"/{'unused' if module == 'unused' else 'lib'}/{module}.py", "x = 1\n")
         for level in (0, 1, 2):
             py_compile.compile(str(source), optimize=level, doraise=True)
     write(root, "/old/three.py")
     write(root, "/old/three.pyc")
     tag = importlib.util.cache_from_source("one.py").rsplit("/", 1)[1].split(".", 1)[1]
-    plan = plan_for(root, ["/lib/one.py", f"/lib/__pycache__/two.{tag}", "/old/three.pyc"])
+    made_again = CruftRule(name="byte-code", patterns=("/**/*.pyc",), why="made again", risk="", when="has-source")
+    evidence = evidence_for(root, ["/lib/one.py", f"/lib/__pycache__/two.{tag}", "/old/three.pyc"])
+    plan = decide(replace(evidence, rules=replace(evidence.rules, cruft=(made_again,))), "file")
     assert files_kept(plan, root) == {
         "/lib/one.py", "/lib/two.py", f"/lib/__pycache__/two.{tag}", "/old/three.py", "/old/three.pyc"
     }  # fmt: skip
@@ -161,7 +180,7 @@ def test_byte_code_keeps_its_source(root: Path) -> None:
 
 def test_both_halves_of_a_lazy_load_data_base_stay(root: Path) -> None:
     """R's index and data need each other."""
-    for each in ("/R/a.rdb", "/R/a.rdx", "/R/b.rdb", "/R/b.rdx", "/R/c.rdb", "/R/c.rdx"):
+    for each in ("/R/a.rdb", "/R/a.rdx", "/R/b.rdb", "/R/b.rdx", "/S/c.rdb", "/S/c.rdx"):
         write(root, each)
     plan = plan_for(root, ["/R/a.rdb", "/R/b.rdx"])
     assert files_kept(plan, root) == {"/R/a.rdb", "/R/a.rdx", "/R/b.rdb", "/R/b.rdx"}
@@ -191,14 +210,6 @@ def test_a_file_that_was_only_looked_up_keeps_what_it_needs(root: Path) -> None:
 
 def test_what_lies_outside_the_scopes_is_not_called_missing(root: Path) -> None:
     """With a part of the image in view, a loader elsewhere is not a need that nothing fulfils."""
-    from dataclasses import replace
-
-    from plan_images import evidence_for, trace_for
-
-    from slimagent.inventory.fingerprint import fingerprint
-    from slimagent.inventory.scan import scan
-    from slimagent.plan.decide import decide
-
     build(root, "/opt/tool", program=True)
     inventory = scan(os.fsencode(root.resolve()), (b"/opt",))
     trace = trace_for(inventory, [access("/opt/tool")])

@@ -23,21 +23,24 @@ from slimagent.plan.decide import decide
 def test_what_was_asked_for_stays_and_the_rest_goes(tmp_path: Path) -> None:
     """Each way of using a file is a reason of its own, with the steps; what nothing asked for is unused."""
     for each in ("run", "read", "seen", "never"):
-        write(tmp_path, f"/{each}")
+        write(tmp_path, f"/usr/{each}")
     accesses = [
-        access("/run", How.EXECUTED | How.LOOKED_UP, (0,)),
-        access("/read", How.OPENED, (0, 2)),
-        access("/seen", How.LOOKED_UP, (1,)),
+        access("/usr/run", How.EXECUTED | How.LOOKED_UP, (0,)),
+        access("/usr/read", How.OPENED, (0, 2)),
+        access("/usr/seen", How.LOOKED_UP, (1,)),
         access("/absent", How.LOOKED_UP, found=False),
     ]
     plan = plan_for(tmp_path, accesses)
-    assert [(reason(plan, each).kind, reason(plan, each).steps) for each in ("/run", "/read", "/seen", "/never")] == [
+    assert [
+        (reason(plan, each).kind, reason(plan, each).steps)
+        for each in ("/usr/run", "/usr/read", "/usr/seen", "/usr/never")
+    ] == [
         ("executed", (0,)),
         ("opened", (0, 2)),
         ("looked-up", (1,)),
         ("unused", ()),
     ]
-    assert paths_with(plan, Verdict.DROP) == {b"/never"}
+    assert paths_with(plan, Verdict.DROP) == {b"/usr/never"}
 
 
 def test_the_strongest_use_is_the_reason(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_a_rule_that_follows_keeps_what_a_link_leads_to(tmp_path: Path, follow: 
     link(tmp_path, "/etc/other", "../zone/UTC")
     plan = plan_for(tmp_path, rules=(KeepRule(pattern="/etc/time", why="time zone", follow=follow),))
     assert reason(plan, "/etc/time").kind == "rule"
-    assert reason(plan, "/zone/UTC").kind == ("rule" if follow else "unused")
+    assert reason(plan, "/zone/UTC").kind == ("rule" if follow else "tree-unused")
     assert reason(plan, "/etc/other").kind == ("rule" if follow else "symbolic-link")
 
 
@@ -180,12 +183,13 @@ def test_a_plan_names_its_evidence(tmp_path: Path) -> None:
 
 def test_odd_names_are_paths_like_others(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, newlines and backslashes in a name change nothing."""
-    directory = os.fsencode(tmp_path)
+    (tmp_path / "usr").mkdir()
+    directory = os.fsencode(tmp_path / "usr")
     for each in (b"latin1-\xe9", b"new\nline", b"back\\slash", b"br{ace}"):
         with open(directory + b"/" + each, "wb") as file:
             file.write(b"x")
-    plan = plan_for(tmp_path, [access(b"/latin1-\xe9"), access(b"/new\nline")])
-    assert paths_with(plan, Verdict.DROP) == {b"/back\\slash", b"/br{ace}"}
+    plan = plan_for(tmp_path, [access(b"/usr/latin1-\xe9"), access(b"/usr/new\nline")])
+    assert paths_with(plan, Verdict.DROP) == {b"/usr/back\\slash", b"/usr/br{ace}"}
 
 
 def test_a_file_that_cannot_be_read_is_remembered(tmp_path: Path) -> None:
@@ -313,8 +317,9 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_in_a_tree(tmp_path: Path) -> None:
-    """A directory that was listed keeps itself and not what it holds."""
+    """A directory that was listed keeps what it holds if it is an application's own: a list of models."""
     write(tmp_path, "/a/one")
-    plan = plan_for(tmp_path, [access("/a", How.LISTED)])
-    assert reason(plan, "/a").kind == "listed"
-    assert files_kept(plan, tmp_path) == set()
+    write(tmp_path, "/usr/share/two")
+    plan = plan_for(tmp_path, [access("/a", How.LISTED), access("/usr/share", How.LISTED)])
+    assert [reason(plan, each).kind for each in ("/a", "/usr/share")] == ["listed", "listed"]
+    assert files_kept(plan, tmp_path) == {"/a/one"}

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from plan_images import Installed, access, evidence_for, kinds, plan_of, reader, reason, with_run
+from plan_images import Installed, access, evidence_for, kinds, plan_of, reader, with_run
 
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.owners import owners
@@ -111,12 +111,12 @@ def test_mount_points_that_the_engine_creates_are_not_the_image_s(root: Path, mo
 
 
 def test_what_was_asked_for_below_a_mount_is_asked_for_in_the_image(root: Path) -> None:
-    """It is a use; the rest below the mount stays because nobody could see it; elsewhere nothing changes."""
+    """It is a use; the rest below the mount stays because nobody could see it, and with it the tree that it is in."""
     trace = traced(behind(root, "/srv/app/data"), "/srv/app/data/used", "/srv/app/data/only-mounted", "/proc/self/maps")
     assert [each.path for each in trace.accesses] == [b"/srv/app/data/only-mounted", b"/srv/app/data/used"]
     plan = planned(root, trace)
     assert kinds(plan, "/srv/app/data/used", "/srv/app/data/deep/other") == ["opened", "hidden"]
-    assert reason(plan, "/srv/app/beside").verdict is Verdict.DROP
+    assert kinds(plan, "/srv/app/beside", "/usr/big") == ["together", "unused"]
     assert plan.mounts == (b"/srv/app/data",)
 
 
@@ -177,7 +177,7 @@ def test_packages_of_hidden_files_are_needed(root: Path) -> None:
 
 def test_more_mounts_only_keep_more(root: Path) -> None:
     """A run behind another mount adds to what stays, whatever the order."""
-    plain = evidence_for(root, [access("/srv/app/beside")])
+    plain = evidence_for(root, [access("/usr/big")])
     kept = []
     for mounts in ((), (b"/opt",), (b"/opt", b"/srv/app/data"), (b"/opt", b"/srv", b"/srv/app/data")):
         plan = decide(dataclasses.replace(plain, trace=with_run(plain.trace, mounts=mounts)), "file")

@@ -23,16 +23,18 @@ from slimagent.model.profile import LEVELS, CruftRule, KeepRule, LevelRule, Pack
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Access, Change, ChangeKind, How
 from slimagent.plan.closure import Closure
+from slimagent.plan.compilers import is_compiling
 from slimagent.plan.decide import decide
-from slimagent.plan.evidence import Evidence, is_compiling
+from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.report.explain import Explainer
 
+UNUSED = {"unused", "too-large", "tree-unused"}
 FREE = {"folder", "symbolic-link", "special-file", "empty-file", "mount-point"}
 EVIDENCE = {"executed", "opened", "listed", "looked-up", "link-on-the-way", "start", "login-shell", "protected"}
 LEVEL = {"unowned", "small-unowned", "no-cruft"}
-ENDS = {*EVIDENCE, *LEVEL, *FREE, "rule", "essential", "package-rule", "compiling"}
+ENDS = {*EVIDENCE, *LEVEL, *FREE, "state", "rule", "essential", "package-rule", "compiling"}
 PATHS = (
     "/bin/a", "/bin/b", "/bin/cc1", "/usr/bin/env", "/usr/bin/c", "/opt/d", "/doc/a", "/doc/b.txt",
     "/py/m.py", "/py/m.pyc", "/py/n.py", "/py/tests/t.py", "/py/m-1.dist-info/METADATA", "/r/x.rdb", "/r/x.rdx",
@@ -248,7 +250,9 @@ def test_what_is_dropped_and_the_closure_of_what_is_kept_never_meet(
             if entry.size and entry.path not in dropped(plan):
                 keeper.settle(at, stays)
         ruled = replace(evidence, rules=rules, trace=replace(evidence.trace, accesses=tuple(seen)))
-        cruft = Levels(evidence.inventory, evidence.owners, rules, level, compiling=is_compiling(ruled)).cruft
+        cruft = Levels(
+            evidence.inventory, evidence.owners, evidence.contents, rules, level, compiling=is_compiling(ruled)
+        ).cruft
         Closure(keeper, evidence.contents, evidence.loader, cruft).run()
     needed = {at for at in range(len(plan.entries)) if keeper.reason(at) >= 0}
     assert {reason_at(plan, at).kind for at in needed if plan.entries[at].path in dropped(plan)} <= {"created"}
@@ -389,7 +393,17 @@ def test_every_verdict_has_a_reason_that_ends(tree: Tree, seen: list[Access], ru
             assert reason not in chain, thing
             chain.append(reason)
         if chain[0].verdict is Verdict.DROP:
-            kinds = {"unused", "created", "cruft", "folder-gone", "package-gone", "record-gone", "not-needed"}
+            kinds = {
+                "unused",
+                "too-large",
+                "tree-unused",
+                "created",
+                "cruft",
+                "folder-gone",
+                "package-gone",
+                "record-gone",
+                "not-needed",
+            }
             assert {each.kind for each in chain} <= kinds
         else:
             assert chain[-1].kind in ENDS

@@ -38,36 +38,41 @@ from slimagent.profiles import shipped as profiles
 
 def test_level_file_keeps_code_identity_and_what_is_small(tmp_path: Path) -> None:
     """Data stays up to the budget, code far beyond, extras not; of a Python package that is only required as well."""
-    files = {"code.py": 50, "large.bin": 50, "small.bin": 10, "page.html": 10, "empty": 0, "read.bin": 50}
+    files = {"code.py": 50, "large.dat": 50, "small.bin": 10, "page.html": 10, "empty": 0, "read.tab": 50}
     packages = []
     for name, requires in (("used", ["python:needed"]), ("needed", [])):
         for path, length in (*files.items(), ("dist-info/METADATA", 5000)):
             write(tmp_path, f"/site/{name}/{path}", b"x" * length)
         mine = [f"/site/{name}/{path}" for path in files]
         packages.append(Installed(f"python:{name}", mine, [f"/site/{name}/dist-info/METADATA"], requires))
-    plan = plan_of(tmp_path, packages, ["/site/used/read.bin"], Rules(budget=10), level="file")
+    plan = plan_of(tmp_path, packages, ["/site/used/read.tab"], Rules(budget=10), level="file")
     assert kinds(plan, *(f"/site/used/{each}" for each in (*files, "dist-info/METADATA"))) == [
-        "code", "unused", "small", "unused", "small", "opened", "identity"
+        "code", "too-large", "small", "unused", "small", "opened", "identity"
     ]  # fmt: skip
     assert kinds(plan, *(f"/site/needed/{each}" for each in (*files, "dist-info/METADATA"))) == [
-        "code", "unused", "small", "unused", "small", "unused", "identity"
+        "code", "too-large", "small", "unused", "small", "too-large", "identity"
     ]  # fmt: skip
-    write(tmp_path, "/site/used/code.py", b"x" * 200)
-    tight = plan_of(tmp_path, packages, ["/site/used/read.bin"], Rules(budget=1), level="file")
-    assert kinds(tight, "/site/used/code.py", "/site/used/small.bin") == ["unused", "unused"]
+    write(tmp_path, "/site/used/code.py", b"x" * 400)
+    tight = plan_of(tmp_path, packages, ["/site/used/read.tab"], Rules(budget=1), level="file")
+    assert kinds(tight, "/site/used/code.py", "/site/used/large.dat") == ["too-large", "too-large"]
 
 
-def test_of_a_debian_package_that_is_only_required_code_is_like_data(tmp_path: Path) -> None:
-    """Nothing was seen in use of it; an essential one keeps its programs."""
-    for path in ("/usr/bin/a", "/usr/bin/b", "/usr/bin/c"):
-        write(tmp_path, path, b"x" * 50, 0o755)
+def test_a_debian_package_that_is_only_required_can_do_its_job(tmp_path: Path) -> None:
+    """It keeps its programs and code, as an essential one does, but not its data or the programs in its own place."""
+    for path in ("/usr/bin/a", "/usr/bin/b", "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own", "/usr/bin/c"):
+        write(tmp_path, path, b"x" * 50, 0o644 if "share" in path else 0o755)
     packages = [
         Installed("dpkg:a", ["/usr/bin/a"], requires=["dpkg:b"]),
-        Installed("dpkg:b", ["/usr/bin/b"]),
+        Installed("dpkg:b", ["/usr/bin/b", "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own"]),
         Installed("dpkg:c", ["/usr/bin/c"], essential=True),
     ]
     plan = plan_of(tmp_path, packages, ["/usr/bin/a"], Rules(budget=10), level="file")
-    assert kinds(plan, "/usr/bin/a", "/usr/bin/b", "/usr/bin/c") == ["opened", "unused", "binary"]
+    assert kinds(plan, "/usr/bin/a", "/usr/bin/b", "/usr/bin/c") == ["opened", "binary", "binary"]
+    assert kinds(plan, "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own") == [
+        "code",
+        "too-large",
+        "too-large",
+    ]
 
 
 def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> None:
@@ -83,7 +88,7 @@ def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> 
     budget = (small.stat().st_size * 4) // 1000 + 1
     packages = [Installed("dpkg:p", mine)]
     plan = plan_of(tmp_path, packages, ["/p/read"], Rules(budget=budget), level="file")
-    assert kinds(plan, *mine[1:]) == ["binary", "unused", "binary", "unused"]
+    assert kinds(plan, *mine[1:]) == ["binary", "too-large", "binary", "too-large"]
     plan = plan_of(tmp_path, packages, ["/p/read", "/lib/liblarge.so"], Rules(budget=budget), level="file")
     assert kinds(plan, *mine[1:]) == ["binary", "binary", "binary", "opened"]
 
@@ -107,8 +112,8 @@ def test_what_several_gone_distributions_shared_cannot_be_imported(tmp_path: Pat
 )
 def test_what_nobody_owns_stays_at_level_file_if_it_is_small(tmp_path: Path, budget: int | None, expected: str) -> None:
     """Up to the budget, which has a default."""
-    write(tmp_path, "/some/file", b"x" * 100)
-    assert kinds(plan_of(tmp_path, rules=Rules(budget=budget), level="file"), "/some/file") == [expected]
+    write(tmp_path, "/etc/file", b"x" * 100)
+    assert kinds(plan_of(tmp_path, rules=Rules(budget=budget), level="file"), "/etc/file") == [expected]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +128,9 @@ def test_what_nobody_owns_stays_at_level_file_if_it_is_small(tmp_path: Path, bud
         (b"/env/lib/python3.12/site-packages/torch/bin/protoc", 0o755, "python", Part.DATA),
         (b"/env/bin/tool", 0o755, "python", Part.BINARY),
         (b"/env/lib/python3.12/site-packages/x/logo.PNG", 0o644, "python", Part.EXTRA),
-        (b"/env/lib/python3.12/site-packages/x/templates/report.html", 0o644, "python", Part.DATA),
-        (b"/env/lib/python3.12/site-packages/x/descr/iris.rst", 0o644, "python", Part.DATA),
-        (b"/usr/lib/R/site-library/x/htmlwidgets/x.js", 0o644, "r", Part.DATA),
+        (b"/env/lib/python3.12/site-packages/x/templates/report.html", 0o644, "python", Part.SINGLE),
+        (b"/env/lib/python3.12/site-packages/x/descr/iris.rst", 0o644, "python", Part.SINGLE),
+        (b"/usr/lib/R/site-library/x/htmlwidgets/x.js", 0o644, "r", Part.SINGLE),
         (b"/env/lib/python3.12/site-packages/x/labextension/static/x.js", 0o644, "python", Part.EXTRA),
         (b"/env/lib/python3.12/site-packages/jupyterlab/static/x.js", 0o644, "python", Part.EXTRA),
         (b"/env/share/jupyter/lab/static/x.js", 0o644, "python", Part.EXTRA),
@@ -158,7 +163,7 @@ def test_a_level_for_a_directory(tmp_path: Path) -> None:
         budget=0,
     )
     assert kinds(plan_of(tmp_path, rules=rules, level="file"), "/a/one", "/b/two", "/b/c/three") == [
-        "unused", "unowned", "unused"
+        "tree-unused", "unowned", "tree-unused"
     ]  # fmt: skip
     reverse = replace(rules, levels=rules.levels[::-1])
     assert kinds(plan_of(tmp_path, rules=reverse, level="cruft"), "/a/one", "/b/two", "/b/c/three") == [

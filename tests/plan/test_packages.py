@@ -30,8 +30,8 @@ from slimagent.model.proof import Missed
 from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Change, ChangeKind, How
+from slimagent.plan.compilers import is_compiling
 from slimagent.plan.decide import decide
-from slimagent.plan.evidence import is_compiling
 from slimagent.profiles.rules import starts
 
 # Packages
@@ -189,7 +189,7 @@ def test_a_package_that_a_rule_names_is_whole_at_level_file(tmp_path: Path) -> N
     ]
     rules = Rules(packages=(PackageRule(pattern="dpkg:a", why="w"),), cruft=(cruft("/share/*/doc"),), budget=10)
     plan = plan_of(tmp_path, packages, rules=rules, level="file")
-    assert kinds(plan, "/share/a/data", "/share/a/doc", "/share/b/data") == ["package", "cruft", "unused"]
+    assert kinds(plan, "/share/a/data", "/share/a/doc", "/share/b/data") == ["package", "cruft", "too-large"]
 
 
 # What is kept for its own sake

@@ -217,7 +217,7 @@ def test_cruft_is_kept_by_a_name_that_a_rule_has() -> None:
     assert profile.combine("both", "", (one, mine)).rules.kept_cruft == ("docs",)
     with pytest.raises(UsageError, match=r"profile mine\.keep_cruft: no cruft rule is named 'docs'") as caught:
         profile.combine("mine", "", (mine,))
-    assert caught.value.hint == "docs/levels.md names the rules"
+    assert caught.value.hint == "docs/cruft.md names the rules"
 
 
 def test_what_is_extended_comes_first() -> None:

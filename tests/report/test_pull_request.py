@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Plan, PlannedPackage
+from slimagent.model.plan import Entry, Plan, PlannedPackage
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import Outcome
@@ -26,7 +26,7 @@ def package(name: str, size: int, reason: int = 1, kept: int = 0) -> PlannedPack
 
 PLAN = Plan(
     tool="slimagent 0", level="package", root=b"/", scopes=(b"/",), excluded=(), fingerprints=(), traces=(),
-    accepted=(), steps=(), entries=(), changes=(),
+    accepted=(), steps=(), entries=(Entry(b"/a", 1, 5_000_010, 0, 1), Entry(b"/stays", 0, 7, 0, 2)), changes=(),
     reasons=(Reason(kind=ReasonKind.USED), Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED)),
     packages=(
         package("small", 10), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
@@ -120,7 +120,8 @@ def test_no_word_of_an_image_becomes_markup(word: str) -> None:
 def _with_word(word: str) -> list[str]:
     failed = Comparison(name=word, before=FAILED, after=FAILED, detail=word)
     verification = replace(VERIFICATION, comparisons=(failed,))
-    plan = replace(PLAN, level=word, tool=word, packages=(package(word, 5), replace(package(word, 9), reason=0)))
+    packages = (package(word, 5), replace(package(word, 9), reason=0))
+    plan = replace(PLAN, level=word, tool=word, packages=packages, entries=())
     receipt = replace(RECEIPT, layers=(replace(RECEIPT.layers[0], component=word),))
     whole = replace(WHOLE, plan=plan, receipt=receipt, verification=verification)
     failed_run = replace(BLANK, failure=replace(FAILURE, message=word, hint=word))

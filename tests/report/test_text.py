@@ -125,12 +125,12 @@ def test_any_name_has_a_sort_and_the_kinds_add_up(paths: list[bytes]) -> None:
 
 def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
     """What stays, what goes by kind (the largest first), what the run changed; created files count nowhere."""
-    write(tmp_path, "/keep", b"1" * 1000)
+    write(tmp_path, "/usr/keep", b"1" * 1000)
     write(tmp_path, "/lib/a.so", b"1" * 2000)
-    write(tmp_path, "/a.py", b"1" * 500)
-    write(tmp_path, "/new.py", b"1" * 9000)
-    changes = (Change(path=b"/new.py", kind=ChangeKind.CREATED, mtime_ns=0),)
-    plan = replace(plan_for(tmp_path, ["/keep"], changes=changes), unresolved=((b"/keep", "libx.so"),))
+    write(tmp_path, "/usr/a.py", b"1" * 500)
+    write(tmp_path, "/usr/new.py", b"1" * 9000)
+    changes = (Change(path=b"/usr/new.py", kind=ChangeKind.CREATED, mtime_ns=0),)
+    plan = replace(plan_for(tmp_path, ["/usr/keep"], changes=changes), unresolved=((b"/usr/keep", "libx.so"),))
     assert plan_summary(plan) == [
         "level file: 1.0 kB of 3.5 kB stays, 2.5 kB goes (71.4 %)",
         "dropped           files    size",
@@ -140,7 +140,7 @@ def test_a_plan_in_a_few_lines(tmp_path: Path) -> None:
         "nobody                  3.5 kB  1.0 kB",
         "most unowned bytes are in:",
         "  /lib  2.0 kB  0 B stays",
-        "  /     1.5 kB  1.0 kB stays",
+        "  /usr  1.5 kB  1.0 kB stays",
         "1 need that nothing in the image fulfils (in the plan: unresolved)",
         "the traced run created 1 paths",
     ]

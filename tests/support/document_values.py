@@ -258,6 +258,7 @@ SUMMARIES = st.builds(
         )
     ),
     packages_dropped=tuples(st.builds(summaries.Gone, kind=TEXTS, name=TEXTS, version=TEXTS, bytes=COUNTS)),
+    unowned_dropped=tuples(st.builds(summaries.Place, directory=TEXTS, files=COUNTS, bytes=COUNTS)),
     layers=tuples(LAYERS),
     export=st.none() | st.builds(summaries.Export, sha256=TEXTS, bytes=COUNTS),
     verified=st.none() | TEXTS,

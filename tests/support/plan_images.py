@@ -18,7 +18,7 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Found, Inventory, Package
+from slimagent.model.inventory import Found, Inventory, Owners, Package
 from slimagent.model.plan import Plan
 from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.model.reason import Reason, Verdict
@@ -236,12 +236,13 @@ def plan_of(
     steps: tuple[CheckResult, ...] = (STEP,),
     shells: tuple[bytes, ...] = (),
     changes: tuple[Change, ...] = (),
+    found: Owners | None = None,
 ) -> Plan:
-    """The plan for the image at `root` in which these packages are installed."""
+    """The plan for the image at `root` in which these packages are installed, or those that `found` has."""
     evidence = evidence_for(root, accesses, changes=changes)
     made = replace(
         evidence,
-        owners=owners(evidence.inventory, (reader(packages),)),
+        owners=owners(evidence.inventory, (reader(packages),)) if found is None else found,
         trace=with_run(evidence.trace, steps=steps),
         rules=rules if rules is not None else Rules(),
         search=SEARCH,

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -156,3 +156,10 @@ class Read:
     def requires(self, name: str) -> dict[str, str]:
         """The names of what it requires, with the requirement's text."""
         return {self.found[at].package.name: text for at, text in self.one(name).requires}
+
+
+def record(site: Path, name: str, files: Iterable[str]) -> None:
+    """Make files in a directory named site-packages those of a distribution, as pip does: nobody's would stay whole."""
+    info = f"{name}-1.0.dist-info"
+    rows = "".join(f"{each},,\n" for each in (*files, f"{info}/METADATA", f"{info}/RECORD"))
+    tree(site / info, {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "RECORD": rows})

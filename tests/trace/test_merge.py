@@ -16,6 +16,7 @@ from command_line import assert_error, slimagent
 from hypothesis import given
 from hypothesis import strategies as st
 from plan_images import evidence_for, run_of
+from python_images import record
 
 from slimagent.documents import decode_plan, decode_trace, decode_uses, encode_trace, identified
 from slimagent.errors import RefusedError
@@ -322,9 +323,11 @@ Traced = Callable[..., Path]
 
 @pytest.fixture
 def scope(tmp_path: Path) -> Path:
-    folder = tmp_path.resolve() / "scope"
-    folder.mkdir()
-    for name in ("one", "two", "none"):
+    """Files of a distribution: what nobody owns would stay whole."""
+    folder = tmp_path.resolve() / "site-packages"
+    names = ("one", "two", "none")
+    record(folder, "app", names)
+    for name in names:
         (folder / name).write_bytes(name.encode() * 100)
     return folder
 

@@ -111,9 +111,9 @@ def test_every_check_of_either_run_is_compared_once(before: list[CheckResult], a
 def test_what_the_run_had_created_was_never_dropped(tmp_path: Path) -> None:
     """Only paths of the image count as dropped."""
     for each in ("kept", "unused", "created"):
-        write(tmp_path, f"/{each}")
-    changes = (Change(path=b"/created", kind=ChangeKind.CREATED, mtime_ns=0),)
-    assert dropped_paths(plan_for(tmp_path, ["/kept"], changes=changes)) == {b"/unused"}
+        write(tmp_path, f"/usr/{each}")
+    changes = (Change(path=b"/usr/created", kind=ChangeKind.CREATED, mtime_ns=0),)
+    assert dropped_paths(plan_for(tmp_path, ["/usr/kept"], changes=changes)) == {b"/usr/unused"}
 
 
 @pytest.fixture
