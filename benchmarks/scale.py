@@ -114,7 +114,7 @@ def measure(tree: str, trace: str, level: str, profile: str, hot: int = 0) -> di
         traced = documents.decode_trace(data, trace)
     session = pipeline.seen_as(session, traced)
     inventory = pipeline.inspect(session, clock)
-    own = fingerprint(inventory)  # outside of the phases: planning takes its own
+    own = fingerprint(inventory, (*traced.mounts, *session.excluded))  # outside of the phases: planning takes its own
     traced = replace(traced, before=own)
     accepted = frozenset({FAILED_STEP, *(loss.kind for loss in traced.losses)})
     made = pipeline.plan(session, traced, (digest(data),), level, accepted, clock, inventory)

@@ -24,6 +24,12 @@ class CheckFailedError(SlimagentError):
     exit_status = 1
 
 
+class GateFailedError(CheckFailedError):
+    """The image was made and proved, and a rule about it does not hold (status 1)."""
+
+    slug = "gate-failed"
+
+
 class UsageError(SlimagentError):
     """The command line, a profile or an option is wrong (status 2)."""
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import report_documents
 from command_line import SLIMAGENT, environment, slimagent
 from document_values import KINDS, SAMPLES
 from hostile_texts import HOSTILE, assert_printable, planted
@@ -20,14 +21,21 @@ from slimagent.documents import decode_plan, encode_trace
 from slimagent.inventory.scan import scan
 from slimagent.model.proof import Receipt, Verification
 from slimagent.model.reason import Verdict
+from slimagent.model.report import Found
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import KIND, START_STEP
+from slimagent.model.summary import Whole
 from slimagent.model.trace import How
+from slimagent.report.account import account, facts
 from slimagent.report.checklist import check_lines, junit, summary
 from slimagent.report.explain import Explainer
 from slimagent.report.failure import failed_steps, not_proved
+from slimagent.report.gate import failing, gate_lines
+from slimagent.report.history import BLOCKS, history_table, plots, with_changes
 from slimagent.report.reach import Configured, warnings
+from slimagent.report.since import since, since_line
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
+from slimagent.report.together import together
 
 DOCUMENTS = {kind.name: (planted(kind.encode(SAMPLES[kind.name]), kind.decode), kind.decode) for kind in KINDS}
 ODD = HOSTILE.replace("\r", "").replace("\n", " ")  # one line, for what is written in lines
@@ -45,6 +53,8 @@ def reports() -> dict[str, list[str]]:
     plan, receipt, verification = value["plan"], value["receipt"], value["verification"]
     assert isinstance(receipt, Receipt) and isinstance(verification, Verification)
     explainer = Explainer(plan)
+    whole = Whole(plan=plan, trace=value["trace"], receipt=receipt, verification=verification)
+    found = Found(name=HOSTILE, sha256=None, missing=HOSTILE)
     results: tuple[CheckResult, ...] = value["checks"]
     logs = {HOSTILE: (HOSTILE, HOSTILE)}
     start = replace(results[0], name=START_STEP, kind=KIND, outcome=Outcome.FAILED)
@@ -54,8 +64,16 @@ def reports() -> dict[str, list[str]]:
         "verification": verification_summary(verification),
         "failure": [*failed_steps(results, logs), *not_proved(verification, logs)],
         "checks": [line for each in results for line in check_lines(each)],
+        "gate": [*gate_lines(value["gate"].rules), failing(value["gate"].rules[:1])],
+        "history": [
+            *history_table(with_changes([value["history-line"]])),
+            *plots(with_changes([value["history-line"]]), BLOCKS, by_component=True),
+            since_line(since(replace(value["history-line"], packages=(), packages_kept=0), value["history-line"])),
+        ],
         "summary": [summary(results, [])],
         "reach": list(warnings(plan, (start,), Configured(starts=True, health_check=True), None, start)),
+        "report": account(together(value["summary"], whole, None, (found,)), HOSTILE),
+        "facts": facts(together(value["summary"], whole, None, (found,))),
         "explain": [
             f"{what}: {why}"
             for found in (*map(explainer.explain_package, range(len(plan.packages))), explainer.explain(b"/x"))
@@ -99,6 +117,12 @@ def test_a_report_of_the_checks_for_machines_is_printable() -> None:
     [
         ("explain", "plan", "*", "/x", HOSTILE),
         ("explain", "--json", "plan", "*", "/x"),
+        ("compare", "plan", "plan"),
+        ("compare", "plan", HOSTILE),
+        ("sbom", "plan", "--before"),
+        ("sbom", "plan", "--format", "xml"),
+        ("sbom", "plan", "--diff"),
+        ("sbom", "plan", "--diff", "--json"),
         ("apply", "plan", "--to", "out"),
         ("plan", "trace", "-o", "out"),
         ("merge", "trace", "trace", "-o", "out"),
@@ -107,6 +131,11 @@ def test_a_report_of_the_checks_for_machines_is_printable() -> None:
         ("check", "--profile", "p.toml", "--baseline", "checks"),
         ("check", "--profile", "p.toml", "--json"),
         ("dockerfile", "app", "--image-config", "config", "-o", "out"),
+        ("report", "run"),
+        ("report", "run", "--json"),
+        ("report", "run", "--format", "markdown"),
+        ("report", "run", "--html", "page.html"),
+        ("report", HOSTILE),
         ("plan", HOSTILE),
         ("export", HOSTILE),
         (HOSTILE,),
@@ -120,6 +149,8 @@ def test_what_a_command_prints_about_hostile_documents(tmp_path: Path, command: 
     """O1: on standard output and standard error, whether it does its work or refuses."""
     for name, (data, _) in DOCUMENTS.items():
         (tmp_path / name).write_bytes(data)
+    (tmp_path / "run").mkdir()
+    report_documents.write(tmp_path / "run", report_documents.plan())
     name = json.dumps(ODD)
     said = json.dumps(f"printf %s {json.dumps(ODD)!r}; exit 1")
     (tmp_path / "p.toml").write_text(f'[[check]]\nkind = "command"\nname = {name}\nshell = {said}\n')

@@ -26,7 +26,8 @@ def main(site: str, excluded: list[str]) -> None:
     sys.path.insert(0, site)
     package = importlib.import_module(PACKAGE)
     own = [PACKAGE, *(each.name for each in pkgutil.walk_packages(package.__path__, PACKAGE + "."))]
-    own = [name for name in own if not name.startswith("slimagent.bundle.") and not name.endswith("_driver")]
+    left_out = ("slimagent.bundle.", importlib.import_module("slimagent.model.agent").OUTSIDE_MODULES)
+    own = [name for name in own if not name.startswith(left_out) and not name.endswith("_driver")]
     for name in own:
         importlib.import_module(name)
     finder = modulefinder.ModuleFinder(excludes=excluded)

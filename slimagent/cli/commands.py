@@ -18,7 +18,13 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("run", "run", "Trace, plan, export and verify in one container."),
         ),
         "Look into it": (
+            ("audit", "audit", "List what is in an image, and what could be smaller."),
+            ("report", "report", "Show what a run came to, also as an HTML page."),
             ("explain", "explain", "Say why a file or a package stays or goes."),
+            ("gate", "gate", "Hold rules against the result of a run."),
+            ("history", "history", "Keep the sizes of an image over time, and show them."),
+            ("compare", "compare", "Say what two runs keep differently, and why."),
+            ("sbom", "sbom", "Write the bill of materials of an image."),
             ("detect", "profiles", "List what is installed here, and the checks for it."),
             ("check", "check", "Run the checks of a profile."),
             ("profiles", "profiles", "List the profiles that come with slimagent."),

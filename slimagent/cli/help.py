@@ -21,6 +21,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Containers": ("engine", "network", "volumes", "env", "gpus", "run_options", "no_privileges", "agent"),
         "As an image": ("oci", "oci_tag", "compression", "ready"),
         "In place": ("in_place", "journal", "remove_agent", "force"),
+        "The result": ("gates", "history"),
         "Output": (
             "out",
             "output",
@@ -60,9 +61,25 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
-        if self.example:
-            with formatter.section("Example"):
-                formatter.write("".join(f"  {line}\n" for line in self.example.splitlines()))
+        _write_example(self.example, formatter)
+
+
+class Group(click.Group):
+    """A command with commands of its own, and an example in its help."""
+
+    def __init__(self, *arguments: Any, example: str = "", **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        _write_example(self.example, formatter)
+
+
+def _write_example(example: str, formatter: click.HelpFormatter) -> None:
+    if example:
+        with formatter.section("Example"):
+            formatter.write("".join(f"  {line}\n" for line in example.splitlines()))
 
 
 def command(name: str | None = None, *, example: str) -> Callable[[Callable[..., Any]], Command]:

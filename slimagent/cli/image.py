@@ -14,6 +14,7 @@ from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, chosen_form, ending, show
+from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.passing import passed_on
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
@@ -23,10 +24,13 @@ from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError
 from slimagent.image.container import Container
 from slimagent.image.engine import Engine, find
+from slimagent.image.labels import identity
 from slimagent.image.output import Output
-from slimagent.image.request import Request
+from slimagent.image.request import CONFIG, Request
 from slimagent.image.starts import Waiting
 from slimagent.image.work import OUT
+from slimagent.linux.files import read
+from slimagent.model.gate import Rule
 from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
@@ -49,6 +53,7 @@ class _Asked:
     profile: str | None
     level: str | None
     rules: Rules
+    gate: Gate
     strip: str
     accepted: tuple[str, ...]
     user: str | None
@@ -106,7 +111,7 @@ class _Asked:
     "--repair/--no-repair", default=True, show_default=True, help="If a file is missed, put it back and try once more."
 )
 @click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
-@options.together(options.quiet, options.form, options.as_json, options.command)
+@options.together(gating_options, options.quiet, options.form, options.as_json, options.command)
 def image(**given: Any) -> int:
     """Make a slim image TAG from IMAGE, and prove that it still works.
 
@@ -118,15 +123,18 @@ def image(**given: Any) -> int:
     with ending("image", form, image=asked.container.image, tag=asked.tag) as end:
         options.require_known_cruft(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
-        _slim(find(asked.engine), request, asked, console, end)
-    if form == options.TABLE and not asked.quiet:
-        show(end.summary, asked.out)
+        made = _slim(find(asked.engine), request, asked, console, end)
+        if form == options.TABLE and not asked.quiet:
+            show(end.summary, asked.out)
+        image_id = identity(read(os.path.join(asked.out, CONFIG)))
+        asked.gate.conclude(end.summary, made.whole.plan, asked.out, image_id, quiet=asked.quiet)
     return 0
 
 
-def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end: Ending) -> None:
+def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end: Ending) -> Slimmed:
     """Make the image. Puts its summary into `end`, and into the output directory as Markdown and JSON."""
-    blank, quiet, rules = end.summary, asked.quiet, asked.rules
+    blank, quiet, rules, done = end.summary, asked.quiet, asked.rules, list[Slimmed]()
+    profile = _gate(asked.profile)
 
     def say(line: bytes) -> None:
         if not quiet:
@@ -143,6 +151,9 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
             notes=_notes(slimmed, rules),
             seconds=dict(console.seconds),
         )
+        if error is None:
+            end.summary = asked.gate.judged(end.summary, slimmed.whole.plan, profile, asked.out)
+        done.append(slimmed)
         output.write("summary.md", "\n".join([*pull_request(end.summary), ""]).encode())
         output.write("summary.json", encode_summary(end.summary))
         if quiet and error is None:
@@ -150,6 +161,12 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
                 tell(f"note: {note}")
 
     slim(engine, lambda: agent_bundle(asked.agent, console), request, console, say, tell, finish)
+    return done[-1]
+
+
+def _gate(profile: str | None) -> tuple[Rule, ...]:
+    """The rules about the result in a profile. `auto` is made of shipped profiles, which have none."""
+    return () if profile in (None, profiles.AUTO) else profiles.load(str(profile)).gate
 
 
 def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:

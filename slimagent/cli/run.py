@@ -17,12 +17,14 @@ from slimagent.apply import Layout, Tar
 from slimagent.cli import options
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, chosen_form, ending, show
+from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
 from slimagent.cli.rules import rule_options
 from slimagent.documents import encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
 from slimagent.linux.files import make_directory, write
+from slimagent.model.gate import Rule
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
 from slimagent.model.summary import Whole
@@ -57,6 +59,7 @@ class _Asked:
     level: str | None
     user: str | None
     rules: Rules
+    gate: Gate
     backend: str
     also: tuple[str, ...]
     mounted: tuple[str, ...]
@@ -86,10 +89,14 @@ class _Asked:
             backend=self.backend,
             profile=profile,
             rules=self.rules,
-            outputs=(self.directory,) if self.layout is None else (self.directory, self.layout.path),
+            outputs=self._outputs(),
             image=self.image,
             mounted=self.mounted,
         )
+
+    def _outputs(self) -> tuple[bytes, ...]:
+        history = () if self.gate.history is None else (os.fsencode(os.path.abspath(self.gate.history)),)
+        return (self.directory, *history, *(() if self.layout is None else (self.layout.path,)))
 
     def target(self) -> Target:
         if not self.no_export:
@@ -121,7 +128,7 @@ class _Asked:
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export, e.g. in a stage of a build.")
 @click.option("--force", is_flag=True, help="Go on even if this is not a container: its files will be exported.")
 @options.together(options.strip, options.accept, options.accept_change)
-@options.together(options.quiet, options.form, options.as_json, options.command)
+@options.together(gating_options, options.quiet, options.form, options.as_json, options.command)
 def run(**given: Any) -> int:
     """Slim the container that this runs in: trace, plan, export and verify.
 
@@ -144,8 +151,9 @@ def run(**given: Any) -> int:
         save = functools.partial(_save, asked.directory)
         if not asked.scopes and asked.image is None and not session.profile.rules.start:
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
-        with _reported(end, console, asked, form) as whole:
+        with _reported(end, console, asked, form, chosen.gate) as whole:
             slim_here(session, steps, *decision, target, console, save, whole, proof=asked.proof)
+        asked.gate.conclude(end.summary, whole.plan, asked.out, quiet=asked.quiet)
     return 0
 
 
@@ -184,23 +192,30 @@ def _save(directory: bytes, name: str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _reported(end: Ending, console: Console, asked: _Asked, form: str) -> Iterator[Whole]:
+def _reported(end: Ending, console: Console, asked: _Asked, form: str, profile: tuple[Rule, ...]) -> Iterator[Whole]:
     """Run a block that makes documents, then write their summary, also if it fails. Show it if verified."""
     whole = Whole()
     try:
         yield whole
     except SlimagentError as error:
         with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
-            _summarise(end, whole, console, asked, error)
+            _summarise(end, whole, console, asked, error, ())
         if form == options.TABLE and whole.verification is not None and not asked.quiet:
             show(end.summary, asked.out)
         raise
-    _summarise(end, whole, console, asked, None)
+    _summarise(end, whole, console, asked, None, profile)
     if form == options.TABLE and not asked.quiet:
         show(end.summary, asked.out)
 
 
-def _summarise(end: Ending, whole: Whole, console: Console, asked: _Asked, error: SlimagentError | None) -> None:
+def _summarise(
+    end: Ending,
+    whole: Whole,
+    console: Console,
+    asked: _Asked,
+    error: SlimagentError | None,
+    profile: tuple[Rule, ...],
+) -> None:
     missed = () if whole.plan is None else unmatched(whole.plan, asked.rules)
     end.summary = replace(
         summarised(end.summary, whole),
@@ -209,6 +224,8 @@ def _summarise(end: Ending, whole: Whole, console: Console, asked: _Asked, error
         seconds=console.seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+    if error is None:
+        end.summary = asked.gate.judged(end.summary, whole.plan, profile, asked.out)
     _save(asked.directory, _SUMMARY, encode_summary(end.summary))
 
 

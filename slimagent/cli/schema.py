@@ -23,7 +23,7 @@ check-jsonschema --schemafile plan.schema.json slimagent-out/plan.json"""
 def schema(name: str) -> int:
     """Print the JSON Schema (2020-12) of a document.
 
-    NAME is trace, plan, receipt, verification, checks or summary. docs/documents.md says what a script may rely on.
+    docs/documents.md says what a script may rely on.
     """
     terminal.document(read(os.path.join(_DIRECTORY, f"{name}.json")).decode())
     return 0

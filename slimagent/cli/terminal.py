@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from slimagent.text.escapes import json_text, printable
+from slimagent.text.escapes import github_annotation, json_text, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,6 +43,20 @@ def lines(each: Iterable[str], *, err: bool = False) -> None:
 def json(data: bytes) -> None:
     """Print a JSON document on standard output: the same values, without anything that a terminal obeys."""
     click.echo(json_text(data.decode().rstrip("\n")))
+
+
+def annotation(level: str, title: str, message: str) -> None:
+    """Have GitHub show a message beside the job. On standard error, which it reads too."""
+    _echo(github_annotation(level, title, message), err=True)
+
+
+def can_show(text: str) -> bool:
+    """Whether standard output has these characters in its encoding."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def document(text: str) -> None:

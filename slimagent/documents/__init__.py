@@ -1,31 +1,65 @@
-"""What travels between the stages, as bytes: a trace, a plan, a receipt, a verification, checks, a summary.
+"""What travels between the stages, as bytes: a trace, a plan, a receipt, a verification, checks, a summary, and so on.
 
 `encode_*` and `decode_*` turn the model into JSON and back. Decoding raises DocumentError for what is no such document.
 """
 
+from slimagent.documents.audit import (
+    AUDIT,
+    LAYERS,
+    decode_audit,
+    decode_layers,
+    encode_audit,
+    encode_layers,
+)
 from slimagent.documents.checks import CHECKS, decode_checks, encode_checks
+from slimagent.documents.comparison import COMPARISON, encode_comparison
+from slimagent.documents.gate import GATE, decode_gate, encode_gate
+from slimagent.documents.history import HISTORY, decode_line, decode_lines, encode_history, encode_line
+from slimagent.documents.package_difference import PACKAGE_DIFFERENCE, encode_package_difference
 from slimagent.documents.plan import PLAN, decode_plan, encode_plan
 from slimagent.documents.receipt import RECEIPT, decode_receipt, encode_receipt
-from slimagent.documents.summary import SUMMARY, encode_summary
+from slimagent.documents.report import REPORT, encode_report
+from slimagent.documents.summary import SUMMARY, decode_summary, encode_summary
 from slimagent.documents.trace import TRACE, decode_trace, decode_uses, encode_trace, identified
 from slimagent.documents.verification import VERIFICATION, decode_verification, encode_verification
 
 __all__ = [
+    "AUDIT",
     "CHECKS",
+    "COMPARISON",
+    "GATE",
+    "HISTORY",
+    "LAYERS",
+    "PACKAGE_DIFFERENCE",
     "PLAN",
     "RECEIPT",
+    "REPORT",
     "SUMMARY",
     "TRACE",
     "VERIFICATION",
+    "decode_audit",
     "decode_checks",
+    "decode_gate",
+    "decode_layers",
+    "decode_line",
+    "decode_lines",
     "decode_plan",
     "decode_receipt",
+    "decode_summary",
     "decode_trace",
     "decode_uses",
     "decode_verification",
+    "encode_audit",
     "encode_checks",
+    "encode_comparison",
+    "encode_gate",
+    "encode_history",
+    "encode_layers",
+    "encode_line",
+    "encode_package_difference",
     "encode_plan",
     "encode_receipt",
+    "encode_report",
     "encode_summary",
     "encode_trace",
     "encode_verification",

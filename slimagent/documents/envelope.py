@@ -28,6 +28,14 @@ VERSIONS = {
     "slimagent/verification": 3,
     "slimagent/checks": 2,
     "slimagent/summary": 1,
+    "slimagent/audit": 1,
+    "slimagent/layers": 1,
+    "slimagent/gate": 1,
+    "slimagent/history": 1,
+    "slimagent/history-line": 1,
+    "slimagent/comparison": 1,
+    "slimagent/package-difference": 1,
+    "slimagent/report": 1,
 }
 _DAMAGED = partial(DocumentError, hint="the document is damaged or was edited; make it again")
 _BATCH = 1000  # rows

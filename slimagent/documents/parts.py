@@ -53,6 +53,19 @@ def each(form: Form) -> Form:
     return Form(lambda values: [form.put(value) for value in values], lambda place: place.each(form.get))
 
 
+def or_null(form: Form) -> Form:
+    """Such a value, or null for None."""
+    return Form(
+        lambda value: None if value is None else form.put(value),
+        lambda place: None if place.value is None else form.get(place),
+    )
+
+
+def number(digits: int) -> Form:
+    """A number, written with so many digits after the point."""
+    return Form(lambda value: round(value, digits), Place.number)
+
+
 def member(kind: type[Enum]) -> Form:
     """One of an enumeration's values."""
     return Form(lambda value: value.value, lambda place: place.member(kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 from slimagent.documents.envelope import dump, load
@@ -24,7 +25,7 @@ from slimagent.documents.parts import (
 )
 from slimagent.errors import DocumentError
 from slimagent.model.edit import Edit, EditKind
-from slimagent.model.inventory import Package, PackageKind
+from slimagent.model.inventory import Description, Distribution, Package, PackageKind
 from slimagent.model.plan import Caution, Entry, Plan, PlannedPackage, Step, Strip
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
@@ -32,6 +33,9 @@ from slimagent.text.escapes import quoted
 from slimagent.text.shape import Place, ShapeError, string, whole
 
 PLAN = "slimagent/plan"
+_TEXTS = ("source", "architecture", "build", "channel")  # of a description
+_DISTRIBUTION = ("id", "version", "codename")
+_NOTHING = Description()
 
 
 def _put_reason(reason: Reason) -> dict[str, Any]:
@@ -101,6 +105,26 @@ def _get_package(row: Any) -> PlannedPackage:
     )
 
 
+def _put_description(row: tuple[int, Description]) -> dict[str, Any]:
+    number, described = row
+    texts = {name: text for name in _TEXTS if (text := getattr(described, name))}
+    return {"package": number, **({"licenses": list(described.licenses)} if described.licenses else {}), **texts}
+
+
+def _get_description(row: Any) -> tuple[int, Description]:
+    if not isinstance(row, dict):
+        raise TypeError("expected an object")
+    licenses = row.get("licenses", [])
+    if not isinstance(licenses, list):
+        raise ShapeError(licenses, "a list of licenses")
+    texts = {name: string(row.get(name, "")) for name in _TEXTS}
+    return unsigned(row["package"]), Description(licenses=tuple(map(string, licenses)), **texts)
+
+
+def _get_distribution(place: Place) -> Distribution:
+    return Distribution(**{name: place[name].text() for name in _DISTRIBUTION})
+
+
 def _get_edit(row: Any) -> Edit:
     path, kind, keys = cells(row, 3)
     if not isinstance(keys, list):
@@ -149,8 +173,14 @@ def encode_plan(plan: Plan) -> bytes:
 
     Rows of `entries` are [path, index into reasons, size, modification time in ns, index into packages or -1].
     """
-    rows = {**put_rows(_ROWS, plan), "entries": map(_put_entry, plan.entries)}
-    return dump(PLAN, put_members(_MEMBERS, plan), rows)
+    described = ((at, each.description) for at, each in enumerate(plan.packages) if each.description != _NOTHING)
+    rows = {
+        **put_rows(_ROWS, plan),
+        "descriptions": map(_put_description, described),
+        "entries": map(_put_entry, plan.entries),
+    }
+    members = {**put_members(_MEMBERS, plan), "distribution": asdict(plan.distribution)}
+    return dump(PLAN, members, rows)
 
 
 def _sound(plan: Plan, document: str) -> Plan:
@@ -181,5 +211,26 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
             raise ValueError(f"there is no reason {reason}")
         return Entry(absolute(path), reason, unsigned(size), whole(mtime), whole(owner))
 
-    plan = Plan(**get_members(_MEMBERS, place), **lists, entries=place["entries"].rows(get_entry))
+    lists["packages"] = _described(place, lists["packages"])
+    plan = Plan(
+        **get_members(_MEMBERS, place),
+        **lists,
+        entries=place["entries"].rows(get_entry),
+        distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
+    )
     return _sound(plan, document)
+
+
+def _described(place: Place, packages: tuple[PlannedPackage, ...]) -> tuple[PlannedPackage, ...]:
+    """The packages with their descriptions, which the first plans of this version do not have."""
+    described = list(packages)
+
+    def describe(row: Any) -> None:
+        number, found = _get_description(row)
+        if number >= len(described):
+            raise ValueError(f"there is no package {number}")
+        described[number] = replace(described[number], description=found)
+
+    if "descriptions" in place.value:
+        place["descriptions"].rows(describe)
+    return tuple(described)

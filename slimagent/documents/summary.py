@@ -1,36 +1,151 @@
-"""The summary of a run as a document; nothing reads it back."""
+"""The summary of a run as a document. See `documents` for what all of them promise."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from typing import Any
 
-from slimagent.documents.envelope import dump
-from slimagent.documents.parts import COMPARISON, MISSED, each
-from slimagent.model.summary import Summary
+from slimagent.documents.envelope import dump, load
+from slimagent.documents.gate import RULING
+from slimagent.documents.history import SINCE
+from slimagent.documents.parts import (
+    BOOLEAN,
+    COMPARISON,
+    COUNT,
+    MISSED,
+    TEXT,
+    TEXTS,
+    Form,
+    an_object,
+    each,
+    get_members,
+    member,
+    number,
+    or_null,
+    put_members,
+)
+from slimagent.model.plan import Caution
+from slimagent.model.proof import Layer
+from slimagent.model.result import Outcome
+from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Place, Reached, Summary
+from slimagent.text.shape import Place as At
 
 SUMMARY = "slimagent/summary"
+_COMMANDS = ("image", "run")
+_SLUGS = ("check-failed", "gate-failed", "usage", "document", "refused", "unavailable", "error")
+_HOWS = ("touched by the steps", "required by those", "kept by a rule", "not needed")
+_SECONDS = or_null(number(3))
+
+
+def _one_of(names: tuple[str, ...]) -> Form:
+    """One of these words."""
+
+    def get(place: At) -> str:
+        if place.text() not in names:
+            raise place.fail(f"expected one of {', '.join(names)}")
+        return place.text()
+
+    return Form(lambda value: value, get)
+
+
+_CHECKED = an_object(
+    Checked,
+    name=TEXT,
+    kind=TEXT,
+    before=or_null(member(Outcome)),
+    after=or_null(member(Outcome)),
+    items=COUNT,
+    items_passed_before=or_null(COUNT),
+    items_passed_after=or_null(COUNT),
+    seconds_before=_SECONDS,
+    seconds_after=_SECONDS,
+    detail=TEXT,
+)
+_LAYER = Form(
+    lambda layer: {
+        "component": layer.component,
+        "digest": layer.digest,
+        "diff_id": layer.diff_id,
+        "bytes": layer.size,
+        "paths": layer.paths,
+    },
+    lambda at: Layer(
+        component=at["component"].text(),
+        digest=at["digest"].text(),
+        diff_id=at["diff_id"].text(),
+        size=at["bytes"].unsigned(),
+        paths=at["paths"].unsigned(),
+    ),
+)
+_CAUTION = Form(
+    lambda caution: {"paths": caution.paths, "bytes": caution.size},
+    lambda at: Caution(at["paths"].unsigned(), at["bytes"].unsigned()),
+)
+_SPENT = Form(
+    lambda seconds: {name: round(spent, 3) for name, spent in seconds.items()},
+    lambda at: {name: each.number() for name, each in at.entries().items()},
+)
+_FIRST = {"tool": TEXT, "command": _one_of(_COMMANDS), "image": or_null(TEXT), "tag": or_null(TEXT)}
+_MEMBERS = {
+    "level": or_null(TEXT),
+    "accepted": TEXTS,
+    "plan": or_null(TEXT),
+    **dict.fromkeys(
+        (
+            *("bytes_before", "bytes_after", "bytes_dropped", "bytes_stripped", "paths_before", "paths_after"),
+            *("files_stripped", "left_alone"),
+        ),
+        or_null(COUNT),
+    ),
+    "caution": or_null(_CAUTION),
+    "dropped": each(an_object(Dropped, kind=TEXT, files=COUNT, bytes=COUNT)),
+    "owners": each(
+        an_object(Owner, kind=TEXT, packages=COUNT, packages_kept=COUNT, bytes=COUNT, bytes_kept=COUNT),
+    ),
+    "reached": each(an_object(Reached, how=_one_of(_HOWS), packages=COUNT, bytes=COUNT)),
+    "packages_dropped": each(an_object(Gone, kind=TEXT, name=TEXT, version=TEXT, bytes=COUNT)),
+    "unowned_dropped": each(an_object(Place, directory=TEXT, files=COUNT, bytes=COUNT)),
+    "layers": each(_LAYER),
+    "export": or_null(an_object(Export, sha256=TEXT, bytes=COUNT)),
+    "verified": or_null(TEXT),
+    "passed": or_null(BOOLEAN),
+    "passing_before": or_null(COUNT),
+    "passing_after": or_null(COUNT),
+    "checks": each(_CHECKED),
+    "start": each(_CHECKED),
+    "worse": each(COMPARISON),
+    "failed_before": each(COMPARISON),
+    "missed": or_null(each(MISSED)),
+    "repaired": or_null(COUNT),
+    "notes": TEXTS,
+}
+_LAST = {"gate": each(RULING), "since": or_null(SINCE), "seconds": _SPENT, "peak_bytes": or_null(COUNT)}
 
 
 def encode_summary(summary: Summary) -> bytes:
     """A summary as bytes."""
-    as_they_are = {field.name: getattr(summary, field.name) for field in fields(summary)}
-    for name in ("dropped", "owners", "reached", "packages_dropped", "unowned_dropped", "checks", "start"):
-        as_they_are[name] = [asdict(one) for one in as_they_are[name]]
-    caution, failure = summary.caution, as_they_are.pop("failure")
-    body = {
-        **{name: as_they_are.pop(name) for name in ("tool", "command", "image", "tag")},
+    return dump(SUMMARY, summary_members(summary))
+
+
+def summary_members(summary: Summary) -> dict[str, Any]:
+    """The members of a summary's document."""
+    failure = summary.failure
+    return {
+        **put_members(_FIRST, summary),
         "status": 0 if failure is None else failure.status,
         "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
-        **as_they_are,
-        "caution": None if caution is None else {"paths": caution.paths, "bytes": caution.size},
-        "export": None if summary.export is None else asdict(summary.export),
-        "layers": [
-            {"bytes" if name == "size" else name: value for name, value in asdict(layer).items()}
-            for layer in summary.layers
-        ],
-        "worse": each(COMPARISON).put(summary.worse),
-        "failed_before": each(COMPARISON).put(summary.failed_before),
-        "missed": None if summary.missed is None else each(MISSED).put(summary.missed),
-        "seconds": {name: round(spent, 3) for name, spent in summary.seconds.items()},
+        **put_members({**_MEMBERS, **_LAST}, summary),
     }
-    return dump(SUMMARY, body)
+
+
+def decode_summary(data: bytes, document: str = "summary") -> Summary:
+    """Bytes as a summary. Raises DocumentError."""
+    place = load(data, SUMMARY, document)
+    return Summary(**get_members({**_FIRST, **_MEMBERS, **_LAST}, place), failure=_failure(place))
+
+
+def _failure(place: At) -> Failure | None:
+    status = place["status"].unsigned()
+    error = or_null(an_object(dict, slug=_one_of(_SLUGS), message=TEXT, hint=TEXT)).get(place["error"])
+    if (status == 0) is not (error is None):
+        raise place["error"].fail(f"does not go with status {status}")
+    return None if error is None else Failure(status=status, **error)

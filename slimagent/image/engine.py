@@ -205,6 +205,21 @@ class Engine:
             raise self._failed("cp", words)
         return found
 
+    def save(self, image: str, look: Callable[[IO[bytes]], _T]) -> _T:
+        """Pass the archive of an image with all its layers to `look`, which reads it to its end. Returns its result."""
+        argv = [self._program, "save", image]
+        with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
+            try:
+                found = look(process.stdout)
+            except SlimagentError:
+                process.kill()
+                words = sentence(process.stderr.read())
+                if words:
+                    raise self._failed("save", words) from None
+                raise
+        return found
+
     def remove_container(self, name: str) -> None:
         """Stop and remove a container and its anonymous volumes, if it exists."""
         self._quietly("rm", "--force", "--volumes", name)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from slimagent.errors import RefusedError
+from slimagent.errors import DocumentError, RefusedError
 from slimagent.text.json_input import parsed
 from slimagent.text.json_output import encoded
 
 NAME = "run.json"
 UNFINISHED, COMPLETE, FAILED = "unfinished", "complete", "failed"
 _SCHEMA = "slimagent/run"
+_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]Z", re.ASCII)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +65,38 @@ def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, .
     if not ours:
         raise RefusedError(f"{document} is not the record of a slimagent run", hint)
     return files
+
+
+def ended(data: bytes, document: str) -> str:
+    """When a run ended, or else when it began. Raises DocumentError if the record does not say it."""
+    try:
+        whole = parsed(data)
+        times = [whole["ended"], whole["started"]] if whole["schema"] == _SCHEMA else []
+    except (ValueError, KeyError, TypeError):
+        times = []
+    found = next((each for each in times if isinstance(each, str) and _TIME.fullmatch(each)), None)
+    if found is None:
+        raise DocumentError(f"{document} is not the record of a slimagent run", "run slimagent again")
+    return found
+
+
+def decode_record(data: bytes) -> Record | None:
+    """A record of a run, without its files. None if slimagent did not write it."""
+    try:
+        whole = parsed(data)
+        if whole["schema"] != _SCHEMA:
+            return None
+        return Record(
+            image=str(whole["image"]),
+            tag=str(whole["tag"]),
+            version=str(whole["version"]),
+            started=str(whole["started"]),
+            ended=str(whole["ended"]),
+            state=str(whole["state"]),
+            reason=str(whole["reason"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_inside(name: Any) -> bool:

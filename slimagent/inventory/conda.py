@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from slimagent.inventory.licenses import licenses
 from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package, PackageKind
+from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import parent
 from slimagent.text.json_input import parsed
+from slimagent.text.shape import known
 
 # [channel[/subdir]:[namespace]:]name, then a version, a build, or brackets
 _SPEC = re.compile(r"(?:[^\s\[]*::?)?([a-z0-9_][a-z0-9_.\-]*)(?=$|[\s=<>!~\[;])", re.IGNORECASE | re.ASCII)
@@ -28,6 +30,7 @@ class _Record(NamedTuple):
     version: str
     files: list[str]
     depends: list[str]
+    description: Description
 
 
 def find(image: Image) -> list[Found]:
@@ -58,7 +61,7 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
         claims.append(_claims(image, path, prefix, record.files))
         depends.append(record.depends)
         package = Package(kind=PackageKind.CONDA, name=record.name, version=record.version, place=prefix)
-        found.append(Found(package=package, identity=[at]))
+        found.append(Found(package=package, description=record.description, identity=[at]))
     alone: dict[int, list[bytes]] = {}
     for directory, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
         if owner is not None:
@@ -89,7 +92,31 @@ def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
     if not isinstance(version, str):
         image.problem(path, "no version, or not a text")
         version = ""
-    return _Record(name, version, _texts(image, path, document, "files"), _texts(image, path, document, "depends"))
+    files, depends = _texts(image, path, document, "files"), _texts(image, path, document, "depends")
+    return _Record(name, version, files, depends, _description(document))
+
+
+def _description(document: dict[str, Any]) -> Description:
+    subdir = known(str, document.get("subdir")) or ""
+    return Description(
+        licenses=licenses([known(str, document.get("license")) or ""]),
+        architecture=subdir,
+        build=known(str, document.get("build")) or known(str, document.get("build_string")) or "",
+        channel=channel(known(str, document.get("channel")) or "", subdir),
+    )
+
+
+def channel(text: str, subdir: str = "") -> str:
+    """A channel's name: of an address only what follows the host, without a token and the platform.
+
+    >>> channel("https://conda.anaconda.org/t/secret/conda-forge/linux-64", "linux-64")
+    'conda-forge'
+    """
+    _, is_address, rest = text.partition("://")
+    parts = [part for part in (rest.partition("/")[2] if is_address else text).split("/") if part]
+    if is_address and parts[:1] == ["t"]:  # conda's place for an access token
+        parts = parts[2:]
+    return "/".join(parts[:-1] if len(parts) > 1 and parts[-1] == subdir else parts)
 
 
 def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> list[str]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import stat
+from dataclasses import replace
 
 from slimagent.inventory.dpkg_formats import choices, fields, paragraphs, sums, whole_lines
 from slimagent.inventory.dpkg_packages import Record, is_there, named, package, require
+from slimagent.inventory.licenses import copyright_licenses
 from slimagent.inventory.reader import Image
 from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found
 from slimagent.paths.algebra import to_text
 
 _HOME = b"/var/lib/dpkg"
+_DOCUMENTATION = b"/usr/share/doc"  # Debian policy 12.5: each package has its copyright file here
 _FOR_BUILDERS = b".symbols"  # deb-symbols(5): dpkg-shlibdeps reads it when another package is built
 _SUMS = b".md5sums"
 _NOTED = 50  # damaged paragraphs that are named one by one
@@ -40,6 +43,9 @@ def find(image: Image) -> list[Found]:
     database.files(records, found)
     require(records, found)
     database.alternatives(found)
+    for record, each in zip(records, found, strict=True):
+        data = image.read(b"%b/%b/copyright" % (_DOCUMENTATION, record.name.encode())) or b""
+        each.description = replace(each.description, licenses=copyright_licenses(data))
     return found
 
 

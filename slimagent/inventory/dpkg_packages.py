@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slimagent.inventory.dpkg_formats import Group, relations
-from slimagent.model.inventory import Found, Package, PackageKind
+from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import to_text
 
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9+._-]*")  # as dpkg checks it (pkg_name_is_illegal in lib/dpkg/pkg-spec.c)
@@ -33,6 +33,7 @@ class Record:
     same: bool  # Multi-Arch: same, so that it can be there in several architectures
     needs: list[Group]
     provides: list[Group]
+    source: str  # its source package, with the version if that is another one; empty if both are its own
     file: bytes  # of status.d, or empty
 
     @property
@@ -74,6 +75,7 @@ def package(values: dict[bytes, bytes], file: bytes = b"") -> Record:
         same=values.get(b"multi-arch", b"").strip() == b"same",
         needs=[*relations(values.get(b"pre-depends", b"")), *relations(values.get(b"depends", b""))],
         provides=relations(values.get(b"provides", b"")),
+        source=to_text(values.get(b"source", b"").strip()),
         file=file,
     )
 
@@ -100,7 +102,8 @@ def named(records: list[Record]) -> list[Found]:
         taken.add(name)
         kind, version, section = PackageKind.DPKG, record.version, record.section
         each = Package(kind=kind, name=name, version=version, section=section, essential=record.essential)
-        found.append(Found(package=each))
+        described = Description(source=record.source, architecture=record.architecture)
+        found.append(Found(package=each, description=described))
     return found
 
 

@@ -128,7 +128,7 @@ class _Tree:
             place=location[1] or b"/",
         )
         self._at[location[0]] = len(self.found)
-        self.found.append(Found(package=package))
+        self.found.append(Found(package=package, description=package_json.description(manifest, package.name)))
         self._real.append(directory)
         self._manifests.append(manifest)
         return len(self.found) - 1
@@ -179,7 +179,8 @@ class _Tree:
         version = package_json.text(manifest.get("version"))
         package = Package(kind=PackageKind.NPM, name=title, version=version, place=parent(home))
         self._programs[home] = len(self.found)
-        self.found.append(Found(package=package, files=[self._inventory.index[path]]))
+        description = package_json.description(manifest, title)
+        self.found.append(Found(package=package, description=description, files=[self._inventory.index[path]]))
         return self._programs[home]
 
     def _require(self, at: int, manifest: dict[str, Any], home: bytes) -> None:

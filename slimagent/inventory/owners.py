@@ -47,6 +47,7 @@ def _add(table: Owners, found: list[Found]) -> None:
         for at in each.identity:
             weak[at] = 1
         table.packages.append(each.package)
+        table.descriptions.append(each.description)
         table.files.append(entries)
         table.requires.append(tuple((base + at, text) for at, text in each.requires if base + at != number))
         table.missing.append(tuple(each.missing))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from slimagent.inventory.licenses import licenses
 from slimagent.inventory.reader import Image
+from slimagent.model.inventory import Description
 from slimagent.text.json_input import parsed
 from slimagent.text.shape import known
 
@@ -38,6 +40,18 @@ def manifest(image: Image, path: bytes) -> dict[str, Any] | None:
     if found is None and value is not None:
         image.problem(path, "not an object")
     return found
+
+
+def description(manifest: dict[str, Any], name: str) -> Description:
+    """What a manifest says of a package that is called `name`: its licenses, and its own name if that is another one.
+
+    A license is a text; old manifests have an object, or a list of these in `licenses`.
+    """
+    said = manifest.get("license") or manifest.get("licenses")
+    several = said if isinstance(said, list) else [said]
+    found = (each.get("type") or each.get("name") if isinstance(each, dict) else each for each in several)
+    own = text(manifest.get("name"))
+    return Description(licenses=licenses(map(text, found)), source="" if own == name else own)
 
 
 def text(value: object) -> str:

@@ -18,7 +18,7 @@ from slimagent.inventory.python_projects import Project, projects
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import EDITABLE, Found, Package, PackageKind
+from slimagent.model.inventory import EDITABLE, Description, Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
 _BYTECODE = b"__pycache__"
@@ -37,6 +37,7 @@ class _Dist:
     name: str
     version: str
     requires: tuple[str, ...]
+    licenses: tuple[str, ...] = ()
     link: bytes | None = None
     source: bytes | None = None
     root: bytes | None = None
@@ -112,6 +113,7 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
         name=meta.normalise_name(called),
         version=fields.version if fields.version.isprintable() and fields.version else version,
         requires=requires,
+        licenses=fields.licenses,
         root=root,
     )
 
@@ -296,6 +298,7 @@ def _found(image: Image, site: Site, dist: _Dist) -> Found:
             place=site.directory,
             section=EDITABLE if dist.in_place else "",
         ),
+        description=Description(licenses=dist.licenses),
         files=sorted(dist.claims | identity),
         identity=sorted(identity),
     )

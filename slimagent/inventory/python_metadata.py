@@ -13,21 +13,30 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from slimagent.inventory.licenses import licenses
 from slimagent.text.json_input import parsed
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # core metadata, "Name"
-_FIELD = re.compile(rb"^(Name|Version|Requires-Dist)[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(
+    rb"^(Name|Version|Requires-Dist|License-Expression|License|Classifier)[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LICENSE_CLASSIFIER = "License :: "
 _SECTION = re.compile(r"\[([^\]]*)\]")
 _VALUE = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"):[ \t]*(?:'([^'\\]+)'|"([^"\\]+)")""")
 _MAPPING = re.compile(rb"^MAPPING\b[^=\n]*=[ \t]*(\{.*\})[ \t]*$", re.MULTILINE)
 
 
 class Metadata(NamedTuple):
-    """The fields that matter here; empty where absent. `requires` are requirements with their markers (PEP 508)."""
+    """The fields that matter here; empty where absent. `requires` are requirements with their markers (PEP 508).
+
+    `licenses` are one expression (PEP 639), else what the older field names, else the classifiers.
+    """
 
     name: str
     version: str
     requires: tuple[str, ...]
+    licenses: tuple[str, ...] = ()
 
 
 def normalise_name(name: str) -> str:
@@ -57,13 +66,19 @@ def metadata(data: bytes) -> Metadata:
     end = data.find(b"\n\n")
     single: dict[bytes, str] = {}
     requires: list[str] = []
+    classified: list[str] = []
     for match in _FIELD.finditer(data, 0, len(data) if end < 0 else end):
         key, value = match[1].lower(), " ".join(match[2].decode("utf-8", "replace").split())
         if key == b"requires-dist":
             requires.append(value)
-        else:
+        elif key == b"classifier":
+            if value.startswith(_LICENSE_CLASSIFIER):
+                classified.append(value.rpartition(" :: ")[2])
+        elif key != b"license" or b"\n" not in match[2].strip():  # several lines are the license's whole text
             single.setdefault(key, value)
-    return Metadata(single.get(b"name", ""), single.get(b"version", ""), tuple(requires))
+    said = licenses([single.get(b"license-expression", "")]) or licenses([single.get(b"license", "")])
+    found = said or licenses(classified)
+    return Metadata(single.get(b"name", ""), single.get(b"version", ""), tuple(requires), found)
 
 
 def egg_requires(data: bytes) -> tuple[str, ...]:

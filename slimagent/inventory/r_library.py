@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from slimagent.inventory.licenses import licenses
 from slimagent.inventory.reader import Image
-from slimagent.model.inventory import Found, Package, PackageKind
+from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import ancestors, name, parent, within
 
 _FILE = b"/DESCRIPTION"
 _LIMIT = 1 << 22  # bytes: the longest real DESCRIPTION has a few thousand
 _BLANK = re.compile(rb"\n[ \t]*\n")
 _CONTINUED = re.compile(rb"\n[ \t]+(?=\S)")
-_FIELD = re.compile(rb"^(Package|Version|Priority|Built|Depends|Imports|LinkingTo):[ \t]*(.*)$", re.MULTILINE)
+_FIELD = re.compile(
+    rb"^(Package|Version|Priority|Built|Depends|Imports|LinkingTo|License|Repository|biocViews):[ \t]*(.*)$",
+    re.MULTILINE,
+)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9.]*")
 _VERSION = re.compile(r"[0-9]+(?:[.-][0-9]+)*")
 _REQUIREMENT = re.compile(r"([A-Za-z][A-Za-z0-9.]*)\s*(?:\([^()]*\))?")
@@ -112,7 +116,11 @@ def _package(image: Image, directory: bytes, at: int, fields: dict[str, str]) ->
         section=fields.get("Priority", ""),
         essential=fields.get("Priority") == "base",
     )
-    return Found(package=package, files=[at, *below], identity=sorted(identity))
+    description = Description(
+        licenses=licenses([fields.get("License", "")]),
+        source=fields.get("Repository") or ("Bioconductor" if "biocViews" in fields else ""),
+    )
+    return Found(package=package, description=description, files=[at, *below], identity=sorted(identity))
 
 
 def _linked(

@@ -85,7 +85,8 @@ def _extension(manifest: dict[str, Any], place: bytes, files: list[int]) -> Foun
         version=package_json.text(manifest.get("version")),
         place=place,
     )
-    return Found(package=package, files=files)
+    described = package_json.description(manifest, package_json.text(manifest.get("name")))
+    return Found(package=package, description=described, files=files)
 
 
 def _links(image: Image, found: list[Found], manifests: list[dict[str, Any]], directories: dict[bytes, int]) -> None:

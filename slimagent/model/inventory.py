@@ -42,6 +42,31 @@ class Package:
     essential: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a package's record says of it beside its name, for a bill of materials. No decision depends on it.
+
+    `licenses` are as the record has them. `source` is where the package is from: the source package of a Debian one
+    (`gcc-12 (12.2.0-14)`), the repository of an R one, the real name of an npm package in a directory of another name.
+    Empty where the record says nothing. `architecture` is in the words of its manager.
+    """
+
+    licenses: tuple[str, ...] = ()
+    source: str = ""
+    architecture: str = ""
+    build: str = ""
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """The image's Linux distribution by its os-release(5), e.g. `debian`, `12`, `bookworm`; empty where unknown."""
+
+    id: str = ""
+    version: str = ""
+    codename: str = ""
+
+
 @dataclass(slots=True, kw_only=True)
 class Found:
     """A package as a reader found it; entries are indices into the inventory.
@@ -54,6 +79,7 @@ class Found:
     """
 
     package: Package
+    description: Description = field(default_factory=Description)
     files: list[int] = field(default_factory=list)
     identity: list[int] = field(default_factory=list)
     requires: list[tuple[int, str]] = field(default_factory=list)
@@ -71,6 +97,7 @@ class Owners:
     """
 
     packages: list[Package] = field(default_factory=list)
+    descriptions: list[Description] = field(default_factory=list)
     files: list[array[int]] = field(default_factory=list)
     requires: list[tuple[tuple[int, str], ...]] = field(default_factory=list)
     missing: list[tuple[str, ...]] = field(default_factory=list)

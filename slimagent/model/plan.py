@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.model.edit import Edit
-from slimagent.model.inventory import Package
+from slimagent.model.inventory import Description, Distribution, Package
 from slimagent.model.reason import Reason
 from slimagent.model.trace import Change
 
@@ -37,6 +37,7 @@ class PlannedPackage:
     size: int
     kept: int
     requires: tuple[int, ...] = ()
+    description: Description = field(default_factory=Description)
 
 
 class Strip(NamedTuple):
@@ -71,7 +72,7 @@ class Plan:
     files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
-    for no fingerprint.
+    for no fingerprint. `distribution` is the image's, if its files say so.
     """
 
     tool: str
@@ -96,3 +97,4 @@ class Plan:
     caution: Caution | None = None
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
+    distribution: Distribution = field(default_factory=Distribution)

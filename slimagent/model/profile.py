@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from slimagent.model.gate import Rule
+
 LEVELS = ("file", "package", "cruft")  # from the one that keeps least
 SECONDS = 600.0  # the default limit of a check
 # The names of variants, as an image's maintainers call them, and the level of each.
@@ -53,6 +55,7 @@ class CruftRule:
     source beside it), "has-copy" (files that are also in the data directory of the environment's Jupyter),
     "of-package" (only files that a package owns), "program" (only executables). `unless_packages` (`KIND:NAME`
     patterns): not cruft in an image with one of them. `keep_out`: dpkg leaves them out of later packages too.
+    `edit` is the line of a Dockerfile that does not make them, or removes them where they are made.
     """
 
     name: str
@@ -64,6 +67,7 @@ class CruftRule:
     unless_packages: tuple[str, ...] = ()
     when: str = ""
     keep_out: bool = False
+    edit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +155,7 @@ class Profile:
     """How a kind of image is exercised, and what stays in it by rule.
 
     `level` and `user` (a name or a number) are empty if the profile does not set them. `parts` are the names, or files,
-    of the profiles that it was loaded from.
+    of the profiles that it was loaded from. `gate` are rules about the result of a run.
     """
 
     name: str
@@ -161,3 +165,4 @@ class Profile:
     parts: tuple[str, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
     rules: Rules = field(default_factory=Rules)
+    gate: tuple[Rule, ...] = ()

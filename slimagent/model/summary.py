@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from slimagent.errors import GateFailedError
+from slimagent.model.gate import Ruling
+from slimagent.model.history import Since
 from slimagent.model.plan import Caution, Plan
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
 from slimagent.model.result import Outcome
@@ -115,7 +118,8 @@ class Summary:
 
     `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
     `repaired` counts the files that were brought back because a first verification missed them. `notes` say what was
-    not exercised, a sentence each. `seconds` are those of each phase, `peak_bytes` the most memory that was in use.
+    not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since the
+    last run in the history. `seconds` are those of each phase, `peak_bytes` the most memory that was in use.
     """
 
     tool: str
@@ -153,5 +157,13 @@ class Summary:
     missed: tuple[Missed, ...] | None = None
     repaired: int | None = None
     notes: tuple[str, ...] = ()
+    gate: tuple[Ruling, ...] = ()
+    since: Since | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a slim image that does what the image does: a gate judges it, and does not unmake it."""
+        is_made = self.failure is None or self.failure.slug == GateFailedError.slug
+        return is_made and self.passed is not False and self.bytes_before is not None and self.bytes_after is not None

@@ -85,6 +85,7 @@ def _plan(
         strips=stripped,
         unstripped=unstripped,
         caution=caution,
+        distribution=evidence.distribution,
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Inventory, Loader, Owners, PackageKind
+from slimagent.model.inventory import Distribution, Inventory, Loader, Owners, PackageKind
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
 from slimagent.model.proof import Missed
 from slimagent.model.reason import Reason, ReasonKind, Verdict
@@ -35,7 +35,7 @@ class Evidence:
 
     `accepted` are the tolerated losses. `missed` is what a verification of an earlier plan found missing. `shells` are
     the login shells of the image's accounts, `search` the directories of its PATH. `volumes` are the declared volumes
-    that count as part of the image.
+    that count as part of the image. `distribution` is for the plan's readers: nothing depends on it.
     """
 
     trace: Trace
@@ -52,6 +52,7 @@ class Evidence:
     volumes: tuple[bytes, ...] = ()
     accepted: frozenset[str] = frozenset()
     missed: tuple[Missed, ...] = ()
+    distribution: Distribution = field(default_factory=Distribution)
 
 
 def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> dict[int, str]:

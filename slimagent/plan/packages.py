@@ -67,6 +67,7 @@ def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
             size=sum(inventory.sizes[at] for at in files),
             kept=sum(inventory.sizes[at] for at in files if stays[keeper.reason(at)]),
             requires=tuple(sorted({each for each, _ in owners.requires[number]})),
+            description=owners.descriptions[number],
         )
 
 

@@ -23,6 +23,8 @@ from functools import reduce
 from typing import Any
 
 from slimagent.errors import UsageError
+from slimagent.gate import rules as gate
+from slimagent.model.gate import Level, Rule
 from slimagent.model.profile import SECONDS, VARIANTS, CheckSpec, Parameter, Profile, Rules
 from slimagent.profiles import rules as profile_rules
 from slimagent.profiles.table import HINT, Table
@@ -92,6 +94,7 @@ def _own(name: str, table: Table) -> tuple[Profile, tuple[str, ...]]:
         user=table.take("user", str, ""),
         checks=tuple(_checks(table)),
         rules=profile_rules.read(table),
+        gate=tuple(_gate(table)),
     )
     table.take("name", str, name)
     extends = table.strings("extends")
@@ -118,6 +121,7 @@ def _merged(name: str, description: str, parts: tuple[str, ...], profiles: tuple
         parts=tuple(dict.fromkeys(parts)),
         checks=tuple({check.name: check for profile in profiles for check in profile.checks}.values()),
         rules=reduce(profile_rules.merge, (profile.rules for profile in profiles), Rules()),
+        gate=gate.merged(rule for profile in profiles for rule in profile.gate),
     )
 
 
@@ -152,6 +156,15 @@ def _check(table: Table) -> CheckSpec:
     user = table.take("user", str, "")
     parameters = {key: _parameter(value, f"{table.where}.{key}") for key, value in table.rest().items()}
     return CheckSpec(kind=kind, name=name, seconds=seconds, user=user, parameters=parameters)
+
+
+def _gate(table: Table) -> Iterator[Rule]:
+    """The rules about the result of a run."""
+    for each in table.tables("gate"):
+        text, why = each.text("rule"), each.take("why", str, "")
+        level = each.choice("level", tuple(level.value for level in Level), Level.FAIL.value)
+        yield gate.read(text, each.where, Level(level), why)
+        each.done()
 
 
 def _seconds(table: Table) -> float:

@@ -171,6 +171,7 @@ def _cruft(table: Table) -> CruftRule:
         unless_packages=tuple(_one_package(table, f"unless_packages[{at}]", each) for at, each in enumerate(unless)),
         when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program"), ""),
         keep_out=table.take("keep_out", bool, False),
+        edit=table.take("edit", str, ""),
     )
     if not rule.patterns:
         raise table.wrong("paths", "a cruft rule names paths")

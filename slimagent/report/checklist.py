@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from xml.etree import ElementTree
+from dataclasses import replace
 
 from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.report.junit import Case, Mark, Suite, document
 from slimagent.text.counted import counted
-from slimagent.text.escapes import xml
 
 _MARKS = {
     Standing.PASSED: "✓",
@@ -93,32 +93,21 @@ def _passed(items: Iterable[Item]) -> int:
 
 
 def junit(results: Sequence[CheckResult], before: Sequence[CheckResult | None]) -> bytes:
-    """The list as JUnit XML (https://github.com/testmoapp/junitxml): a suite per check, a case per item.
+    """The list as JUnit XML: a suite per check, a case per item.
 
     `before` has the result of each check on the original image, or None. A check without items is one case. What also
     failed before counts as skipped, because a test report has no word for it.
     """
-    root = ElementTree.Element("testsuites", name="slimagent")
-    totals: Counter[str] = Counter()
-    for result, earlier in zip(results, before, strict=True):
-        suite = ElementTree.SubElement(root, "testsuite", name=xml(result.name))
-        counts: Counter[str] = Counter()
-        for item, was in _cases(result, earlier):
-            counts["tests"] += 1
-            counts[_case(suite, result, item, was)] += 1
-        _counted(suite, counts, result.seconds)
-        totals += counts
-    _counted(root, totals, sum(result.seconds for result in results))
-    ElementTree.indent(root)
-    data: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return data + b"\n"
-
-
-def _counted(element: ElementTree.Element, counts: Counter[str], seconds: float) -> None:
-    for name in ("tests", "failures", "skipped"):
-        element.set(name, str(counts[name]))
-    element.set("errors", "0")
-    element.set("time", f"{seconds:.3f}")
+    return document(
+        [
+            Suite(
+                name=result.name,
+                cases=[_case(result, item, was) for item, was in _cases(result, earlier)],
+                seconds=result.seconds,
+            )
+            for result, earlier in zip(results, before, strict=True)
+        ]
+    )
 
 
 def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[Item, Outcome | None]]:
@@ -133,20 +122,14 @@ def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[It
         yield Item(name=result.name, outcome=result.outcome, detail=result.detail), was
 
 
-def _case(suite: ElementTree.Element, result: CheckResult, item: Item, was: Outcome | None) -> str:
-    """Add a case, and return the name of its count."""
-    case = ElementTree.SubElement(suite, "testcase", name=xml(item.name), classname=xml(result.name))
-    if not result.items:
-        case.set("time", f"{result.seconds:.3f}")
+def _case(result: CheckResult, item: Item, was: Outcome | None) -> Case:
+    case = Case(name=item.name, seconds=None if result.items else result.seconds)
     stands = Standing.of(item.outcome, was)
     if stands is Standing.FAILED_BEFORE:
-        ElementTree.SubElement(case, "skipped", message=xml(f"failed before too: {item.detail}"))
-        return "skipped"
+        return replace(case, mark=Mark.SKIPPED, message=f"failed before too: {item.detail}")
     if stands in (Standing.FAILED, Standing.WORSE):
-        failure = ElementTree.SubElement(case, "failure", message=xml(_short(item.detail)))
-        failure.text = xml(item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}")
-        return "failures"
+        text = item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}"
+        return replace(case, mark=Mark.FAILED, message=_short(item.detail), text=text)
     if stands is Standing.SKIPPED:
-        ElementTree.SubElement(case, "skipped", message=xml(item.detail))
-        return "skipped"
-    return "passed"
+        return replace(case, mark=Mark.SKIPPED, message=item.detail)
+    return case

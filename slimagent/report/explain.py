@@ -6,11 +6,15 @@ import fnmatch
 import heapq
 import re
 import shlex
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Plan, Step
+from slimagent.model.plan import Entry, Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.text.counted import counted
@@ -38,6 +42,17 @@ class Explanation:
     stripped: str = ""
 
 
+class Link(NamedTuple):
+    """One link of a chain of reasons: its sentence, and the index of the reason that it depends on, or -1.
+
+    `what` is the package or the path that this next reason belongs to.
+    """
+
+    sentence: str
+    next: int
+    what: str
+
+
 def package_name(package: Package) -> str:
     """Name a package as on the command line.
 
@@ -56,6 +71,8 @@ class Explainer:
         self._further = dict(plan.further)
         self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
         self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
+        self._costs: dict[int, str] = {}  # by package
+        self._alike: dict[Reason, _Alike] = {}
 
     def explain(self, path: bytes) -> Explanation:
         """Explain a path. The verdict is None if the plan does not list it."""
@@ -75,44 +92,71 @@ class Explainer:
             level=self._plan.level,
             owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
             stripped=self._stripped.get(path, ""),
-            cost="" if reason.verdict is Verdict.KEEP else self._keeping(path, reason, entry.owner),
+            cost=self.cost(entry, _word(to_text(path))),
         )
 
-    def _keeping(self, path: bytes, reason: Reason, owner: int) -> str:
-        """What to say so that a path stays."""
+    def stripped(self, path: bytes) -> str:
+        """What happens to the symbols of a file; empty if nothing does."""
+        return self._stripped.get(path, "")
+
+    def links(self) -> list[Link]:
+        """The links of all chains, one for each reason of the plan: whoever shows many chains shares them."""
+        first = {reason: at for at, reason in reversed(list(enumerate(self._plan.reasons)))}
+        found = []
+        for reason in self._plan.reasons:
+            following, what = self._next(reason)
+            found.append(Link(self._sentence(reason), -1 if following is None else first[following], what))
+        return found
+
+    def cost(self, entry: Entry, word: str) -> str:
+        """What to say so that a path stays; empty if it stays. `word` is the path as a word for a shell."""
+        path, reason, owner = entry.path, self._plan.reasons[entry.reason], entry.owner
+        if reason.verdict is Verdict.KEEP:
+            return ""
         if reason.kind == ReasonKind.CRUFT:
             rule = reason.detail.partition(":")[0]
-            return f"--keep {_word(to_text(path))} keeps it, --keep-cruft {rule} all that this rule drops"
+            return f"--keep {word} keeps it, --keep-cruft {rule} all that this rule drops"
         planned = self._plan.packages[owner] if owner >= 0 else None
         if planned is not None and self._plan.reasons[planned.reason].verdict is Verdict.DROP:
-            return self._cost(owner)
+            return self.package_cost(owner)
         if reason.kind == ReasonKind.TREE_UNUSED:
             return self._all_like(reason, f"{reason.detail}/**")
         share = _SHARE.search(reason.detail) if reason.kind == ReasonKind.TOO_LARGE else None
         if share is not None and "directories" not in reason.detail:
-            size = self._plan.entries[self._at[path]].size
-            budget = -(-size * int(share[2] or 1) // int(share[1]))
-            own = f"--keep {_word(to_text(path))} keeps it"
-            limit = _LIMIT.search(reason.detail)
-            if limit is not None and size <= int(limit[1].replace(",", "")):  # it goes for what only it needs
-                return own
-            return f"{own}; {self._all_like(reason, f'--budget {budget}', size)}"
+            return self._budget_cost(entry, word, share)
         if share is not None:
             return self._all_like(reason, f"{to_text(parent(path))}/*", directory=parent(path))
-        return f"--keep {_word(to_text(path))} keeps it"
+        return f"--keep {word} keeps it"
+
+    def _budget_cost(self, entry: Entry, word: str, share: re.Match[str]) -> str:
+        """What to say of a file that is too large to stay unread."""
+        reason = self._plan.reasons[entry.reason]
+        own, limit = f"--keep {word} keeps it", _LIMIT.search(reason.detail)
+        if limit is not None and entry.size <= int(limit[1].replace(",", "")):  # it goes for what only it needs
+            return own
+        budget = -(-entry.size * int(share[2] or 1) // int(share[1]))
+        return f"{own}; {self._all_like(reason, f'--budget {budget}', entry.size)}"
 
     def _all_like(self, reason: Reason, option: str, size: int | None = None, directory: bytes | None = None) -> str:
         """What an option keeps: all files that go for the same reason, up to a size, or in a directory."""
-        plan = self._plan
-        sizes = [
-            entry.size
-            for entry in plan.entries
-            if plan.reasons[entry.reason] == reason
-            and (size is None or entry.size <= size)
-            and (directory is None or parent(entry.path) == directory)
-        ]
+        alike = self._alike.get(reason)
+        if alike is None:
+            alike = self._alike[reason] = _Alike(self._with_reason.get(reason, []))
+        count, total = alike.up_to(size) if directory is None else alike.inside(directory)
         option = option if option.startswith("--") else f"--keep {_word(option)}"
-        return f"{option} keeps {counted(len(sizes), 'file')} like it, {sum(sizes) / 1e6:.1f} MB"
+        return f"{option} keeps {counted(count, 'file')} like it, {total / 1e6:.1f} MB"
+
+    @cached_property
+    def _with_reason(self) -> dict[Reason, list[Entry]]:
+        """The entries that go, by their reasons."""
+        found: dict[int, list[Entry]] = {}
+        for entry in self._plan.entries:
+            found.setdefault(entry.reason, []).append(entry)
+        groups: dict[Reason, list[Entry]] = {}
+        for at, entries in found.items():
+            if self._plan.reasons[at].verdict is Verdict.DROP:
+                groups.setdefault(self._plan.reasons[at], []).extend(entries)
+        return groups
 
     def packages(self, text: str) -> list[int]:
         """The indices of the packages that match `KIND:NAME` or `NAME` (`*` and `?` in NAME)."""
@@ -137,11 +181,18 @@ class Explainer:
             chain=tuple(self._chain(name, reason)),
             level=self._plan.level,
             kept=planned.kept,
-            cost="" if reason.verdict is Verdict.KEEP else self._cost(number),
+            cost=self.package_cost(number),
         )
 
+    def package_cost(self, number: int) -> str:
+        """What keeping a package would bring back: itself and dropped packages that it requires. Empty if it stays."""
+        known = self._costs.get(number)
+        if known is None:
+            stays = self._plan.reasons[self._plan.packages[number].reason].verdict is Verdict.KEEP
+            known = self._costs[number] = "" if stays else self._cost(number)
+        return known
+
     def _cost(self, number: int) -> str:
-        """What keeping a package would bring back: itself and the dropped packages that it requires."""
         plan = self._plan
         back, pending = {number}, [number]
         while pending:
@@ -196,6 +247,34 @@ class Explainer:
         return [(what, length, self._sentence(reason)) for length, what, reason in found[:count]]
 
 
+def reason_sentence(plan: Plan, number: int) -> str:
+    """Say a reason of a plan in words, by its index."""
+    reason = plan.reasons[number]
+    package = "" if reason.package is None else package_name(plan.packages[reason.package].package)
+    return sentence(reason, plan.steps, package)
+
+
+class _Alike:
+    """How many files with one reason there are, and their bytes: up to a size, or in a directory."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._sizes = sorted(entry.size for entry in entries)
+        self._sums = [0, *accumulate(self._sizes)]
+        self._inside: dict[bytes, tuple[int, int]] = {}
+        for entry in entries:
+            count, total = self._inside.get(parent(entry.path), (0, 0))
+            self._inside[parent(entry.path)] = count + 1, total + entry.size
+
+    def up_to(self, size: int | None) -> tuple[int, int]:
+        """Those of at most `size` bytes; all for None."""
+        count = len(self._sizes) if size is None else bisect_right(self._sizes, size)
+        return count, self._sums[count]
+
+    def inside(self, directory: bytes) -> tuple[int, int]:
+        """Those right in a directory."""
+        return self._inside.get(directory, (0, 0))
+
+
 def _word(text: str) -> str:
     """A name of the image as a word for a shell: the image's author chose it. It would match itself and more."""
     return shlex.quote(text)
@@ -203,7 +282,7 @@ def _word(text: str) -> str:
 
 def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
     """One reason in words. A kind from a later version is shown as it is."""
-    names = list(_step_names(reason, steps))
+    names = list(step_names(reason, steps))
     shown = (
         "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     )
@@ -222,7 +301,7 @@ def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
     )
 
 
-def _step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:
+def step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:
     """The steps of a reason, each name once; for a step of several runs, with the runs that it was in."""
     those: dict[str, list[str]] = {}
     for name, run in (steps[at] for at in reason.steps if 0 <= at < len(steps)):

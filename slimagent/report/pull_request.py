@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from slimagent.model.proof import Comparison
 from slimagent.model.summary import Place, Summary
+from slimagent.report.gate import gate_markdown
+from slimagent.report.markdown import folded, row_table
+from slimagent.report.since import since_line
 from slimagent.report.text import share, size
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
 
 _SHOWN = 10
 _UNKNOWN = "unknown"
+_UNNAMED = "the slim image"  # as its history calls it
 
 
 def pull_request(summary: Summary) -> list[str]:
-    """The lines: sizes, notes, proof, how far it reaches, what was removed, layers, what failed before too, the time.
+    """The lines: sizes, notes, changes, the gate, proof, how far it reaches, what was removed, layers, the time.
 
-    For a failed run: why it failed, and the results until then.
+    Also what failed before too. For a failed run: why it failed, and the results until then.
     """
     return [
         f"### {_headline(summary)}",
@@ -25,14 +29,18 @@ def pull_request(summary: Summary) -> list[str]:
         *_failure(summary),
         *(f"- **Note:** {markdown(note)}." for note in summary.notes),
         *([""] if summary.notes else []),
+        *([] if summary.since is None else [f"{markdown(since_line(summary.since, summary.tag or _UNNAMED))}.", ""]),
+        *gate_markdown(summary.gate),
         *_proof(summary),
         *_reached(summary),
         *_gone(summary),
         *_layers(summary),
         *_already(summary),
-        *_folded(
+        *folded(
             "Seconds",
-            _table(("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in summary.seconds.items()]),
+            row_table(
+                ("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in summary.seconds.items()]
+            ),
         ),
         f"Level {markdown_code(summary.level)}, {markdown(summary.tool)}."
         if summary.level
@@ -41,10 +49,10 @@ def pull_request(summary: Summary) -> list[str]:
 
 
 def _headline(summary: Summary) -> str:
-    name = markdown(summary.tag or "the slim image")
-    if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
-        return f"{name} was not made"
+    name = markdown(summary.tag or _UNNAMED)
     before, after = summary.bytes_before, summary.bytes_after
+    if not summary.made or before is None or after is None:
+        return f"{name} was not made"
     return f"{name}: {size(before)} → {size(after)}, {share(before - after, before)} smaller"
 
 
@@ -58,7 +66,7 @@ def _failure(summary: Summary) -> list[str]:
             (markdown_code(each.name), each.before.value, each.after.value, markdown_code(_first(each)))
             for each in summary.worse[:_SHOWN]
         ]
-        lines += [*_table(("worse", "before", "after", "why"), rows, right=()), ""]
+        lines += [*row_table(("worse", "before", "after", "why"), rows, right=()), ""]
     return lines
 
 
@@ -72,7 +80,7 @@ def _proof(summary: Summary) -> list[str]:
     ]
     if summary.repaired:
         rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
-    return [*_table(("", markdown_code(summary.image or "before"), markdown_code(summary.tag or "after")), rows), ""]
+    return [*row_table(("", markdown_code(summary.image or "before"), markdown_code(summary.tag or "after")), rows), ""]
 
 
 def _reached(summary: Summary) -> list[str]:
@@ -81,12 +89,12 @@ def _reached(summary: Summary) -> list[str]:
     rows = [
         (each.how, f"{each.packages:,}", f"{size(each.bytes)} ({share(each.bytes, whole)})") for each in summary.reached
     ]
-    return [*_table(("packages", "number", "size"), rows), ""] if rows else []
+    return [*row_table(("packages", "number", "size"), rows), ""] if rows else []
 
 
 def _places(places: Sequence[Place]) -> list[str]:
     rows = [(markdown_code(each.directory), f"{each.files:,}", size(each.bytes)) for each in places[:_SHOWN]]
-    return _table(("directory", "files", "size"), rows)
+    return row_table(("directory", "files", "size"), rows)
 
 
 def _gone(summary: Summary) -> list[str]:
@@ -103,12 +111,12 @@ def _gone(summary: Summary) -> list[str]:
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
         title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
-        lines += _folded(title, _table(("package", "size"), rows))
+        lines += folded(title, row_table(("package", "size"), rows))
     if summary.unowned_dropped:
-        lines += _folded("Removed files that no package owns", _places(summary.unowned_dropped))
+        lines += folded("Removed files that no package owns", _places(summary.unowned_dropped))
     if summary.dropped:
-        classes = [(each.kind, f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
-        lines += _folded("What was removed, by class of file", _table(("class", "files", "size"), classes))
+        classes = [(markdown(each.kind), f"{each.files:,}", size(each.bytes)) for each in summary.dropped]
+        lines += folded("What was removed, by class of file", row_table(("class", "files", "size"), classes))
     return lines
 
 
@@ -116,13 +124,13 @@ def _layers(summary: Summary) -> list[str]:
     if not summary.layers:
         return []
     rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in summary.layers]
-    return _folded("Layers", _table(("layer", "size", "paths"), rows))
+    return folded("Layers", row_table(("layer", "size", "paths"), rows))
 
 
 def _already(summary: Summary) -> list[str]:
     failed = summary.failed_before
     rows = [(markdown_code(each.name), markdown_code(_first(each))) for each in failed]
-    return _folded(f"{len(failed)} fail in the original, too", _table(("check", "why"), rows)) if failed else []
+    return folded(f"{len(failed)} fail in the original, too", row_table(("check", "why"), rows)) if failed else []
 
 
 def _first(comparison: Comparison) -> str:
@@ -135,19 +143,3 @@ def _size(count: int | None) -> str:
 
 def _count(count: int | None) -> str:
     return _UNKNOWN if count is None else f"{count:,}"
-
-
-def _folded(summary: str, lines: Sequence[str]) -> list[str]:
-    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
-    """A table with Markdown in its cells. The columns in `right` are numbers; None: all but the first of several."""
-    if right is None:
-        right = range(1, len(head)) if len(head) > 2 or head[1] in ("size", "seconds") else ()
-    marks = ["---:" if at in right else "---" for at in range(len(head))]
-    return [_row(head), _row(marks), *map(_row, rows)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

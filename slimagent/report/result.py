@@ -7,15 +7,18 @@ from collections.abc import Sequence
 
 from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
+from slimagent.report.gate import gate_lines, verdict
+from slimagent.report.since import since_lines
 from slimagent.report.text import caution, share, size, table, verified
 from slimagent.text.counted import counted
 
 _SHOWN = 8
 _UNKNOWN = "unknown"
+_UNNAMED = "the slim image"  # as its history calls it
 
 
 def result(summary: Summary, directory: str) -> list[str]:
-    """The lines: what was proved, reached and removed, what is worse, notes, and the answer last.
+    """The lines: what was proved, reached and removed, what is worse, notes, changes, the gate, and the answer last.
 
     `directory` holds the documents. An empty line separates blocks.
     """
@@ -26,6 +29,8 @@ def result(summary: Summary, directory: str) -> list[str]:
         _worse(summary),
         caution(summary.caution),
         [f"note: {note}" for note in summary.notes],
+        [] if summary.since is None else since_lines(summary.since, summary.tag or _UNNAMED),
+        [*gate_lines(summary.gate), verdict(summary.gate)] if summary.gate else [],
         [*_exported(summary), f"documents and logs: {directory}/", headline(summary)],
     ]
     return [line for block in blocks if block for line in (*block, "")][:-1]
@@ -33,10 +38,10 @@ def result(summary: Summary, directory: str) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """The result in one line."""
-    name = summary.tag or "the slim image"
-    if summary.failure is not None or summary.bytes_before is None or summary.bytes_after is None:
-        return f"{name} was not made"
+    name = summary.tag or _UNNAMED
     before, after = summary.bytes_before, summary.bytes_after
+    if not summary.made or before is None or after is None:
+        return f"{name} was not made"
     return f"{name}: {size(before)} -> {size(after)}, {share(before - after, before)} smaller"
 
 

@@ -152,7 +152,7 @@ def groups(plan: Plan) -> tuple[Reached, ...]:
 
     A file of several packages counts with the first one.
     """
-    hows = [_how(plan.reasons[each.reason]) for each in plan.packages]
+    hows = [how(plan.reasons[each.reason]) for each in plan.packages]
     counts, sizes = Counter(hows), Counter[str]()
     for _, reason, length, _, owner in plan.entries:
         if owner >= 0 and plan.reasons[reason].kind != ReasonKind.CREATED:
@@ -160,7 +160,7 @@ def groups(plan: Plan) -> tuple[Reached, ...]:
     return tuple(Reached(how=how, packages=counts[how], bytes=sizes[how]) for how in _HOWS)
 
 
-def _how(reason: Reason) -> str:
+def how(reason: Reason) -> str:
     touched, required, ruled, unneeded = _HOWS
     if reason.verdict is Verdict.DROP:
         return unneeded

@@ -15,33 +15,16 @@ from slimagent.paths.algebra import to_text
 from slimagent.report.summary import dropped, owners, single_things
 from slimagent.text.counted import counted
 from slimagent.text.escapes import printable
+from slimagent.text.sizes import share as share  # what makes tables takes them from here, too
+from slimagent.text.sizes import size as size
 
 _SHOWN = 10
 _DIRECTORIES = 5
 
 
-def size(count: int) -> str:
-    """Bytes in decimal units, as image registries and `docker images` give them.
-
-    >>> size(4937125081)
-    '4.94 GB'
-    """
-    if count < 1000:
-        return f"{count} B"
-    for unit, power in (("kB", 3), ("MB", 6)):
-        if round(count / 10**power, 1) < 1000:
-            return f"{count / 10**power:.1f} {unit}"
-    return f"{count / 10**9:.2f} GB"
-
-
 def amount(count: int, unit: str) -> str:
     """A number of things, or a size if the unit is bytes."""
     return size(count) if unit == "bytes" else f"{count:,} {unit}"
-
-
-def share(part: int, whole: int) -> str:
-    """A part as a percentage of the whole."""
-    return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:

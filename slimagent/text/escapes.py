@@ -71,3 +71,20 @@ def markdown_code(text: str) -> str:
     if not shown.strip(" "):
         return ""
     return f"`{shown}`"
+
+
+def github_annotation(level: str, title: str, message: str) -> str:
+    """A line that GitHub shows beside a job: `level` is error or warning. Whatever the texts are, it is one command.
+
+    GitHub's toolkit escapes in this way (toCommandValue and escapeProperty of actions/toolkit, command.ts).
+
+    >>> github_annotation("error", "a: b, c", "100 %")
+    '::error title=a%3A b%2C c::100 %25'
+    """
+    named = _github(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={named}::{_github(message)}"
+
+
+def _github(text: str) -> str:
+    shown = printable(text, "\t\r\n").replace("%", "%25")
+    return shown.replace("\r", "%0D").replace("\n", "%0A")

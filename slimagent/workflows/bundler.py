@@ -29,7 +29,7 @@ from slimagent.image import agent
 from slimagent.linux.files import digest, explained, make_directory, write
 from slimagent.linux.temporary import new_directory, remove_left
 from slimagent.model.agent import BUNDLE, PYTHON, STRIP
-from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
+from slimagent.model.inventory import Description, Inventory, Owners, Package, PackageKind
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.profiles import shipped as profiles
@@ -197,6 +197,7 @@ def _as_one_package(inventory: Inventory, owners: Owners) -> Owners:
     for at in free:
         owners.of[at] = number
     owners.packages.append(Package(kind=PackageKind.DPKG, name="stage"))
+    owners.descriptions.append(Description())
     owners.files.append(free)
     owners.requires.append(())
     owners.missing.append(())

@@ -10,6 +10,7 @@ from slimagent import documents
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.inventory.accounts import login_shells
 from slimagent.inventory.contents import Contents
+from slimagent.inventory.distribution import distribution
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
@@ -130,6 +131,7 @@ def _evidence(
         volumes=session.volumes,
         accepted=accepted,
         missed=missed,
+        distribution=distribution(inventory),
     )
 
 

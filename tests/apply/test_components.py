@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.apply.decide import Action, decide
-from slimagent.apply.export.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, parts
+from slimagent.apply.export.components import IDE, PYTHON, REST, SHARED, SYSTEM, Part, R, package_layers, parts
 from slimagent.model.inventory import Inventory, Package
-from slimagent.model.plan import PlannedPackage
+from slimagent.model.plan import Plan, PlannedPackage
 from slimagent.model.profile import COMPONENTS
+from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent, sort_key
 
 VENV = Package(kind="python", name="numpy", place=b"/opt/venv/lib/python3.11/site-packages")
@@ -54,6 +55,12 @@ def image(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -
 
 def cut(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -> tuple[Inventory, list[Part]]:
     """The layers of such an image, all of which stays. The packages in ALWAYS are installed, files or no files."""
+    inventory, plan = planned(owners, links)
+    return inventory, parts(plan, inventory, decide(plan, inventory))
+
+
+def planned(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -> tuple[Inventory, Plan]:
+    """The image, and a plan by which all of it stays."""
     inventory = image(owners, links)
     packages = list(dict.fromkeys([*ALWAYS, *(each for each in owners.values() if each is not None)]))
     plan = plan_for(inventory)
@@ -66,7 +73,7 @@ def cut(owners: Mapping[bytes, Package | None], links: Iterable[bytes] = ()) -> 
         entries=tuple(entries),
         packages=tuple(PlannedPackage(package=each, reason=0, files=0, size=0, kept=0) for each in packages),
     )
-    return inventory, parts(plan, inventory, decide(plan, inventory))
+    return inventory, plan
 
 
 def own_members(inventory: Inventory, part: Part) -> list[bytes]:
@@ -252,3 +259,38 @@ def test_what_an_edit_makes_is_in_one_layer() -> None:
         b"/etc/alternatives/z",
     ]
     assert sum(part.own for part in found) == len(inventory) + 1
+
+
+NPM = Package(kind="npm", name="left-pad", place=b"/opt/venv/share")
+OWNED = st.dictionaries(
+    st.sampled_from(
+        [b"/usr/lib/libx.so", b"/opt/venv/share/node_modules/x", b"/opt/tool/x", b"/usr/local/lib/R/x", b"/home/j/y"]
+    ),
+    st.sampled_from([VENV, LIBRARY, NPM, Package(kind="component", name="tool"), Package(kind="dpkg", name="libx")]),
+    min_size=1,
+)
+
+
+@given(OWNED)
+def test_a_package_is_in_the_layers_of_its_files(owners: dict[bytes, Package]) -> None:
+    """A bill of materials names the layers that the export makes, without the image at hand."""
+    inventory, plan = planned(owners)
+    found = {each.package: set(layers) for each, layers in zip(plan.packages, package_layers(plan), strict=True)}
+    expected: dict[Package, set[str]] = {each.package: set() for each in plan.packages}
+    for part in parts(plan, inventory, decide(plan, inventory)):
+        for path in own_members(inventory, part):
+            if path in owners:
+                expected[owners[path]].add(part.component)
+    assert found == expected
+
+
+def test_a_package_of_which_nothing_stays_is_in_no_layer() -> None:
+    """Nor are its files counted that go."""
+    _, plan = planned({b"/opt/venv/share/x": NPM, b"/opt/tool/x": NPM})
+    gone = len(plan.reasons)
+    entries = tuple(each._replace(reason=gone) if each.path == b"/opt/tool/x" else each for each in plan.entries)
+    reasons = (*plan.reasons, Reason(verdict=Verdict.DROP, kind=ReasonKind.UNUSED))
+    layers = package_layers(replace(plan, entries=entries, reasons=reasons))
+    by_name = {each.package.name: found for each, found in zip(plan.packages, layers, strict=True)}
+    assert by_name["left-pad"] == (PYTHON,)
+    assert by_name["dplyr"] == ()

@@ -607,7 +607,7 @@ def test_each_help_has_an_example_and_fits(name: str, columns: str) -> None:
     assert command is not None
     words = shown.split()
     for parameter in command.params:
-        if isinstance(parameter, click.Option):
+        if isinstance(parameter, click.Option) and not parameter.hidden:
             assert any(option in words or f"{option}," in words for option in parameter.opts), parameter.opts
     assert max(map(len, shown.partition("Example:")[0].splitlines())) <= int(columns)
 

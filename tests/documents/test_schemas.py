@@ -9,16 +9,37 @@ from typing import Any
 import orjson
 import pytest
 from command_line import slimagent
-from document_values import FOREIGN, KINDS, SAMPLES, SUMMARIES, Kind, each_kind, places, replaced, without
+from document_values import (
+    FOREIGN,
+    KINDS,
+    PAST_RUNS,
+    PLAN,
+    RECEIPTS,
+    SAMPLES,
+    SUMMARIES,
+    TRACES,
+    Kind,
+    each_kind,
+    places,
+    plans,
+    replaced,
+    without,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemas import DIRECTORY, NAMES, problems, schema
 
-from slimagent.documents import encode_summary
+from slimagent.documents import decode_summary, encode_history, encode_report, encode_summary
 from slimagent.documents.envelope import VERSIONS
 from slimagent.errors import DocumentError
-from slimagent.model.summary import Summary
+from slimagent.model.history import PastRun
+from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
+from slimagent.model.report import Found
+from slimagent.model.summary import Summary, Whole
+from slimagent.model.trace import Trace
+from slimagent.report.together import together
 
 ROWS = ("change", "note", "use", "access", "package", "entry", "item")  # definitions that are rows
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -88,6 +109,61 @@ def test_a_summary_is_described(summary: Summary) -> None:
     assert problems("summary", written) == []
     assert written["status"] == (0 if summary.failure is None else summary.failure.status)
     assert (written["error"] is None) == (summary.failure is None)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(SUMMARIES)
+def test_a_summary_is_read_back(summary: Summary) -> None:
+    """As it was written: the gate of a finished run reads it."""
+    assert decode_summary(encode_summary(summary)) == summary
+
+
+@pytest.mark.parametrize("member", ["status", "bytes_after", "worse", "owners", "seconds"])
+def test_a_damaged_summary_is_refused(member: str) -> None:
+    """And the place is named."""
+    whole = orjson.loads(encode_summary(Summary(tool="slimagent 0", command="run")))
+    for wrong in ("word", -1, [7], 1.5):
+        with pytest.raises(DocumentError, match=f"summary.json at {member}"):
+            decode_summary(orjson.dumps({**whole, member: wrong}), "summary.json")
+    del whole[member]
+    with pytest.raises(DocumentError, match=member):
+        decode_summary(orjson.dumps(whole))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(PAST_RUNS, st.none() | st.integers(-(2**53) + 1, 2**53 - 1)), max_size=3))
+def test_a_history_is_described(rows: list[tuple[PastRun, int | None]]) -> None:
+    """As `slimagent history show --json` prints it."""
+    written = orjson.loads(encode_history(tuple(rows)))
+    assert problems("history", written) == []
+    assert [each["change"] for each in written["runs"]] == [change for _, change in rows]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(SUMMARIES, st.none() | plans(), st.none() | RECEIPTS, st.none() | TRACES)
+def test_a_report_is_described(
+    summary: Summary, plan: Plan | None, receipt: Receipt | None, trace: Trace | None
+) -> None:
+    """Of whatever documents there are."""
+    found = (Found(name="plan.json", sha256=None, missing="there is no such file"), Found(name="x", sha256="aa"))
+    whole = Whole(plan=plan, receipt=receipt, trace=trace)
+    written = orjson.loads(encode_report(together(summary, whole, None, found)))
+    assert problems("report", written) == []
+    assert {"schema", "version", *written["summary"]} == set(orjson.loads(encode_summary(summary)))
+
+
+def test_a_report_of_something_else_is_not_valid() -> None:
+    """The schema can refuse: a value of another kind anywhere, a member that is missing."""
+    report = together(
+        SAMPLES["summary"], Whole(plan=PLAN, trace=SAMPLES["trace"]), None, (Found(name="x", sha256="a"),)
+    )
+    written = orjson.loads(encode_report(report))
+    validator = Draft202012Validator(schema("report"))
+    assert validator.is_valid(written)
+    inside = [place for place in places(written)[1:] if place[0] != "summary" and not isinstance(place[-1], int)]
+    for place in inside:
+        assert not validator.is_valid(without(written, place)), place
+        assert not validator.is_valid(replaced(written, place, {"neither": "here"})), place
 
 
 def test_a_summary_of_something_else_is_not_valid() -> None:

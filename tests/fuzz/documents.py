@@ -12,10 +12,14 @@ from xml.etree import ElementTree
 from slimagent import documents
 from slimagent.apply.in_place.journal_format import decode_outcomes, decode_start, encode_outcome, encode_start
 from slimagent.cli.console import Console
+from slimagent.gate import rules as gate_rules
+from slimagent.gate.judge import judge
 from slimagent.image import leftovers
 from slimagent.image.owner import Fate, fate
-from slimagent.image.run_record import read_record
+from slimagent.image.run_record import ended, read_record
 from slimagent.model import started
+from slimagent.model.gate import Facts, Judged
+from slimagent.model.history import PastRun
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt, Verification
 from slimagent.model.reason import Verdict
@@ -23,13 +27,22 @@ from slimagent.model.result import CheckResult
 from slimagent.model.summary import Summary, Whole
 from slimagent.model.trace import Trace
 from slimagent.plan.admit import admit
+from slimagent.report.account import account, facts
 from slimagent.report.checklist import check_lines, junit
 from slimagent.report.explain import Explainer
 from slimagent.report.failure import failed_steps, not_proved
+from slimagent.report.fates import Fates
+from slimagent.report.gate import failing, for_github, gate_junit, gate_lines, gate_markdown, verdict
+from slimagent.report.history import BLOCKS, PLAIN, history_markdown, history_table, plots, with_changes
+from slimagent.report.page.payload import payload
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, warnings
+from slimagent.report.result import result
+from slimagent.report.since import previous, since, since_line
 from slimagent.report.summary import summarised
 from slimagent.report.text import plan_summary, receipt_summary, stripped_files, verification_summary
+from slimagent.report.together import together
+from slimagent.text.escapes import github_annotation
 from slimagent.workflows.tracing import merged
 
 from .rules import assert_shown, refused
@@ -103,12 +116,68 @@ def _summary(plan: Plan, receipt: Receipt, verification: Verification) -> None:
     assert documents.encode_summary(summary)
     lines = pull_request(summary)
     assert all(line.isprintable() for line in lines), "a line of the summary is not printable"
+    _report(summary, whole)
+
+
+def _report(summary: Summary, whole: Whole) -> None:
+    """The report, and what its page is made of: as many bytes as the plan has."""
+    report = together(summary, whole, None, ())
+    assert_shown([*account(report, "out"), *facts(report)])
+    assert documents.encode_report(report)
+    if whole.plan is not None:
+        data = payload(whole.plan, Fates(whole.plan, whole.receipt), "app", 3)
+        assert sum(data["bytes"]) == sum(part.bytes for part in report.parts)
+
+
+def _of_a_run(value: Summary) -> None:
+    assert all(line.isprintable() for line in pull_request(value)), "a line of the summary is not printable"
+    _report(value, Whole(plan=_whole("plan"), trace=_whole("trace")))
 
 
 def _checks(value: tuple[CheckResult, ...]) -> None:
     for each in value:
         assert_shown(check_lines(each))
     ElementTree.fromstring(junit(value, [None] * len(value)))  # noqa: S314  # our own
+
+
+def _made(value: Summary) -> None:
+    assert all(line.isprintable() for line in pull_request(value)), "a line of the summary is not printable"
+    assert_shown(result(value, "out"))
+
+
+def _gate(value: Judged) -> None:
+    assert_shown([*gate_lines(value.rules), verdict(value.rules), failing(value.rules)])
+    assert all(line.isprintable() for line in gate_markdown(value.rules))
+    ElementTree.fromstring(gate_junit(value.rules))  # noqa: S314  # our own
+    for each in for_github(value.rules):
+        line = github_annotation(each.level, each.title, each.message)
+        assert line.startswith("::") and line.replace("\t", "").isprintable() and line[2:].count("::") >= 1
+
+
+def _line(value: PastRun) -> None:
+    (other,) = documents.decode_lines(seeds("line")[0], "history")
+    for rows in (with_changes([value, other]), with_changes([other, value, other])):
+        drawn = [*plots(rows, PLAIN, by_component=True), *plots(rows, BLOCKS, by_component=False)]
+        assert_shown([*history_table(rows), *drawn, since_line(since(other, value)), since_line(since(value, other))])
+        assert all(line.isprintable() for line in history_markdown(rows))
+        assert documents.encode_history(tuple(rows))
+    assert previous([other], value) in (other, None)
+
+
+def history(data: bytes) -> None:
+    """A history: our lines in it are understood, and one more is the last."""
+    with refused():
+        runs = documents.decode_lines(data, "history")
+        (other,) = documents.decode_lines(seeds("line")[0], "history")
+        assert documents.decode_lines(data.rstrip(b"\n") + b"\n" + documents.encode_line(other)) == (*runs, other)
+
+
+def gate_rule(data: bytes) -> None:
+    """A rule of a gate, or the nearest one."""
+    with refused():
+        found = gate_rules.read(data.decode("utf-8", "replace"))
+        assert gate_rules.read(found.text) == found
+        assert_shown([each.message for each in judge([found], Facts())])
 
 
 def start(data: bytes) -> None:
@@ -142,6 +211,8 @@ def run_record(data: bytes) -> None:
     with refused():
         for name in read_record(data, "run.json", "hint"):
             assert not name.startswith("/") and ".." not in name.split("/")
+    with refused():
+        assert ended(data, "run.json")[10] == "T"
 
 
 def leftover_names(data: bytes) -> None:
@@ -156,12 +227,22 @@ def leftover_names(data: bytes) -> None:
                 assert found.name.startswith(out)
 
 
+def _all_of_a_run(value: Summary) -> None:
+    _made(value)
+    _of_a_run(value)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "trace": _target("trace", _trace),
     "plan": _target("plan", _plan),
     "receipt": _target("receipt", _receipt),
     "verification": _target("verification", _verification),
     "checks": _target("checks", _checks),
+    "summary": _target("summary", _all_of_a_run),
+    "gate": _target("gate", _gate),
+    "line": _target("line", _line),
+    "history": history,
+    "gate_rule": gate_rule,
     "started": start,
     "journal": journal,
     "run_record": run_record,

@@ -505,7 +505,7 @@ def test_a_quote_that_a_cut_closes_ends_no_path() -> None:
 def test_metadata_ends_where_the_headers_end() -> None:
     """Folded values are joined, names count in any case, the body does not count, nor do Windows line ends."""
     text = b"NAME: A\nVersion:  2\nDescription: x\n        \n        Name: no\nRequires-Dist: b\n  (>1)\n\nName: c\n"
-    assert meta.metadata(text) == meta.metadata(text.replace(b"\n", b"\r\n")) == ("A", "2", ("b (>1)",))
+    assert meta.metadata(text) == meta.metadata(text.replace(b"\n", b"\r\n")) == ("A", "2", ("b (>1)",), ())
 
 
 @pytest.mark.parametrize(("number", "name"), [(62, "x86_64"), (183, "aarch64"), (4242, "x86_64")])

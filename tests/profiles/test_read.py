@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slimagent import checks
 from slimagent.errors import DocumentError, UsageError
+from slimagent.model.gate import Level
 from slimagent.model.profile import (
     CheckSpec,
     CruftRule,
@@ -463,3 +464,23 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="there is no profile 'jupiter'") as caught:
         profiles.load("jupiter")
     assert all(name in caught.value.hint for name in profiles.known())
+
+
+def test_the_rules_of_a_gate_add_up() -> None:
+    """Those of a profile that is extended come first; of two with the same text the later one counts."""
+    base = "[[gate]]\nrule = 'size < 1 GB'\n[[gate]]\nrule = 'missed=0'\nlevel = 'warn'\n"
+    found = load("extends = ['base']\n[[gate]]\nrule = 'missed = 0'\nwhy = 'proof'\n", base=base).gate
+    assert [(rule.text, rule.level, rule.why, rule.where) for rule in found] == [
+        ("size < 1 GB", Level.FAIL, "", "profile base: gate[0]"),
+        ("missed = 0", Level.FAIL, "proof", "profile top: gate[0]"),
+    ]
+
+
+def test_a_wrong_rule_of_a_gate_is_named_with_its_place() -> None:
+    assert refusal("[[gate]]\nrule = 'size < 1 GB'\n[[gate]]\nrule = 'sise < 1 GB'\n") == (
+        "profile top: gate[1]: 'sise < 1 GB': there is no rule about 'sise'"
+    )
+    assert refusal("[[gate]]\nrule = 7\n") == "profile top: gate[0].rule: expected str, found int"
+    assert refusal("[[gate]]\nrule = 'size < 1 GB'\nlevel = 'stop'\n") == (
+        "profile top: gate[0].level: expected 'fail' or 'warn', found 'stop'"
+    )

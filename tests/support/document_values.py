@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import edit, inventory, plan, proof, reason
+from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -98,6 +98,9 @@ PACKAGES = st.builds(
     section=TEXTS,
     essential=st.booleans(),
 )
+DESCRIPTIONS = st.builds(
+    inventory.Description, licenses=tuples(TEXTS), source=TEXTS, architecture=TEXTS, build=TEXTS, channel=TEXTS
+)
 STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
 LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
 EDITS = st.builds(edit.Edit, path=PATHS, kind=TEXTS.map(edit.EditKind), keys=tuples(TEXTS))
@@ -178,6 +181,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
             size=COUNTS,
             kept=COUNTS,
             requires=numbers,
+            description=DESCRIPTIONS,
         )
         for each in owners
     ]
@@ -204,6 +208,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         unstripped=draw(tuples(st.tuples(PATHS, TEXTS))),
         volumes=draw(tuples(PATHS)),
         mounts=draw(tuples(PATHS)),
+        distribution=draw(st.builds(inventory.Distribution, id=TEXTS, version=TEXTS, codename=TEXTS)),
     )
 
 
@@ -220,6 +225,37 @@ CHECKED = st.builds(
     seconds_after=st.none() | SECONDS,
     detail=TEXTS,
 )
+RULINGS = st.builds(
+    gate.Ruling,
+    rule=TEXTS,
+    outcome=members(gate.Outcome),
+    message=TEXTS,
+    level=members(gate.Level),
+    why=TEXTS,
+    where=TEXTS,
+)
+JUDGED = st.builds(gate.Judged, tool=TEXTS, image=st.none() | TEXTS, tag=st.none() | TEXTS, rules=tuples(RULINGS))
+TIMES = st.datetimes().map(lambda when: when.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0"))
+WEIGHTS = tuples(st.builds(history.Weight, TEXTS, COUNTS))
+PAST_RUNS = st.builds(
+    history.PastRun,
+    when=TIMES,
+    **dict.fromkeys(("plan", "tool", "image", "image_id", "tag", "digest", "level", "label"), TEXTS),
+    **dict.fromkeys(("bytes_before", "bytes_after", "bytes_stripped", "packages_kept"), COUNTS),
+    passed=st.none() | st.booleans(),
+    worse=st.none() | COUNTS,
+    missed=st.none() | COUNTS,
+    components=WEIGHTS,
+    packages=WEIGHTS,
+)
+SINCES = st.builds(
+    history.Since,
+    when=TIMES,
+    name=TEXTS,
+    change=st.integers(-(2**53) + 1, 2**53 - 1),
+    **dict.fromkeys(("grew", "shrank", "new", "gone"), WEIGHTS),
+    is_partial=st.booleans(),
+)
 SUMMARIES = st.builds(
     summaries.Summary,
     tool=TEXTS,
@@ -229,7 +265,7 @@ SUMMARIES = st.builds(
     failure=st.none()
     | st.builds(
         summaries.Failure,
-        slug=st.sampled_from(("check-failed", "usage", "document", "refused", "unavailable")),
+        slug=st.sampled_from(("check-failed", "gate-failed", "usage", "document", "refused", "unavailable")),
         status=st.integers(1, 4),
         message=TEXTS,
         hint=TEXTS,
@@ -269,8 +305,71 @@ SUMMARIES = st.builds(
     failed_before=tuples(COMPARISONS),
     missed=st.none() | tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS))),
     notes=tuples(TEXTS),
+    gate=tuples(RULINGS),
+    since=st.none() | SINCES,
     seconds=st.dictionaries(TEXTS, SECONDS, max_size=3),
 )
+
+
+LAYER = st.builds(audit.Layer, digest=TEXTS, command=TEXTS, size=COUNTS, files=COUNTS)
+HIDDEN = st.builds(
+    audit.Hidden,
+    layer=COUNTS,
+    by=COUNTS,
+    fate=members(audit.Fate),
+    size=COUNTS,
+    files=COUNTS,
+    examples=tuples(PATHS),
+    changed=tuples(TEXTS),
+)
+FINDINGS = st.builds(
+    audit.Finding,
+    kind=TEXTS,
+    title=TEXTS,
+    size=COUNTS,
+    risk=members(audit.Risk),
+    evidence=tuples(TEXTS),
+    file=TEXTS,
+    edit=TEXTS,
+    subjects=tuples(TEXTS),
+    layers=tuples(COUNTS),
+)
+COMPONENTS = st.builds(
+    audit.Component,
+    package=st.builds(
+        inventory.Package,
+        kind=st.sampled_from(("dpkg", "conda", "new")).map(inventory.PackageKind),
+        name=TEXTS,
+        version=TEXTS,
+        place=PATHS,
+        section=TEXTS,
+        essential=st.booleans(),
+    ),
+    size=COUNTS,
+    files=COUNTS,
+    touched=st.none() | COUNTS,
+    asked=TEXTS,
+    required=COUNTS,
+    layer=st.none() | COUNTS,
+)
+AUDITS = st.builds(
+    audit.Audit,
+    **dict.fromkeys(("tool", "image"), TEXTS),
+    **dict.fromkeys(("size", "files", "carried", "unowned"), COUNTS),
+    traced=st.booleans(),
+    layers=tuples(LAYER),
+    hidden=tuples(HIDDEN),
+    components=tuples(COMPONENTS),
+    findings=tuples(FINDINGS),
+    problems=tuples(st.tuples(PATHS, TEXTS)),
+)
+
+
+@st.composite
+def layered(draw: st.DrawFn) -> audit.Layers:
+    layers = draw(tuples(LAYER))
+    of = draw(st.dictionaries(PATHS, st.integers(0, len(layers) - 1), max_size=4)) if layers else {}
+    return audit.Layers(layers=layers, hidden=draw(tuples(HIDDEN)), of=of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +388,11 @@ KINDS = (
     Kind("receipt", RECEIPTS, documents.encode_receipt, documents.decode_receipt),
     Kind("verification", VERIFICATIONS, documents.encode_verification, documents.decode_verification),
     Kind("checks", tuples(RESULTS), documents.encode_checks, documents.decode_checks),
+    Kind("audit", AUDITS, documents.encode_audit, documents.decode_audit),
+    Kind("layers", layered(), documents.encode_layers, documents.decode_layers),
+    Kind("gate", JUDGED, documents.encode_gate, documents.decode_gate),
+    Kind("history-line", PAST_RUNS, documents.encode_line, documents.decode_line),
+    Kind("summary", SUMMARIES, documents.encode_summary, documents.decode_summary),
 )
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -340,6 +444,10 @@ REASON = reason.Reason(
     steps=(1, 2),
     package=0,
 )
+DEBIAN = inventory.Distribution(id="debian", version="12", codename="bookworm")
+DESCRIPTION = inventory.Description(
+    licenses=("Vim", "GPL-2+"), source="vim-source (1)", architecture="amd64", build="h0_0", channel="forge"
+)
 VIM = inventory.Package(kind="dpkg", name="vim", version="2:9.0", place=b"/", section="editors", essential=True)
 PLAN = plan.Plan(
     tool="slimagent 0",
@@ -356,7 +464,7 @@ PLAN = plan.Plan(
     changes=(CHANGE,),
     unresolved=((b"/bin/x", "libgone.so"),),
     packages=(
-        plan.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,)),
+        plan.PlannedPackage(package=VIM, reason=1, files=1, size=12, kept=3, requires=(1,), description=DESCRIPTION),
         plan.PlannedPackage(package=inventory.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
     ),
     further=((1, (1,)),),
@@ -366,6 +474,7 @@ PLAN = plan.Plan(
     unstripped=((b"/lib/y.so", "data follows the ELF image"),),
     volumes=(b"/data",),
     mounts=(b"/etc/hosts", b"/proc"),
+    distribution=DEBIAN,
 )
 RECEIPT = proof.Receipt(
     tool="slimagent 0",
@@ -398,7 +507,132 @@ VERIFICATION = proof.Verification(
     missed=(proof.Missed(path=b"/usr/lib/z", steps=("imports",)),),
     losses=(LOSS,),
 )
-SAMPLES = {"trace": TRACE, "plan": PLAN, "receipt": RECEIPT, "verification": VERIFICATION, "checks": (RESULT,)}
+LAYERS_OF = audit.Layers(
+    layers=(audit.Layer(digest="sha256:aa", command="RUN x", size=10, files=1),),
+    hidden=(
+        audit.Hidden(
+            layer=0, by=1, fate=audit.Fate.COPIED, size=3, files=1, examples=(b"/x\xe9",), changed=("owner", "mode")
+        ),
+    ),
+    of={b"/x\xe9": 0},
+)
+AUDIT = audit.Audit(
+    tool="slimagent 0",
+    image="app",
+    size=5,
+    files=2,
+    carried=7,
+    unowned=1,
+    traced=True,
+    layers=LAYERS_OF.layers,
+    hidden=LAYERS_OF.hidden,
+    components=(audit.Component(package=VIM, size=4, files=1, touched=2, asked="apt", required=3, layer=0),),
+    findings=(
+        audit.Finding(
+            kind="unused",
+            title="vim",
+            size=4,
+            risk=audit.Risk.LOW,
+            evidence=("no test used it",),
+            file="Dockerfile",
+            edit="- vim",
+            subjects=("dpkg:vim",),
+            layers=(0,),
+        ),
+    ),
+    problems=((b"/lib/\xe9", "cut short"),),
+)
+JUDGEMENT = gate.Judged(
+    tool="slimagent 0",
+    image="app",
+    tag="app:slim",
+    rules=(
+        gate.Ruling(rule="size < 1 GB", outcome=gate.Outcome.PASSED, message="size is 1 B", why="x", where="--gate"),
+    ),
+)
+PAST_RUN = history.PastRun(
+    when="2026-11-20T14:42:47Z",
+    plan="dd",
+    tool="slimagent 0",
+    image="app",
+    image_id="sha256:aa",
+    tag="app:slim",
+    digest="ee",
+    level="package",
+    label="torch 2.4",
+    bytes_before=9,
+    bytes_after=5,
+    bytes_stripped=1,
+    passed=True,
+    worse=0,
+    missed=None,
+    components=(history.Weight("dpkg", 4), history.Weight("", 1)),
+    packages=(history.Weight("dpkg:vim", 4),),
+    packages_kept=1,
+)
+CHECK = summaries.Checked(
+    name="imports",
+    kind="python-imports",
+    before=results.Outcome.PASSED,
+    after=None,
+    items=2,
+    items_passed_before=1,
+    items_passed_after=None,
+    seconds_before=1.5,
+    seconds_after=None,
+    detail="one of two",
+)
+SUMMARY = summaries.Summary(
+    tool="slimagent 0",
+    command="image",
+    image="big:1",
+    tag="slim:1",
+    failure=summaries.Failure(slug="check-failed", status=1, message="it does not work", hint="keep it"),
+    level="package",
+    accepted=("queue-overflow",),
+    plan="dd",
+    bytes_before=10,
+    bytes_after=3,
+    bytes_dropped=4,
+    bytes_stripped=3,
+    paths_before=3,
+    paths_after=1,
+    files_stripped=7,
+    left_alone=1,
+    caution=plan.Caution(paths=1, size=2),
+    dropped=(summaries.Dropped(kind="headers", files=1, bytes=2),),
+    owners=(summaries.Owner(kind="dpkg", packages=2, packages_kept=1, bytes=9, bytes_kept=3),),
+    reached=(summaries.Reached(how="not needed", packages=1, bytes=6),),
+    packages_dropped=(summaries.Gone(kind="dpkg", name="vim", version="9", bytes=6),),
+    unowned_dropped=(summaries.Place(directory="/srv", files=1, bytes=1),),
+    layers=RECEIPT.layers,
+    export=summaries.Export(sha256="ee", bytes=5),
+    verified="in-place",
+    passed=False,
+    passing_before=2,
+    passing_after=1,
+    checks=(CHECK,),
+    start=(CHECK,),
+    worse=VERIFICATION.comparisons,
+    failed_before=VERIFICATION.comparisons,
+    missed=VERIFICATION.missed,
+    repaired=1,
+    notes=("no step asked port 80",),
+    seconds={"load": 1.5},
+    peak_bytes=99,
+)
+SAMPLES = {
+    "trace": TRACE,
+    "plan": PLAN,
+    "receipt": RECEIPT,
+    "verification": VERIFICATION,
+    "checks": (RESULT,),
+    "audit": AUDIT,
+    "layers": LAYERS_OF,
+    "gate": JUDGEMENT,
+    "history-line": PAST_RUN,
+    "summary": SUMMARY,
+}
 
 FOREIGN = (None, True, 7, 7.5, "word", "/a", [], ["/a", "word"], [1, 2, 3], {}, {"opened": 1}, {"/a": "b", "c": 1})
 FOREIGN_BYTES = (b"123456789012345678901234567890", b"-1", b'"\\\\x41"', b'"\\u0000"', b'"a\\nb"')

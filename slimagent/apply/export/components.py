@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 import stat
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimagent.apply.decide import Action, Decision, in_order
 from slimagent.model.inventory import Inventory, Package, PackageKind
 from slimagent.model.plan import Plan
 from slimagent.model.profile import COMPONENTS
+from slimagent.model.reason import Verdict
 from slimagent.paths.algebra import parent
 
 # From what changes seldom to what changes often: an engine that knows a layer by those below it, e.g. Docker, fetches
@@ -71,7 +73,7 @@ def parts(plan: Plan, inventory: Inventory, decision: Decision) -> list[Part]:
 
     Every path is an own member of exactly one part, and all names of a file are in the same part.
     """
-    places = _Places(plan, inventory)
+    places = _Places(plan, inventory.paths)
     members = in_order(inventory, decision)
     of = _of(plan, inventory, decision, places)
     made = {each.path: _NAMES.index(places.by_directory(each.path)) for each in members if isinstance(each, Action)}
@@ -92,6 +94,21 @@ def parts(plan: Plan, inventory: Inventory, decision: Decision) -> list[Part]:
 def whole(inventory: Inventory, decision: Decision) -> list[Part]:
     """What stays and what edits make, as a single part without a component."""
     return [Part(component="", members=in_order(inventory, decision))]
+
+
+def package_layers(plan: Plan) -> list[tuple[str, ...]]:
+    """The components that hold what stays of each package, from the lowest up; none for one of which nothing stays."""
+    places = _Places(plan, (entry.path for entry in plan.entries))
+    by_package = [places.of_package(each.package) for each in plan.packages]
+    stays = [reason.verdict is Verdict.KEEP for reason in plan.reasons]
+    further = dict(plan.further)
+    found: list[set[str]] = [set() for _ in plan.packages]
+    for at, (path, reason, _, _, owner) in enumerate(plan.entries):
+        if owner >= 0 and stays[reason]:
+            component = by_package[owner] or places.by_directory(path, REST)
+            for each in (owner, *further.get(at, ())):
+                found[each].add(component)
+    return [tuple(sorted(each, key=_NAMES.index)) for each in found]
 
 
 def _of(plan: Plan, inventory: Inventory, decision: Decision, places: _Places) -> array[int]:
@@ -158,7 +175,7 @@ def _settle(inventory: Inventory, decision: Decision, of: array[int], made: dict
 class _Places:
     """Components by package and by directory, with the environments and R libraries of this image."""
 
-    def __init__(self, plan: Plan, inventory: Inventory) -> None:
+    def __init__(self, plan: Plan, paths: Iterable[bytes]) -> None:
         self._environments: set[bytes] = set()
         self._libraries: set[bytes] = set()
         for each in plan.packages:
@@ -169,7 +186,7 @@ class _Places:
                 self._environments.add(package.place)
             elif package.kind == PackageKind.R:
                 self._libraries.add(package.place)
-        self._environments.update(parent(path) for path in inventory.paths if path.endswith(_MARKS))
+        self._environments.update(parent(path) for path in paths if path.endswith(_MARKS))
         self._environments -= {b"/", *_NO_PREFIXES}
         self._libraries -= {b"/", *_NO_PREFIXES}
         self._known: dict[bytes, str] = {}

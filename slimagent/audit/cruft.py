@@ -1,0 +1,108 @@
+"""Findings: what every level drops as cruft, one finding for each rule, and symbols in libraries and programs. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator
+
+from slimagent.audit.known import Known, shown
+from slimagent.model.audit import Finding, Risk
+from slimagent.model.profile import CruftRule
+from slimagent.model.reason import ReasonKind
+from slimagent.text.counted import counted
+from slimagent.text.sizes import size
+
+_MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
+_ONE_NAME = re.compile(r"(?<!\*)\*(?!\*)[^/]*/")  # a `*` that stands for one directory; find(1) has nothing for it
+
+
+def cruft(known: Known) -> Iterator[Finding]:
+    """A finding for each rule by which files are cruft."""
+    rules = {rule.name: rule for rule in known.rules.cruft}
+    by_reason = {
+        number: rules[name]
+        for number, reason in enumerate(known.plan.reasons)
+        if reason.kind == ReasonKind.CRUFT and (name := reason.detail.partition(":")[0]) in rules
+    }
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for at in known.files:
+        rule = by_reason.get(known.plan.entries[at].reason)
+        if rule is not None:
+            found[rule.name].append(at)
+    for rule_name, entries in found.items():
+        rule = rules[rule_name]
+        yield Finding(
+            kind=rule.name,
+            title=counted(len(entries), "file"),
+            size=known.size(entries),
+            risk=_risk(known, rule),
+            evidence=(
+                rule.why,
+                f"without them: {rule.risk}",
+                *_in_base(known, entries),
+                f"the largest are {', '.join(shown(known, entries))}",
+            ),
+            file="Dockerfile",
+            edit=removal(rule),
+            layers=known.layers_of(entries),
+        )
+
+
+def _in_base(known: Known, entries: list[int]) -> tuple[str, ...]:
+    """How much lies in the lowest layer: no later line of a Dockerfile makes that smaller."""
+    of, paths = known.layers.of, known.inventory.paths
+    base = known.size(at for at in entries if of.get(paths[at]) == 0)
+    return (f"{size(base)} of it is in layer 1: only the base image's own Dockerfile can save that",) if base else ()
+
+
+def _risk(known: Known, rule: CruftRule) -> Risk:
+    if rule.risk.startswith("none"):
+        return Risk.NONE
+    return Risk.MEDIUM if rule.unless == "compiling" and not known.traced else Risk.LOW
+
+
+def removal(rule: CruftRule) -> str:
+    """The line that a rule names, or else a command that removes its files.
+
+    >>> removal(CruftRule(name="x", patterns=("/**/*.a", "/**/*.la"), why="", risk="", excepted=("/opt/**",)))
+    "find / -xdev -type f '(' -path '*/*.a' -o -path '*/*.la' ')' ! -path '/opt/*' -delete"
+    """
+    if rule.edit:
+        return rule.edit
+    if rule.when or len(rule.patterns) > _MOST_PATTERNS or any(map(_ONE_NAME.search, rule.excepted)):
+        return f"slimagent removes them at every level (rule {rule.name})"
+    names = " -o ".join(f"-path {shlex.quote(_glob(each))}" for each in rule.patterns)
+    spared = "".join(f" ! -path {shlex.quote(_glob(each))}" for each in rule.excepted)
+    return f"find / -xdev -type f '(' {names} ')'{spared} -delete"
+
+
+def _glob(pattern: str) -> str:
+    """A pattern as find(1) takes it: its `*` matches slashes, too."""
+    return pattern.replace("/**/", "*/").replace("**", "*")
+
+
+def symbols(known: Known) -> Iterator[Finding]:
+    """What stripping would save, as the plan weighed it."""
+    strips = known.plan.strips
+    whole = sum(each.saves for each in strips)
+    if not whole:
+        return
+    saves: defaultdict[int, int] = defaultdict(int)
+    for each in strips:
+        saves[known.owners.of[known.inventory.index[each.path]]] += each.saves
+    largest = sorted(saves.items(), key=lambda pair: (-pair[1], pair[0]))[:5]
+    names = [known.owners.packages[number].name if number >= 0 else "nobody's" for number, _ in largest]
+    kept = len(known.plan.unstripped)
+    more = f"{counted(kept, 'more file')} must not be stripped" if kept else "no file forbids it"
+    yield Finding(
+        kind="symbols",
+        title=f"symbols and debugging sections of {counted(len(strips), 'file')}",
+        size=whole,
+        risk=Risk.LOW,
+        evidence=(f"most are in {', '.join(names)}", more),
+        file="Dockerfile",
+        edit="strip --strip-unneeded FILE...   # in the RUN that installs them; slimagent proves each file",
+        layers=known.layers_of(known.inventory.index[each.path] for each in strips),
+    )

@@ -1,0 +1,203 @@
+"""Findings: the same software several times. Distributions, programs and libraries by name, files by content. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from slimagent.audit.known import Known, below, name_of, where
+from slimagent.model.audit import Finding, Risk
+from slimagent.model.inventory import PackageKind
+from slimagent.paths.algebra import name, to_text
+from slimagent.text.counted import counted
+
+_PROGRAM = 1_000_000  # bytes; smaller programs of one name are wrappers and links' stand-ins
+_LIBRARY = 1_000_000  # bytes
+_CONTENT = 64_000  # bytes
+_LIBRARIES = "# install them from one source that shares the library, e.g. all by conda; builds can differ"
+_WORTH = 1_000_000  # bytes: the least that a finding about content saves
+_BIN = re.compile(rb".*/s?bin/(?:tools/)?[^/]+", re.DOTALL)
+# libopenblas64_p-r0-0cf96a72.3.23.dev.so: auditwheel adds a hash; versions come before or after .so
+_SO = re.compile(rb"(lib[A-Za-z0-9+_]+?)(?:64_)?(?:p-r0)?(?:-[0-9a-f]{8,})*(?:-[\d.]+)?(?:\.[\w.]+)?\.so(?:\.[\d.]+)?")
+# Built per processor or per program on purpose: every compiler and interpreter brings its own.
+_OWN = frozenset({b"libstdc++", b"libgcc", b"libgfortran", b"libquadmath", b"libpython"})
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+def distributions(known: Known) -> Iterator[Finding]:
+    """Distributions that are installed several times: by conda and pip, or in several environments."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for number, package in below(known):
+        if package.kind in (PackageKind.PYTHON, PackageKind.CONDA):
+            found[_SEPARATORS.sub("-", package.name).lower()].append(number)
+    small: list[int] = []
+    for title, numbers in found.items():
+        copies = _apart(known, numbers)
+        if len(copies) < 2:
+            continue
+        spare = _spare(known, copies)
+        size = known.size_of([spare])
+        if size < _WORTH:
+            small.append(spare)
+            continue
+        yield _twice(known, title, copies, spare, size)
+    if small:
+        packages = known.owners.packages
+        yield Finding(
+            kind="duplicate",
+            title=f"{counted(len(small), 'more distribution')} installed several times",
+            size=known.size_of(small),
+            risk=Risk.MEDIUM,
+            evidence=(f"in several environments: {', '.join(sorted(packages[each].name for each in small)[:8])}",),
+            file="Dockerfile",
+            edit="# install the programs that need them into one environment",
+            subjects=tuple(sorted(name_of(packages[each]) for each in small)),
+        )
+
+
+def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
+    """Those that have files of their own: conda's package and the distribution in it are one copy."""
+    owners = known.owners
+    chosen: list[int] = []
+    for number in numbers:
+        others = set(chosen)
+        files = [at for at in owners.files[number] if known.is_counted[at]]
+        shared = sum(bool(others & set(owners.owners(at))) for at in files)
+        if files and shared * 2 < len(files):
+            chosen.append(number)
+    return chosen
+
+
+def _spare(known: Known, copies: list[int]) -> int:
+    """The copy that an edit removes: one that no test used, else the smallest."""
+    return min(copies, key=lambda each: (known.used[each], known.size_of([each]), each))
+
+
+def _twice(known: Known, title: str, copies: list[int], spare: int, size: int) -> Finding:
+    packages = known.owners.packages
+    used = [name_of(packages[each]) for each in copies if known.used[each]]
+    told = [f"{name_of(packages[at])} {packages[at].version} in {to_text(packages[at].place)}" for at in copies]
+    return Finding(
+        kind="duplicate",
+        title=f"{title} is installed {len(copies)} times",
+        size=size,
+        risk=Risk.LOW if known.traced and not known.used[spare] else Risk.MEDIUM,
+        evidence=(*told, *([f"the tests used {counted(len(used), 'copy', 'copies')}"] if known.traced else [])),
+        file=where(packages[spare]),
+        edit=f"- {packages[spare].name}",
+        subjects=tuple(name_of(packages[each]) for each in copies),
+        layers=known.layers_of(known.owners.files[spare]),
+    )
+
+
+def programs(known: Known) -> Iterator[Finding]:
+    """Programs and libraries of one name that several packages bring, each with its own bytes."""
+    found: defaultdict[bytes, list[int]] = defaultdict(list)
+    for at in known.files:
+        key = _key(known, at)
+        if key:
+            found[key].append(at)
+    for key, entries in found.items():
+        copies = _by_owner(known, entries)
+        if len(copies) < 2 or key in _OWN:
+            continue
+        best = max(copies, key=lambda at: (known.touched[at], known.inventory.sizes[at]))
+        spare = [at for at in copies if at != best]
+        paths = known.inventory.paths
+        touched = sum(known.touched[at] for at in copies)
+        yield Finding(
+            kind="duplicate",
+            title=f"{to_text(key)} is there {len(copies)} times",
+            size=sum(_whole(known, at) for at in spare),
+            risk=_risk_of_program(known, key, spare),
+            evidence=(
+                *(f"{to_text(paths[at])} of {_owner(known, at)}, {_whole(known, at) / 1e6:.1f} MB" for at in copies),
+                *([f"the tests used {counted(touched, 'copy', 'copies')}"] if known.traced else []),
+            ),
+            file="Dockerfile",
+            edit=_LIBRARIES
+            if key.startswith(b"lib")
+            else f"# keep one, e.g. {to_text(paths[best])}, and let others use it",
+            subjects=tuple(to_text(paths[at]) for at in copies),
+            layers=known.layers_of(spare),
+        )
+
+
+def _risk_of_program(known: Known, key: bytes, spare: list[int]) -> Risk:
+    """Libraries of one name can be different builds, whose functions have different names."""
+    is_unused = known.traced and not any(known.touched[at] for at in spare)
+    return Risk.LOW if is_unused and not key.startswith(b"lib") else Risk.MEDIUM
+
+
+def _key(known: Known, at: int) -> bytes:
+    path, size = known.inventory.paths[at], known.inventory.sizes[at]
+    if size >= _LIBRARY and b".so" in path:
+        match = _SO.fullmatch(name(path))
+        return match[1] if match else b""
+    is_program = size >= _PROGRAM and known.inventory.modes[at] & 0o111 and _BIN.fullmatch(path)
+    return name(path) if is_program else b""
+
+
+def _by_owner(known: Known, entries: list[int]) -> list[int]:
+    """The largest of each owner's: versions and builds inside one package are one copy."""
+    largest: dict[object, int] = {}
+    for at in entries:
+        owner = known.owners.of[at]
+        place: object = owner if owner >= 0 else known.inventory.paths[at]
+        if place not in largest or known.inventory.sizes[largest[place]] < known.inventory.sizes[at]:
+            largest[place] = at
+    return sorted(largest.values())
+
+
+def _whole(known: Known, at: int) -> int:
+    """The bytes of a copy: of a component that is this program, all of it; else of the file."""
+    owner = known.owners.of[at]
+    package = known.owners.packages[owner] if owner >= 0 else None
+    if package is not None and package.kind == PackageKind.COMPONENT:
+        return known.size_of([owner])
+    return known.inventory.sizes[at]
+
+
+def _owner(known: Known, at: int) -> str:
+    owner = known.owners.of[at]
+    return name_of(known.owners.packages[owner]) if owner >= 0 else "nobody"
+
+
+def content(known: Known) -> Iterator[Finding]:
+    """Files with the same content in several places, one finding for each set of directories."""
+    by_size: defaultdict[int, list[int]] = defaultdict(list)
+    for at in known.files:
+        if known.inventory.sizes[at] >= _CONTENT:
+            by_size[known.inventory.sizes[at]].append(at)
+    same: defaultdict[bytes, list[int]] = defaultdict(list)
+    for entries in by_size.values():
+        for at in entries if len(entries) > 1 else ():
+            digest = known.reader.digest(known.inventory.paths[at])
+            if digest is not None:
+                same[digest].append(at)
+    groups: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+    for entries in same.values():
+        if len(entries) > 1:
+            groups[tuple(sorted({_owner(known, at) for at in entries}))].append(entries)
+    for owners, sets in groups.items():
+        spare = [at for entries in sets for at in entries[1:]]
+        size = known.size(spare)
+        if size < _WORTH:
+            continue
+        first = max(sets, key=lambda entries: known.inventory.sizes[entries[0]])
+        yield Finding(
+            kind="same-content",
+            title=f"{counted(len(spare), 'file')} of {_named(owners)} also elsewhere",
+            size=size,
+            risk=Risk.LOW,
+            evidence=("the same bytes: " + ", ".join(to_text(known.inventory.paths[at]) for at in first[:4]),),
+            file="Dockerfile",
+            edit="# in the RUN that makes the second copy\nln -f FIRST SECOND",
+            subjects=tuple(to_text(known.inventory.paths[at]) for at in first),
+            layers=known.layers_of(spare),
+        )
+
+
+def _named(owners: tuple[str, ...]) -> str:
+    return ", ".join(owners[:3]) + (f" and {len(owners) - 3} more" if len(owners) > 3 else "")

@@ -1,0 +1,171 @@
+"""All that an audit is made from, and the questions that every kind of finding asks of it. Pure."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from slimagent.model.audit import Layers
+from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
+from slimagent.model.plan import Plan
+from slimagent.model.profile import Rules
+from slimagent.model.reason import ReasonKind, Verdict
+from slimagent.paths.algebra import to_text
+
+_TOUCHED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED})
+
+
+class Reader(Protocol):
+    """Reads files of the image."""
+
+    def digest(self, path: bytes) -> bytes | None:
+        """The SHA-256 of a regular file's content; None if it cannot be read."""
+
+    def gpu_code(self, path: bytes) -> int:
+        """The bytes of GPU code in a file, by the sections of an ELF file; 0 for any other file."""
+
+
+def asked_here(asked: Mapping[int, str], inventory: Inventory, owners: Owners, layers: Layers) -> dict[int, str]:
+    """The requests without those for the distribution's own packages: what the lowest layer has came with it."""
+
+    def came_along(number: int) -> bool:
+        some = next((inventory.paths[at] for at in owners.files[number] if inventory.paths[at] in layers.of), None)
+        return owners.packages[number].kind == PackageKind.DPKG and some is not None and layers.of[some] == 0
+
+    return {number: why for number, why in asked.items() if not came_along(number)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """An image: its files, owners, layers (none if they are not known), and a plan of it.
+
+    If `traced`, the plan is of level `package`, from a trace; else of level `cruft`, from none. `asked` says who asked
+    for a package by name, by its number.
+    """
+
+    inventory: Inventory
+    owners: Owners
+    plan: Plan
+    rules: Rules
+    asked: Mapping[int, str]
+    reader: Reader
+    traced: bool
+    layers: Layers = field(default_factory=Layers)
+
+    @cached_property
+    def files(self) -> list[int]:
+        """The regular files, each of a hard link's names but the first left out."""
+        inventory = self.inventory
+        seen: set[tuple[int, int]] = set()
+        found = []
+        for at, mode in enumerate(inventory.modes):
+            if not stat.S_ISREG(mode):
+                continue
+            if inventory.links[at] > 1:
+                identity = inventory.devices[at], inventory.inodes[at]
+                if identity in seen:
+                    continue
+                seen.add(identity)
+            found.append(at)
+        return found
+
+    @cached_property
+    def is_counted(self) -> bytearray:
+        """Marks the entries in `files`."""
+        marks = bytearray(len(self.inventory))
+        for at in self.files:
+            marks[at] = 1
+        return marks
+
+    @cached_property
+    def touched(self) -> bytearray:
+        """Marks the entries that the trace opened or executed."""
+        kinds = [reason.kind in _TOUCHED for reason in self.plan.reasons]
+        return bytearray(kinds[entry.reason] for entry in self.plan.entries)
+
+    @cached_property
+    def requirers(self) -> list[set[int]]:
+        """The packages that require a package, by its number."""
+        found: list[set[int]] = [set() for _ in self.owners.packages]
+        for number, requires in enumerate(self.owners.requires):
+            for each, _ in requires:
+                found[each].add(number)
+        return found
+
+    @cached_property
+    def used(self) -> list[bool]:
+        """Whether a test used a package itself. All False without a trace."""
+        reasons = self.plan.reasons
+        return [self.traced and reasons[each.reason].kind == ReasonKind.USED for each in self.plan.packages]
+
+    @cached_property
+    def stays(self) -> list[bool]:
+        """Whether a package stays at level `package`. All True without a trace."""
+        reasons = self.plan.reasons
+        return [not self.traced or reasons[each.reason].verdict is Verdict.KEEP for each in self.plan.packages]
+
+    def size(self, entries: Iterable[int]) -> int:
+        """The bytes of regular files; hard links count once."""
+        sizes, counted = self.inventory.sizes, self.is_counted
+        return sum(sizes[at] for at in entries if counted[at])
+
+    def size_of(self, packages: Iterable[int]) -> int:
+        """The bytes that go if these packages go: of files that no other package owns."""
+        going = set(packages)
+        return self.size(at for each in going for at in self.owners.files[each] if self._goes(at, each, going))
+
+    def _goes(self, at: int, package: int, going: set[int]) -> bool:
+        """Whether an entry goes with these packages. It is counted for the first of them that owns it."""
+        owners = self.owners.owners(at)
+        return going.issuperset(owners) and next(each for each in owners if each in going) == package
+
+    def layers_of(self, entries: Iterable[int]) -> tuple[int, ...]:
+        """The layers that entries come from."""
+        of, paths = self.layers.of, self.inventory.paths
+        return tuple(sorted({of[paths[at]] for at in entries if paths[at] in of}))
+
+    def going_with(self, package: int) -> set[int]:
+        """The packages that nothing requires any longer once a package is gone, and that nobody asked for. With it."""
+        going, pending = {package}, [package]
+        while pending:
+            for each, _ in self.owners.requires[pending.pop()]:
+                if each not in going and self._is_free(each) and self.requirers[each] <= going:
+                    going.add(each)
+                    pending.append(each)
+        return going
+
+    def _is_free(self, package: int) -> bool:
+        """Whether a package may go along: nobody asked for it, and nothing but other packages kept it."""
+        return package not in self.asked and not self.owners.packages[package].essential and not self.used[package]
+
+
+def name_of(package: Package) -> str:
+    """A package as commands take it: `dpkg:gcc-12`."""
+    return f"{package.kind}:{package.name}"
+
+
+def where(package: Package) -> str:
+    """The file in which a person asks for a package of this kind."""
+    return {
+        PackageKind.CONDA: "environment.yml",
+        PackageKind.PYTHON: "requirements.txt",
+        PackageKind.R: "install.R",
+        PackageKind.VSCODE: "extensions.json",
+        PackageKind.NPM: "package.json",
+    }.get(package.kind, "Dockerfile")
+
+
+def shown(known: Known, entries: Iterable[int], count: int = 3) -> tuple[str, ...]:
+    """The largest of these entries, as text."""
+    sizes, paths = known.inventory.sizes, known.inventory.paths
+    return tuple(to_text(paths[at]) for at in sorted(entries, key=lambda at: (-sizes[at], paths[at]))[:count])
+
+
+def below(known: Known) -> Iterator[tuple[int, Package]]:
+    """Each package with its number, without the lists of requirements that count as one."""
+    for number, package in enumerate(known.owners.packages):
+        if package.kind != PackageKind.PYTHON or package.version:
+            yield number, package

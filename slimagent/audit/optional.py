@@ -1,0 +1,163 @@
+"""Findings: command-line tools, extensions, GPU code and build tools, which not every user of an image needs. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from slimagent.audit.known import Known, below, name_of
+from slimagent.model.audit import Finding, Risk
+from slimagent.model.inventory import PackageKind
+from slimagent.model.reason import ReasonKind
+from slimagent.paths.algebra import name, to_text
+from slimagent.text.counted import counted
+
+# Programs that one installs for oneself and not for what the image runs, by what people call them.
+TOOLS = {
+    b"aws": "AWS CLI", b"az": "Azure CLI", b"gcloud": "Google Cloud CLI", b"rclone": "rclone", b"gh": "GitHub CLI",
+    b"glab": "GitLab CLI", b"git-lfs": "git-lfs", b"opencode": "opencode", b"uv": "uv", b"kubectl": "kubectl",
+    b"helm": "Helm", b"terraform": "Terraform", b"docker": "Docker CLI", b"hugo": "Hugo", b"mc": "MinIO client",
+    b"azcopy": "AzCopy", b"s5cmd": "s5cmd", b"duckdb": "DuckDB CLI", b"claude": "Claude Code", b"codex": "Codex",
+}  # fmt: skip
+_BIN = re.compile(rb".*/bin/[^/]+", re.DOTALL)
+_BUILT_IN = b"/lib/vscode/extensions"
+_CODE = re.compile(rb".*\.(?:js|cjs|mjs|wasm|py)", re.DOTALL)
+_BUILD_SECTIONS = frozenset({"devel", "libdevel"})
+_BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
+_GPU = "gpu"  # the check that protects GPU packages
+
+
+def tools(known: Known) -> Iterator[Finding]:
+    """Command-line tools by the names of their programs."""
+    found: defaultdict[bytes, set[int]] = defaultdict(set)
+    for at, path in enumerate(known.inventory.paths):
+        if name(path) in TOOLS and _BIN.fullmatch(path) and known.inventory.modes[at] & 0o111:
+            found[name(path)].add(at)
+    for program, entries in found.items():
+        packages = {known.owners.of[at] for at in entries if known.owners.of[at] >= 0}
+        going = {each for number in packages for each in known.going_with(number)}
+        loose = [at for at in entries if known.owners.of[at] < 0]
+        size = known.size_of(going) + known.size(loose)
+        if not size:
+            continue
+        is_used = any(known.touched[at] for at in entries) or any(known.used[each] for each in packages)
+        told = "a test used it" if is_used else "no test used it"
+        paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
+        by = sorted(name_of(known.owners.packages[each]) for each in packages)
+        yield Finding(
+            kind="optional-tool",
+            title=TOOLS[program],
+            size=size,
+            risk=Risk.HIGH if is_used else Risk.LOW if known.traced else Risk.MEDIUM,
+            evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *([told] if known.traced else [])),
+            file="Dockerfile",
+            edit=f'ARG INSTALL_{_variable(program)}=false\nRUN if [ "$INSTALL_{_variable(program)}" = true ]; '
+            "then ...; fi",
+            subjects=(*by, *paths),
+            layers=known.layers_of(entries),
+        )
+
+
+def _variable(program: bytes) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", program.decode().upper())
+
+
+def extensions(known: Known) -> Iterator[Finding]:
+    """Extensions that somebody installed; with a trace, only those that no test activated."""
+    for number, package in below(known):
+        if package.kind != PackageKind.VSCODE or package.place.endswith(_BUILT_IN):
+            continue
+        files = known.owners.files[number]
+        is_active = any(known.touched[at] and _CODE.fullmatch(known.inventory.paths[at]) for at in files)
+        if is_active:
+            continue
+        size = known.size_of(known.going_with(number))
+        yield Finding(
+            kind="extension",
+            title=f"{package.name} {package.version}".strip(),
+            size=size,
+            risk=Risk.MEDIUM,
+            evidence=("no test activated it",)
+            if known.traced
+            else ("installed; without a trace nobody knows its use",),
+            file="extensions.json",
+            edit=f'"recommendations": ["{package.name}"]',
+            subjects=(name_of(package),),
+            layers=known.layers_of(files),
+        )
+
+
+def gpu(known: Known) -> Iterator[Finding]:
+    """Packages for GPUs, and the machine code for GPUs in libraries: what an image for processors alone would save."""
+    patterns = [pattern for rule in known.rules.protect if rule.check == _GPU for pattern in rule.packages]
+    tests = [_package_pattern(pattern) for pattern in patterns]
+    going = {number for number, package in below(known) if any(test.fullmatch(name_of(package)) for test in tests)}
+    code = {at: size for at in known.files if (size := known.reader.gpu_code(known.inventory.paths[at]))}
+    inside = sum(size for at, size in code.items() if known.owners.of[at] not in going)
+    size = known.size_of(going) + inside
+    if not size:
+        return
+    names = sorted(name_of(known.owners.packages[each]) for each in going)
+    yield Finding(
+        kind="gpu",
+        title="packages and code for GPUs",
+        size=size,
+        risk=Risk.HIGH,
+        evidence=(
+            f"{counted(len(going), 'package')} for GPUs: {', '.join(names[:6])}",
+            f"{counted(len(code), 'library', 'libraries')} with {sum(code.values()) / 1e6:,.1f} MB of GPU code",
+        ),
+        file="environment.yml" if any(each.startswith("conda:") for each in names) else "requirements.txt",
+        edit="# the CPU build in an image of its own, e.g. torch from the index of CPU wheels",
+        subjects=tuple(names),
+        layers=known.layers_of(code),
+    )
+
+
+def _package_pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+
+
+def build_tools(known: Known) -> Iterator[Finding]:
+    """Compilers, headers and static libraries: a build in several stages would leave them behind."""
+    packages = {
+        number
+        for number, package in below(known)
+        if package.section.rpartition("/")[2] in _BUILD_SECTIONS and not known.used[number] and not package.essential
+    }
+    going = {each for number in packages if _only_for(known, number, packages) for each in known.going_with(number)}
+    going = {each for each in going if not known.used[each]}
+    rules = {
+        number
+        for number, reason in enumerate(known.plan.reasons)
+        if reason.kind == ReasonKind.CRUFT and reason.detail.partition(":")[0] in _BUILD_RULES
+    }
+    entries = [
+        at
+        for at in known.files
+        if known.plan.entries[at].reason in rules and not going.intersection(known.owners.owners(at))
+    ]
+    size = known.size_of(going) + known.size(entries)
+    if not going:  # headers and static libraries have findings of their own
+        return
+    names = sorted((name_of(known.owners.packages[each]) for each in going), key=lambda each: each)
+    yield Finding(
+        kind="build-tools",
+        title="compilers, headers and static libraries",
+        size=size,
+        risk=Risk.LOW if known.traced else Risk.MEDIUM,
+        evidence=(
+            f"{counted(len(going), 'package')} to build with, e.g. {', '.join(names[:5])}",
+            f"{counted(len(entries), 'header or static library', 'headers and static libraries')} of other packages",
+        ),
+        file="Dockerfile",
+        edit="FROM BASE AS build\nRUN ...   # with compilers\nFROM BASE\nCOPY --from=build /opt/... /opt/...",
+        subjects=tuple(names),
+        layers=known.layers_of(entries),
+    )
+
+
+def _only_for(known: Known, number: int, building: set[int]) -> bool:
+    """Whether only other packages to build with require a package."""
+    return known.requirers[number] <= building

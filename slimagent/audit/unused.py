@@ -1,0 +1,76 @@
+"""Findings: packages that somebody asked for by name. Nothing used some of them; others come anyway. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from slimagent.audit.known import Known, below, name_of, where
+from slimagent.model.audit import Finding, Risk
+from slimagent.model.inventory import PackageKind
+from slimagent.text.counted import counted
+
+_MOST = 6  # names in a sentence
+
+
+def unused(known: Known) -> Iterator[Finding]:
+    """Packages that were asked for, that no test used and that nothing in use requires. None without a trace."""
+    if not known.traced:
+        return
+    for number, package in below(known):
+        if number not in known.asked or known.stays[number] or package.kind == PackageKind.VSCODE:
+            continue
+        going = known.going_with(number)
+        size = known.size_of(going)
+        if not size:
+            continue
+        others = sorted(name_of(known.owners.packages[each]) for each in going if each != number)
+        evidence = [f"asked for by name ({known.asked[number]})", "no test used it, and nothing in use requires it"]
+        if others:
+            evidence.append(f"{counted(len(others), 'package')} would go with it: {_some(others)}")
+        yield Finding(
+            kind="unused",
+            title=f"{name_of(package)} {package.version}".strip(),
+            size=size,
+            risk=Risk.MEDIUM,
+            evidence=tuple(evidence),
+            file=where(package),
+            edit=f"- {package.name}",
+            subjects=(name_of(package), *others),
+            layers=known.layers_of(known.owners.files[number]),
+        )
+
+
+def required_anyway(known: Known) -> Iterator[Finding]:
+    """Packages that were asked for although another one that was asked for requires them: the lines can go."""
+    found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, package in below(known):
+        if number not in known.asked:
+            continue
+        by = min((each for each in known.requirers[number] if _asks_for(known, each, number)), default=-1)
+        if by >= 0:
+            found[where(package)].append((number, by))
+    for file, pairs in found.items():
+        packages = known.owners.packages
+        told = [f"{packages[number].name} (by {packages[by].name})" for number, by in pairs]
+        yield Finding(
+            kind="required-anyway",
+            title=f"{counted(len(pairs), 'package')} in {file} that others require anyway",
+            size=0,
+            risk=Risk.NONE,
+            evidence=(f"required: {_some(told)}",),
+            file=file,
+            edit="\n".join(f"- {packages[number].name}" for number, _ in pairs),
+            subjects=tuple(name_of(packages[number]) for number, _ in pairs),
+        )
+
+
+def _asks_for(known: Known, requirer: int, number: int) -> bool:
+    """Whether a package that was asked for as well requires another, of the same kind."""
+    packages = known.owners.packages
+    return requirer in known.asked and packages[requirer].kind == packages[number].kind
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _MOST
+    return ", ".join(names[:_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,137 @@
+"""`slimagent gate`: hold rules against the result of a run."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shlex
+from dataclasses import replace
+
+import click
+
+from slimagent import documents
+from slimagent.cli import options, terminal
+from slimagent.cli.ending import chosen_form
+from slimagent.cli.gating import annotate, gate_option
+from slimagent.cli.help import command
+from slimagent.cli.terminal import Styled
+from slimagent.errors import CheckFailedError, DocumentError, UsageError
+from slimagent.gate.judge import judge
+from slimagent.gate.rules import merged
+from slimagent.linux.files import read, write
+from slimagent.model.audit import HERE, KINDS
+from slimagent.model.gate import Earlier, Finding, Judged, Outcome, Rule, Ruling, Subject
+from slimagent.profiles import shipped as profiles
+from slimagent.report.gate import MARKS, gate_junit, gate_lines, gate_markdown, verdict
+from slimagent.report.since import past_run, previous
+from slimagent.text.near import meant
+from slimagent.workflows.histories import runs_in
+from slimagent.workflows.results import Result, facts, result_in
+from slimagent.workflows.tracing import TOOL
+
+_OF_PACKAGES = (Subject.ABSENT, Subject.PRESENT)
+_COLOURS = {MARKS[Outcome.PASSED]: "green", MARKS[Outcome.FAILED]: "red", MARKS[Outcome.WARNED]: "yellow"}
+
+
+@command(example="slimagent gate slimagent-out --gate 'size < 2.5 GB' --gate 'package absent: dpkg:gcc-*'")
+@click.argument("out", metavar="OUT")
+@options.together(gate_option, options.profile)
+@click.option("--history", metavar="FILE", help="For `growth`: compare with the run before in this history.")
+@click.option("--against", metavar="DIR", help="For `growth`: compare with the run that wrote into this directory.")
+@click.option("--audit", metavar="FILE", help="For `finding none`: the image's audit, by `slimagent audit -o FILE`.")
+@click.option("--junit", "report", metavar="FILE", help="Write what the rules came to here as JUnit XML.")
+@options.together(options.quiet, options.form, options.as_json)
+def gate(
+    out: str,
+    gates: tuple[Rule, ...],
+    profile: str | None,
+    history: str | None,
+    against: str | None,
+    audit: str | None,
+    report: str | None,
+    quiet: bool,
+    form: str | None,
+    as_json: bool,
+) -> int:
+    """Hold rules against the result of a run.
+
+    OUT is the directory of its documents. The rules are those of --gate and of a profile. Exits with 1 if one fails.
+    """
+    shape = chosen_form(form, as_json=as_json)
+    if report is not None:
+        options.require_writable(report, options.OWN_REPORT)
+    rules = merged((*(() if profile is None else profiles.load(profile).gate), *gates))
+    if not rules:
+        raise UsageError("there is no rule", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
+    result = result_in(out)
+    rulings = _judged(result, rules, history, against, _findings(audit, rules, result.summary.image))
+    if report is not None:
+        write(report, gate_junit(rulings))
+    _show(Judged(tool=TOOL, image=result.summary.image, tag=result.summary.tag, rules=rulings), shape, quiet=quiet)
+    annotate(rulings)
+    if not result.summary.made:
+        why = "" if result.summary.failure is None else f": {result.summary.failure.message}"
+        raise CheckFailedError(f"the run in {out} made no slim image that is proved{why}", "run slimagent again")
+    return int(any(each.outcome is Outcome.FAILED for each in rulings))
+
+
+def _findings(audit: str | None, rules: tuple[Rule, ...], image: str | None) -> tuple[Finding, ...] | None:
+    """What an audit found, None without one. Raises UsageError for a rule about a kind that no finding can have."""
+    whole = None if audit is None else documents.decode_audit(read(audit), audit)
+    if whole is not None and image not in (None, whole.image) and whole.image != HERE:
+        again = shlex.join(["slimagent", "audit", str(image), "-o", str(audit)])
+        raise UsageError(
+            f"{audit} is the audit of {whole.image}, and the run slimmed {image}", f"make its own: {again}"
+        )
+    made = None if whole is None else whole.findings
+    known = {*KINDS, *(rule.name for rule in profiles.load("base").rules.cruft), *(each.kind for each in made or ())}
+    for rule in rules:
+        if rule.subject is Subject.FINDING and not fnmatch.filter(known, rule.pattern):
+            message = f"{rule.where}: {rule.text!r}: there is no such kind of finding"
+            raise UsageError(message, meant(rule.pattern, known) or "docs/audit.md lists the kinds")
+    return None if made is None else tuple(Finding(each.kind, each.size) for each in made)
+
+
+def _judged(
+    result: Result,
+    rules: tuple[Rule, ...],
+    history: str | None,
+    against: str | None,
+    findings: tuple[Finding, ...] | None,
+) -> tuple[Ruling, ...]:
+    needs_plan = history is not None or any(rule.subject in _OF_PACKAGES for rule in rules)
+    plan = result.plan() if needs_plan and result.summary.plan is not None else None
+    known = facts(result.summary, plan, findings=findings)
+    if history is not None and not os.path.lexists(history):
+        raise UsageError(f"there is no history {history}", "`slimagent history add` makes one; check the name")
+    if history is not None and against is not None:
+        raise UsageError("--history and --against cannot be used together", "leave one out")
+    if against is not None:
+        known = replace(known, earlier=_against(against))
+    if history is not None and plan is not None:
+        run = past_run(result.summary, plan, result.when)
+        last = None if run is None else previous(runs_in(history), run)
+        known = replace(known, earlier=None if last is None else Earlier(last.day, last.bytes_after))
+    return judge(rules, known)
+
+
+def _against(directory: str) -> Earlier:
+    other = result_in(directory)
+    if other.summary.bytes_after is None:
+        raise DocumentError(f"the run in {directory} made no slim image", "name the directory of another run")
+    return Earlier(f"the run in {directory}", other.summary.bytes_after)
+
+
+def _show(judged: Judged, form: str, *, quiet: bool) -> None:
+    if form == options.JSON:
+        terminal.json(documents.encode_gate(judged))
+    elif form == options.MARKDOWN:
+        terminal.lines(gate_markdown(judged.rules)[:-1])
+    elif not quiet or judged.status:
+        for line in gate_lines(judged.rules):
+            colour = _COLOURS.get(line[0])
+            terminal.line(Styled(line, colour) if colour else line)
+        terminal.line(Styled(verdict(judged.rules), "red" if judged.status else "green", bold=True))
+
+
+COMMANDS = (gate,)

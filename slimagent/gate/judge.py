@@ -1,0 +1,176 @@
+"""Hold the rules of a gate against what is known of a run. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from types import MappingProxyType
+from typing import NamedTuple
+
+from slimagent.model.gate import SHARE, Facts, Level, Limit, Outcome, Rule, Ruling, Subject
+from slimagent.text.counted import counted
+from slimagent.text.sizes import signed, size
+
+_COMPARE: Mapping[str, Callable[[Fraction, Fraction], bool]] = MappingProxyType(
+    {"<": operator.lt, "<=": operator.le, "=": operator.eq, ">=": operator.ge, ">": operator.gt}
+)
+_NAMED = 3  # packages in a message
+_LONGEST = 60  # characters of a name in a message
+_UNKNOWN_SIZE = "the size is unknown, because no slim image was made"
+_UNVERIFIED = "nothing was verified"
+
+
+class _Found(NamedTuple):
+    """A figure and what it is, in words; None for one that is not known, with why."""
+
+    figure: Fraction | None
+    words: str
+
+
+def judge(rules: Iterable[Rule], facts: Facts) -> tuple[Ruling, ...]:
+    """What each rule comes to."""
+    return tuple(_ruling(rule, facts) for rule in rules)
+
+
+def _ruling(rule: Rule, facts: Facts) -> Ruling:
+    holds, message = _compared(rule, rule.limit, facts) if rule.limit is not None else _matched(rule, facts)
+    if holds is None:
+        outcome = Outcome.SKIPPED
+    elif holds:
+        outcome = Outcome.PASSED
+    else:
+        outcome = Outcome.FAILED if rule.level is Level.FAIL else Outcome.WARNED
+    return Ruling(
+        rule=rule.text, outcome=outcome, message=message, level=rule.level, why=rule.why, where=rule.where
+    )  # fmt: skip
+
+
+def _compared(rule: Rule, limit: Limit, facts: Facts) -> tuple[bool | None, str]:
+    found = _FIGURES[rule.subject](facts, limit)
+    if found.figure is None:
+        return None, found.words
+    holds = _COMPARE[limit.operator](found.figure, limit.amount)
+    is_count = rule.subject in (Subject.WORSE, Subject.MISSED)
+    return holds, f"{found.words}: {_distance(found.figure, limit, is_count=is_count)}"
+
+
+def _distance(figure: Fraction, limit: Limit, *, is_count: bool) -> str:
+    """How far a figure is from its limit."""
+    gap = figure - limit.amount
+    if limit.operator == "=":
+        return "as it must be" if not gap else f"it must be {limit}"
+    what = f"{'minimum' if limit.operator[0] == '>' else 'limit'} of {limit}"
+    if gap:
+        amount = f"{int(abs(gap)):,}" if is_count else _amount(abs(gap), limit.unit)
+        return f"{amount} {'above' if gap > 0 else 'below'} the {what}"
+    must = {"<": ", and it must be less", ">": ", and it must be more"}.get(limit.operator, "")
+    return f"exactly the {what}{must}"
+
+
+def _amount(gap: Fraction, unit: str) -> str:
+    if unit == SHARE:
+        return f"{float(100 * gap):.1f} points" if 100 * gap >= Fraction(1, 10) else "less than 0.1 points"
+    return size(-(-gap.numerator // gap.denominator))  # rounded up: a gap is never nothing
+
+
+def _size(facts: Facts, limit: Limit) -> _Found:
+    after = facts.bytes_after
+    return _Found(None, _UNKNOWN_SIZE) if after is None else _Found(Fraction(after), f"size is {size(after)}")
+
+
+def _smaller(facts: Facts, limit: Limit) -> _Found:
+    before, after = facts.bytes_before, facts.bytes_after
+    if before is None or after is None:
+        return _Found(None, _UNKNOWN_SIZE)
+    by, shown = _change(before - after, before, limit)
+    return _Found(by, f"the slim image is {shown} smaller")
+
+
+def _growth(facts: Facts, limit: Limit) -> _Found:
+    if facts.bytes_after is None:
+        return _Found(None, _UNKNOWN_SIZE)
+    if facts.earlier is None:
+        return _Found(None, "there is no earlier run to compare with")
+    by, shown = _change(facts.bytes_after - facts.earlier.bytes_after, facts.earlier.bytes_after, limit)
+    return _Found(by, f"growth since {facts.earlier.name} is {shown}")
+
+
+def _change(by: int, whole: int, limit: Limit) -> tuple[Fraction, str]:
+    """A change of a size in the unit of a limit, and as text."""
+    if limit.unit != SHARE:
+        return Fraction(by), signed(by).lstrip("+")
+    part = Fraction(by, whole) if whole else Fraction(0)
+    return part, f"{float(100 * part):.1f} %"
+
+
+def _worse(facts: Facts, limit: Limit) -> _Found:
+    if not facts.is_verified or facts.worse is None:
+        return _Found(None, _UNVERIFIED)
+    count = _none_or(facts.worse, "check or item is", "checks or items are")
+    return _Found(Fraction(facts.worse), f"{count} worse than before")
+
+
+def _missed(facts: Facts, limit: Limit) -> _Found:
+    if not facts.is_verified:
+        return _Found(None, _UNVERIFIED)
+    if facts.missed is None:
+        return _Found(None, "which removed files were needed is unknown: the verification could not see it")
+    return _Found(Fraction(facts.missed), f"{_none_or(facts.missed, 'removed file was', 'removed files were')} needed")
+
+
+def _none_or(count: int, one: str, several: str) -> str:
+    return counted(count, one, several) if count else f"no {one}"
+
+
+def _unowned(facts: Facts, limit: Limit) -> _Found:
+    if facts.bytes_unowned is None:
+        return _Found(None, "there is no plan, so nobody knows what was dropped")
+    words = f"{size(facts.bytes_unowned)} of files that no package owns was dropped, cruft left out"
+    return _Found(Fraction(facts.bytes_unowned), words)
+
+
+_FIGURES: Mapping[Subject, Callable[[Facts, Limit], _Found]] = MappingProxyType(
+    {
+        Subject.SIZE: _size,
+        Subject.SMALLER: _smaller,
+        Subject.GROWTH: _growth,
+        Subject.WORSE: _worse,
+        Subject.MISSED: _missed,
+        Subject.UNOWNED: _unowned,
+    }
+)
+
+
+def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
+    if rule.subject is Subject.FINDING:
+        return _without(rule.pattern, facts)
+    if facts.packages is None:
+        return None, "there is no plan, so nobody knows which packages stay"
+    found = [each for each in facts.packages if fnmatch.fnmatchcase(each[0], rule.pattern)]
+    if not found:
+        return rule.subject is Subject.ABSENT, f"no package of the slim image is {rule.pattern}"
+    whole = sum(length for _, length in found)
+    if found[0][0] == rule.pattern:  # it has no wildcards
+        return rule.subject is Subject.PRESENT, f"{rule.pattern} is in the slim image ({size(whole)})"
+    count = counted(len(found), "package of the slim image is", "packages of the slim image are")
+    says = f"{count} {rule.pattern} ({size(whole)}): {_names(found)}"
+    return rule.subject is Subject.PRESENT, says
+
+
+def _names(found: Sequence[tuple[str, int]]) -> str:
+    """The largest of them."""
+    largest = sorted(found, key=lambda each: (-each[1], each[0]))[:_NAMED]
+    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name, _ in largest]
+    return ", ".join(names) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
+
+
+def _without(pattern: str, facts: Facts) -> tuple[bool | None, str]:
+    if facts.findings is None:
+        return None, "no audit of the image was given"
+    found = [each for each in facts.findings if fnmatch.fnmatchcase(each.kind, pattern)]
+    if not found:
+        return True, f"no finding is {pattern}"
+    whole = size(sum(each.bytes for each in found))
+    return False, f"{counted(len(found), 'finding is', 'findings are')} {pattern} ({whole})"

@@ -1,0 +1,177 @@
+"""Show a comparison of two runs on a terminal: what differs, what moved and why, the answer last. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import NamedTuple
+
+from slimagent.model.comparison import CheckOnSides, Moved, Movement, Presence, RunComparison, Side
+from slimagent.model.result import Outcome
+from slimagent.paths.algebra import to_text
+from slimagent.report.text import share, size, table
+from slimagent.text.counted import counted
+from slimagent.text.escapes import printable
+
+SHOWN = 20
+_LINES = 5  # of one setting
+_WIDTH = 80
+INDENT = " " * 12  # of a reason
+_SHORT = 50  # characters of two values in one line
+
+
+class Line(NamedTuple):
+    """One change: the bytes and the movement, in aligned columns, then what moved, and why, in lines that fit."""
+
+    head: str
+    what: str
+    reason: list[str]
+    movement: Movement
+
+
+def signed(count: int) -> str:
+    """A difference in bytes.
+
+    >>> signed(-1500), signed(0), signed(12)
+    ('-1.5 kB', '0 B', '+12 B')
+    """
+    return f"{'+' if count > 0 else '-' if count < 0 else ''}{size(abs(count))}"
+
+
+def heading(comparison: RunComparison) -> list[str]:
+    """Which two runs these are."""
+    rows = [[letter, side.path, described(side)] for letter, side in (("A", comparison.a), ("B", comparison.b))]
+    lines = table(rows)
+    if not comparison.same_image:
+        lines.append("A and B slimmed images with different files")
+    return lines
+
+
+def described(side: Side) -> str:
+    """What a run made of what, at which level, and whether that was proved."""
+    made = " -> ".join(filter(None, (side.image, side.tag)))
+    proof = {True: "verified", False: "not proved", None: "not verified"}[side.passed]
+    return ", ".join(filter(None, (made, f"level {side.level}", proof)))
+
+
+def settings(comparison: RunComparison) -> list[str]:
+    """In what the two runs differ, and what only one of them has."""
+    lines = []
+    for each in comparison.settings:
+        if len(each.a) <= 1 and len(each.b) <= 1 and len("".join((*each.a, *each.b))) <= _SHORT:
+            lines.append(f"{each.name}: {''.join(each.a) or 'none'} in A; {''.join(each.b) or 'none'} in B")
+            continue
+        lines.append(f"{each.name}:")
+        for letter, own in (("A", each.a), ("B", each.b)):
+            lines += [f"  only in {letter}: {one}" for one in own[:_LINES]]
+            if len(own) > _LINES:
+                lines.append(f"  … and {len(own) - _LINES} more only in {letter} (--json lists them)")
+    return lines
+
+
+def totals(comparison: RunComparison) -> list[str]:
+    """A table of the bytes that stay, by owner, and the two sums."""
+    a, b = comparison.a, comparison.b
+    rows = [["stays", "packages A", "B", "size A", "B", "difference"]]
+    for each in comparison.kinds:
+        counts = (f"{each.packages_a:,}", f"{each.packages_b:,}") if each.kind else ("", "")
+        difference = signed(each.bytes_b - each.bytes_a)
+        rows.append([each.kind or "nobody's", *counts, size(each.bytes_a), size(each.bytes_b), difference])
+    counts = (f"{a.packages_kept:,}", f"{b.packages_kept:,}")
+    rows.append(["together", *counts, size(a.after), size(b.after), signed(b.after - a.after)])
+    rows.append(
+        ["image", f"{a.packages:,}", f"{b.packages:,}", size(a.before), size(b.before), signed(b.before - a.before)]
+    )
+    return table(rows, right=range(1, 6))
+
+
+def moved(comparison: RunComparison, shown: int = SHOWN) -> Iterator[Line]:
+    """The largest changes."""
+    for each, name in list(zip(comparison.moved, moved_names(comparison), strict=True))[:shown]:
+        head = f"{signed(each.difference):>10}  {each.movement.value:<7}"
+        yield Line(head, name, wrap(printable(each.reason), _WIDTH - len(INDENT)), each.movement)
+
+
+def more_moved(comparison: RunComparison, shown: int = SHOWN) -> str:
+    """How many changes are not shown, and what they come to; empty if all are shown."""
+    rest = comparison.moved[shown:]
+    if not rest:
+        return ""
+    gained, lost = _gained(rest), _lost(rest)
+    return f"… and {len(rest):,} more (+{size(gained)}, -{size(lost)}; --json lists them)"
+
+
+def moved_names(comparison: RunComparison) -> list[str]:
+    """What moved, as on the command line, with its version or both; with its place if others have the same name."""
+    count = Counter((each.kind, each.name) for each in comparison.moved)
+    return [_moved_name(each, with_place=count[each.kind, each.name] > 1) for each in comparison.moved]
+
+
+def _moved_name(each: Moved, *, with_place: bool) -> str:
+    if not each.kind:
+        return f"{each.name}, files without an owner"
+    versions = [side.version for side in (each.a, each.b) if side.presence is not Presence.ABSENT and side.version]
+    version = " -> ".join(dict.fromkeys(versions))
+    place = f" in {to_text(each.place)}" if with_place else ""
+    return f"{each.kind}:{each.name}{' ' if version else ''}{version}{place}"
+
+
+def checks(comparison: RunComparison) -> list[str]:
+    """The checks that ended differently, worse ones first."""
+    rows = [[f"  {each.name}", outcome(each.a), outcome(each.b)] for each in sorted_checks(comparison)[:SHOWN]]
+    lines = table([["check", "A", "B"], *rows]) if rows else []
+    rest = len(comparison.checks) - SHOWN
+    return [*lines, f"  … and {rest:,} more (--json lists them)"] if rest > 0 else lines
+
+
+def sorted_checks(comparison: RunComparison) -> Sequence[CheckOnSides]:
+    """Those first that pass in A and not in B."""
+    return sorted(comparison.checks, key=lambda each: (not is_worse(each), each.name))
+
+
+def is_worse(each: CheckOnSides) -> bool:
+    """Whether a check passes in A, and does not in B."""
+    return each.a is Outcome.PASSED and each.b is not Outcome.PASSED
+
+
+def outcome(found: Outcome | None) -> str:
+    """How a check ended, in a word."""
+    return "not run" if found is None else found.value
+
+
+def counts(comparison: RunComparison) -> str:
+    """How many things came, went, grew and shrank."""
+    words = []
+    for movement in Movement:
+        those = [each for each in comparison.moved if each.movement is movement]
+        if those:
+            total = sum(each.difference for each in those)
+            words.append(
+                f"{len(those):,} {movement.value} ({signed(total)})" if total else f"{len(those):,} {movement.value}"
+            )
+    return ", ".join(words)
+
+
+def worse(comparison: RunComparison) -> str:
+    """How many checks pass in A and not in B; empty if none does."""
+    count = sum(map(is_worse, comparison.checks))
+    return f"{counted(count, 'check')} that passed in A did not pass in B" if count else ""
+
+
+def answer(comparison: RunComparison) -> str:
+    """The one line that people want: which of the two keeps less, and by how much."""
+    a, b = comparison.a.after, comparison.b.after
+    if a == b:
+        return f"A and B both keep {size(a)}, of different things" if comparison.moved else "A and B keep the same"
+    word = "less" if b < a else "more"
+    part = share(abs(b - a), a) if a else "all of it"
+    return f"B keeps {size(abs(b - a))} {word} than A ({part}): {size(b)} instead of {size(a)}"
+
+
+def _gained(those: Sequence[Moved]) -> int:
+    return sum(max(each.difference, 0) for each in those)
+
+
+def _lost(those: Sequence[Moved]) -> int:
+    return sum(max(-each.difference, 0) for each in those)

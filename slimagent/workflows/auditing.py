@@ -1,0 +1,60 @@
+"""Composition: audit the image that this container shows."""
+
+from __future__ import annotations
+
+import platform
+
+from slimagent.audit.known import Known, asked_here
+from slimagent.audit.whole import audit
+from slimagent.inventory.files import Files
+from slimagent.inventory.fingerprint import fingerprint
+from slimagent.inventory.reader import Image
+from slimagent.inventory.requests import requests
+from slimagent.model.audit import Audit, Layers
+from slimagent.model.inventory import Inventory
+from slimagent.model.trace import Trace
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.session import Session, require_readable
+
+TRACED, UNTRACED = "package", "cruft"  # the level of the plan that an audit looks at
+
+
+def audit_here(
+    session: Session, traced: Trace | None, accepted: frozenset[str], reporter: Reporter, layers: Layers, image: str
+) -> Audit:
+    """Audit the image at the session's root; with a trace of it, also say what no test used.
+
+    Raises RefusedError if the trace is one of another image, and UnavailableError if a file cannot be read.
+    """
+    inventory = pipeline.inspect(session, reporter)
+    require_readable(inventory, "audit")
+    owners = pipeline.find_owners(inventory, reporter)
+    trace = traced or _none(session, inventory)
+    level = TRACED if traced else UNTRACED
+    plan = pipeline.plan(session, trace, (), level, accepted, reporter, inventory, owned=owners)
+    with reporter.phase("audit"):
+        known = Known(
+            inventory=inventory,
+            owners=owners,
+            plan=plan,
+            rules=session.profile.rules,
+            asked=asked_here(requests(Image(inventory), owners), inventory, owners, layers),
+            reader=Files(session.root),
+            traced=traced is not None,
+            layers=layers,
+        )
+        return audit(known, image)
+
+
+def _none(session: Session, inventory: Inventory) -> Trace:
+    """A trace of no run at all."""
+    return Trace(
+        before=fingerprint(inventory, session.excluded),
+        scopes=session.scopes,
+        excluded=session.excluded,
+        architecture=platform.machine(),
+        runs=(),
+        accesses=(),
+        changes=(),
+    )

@@ -1,0 +1,302 @@
+"""Each kind of finding, planted in a small image: what is said, how much it saves, and when nothing is said."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from audit_images import audit_of, known_of, of_kind, one
+from plan_images import Installed, link, write
+
+from slimagent.audit.cruft import removal
+from slimagent.audit.known import asked_here
+from slimagent.model.audit import WEIGHT, Fate, Hidden, Layer, Layers, Risk
+from slimagent.profiles import shipped
+
+MB = b"x" * 1_000_000
+SITE = "/opt/venv/lib/python3.12/site-packages"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/usr/include/zlib.h", "headers"),
+        ("/usr/lib/x86_64-linux-gnu/libz.a", "static-libraries"),
+        ("/var/lib/apt/lists/deb_Packages", "apt-cache"),
+        ("/home/ada/.cache/pip/http/a", "pip-cache"),
+        ("/opt/conda/pkgs/numpy.tar.bz2", "conda-cache"),
+        ("/var/log/dpkg.log", "logs"),
+        ("/usr/share/man/man1/ls.1", "man-pages"),
+        ("/usr/share/doc/bash/README", "documentation"),
+        ("/tmp/wheel.whl", "temporary-files"),
+        ("/usr/share/locale/de/LC_MESSAGES/git.mo", "locales"),
+    ],
+)
+def test_cruft_is_found_by_its_rule(tmp_path: Path, path: str, kind: str) -> None:
+    """With its bytes, the rule's risk, and an edit."""
+    write(tmp_path, path, b"x" * 700)
+    write(tmp_path, "/usr/bin/tool", b"x" * 50)
+    found = one(audit_of(tmp_path), kind)
+    assert found.size == 700
+    assert path in " ".join(found.evidence)
+    assert found.edit
+    assert found.file == "Dockerfile"
+
+
+def test_bytecode_with_its_source_is_found(tmp_path: Path) -> None:
+    """Without its source it is the program."""
+    write(tmp_path, f"{SITE}/a.py", "pass")
+    write(tmp_path, f"{SITE}/__pycache__/a.cpython-312.pyc", b"x" * 30)
+    write(tmp_path, f"{SITE}/__pycache__/gone.cpython-312.pyc", b"x" * 50)
+    assert one(audit_of(tmp_path), "byte-code").size == 30
+
+
+@pytest.mark.parametrize(
+    "rule", [each for each in shipped.load("base").rules.cruft if not each.edit], ids=lambda x: x.name
+)
+def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, rule: object) -> None:
+    """In a real shell, in a directory that stands for the root; what the rule excepts stays."""
+    edit = removal(rule)  # type: ignore[arg-type]  # a rule
+    if not edit.startswith("find "):
+        assert "slimagent removes them" in edit
+        return
+    names = [each.replace("**", "d/e").replace("*", "x") for each in rule.patterns]  # type: ignore[attr-defined]
+    for name in (*names, "/usr/bin/tool"):
+        write(tmp_path, re.sub(r"\[.*?\]", "x", name))
+    edit = edit.replace("find / ", f"find {tmp_path} ").replace("-path '/", f"-path '{tmp_path}/")
+    edit = re.sub(r"-path /", f"-path {tmp_path}/", edit)
+    subprocess.run(["sh", "-c", edit], check=True)
+    left = {str(path)[len(str(tmp_path)) :] for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"/usr/bin/tool"}
+
+
+def test_hard_links_count_once(tmp_path: Path) -> None:
+    """What goes with one name stays under the other, and in the sum it is one file."""
+    first = write(tmp_path, "/var/log/a", b"x" * 100)
+    os.link(first, tmp_path / "var/log/b")
+    made = audit_of(tmp_path)
+    assert (made.size, made.files) == (100, 1)
+    assert one(made, "logs").size == 100
+
+
+PACKAGES = [
+    Installed("dpkg:tool", ["/usr/bin/tool"], requires=["dpkg:libtool"]),
+    Installed("dpkg:libtool", ["/usr/lib/libtool.dat"]),
+    Installed("dpkg:vim", ["/usr/bin/vim"], requires=["dpkg:vim-runtime", "dpkg:libtool"]),
+    Installed("dpkg:vim-runtime", ["/usr/share/vim/x.vim"]),
+]
+ASKED = {"dpkg:tool": "apt-mark showmanual", "dpkg:vim": "apt-mark showmanual"}
+
+
+def image(root: Path) -> None:
+    for path, size in (
+        ("/usr/bin/tool", 10),
+        ("/usr/lib/libtool.dat", 20),
+        ("/usr/bin/vim", 300),
+        ("/usr/share/vim/x.vim", 500),
+    ):
+        write(root, path, b"x" * size, 0o755)
+
+
+def test_what_was_asked_for_and_not_used_is_found(tmp_path: Path) -> None:
+    """With what only it requires; what others require stays."""
+    image(tmp_path)
+    found = one(audit_of(tmp_path, PACKAGES, ["/usr/bin/tool"], ASKED), "unused")
+    assert (found.subjects, found.size) == (("dpkg:vim", "dpkg:vim-runtime"), 800)
+    assert (found.file, found.edit, found.risk) == ("Dockerfile", "- vim", Risk.MEDIUM)
+
+
+def test_without_a_trace_nothing_is_unused(tmp_path: Path) -> None:
+    """Nobody knows."""
+    image(tmp_path)
+    made = audit_of(tmp_path, PACKAGES, None, ASKED)
+    assert of_kind(made, "unused") == []
+    assert all(each.touched is None for each in made.components)
+
+
+def test_a_line_that_another_line_brings_is_found(tmp_path: Path) -> None:
+    """It saves nothing, and the list gets shorter."""
+    image(tmp_path)
+    found = one(audit_of(tmp_path, PACKAGES, None, {**ASKED, "dpkg:libtool": "apt-mark showmanual"}), "required-anyway")
+    assert (found.subjects, found.size, found.risk) == (("dpkg:libtool",), 0, Risk.NONE)
+
+
+def test_components_say_what_a_test_touched(tmp_path: Path) -> None:
+    """The largest first."""
+    image(tmp_path)
+    made = audit_of(tmp_path, PACKAGES, ["/usr/bin/tool"], ASKED)
+    assert [(each.package.name, each.size, each.touched) for each in made.components] == [
+        ("vim-runtime", 500, 0),
+        ("vim", 300, 0),
+        ("libtool", 20, 0),
+        ("tool", 10, 10),
+    ]
+    assert [each.required for each in made.components] == [1, 0, 2, 0]
+    assert made.components[3].asked == "apt-mark showmanual"
+
+
+def test_a_distribution_by_conda_and_by_pip_is_found(tmp_path: Path) -> None:
+    """Conda's own dist-info is no second copy."""
+    conda, pip = "/opt/conda/lib/python3.12/site-packages", "/opt/venv/lib/python3.12/site-packages"
+    for site in (conda, pip):
+        write(tmp_path, f"{site}/numpy/core.py", MB + site.encode())
+    write(tmp_path, f"{conda}/scipy.py", MB)
+    packages = [
+        Installed("conda:numpy", [f"{conda}/numpy/core.py"]),
+        Installed("python:NumPy", [f"{pip}/numpy/core.py"]),
+        Installed("conda:scipy", [f"{conda}/scipy.py"]),
+        Installed("python:scipy", [f"{conda}/scipy.py"]),
+    ]
+    found = one(audit_of(tmp_path, packages, [f"{conda}/numpy/core.py"]), "duplicate")
+    assert found.title == "numpy is installed 2 times"
+    assert (found.file, found.edit, found.risk) == ("requirements.txt", "- NumPy", Risk.LOW)
+    assert 1_000_000 <= found.size < 1_000_100
+
+
+def test_a_program_in_two_packages_is_found(tmp_path: Path) -> None:
+    """The one that the tests used stays."""
+    paths = ("/usr/lib/rstudio-server/bin/quarto/bin/tools/pandoc", "/usr/bin/pandoc")
+    for path in paths:
+        write(tmp_path, path, MB + path.encode(), 0o755)
+    packages = [Installed("component:rstudio-quarto", paths[:1]), Installed("dpkg:pandoc", paths[1:])]
+    found = one(audit_of(tmp_path, packages, [paths[1]]), "duplicate")
+    assert (found.title, found.risk) == ("pandoc is there 2 times", Risk.LOW)
+    assert found.size == len(MB + paths[0].encode())
+    assert "/usr/bin/pandoc" in found.edit
+
+
+def test_libraries_with_versions_and_hashes_in_their_names_are_one(tmp_path: Path) -> None:
+    """As auditwheel and linkers name them. What every compiler brings on purpose is left out."""
+    names = (
+        "libc10.so",
+        "libc.so.6",
+        "libopenblas.so.0.3",
+        "libopenblas64_p-r0-0cf96a72.3.23.dev.so",
+        "libstdc++.so.6",
+        "libstdc++-1234abcd.so.6.0.30",
+    )
+    packages = []
+    for number, library in enumerate(names):
+        write(tmp_path, f"/usr/lib/p{number}/{library}", MB + library.encode())
+        packages.append(Installed(f"python:p{number}", [f"/usr/lib/p{number}/{library}"]))
+    assert one(audit_of(tmp_path, packages), "duplicate").title == "libopenblas is there 2 times"
+
+
+def test_the_same_bytes_elsewhere_are_found(tmp_path: Path) -> None:
+    """Hard links are not a second copy."""
+    first = write(tmp_path, f"{SITE}/lab/static/a.js", MB + b"1")
+    write(tmp_path, "/opt/venv/share/lab/a.js", MB + b"1")
+    write(tmp_path, "/opt/venv/share/lab/b.js", MB + b"2")
+    os.link(first, tmp_path / "opt/venv/share/linked.js")
+    found = one(audit_of(tmp_path), "same-content")
+    assert (found.size, found.subjects) == (1_000_001, (f"{SITE}/lab/static/a.js", "/opt/venv/share/lab/a.js"))
+
+
+def test_a_tool_that_nobody_called_is_found(tmp_path: Path) -> None:
+    """By the name of its program, with its whole package."""
+    write(tmp_path, "/usr/local/aws-cli/v2/dist/aws", b"x" * 900, 0o755)
+    link(tmp_path, "/usr/local/bin/aws", "/usr/local/aws-cli/v2/dist/aws")
+    write(tmp_path, "/usr/bin/rclone", b"x" * 500, 0o755)
+    packages = [
+        Installed("component:aws-cli", ["/usr/local/aws-cli/v2/dist/aws", "/usr/local/bin/aws"]),
+        Installed("dpkg:rclone", ["/usr/bin/rclone"]),
+    ]
+    found = {each.title: each for each in of_kind(audit_of(tmp_path, packages, ["/usr/bin/rclone"]), "optional-tool")}
+    assert {name: (each.size, each.risk) for name, each in found.items()} == {
+        "AWS CLI": (900, Risk.LOW),
+        "rclone": (500, Risk.HIGH),
+    }
+    assert "INSTALL_AWS=false" in found["AWS CLI"].edit
+
+
+def test_an_extension_that_was_never_activated_is_found(tmp_path: Path) -> None:
+    """Reading its package.json is not activating it."""
+    home = "/opt/share/extensions"
+    for name in ("a", "b"):
+        write(tmp_path, f"{home}/{name}/package.json", "{}")
+        write(tmp_path, f"{home}/{name}/dist/extension.js", b"x" * 400)
+    packages = [
+        Installed(f"vscode:{name}", [f"{home}/{name}/package.json", f"{home}/{name}/dist/extension.js"])
+        for name in "ab"
+    ]
+    used = [f"{home}/a/package.json", f"{home}/a/dist/extension.js", f"{home}/b/package.json"]
+    found = one(audit_of(tmp_path, packages, used), "extension")
+    assert (found.subjects, found.size, found.file) == (("vscode:b",), 402, "extensions.json")
+    assert "no test activated it" in found.evidence
+
+
+def test_packages_for_gpus_are_found(tmp_path: Path) -> None:
+    """By the patterns that protect them."""
+    write(tmp_path, f"{SITE}/nvidia/cudnn/x.bin", b"x" * 800)
+    found = one(audit_of(tmp_path, [Installed("python:nvidia-cudnn-cu12", [f"{SITE}/nvidia/cudnn/x.bin"])]), "gpu")
+    assert (found.size, found.risk, found.subjects) == (800, Risk.HIGH, ("python:nvidia-cudnn-cu12",))
+
+
+def test_build_tools_are_found(tmp_path: Path) -> None:
+    """Compilers with what only they require, headers and static libraries of others; not what was used."""
+    for path, size in (
+        ("/usr/bin/gcc-12", 300),
+        ("/usr/lib/gcc/cc1", 600),
+        ("/usr/include/z.h", 40),
+        ("/usr/bin/make", 70),
+        ("/usr/lib/libz.dat", 5),
+    ):
+        write(tmp_path, path, b"x" * size, 0o755)
+    packages = [
+        Installed("dpkg:gcc-12", ["/usr/bin/gcc-12"], requires=["dpkg:cpp-12"], section="devel"),
+        Installed("dpkg:cpp-12", ["/usr/lib/gcc/cc1"], section="interpreters"),
+        Installed("dpkg:make", ["/usr/bin/make"], section="devel"),
+        Installed("dpkg:zlib1g", ["/usr/include/z.h", "/usr/lib/libz.dat"]),
+    ]
+    found = one(audit_of(tmp_path, packages, ["/usr/bin/make", "/usr/lib/libz.dat"]), "build-tools")
+    assert (found.size, found.subjects) == (940, ("dpkg:cpp-12", "dpkg:gcc-12"))
+
+
+def test_what_layers_hide_is_found(tmp_path: Path) -> None:
+    """One finding for each pair of layers, and one for what has other rights; the image gets smaller at no risk."""
+    layers = Layers(
+        layers=tuple(Layer(digest=str(at), command=f"RUN {at}", size=1, files=1) for at in range(3)),
+        hidden=(
+            Hidden(layer=0, by=1, fate=Fate.DELETED, size=500_000, files=2, examples=(b"/var/lib/apt/lists/a",)),
+            Hidden(layer=0, by=2, fate=Fate.COPIED, size=900_000, files=3, examples=(b"/opt/a",), changed=("owner",)),
+            Hidden(layer=0, by=1, fate=Fate.COPIED, size=300_000, files=2, examples=(b"/x",), changed=("time",)),
+            Hidden(layer=1, by=2, fate=Fate.REPLACED, size=10, files=1, examples=(b"/etc/passwd",)),
+        ),
+    )
+    made = audit_of(tmp_path, layers=layers)
+    assert [(each.size, each.risk, each.layers) for each in of_kind(made, "hidden")] == [(800_000, Risk.NONE, (0, 1))]
+    copied = one(made, "copied-again")
+    assert (copied.size, "--chown" in copied.edit) == (900_000, True)
+    assert "with another owner" in copied.title
+    assert made.carried == 3
+
+
+def test_findings_are_sorted_by_bytes_per_risk(tmp_path: Path) -> None:
+    """What saves most for the least risk comes first."""
+    image(tmp_path)
+    write(tmp_path, "/var/log/a", b"x" * 300)
+    write(tmp_path, "/usr/share/doc/b", b"x" * 900)
+    found = audit_of(tmp_path, PACKAGES, ["/usr/bin/tool"], ASKED).findings
+    worth = [each.size / WEIGHT[each.risk] for each in found]
+    assert worth == sorted(worth, reverse=True)
+    assert len(found) >= 3
+
+
+def test_an_image_with_nothing_to_save_has_no_findings(tmp_path: Path) -> None:
+    """Not every image is fat."""
+    write(tmp_path, "/usr/bin/tool", b"x" * 100)
+    made = audit_of(tmp_path, [Installed("dpkg:tool", ["/usr/bin/tool"])], ["/usr/bin/tool"], {"dpkg:tool": "apt"})
+    assert made.findings == ()
+    assert (made.size, made.unowned) == (100, 0)
+
+
+def test_what_came_with_the_distribution_was_not_asked_for(tmp_path: Path) -> None:
+    """The lowest layer is the distribution: apt calls all that it has manually installed."""
+    image(tmp_path)
+    known = known_of(tmp_path, PACKAGES, None, ASKED)
+    layers = Layers(of={b"/usr/bin/tool": 0, b"/usr/bin/vim": 1})
+    asked = asked_here(known.asked, known.inventory, known.owners, layers)
+    assert [known.owners.packages[number].name for number in asked] == ["vim"]

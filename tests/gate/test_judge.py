@@ -1,0 +1,132 @@
+"""The judgement: each rule holds or does not as arithmetic says, and the message has the figure and the limit."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slimagent.gate.judge import judge
+from slimagent.gate.rules import OPERATORS, read
+from slimagent.model.gate import Earlier, Facts, Finding, Level, Outcome, Ruling
+
+BYTES = st.integers(0, 10**13)
+KNOWN = Facts(
+    bytes_before=4_777_892_191, bytes_after=2_610_000_000, earlier=Earlier("2026-11-20", 2_622_000_000),
+    is_verified=True, worse=2, missed=0, bytes_unowned=12_300_000,
+    packages=(("dpkg:gcc-12-base", 69_000), ("dpkg:gcc-13", 7), ("python:torch", 523_911_646)),
+    findings=(Finding("duplicate", 100), Finding("duplicate", 1), Finding("core-dump", 9)),
+)  # fmt: skip
+
+
+def ruling(text: str, facts: Facts = KNOWN, level: Level = Level.FAIL) -> Ruling:
+    (found,) = judge([read(text, "--gate", level, "because")], facts)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "message"),
+    [
+        ("size < 2.5 GB", "failed", "size is 2.61 GB: 110.0 MB above the limit of 2.5 GB"),
+        ("size < 2.61 GB", "failed", "size is 2.61 GB: exactly the limit of 2.61 GB, and it must be less"),
+        ("size <= 2.61 GB", "passed", "size is 2.61 GB: exactly the limit of 2.61 GB"),
+        ("size < 3 GB", "passed", "size is 2.61 GB: 390.0 MB below the limit of 3 GB"),
+        ("size >= 2 GiB", "passed", "size is 2.61 GB: 462.5 MB above the minimum of 2 GiB"),
+        ("size > 2.61 GB", "failed", "size is 2.61 GB: exactly the minimum of 2.61 GB, and it must be more"),
+        ("smaller by > 40 %", "passed", "the slim image is 45.4 % smaller: 5.4 points above the minimum of 40 %"),
+        ("smaller by > 50 %", "failed", "the slim image is 45.4 % smaller: 4.6 points below the minimum of 50 %"),
+        ("smaller by > 45.374 %", "failed",
+         "the slim image is 45.4 % smaller: less than 0.1 points below the minimum of 45.374 %"),
+        ("smaller by > 1 GB", "passed", "the slim image is 2.17 GB smaller: 1.17 GB above the minimum of 1 GB"),
+        ("growth < 50 MB", "passed", "growth since 2026-11-20 is -12.0 MB: 62.0 MB below the limit of 50 MB"),
+        ("growth <= 0", "passed", "growth since 2026-11-20 is -12.0 MB: 12.0 MB below the limit of 0"),
+        ("growth < 1 %", "passed", "growth since 2026-11-20 is -0.5 %: 1.5 points below the limit of 1 %"),
+        ("worse = 0", "failed", "2 checks or items are worse than before: it must be 0"),
+        ("worse < 5", "passed", "2 checks or items are worse than before: 3 below the limit of 5"),
+        ("missed = 0", "passed", "no removed file was needed: as it must be"),
+        ("unowned dropped < 10 MB", "failed",
+         "12.3 MB of files that no package owns was dropped, cruft left out: 2.3 MB above the limit of 10 MB"),
+        ("package absent: dpkg:gcc-*", "failed",
+         "2 packages of the slim image are dpkg:gcc-* (69.0 kB): dpkg:gcc-12-base, dpkg:gcc-13"),
+        ("package absent: dpkg:vim", "passed", "no package of the slim image is dpkg:vim"),
+        ("package present: python:torch", "passed", "python:torch is in the slim image (523.9 MB)"),
+        ("package present: r:ggplot2", "failed", "no package of the slim image is r:ggplot2"),
+        ("package present: *:torch", "passed", "1 package of the slim image is *:torch (523.9 MB): python:torch"),
+        ("finding none: duplicate", "failed", "2 findings are duplicate (101 B)"),
+        ("finding none: setuid", "passed", "no finding is setuid"),
+        ("finding none: *", "failed", "3 findings are * (110 B)"),
+    ],
+)  # fmt: skip
+def test_the_message_says_the_figure_and_the_limit(text: str, outcome: str, message: str) -> None:
+    found = ruling(text)
+    assert (found.outcome.value, found.message) == (outcome, message)
+    assert (found.rule, found.why, found.where) == (text, "because", "--gate")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("size < 1 GB", "no slim image was made"),
+        ("smaller by > 1 %", "no slim image was made"),
+        ("growth < 1 MB", "no slim image was made"),
+        ("worse = 0", "nothing was verified"),
+        ("missed = 0", "nothing was verified"),
+        ("unowned dropped < 1 MB", "there is no plan"),
+        ("package absent: dpkg:x", "there is no plan"),
+        ("package present: dpkg:x", "there is no plan"),
+        ("finding none: duplicate", "no audit of the image was given"),
+    ],
+)
+def test_what_is_unknown_is_skipped(text: str, words: str) -> None:
+    """Neither held nor broken: whoever reads it learns why."""
+    for level in Level:
+        found = ruling(text, Facts(), level)
+        assert found.outcome is Outcome.SKIPPED and words in found.message
+
+
+def test_growth_needs_an_earlier_run_and_a_backend_that_sees_lookups() -> None:
+    facts = Facts(bytes_after=1, is_verified=True, worse=0)
+    assert "no earlier run" in ruling("growth < 1 MB", facts).message
+    assert "could not see it" in ruling("missed = 0", facts).message
+    assert ruling("worse = 0", facts).outcome is Outcome.PASSED
+
+
+@given(BYTES, BYTES, st.integers(0, 10**6), st.sampled_from(OPERATORS))
+def test_sizes_are_compared_exactly(before: int, after: int, kilobytes: int, operator: str) -> None:
+    """Not as they are rounded for people; of `<` and `>=` exactly one holds."""
+    facts, limit = Facts(bytes_before=before, bytes_after=after), kilobytes * 1000
+    holds = {"<": after < limit, "<=": after <= limit, "=": after == limit, ">=": after >= limit, ">": after > limit}
+    assert (ruling(f"size {operator} {kilobytes} kB", facts).outcome is Outcome.PASSED) is holds[operator]
+    for each in ("<", ">="):
+        outcome = ruling(f"smaller by {each} {kilobytes} kB", facts).outcome
+        assert (outcome is Outcome.PASSED) is (before - after < limit if each == "<" else before - after >= limit)
+
+
+@given(st.integers(1, 10**12), BYTES, st.integers(0, 10**4))
+def test_percentages_are_compared_exactly(whole: int, part: int, hundredths: int) -> None:
+    """As fractions, without a rounding error."""
+    rule = f"{hundredths // 100}.{hundredths % 100:02} %"
+    limit = Fraction(hundredths, 10_000)
+    outcome = ruling(f"smaller by > {rule}", Facts(bytes_before=whole, bytes_after=part)).outcome
+    assert (outcome is Outcome.PASSED) is (Fraction(whole - part, whole) > limit)
+    outcome = ruling(f"growth <= {rule}", Facts(bytes_after=part, earlier=Earlier("x", whole))).outcome
+    assert (outcome is Outcome.PASSED) is (Fraction(part - whole, whole) <= limit)
+
+
+@given(st.sampled_from(["size < 1 GB", "worse = 0", "package absent: dpkg:*", "finding none: *"]), BYTES)
+def test_a_warning_fails_nothing(text: str, after: int) -> None:
+    """The level changes what becomes of a rule, and not whether it holds."""
+    facts = Facts(bytes_after=after, is_verified=True, worse=after % 3, packages=(("dpkg:x", 1),), findings=())
+    strict, mild = ruling(text, facts), ruling(text, facts, Level.WARN)
+    assert mild.outcome is not Outcome.FAILED
+    assert (strict.outcome is Outcome.FAILED) is (mild.outcome is Outcome.WARNED)
+    assert strict.message == mild.message
+
+
+@given(st.lists(st.tuples(st.text(max_size=300), BYTES), max_size=6))
+def test_no_list_of_packages_makes_a_message_long(packages: list[tuple[str, int]]) -> None:
+    """A record of the image can give a package any name."""
+    named = tuple((f"dpkg:{name}", length) for name, length in packages)
+    assert len(ruling("package absent: dpkg:*", Facts(packages=named)).message) < 400

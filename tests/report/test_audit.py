@@ -1,0 +1,130 @@
+"""An audit on a screen: tables that line up, findings that fit, the answer last; and as Markdown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from document_values import AUDITS
+from hostile_texts import HOSTILE
+from hypothesis import HealthCheck, given, settings
+
+from slimagent.model.audit import Audit, Component, Fate, Finding, Hidden, Layer, Risk
+from slimagent.model.inventory import Package, PackageKind
+from slimagent.report.audit import headline, lines, markdown
+
+FINDING = Finding(
+    kind="hidden",
+    title="2 files of layer 1 that layer 2 deleted",
+    size=40_000_000,
+    risk=Risk.NONE,
+    evidence=("layer 1: apt-get update", "the image still carries them"),
+    file="Dockerfile",
+    edit="# delete them in the RUN of layer 1, where they are made",
+    layers=(0, 1),
+)
+AUDIT = Audit(
+    tool="slimagent 0",
+    image="app:latest",
+    size=600_000_000,
+    files=12_345,
+    carried=640_000_000,
+    unowned=1_000_000,
+    traced=True,
+    layers=(
+        Layer(
+            digest="sha256:a",
+            command="/bin/sh -c apt-get update && apt-get install -y git vim",
+            size=540_000_000,
+            files=12_000,
+        ),
+        Layer(digest="sha256:b", command="", size=100_000_000, files=347),
+    ),
+    hidden=(Hidden(layer=0, by=1, fate=Fate.DELETED, size=40_000_000, files=2, examples=(b"/a",)),),
+    components=(
+        Component(
+            package=Package(kind=PackageKind.DPKG, name="git"),
+            size=45_000_000,
+            files=900,
+            touched=9_000_000,
+            asked="apt-mark showmanual",
+            required=0,
+            layer=0,
+        ),
+    ),
+    findings=(FINDING,),
+    problems=(),
+)
+
+
+def test_the_screen() -> None:
+    """Layers, owners, packages, findings, and the answer last."""
+    assert lines(AUDIT) == [
+        "layer      size   files   hidden  made by",
+        "    1  540.0 MB  12,000  40.0 MB  apt-get update && apt-get install -y git vim",
+        "    2  100.0 MB     347",
+        "",
+        "owner   packages     size  touched",
+        "dpkg           1  45.0 MB   20.0 %",
+        "nobody             1.0 MB",
+        "",
+        "the largest packages     size  touched  layer  asked for by",
+        "dpkg:git              45.0 MB   20.0 %      1  apt-mark showmanual",
+        "",
+        "    saves  what could be smaller, most bytes for the least risk first; findings overlap",
+        "",
+        "  40.0 MB  hidden: 2 files of layer 1 that layer 2 deleted; risk: none",
+        "           layer 1: apt-get update",
+        "           the image still carries them",
+        "           Dockerfile: # delete them in the RUN of layer 1, where they are made",
+        "",
+        "app:latest: 600.0 MB in 12,345 files, 2 layers of 640.0 MB; 1 finding",
+    ]
+
+
+def test_without_layers_and_without_a_trace() -> None:
+    """What is not known has no column."""
+    blind = replace(AUDIT, layers=(), hidden=(), carried=0, traced=False, findings=())
+    blind = replace(blind, components=(replace(AUDIT.components[0], layer=None, touched=None),))
+    shown = lines(blind)
+    assert not [line for line in shown if "touched" in line or "made by" in line]
+    assert shown[-1] == "app:latest: 600.0 MB in 12,345 files; 0 findings"
+
+
+def test_many_findings_are_counted() -> None:
+    """All of them with --all."""
+    many = replace(AUDIT, findings=(FINDING,) * 30)
+    assert lines(many)[-3] == "and 10 findings of 400.0 MB: --all"
+    assert sum("2 files of layer 1" in line for line in lines(many, whole=True)) == 30
+
+
+def test_a_pull_request_gets_a_table_and_folded_edits() -> None:
+    """The headline first."""
+    page = list(markdown(AUDIT))
+    assert page[0] == "## app:latest: 600.0 MB in 12,345 files, 2 layers of 640.0 MB; 1 finding"
+    assert "| 40.0 MB | none | hidden: 2 files of layer 1 that layer 2 deleted | Dockerfile |" in page
+    at = page.index("# delete them in the RUN of layer 1, where they are made")
+    assert (page[at - 1], page[at + 1]) == ("```", "```")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(AUDITS)
+def test_whatever_an_image_says_is_printable(audit: Audit) -> None:
+    """No terminal control, no line that is longer than what it says."""
+    for line in (*lines(audit, whole=True), *markdown(audit)):
+        assert line.replace("\t", "").isprintable(), repr(line)
+    assert lines(audit)[-1] == headline(audit)
+
+
+def test_hostile_names_stay_text() -> None:
+    """In a terminal and in Markdown."""
+    bad = replace(FINDING, title=HOSTILE, evidence=(HOSTILE,), edit=HOSTILE, subjects=(HOSTILE,))
+    layer = replace(AUDIT.layers[0], command=HOSTILE)
+    package = Package(kind=PackageKind.DPKG, name=HOSTILE)
+    component = replace(AUDIT.components[0], package=package, asked=HOSTILE)
+    made = replace(AUDIT, image=HOSTILE, findings=(bad,), layers=(layer,), components=(component,))
+    for line in (*lines(made, whole=True), *markdown(made)):
+        assert line.replace("\t", "").isprintable(), repr(line)
+    page = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", "\n".join(markdown(made)))  # those are code
+    assert "![p]" not in page
+    assert " <img" not in page
