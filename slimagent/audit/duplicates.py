@@ -6,7 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from slimagent.audit.known import Known, below, name_of, where
+from packaging.utils import canonicalize_name
+
+from slimagent.audit.known import Known, where
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.paths.algebra import name, to_text
@@ -22,15 +24,14 @@ _BIN = re.compile(rb".*/s?bin/(?:tools/)?[^/]+", re.DOTALL)
 _SO = re.compile(rb"(lib[A-Za-z0-9+_]+?)(?:64_)?(?:p-r0)?(?:-[0-9a-f]{8,})*(?:-[\d.]+)?(?:\.[\w.]+)?\.so(?:\.[\d.]+)?")
 # Built per processor or per program on purpose: every compiler and interpreter brings its own.
 _OWN = frozenset({b"libstdc++", b"libgcc", b"libgfortran", b"libquadmath", b"libpython"})
-_SEPARATORS = re.compile(r"[-_.]+")
 
 
 def distributions(known: Known) -> Iterator[Finding]:
     """Distributions that are installed several times: by conda and pip, or in several environments."""
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for number, package in below(known):
+    for number, package in known.packages():
         if package.kind in (PackageKind.PYTHON, PackageKind.CONDA):
-            found[_SEPARATORS.sub("-", package.name).lower()].append(number)
+            found[canonicalize_name(package.name)].append(number)
     small: list[int] = []
     for title, numbers in found.items():
         copies = _apart(known, numbers)
@@ -52,7 +53,7 @@ def distributions(known: Known) -> Iterator[Finding]:
             evidence=(f"in several environments: {', '.join(sorted(packages[each].name for each in small)[:8])}",),
             file="Dockerfile",
             edit="# install the programs that need them into one environment",
-            subjects=tuple(sorted(name_of(packages[each]) for each in small)),
+            subjects=tuple(sorted(packages[each].label for each in small)),
         )
 
 
@@ -76,8 +77,8 @@ def _spare(known: Known, copies: list[int]) -> int:
 
 def _twice(known: Known, title: str, copies: list[int], spare: int, size: int) -> Finding:
     packages = known.owners.packages
-    used = [name_of(packages[each]) for each in copies if known.used[each]]
-    told = [f"{name_of(packages[at])} {packages[at].version} in {to_text(packages[at].place)}" for at in copies]
+    used = [packages[each].label for each in copies if known.used[each]]
+    told = [f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)}" for at in copies]
     return Finding(
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",
@@ -86,7 +87,7 @@ def _twice(known: Known, title: str, copies: list[int], spare: int, size: int) -
         evidence=(*told, *([f"the tests used {counted(len(used), 'copy', 'copies')}"] if known.traced else [])),
         file=where(packages[spare]),
         edit=f"- {packages[spare].name}",
-        subjects=tuple(name_of(packages[each]) for each in copies),
+        subjects=tuple(packages[each].label for each in copies),
         layers=known.layers_of(known.owners.files[spare]),
     )
 
@@ -161,7 +162,7 @@ def _whole(known: Known, at: int) -> int:
 
 def _owner(known: Known, at: int) -> str:
     owner = known.owners.of[at]
-    return name_of(known.owners.packages[owner]) if owner >= 0 else "nobody"
+    return known.owners.packages[owner].label if owner >= 0 else "nobody"
 
 
 def content(known: Known) -> Iterator[Finding]:

@@ -55,6 +55,10 @@ class Known:
     traced: bool
     layers: Layers = field(default_factory=Layers)
 
+    def packages(self) -> Iterator[tuple[int, Package]]:
+        """Each package with its number, without the lists of requirements that count as one."""
+        return ((number, each) for number, each in enumerate(self.owners.packages) if not each.is_list)
+
     @cached_property
     def files(self) -> list[int]:
         """The regular files, each of a hard link's names but the first left out."""
@@ -142,11 +146,6 @@ class Known:
         return package not in self.asked and not self.owners.packages[package].essential and not self.used[package]
 
 
-def name_of(package: Package) -> str:
-    """A package as commands take it: `dpkg:gcc-12`."""
-    return f"{package.kind}:{package.name}"
-
-
 def where(package: Package) -> str:
     """The file in which a person asks for a package of this kind."""
     return {
@@ -162,10 +161,3 @@ def shown(known: Known, entries: Iterable[int], count: int = 3) -> tuple[str, ..
     """The largest of these entries, as text."""
     sizes, paths = known.inventory.sizes, known.inventory.paths
     return tuple(to_text(paths[at]) for at in sorted(entries, key=lambda at: (-sizes[at], paths[at]))[:count])
-
-
-def below(known: Known) -> Iterator[tuple[int, Package]]:
-    """Each package with its number, without the lists of requirements that count as one."""
-    for number, package in enumerate(known.owners.packages):
-        if package.kind != PackageKind.PYTHON or package.version:
-            yield number, package

@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known, below, name_of
+from slimagent.audit.known import Known
 from slimagent.model.audit import Finding, Risk
-from slimagent.model.inventory import PackageKind
+from slimagent.model.inventory import PackageKind, package_test
 from slimagent.model.reason import ReasonKind
 from slimagent.paths.algebra import name, to_text
 from slimagent.text.counted import counted
@@ -44,7 +44,7 @@ def tools(known: Known) -> Iterator[Finding]:
         is_used = any(known.touched[at] for at in entries) or any(known.used[each] for each in packages)
         told = "a test used it" if is_used else "no test used it"
         paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
-        by = sorted(name_of(known.owners.packages[each]) for each in packages)
+        by = sorted(known.owners.packages[each].label for each in packages)
         yield Finding(
             kind="optional-tool",
             title=TOOLS[program],
@@ -65,7 +65,7 @@ def _variable(program: bytes) -> str:
 
 def extensions(known: Known) -> Iterator[Finding]:
     """Extensions that somebody installed; with a trace, only those that no test activated."""
-    for number, package in below(known):
+    for number, package in known.packages():
         if package.kind != PackageKind.VSCODE or package.place.endswith(_BUILT_IN):
             continue
         files = known.owners.files[number]
@@ -83,7 +83,7 @@ def extensions(known: Known) -> Iterator[Finding]:
             else ("installed; without a trace nobody knows its use",),
             file="extensions.json",
             edit=f'"recommendations": ["{package.name}"]',
-            subjects=(name_of(package),),
+            subjects=(package.label,),
             layers=known.layers_of(files),
         )
 
@@ -91,14 +91,14 @@ def extensions(known: Known) -> Iterator[Finding]:
 def gpu(known: Known) -> Iterator[Finding]:
     """Packages for GPUs, and the machine code for GPUs in libraries: what an image for processors alone would save."""
     patterns = [pattern for rule in known.rules.protect if rule.check == _GPU for pattern in rule.packages]
-    tests = [_package_pattern(pattern) for pattern in patterns]
-    going = {number for number, package in below(known) if any(test.fullmatch(name_of(package)) for test in tests)}
+    tests = list(map(package_test, patterns))
+    going = {number for number, package in known.packages() if any(test(package) for test in tests)}
     code = {at: size for at in known.files if (size := known.reader.gpu_code(known.inventory.paths[at]))}
     inside = sum(size for at, size in code.items() if known.owners.of[at] not in going)
     size = known.size_of(going) + inside
     if not size:
         return
-    names = sorted(name_of(known.owners.packages[each]) for each in going)
+    names = sorted(known.owners.packages[each].label for each in going)
     yield Finding(
         kind="gpu",
         title="packages and code for GPUs",
@@ -115,19 +115,17 @@ def gpu(known: Known) -> Iterator[Finding]:
     )
 
 
-def _package_pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
-
-
 def build_tools(known: Known) -> Iterator[Finding]:
     """Compilers, headers and static libraries: a build in several stages would leave them behind."""
     packages = {
         number
-        for number, package in below(known)
+        for number, package in known.packages()
         if package.section.rpartition("/")[2] in _BUILD_SECTIONS and not known.used[number] and not package.essential
     }
     going = {each for number in packages if _only_for(known, number, packages) for each in known.going_with(number)}
     going = {each for each in going if not known.used[each]}
+    if not going:  # headers and static libraries have findings of their own
+        return
     rules = {
         number
         for number, reason in enumerate(known.plan.reasons)
@@ -138,14 +136,11 @@ def build_tools(known: Known) -> Iterator[Finding]:
         for at in known.files
         if known.plan.entries[at].reason in rules and not going.intersection(known.owners.owners(at))
     ]
-    size = known.size_of(going) + known.size(entries)
-    if not going:  # headers and static libraries have findings of their own
-        return
-    names = sorted((name_of(known.owners.packages[each]) for each in going), key=lambda each: each)
+    names = sorted(known.owners.packages[each].label for each in going)
     yield Finding(
         kind="build-tools",
         title="compilers, headers and static libraries",
-        size=size,
+        size=known.size_of(going) + known.size(entries),
         risk=Risk.LOW if known.traced else Risk.MEDIUM,
         evidence=(
             f"{counted(len(going), 'package')} to build with, e.g. {', '.join(names[:5])}",

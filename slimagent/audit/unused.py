@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known, below, name_of, where
+from slimagent.audit.known import Known, where
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.text.counted import counted
@@ -17,26 +17,26 @@ def unused(known: Known) -> Iterator[Finding]:
     """Packages that were asked for, that no test used and that nothing in use requires. None without a trace."""
     if not known.traced:
         return
-    for number, package in below(known):
+    for number, package in known.packages():
         if number not in known.asked or known.stays[number] or package.kind == PackageKind.VSCODE:
             continue
         going = known.going_with(number)
         size = known.size_of(going)
         if not size:
             continue
-        others = sorted(name_of(known.owners.packages[each]) for each in going if each != number)
+        others = sorted(known.owners.packages[each].label for each in going if each != number)
         evidence = [f"asked for by name ({known.asked[number]})", "no test used it, and nothing in use requires it"]
         if others:
             evidence.append(f"{counted(len(others), 'package')} would go with it: {_some(others)}")
         yield Finding(
             kind="unused",
-            title=f"{name_of(package)} {package.version}".strip(),
+            title=f"{package.label} {package.version}".strip(),
             size=size,
             risk=Risk.MEDIUM,
             evidence=tuple(evidence),
             file=where(package),
             edit=f"- {package.name}",
-            subjects=(name_of(package), *others),
+            subjects=(package.label, *others),
             layers=known.layers_of(known.owners.files[number]),
         )
 
@@ -44,7 +44,7 @@ def unused(known: Known) -> Iterator[Finding]:
 def required_anyway(known: Known) -> Iterator[Finding]:
     """Packages that were asked for although another one that was asked for requires them: the lines can go."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for number, package in below(known):
+    for number, package in known.packages():
         if number not in known.asked:
             continue
         by = min((each for each in known.requirers[number] if _asks_for(known, each, number)), default=-1)
@@ -61,7 +61,7 @@ def required_anyway(known: Known) -> Iterator[Finding]:
             evidence=(f"required: {_some(told)}",),
             file=file,
             edit="\n".join(f"- {packages[number].name}" for number, _ in pairs),
-            subjects=tuple(name_of(packages[number]) for number, _ in pairs),
+            subjects=tuple(packages[number].label for number, _ in pairs),
         )
 
 

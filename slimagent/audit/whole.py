@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from slimagent import __version__
 from slimagent.audit import cruft, duplicates, optional, stacked, unused
-from slimagent.audit.known import Known, below
+from slimagent.audit.known import Known
 from slimagent.model.audit import WEIGHT, Audit, Component, Finding
 
 KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
@@ -47,7 +47,7 @@ def audit(known: Known, image: str) -> Audit:
 
 
 def _components(known: Known) -> Iterator[Component]:
-    for number, package in below(known):
+    for number, package in known.packages():
         files = [at for at in known.owners.files[number] if known.is_counted[at]]
         yield Component(
             package=package,

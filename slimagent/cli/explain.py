@@ -68,9 +68,7 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
 
 
 def _near(plan: Plan, thing: str) -> str:
-    names = {
-        f"{each.package.kind}:{each.package.name}" if ":" in thing else each.package.name for each in plan.packages
-    }
+    names = {each.package.label if ":" in thing else each.package.name for each in plan.packages}
     return meant(thing, names) or "name a package as KIND:NAME, or a file by its absolute path"
 
 

@@ -10,6 +10,8 @@ from slimagent.documents.parts import (
     BOOLEAN,
     COUNT,
     NOTE,
+    PATH,
+    PATHS,
     TEXT,
     TEXTS,
     Form,
@@ -20,6 +22,7 @@ from slimagent.documents.parts import (
     get_members,
     get_rows,
     member,
+    or_null,
     put_members,
     put_rows,
     unsigned,
@@ -27,12 +30,11 @@ from slimagent.documents.parts import (
 from slimagent.model.audit import Audit, Component, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.inventory import Package, PackageKind
 from slimagent.paths.algebra import to_text
-from slimagent.text.shape import Place, ShapeError, string
+from slimagent.text.shape import ShapeError, string
 
 AUDIT, LAYERS = "slimagent/audit", "slimagent/layers"
 
-_COUNTS = Form(list, lambda place: place.each(Place.unsigned))
-_OPTIONAL = Form(lambda value: value, lambda place: None if place.value is None else place.unsigned())
+_OPTIONAL = or_null(COUNT)
 _LAYER = an_object(Layer, digest=TEXT, command=TEXT, size=COUNT, files=COUNT)
 _HIDDEN = an_object(
     Hidden,
@@ -41,7 +43,7 @@ _HIDDEN = an_object(
     fate=member(Fate),
     size=COUNT,
     files=COUNT,
-    examples=Form(lambda paths: [to_text(path) for path in paths], lambda place: place.rows(absolute)),
+    examples=PATHS,
     changed=TEXTS,
 )
 _FINDING = an_object(
@@ -54,14 +56,14 @@ _FINDING = an_object(
     file=TEXT,
     edit=TEXT,
     subjects=TEXTS,
-    layers=_COUNTS,
+    layers=each(COUNT),
 )
 _PACKAGE = an_object(
     Package,
     kind=Form(str, lambda place: PackageKind(place.text())),
     name=TEXT,
     version=TEXT,
-    place=Form(to_text, lambda place: place.read(absolute)),
+    place=PATH,
     section=TEXT,
     essential=BOOLEAN,
 )

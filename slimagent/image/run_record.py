@@ -57,21 +57,17 @@ def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, .
     Names that lead out of the directory are ignored.
     """
     try:
-        whole = parsed(data)
-        ours = whole["schema"] == _SCHEMA
-        files = {name: tuple(map(str, digests)) for name, digests in whole["files"].items() if _is_inside(name)}
+        files = _ours(data)["files"].items()
+        return {name: tuple(map(str, digests)) for name, digests in files if _is_inside(name)}
     except (ValueError, KeyError, TypeError, AttributeError):
-        ours, files = False, {}
-    if not ours:
-        raise RefusedError(f"{document} is not the record of a slimagent run", hint)
-    return files
+        raise RefusedError(f"{document} is not the record of a slimagent run", hint) from None
 
 
 def ended(data: bytes, document: str) -> str:
     """When a run ended, or else when it began. Raises DocumentError if the record does not say it."""
     try:
-        whole = parsed(data)
-        times = [whole["ended"], whole["started"]] if whole["schema"] == _SCHEMA else []
+        whole = _ours(data)
+        times = [whole["ended"], whole["started"]]
     except (ValueError, KeyError, TypeError):
         times = []
     found = next((each for each in times if isinstance(each, str) and _TIME.fullmatch(each)), None)
@@ -83,9 +79,7 @@ def ended(data: bytes, document: str) -> str:
 def decode_record(data: bytes) -> Record | None:
     """A record of a run, without its files. None if slimagent did not write it."""
     try:
-        whole = parsed(data)
-        if whole["schema"] != _SCHEMA:
-            return None
+        whole = _ours(data)
         return Record(
             image=str(whole["image"]),
             tag=str(whole["tag"]),
@@ -97,6 +91,14 @@ def decode_record(data: bytes) -> Record | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _ours(data: bytes) -> Any:
+    """The record as JSON. Raises ValueError, KeyError or TypeError if slimagent did not write it."""
+    whole = parsed(data)
+    if whole["schema"] != _SCHEMA:
+        raise ValueError("another document")
+    return whole
 
 
 def _is_inside(name: Any) -> bool:

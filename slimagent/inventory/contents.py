@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import os
 import re
 import stat
@@ -9,7 +12,7 @@ from collections.abc import Iterator
 
 from slimagent.elf import needs as elf
 from slimagent.elf import sections
-from slimagent.elf.tables import MAGIC, Symbols
+from slimagent.elf.tables import MAGIC, Symbols, tables
 from slimagent.model.inventory import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
@@ -19,6 +22,10 @@ _ENV_SPLIT = re.compile(rb"(?:-[0iv]*S|--split-string=)(.+)", re.DOTALL)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BLANKS = b" \t"  # not a carriage return: to the kernel it is part of the name
 _BLANK = re.compile(rb"[ \t]+")
+_CHUNK = 1 << 20  # bytes
+_LEAST = 100_000  # bytes: GPU code is larger
+# CUDA's and HIP's sections (nvcc and clang put whole fat binaries there).
+_GPU_SECTIONS = (b".nv_fatbin", b"__nv_relfatbin", b".hip_fatbin")
 _ARCHIVE = b"!<arch>\n"  # ar(5)
 _INTEGRITY = "security.ima"  # the kernel refuses to open a file whose contents differ from this (evmctl(1))
 # Files that no loader maps and no kernel executes; they are not even opened.
@@ -66,13 +73,43 @@ class Contents:
     def text(self, path: bytes, limit: int) -> bytes:
         """The first `limit` bytes of the regular file at `path`; empty if it cannot be read."""
         try:
-            descriptor = os.open(self._prefix + path, _FLAGS)
+            with self._opened(path) as descriptor:
+                return os.pread(descriptor, limit, 0)
         except OSError:
             return b""
+
+    def digest(self, path: bytes) -> bytes | None:
+        """The SHA-256 of the regular file at `path`; None if it cannot be read."""
+        hashed = hashlib.sha256()
         try:
-            return os.pread(descriptor, limit, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+            with self._opened(path) as descriptor:
+                while data := os.read(descriptor, _CHUNK):
+                    hashed.update(data)
         except OSError:
-            return b""
+            return None
+        return hashed.digest()
+
+    def gpu_code(self, path: bytes) -> int:
+        """The bytes of GPU code in a library, by its sections (CUDA's and HIP's); 0 for any other file."""
+        if b".so" not in path.rpartition(b"/")[2]:
+            return 0
+        try:
+            with self._opened(path) as descriptor:
+                if os.fstat(descriptor).st_size < _LEAST or os.pread(descriptor, len(MAGIC), 0) != MAGIC:
+                    return 0
+                found = tables(lambda offset, size: os.pread(descriptor, size, offset))
+        except OSError:
+            return 0
+        return 0 if found is None else sum(each.size for each in found.sections if each.name in _GPU_SECTIONS)
+
+    @contextlib.contextmanager
+    def _opened(self, path: bytes) -> Iterator[int]:
+        """A descriptor of the regular file at `path`. Raises OSError."""
+        descriptor = os.open(self._prefix + path, _FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            yield descriptor
         finally:
             os.close(descriptor)
 

@@ -30,7 +30,10 @@ def requests(image: Image, owners: Owners) -> dict[int, str]:
     Where a manager has no record, all packages that nothing requires count as asked for.
     """
     required = {
-        each for number, requires in enumerate(owners.requires) if not is_list(owners, number) for each, _ in requires
+        each
+        for number, requires in enumerate(owners.requires)
+        if not owners.packages[number].is_list
+        for each, _ in requires
     }
     found: dict[int, str] = {}
     found.update(_debian(image, owners))
@@ -42,11 +45,6 @@ def requests(image: Image, owners: Owners) -> dict[int, str]:
         elif _is_unrecorded(owners, number) and number not in required and not package.essential:
             found[number] = _UNRECORDED
     return found
-
-
-def is_list(owners: Owners, number: int) -> bool:
-    """Whether a package is only a list of what an application requires: a requirements.txt, without a version."""
-    return owners.packages[number].kind == PackageKind.PYTHON and not owners.packages[number].version
 
 
 def _is_unrecorded(owners: Owners, number: int) -> bool:
@@ -106,9 +104,7 @@ def _conda(image: Image, owners: Owners, required: set[int]) -> Iterator[tuple[i
 def _python(image: Image, owners: Owners, required: set[int]) -> Iterator[tuple[int, str]]:
     paths = image.inventory.paths
     python = [
-        at
-        for at, package in enumerate(owners.packages)
-        if package.kind == PackageKind.PYTHON and not is_list(owners, at)
+        at for at, package in enumerate(owners.packages) if package.kind == PackageKind.PYTHON and not package.is_list
     ]
     asked = {number for number in python if any(paths[at].endswith(_REQUESTED) for at in owners.files[number])}
     # uv marks all that one command installs, also what it installs for others: then the marks say nothing.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from slimagent.model.edit import EditKind
@@ -40,6 +42,23 @@ class Package:
     place: bytes = b"/"
     section: str = ""
     essential: bool = False
+
+    @property
+    def label(self) -> str:
+        """The package as commands take it: `dpkg:gcc-12`."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is only a list of what an application requires: a requirements.txt, without a version."""
+        return self.kind == PackageKind.PYTHON and not self.version
+
+
+def package_test(pattern: str) -> Callable[[Package], bool]:
+    """Whether a package matches a rule's `KIND:NAME`: `*` for any kind, `*` and `?` in NAME."""
+    kind, _, text = pattern.partition(":")
+    fits = re.compile(fnmatch.translate(text)).match
+    return lambda package: kind in ("*", package.kind) and fits(package.name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ import stat
 from array import array
 from collections.abc import Callable, Sequence
 
-from slimagent.model.inventory import Inventory, Owners
+from slimagent.model.inventory import Inventory, Owners, package_test
 from slimagent.model.profile import CruftRule, Rules
 from slimagent.paths.algebra import name, source_of
 from slimagent.paths.patterns import PathRules
-from slimagent.plan.parts import EXECUTABLE, package_test
+from slimagent.plan.parts import EXECUTABLE
 
 _SHARED = b"/share/jupyter/"  # jupyter-core: the data path of the environment at a prefix
 _INSTALLED = re.compile(rb"(.*)/lib(?:64)?/python3[^/]*/(?:site|dist)-packages/.*", re.DOTALL)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from slimagent.model.inventory import Distribution, Inventory, Loader, Owners, PackageKind
+from slimagent.model.inventory import Distribution, Inventory, Loader, Owners, PackageKind, package_test
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
 from slimagent.model.proof import Missed
 from slimagent.model.reason import Reason, ReasonKind, Verdict
@@ -16,7 +16,6 @@ from slimagent.paths.algebra import join, to_text, within
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
-from slimagent.plan.parts import package_test
 
 # The strongest first: of several accesses to a file, the strongest is its reason.
 _HOWS = (

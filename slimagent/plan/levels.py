@@ -81,9 +81,10 @@ class Levels:
                 continue
             in_part = self._at[at] == _FILE and not whole and not self._owners.weak[at]
             what = self._part(at, owner.kind) if in_part else None
-            if what is not None and self._is_grouped(at, what):
+            is_grouped = what is not None and self._is_grouped(at, what)
+            if what is not None and is_grouped:
                 self._group(at, what, groups, is_free=not is_decided and at not in bound)
-            if not is_decided and (what is None or at in bound or not self._is_grouped(at, what)):
+            if not is_decided and (at in bound or not is_grouped):
                 self._keep_entry(keeper, package, at, what, bound, known=known)
         self._keep_groups(keeper, package, joined(groups, self._inventory.paths), known=known)
         if known:
@@ -257,7 +258,7 @@ class Levels:
 
     @staticmethod
     def _is_alone(keeper: Keeper, at: int) -> bool:
-        """Whether a file without an owner lies in a directory of everybody."""
+        """Whether a file without an owner lies in a shared directory."""
         tree = keeper.trees.of[at]
         return tree < 0 or tree in keeper.trees.loose
 

@@ -6,14 +6,13 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from slimagent.model.edit import Edit, EditKind
-from slimagent.model.inventory import Owners, PackageKind
+from slimagent.model.inventory import Owners, PackageKind, package_test
 from slimagent.model.plan import PlannedPackage
 from slimagent.model.profile import PackageRule
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import from_text
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.levels import Levels
-from slimagent.plan.parts import package_test
 
 EXCLUDES = b"/etc/dpkg/dpkg.cfg.d/slimagent"
 

@@ -1,4 +1,4 @@
-"""What a file is to its package: code, data, or an extra; and which packages a rule means. Pure, by name and mode.
+"""What a file is to its package: code, data, or an extra. Pure, by name and mode.
 
 Only level `file` uses it. It keeps unread files of packages that stay up to a size, which depends on how likely a
 program is to open them by name.
@@ -7,9 +7,7 @@ program is to open them by name.
 from __future__ import annotations
 
 import enum
-import fnmatch
 import re
-from collections.abc import Callable
 
 from slimagent.model.inventory import EDITABLE, Package, PackageKind
 
@@ -85,10 +83,3 @@ def is_own(package: Package) -> bool:
     RStudio Server is a component too, with a place of its own (inventory/component.py).
     """
     return package.section == EDITABLE or (package.kind == PackageKind.COMPONENT and package.place == b"/")
-
-
-def package_test(pattern: str) -> Callable[[Package], bool]:
-    """Whether a package matches a rule's `KIND:NAME`: `*` for any kind, `*` and `?` in NAME."""
-    kind, _, text = pattern.partition(":")
-    fits = re.compile(fnmatch.translate(text)).match
-    return lambda package: kind in ("*", package.kind) and fits(package.name) is not None

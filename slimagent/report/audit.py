@@ -86,7 +86,7 @@ def _touched(members: Iterable[Component], whole: int, audit: Audit) -> list[str
 def _components(audit: Audit) -> list[str]:
     rows = [
         [
-            f"{each.package.kind}:{each.package.name}",
+            each.package.label,
             size(each.size),
             *_touched([each], each.size, audit),
             "" if each.layer is None else str(each.layer + 1),

@@ -89,7 +89,7 @@ def _references(plan: Plan) -> list[str]:
 def _reference(package: Package) -> str:
     version = f"@{package.version}" if package.version else ""
     place = "" if package.place == b"/" else f" in {to_text(package.place)}"
-    return f"{package.kind}:{package.name}{version}{place}"
+    return f"{package.label}{version}{place}"
 
 
 def _saved(plan: Plan) -> Counter[int]:

@@ -59,7 +59,7 @@ def package_name(package: Package) -> str:
     >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """
-    return f"{package.kind}:{package.name} {package.version}".rstrip()
+    return f"{package.label} {package.version}".rstrip()
 
 
 class Explainer:
@@ -203,7 +203,7 @@ class Explainer:
         package = plan.packages[number].package
         others = f" and {counted(len(back) - 1, 'package')} that it requires" if len(back) > 1 else ""
         size = sum(plan.packages[each].size - plan.packages[each].kept for each in back) / 1e6
-        name = _word(f"{package.kind}:{package.name}")
+        name = _word(package.label)
         return f"--keep-package {name} keeps it{others}, {size:.1f} MB"
 
     def _chain(self, what: str, reason: Reason) -> Iterator[tuple[str, str]]:
@@ -235,7 +235,7 @@ class Explainer:
             reason, package = plan.reasons[planned.reason], planned.package
             gone = planned.size - planned.kept if verdict is Verdict.DROP else planned.size
             if reason.verdict is verdict and gone:
-                found.append((gone, f"{package.kind}:{package.name}", reason))
+                found.append((gone, package.label, reason))
         files = (
             (entry.size, to_text(entry.path), plan.reasons[entry.reason])
             for entry in plan.entries

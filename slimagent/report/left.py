@@ -90,8 +90,7 @@ class _Pricing:
         return whole
 
     def _name(self, at: int) -> str:
-        package = self._plan.packages[at].package
-        return f"{package.kind}:{package.name}"
+        return self._plan.packages[at].package.label
 
     def _dependents(self, package: int) -> list[int]:
         """The packages that stay and cannot do without it, directly or not, the largest first."""

@@ -59,7 +59,7 @@ def warnings(
 
 def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
     """What --keep and --keep-package name and the image does not have, a sentence each: a typing mistake, perhaps."""
-    names = {f"{each.package.kind}:{each.package.name}" for each in plan.packages}
+    names = {each.package.label for each in plan.packages}
     paths = ((rule.pattern, pattern(rule.pattern)) for rule in rules.keep)
     return (
         *(f"--keep {text} matches nothing in the image" for text, found in paths if not _any(found, plan)),

@@ -23,7 +23,7 @@ def kept_packages(plan: Plan) -> tuple[Weight, ...]:
     sizes: Counter[str] = Counter()
     for each in plan.packages:
         if plan.reasons[each.reason].verdict is Verdict.KEEP:
-            sizes[f"{each.package.kind}:{each.package.name}"] += each.kept
+            sizes[each.package.label] += each.kept
     return tuple(Weight(*row) for row in sorted(sizes.items(), key=lambda row: (-row[1], row[0])))
 
 

@@ -6,7 +6,7 @@ import platform
 
 from slimagent.audit.known import Known, asked_here
 from slimagent.audit.whole import audit
-from slimagent.inventory.files import Files
+from slimagent.inventory.contents import Contents
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.inventory.reader import Image
 from slimagent.inventory.requests import requests
@@ -40,7 +40,7 @@ def audit_here(
             plan=plan,
             rules=session.profile.rules,
             asked=asked_here(requests(Image(inventory), owners), inventory, owners, layers),
-            reader=Files(session.root),
+            reader=Contents(session.root),
             traced=traced is not None,
             layers=layers,
         )

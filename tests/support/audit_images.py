@@ -11,7 +11,7 @@ from plan_images import Installed, evidence_for, reader, trace_for
 
 from slimagent.audit.known import Known
 from slimagent.audit.whole import audit
-from slimagent.inventory.files import Files
+from slimagent.inventory.contents import Contents
 from slimagent.inventory.owners import owners
 from slimagent.model.audit import Audit, Finding, Layers
 from slimagent.model.profile import Rules
@@ -42,7 +42,7 @@ def known_of(
         plan=decide(made, "package" if traced else "cruft"),
         rules=chosen,
         asked={names[name]: why for name, why in (asked or {}).items()},
-        reader=Files(os.fsencode(root.resolve())),
+        reader=Contents(os.fsencode(root.resolve())),
         traced=traced,
         layers=layers or Layers(),
     )

@@ -336,15 +336,7 @@ FINDINGS = st.builds(
 )
 COMPONENTS = st.builds(
     audit.Component,
-    package=st.builds(
-        inventory.Package,
-        kind=st.sampled_from(("dpkg", "conda", "new")).map(inventory.PackageKind),
-        name=TEXTS,
-        version=TEXTS,
-        place=PATHS,
-        section=TEXTS,
-        essential=st.booleans(),
-    ),
+    package=PACKAGES,
     size=COUNTS,
     files=COUNTS,
     touched=st.none() | COUNTS,
