@@ -1,4 +1,4 @@
-"""What a file of the image needs, read from its first bytes: an ELF file's libraries, a script's interpreter."""
+"""Read files of the image: what each needs (libraries, an interpreter), its text, its digest, its code for GPUs."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.text.counted import counted
 
+_UNSAID = "the plan gives no reason"  # a kind without a name, which no slimagent writes
 _SHARE = re.compile(r"\((\d+)(?:/(\d+))? budgets\)")  # plan/levels.py
 _LIMIT = re.compile(r"up to ([\d,]+) bytes")
 
@@ -291,7 +292,7 @@ def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
     else:
         link = f" as {reason.detail}" if reason.detail else ""
     if not reason.kind.sentence:
-        return str(reason.kind)
+        return str(reason.kind) or _UNSAID
     return reason.kind.sentence.format(
         steps=shown,
         detail=reason.detail,
