@@ -179,17 +179,12 @@ def _date_mount_points(inventory: Inventory, mtimes: list[int]) -> None:
 
 
 def _first_names(inventory: Inventory, kept: list[int]) -> dict[int, int]:
-    """Map each additional kept name of an inode to its first kept name.
-
-    Size, time and mode are part of the key: some stacked file systems give two files the same number.
-    """
+    """Map each additional kept name of an inode to its first kept name."""
     first: dict[int, int] = {}
-    seen: dict[tuple[int, ...], int] = {}
-    columns = inventory.devices, inventory.inodes, inventory.sizes, inventory.mtimes, inventory.modes
+    seen: dict[int | tuple[int, ...], int] = {}
     for at in kept:
         if inventory.links[at] > 1 and not stat.S_ISDIR(inventory.modes[at]):
-            key = tuple(column[at] for column in columns)
-            known = seen.setdefault(key, at)
+            known = seen.setdefault(inventory.file(at), at)
             if known != at:
                 first[at] = known
     return first
@@ -197,21 +192,21 @@ def _first_names(inventory: Inventory, kept: list[int]) -> dict[int, int]:
 
 def sums(inventory: Inventory, kept: list[int], dropped: list[int]) -> tuple[int, int]:
     """Bytes of the regular files that stay and of those that go. An inode goes with its last name."""
-    counted: set[tuple[int, int]] = set()
+    counted: set[int | tuple[int, ...]] = set()
     return _bytes(inventory, kept, counted), _bytes(inventory, dropped, counted)
 
 
-def _bytes(inventory: Inventory, entries: list[int], counted: set[tuple[int, int]]) -> int:
-    """The size of all regular files with an inode not in `counted`. Adds those that may come again to `counted`."""
+def _bytes(inventory: Inventory, entries: list[int], counted: set[int | tuple[int, ...]]) -> int:
+    """The size of all regular files that are not in `counted`. Adds those that may come again to `counted`."""
     total = 0
     for at in entries:
         if not stat.S_ISREG(inventory.modes[at]):
             continue
         if inventory.links[at] > 1:
-            inode = inventory.devices[at], inventory.inodes[at]
-            if inode in counted:
+            file = inventory.file(at)
+            if file in counted:
                 continue
-            counted.add(inode)
+            counted.add(file)
         total += inventory.sizes[at]
     return total
 

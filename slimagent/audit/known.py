@@ -63,16 +63,16 @@ class Known:
     def files(self) -> list[int]:
         """The regular files, each of a hard link's names but the first left out."""
         inventory = self.inventory
-        seen: set[tuple[int, int]] = set()
+        seen: set[int | tuple[int, ...]] = set()
         found = []
         for at, mode in enumerate(inventory.modes):
             if not stat.S_ISREG(mode):
                 continue
             if inventory.links[at] > 1:
-                identity = inventory.devices[at], inventory.inodes[at]
-                if identity in seen:
+                file = inventory.file(at)
+                if file in seen:
                     continue
-                seen.add(identity)
+                seen.add(file)
             found.append(at)
         return found
 
@@ -87,8 +87,18 @@ class Known:
     @cached_property
     def touched(self) -> bytearray:
         """Marks the entries that the trace opened or executed."""
-        kinds = [reason.kind in _TOUCHED for reason in self.plan.reasons]
-        return bytearray(kinds[entry.reason] for entry in self.plan.entries)
+        inventory, kinds = self.inventory, [reason.kind in _TOUCHED for reason in self.plan.reasons]
+        marks = bytearray(kinds[entry.reason] for entry in self.plan.entries)
+        several = [at for at, links in enumerate(inventory.links) if links > 1 and stat.S_ISREG(inventory.modes[at])]
+        used = {inventory.file(at) for at in several if marks[at]}
+        for at in several:  # a file is touched by whatever name
+            marks[at] = inventory.file(at) in used
+        return marks
+
+    def counts_with(self, at: int) -> int:
+        """The package that the bytes of an entry count with: its first owner that is not a list, or -1."""
+        packages = self.owners.packages
+        return next((each for each in self.owners.owners(at) if not packages[each].is_list), -1)
 
     @cached_property
     def requirers(self) -> list[set[int]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from slimagent import __version__
 from slimagent.audit import cruft, duplicates, optional, stacked, unused
 from slimagent.audit.known import Known
-from slimagent.model.audit import WEIGHT, Audit, Component, Finding
+from slimagent.model.audit import WEIGHT, Area, Audit, Component, Finding
+from slimagent.paths.algebra import area
+
+_REQUIRERS = 20  # names of packages that require one
 
 KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
     cruft.cruft,
@@ -30,34 +34,55 @@ def audit(known: Known, image: str) -> Audit:
     """All that is known of an image."""
     findings = [each for find in KINDS for each in find(known)]
     layers = known.layers
+    areas = _areas(known)
     return Audit(
         tool=f"slimagent {__version__}",
         image=image,
         size=known.size(known.files),
         files=len(known.files),
         carried=sum(layer.size for layer in layers.layers),
-        unowned=known.size(at for at in known.files if known.owners.of[at] < 0),
+        unowned=sum(area.size for area in areas),
         traced=known.traced,
         layers=layers.layers,
         hidden=layers.hidden,
         components=tuple(sorted(_components(known), key=lambda each: (-each.size, each.package.name))),
+        areas=areas,
         findings=tuple(sorted(findings, key=lambda each: (-each.size / WEIGHT[each.risk], each.kind, each.title))),
         problems=tuple(known.owners.problems),
     )
 
 
 def _components(known: Known) -> Iterator[Component]:
+    inventory = known.inventory
     for number, package in known.packages():
-        files = [at for at in known.owners.files[number] if known.is_counted[at]]
+        entries = [at for at in known.owners.files[number] if stat.S_ISREG(inventory.modes[at])]
+        every = {inventory.file(at): inventory.sizes[at] for at in entries}
+        files = [at for at in entries if known.is_counted[at] and known.counts_with(at) == number]
+        size = known.size(files)
+        requirers = sorted({known.owners.packages[each].label for each in known.requirers[number]})
         yield Component(
             package=package,
-            size=known.size(files),
-            files=len(files),
+            size=size,
+            shared=sum(every.values()) - size,
+            files=len(every),
             touched=known.size(at for at in files if known.touched[at]) if known.traced else None,
             asked=known.asked.get(number, ""),
             required=len(known.requirers[number]),
-            layer=_layer(known, files),
+            requirers=tuple(requirers[:_REQUIRERS]),
+            layer=_layer(known, files or entries),
         )
+
+
+def _areas(known: Known) -> tuple[Area, ...]:
+    """The directories of files that count with no package, the largest first."""
+    sizes, files = Counter[bytes](), Counter[bytes]()
+    for at in known.files:
+        if known.counts_with(at) < 0:
+            directory = area(known.inventory.paths[at])
+            sizes[directory] += known.inventory.sizes[at]
+            files[directory] += 1
+    order = sorted(sizes, key=lambda each: (-sizes[each], each))
+    return tuple(Area(directory=each, size=sizes[each], files=files[each]) for each in order)
 
 
 def _layer(known: Known, files: list[int]) -> int | None:

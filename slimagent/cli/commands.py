@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("explain", "explain", "Say why a file or a package stays or goes."),
             ("gate", "gate", "Hold rules against the result of a run."),
             ("history", "history", "Keep the sizes of an image over time, and show them."),
-            ("compare", "compare", "Say what two runs keep differently, and why."),
+            ("compare", "compare", "Say how two runs, or two images, differ, and why."),
             ("sbom", "sbom", "Write the bill of materials of an image."),
             ("detect", "profiles", "List what is installed here, and the checks for it."),
             ("check", "check", "Run the checks of a profile."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import click
 
@@ -92,7 +93,8 @@ def _overview(explainer: Explainer, plan: Plan, *, as_json: bool) -> None:
         terminal.json(indented(rows))
         return
     terminal.lines(plan_summary(plan))
-    for title, verdict in (("the largest that go", Verdict.DROP), ("the largest that stay", Verdict.KEEP)):
+    stay = "the largest that stay, in bytes that stay" + (" (before stripping)" if plan.strips else "")
+    for title, verdict in (("the largest that go, in bytes that go", Verdict.DROP), (stay, Verdict.KEEP)):
         terminal.line("")
         terminal.line(Styled(title, _COLOURS[verdict], bold=True))
         for what, length, why in largest[verdict]:
@@ -107,10 +109,22 @@ def _row(each: Explanation) -> dict[str, object]:
         "level": each.level,
         "owners": list(each.owners),
         "size": each.size,
+        "kept": each.kept,
+        "saved": each.saved,
         "cost": each.cost,
         "stripped": each.stripped,
         "chain": [{"what": what, "reason": sentence} for what, sentence in each.chain],
     }
+
+
+def _sizes(each: Explanation) -> Iterator[tuple[str, int]]:
+    """The sizes of a path or a package, each with what it is. Those that say the same are left out."""
+    has_more = each.saved or 0 < each.kept < each.size
+    yield "size in the image" if has_more else "size", each.size
+    if 0 < each.kept < each.size:
+        yield "stays before stripping" if each.saved else "stays", each.kept
+    if each.saved:
+        yield "stays after stripping", max(each.kept - each.saved, 0)
 
 
 def _show(each: Explanation) -> None:
@@ -118,8 +132,7 @@ def _show(each: Explanation) -> None:
     terminal.line(f"{each.what}  ", Styled(word, _COLOURS[each.verdict], bold=True))
     facts = []
     if each.verdict is not None:
-        kept = f", {size(each.kept)} of it stays" if 0 < each.kept < each.size else ""
-        facts.append(["size", f"{size(each.size)}{kept}"])
+        facts += [[name, size(length)] for name, length in _sizes(each)]
         facts.append(["level", each.level])
     if each.stripped:
         facts.append(["symbols", each.stripped])

@@ -14,8 +14,13 @@ from slimagent.image.run_record import decode_record
 from slimagent.linux.files import digest, read
 from slimagent.model.finished_run import FinishedRun
 
-_PLAN = "plan.json"
+_PLAN, _SUMMARY = "plan.json", "summary.json"
 _T = TypeVar("_T")
+
+
+def is_run(path: str) -> bool:
+    """Whether a run wrote into this directory, or this is a file, which has to be a plan."""
+    return os.path.isfile(path) or any(os.path.exists(os.path.join(path, name)) for name in (RECORD, _SUMMARY, _PLAN))
 
 
 def read_run(path: str) -> FinishedRun:

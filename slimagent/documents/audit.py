@@ -27,7 +27,7 @@ from slimagent.documents.parts import (
     put_rows,
     unsigned,
 )
-from slimagent.model.audit import Audit, Component, Fate, Finding, Hidden, Layer, Layers, Risk
+from slimagent.model.audit import Area, Audit, Component, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.inventory import Package, PackageKind
 from slimagent.paths.algebra import to_text
 from slimagent.text.shape import ShapeError, string
@@ -71,12 +71,15 @@ _COMPONENT = an_object(
     Component,
     package=_PACKAGE,
     size=COUNT,
+    shared=COUNT,
     files=COUNT,
     touched=_OPTIONAL,
     asked=TEXT,
     required=COUNT,
+    requirers=TEXTS,
     layer=_OPTIONAL,
 )
+_AREA = an_object(Area, directory=PATH, size=COUNT, files=COUNT)
 _MEMBERS = {
     **dict.fromkeys(("tool", "image"), TEXT),
     **dict.fromkeys(("size", "files", "carried", "unowned"), COUNT),
@@ -84,6 +87,7 @@ _MEMBERS = {
     "layers": each(_LAYER),
     "hidden": each(_HIDDEN),
     "components": each(_COMPONENT),
+    "areas": each(_AREA),
     "findings": each(_FINDING),
 }
 _ROWS = {"problems": NOTE}

@@ -1,4 +1,4 @@
-"""A comparison of two runs as a document; nothing reads it back."""
+"""A comparison of two runs, or of two images, as a document; nothing reads it back."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from dataclasses import asdict
 from typing import Any
 
 from slimagent.documents.envelope import dump
-from slimagent.model.comparison import Moved, OnSide, RunComparison
+from slimagent.model.comparison import ImageComparison, Moved, OnSide, RunComparison
 from slimagent.paths.algebra import to_text
 
 COMPARISON = "slimagent/comparison"
 
 
-def encode_comparison(comparison: RunComparison) -> bytes:
-    """A comparison as bytes."""
-    body = {
+def encode_comparison(comparison: RunComparison | ImageComparison) -> bytes:
+    """A comparison as bytes. Only one of runs has settings and checks."""
+    body: dict[str, Any] = {
+        "of": "images" if isinstance(comparison, ImageComparison) else "runs",
         "tool": comparison.tool,
         "a": asdict(comparison.a),
         "b": asdict(comparison.b),
         "same_image": comparison.same_image,
-        "settings": [asdict(each) for each in comparison.settings],
         "kinds": [asdict(each) for each in comparison.kinds],
-        "checks": [asdict(each) for each in comparison.checks],
     }
+    if isinstance(comparison, RunComparison):
+        body["settings"] = [asdict(each) for each in comparison.settings]
+        body["checks"] = [asdict(each) for each in comparison.checks]
     return dump(COMPARISON, body, {"moved": map(_put_moved, comparison.moved)})
 
 

@@ -26,7 +26,7 @@ from slimagent.documents.parts import (
 from slimagent.errors import DocumentError
 from slimagent.model.edit import Edit, EditKind
 from slimagent.model.inventory import Description, Distribution, Package, PackageKind
-from slimagent.model.plan import Caution, Entry, Plan, PlannedPackage, Step, Strip
+from slimagent.model.plan import Caution, Entry, HardLink, Plan, PlannedPackage, Step, Strip
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
@@ -142,6 +142,11 @@ def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
     return whole(at), indices(owners)
 
 
+def _get_hard_link(row: Any) -> HardLink:
+    entry, counts_with = cells(row, 2)
+    return HardLink(whole(entry), whole(counts_with))
+
+
 def _put_entry(entry: Entry) -> list[Any]:
     path, *rest = entry
     return [to_text(path), *rest]
@@ -177,6 +182,7 @@ def encode_plan(plan: Plan) -> bytes:
     rows = {
         **put_rows(_ROWS, plan),
         "descriptions": map(_put_description, described),
+        "hard_links": map(list, plan.hard_links),
         "entries": map(_put_entry, plan.entries),
     }
     members = {**put_members(_MEMBERS, plan), "distribution": asdict(plan.distribution)}
@@ -193,6 +199,7 @@ def _sound(plan: Plan, document: str) -> Plan:
         *(each.owner for each in plan.entries if not -1 <= each.owner < count),
         *(entry for entry, _ in plan.further if not 0 <= entry < len(plan.entries)),
         *(at for _, owners in plan.further for at in owners if at >= count),
+        *(at for row in plan.hard_links for at in row if not 0 <= at < len(plan.entries)),
     ]
     if wrong:
         raise DocumentError(f"{document}: index {wrong[0]} leads nowhere", "the document is damaged; make it again")
@@ -216,6 +223,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         **get_members(_MEMBERS, place),
         **lists,
         entries=place["entries"].rows(get_entry),
+        hard_links=place["hard_links"].rows(_get_hard_link) if "hard_links" in place.value else (),
         distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
     )
     return _sound(plan, document)

@@ -96,19 +96,35 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """A package of the image. `size` and `touched` are bytes of regular files; `touched` is None without a trace.
+    """A package of the image. `files` are its regular files, each once for all of its names.
+
+    `size` are the bytes of those that count with it: a file of several packages counts with the first one, e.g. the
+    Debian package that installed a Python distribution. `shared` are the bytes of the others. `touched` is what a test
+    used of `size`, None without a trace.
 
     `asked` says who asked for it by name; it is empty if nobody did, or if the manager does not record it. `layer` has
-    most of its bytes; None if layers are not known. `required` is the number of installed packages that require it.
+    most of its bytes; None if layers are not known. `required` is the number of installed packages that require it,
+    `requirers` are some of them.
     """
 
     package: Package
     size: int
+    shared: int
     files: int
     touched: int | None
     asked: str
     required: int
+    requirers: tuple[str, ...]
     layer: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """Files without an owner in a directory, at most two levels deep: so many, of so many bytes."""
+
+    directory: bytes
+    size: int
+    files: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +132,9 @@ class Audit:
     """What is in an image, largest first, and what could be smaller, by bytes per risk.
 
     `size` is the sum of the files' sizes in bytes; hard links count once. `carried` is the same of all layers: files
-    that a later layer hides count, too. It is 0 if layers are not known. `unowned` bytes belong to no component.
-    `problems` are package records that could not be understood.
+    that a later layer hides count, too. It is 0 if layers are not known. `unowned` bytes belong to no component,
+    and lie in `areas`: with the sizes of the components they come to `size`. `problems` are package records that could
+    not be understood.
     """
 
     tool: str
@@ -130,5 +147,6 @@ class Audit:
     layers: tuple[Layer, ...]
     hidden: tuple[Hidden, ...]
     components: tuple[Component, ...]
+    areas: tuple[Area, ...]
     findings: tuple[Finding, ...]
     problems: tuple[tuple[bytes, str], ...]

@@ -11,7 +11,9 @@ from slimagent.model.inventory import Description, Distribution, Package
 class Listed:
     """A package on the bill. `reference` names it there, and is the same on the bills before and after slimming.
 
-    `before` and `after` are its bytes in the two images, `stays` and `reason` the verdict of the plan. `requires` are
+    `before` and `after` are its bytes in the two images, `after` less what stripping saves; a file of several packages
+    is in each. `goes` are the bytes of its files that go, before stripping; there such a file counts with its first
+    owner, so these can be added up. `stays` and `reason` the verdict of the plan. `requires` are
     the references of the packages that it requires, as far as they are on the bill; `part_of` is the one that installed
     all of its files, e.g. the Debian package of an R package, or empty. `layers` are those of the slim image that hold
     its files.
@@ -22,6 +24,7 @@ class Listed:
     description: Description
     before: int
     after: int
+    goes: int
     stays: bool
     reason: str
     requires: tuple[str, ...] = ()
@@ -51,7 +54,10 @@ class Bill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GonePackage:
-    """A package that is on the bill before slimming, and not on the one after. `purl` is empty if it has none."""
+    """A package that is on the bill before slimming, and not on the one after. `purl` is empty if it has none.
+
+    `bytes` are those of its files that go, before stripping. A file of several packages counts with the first one.
+    """
 
     kind: str
     name: str

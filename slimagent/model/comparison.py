@@ -1,6 +1,6 @@
-"""The nouns of a comparison of two runs: what stays in one image and not in the other. As in `model`.
+"""The nouns of a comparison of two runs, or of two images: what one has and not the other. As in `model`.
 
-`a` and `b` are the two runs in the order in which they were named. Sizes are bytes.
+`a` and `b` are the two in the order in which they were named. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from slimagent.model.result import Outcome
 class Movement(str, enum.Enum):
     """What happened to a package, or to the files of a directory, on the way from A to B."""
 
-    CAME = "came"  # stays in B and not in A
-    WENT = "went"  # stays in A and not in B
+    CAME = "came"  # stays, or is, in B and not in A
+    WENT = "went"  # stays, or is, in A and not in B
     GREW = "grew"
     SHRANK = "shrank"
     UPDATED = "updated"  # another version of the same size
@@ -26,14 +26,21 @@ class Presence(str, enum.Enum):
 
     STAYS = "stays"
     GOES = "goes"
-    ABSENT = "absent"  # the image that was slimmed does not have it
+    PRESENT = "present"  # in an image, of which nothing was planned
+    ABSENT = "absent"  # the image, or the image that was slimmed, does not have it
+
+    @property
+    def is_in(self) -> bool:
+        """Whether the side has it in the end."""
+        return self in (Presence.STAYS, Presence.PRESENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnSide:
     """A package, or a directory of files without an owner, on one side: its version, and the bytes of it that stay.
 
-    `reason` is the sentence of `explain`; empty for a directory and where it is absent.
+    Of an image, `bytes` are all that it has of it. `reason` is the sentence of `explain`, or who asked for a package of
+    an image; empty for a directory and where it is absent.
     """
 
     presence: Presence
@@ -123,3 +130,25 @@ class RunComparison:
     kinds: tuple[KindOnSides, ...]
     moved: tuple[Moved, ...]
     checks: tuple[CheckOnSides, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSide:
+    """One image as a whole. `size` is the sum of its files, each once for all of its names."""
+
+    image: str
+    size: int
+    files: int
+    packages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageComparison:
+    """Two images side by side. `moved` has the largest difference first. `same_image`: one image by two names."""
+
+    tool: str
+    a: ImageSide
+    b: ImageSide
+    same_image: bool
+    kinds: tuple[KindOnSides, ...]
+    moved: tuple[Moved, ...]

@@ -192,6 +192,15 @@ class Inventory:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.paths)
 
+    def file(self, at: int) -> int | tuple[int, ...]:
+        """A key that all names of a file share, and no other file has.
+
+        Some stacked file systems give two files the same number, so size, time and mode are part of the key.
+        """
+        if self.links[at] < 2:
+            return at
+        return self.devices[at], self.inodes[at], self.sizes[at], self.mtimes[at], self.modes[at]
+
     def link(self, path: bytes) -> bytes | None:
         """The target of the symbolic link at `path`, or None if no link is there."""
         at = self.index.get(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,7 +30,8 @@ class Entry(NamedTuple):
 class PlannedPackage:
     """A package and its verdict; `requires` are the packages it cannot do without, as indices into `Plan.packages`.
 
-    `size` is the sum of its regular files' sizes, `kept` of those that stay.
+    `size` is the sum of its regular files' sizes, `kept` of those that stay, both before stripping. A file counts once
+    for all of its names. A file of several packages is in the size of each; sums over packages use `counted_entries`.
     """
 
     package: Package
@@ -38,6 +41,13 @@ class PlannedPackage:
     kept: int
     requires: tuple[int, ...] = ()
     description: Description = field(default_factory=Description)
+
+
+class HardLink(NamedTuple):
+    """An additional name of a file: the index of its entry, and that of the name with which the file counts."""
+
+    entry: int
+    counts_with: int
 
 
 class Strip(NamedTuple):
@@ -70,6 +80,7 @@ class Plan:
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
     `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
     files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
+    `hard_links` are the entries that are additional names of a file, each with the entry that the file counts with.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
     for no fingerprint. `distribution` is the image's, if its files say so.
@@ -90,6 +101,7 @@ class Plan:
     unresolved: tuple[tuple[bytes, str], ...] = ()
     packages: tuple[PlannedPackage, ...] = ()
     further: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    hard_links: tuple[HardLink, ...] = ()
     edits: tuple[Edit, ...] = ()
     problems: tuple[tuple[bytes, str], ...] = ()
     strips: tuple[Strip, ...] = ()
@@ -98,3 +110,38 @@ class Plan:
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
+
+
+def counted_entries(plan: Plan) -> tuple[Entry, ...]:
+    """The plan's entries as they count in a sum: a file once for all of its names, and with its first owner.
+
+    One name counts, and the others have no bytes. A plan that an earlier slimagent wrote does not say which entries are
+    names of one file: there each name counts.
+    """
+    if not plan.hard_links:
+        return plan.entries
+    found = list(plan.entries)
+    for at, _ in plan.hard_links:
+        found[at] = found[at]._replace(size=0)
+    return tuple(found)
+
+
+def saved_by_stripping(plan: Plan, unstripped: Container[bytes] = ()) -> dict[bytes, int]:
+    """What stripping saves in each file but those in `unstripped`, by the path of the name that counts."""
+    saved = {path: saves for path, saves in plan.strips if path not in unstripped}
+    for at, counts_with in plan.hard_links:
+        if plan.entries[at].path in saved:
+            saved[plan.entries[counts_with].path] = saved.pop(plan.entries[at].path)
+    return saved
+
+
+def saved_by_package(plan: Plan) -> Counter[int]:
+    """What stripping saves in the files of each package that stay, by its number; as in `PlannedPackage.size`."""
+    found = Counter[int]()
+    if plan.strips:
+        saved, further = dict(plan.strips), dict(plan.further)
+        for at, entry in enumerate(plan.entries):
+            if entry.owner >= 0 and entry.path in saved:
+                for owner in (entry.owner, *further.get(at, ())):
+                    found[owner] += saved[entry.path]
+    return found

@@ -207,3 +207,14 @@ def mounted(mountinfo: bytes) -> list[bytes]:
         if len(fields) > 4:
             points.append(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), fields[4]))
     return points
+
+
+def area(path: bytes) -> bytes:
+    """The directory, at most two levels deep, with which a file that no package owns counts.
+
+    >>> area(b"/opt/app/lib/x.py"), area(b"/opt/x"), area(b"/x")
+    (b'/opt/app', b'/opt', b'/')
+    """
+    if path.count(b"/") > 2:
+        return b"/".join(path.split(b"/")[:3])
+    return path[: path.rindex(b"/")] or b"/"

@@ -93,7 +93,7 @@ class Closure:
 
     def _pairs(self, at: int, path: bytes) -> None:
         if self._inventory.links[at] > 1:
-            for twin in self._twins.get((self._inventory.devices[at], self._inventory.inodes[at]), ()):
+            for twin in self._twins.get(self._inventory.file(at), ()):
                 self._twin(path, twin)
         if path.endswith(b".pyc"):
             self._drag(path, source_of(path), ReasonKind.SOURCE_OF_BYTECODE)
@@ -171,11 +171,11 @@ def expand(entry: bytes, path: bytes) -> list[bytes]:
     return [whole for each in entries if (whole := each + entry[at:])[:1] == b"/"]
 
 
-def _twins(inventory: Inventory) -> dict[tuple[int, int], list[int]]:
-    found: dict[tuple[int, int], list[int]] = {}
+def _twins(inventory: Inventory) -> dict[int | tuple[int, ...], list[int]]:
+    found: dict[int | tuple[int, ...], list[int]] = {}
     for at, links in enumerate(inventory.links):
         if links > 1 and inventory.modes[at] & 0o170000 == 0o100000:
-            found.setdefault((inventory.devices[at], inventory.inodes[at]), []).append(at)
+            found.setdefault(inventory.file(at), []).append(at)
     return found
 
 

@@ -17,6 +17,7 @@ from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
 from slimagent.plan.compilers import is_compiling, keep_toolchains
 from slimagent.plan.evidence import Evidence, settle_evidence
+from slimagent.plan.hard_links import hard_links
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.packages import attach, edits, further, keep_requirements, planned_packages
@@ -80,6 +81,7 @@ def _plan(
         packages=planned_packages(keeper),
         reasons=tuple(keeper.reasons),
         further=further(keeper.owners),
+        hard_links=hard_links(keeper),
         edits=edits(keeper, levels),
         problems=tuple(keeper.owners.problems),
         strips=stripped,

@@ -59,12 +59,15 @@ def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
     stays = [reason.verdict is Verdict.KEEP for reason in keeper.reasons]
     for number, package in enumerate(owners.packages):
         files = [at for at in owners.files[number] if stat.S_ISREG(inventory.modes[at])]
+        # By file, so that one with several names counts once; it stays if one of the names does.
+        sizes = {inventory.file(at): inventory.sizes[at] for at in files}
+        kept = {inventory.file(at) for at in files if stays[keeper.reason(at)]}
         yield PlannedPackage(
             package=package,
             reason=keeper.package_reasons[number] if keeper.grades[number] else gone,
             files=len(files),
-            size=sum(inventory.sizes[at] for at in files),
-            kept=sum(inventory.sizes[at] for at in files if stays[keeper.reason(at)]),
+            size=sum(sizes.values()),
+            kept=sum(sizes[file] for file in kept),
             requires=tuple(sorted({each for each, _ in owners.requires[number]})),
             description=owners.descriptions[number],
         )

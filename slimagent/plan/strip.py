@@ -61,16 +61,8 @@ def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
         if not stat.S_ISREG(inventory.modes[at]) or not stays[keeper.reason(at)]:
             continue
         if evidence.contents.symbols(path) is not None:
-            found.setdefault(_file(inventory, at), []).append(at)
+            found.setdefault(inventory.file(at), []).append(at)
     yield from found.values()
-
-
-def _file(inventory: Inventory, at: int) -> int | tuple[int, ...]:
-    """A key that all names of a file share. Stacked file systems may repeat inode numbers: size and time count too."""
-    if inventory.links[at] < 2:
-        return at
-    seen = inventory.sizes[at], inventory.mtimes[at], inventory.modes[at]
-    return (inventory.devices[at], inventory.inodes[at], *seen)
 
 
 def _why_not(symbols: Symbols, mode: int, machines: tuple[int, ...], evidence: Evidence) -> str:

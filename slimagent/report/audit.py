@@ -69,14 +69,17 @@ def _kinds(audit: Audit) -> list[str]:
     groups: defaultdict[str, list[Component]] = defaultdict(list)
     for each in audit.components:
         groups[each.package.kind].append(each)
+    is_shared = any(each.shared for each in audit.components)
     rows = []
     for kind, members in groups.items():
-        whole = sum(each.size for each in members)
-        rows.append([kind, f"{len(members):,}", size(whole), *_touched(members, whole, audit)])
+        whole, shared = sum(each.size for each in members), sum(each.shared for each in members)
+        elsewhere = [size(shared) if shared else ""] * is_shared
+        rows.append([kind, f"{len(members):,}", size(whole), *_touched(members, whole, audit), *elsewhere])
     rows.sort(key=lambda row: row[0])
-    rows.append(["nobody", "", size(audit.unowned), *([""] if audit.traced else [])])
-    head = ["owner", "packages", "size", *(["touched"] if audit.traced else [])]
-    return table([head, *rows], right=(1, 2, 3))
+    rows.append(["nobody", "", size(audit.unowned), *([""] * (audit.traced + is_shared))])
+    rows.append(["together", "", size(audit.size), *([""] * (audit.traced + is_shared))])
+    head = ["owner", "packages", "size", *["touched"] * audit.traced, *["in files of another owner"] * is_shared]
+    return table([head, *rows], right=(1, 2, 3, 4))
 
 
 def _touched(members: Iterable[Component], whole: int, audit: Audit) -> list[str]:

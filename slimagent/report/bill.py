@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from slimagent.model.bill import Bill, Listed
 from slimagent.model.finished_run import FinishedRun
 from slimagent.model.inventory import Package, PackageKind
-from slimagent.model.plan import Plan
-from slimagent.model.reason import Verdict
+from slimagent.model.plan import Plan, counted_entries, saved_by_package
+from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.report.explain import reason_sentence
 
@@ -56,7 +56,8 @@ def bill(
 
 def _packages(plan: Plan, *, before: bool, layers: Sequence[tuple[str, ...]]) -> tuple[Listed, ...]:
     stays = [plan.reasons[each.reason].verdict is Verdict.KEEP for each in plan.packages]
-    references, saved, carriers = _references(plan), _saved(plan), _carriers(plan)
+    references, carriers = _references(plan), _carriers(plan)
+    saved, going = saved_by_package(plan), _going(plan)
     return tuple(
         Listed(
             reference=references[at],
@@ -64,6 +65,7 @@ def _packages(plan: Plan, *, before: bool, layers: Sequence[tuple[str, ...]]) ->
             description=each.description,
             before=each.size,
             after=each.kept - saved[at],
+            goes=going[at],
             stays=stays[at],
             reason=reason_sentence(plan, each.reason),
             requires=tuple(references[other] for other in each.requires if other != at and (before or stays[other])),
@@ -92,15 +94,14 @@ def _reference(package: Package) -> str:
     return f"{package.label}{version}{place}"
 
 
-def _saved(plan: Plan) -> Counter[int]:
-    """What stripping saves in each package's files that stay."""
-    strips, saved = dict(plan.strips), Counter[int]()
-    further = dict(plan.further) if strips else {}
-    for at, entry in enumerate(plan.entries if strips else ()):
-        if entry.owner >= 0 and entry.path in strips:
-            for owner in (entry.owner, *further.get(at, ())):
-                saved[owner] += strips[entry.path]
-    return saved
+def _going(plan: Plan) -> Counter[int]:
+    """The bytes that go with each package: of files that count with it."""
+    goes = [each.verdict is Verdict.DROP and each.kind != ReasonKind.CREATED for each in plan.reasons]
+    found = Counter[int]()
+    for entry in counted_entries(plan):
+        if entry.owner >= 0 and goes[entry.reason]:
+            found[entry.owner] += entry.size
+    return found
 
 
 def _carriers(plan: Plan) -> dict[int, int]:

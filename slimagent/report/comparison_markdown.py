@@ -1,11 +1,20 @@
-"""Show a comparison of two runs as a comment on a pull request: the headline first, details folded. Pure."""
+"""Show a comparison of runs or images as a comment on a pull request: the headline first, details folded. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimagent.model.comparison import RunComparison, Side
-from slimagent.report.comparison_text import answer, counts, moved_names, outcome, signed, sorted_checks, worse
+from slimagent.model.comparison import ImageComparison, RunComparison, Side
+from slimagent.report.comparison_text import (
+    Comparison,
+    answer,
+    counts,
+    moved_names,
+    outcome,
+    signed,
+    sorted_checks,
+    worse,
+)
 from slimagent.report.markdown import folded, row_table
 from slimagent.report.text import size
 from slimagent.text.counted import counted
@@ -14,21 +23,41 @@ from slimagent.text.escapes import markdown, markdown_code
 _SHOWN = 30
 
 
-def comparison_markdown(comparison: RunComparison) -> list[str]:
+def comparison_markdown(comparison: Comparison) -> list[str]:
     """The lines: the answer, the two images in a table, checks that changed; then what moved, by owner, what was asked.
 
     Differences are of B against A, as in a pull request that changes A into B.
     """
+    if isinstance(comparison, ImageComparison):
+        return [
+            f"### {markdown(answer(comparison))}",
+            "",
+            *_two_images(comparison),
+            *_moved(comparison, "bytes"),
+            *_kinds(comparison, "size"),
+            f"{markdown(comparison.tool)}.",
+        ]
     return [
         f"### {markdown('; '.join(filter(None, (answer(comparison), worse(comparison)))))}",
         "",
         *_images(comparison),
         *_checks(comparison),
-        *_moved(comparison),
-        *_kinds(comparison),
+        *_moved(comparison, "bytes that stay, after stripping"),
+        *_kinds(comparison, "stays"),
         *_settings(comparison),
         f"{markdown(comparison.tool)}.",
     ]
+
+
+def _two_images(comparison: ImageComparison) -> list[str]:
+    a, b = comparison.a, comparison.b
+    rows = [
+        ("size of the files", size(a.size), size(b.size), signed(b.size - a.size)),
+        ("files", f"{a.files:,}", f"{b.files:,}", _signed(b.files - a.files)),
+        ("packages", f"{a.packages:,}", f"{b.packages:,}", _signed(b.packages - a.packages)),
+    ]
+    head = ("", f"A: {markdown_code(a.image)}", f"B: {markdown_code(b.image)}", "difference")
+    return [*row_table(head, rows), ""]
 
 
 def _images(comparison: RunComparison) -> list[str]:
@@ -36,8 +65,8 @@ def _images(comparison: RunComparison) -> list[str]:
     proof = {True: "passed", False: "failed", None: "not verified"}
     rows = [
         ("level", markdown(a.level), markdown(b.level), ""),
-        ("image", size(a.before), size(b.before), signed(b.before - a.before)),
-        ("stays", size(a.after), size(b.after), signed(b.after - a.after)),
+        ("image, before stripping", size(a.before), size(b.before), signed(b.before - a.before)),
+        ("stays, after stripping", size(a.after), size(b.after), signed(b.after - a.after)),
         (
             "packages that stay",
             f"{a.packages_kept:,}",
@@ -66,7 +95,7 @@ def _checks(comparison: RunComparison) -> list[str]:
     return [*row_table(("check that changed", "A", "B"), rows, right=()), "", *more]
 
 
-def _moved(comparison: RunComparison) -> list[str]:
+def _moved(comparison: Comparison, unit: str) -> list[str]:
     if not comparison.moved:
         return []
     rows = [
@@ -75,11 +104,11 @@ def _moved(comparison: RunComparison) -> list[str]:
     ]
     rest = comparison.moved[_SHOWN:]
     more = ["", f"… and {len(rest):,} more ({signed(sum(each.difference for each in rest))})."] if rest else []
-    lines = [*row_table(("bytes that stay", "", "package", "why"), rows, right=(0,)), *more]
+    lines = [*row_table((unit, "", "package", "why"), rows, right=(0,)), *more]
     return folded(f"{counted(len(comparison.moved), 'change')}: {counts(comparison)}", lines)
 
 
-def _kinds(comparison: RunComparison) -> list[str]:
+def _kinds(comparison: Comparison, what: str) -> list[str]:
     rows = [
         (
             markdown(each.kind) or "no owner",
@@ -90,7 +119,8 @@ def _kinds(comparison: RunComparison) -> list[str]:
         )
         for each in comparison.kinds
     ]
-    return folded("By package manager", row_table(("owner", "packages A", "B", "stays A", "B", "difference"), rows))
+    head = ("owner", "packages A", "B", f"{what} A", "B", "difference")
+    return folded("By package manager", row_table(head, rows))
 
 
 def _settings(comparison: RunComparison) -> list[str]:

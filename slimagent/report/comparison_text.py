@@ -1,4 +1,4 @@
-"""Show a comparison of two runs on a terminal: what differs, what moved and why, the answer last. Pure."""
+"""Show a comparison of runs or images on a terminal: what differs, what moved and why, the answer last. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
-from slimagent.model.comparison import CheckOnSides, Moved, Movement, Presence, RunComparison, Side
+from slimagent.model.comparison import CheckOnSides, ImageComparison, Moved, Movement, Presence, RunComparison, Side
 from slimagent.model.result import Outcome
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import share, size, table
 from slimagent.text.counted import counted
 from slimagent.text.escapes import printable
 
+Comparison = RunComparison | ImageComparison
 SHOWN = 20
 _LINES = 5  # of one setting
 _WIDTH = 80
@@ -39,8 +40,11 @@ def signed(count: int) -> str:
     return f"{'+' if count > 0 else '-' if count < 0 else ''}{size(abs(count))}"
 
 
-def heading(comparison: RunComparison) -> list[str]:
-    """Which two runs these are."""
+def heading(comparison: Comparison) -> list[str]:
+    """Which two runs or images these are."""
+    if isinstance(comparison, ImageComparison):
+        sides = (("A", comparison.a), ("B", comparison.b))
+        return table([[letter, side.image, counted(side.files, "file")] for letter, side in sides])
     rows = [[letter, side.path, described(side)] for letter, side in (("A", comparison.a), ("B", comparison.b))]
     lines = table(rows)
     if not comparison.same_image:
@@ -70,30 +74,44 @@ def settings(comparison: RunComparison) -> list[str]:
     return lines
 
 
-def totals(comparison: RunComparison) -> list[str]:
-    """A table of the bytes that stay, by owner, and the two sums."""
-    a, b = comparison.a, comparison.b
-    rows = [["stays", "packages A", "B", "size A", "B", "difference"]]
+def totals(comparison: Comparison) -> list[str]:
+    """A table of the bytes that stay, or of all bytes of two images, by owner, and the sums."""
+    rows = [
+        [
+            "owner" if isinstance(comparison, ImageComparison) else "stays",
+            "packages A",
+            "B",
+            "size A",
+            "B",
+            "difference",
+        ]
+    ]
     for each in comparison.kinds:
         counts = (f"{each.packages_a:,}", f"{each.packages_b:,}") if each.kind else ("", "")
         difference = signed(each.bytes_b - each.bytes_a)
         rows.append([each.kind or "nobody's", *counts, size(each.bytes_a), size(each.bytes_b), difference])
-    counts = (f"{a.packages_kept:,}", f"{b.packages_kept:,}")
-    rows.append(["together", *counts, size(a.after), size(b.after), signed(b.after - a.after)])
-    rows.append(
-        ["image", f"{a.packages:,}", f"{b.packages:,}", size(a.before), size(b.before), signed(b.before - a.before)]
-    )
-    return table(rows, right=range(1, 6))
+    if isinstance(comparison, ImageComparison):
+        first, second = comparison.a, comparison.b
+        rows.append(_sum("together", (first.packages, second.packages), (first.size, second.size)))
+        return table(rows, right=range(1, 6))
+    a, b = comparison.a, comparison.b
+    rows.append(_sum("together", (a.packages_kept, b.packages_kept), (a.after, b.after)))
+    rows.append(_sum("image", (a.packages, b.packages), (a.before, b.before)))
+    return [*table(rows, right=range(1, 6)), "what stays is counted after stripping, the image before it"]
 
 
-def moved(comparison: RunComparison, shown: int = SHOWN) -> Iterator[Line]:
+def _sum(name: str, packages: tuple[int, int], sizes: tuple[int, int]) -> list[str]:
+    return [name, *(f"{each:,}" for each in packages), *map(size, sizes), signed(sizes[1] - sizes[0])]
+
+
+def moved(comparison: Comparison, shown: int = SHOWN) -> Iterator[Line]:
     """The largest changes."""
     for each, name in list(zip(comparison.moved, moved_names(comparison), strict=True))[:shown]:
         head = f"{signed(each.difference):>10}  {each.movement.value:<7}"
         yield Line(head, name, wrap(printable(each.reason), _WIDTH - len(INDENT)), each.movement)
 
 
-def more_moved(comparison: RunComparison, shown: int = SHOWN) -> str:
+def more_moved(comparison: Comparison, shown: int = SHOWN) -> str:
     """How many changes are not shown, and what they come to; empty if all are shown."""
     rest = comparison.moved[shown:]
     if not rest:
@@ -102,7 +120,7 @@ def more_moved(comparison: RunComparison, shown: int = SHOWN) -> str:
     return f"… and {len(rest):,} more (+{size(gained)}, -{size(lost)}; --json lists them)"
 
 
-def moved_names(comparison: RunComparison) -> list[str]:
+def moved_names(comparison: Comparison) -> list[str]:
     """What moved, as on the command line, with its version or both; with its place if others have the same name."""
     count = Counter((each.kind, each.name) for each in comparison.moved)
     return [_moved_name(each, with_place=count[each.kind, each.name] > 1) for each in comparison.moved]
@@ -140,7 +158,7 @@ def outcome(found: Outcome | None) -> str:
     return "not run" if found is None else found.value
 
 
-def counts(comparison: RunComparison) -> str:
+def counts(comparison: Comparison) -> str:
     """How many things came, went, grew and shrank."""
     words = []
     for movement in Movement:
@@ -159,14 +177,19 @@ def worse(comparison: RunComparison) -> str:
     return f"{counted(count, 'check')} that passed in A did not pass in B" if count else ""
 
 
-def answer(comparison: RunComparison) -> str:
-    """The one line that people want: which of the two keeps less, and by how much."""
-    a, b = comparison.a.after, comparison.b.after
+def answer(comparison: Comparison) -> str:
+    """The one line that people want: which of the two keeps, or has, less, and by how much."""
+    if isinstance(comparison, ImageComparison):
+        a, b, has, have = comparison.a.size, comparison.b.size, "has", "have"
+        same = "A and B are one image" if comparison.same_image else "A and B have the same packages, of the same size"
+    else:
+        a, b, has, have = comparison.a.after, comparison.b.after, "keeps", "keep"
+        same = "A and B keep the same"
     if a == b:
-        return f"A and B both keep {size(a)}, of different things" if comparison.moved else "A and B keep the same"
+        return f"A and B both {have} {size(a)}, of different things" if comparison.moved else same
     word = "less" if b < a else "more"
     part = share(abs(b - a), a) if a else "all of it"
-    return f"B keeps {size(abs(b - a))} {word} than A ({part}): {size(b)} instead of {size(a)}"
+    return f"B {has} {size(abs(b - a))} {word} than A ({part}): {size(b)} instead of {size(a)}"
 
 
 def _gained(those: Sequence[Moved]) -> int:

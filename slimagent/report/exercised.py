@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import Verdict
 from slimagent.model.report import Fate, Needed, Untested, Watched
 from slimagent.model.trace import Trace
@@ -36,8 +36,12 @@ def needed(plan: Plan, fates: Fates) -> tuple[Needed, ...]:
     ]
     used, alone = {name: _Used() for name in names}, {name: _Used() for name in names}
     users: dict[int, set[str]] = {}
-    for _, reason, length, _, owner in plan.entries:
-        those = of_reason[reason] if length else ()
+    others: dict[int, list[int]] = {}  # the additional names of a file
+    for at, counts_with in plan.hard_links:
+        others.setdefault(counts_with, []).append(at)
+    for at, (_, reason, length, _, owner) in enumerate(counted_entries(plan)):
+        reasons = (reason, *(plan.entries[other].reason for other in others.get(at, ()))) if length else ()
+        those = dict.fromkeys(name for each in reasons for name in of_reason[each])
         for name in those:
             users.setdefault(owner, set()).add(name)
             for each in (used[name], alone[name])[: 1 + (len(those) == 1)]:
@@ -73,7 +77,7 @@ def untested(plan: Plan, fates: Fates) -> tuple[Untested, ...]:
 
 def _untested(plan: Plan, fates: Fates) -> Iterator[Untested]:
     sizes = Counter[int]()
-    for path, reason, length, _, owner in plan.entries:
+    for path, reason, length, _, owner in counted_entries(plan):
         found = fates.of[reason]
         if owner >= 0 and found is not None and found.stays:
             sizes[owner] += length - fates.saved.get(path, 0)

@@ -7,6 +7,7 @@ import heapq
 import re
 import shlex
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Entry, Plan, Step
+from slimagent.model.plan import Entry, Plan, Step, counted_entries, saved_by_package
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.text.counted import counted
@@ -28,8 +29,9 @@ _LIMIT = re.compile(r"up to ([\d,]+) bytes")
 class Explanation:
     """Why something has its verdict: a sentence for it, then one for each thing that it depends on in turn.
 
-    `owners` are the names of the packages that own a path. `cost` says what it takes to keep what goes, and `stripped`
-    what happens to the symbols of a file that stays.
+    `size` and `kept`, what stays of a package, are before stripping; `saved` is what that takes off what stays of a
+    package. `owners` are the names of the packages that own a path. `cost` says what it takes to keep what goes, and
+    `stripped` what happens to the symbols of a file that stays.
     """
 
     what: str
@@ -39,6 +41,7 @@ class Explanation:
     level: str = ""
     owners: tuple[str, ...] = ()
     kept: int = 0
+    saved: int = 0
     cost: str = ""
     stripped: str = ""
 
@@ -148,10 +151,15 @@ class Explainer:
         return f"{option} keeps {counted(count, 'file')} like it, {total / 1e6:.1f} MB"
 
     @cached_property
+    def _saved(self) -> Counter[int]:
+        """What stripping saves, by package."""
+        return saved_by_package(self._plan)
+
+    @cached_property
     def _with_reason(self) -> dict[Reason, list[Entry]]:
         """The entries that go, by their reasons."""
         found: dict[int, list[Entry]] = {}
-        for entry in self._plan.entries:
+        for entry in counted_entries(self._plan):
             found.setdefault(entry.reason, []).append(entry)
         groups: dict[Reason, list[Entry]] = {}
         for at, entries in found.items():
@@ -182,6 +190,7 @@ class Explainer:
             chain=tuple(self._chain(name, reason)),
             level=self._plan.level,
             kept=planned.kept,
+            saved=self._saved[number],
             cost=self.package_cost(number),
         )
 
@@ -230,20 +239,26 @@ class Explainer:
         return sentence(reason, self._plan.steps, package)
 
     def largest(self, verdict: Verdict, count: int) -> list[tuple[str, int, str]]:
-        """The largest packages and unowned files with a verdict: what, bytes and why, the largest first."""
+        """The largest packages and unowned files with a verdict: what, bytes and why, the largest first.
+
+        The bytes of a package are those of its files with the same verdict, before stripping. A file counts once, with
+        its first owner.
+        """
         plan, found = self._plan, list[tuple[int, str, Reason]]()
-        for planned in plan.packages:
-            reason, package = plan.reasons[planned.reason], planned.package
-            gone = planned.size - planned.kept if verdict is Verdict.DROP else planned.size
-            if reason.verdict is verdict and gone:
-                found.append((gone, package.label, reason))
-        files = (
-            (entry.size, to_text(entry.path), plan.reasons[entry.reason])
-            for entry in plan.entries
-            if entry.owner < 0 and entry.size and plan.reasons[entry.reason].kind != ReasonKind.CREATED
-        )
-        own = ((length, path, reason) for length, path, reason in files if reason.verdict is verdict)
-        found += heapq.nlargest(count, own, key=lambda each: each[:2])
+        of_image = [
+            (entry, reason)
+            for entry in counted_entries(plan)
+            if (reason := plan.reasons[entry.reason]).verdict is verdict and reason.kind != ReasonKind.CREATED
+        ]
+        sizes = Counter[int]()
+        for entry, _ in of_image:
+            sizes[entry.owner] += entry.size
+        for at, planned in enumerate(plan.packages):
+            reason = plan.reasons[planned.reason]
+            if reason.verdict is verdict and sizes[at]:
+                found.append((sizes[at], planned.package.label, reason))
+        files = ((entry.size, to_text(entry.path), why) for entry, why in of_image if entry.owner < 0 and entry.size)
+        found += heapq.nlargest(count, files, key=lambda each: each[:2])
         found.sort(key=lambda each: (-each[0], each[1]))
         return [(what, length, self._sentence(reason)) for length, what, reason in found[:count]]
 

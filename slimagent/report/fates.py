@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries, saved_by_stripping
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Part
@@ -43,9 +43,9 @@ class Fates:
             None if each.kind == ReasonKind.CREATED else fate(each) for each in plan.reasons
         ]
         refused = {path for path, _ in receipt.unstripped} if receipt is not None else set()
-        planned = {path: saves for path, saves in plan.strips if path not in refused}
+        planned = saved_by_stripping(plan, refused)
         self.saved: dict[bytes, int] = {}
-        for path, reason, size, _, _ in plan.entries:
+        for path, reason, size, _, _ in counted_entries(plan):
             if path in planned:  # an estimate, and documents are anybody's: never more than there is
                 saves = planned[path] if self._stays(reason) else 0
                 self.saved[path] = min(saves, size, self.saved.get(path, size))
@@ -57,7 +57,7 @@ class Fates:
     def parts(self, plan: Plan) -> tuple[Part, ...]:
         """The bytes of each fate, in the order of the fates; together they are all bytes of the plan's image."""
         files, sizes = Counter[Fate](), Counter[Fate]()
-        for path, reason, size, _, _ in plan.entries:
+        for path, reason, size, _, _ in counted_entries(plan):
             found = self.of[reason]
             if found is None or not size:
                 continue

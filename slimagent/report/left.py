@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Left
 from slimagent.paths.algebra import to_text
@@ -24,7 +24,7 @@ class _Sizes:
     def __init__(self, plan: Plan, fates: Fates) -> None:
         self.stay, self.used = [0] * len(plan.packages), [0] * len(plan.packages)
         self.unowned: list[int] = []
-        for at, (path, reason, length, _, owner) in enumerate(plan.entries):
+        for at, (path, reason, length, _, owner) in enumerate(counted_entries(plan)):
             found = fates.of[reason]
             if found is None or not found.stays or not length:
                 continue

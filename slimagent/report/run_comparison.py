@@ -1,18 +1,17 @@
 """Compare two runs by their documents: what came, what went, what grew, and why. Pure.
 
-A file of several packages counts with the first one, and what stripping saves is not counted: so the differences of all
-packages and directories together are the difference of the two images.
+A file counts once for all of its names, with its first owner, and what stripping saves is not counted: so the
+differences of all packages and directories together are the difference of the two images.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from slimagent.model.comparison import (
     CheckOnSides,
-    KindOnSides,
     Moved,
     Movement,
     OnSide,
@@ -22,15 +21,13 @@ from slimagent.model.comparison import (
     Side,
 )
 from slimagent.model.finished_run import FinishedRun
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries, saved_by_stripping
 from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
-from slimagent.paths.algebra import to_text
+from slimagent.paths.algebra import area, to_text
 from slimagent.report.explain import reason_sentence
+from slimagent.report.sides import ABSENT, DIRECTORY, Key, keyed, kinds, movement
 
-_Key = tuple[str, str, bytes, int]  # kind, name, place, and a number for several versions in one place
-_DIRECTORY = -1  # in place of that number: no package has it
-_ABSENT = OnSide(presence=Presence.ABSENT)
 _RULES = (ReasonKind.RULE, ReasonKind.PACKAGE_RULE, ReasonKind.CRUFT, ReasonKind.START, ReasonKind.PROTECTED)
 
 
@@ -51,49 +48,37 @@ class _Weighed:
         self._packages = [_Weight() for _ in run.plan.packages]
         self._directories: dict[bytes, _Weight] = {}
         self._weigh()
-        directories: dict[_Key, int | bytes] = {
-            ("", to_text(path), path, _DIRECTORY): path for path in self._directories
-        }
-        self.keys = self._package_keys() | directories
+        packages = [each.package for each in run.plan.packages]
+        self.keys: dict[Key, int | bytes] = {**keyed(packages)}
+        self.keys |= {("", to_text(path), path, DIRECTORY): path for path in self._directories}
 
     def _weigh(self) -> None:
-        plan, strips = self.plan, dict(self.plan.strips)
+        plan, strips = self.plan, saved_by_stripping(self.plan)
         created = [reason.kind == ReasonKind.CREATED for reason in plan.reasons]
-        for path, reason, length, _, owner in plan.entries:
+        for path, reason, length, _, owner in counted_entries(plan):
             if not length or created[reason]:
                 continue
-            weight = self._packages[owner] if owner >= 0 else self._directories.setdefault(_directory(path), _Weight())
+            weight = self._packages[owner] if owner >= 0 else self._directories.setdefault(area(path), _Weight())
             weight.by_reason[reason] += length
             if self._stays[reason]:
                 weight.stripped += strips.get(path, 0)
 
-    def _package_keys(self) -> dict[_Key, int | bytes]:
-        """The packages by what is the same on both sides: not the version, unless several are in one place."""
-        found: dict[_Key, int | bytes] = {}
-        order = sorted(range(len(self.plan.packages)), key=lambda at: self.plan.packages[at].package.version)
-        for at in order:
-            package, ordinal = self.plan.packages[at].package, 0
-            while (key := (str(package.kind), package.name, package.place, ordinal)) in found:
-                ordinal += 1
-            found[key] = at
-        return found
-
-    def _weight(self, key: _Key) -> _Weight:
+    def _weight(self, key: Key) -> _Weight:
         at = self.keys.get(key)
         if at is None:
             return _Weight()
         return self._packages[at] if isinstance(at, int) else self._directories[at]
 
-    def kept(self, key: _Key) -> int:
+    def kept(self, key: Key) -> int:
         """The bytes that stay."""
         weight = self._weight(key)
         return sum(count for reason, count in weight.by_reason.items() if self._stays[reason]) - weight.stripped
 
-    def on_side(self, key: _Key) -> OnSide:
+    def on_side(self, key: Key) -> OnSide:
         """What this side has of it."""
         at = self.keys.get(key)
         if at is None:
-            return _ABSENT
+            return ABSENT
         kept = self.kept(key)
         if not isinstance(at, int):
             return OnSide(presence=Presence.STAYS if kept else Presence.GOES, bytes=kept)
@@ -106,7 +91,11 @@ class _Weighed:
             reason=reason_sentence(self.plan, planned.reason),
         )
 
-    def sentences(self, key: _Key, *, kept: bool) -> Counter[str]:
+    def sides(self) -> dict[Key, OnSide]:
+        """All that this side has."""
+        return {key: self.on_side(key) for key in self.keys}
+
+    def sentences(self, key: Key, *, kept: bool) -> Counter[str]:
         """The bytes of its files that stay, or that go, by the sentence that says why."""
         found: Counter[str] = Counter()
         for reason, count in self._weight(key).by_reason.items():
@@ -114,7 +103,7 @@ class _Weighed:
                 found[reason_sentence(self.plan, reason)] += count
         return found
 
-    def stripped(self, key: _Key) -> int:
+    def stripped(self, key: Key) -> int:
         """What stripping saves in its files."""
         return self._weight(key).stripped
 
@@ -137,13 +126,6 @@ class _Weighed:
         )
 
 
-def _directory(path: bytes) -> bytes:
-    """The directory, at most two levels deep, with which a file without an owner counts."""
-    if path.count(b"/") > 2:
-        return b"/".join(path.split(b"/")[:3])
-    return path[: path.rindex(b"/")] or b"/"
-
-
 def compare_runs(a: FinishedRun, b: FinishedRun, tool: str) -> RunComparison:
     """Compare run `b` with run `a`."""
     of_a, of_b = _Weighed(a), _Weighed(b)
@@ -156,42 +138,33 @@ def compare_runs(a: FinishedRun, b: FinishedRun, tool: str) -> RunComparison:
         b=of_b.side(),
         same_image=a.plan.fingerprints[:1] == b.plan.fingerprints[:1] != (),
         settings=tuple(_settings(a, b)),
-        kinds=tuple(_kinds(keys, of_a, of_b)),
+        kinds=tuple(kinds(of_a.sides(), of_b.sides())),
         moved=tuple(moved),
         checks=tuple(_checks(a, b)),
     )
 
 
-def _moved(key: _Key, a: _Weighed, b: _Weighed) -> Moved | None:
+def _moved(key: Key, a: _Weighed, b: _Weighed) -> Moved | None:
     """How something differs; None if it does not."""
     on_a, on_b = a.on_side(key), b.on_side(key)
-    movement = _movement(on_a, on_b)
-    if movement is None:
+    how = movement(on_a, on_b)
+    if how is None:
         return None
     kind, name, place, _ = key
-    reason = _reason(movement, key, on_a, on_b, a, b)
-    return Moved(movement=movement, kind=kind, name=name, place=place, a=on_a, b=on_b, reason=reason)
+    reason = _reason(how, key, on_a, on_b, a, b)
+    return Moved(movement=how, kind=kind, name=name, place=place, a=on_a, b=on_b, reason=reason)
 
 
-def _movement(a: OnSide, b: OnSide) -> Movement | None:
-    stays_a, stays_b = a.presence is Presence.STAYS, b.presence is Presence.STAYS
-    if stays_a is not stays_b:
-        return Movement.CAME if stays_b else Movement.WENT
-    if a.bytes != b.bytes:
-        return Movement.GREW if b.bytes > a.bytes else Movement.SHRANK
-    return Movement.UPDATED if stays_a and a.version != b.version else None
-
-
-def _reason(movement: Movement, key: _Key, on_a: OnSide, on_b: OnSide, a: _Weighed, b: _Weighed) -> str:
+def _reason(how: Movement, key: Key, on_a: OnSide, on_b: OnSide, a: _Weighed, b: _Weighed) -> str:
     """Why it differs: a package's own reason if it came or went, else that of most bytes of its files that differ."""
     if on_b.presence is Presence.ABSENT:
         return "the image of B does not have it"
     if on_a.presence is Presence.ABSENT:
         new = "the image of A does not have it"
         return f"{new}; {on_b.reason}" if on_b.reason else new
-    if movement in (Movement.CAME, Movement.WENT) and on_b.reason:
+    if how in (Movement.CAME, Movement.WENT) and on_b.reason:
         return on_b.reason
-    if movement is Movement.UPDATED:
+    if how is Movement.UPDATED:
         return f"version {on_a.version or 'unknown'} in A, {on_b.version or 'unknown'} in B"
     more = on_b.bytes > on_a.bytes
     changed = b.sentences(key, kept=more)
@@ -201,26 +174,6 @@ def _reason(movement: Movement, key: _Key, on_a: OnSide, on_b: OnSide, a: _Weigh
     if largest > 0:
         return sentence
     return "its files are larger in the image" if more else "its files are smaller in the image"
-
-
-def _kinds(keys: Iterable[_Key], a: _Weighed, b: _Weighed) -> Iterator[KindOnSides]:
-    """The packages by manager, then the files without an owner."""
-    counts: Counter[tuple[str, int]] = Counter()
-    sizes: Counter[tuple[str, int]] = Counter()
-    for key in keys:
-        for number, side in enumerate((a, b)):
-            if key in side.keys:
-                found = side.on_side(key)
-                counts[key[0], number] += found.presence is Presence.STAYS
-                sizes[key[0], number] += found.bytes
-    for kind in sorted({kind for kind, _ in sizes}, key=lambda each: (not each, each)):
-        yield KindOnSides(
-            kind=kind,
-            packages_a=counts[kind, 0] if kind else 0,
-            packages_b=counts[kind, 1] if kind else 0,
-            bytes_a=sizes[kind, 0],
-            bytes_b=sizes[kind, 1],
-        )
 
 
 def _settings(a: FinishedRun, b: FinishedRun) -> Iterator[Setting]:

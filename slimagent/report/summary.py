@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from slimagent.errors import SlimagentError
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.proof import Comparison, Receipt, Verification
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -61,7 +61,7 @@ def _with_plan(summary: Summary, plan: Plan) -> Summary:
 def unowned(plan: Plan) -> list[Place]:
     """Where files without an owner go that are not cruft, the most bytes first: a whole tree, or a directory."""
     files, sizes = Counter[str](), Counter[str]()
-    for entry in plan.entries:
+    for entry in counted_entries(plan):
         reason = plan.reasons[entry.reason]
         if entry.owner < 0 and reason.kind in _UNUSED and entry.size:
             directory = reason.detail if reason.kind == ReasonKind.TREE_UNUSED else to_text(parent(entry.path))
@@ -154,7 +154,7 @@ def groups(plan: Plan) -> tuple[Reached, ...]:
     """
     hows = [how(plan.reasons[each.reason]) for each in plan.packages]
     counts, sizes = Counter(hows), Counter[str]()
-    for _, reason, length, _, owner in plan.entries:
+    for _, reason, length, _, owner in counted_entries(plan):
         if owner >= 0 and plan.reasons[reason].kind != ReasonKind.CREATED:
             sizes[hows[owner]] += length
     return tuple(Reached(how=how, packages=counts[how], bytes=sizes[how]) for how in _HOWS)
@@ -178,7 +178,7 @@ def dropped(plan: Plan) -> tuple[Dropped, ...]:
     }
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for path, reason, length, _, _ in plan.entries:
+    for path, reason, length, _, _ in counted_entries(plan):
         if reason in gone:
             sort = kind(path)
             counts[sort] += 1
@@ -193,7 +193,7 @@ def owners(plan: Plan) -> tuple[Owner, ...]:
         counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1
     whole: Counter[str] = Counter()
     kept: Counter[str] = Counter()
-    for _, reason, length, _, owner in plan.entries:
+    for _, reason, length, _, owner in counted_entries(plan):
         why = plan.reasons[reason]
         if why.kind != ReasonKind.CREATED:
             name = plan.packages[owner].package.kind if owner >= 0 else ""

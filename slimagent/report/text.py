@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.plan import Caution, Plan
+from slimagent.model.plan import Caution, Plan, counted_entries
 from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Layer, Receipt, Verification
 from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
 from slimagent.model.trace import BlindSpot
-from slimagent.paths.algebra import to_text
+from slimagent.paths.algebra import area, to_text
 from slimagent.report.summary import dropped, owners, single_things
 from slimagent.text.counted import counted
 from slimagent.text.escapes import printable
@@ -120,9 +120,9 @@ def _unowned(plan: Plan) -> list[str]:
     """The directories (two levels deep) with the most unowned bytes, and how much of those stays."""
     whole: Counter[bytes] = Counter()
     kept: Counter[bytes] = Counter()
-    for path, reason, length, _, owner in plan.entries:
+    for path, reason, length, _, owner in counted_entries(plan):
         if owner < 0 and length and plan.reasons[reason].kind != ReasonKind.CREATED:
-            directory = b"/".join(path.split(b"/")[:3]) if path.count(b"/") > 2 else path[: path.rindex(b"/")] or b"/"
+            directory = area(path)
             whole[directory] += length
             kept[directory] += length if plan.reasons[reason].verdict is Verdict.KEEP else 0
     rows = [
@@ -134,7 +134,7 @@ def _unowned(plan: Plan) -> list[str]:
 
 def _by_verdict(plan: Plan) -> Counter[Verdict]:
     sizes: Counter[Verdict] = Counter()
-    for _, reason, length, _, _ in plan.entries:
+    for _, reason, length, _, _ in counted_entries(plan):
         why = plan.reasons[reason]
         if why.kind != ReasonKind.CREATED:
             sizes[why.verdict] += length

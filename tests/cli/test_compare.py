@@ -53,6 +53,7 @@ def test_two_directories_are_compared(two: tuple[Path, Path]) -> None:
         "python             1  1   100 B   100 B         0 B",
         "together           2  1  5.1 kB   100 B     -5.0 kB",
         "image              2  2  5.1 kB  5.1 kB         0 B",
+        "what stays is counted after stripping, the image before it",
         "",
         "check      A       B",
         "  command  passed  failed",
@@ -127,3 +128,17 @@ def test_a_record_that_is_not_ours_gives_no_names(two: tuple[Path, Path], text: 
     done = slimagent("compare", *two)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].endswith("a  level package, verified")
+
+
+def test_a_run_and_an_image_are_not_compared(two: tuple[Path, Path]) -> None:
+    """In either order; nor are the options of images for runs."""
+    for names in ((two[0], "app:1"), ("app:1", two[0])):
+        assert_error(slimagent("compare", *names), 2, "is a run and app:1 is not", "slimagent compare app:1 app:2")
+    assert_error(slimagent("compare", *two, "--engine", "docker"), 2, "for images", "leave them out")
+
+
+def test_a_directory_is_a_run_only_with_its_documents(two: tuple[Path, Path]) -> None:
+    """A directory can have the name of an image."""
+    (two[0].parent / "app").mkdir()
+    done = slimagent("compare", "a", "app", cwd=two[0].parent)
+    assert_error(done, 2, "a is a run and app is not")

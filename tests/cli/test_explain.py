@@ -59,9 +59,12 @@ def test_a_path_is_explained(document: Path) -> None:
 
 def test_a_package_is_explained(document: Path) -> None:
     """What of it stays, or what it would take to keep it; by its kind and name, its name alone, or a pattern."""
-    assert explained(document, "dpkg:tool")[:3] == [
-        "dpkg:tool 1  keep", "  size   2.0 kB, 1.0 kB of it stays", "  level  package"
-    ]  # fmt: skip
+    assert explained(document, "dpkg:tool")[:4] == [
+        "dpkg:tool 1  keep",
+        "  size in the image  2.0 kB",
+        "  stays              1.0 kB",
+        "  level              package",
+    ]
     for name in ("dpkg:two", "two", "dpkg:tw?"):
         assert explained(document, name)[0] == "dpkg:two 1  drop"
         assert explained(document, name)[-1] == "  --keep-package dpkg:two keeps it, 0.0 MB"
@@ -192,7 +195,8 @@ def test_a_budget_that_is_none(image: Path, budget: str) -> None:
 def test_a_plan_alone_is_explained_by_what_is_largest(document: Path) -> None:
     """What goes and what stays, each with its size and its reason; the same for scripts."""
     shown = slimagent("explain", document).stdout.splitlines()
-    gone, stays = shown.index("the largest that go"), shown.index("the largest that stay")
+    gone = shown.index("the largest that go, in bytes that go")
+    stays = shown.index("the largest that stay, in bytes that stay")
     assert shown[gone + 1].split() == ["1.0", "kB", "dpkg:two"] and "no test used it" in shown[gone + 2]
     assert any(line.split()[-1] == "dpkg:tool" for line in shown[stays:])
     found = json.loads(slimagent("explain", document, "--json").stdout)

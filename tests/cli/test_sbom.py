@@ -106,7 +106,7 @@ def test_the_difference_is_what_goes(out: Path) -> None:
     done = slimagent("sbom", out, "--diff")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "before, not after  version    size",
+        "before, not after  version    goes",
         "- dpkg:vim         2:9.0    5.0 MB",
         "- npm:@a/b         1         400 B",
         "2 of 4 packages went, 5.0 MB; 2 stay",

@@ -139,7 +139,15 @@ def understands(said: Any, understood: Any) -> bool:
 
 OPTIONAL = (
     *("detail", "source", "steps", "package"),  # of a reason
-    *("distribution", "descriptions", "licenses", "architecture", "build", "channel"),  # later than the first plans
+    *(
+        "distribution",
+        "descriptions",
+        "hard_links",
+        "licenses",
+        "architecture",
+        "build",
+        "channel",
+    ),  # later than the first plans
 )
 
 
@@ -180,6 +188,7 @@ def test_a_missing_member_is_refused(kind: Kind) -> None:
         ("plan", ("packages", 1, 3), "usr", "packages[1]"),
         ("plan", ("packages", 1, 10), [-1], "packages[1]"),
         ("plan", ("further", 0), [1, "x"], "further[0]"),
+        ("plan", ("hard_links", 0), [0], "hard_links[0]"),
         ("plan", ("edits", 0), ["/status", "dpkg-status", "vim"], "edits[0]"),
         ("plan", ("problems", 0), ["/status"], "problems[0]"),
         ("plan", ("unresolved", 0), "/a", "unresolved[0]"),
@@ -232,6 +241,8 @@ def test_another_kind_of_document_is_refused(kind: Kind) -> None:
         (("further", 0, 0), 2),
         (("further", 0, 0), -1),
         (("further", 0, 1), [0, 2]),
+        (("hard_links", 0, 0), -1),
+        (("hard_links", 0, 1), 2),
     ],
 )
 def test_an_index_that_leads_nowhere_is_refused(place: tuple[Any, ...], wrong: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from plan_images import (
 )
 
 from slimagent.inventory.owners import owners
+from slimagent.model.finished_run import FinishedRun
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.plan import counted_entries
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules, StartRule
 from slimagent.model.proof import Missed
 from slimagent.model.reason import Verdict
@@ -33,6 +36,11 @@ from slimagent.model.trace import Change, ChangeKind, How
 from slimagent.plan.compilers import is_compiling
 from slimagent.plan.decide import decide
 from slimagent.profiles.rules import starts
+from slimagent.report import summary
+from slimagent.report.explain import Explainer
+from slimagent.report.fates import Fates
+from slimagent.report.run_comparison import compare_runs
+from slimagent.report.text import plan_summary
 
 # Packages
 
@@ -350,3 +358,32 @@ def test_a_rule_for_kept_packages_only(tmp_path: Path) -> None:
         "listed at run time",
         0,
     )
+
+
+def test_a_file_counts_once_for_all_of_its_names(tmp_path: Path) -> None:
+    """In its package, and in every sum over the plan's entries; with the name that stays, and that a step asked for."""
+    write(tmp_path, "/bin/first", b"x" * 700)
+    write(tmp_path, "/srv/other", b"y" * 30)
+    os.link(tmp_path / "bin/first", tmp_path / "bin/second")
+    os.link(tmp_path / "bin/first", tmp_path / "bin/third")
+    packages = [Installed("dpkg:tool", ["/bin/first", "/bin/second"]), Installed("r:tool", ["/bin/third"])]
+    plan = plan_of(tmp_path, packages, ["/bin/second"])
+    at = {entry.path: number for number, entry in enumerate(plan.entries)}
+    used = at[b"/bin/second"]
+    assert plan.hard_links == ((at[b"/bin/first"], used), (at[b"/bin/third"], used))
+    assert [(each.package.label, each.size, each.kept) for each in plan.packages] == [
+        ("dpkg:tool", 700, 700), ("r:tool", 700, 700)
+    ]  # fmt: skip
+    sizes = {entry.path: entry.size for entry in counted_entries(plan) if entry.size}
+    assert sizes == {b"/bin/second": 700, b"/srv/other": 30}
+    by_owner = {each.kind: (each.bytes, each.bytes_kept) for each in summary.owners(plan)}
+    assert (by_owner["dpkg"], by_owner["r"]) == ((700, 700), (0, 0))
+    assert sum(whole for whole, _ in by_owner.values()) == 730
+    run = FinishedRun(path="out", plan=plan, digest="d")
+    found = compare_runs(run, run, "slimagent 0")
+    assert (found.a.before, found.a.after) == (730, sum(kept for _, kept in by_owner.values()))
+    assert sum(part.bytes for part in Fates(plan).parts(plan)) == 730
+    explained = Explainer(plan)
+    listed = explained.largest(Verdict.KEEP, 9) + explained.largest(Verdict.DROP, 9)
+    assert sum(length for _, length, _ in listed) == 730
+    assert " of 730 B stays" in plan_summary(plan)[0]

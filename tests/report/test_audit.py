@@ -9,7 +9,7 @@ from document_values import AUDITS
 from hostile_texts import HOSTILE
 from hypothesis import HealthCheck, given, settings
 
-from slimagent.model.audit import Audit, Component, Fate, Finding, Hidden, Layer, Risk
+from slimagent.model.audit import Area, Audit, Component, Fate, Finding, Hidden, Layer, Risk
 from slimagent.model.inventory import Package, PackageKind
 from slimagent.report.audit import headline, lines, markdown
 
@@ -45,13 +45,16 @@ AUDIT = Audit(
         Component(
             package=Package(kind=PackageKind.DPKG, name="git"),
             size=45_000_000,
+            shared=0,
             files=900,
             touched=9_000_000,
             asked="apt-mark showmanual",
             required=0,
+            requirers=(),
             layer=0,
         ),
     ),
+    areas=(Area(directory=b"/srv/app", size=1_000_000, files=3),),
     findings=(FINDING,),
     problems=(),
 )
@@ -64,9 +67,10 @@ def test_the_screen() -> None:
         "    1  540.0 MB  12,000  40.0 MB  apt-get update && apt-get install -y git vim",
         "    2  100.0 MB     347",
         "",
-        "owner   packages     size  touched",
-        "dpkg           1  45.0 MB   20.0 %",
-        "nobody             1.0 MB",
+        "owner     packages      size  touched",
+        "dpkg             1   45.0 MB   20.0 %",
+        "nobody                1.0 MB",
+        "together            600.0 MB",
         "",
         "the largest packages     size  touched  layer  asked for by",
         "dpkg:git              45.0 MB   20.0 %      1  apt-mark showmanual",

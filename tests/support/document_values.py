@@ -186,6 +186,8 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         for each in owners
     ]
     further = tuples(st.tuples(st.integers(0, len(entries) - 1), numbers)) if entries else st.just(())
+    names = st.integers(0, len(entries) - 1)
+    links = tuples(st.builds(plan.HardLink, names, names)) if entries else st.just(())
     return plan.Plan(
         tool=draw(TEXTS),
         level=draw(TEXTS),
@@ -202,6 +204,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         unresolved=draw(tuples(st.tuples(PATHS, TEXTS))),
         packages=draw(st.tuples(*planned)),
         further=draw(further),
+        hard_links=draw(links),
         edits=draw(tuples(EDITS)),
         problems=draw(tuples(st.tuples(PATHS, TEXTS))),
         strips=draw(tuples(STRIPS)),
@@ -338,11 +341,13 @@ COMPONENTS = st.builds(
     audit.Component,
     package=PACKAGES,
     size=COUNTS,
+    shared=COUNTS,
     files=COUNTS,
     touched=st.none() | COUNTS,
     asked=TEXTS,
     required=COUNTS,
     layer=st.none() | COUNTS,
+    requirers=tuples(TEXTS),
 )
 AUDITS = st.builds(
     audit.Audit,
@@ -352,6 +357,7 @@ AUDITS = st.builds(
     layers=tuples(LAYER),
     hidden=tuples(HIDDEN),
     components=tuples(COMPONENTS),
+    areas=tuples(st.builds(audit.Area, directory=PATHS, size=COUNTS, files=COUNTS)),
     findings=tuples(FINDINGS),
     problems=tuples(st.tuples(PATHS, TEXTS)),
 )
@@ -460,6 +466,7 @@ PLAN = plan.Plan(
         plan.PlannedPackage(package=inventory.Package(kind="r", name="x"), reason=0, files=0, size=0, kept=0),
     ),
     further=((1, (1,)),),
+    hard_links=(plan.HardLink(0, 1),),
     edits=(edit.Edit(path=b"/status", kind=edit.EditKind.DPKG_STATUS, keys=("vim:amd64",)),),
     problems=((b"/lib/\xe9", "cut short"),),
     strips=(plan.Strip(b"/x", 7),),
@@ -518,7 +525,12 @@ AUDIT = audit.Audit(
     traced=True,
     layers=LAYERS_OF.layers,
     hidden=LAYERS_OF.hidden,
-    components=(audit.Component(package=VIM, size=4, files=1, touched=2, asked="apt", required=3, layer=0),),
+    components=(
+        audit.Component(
+            package=VIM, size=4, shared=1, files=1, touched=2, asked="apt", required=3, requirers=("dpkg:x",), layer=0
+        ),
+    ),
+    areas=(audit.Area(directory=b"/x\xe9", size=1, files=1),),
     findings=(
         audit.Finding(
             kind="unused",

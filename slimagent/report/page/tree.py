@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
 
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries
 from slimagent.paths.algebra import name, parent, to_text
 from slimagent.report.fates import Fates
 
@@ -72,7 +72,7 @@ def tree(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> tuple[Tree
     """The tree of a plan's image, and the size from which files have a name of their own."""
     at_least = _threshold(plan, fates, named)
     owned: list[list[int]] = [[] for _ in range(len(plan.packages) + 1)]  # the last one's have no owner
-    for at, (_, reason, size, _, owner) in enumerate(plan.entries):
+    for at, (_, reason, size, _, owner) in enumerate(counted_entries(plan)):
         if size and fates.of[reason] is not None:
             owned[owner].append(at)
     made = Tree()
@@ -92,7 +92,7 @@ def tree(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> tuple[Tree
 
 
 def _threshold(plan: Plan, fates: Fates, named: int) -> int:
-    sizes = [size for _, reason, size, _, _ in plan.entries if size and fates.of[reason] is not None]
+    sizes = [size for _, reason, size, _, _ in counted_entries(plan) if size and fates.of[reason] is not None]
     return heapq.nlargest(named, sizes)[-1] if len(sizes) > named > 0 else 0
 
 

@@ -26,7 +26,7 @@ def package_difference(before: Bill, plan: str) -> PackageDifference:
                 place=each.package.place,
                 purl="" if url is None else url.to_string(),
                 licenses=each.description.licenses,
-                bytes=each.before - each.after,
+                bytes=each.goes,
                 reason=each.reason,
             )
         )
@@ -47,7 +47,7 @@ def difference_lines(difference: PackageDifference) -> list[str]:
         [f"- {each.kind}:{_cut(each.name, _NAME)}", _cut(each.version, _VERSION), size(each.bytes)]
         for each in gone[:_SHOWN]
     ]
-    lines = table([["before, not after", "version", "size"], *rows], right=(2,)) if rows else []
+    lines = table([["before, not after", "version", "goes"], *rows], right=(2,)) if rows else []
     rest = gone[_SHOWN:]
     if rest:
         lines.append(f"… and {len(rest):,} more ({size(sum(each.bytes for each in rest))}; --json lists them)")
