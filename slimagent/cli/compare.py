@@ -7,13 +7,13 @@ import click
 from slimagent import __version__, documents
 from slimagent.cli import options, terminal
 from slimagent.cli.ending import chosen_form
-from slimagent.cli.finished_run import read_run
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.model.comparison import Movement, RunComparison
 from slimagent.report import comparison_text
 from slimagent.report.comparison_markdown import comparison_markdown
 from slimagent.report.run_comparison import compare_runs
+from slimagent.workflows.finished import Finished
 
 _COLOURS = {Movement.CAME: "yellow", Movement.GREW: "yellow", Movement.WENT: "green", Movement.SHRANK: "green"}
 
@@ -33,7 +33,7 @@ def compare(a: str, b: str, form: str | None, as_json: bool) -> int:
     differently.
     """
     chosen = chosen_form(form, as_json=as_json)
-    found = compare_runs(read_run(a), read_run(b), f"slimagent {__version__}")
+    found = compare_runs(Finished(a).run(), Finished(b).run(), f"slimagent {__version__}")
     if chosen == options.JSON:
         terminal.json(documents.encode_comparison(found))
     elif chosen == options.MARKDOWN:

@@ -23,7 +23,7 @@ from slimagent.report.gate import failing, for_github
 from slimagent.report.since import past_run, previous, since
 from slimagent.report.summary import failure
 from slimagent.workflows import histories
-from slimagent.workflows.results import facts, now
+from slimagent.workflows.facts import facts, now
 
 DEFAULT = "slimagent-history.jsonl"
 
