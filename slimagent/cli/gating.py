@@ -101,7 +101,7 @@ def gate_failure(summary: Summary, directory: str) -> SlimagentError | None:
     if not any(each.outcome is Outcome.FAILED for each in summary.gate):
         return None
     made = f"{summary.tag} was made and proved, but " if summary.tag else ""
-    command = shlex.join(["slimagent", "explain", os.path.join(directory, "plan.json")])
+    command = shlex.join(["slimagent", "explain", directory])
     return GateFailedError(f"{made}{failing(summary.gate)}", f"to see what it holds: {command}")
 
 

@@ -110,7 +110,7 @@ def _gone(summary: Summary) -> list[str]:
     lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
-        title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
+        title = "The largest of them (one of them: <code>slimagent explain OUT KIND:NAME</code>)"
         lines += folded(title, row_table(("package", "size"), rows))
     if summary.unowned_dropped:
         lines += folded("Removed files that no package owns", _places(summary.unowned_dropped))

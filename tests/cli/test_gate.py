@@ -380,7 +380,7 @@ def test_a_run_is_judged_and_added(tmp_path: Path) -> None:
     assert lines[-1].startswith("the slim image: ")  # it was made
     assert f"to accept it: slimagent history add {base / 'two'} --file h.jsonl" in done.stderr
     assert "above the limit of 10 kB" in done.stderr.splitlines()[-2]
-    assert done.stderr.splitlines()[-1] == f"  hint: to see what it holds: slimagent explain {base / 'two/plan.json'}"
+    assert done.stderr.splitlines()[-1] == f"  hint: to see what it holds: slimagent explain {base / 'two'}"
     assert len(runs_in(path)) == 1
     assert problems_in(base / "two") == []
     summary = decode_summary((base / "two/summary.json").read_bytes())
