@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
+import click
+
 from slimagent.cli import terminal
 from slimagent.cli.options import JSON, OWN_REPORT, TABLE, require_writable
 from slimagent.cli.terminal import Styled
@@ -20,6 +22,10 @@ from slimagent.report.result import result
 from slimagent.report.run_junit import run_junit
 from slimagent.report.summary import failure
 from slimagent.workflows.tracing import TOOL
+
+junit = click.option(
+    "--junit", "report", metavar="FILE", help="Write the results of both runs here as JUnit XML, also after a failure."
+)
 
 
 def chosen_form(form: str | None, *, as_json: bool) -> str:

@@ -108,9 +108,6 @@ strip = click.option(
     help="Strip with the agent's own strip or else the image's (auto), not at all, or with this program.",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
-junit = click.option(
-    "--junit", "report", metavar="FILE", help="Write the results of both runs here as JUnit XML, also after a failure."
-)
 quiet = click.option("--quiet", is_flag=True, help="Show no progress, only errors and notes.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 TABLE, MARKDOWN, JSON = FORMS = ("table", "markdown", "json")

@@ -16,7 +16,7 @@ from slimagent import documents
 from slimagent.apply import Layout, Tar
 from slimagent.cli import options
 from slimagent.cli.console import Console
-from slimagent.cli.ending import Ending, chosen_form, ending, show
+from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
@@ -129,7 +129,7 @@ class _Asked:
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export, e.g. in a stage of a build.")
 @click.option("--force", is_flag=True, help="Go on even if this is not a container: its files will be exported.")
 @options.together(options.strip, options.accept, options.accept_change)
-@options.together(gating_options, options.junit, options.quiet, options.form, options.as_json, options.command)
+@options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)
 def run(**given: Any) -> int:
     """Slim the container that this runs in: trace, plan, export and verify.
 
@@ -222,6 +222,7 @@ def _summarise(
         summarised(end.summary, whole),
         notes=(*end.summary.notes, *missed),
         failure=None if error is None else failure(error),
+        phases=console.phases,
         seconds=console.seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )

@@ -24,7 +24,7 @@ from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt, Verification
 from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult
-from slimagent.model.summary import Summary, Whole
+from slimagent.model.summary import Phase, Summary, Whole
 from slimagent.model.trace import Trace
 from slimagent.plan.admit import admit
 from slimagent.report.account import account, facts
@@ -108,7 +108,8 @@ def _verification(value: Verification) -> None:
 
 def _summary(plan: Plan, receipt: Receipt, verification: Verification) -> None:
     blank = Summary(
-        tool="slimagent 0", command="image", image="app", tag="app:slim", repaired=1, seconds={"load": 1.0},
+        tool="slimagent 0", command="image", image="app", tag="app:slim", repaired=1, seconds=2.5,
+        phases=(Phase(name="load", seconds=1.0),),
         notes=warnings(plan, verification.steps, _ALL, None, None),
     )  # fmt: skip
     whole = Whole(plan=plan, receipt=receipt, verification=verification)
