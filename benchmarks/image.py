@@ -131,10 +131,10 @@ def show(options: argparse.Namespace, pairs: list[tuple[float, float]], report: 
     assert isinstance(missed, list)
     print(f"  verified {report['verified']}: passed {report['passed']}, {len(missed)} missed")
     print(f"  in a new container of the imported image: exit status {report['in a new container']}")
-    seconds = report["seconds"]
-    assert isinstance(seconds, dict)
-    for name, value in seconds.items():
-        print(f"  {name:30} {value:7.1f} s")
+    phases = report["phases"]
+    assert isinstance(phases, list)
+    for phase in [*phases, {"name": "the whole run", "seconds": report["seconds"], "depth": 0}]:
+        print(f"  {'  ' * phase['depth'] + phase['name']:30} {phase['seconds']:7.1f} s")
     print(f"  peak memory {int(str(report['peak_bytes'])) / 1e6:.0f} MB")
 
 

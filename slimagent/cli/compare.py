@@ -11,7 +11,6 @@ from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.ending import chosen_form
-from slimagent.cli.finished_run import is_run, read_run
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
@@ -24,6 +23,7 @@ from slimagent.report.comparison_markdown import comparison_markdown
 from slimagent.report.image_comparison import compare_images
 from slimagent.report.run_comparison import compare_runs
 from slimagent.workflows.audit_image import Asked, audit_image
+from slimagent.workflows.finished import Finished, is_run
 
 _TOOL = f"slimagent {__version__}"
 _COLOURS = {Movement.CAME: "yellow", Movement.GREW: "yellow", Movement.WENT: "green", Movement.SHRANK: "green"}
@@ -63,7 +63,7 @@ def _are_runs(a: str, b: str) -> bool:
     """Whether the names are those of two runs, and not of two images. Raises UsageError for anything else."""
     for name in (a, b):
         if not is_run(name) and not is_reference(name):
-            read_run(name)  # says what a run is, and that this is not one
+            Finished(name).run()  # says what a run is, and that this is not one
     if is_run(a) is not is_run(b):
         run, other = (a, b) if is_run(a) else (b, a)
         raise UsageError(
@@ -76,7 +76,7 @@ def _are_runs(a: str, b: str) -> bool:
 def _runs(a: str, b: str, engine: str | None, agent: str | None) -> RunComparison:
     if engine is not None or agent is not None:
         raise UsageError(f"--engine and --agent are for images, and {a} is a run", "leave them out")
-    return compare_runs(read_run(a), read_run(b), _TOOL)
+    return compare_runs(Finished(a).run(), Finished(b).run(), _TOOL)
 
 
 def _images(a: str, b: str, engine: Engine, agent: str | None, console: Console) -> ImageComparison:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from slimagent.cli import terminal
 from slimagent.cli.terminal import Styled
 from slimagent.model.result import CheckResult, Standing
+from slimagent.model.summary import Phase
 from slimagent.report.checklist import check_lines
 from slimagent.report.text import amount
 from slimagent.verify.compare import standing
@@ -29,7 +30,6 @@ class Console:
 
     `names` are the names of the checks, so that their lines align. With `err` False, their results go to standard
     output. `is_alone` says that nothing else writes to the terminal: then phases without numbers are live, too.
-    `seconds` are the phases' times, in order.
     """
 
     def __init__(
@@ -40,12 +40,16 @@ class Console:
         self._width = max(map(len, names), default=0)
         self._err = err
         self._live = not quiet and terminal.is_live()
-        self.seconds: dict[str, float] = {}
+        self._began = time.monotonic()
+        self._way: tuple[str, ...] = ()  # the phases that are open, the outermost first
+        self._spent: dict[tuple[str, ...], float] = {}
 
     @contextlib.contextmanager
     def phase(self, name: str, unit: str = "") -> Iterator[Callable[[int], None]]:
         """Time and show a phase. `unit` says what its numbers count; without one it shows no numbers."""
-        started = time.monotonic()
+        started, around = time.monotonic(), self._way
+        way = self._way = (*around, name)
+        self._spent.setdefault(way, 0.0)
         still = _Still(self._line, name, started)
 
         def progress(done: int) -> None:
@@ -55,14 +59,32 @@ class Console:
             elif in_log:
                 still.tell()
 
-        with self._status(name, bool(unit)) as live:
-            in_log = live is None and not self._quiet and not terminal.is_live()
-            with still.told_by_itself() if in_log and self._is_alone else contextlib.nullcontext():
-                yield progress
-        seconds = time.monotonic() - started
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        try:
+            with self._status(name, bool(unit)) as live:
+                in_log = live is None and not self._quiet and not terminal.is_live()
+                with still.told_by_itself() if in_log and self._is_alone else contextlib.nullcontext():
+                    yield progress
+        finally:
+            seconds = time.monotonic() - started
+            self._spent[way] += seconds
+            self._way = around
         if not self._quiet:
             self._line(f"{name}  {seconds:.1f} s")
+
+    @property
+    def seconds(self) -> float:
+        """How long ago this began."""
+        return time.monotonic() - self._began
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases so far, in the order in which they first began, each followed by its parts.
+
+        Phases of one name that are parts of the same phase are one.
+        """
+        first = {way: number for number, way in enumerate(self._spent)}
+        ways = sorted(first, key=lambda way: [first[way[:end]] for end in range(1, len(way) + 1)])
+        return tuple(Phase(name=way[-1], seconds=self._spent[way], depth=len(way) - 1) for way in ways)
 
     @contextlib.contextmanager
     def _status(self, name: str, counted: bool) -> Iterator[Callable[[str], None] | None]:

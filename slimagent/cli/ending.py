@@ -8,16 +8,24 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
+import click
+
 from slimagent.cli import terminal
-from slimagent.cli.options import JSON, TABLE
+from slimagent.cli.options import JSON, OWN_REPORT, TABLE, require_writable
 from slimagent.cli.terminal import Styled
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError, UsageError
-from slimagent.model.summary import Summary
+from slimagent.linux.files import write
+from slimagent.model.summary import Summary, Whole
 from slimagent.report.pull_request import pull_request
 from slimagent.report.result import result
+from slimagent.report.run_junit import run_junit
 from slimagent.report.summary import failure
 from slimagent.workflows.tracing import TOOL
+
+junit = click.option(
+    "--junit", "report", metavar="FILE", help="Write the results of both runs here as JUnit XML, also after a failure."
+)
 
 
 def chosen_form(form: str | None, *, as_json: bool) -> str:
@@ -28,29 +36,50 @@ def chosen_form(form: str | None, *, as_json: bool) -> str:
 
 
 class Ending:
-    """The summary of a command, as far as it is known."""
+    """The summary of a command and the documents that it is made of, as far as they are known."""
 
     def __init__(self, command: str, *, image: str | None = None, tag: str | None = None) -> None:
         self.summary = Summary(tool=TOOL, command=command, image=image, tag=tag)
+        self.whole = Whole()
 
 
 @contextlib.contextmanager
-def ending(command: str, form: str, *, image: str | None = None, tag: str | None = None) -> Iterator[Ending]:
+def ending(
+    command: str, form: str, *, image: str | None = None, tag: str | None = None, report: str | None = None
+) -> Iterator[Ending]:
     """Run a block that fills in the summary. As JSON or Markdown, print it at the end, also after a SlimagentError.
 
-    Until then, what the block and its processes write to standard output goes to standard error.
+    Until then, what the block and its processes write to standard output goes to standard error. `report` is a file for
+    the results as JUnit XML, also after a SlimagentError. Raises RefusedError if slimagent did not write that file.
     """
     end = Ending(command, image=image, tag=tag)
     if form == TABLE:
-        yield end
+        with _reported(end, report):
+            yield end
         return
     try:
-        with _aside():
+        with _aside(), _reported(end, report):
             yield end
     except SlimagentError as error:
         _document(replace(end.summary, failure=failure(error)), form)
         raise
     _document(end.summary, form)
+
+
+@contextlib.contextmanager
+def _reported(end: Ending, report: str | None) -> Iterator[None]:
+    """Write the report when the block ends. After an error, that is what counts if the report cannot be written."""
+    if report is None:
+        yield
+        return
+    require_writable(report, OWN_REPORT)
+    try:
+        yield
+    except SlimagentError as error:
+        with contextlib.suppress(SlimagentError):
+            write(report, run_junit(replace(end.summary, failure=failure(error)), end.whole))
+        raise
+    write(report, run_junit(end.summary, end.whole))
 
 
 def _document(summary: Summary, form: str) -> None:

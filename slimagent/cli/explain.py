@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import click
 
-from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
-from slimagent.linux.files import read
 from slimagent.model.plan import Plan
 from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
@@ -20,24 +18,24 @@ from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
 from slimagent.text.json_output import indented
 from slimagent.text.near import meant
+from slimagent.workflows.finished import Finished
 
 _LARGEST = 15
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
 
 
-@command(
-    example="slimagent explain slimagent-out/plan.json\nslimagent explain slimagent-out/plan.json dpkg:vim /usr/bin/git"
-)
-@click.argument("plan", metavar="PLAN")
+@command(example="slimagent explain slimagent-out\nslimagent explain slimagent-out dpkg:vim /usr/bin/git")
+@click.argument("out", metavar="OUT")
 @click.argument("things", metavar="[PATH|PACKAGE]...", nargs=-1)
 @options.as_json
-def explain(plan: str, things: tuple[str, ...], as_json: bool) -> int:
+def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
     """Say what a plan keeps and drops, or why a path or a package stays or goes.
 
-    Without a PATH or PACKAGE it lists the largest things that go and stay. A package is named KIND:NAME, e.g. dpkg:vim,
-    python:torch or r:ggplot2, or NAME alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
+    OUT is the output directory of `slimagent image` or `slimagent run`, or a plan. Without a PATH or PACKAGE it lists
+    the largest things that go and stay. A package is named KIND:NAME, e.g. dpkg:vim, python:torch or r:ggplot2, or NAME
+    alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
     """
-    made = documents.decode_plan(read(plan), plan)
+    made = Finished(out).require_plan()
     explainer = Explainer(made)
     if not things:
         _overview(explainer, made, as_json=as_json)

@@ -25,8 +25,9 @@ from slimagent.profiles import shipped as profiles
 from slimagent.report.gate import MARKS, gate_junit, gate_lines, gate_markdown, verdict
 from slimagent.report.since import past_run, previous
 from slimagent.text.near import meant
+from slimagent.workflows.facts import facts
+from slimagent.workflows.finished import Finished
 from slimagent.workflows.histories import runs_in
-from slimagent.workflows.results import Result, facts, result_in
 from slimagent.workflows.tracing import TOOL
 
 _OF_PACKAGES = (Subject.ABSENT, Subject.PRESENT)
@@ -63,14 +64,15 @@ def gate(
     rules = merged((*(() if profile is None else profiles.load(profile).gate), *gates))
     if not rules:
         raise UsageError("there is no rule", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
-    result = result_in(out)
-    rulings = _judged(result, rules, history, against, _findings(audit, rules, result.summary.image))
+    run = Finished(out)
+    result = run.result
+    rulings = _judged(run, rules, history, against, _findings(audit, rules, result.image))
     if report is not None:
         write(report, gate_junit(rulings))
-    _show(Judged(tool=TOOL, image=result.summary.image, tag=result.summary.tag, rules=rulings), shape, quiet=quiet)
+    _show(Judged(tool=TOOL, image=result.image, tag=result.tag, rules=rulings), shape, quiet=quiet)
     annotate(rulings)
-    if not result.summary.made:
-        why = "" if result.summary.failure is None else f": {result.summary.failure.message}"
+    if not result.made:
+        why = "" if result.failure is None else f": {result.failure.message}"
         raise CheckFailedError(f"the run in {out} made no slim image that is proved{why}", "run slimagent again")
     return int(any(each.outcome is Outcome.FAILED for each in rulings))
 
@@ -93,15 +95,15 @@ def _findings(audit: str | None, rules: tuple[Rule, ...], image: str | None) -> 
 
 
 def _judged(
-    result: Result,
+    run: Finished,
     rules: tuple[Rule, ...],
     history: str | None,
     against: str | None,
     findings: tuple[Finding, ...] | None,
 ) -> tuple[Ruling, ...]:
     needs_plan = history is not None or any(rule.subject in _OF_PACKAGES for rule in rules)
-    plan = result.plan() if needs_plan and result.summary.plan is not None else None
-    known = facts(result.summary, plan, findings=findings)
+    plan = run.require_plan() if needs_plan and run.result.plan is not None else None
+    known = facts(run.result, plan, findings=findings)
     if history is not None and not os.path.lexists(history):
         raise UsageError(f"there is no history {history}", "`slimagent history add` makes one; check the name")
     if history is not None and against is not None:
@@ -109,17 +111,17 @@ def _judged(
     if against is not None:
         known = replace(known, earlier=_against(against))
     if history is not None and plan is not None:
-        run = past_run(result.summary, plan, result.when)
-        last = None if run is None else previous(runs_in(history), run)
+        this = past_run(run.result, plan, run.when)
+        last = None if this is None else previous(runs_in(history), this)
         known = replace(known, earlier=None if last is None else Earlier(last.day, last.bytes_after))
     return judge(rules, known)
 
 
 def _against(directory: str) -> Earlier:
-    other = result_in(directory)
-    if other.summary.bytes_after is None:
+    size = Finished(directory).result.bytes_after
+    if size is None:
         raise DocumentError(f"the run in {directory} made no slim image", "name the directory of another run")
-    return Earlier(f"the run in {directory}", other.summary.bytes_after)
+    return Earlier(f"the run in {directory}", size)
 
 
 def _show(judged: Judged, form: str, *, quiet: bool) -> None:

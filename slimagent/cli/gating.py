@@ -23,7 +23,7 @@ from slimagent.report.gate import failing, for_github
 from slimagent.report.since import past_run, previous, since
 from slimagent.report.summary import failure
 from slimagent.workflows import histories
-from slimagent.workflows.results import facts, now
+from slimagent.workflows.facts import facts, now
 
 DEFAULT = "slimagent-history.jsonl"
 
@@ -101,7 +101,7 @@ def gate_failure(summary: Summary, directory: str) -> SlimagentError | None:
     if not any(each.outcome is Outcome.FAILED for each in summary.gate):
         return None
     made = f"{summary.tag} was made and proved, but " if summary.tag else ""
-    command = shlex.join(["slimagent", "explain", os.path.join(directory, "plan.json")])
+    command = shlex.join(["slimagent", "explain", directory])
     return GateFailedError(f"{made}{failing(summary.gate)}", f"to see what it holds: {command}")
 
 

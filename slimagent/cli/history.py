@@ -16,7 +16,7 @@ from slimagent.report.history import BLOCKS, PLAIN, history_markdown, history_ta
 from slimagent.report.since import past_run, previous, since, since_lines
 from slimagent.text.counted import counted
 from slimagent.workflows import histories
-from slimagent.workflows.results import result_in
+from slimagent.workflows.finished import Finished
 
 _RUNS = 20
 _file = click.option("--file", "history", default=DEFAULT, show_default=True, metavar="FILE", help="The history.")
@@ -45,10 +45,10 @@ def add(out: str, history: str, label: str, quiet: bool) -> int:
     """
     options.require_writable(history)
     before = histories.runs_in(history)
-    result = result_in(out)
-    if result.summary.plan is None:
-        raise RefusedError(f"the run in {out} made no slim image, so it has no sizes", "run slimagent again")
-    run = past_run(result.summary, result.plan(), result.when, result.image_id, label)
+    done = Finished(out)
+    run = None
+    if done.result.plan is not None:
+        run = past_run(done.result, done.require_plan(), done.when, done.image_id, label)
     if run is None:
         raise RefusedError(f"the run in {out} made no slim image, so it has no sizes", "run slimagent again")
     if not histories.add(history, run):

@@ -13,7 +13,7 @@ from slimagent.cli import options, terminal
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.containers import container_options
-from slimagent.cli.ending import Ending, chosen_form, ending, show
+from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.passing import passed_on
@@ -65,6 +65,7 @@ class _Asked:
     out: str
     repair: bool
     keep_failed: bool
+    report: str | None
     quiet: bool
     form: str | None
     as_json: bool
@@ -111,7 +112,7 @@ class _Asked:
     "--repair/--no-repair", default=True, show_default=True, help="If a file is missed, put it back and try once more."
 )
 @click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
-@options.together(gating_options, options.quiet, options.form, options.as_json, options.command)
+@options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)
 def image(**given: Any) -> int:
     """Make a slim image TAG from IMAGE, and prove that it still works.
 
@@ -120,7 +121,7 @@ def image(**given: Any) -> int:
     """
     asked = _Asked(**given)
     form = chosen_form(asked.form, as_json=asked.as_json)
-    with ending("image", form, image=asked.container.image, tag=asked.tag) as end:
+    with ending("image", form, image=asked.container.image, tag=asked.tag, report=asked.report) as end:
         options.require_known_cruft(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
         made = _slim(find(asked.engine), request, asked, console, end)
@@ -144,12 +145,14 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
         terminal.line(line, err=True)
 
     def finish(output: Output, slimmed: Slimmed, error: SlimagentError | None) -> None:
+        end.whole = slimmed.whole
         end.summary = replace(
             summarised(blank, slimmed.whole),
             failure=None if error is None else failure(error),
             repaired=slimmed.repaired,
             notes=_notes(slimmed, rules),
-            seconds=dict(console.seconds),
+            phases=console.phases,
+            seconds=console.seconds,
         )
         if error is None:
             end.summary = asked.gate.judged(end.summary, slimmed.whole.plan, profile, asked.out)

@@ -16,7 +16,7 @@ from slimagent import documents
 from slimagent.apply import Layout, Tar
 from slimagent.cli import options
 from slimagent.cli.console import Console
-from slimagent.cli.ending import Ending, chosen_form, ending, show
+from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
@@ -72,6 +72,7 @@ class _Asked:
     strip: str
     accepted: tuple[str, ...]
     accepted_changes: tuple[str, ...]
+    report: str | None
     quiet: bool
     form: str | None
     as_json: bool
@@ -95,8 +96,8 @@ class _Asked:
         )
 
     def _outputs(self) -> tuple[bytes, ...]:
-        history = () if self.gate.history is None else (os.fsencode(os.path.abspath(self.gate.history)),)
-        return (self.directory, *history, *(() if self.layout is None else (self.layout.path,)))
+        files = (os.fsencode(os.path.abspath(each)) for each in (self.gate.history, self.report) if each is not None)
+        return (self.directory, *files, *(() if self.layout is None else (self.layout.path,)))
 
     def target(self) -> Target:
         if not self.no_export:
@@ -128,7 +129,7 @@ class _Asked:
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export, e.g. in a stage of a build.")
 @click.option("--force", is_flag=True, help="Go on even if this is not a container: its files will be exported.")
 @options.together(options.strip, options.accept, options.accept_change)
-@options.together(gating_options, options.quiet, options.form, options.as_json, options.command)
+@options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)
 def run(**given: Any) -> int:
     """Slim the container that this runs in: trace, plan, export and verify.
 
@@ -138,7 +139,7 @@ def run(**given: Any) -> int:
     """
     asked = _Asked(**given)
     form = chosen_form(asked.form, as_json=asked.as_json)
-    with ending("run", form) as end:
+    with ending("run", form, report=asked.report) as end:
         if not asked.force:
             _require_container(asked.scopes)
         chosen = options.chosen_profile(asked.profile, bool(asked.command or asked.also), asked.user)
@@ -194,7 +195,7 @@ def _save(directory: bytes, name: str, data: bytes) -> None:
 @contextlib.contextmanager
 def _reported(end: Ending, console: Console, asked: _Asked, form: str, profile: tuple[Rule, ...]) -> Iterator[Whole]:
     """Run a block that makes documents, then write their summary, also if it fails. Show it if verified."""
-    whole = Whole()
+    end.whole = whole = Whole()
     try:
         yield whole
     except SlimagentError as error:
@@ -221,6 +222,7 @@ def _summarise(
         summarised(end.summary, whole),
         notes=(*end.summary.notes, *missed),
         failure=None if error is None else failure(error),
+        phases=console.phases,
         seconds=console.seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )

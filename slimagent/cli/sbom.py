@@ -13,7 +13,6 @@ import click
 from slimagent import __version__, documents
 from slimagent.apply.export.components import package_layers
 from slimagent.cli import options, terminal
-from slimagent.cli.finished_run import read_run
 from slimagent.cli.help import command
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.image.labels import identity
@@ -23,6 +22,7 @@ from slimagent.model.finished_run import FinishedRun
 from slimagent.model.image_config import read_image_config
 from slimagent.report.bill import bill, is_described
 from slimagent.text.counted import counted
+from slimagent.workflows.finished import Finished
 
 _TOOL = f"slimagent {__version__}"
 _COMMENT = f"{options.FIRST_LINE} {__version__}"
@@ -81,7 +81,7 @@ def sbom(**given: Any) -> int:
     _require_library()
     if asked.output is not None:
         options.require_writable(asked.output, None if asked.overwrite else _OWN)
-    run = read_run(asked.run)
+    run = Finished(asked.run).run()
     if asked.diff:
         _show_difference(run, as_json=asked.as_json)
         return 0

@@ -26,7 +26,7 @@ from slimagent.documents.parts import (
 from slimagent.model.plan import Caution
 from slimagent.model.proof import Layer
 from slimagent.model.result import Outcome
-from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Place, Reached, Summary
+from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Phase, Place, Reached, Summary
 from slimagent.text.shape import Place as At
 
 SUMMARY = "slimagent/summary"
@@ -80,10 +80,7 @@ _CAUTION = Form(
     lambda caution: {"paths": caution.paths, "bytes": caution.size},
     lambda at: Caution(at["paths"].unsigned(), at["bytes"].unsigned()),
 )
-_SPENT = Form(
-    lambda seconds: {name: round(spent, 3) for name, spent in seconds.items()},
-    lambda at: {name: each.number() for name, each in at.entries().items()},
-)
+_PHASE = an_object(Phase, name=TEXT, seconds=number(3), depth=COUNT)
 _FIRST = {"tool": TEXT, "command": _one_of(_COMMANDS), "image": or_null(TEXT), "tag": or_null(TEXT)}
 _MEMBERS = {
     "level": or_null(TEXT),
@@ -118,7 +115,13 @@ _MEMBERS = {
     "repaired": or_null(COUNT),
     "notes": TEXTS,
 }
-_LAST = {"gate": each(RULING), "since": or_null(SINCE), "seconds": _SPENT, "peak_bytes": or_null(COUNT)}
+_LAST = {
+    "gate": each(RULING),
+    "since": or_null(SINCE),
+    "phases": each(_PHASE),
+    "seconds": or_null(number(3)),
+    "peak_bytes": or_null(COUNT),
+}
 
 
 def encode_summary(summary: Summary) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from slimagent.errors import DocumentError, RefusedError
+from slimagent.errors import RefusedError
 from slimagent.text.json_input import parsed
 from slimagent.text.json_output import encoded
 
@@ -63,23 +63,12 @@ def read_record(data: bytes, document: str, hint: str) -> dict[str, tuple[str, .
         raise RefusedError(f"{document} is not the record of a slimagent run", hint) from None
 
 
-def ended(data: bytes, document: str) -> str:
-    """When a run ended, or else when it began. Raises DocumentError if the record does not say it."""
-    try:
-        whole = _ours(data)
-        times = [whole["ended"], whole["started"]]
-    except (ValueError, KeyError, TypeError):
-        times = []
-    found = next((each for each in times if isinstance(each, str) and _TIME.fullmatch(each)), None)
-    if found is None:
-        raise DocumentError(f"{document} is not the record of a slimagent run", "run slimagent again")
-    return found
-
-
 def decode_record(data: bytes) -> Record | None:
     """A record of a run, without its files. None if slimagent did not write it."""
     try:
         whole = _ours(data)
+        if not _TIME.fullmatch(whole["started"]) or not _TIME.fullmatch(whole["ended"] or whole["started"]):
+            return None
         return Record(
             image=str(whole["image"]),
             tag=str(whole["tag"]),

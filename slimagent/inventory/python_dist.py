@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from packaging.utils import canonicalize_name
+
 from slimagent.inventory import python_metadata as meta
 from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.python_editable import Sources
@@ -110,7 +112,7 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
     return _Dist(
         site=index,
         info=info,
-        name=meta.normalise_name(called),
+        name=canonicalize_name(called),
         version=fields.version if fields.version.isprintable() and fields.version else version,
         requires=requires,
         licenses=fields.licenses,
@@ -127,11 +129,11 @@ def _linked(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
         image.problem(path, "leads to nothing in the image")
         return None
     directory = image.inventory.paths[at]
-    wanted = meta.normalise_name(stem.decode("utf-8", "replace"))
+    wanted = canonicalize_name(stem.decode("utf-8", "replace"))
     for each in image.names(directory):
         if each.endswith(b".egg-info"):
             called, _ = meta.from_directory_name(each[: -len(b".egg-info")].decode("utf-8", "replace"))
-            if meta.normalise_name(called) == wanted:
+            if canonicalize_name(called) == wanted:
                 dist = _dist(image, index, join(directory, each), stem)
                 if dist is not None:
                     dist.link, dist.source = path, join(directory, rows[1] if len(rows) > 1 else b".")

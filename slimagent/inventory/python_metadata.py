@@ -39,15 +39,6 @@ class Metadata(NamedTuple):
     licenses: tuple[str, ...] = ()
 
 
-def normalise_name(name: str) -> str:
-    """A distribution's name as PEP 503 compares it.
-
-    >>> normalise_name("Zope._Interface")
-    'zope-interface'
-    """
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def is_name(name: str) -> bool:
     """Whether a distribution may be called so."""
     return _NAME.fullmatch(name) is not None

@@ -19,19 +19,13 @@ from typing import Any
 from slimagent.inventory.python_sites import Site
 from slimagent.inventory.reader import Image
 from slimagent.paths.algebra import join, name, parent, to_text, within
+from slimagent.paths.manifests import is_python_manifest
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-# Not those for development, tests, documentation: requirements-dev.txt, test-requirements.txt.
-_FILE = re.compile(
-    rb".*/(?:requirements(?:[-_.](?:base|common|main|prod(?:uction)?|app))?\.txt"
-    rb"|requirements/(?:base|common|main|prod(?:uction)?|app)\.txt|requirements\.in|pyproject\.toml|setup\.cfg|Pipfile)",
-    re.DOTALL,
-)
-_ENDINGS = (b".txt", b".in", b".toml", b".cfg", b"/Pipfile")
 _INCLUDED = re.compile(r"^\s*(?:-r|--requirement)[ =]+(\S+)", re.MULTILINE)
 _INCLUDES = 20  # files
 _LARGEST = 1 << 20  # bytes: no list of requirements is larger
@@ -56,7 +50,7 @@ def projects(image: Image, sites: Sequence[Site]) -> list[Project]:
     directories = [site.directory for site in sites]
     found = []
     for at, path in enumerate(image.inventory.paths):
-        if not path.endswith(_ENDINGS) or _FILE.fullmatch(path) is None or not image.is_file(at):
+        if not is_python_manifest(path) or not image.is_file(at):
             continue
         if any(within(path, directory) for directory in directories):
             continue

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from slimagent.inventory.python_metadata import normalise_name
 from slimagent.inventory.python_sites import Site
 
 _ONLY_EXTRA = re.compile(r"""[^;]*;\s*extra\s*==\s*(['"])([^'"]*)\1\s*""")
@@ -105,7 +105,7 @@ class Requirements:
         while pending:
             text, extra = pending.pop()
             only = _ONLY_EXTRA.fullmatch(text)
-            if only is not None and normalise_name(only[2]) != normalise_name(extra):
+            if only is not None and canonicalize_name(only[2]) != canonicalize_name(extra):
                 continue  # most requirements of most distributions: not worth a parse
             requirement = self._parse(text)
             if requirement is None:
@@ -128,7 +128,7 @@ class Requirements:
         return Resolution(list(required.items()), list(missing), odd)
 
     def _find(self, site: int, name: str) -> int | None:
-        name = normalise_name(name)
+        name = canonicalize_name(name)
         return next((self._names[each][name] for each in self._seen[site] if name in self._names[each]), None)
 
     def _parse(self, text: str) -> Requirement | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+NOT_RUN = "it did not take place"  # the detail of what one run has and another has not
+
 
 class Outcome(str, enum.Enum):
     """How a check, or one item of it, ended."""

@@ -5,8 +5,7 @@ Sizes are bytes. None is what does not apply, or was not known when the run ende
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from slimagent.errors import GateFailedError
 from slimagent.model.gate import Ruling
@@ -105,6 +104,15 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What a run did for some seconds. It is part of the last phase before it of a smaller depth; 0 is the smallest."""
+
+    name: str
+    seconds: float
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """The digest of what was exported, and its size: of a tar its own, of an image that of its manifest."""
 
@@ -119,7 +127,8 @@ class Summary:
     `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
     `repaired` counts the files that were brought back because a first verification missed them. `notes` say what was
     not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since the
-    last run in the history. `seconds` are those of each phase, `peak_bytes` the most memory that was in use.
+    last run in the history. `seconds` are those of the whole run, from its start until it was summarised, `phases` what
+    they were spent on, `peak_bytes` is the most memory that was in use.
     """
 
     tool: str
@@ -159,7 +168,8 @@ class Summary:
     notes: tuple[str, ...] = ()
     gate: tuple[Ruling, ...] = ()
     since: Since | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    seconds: float | None = None
     peak_bytes: int | None = None
 
     @property

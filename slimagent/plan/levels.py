@@ -17,7 +17,7 @@ from slimagent.plan.naming import Naming
 from slimagent.plan.pages import MOST, beside_pages
 from slimagent.plan.parts import Part, does_its_job, is_own, part
 from slimagent.plan.siblings import UNKNOWN, Group, Key, Siblings, joined, key
-from slimagent.plan.trees import is_manifest
+from slimagent.plan.trees import declares
 
 _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data files of used packages stay up to this size; measured, see docs/levels.md
@@ -246,7 +246,7 @@ class Levels:
             level = self._at[at]
             if level == _CRUFT:
                 keeper.settle_number(at, no_cruft)
-            elif of[at] < 0 or is_manifest(inventory.paths[at], at, self._owners):
+            elif of[at] < 0 or declares(inventory.paths[at], at, self._owners):
                 if level == _PACKAGE:
                     keeper.settle_number(at, unowned)
                 elif self._is_alone(keeper, at) and inventory.sizes[at] <= self._limit_alone(at):

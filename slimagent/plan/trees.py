@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import stat
 from array import array
 
 from slimagent.model.inventory import Inventory, Owners, PackageKind
 from slimagent.paths.algebra import ancestors, name, parent, within
 from slimagent.paths.hierarchy import is_home, is_shared
+from slimagent.paths.manifests import is_manifest
 
 # Packages of the system, which lie in directories that they share. Those of other kinds lie inside applications, too.
 _OF_SYSTEM = frozenset({PackageKind.DPKG, PackageKind.CONDA, PackageKind.COMPONENT})
-
-_ENDINGS = (b".json", b".toml", b".txt", b".in", b".cfg", b"/Pipfile")
-_MANIFEST = re.compile(
-    rb".*/(?:package\.json|pyproject\.toml|setup\.cfg|Pipfile|requirements[^/]*\.(?:txt|in)|requirements/[^/]+\.txt)",
-    re.DOTALL,
-)
 
 
 class Trees:
@@ -45,7 +39,7 @@ class Trees:
         self._loose: dict[bytes, int] = {}  # shared directory, to the tree of the files in it
         for at, path in enumerate(inventory.paths):
             owner, mode = owners.of[at], inventory.modes[at]
-            if owner >= 0 and not (path.endswith(_ENDINGS) and is_manifest(path, at, owners) and stat.S_ISREG(mode)):
+            if owner >= 0 and not (declares(path, at, owners) and stat.S_ISREG(mode)):
                 continue
             if stat.S_ISREG(mode):
                 self._put(at, path, owners)
@@ -113,16 +107,16 @@ class Trees:
         return found
 
 
-def is_manifest(path: bytes, at: int, owners: Owners) -> bool:
+def declares(path: bytes, at: int, owners: Owners) -> bool:
     """Whether an owned file declares what a program requires that no package manager installed.
 
     It is the only file of its package (inventory/npm.py, inventory/python_projects.py). Its author wrote it, like the
     unowned code beside it: no package manager could restore it.
     """
-    owner = owners.of[at]
-    if owners.packages[owner].kind not in (PackageKind.NPM, PackageKind.PYTHON) or len(owners.files[owner]) > 1:
+    if not is_manifest(path) or owners.weak[at] or b"/node_modules/" in path:
         return False
-    return _MANIFEST.fullmatch(path) is not None and not owners.weak[at] and b"/node_modules/" not in path
+    owner = owners.of[at]
+    return owners.packages[owner].kind in (PackageKind.NPM, PackageKind.PYTHON) and len(owners.files[owner]) == 1
 
 
 def _mixed(inventory: Inventory, owners: Owners) -> set[bytes]:

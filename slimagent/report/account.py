@@ -70,8 +70,8 @@ def _image(report: Report) -> Iterator[str]:
     if summary.level:
         accepted = f"; accepted: {', '.join(summary.accepted)}" if summary.accepted else ""
         yield f"Planned at level {summary.level}{accepted}"
-    if summary.seconds:
-        yield f"The run took {sum(summary.seconds.values()):.0f} s"
+    if summary.seconds is not None:
+        yield f"The run took {summary.seconds:.0f} s"
     if summary.repaired:
         yield f"{counted(summary.repaired, 'file was', 'files were')} brought back after a first verification"
 

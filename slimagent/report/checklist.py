@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.model.result import NOT_RUN, CheckResult, Item, Outcome, Standing
 from slimagent.report.junit import Case, Mark, Suite, document
 from slimagent.text.counted import counted
 
@@ -17,6 +17,7 @@ _MARKS = {
     Standing.SKIPPED: "-",
     Standing.FAILED_BEFORE: "!",
 }
+_FAILED_BEFORE = "failed before too"
 _SHOWN = 10
 _NAMED = 3  # skipped items, on the line of their check
 
@@ -98,16 +99,21 @@ def junit(results: Sequence[CheckResult], before: Sequence[CheckResult | None]) 
     `before` has the result of each check on the original image, or None. A check without items is one case. What also
     failed before counts as skipped, because a test report has no word for it.
     """
-    return document(
-        [
-            Suite(
-                name=result.name,
-                cases=[_case(result, item, was) for item, was in _cases(result, earlier)],
-                seconds=result.seconds,
-            )
-            for result, earlier in zip(results, before, strict=True)
-        ]
-    )
+    return document(suites(results, before))
+
+
+def suites(
+    results: Sequence[CheckResult], before: Sequence[CheckResult | None], where: str = "", failed: str = _FAILED_BEFORE
+) -> list[Suite]:
+    """The suites of `junit`. `where` follows their names; `failed` says why what failed before counts as skipped."""
+    return [
+        Suite(
+            name=f"{result.name}{where}",
+            cases=[_case(result, item, was, failed) for item, was in _cases(result, earlier)],
+            seconds=result.seconds,
+        )
+        for result, earlier in zip(results, before, strict=True)
+    ]
 
 
 def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[Item, Outcome | None]]:
@@ -120,13 +126,17 @@ def _cases(result: CheckResult, before: CheckResult | None) -> Iterator[tuple[It
     ):
         was = None if before is None else before.outcome
         yield Item(name=result.name, outcome=result.outcome, detail=result.detail), was
+    names = {item.name for item in result.items}
+    for item in () if before is None else before.items:
+        if item.name not in names:
+            yield Item(name=item.name, outcome=Outcome.SKIPPED, detail=NOT_RUN), item.outcome
 
 
-def _case(result: CheckResult, item: Item, was: Outcome | None) -> Case:
+def _case(result: CheckResult, item: Item, was: Outcome | None, failed: str) -> Case:
     case = Case(name=item.name, seconds=None if result.items else result.seconds)
     stands = Standing.of(item.outcome, was)
     if stands is Standing.FAILED_BEFORE:
-        return replace(case, mark=Mark.SKIPPED, message=f"failed before too: {item.detail}")
+        return replace(case, mark=Mark.SKIPPED, message=f"{failed}: {item.detail}")
     if stands in (Standing.FAILED, Standing.WORSE):
         text = item.detail if item.detail == result.detail else f"{item.detail}\n{result.detail}"
         return replace(case, mark=Mark.FAILED, message=_short(item.detail), text=text)

@@ -14,6 +14,7 @@ from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
 
 _SHOWN = 10
+_PART, _DEEPEST = "· ", 8
 _UNKNOWN = "unknown"
 _UNNAMED = "the slim image"  # as its history calls it
 
@@ -36,16 +37,19 @@ def pull_request(summary: Summary) -> list[str]:
         *_gone(summary),
         *_layers(summary),
         *_already(summary),
-        *folded(
-            "Seconds",
-            row_table(
-                ("phase", "seconds"), [(markdown(name), f"{spent:.1f}") for name, spent in summary.seconds.items()]
-            ),
-        ),
+        *folded("Seconds", row_table(("phase", "seconds"), _phases(summary))),
         f"Level {markdown_code(summary.level)}, {markdown(summary.tool)}."
         if summary.level
         else f"{markdown(summary.tool)}.",
     ]
+
+
+def _phases(summary: Summary) -> list[tuple[str, str]]:
+    """What the run spent its time on: the parts of a phase stand below it, and the last row is the whole run."""
+    rows = [
+        (f"{_PART * min(each.depth, _DEEPEST)}{markdown(each.name)}", f"{each.seconds:.1f}") for each in summary.phases
+    ]
+    return rows if summary.seconds is None else [*rows, ("the whole run", f"{summary.seconds:.1f}")]
 
 
 def _headline(summary: Summary) -> str:
@@ -110,7 +114,7 @@ def _gone(summary: Summary) -> list[str]:
     lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
-        title = "The largest of them (one of them: <code>slimagent explain plan.json KIND:NAME</code>)"
+        title = "The largest of them (one of them: <code>slimagent explain OUT KIND:NAME</code>)"
         lines += folded(title, row_table(("package", "size"), rows))
     if summary.unowned_dropped:
         lines += folded("Removed files that no package owns", _places(summary.unowned_dropped))

@@ -75,7 +75,7 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
     if packages:
         title = f"the largest of {counted(len(summary.packages_dropped), 'removed package')}"
-        command = shlex.join(["slimagent", "explain", f"{directory}/plan.json", packages[0][0]])
+        command = shlex.join(["slimagent", "explain", directory, packages[0][0]])
         ask = f"why, and what keeps one: {command}"
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
     if summary.unowned_dropped:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Comparison, Missed
 from slimagent.model.reason import ReasonKind, Verdict
-from slimagent.model.result import CheckResult, Item, Outcome, Standing
+from slimagent.model.result import NOT_RUN, CheckResult, Item, Outcome, Standing
 from slimagent.model.trace import Loss, LossKind
 from slimagent.paths.algebra import Resolver, within_any
 
@@ -16,7 +16,7 @@ from slimagent.paths.algebra import Resolver, within_any
 def compare(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[Comparison, ...]:
     """Compare every check and every item in both runs. What is missing in a run counts as skipped there."""
     first, second = dict(_outcomes(before)), dict(_outcomes(after))
-    absent = (Outcome.SKIPPED, "it did not take place")
+    absent = (Outcome.SKIPPED, NOT_RUN)
     return tuple(
         Comparison(
             name=name,

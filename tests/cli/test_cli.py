@@ -82,8 +82,10 @@ def test_nothing_to_run(scope: Path) -> None:
 
 def test_a_step_that_fails_on_the_full_image(scope: Path, tmp_path: Path) -> None:
     """A smoke test that fails before anything was dropped proves nothing: status 1, the trace is kept."""
-    done = slimagent("run", "--quiet", "--scope", scope, "--out", tmp_path / "out", "--", "sh", "-c", "exit 3\n:")
+    options = ("--quiet", "--scope", scope, "--out", tmp_path / "out", "--junit", tmp_path / "junit.xml")
+    done = slimagent("run", *options, "--", "sh", "-c", "exit 3\n:")
     assert_error(done, 1, "failed on the full image: command", "exit status 3")
+    assert '<testsuite name="command (full image)" tests="1" failures="1"' in (tmp_path / "junit.xml").read_text()
     assert sorted(os.listdir(tmp_path / "out")) == ["summary.json", "trace.json"]
 
 

@@ -102,7 +102,9 @@ def test_what_is_no_run_says_how_to_make_one(two: tuple[Path, Path], tmp_path: P
     """The command to type, with the name that was given."""
     assert_error(slimagent("compare", two[0], "none here"), 2, "does not exist", "slimagent image IMAGE", "'none here'")
     (tmp_path / "empty").mkdir()
-    assert_error(slimagent("compare", tmp_path / "empty", two[1]), 2, "has no plan.json", "make one: slimagent image")
+    assert_error(
+        slimagent("compare", tmp_path / "empty", two[1]), 2, "has no document of a run", "make one: slimagent image"
+    )
     trace = tmp_path / "trace.json"
     trace.write_bytes(encode_trace(TRACE))
     assert_error(slimagent("compare", trace, two[1]), 2, "slimagent/trace", "slimagent plan", "-o plan.json")

@@ -91,6 +91,18 @@ def test_what_is_not_there_is_said(document: Path) -> None:
     assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "known are")
 
 
+def test_the_directory_of_a_run_is_explained(document: Path, tmp_path: Path) -> None:
+    """As its plan is, whatever else lies there; where there is no plan, it is said what was looked for."""
+    (document.parent / "receipt.json").write_text("of another run")
+    for things in ((), ("dpkg:two", "/usr/lib/one")):
+        assert explained(document.parent, *things) == explained(document, *things)
+    assert_error(slimagent("explain", tmp_path / "none"), 2, "none does not exist", "--out")
+    (tmp_path / "empty").mkdir()
+    assert_error(slimagent("explain", tmp_path / "empty", "/a"), 2, "looked for plan.json, trace.json", "make one")
+    (tmp_path / "empty" / "trace.json").write_text("{}")
+    assert_error(slimagent("explain", tmp_path / "empty"), 2, "empty has no plan.json", "make one")
+
+
 def test_explanations_as_json(document: Path) -> None:
     """The same as data."""
     done = slimagent("explain", "--json", document, "/usr/lib/one", "two", "/absent")

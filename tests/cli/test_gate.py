@@ -228,11 +228,13 @@ def test_documents_of_several_runs_are_not_mixed(out: Path) -> None:
     """Rules about packages would be held against another plan."""
     plan = out / "plan.json"
     plan.write_bytes(plan.read_bytes() + b"\n")
+    assert_error(gate(out, "--gate", "worse = 0"), 2, "summary.json belongs to another plan than plan.json", "again")
+    plan.unlink()
     assert gate(out, "--gate", "worse = 0").returncode == 0
-    assert_error(gate(out, "--gate", "package absent: dpkg:x"), 2, "plan.json belongs to another run")
+    assert_error(gate(out, "--gate", "package absent: dpkg:x"), 2, "out has no plan.json")
     verification = out / "verification.json"
     verification.write_bytes(verification.read_bytes().replace(b'"plan": "', b'"plan": "0'))
-    assert_error(gate(out, "--gate", "worse = 0"), 2, "verification.json belongs to another run")
+    assert_error(gate(out, "--gate", "worse = 0"), 2, "verification.json belongs to another plan than summary.json")
 
 
 def test_the_steps_done_by_hand_have_a_gate_too(out: Path) -> None:
@@ -242,8 +244,8 @@ def test_the_steps_done_by_hand_have_a_gate_too(out: Path) -> None:
     (out / "summary.json").unlink()
     assert gate(out, *rules).stdout == before.stdout
     (out / "receipt.json").unlink()
-    assert_error(gate(out, *rules), 2, "out holds no result of a run")
-    assert_error(slimagent("gate", "nowhere", *rules, cwd=out.parent), 2, "nowhere holds no result")
+    assert_error(gate(out, *rules), 2, "out has no result of a run: looked for summary.json and receipt.json")
+    assert_error(slimagent("gate", "nowhere", *rules, cwd=out.parent), 2, "nowhere does not exist", "slimagent image")
 
 
 def test_a_run_that_failed_does_not_pass(out: Path) -> None:
@@ -378,7 +380,7 @@ def test_a_run_is_judged_and_added(tmp_path: Path) -> None:
     assert lines[-1].startswith("the slim image: ")  # it was made
     assert f"to accept it: slimagent history add {base / 'two'} --file h.jsonl" in done.stderr
     assert "above the limit of 10 kB" in done.stderr.splitlines()[-2]
-    assert done.stderr.splitlines()[-1] == f"  hint: to see what it holds: slimagent explain {base / 'two/plan.json'}"
+    assert done.stderr.splitlines()[-1] == f"  hint: to see what it holds: slimagent explain {base / 'two'}"
     assert len(runs_in(path)) == 1
     assert problems_in(base / "two") == []
     summary = decode_summary((base / "two/summary.json").read_bytes())

@@ -151,10 +151,10 @@ def test_a_foreign_file_is_not_replaced(run: Path) -> None:
 def test_a_missing_document_is_named(run: Path, name: str) -> None:
     """On the screen and on the page; the rest is there."""
     (run / name).unlink()
-    assert f"{name} is missing: there is no such file" in shown(run)
+    assert f"{name} is missing: no such file" in shown(run)
     done = slimagent("report", "out", "--html", "page.html", cwd=run.parent)
     assert done.returncode == 0, done.stderr
-    assert f"{name} is missing: there is no such file." in (run.parent / "page.html").read_text()
+    assert f"{name} is missing: no such file." in (run.parent / "page.html").read_text()
 
 
 def test_a_document_of_another_plan_is_left_out(run: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_document_of_another_plan_is_left_out(run: Path) -> None:
     (run / "receipt.json").write_bytes(documents.encode_receipt(replace(other, plan="ff")))
     (run / "summary.json").unlink()
     lines = shown(run)
-    assert "receipt.json is missing: it belongs to another plan" in lines
+    assert "receipt.json is missing: it belongs to another plan than plan.json" in lines
     assert lines[-1] == "5.5 MB of 10.5 MB stay by the plan; nothing was made yet"
 
 
@@ -176,8 +176,8 @@ def test_a_plan_alone_says_what_would_stay(run: Path) -> None:
 
 def test_a_directory_without_documents_is_an_error(tmp_path: Path) -> None:
     """So is something that is no directory, and a damaged document."""
-    assert_error(slimagent("report", tmp_path), 2, "no document of a run", "--out")
-    assert_error(slimagent("report", tmp_path / "nowhere"), 2, "not a directory")
+    assert_error(slimagent("report", tmp_path), 2, "no document of a run: looked for plan.json", "--out")
+    assert_error(slimagent("report", tmp_path / "nowhere"), 2, "nowhere does not exist", "--out")
     (tmp_path / "plan.json").write_text("{")
     assert_error(slimagent("report", tmp_path), 2, "plan.json", "not a whole JSON document")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
+
+from slimagent.cli.console import Console
 
 SHOW = """
 import time
@@ -43,6 +47,22 @@ def shown(script: str, *, tty: bool, **variables: str) -> str:
         assert process.wait() == 0
     os.close(ours)
     return data.decode()
+
+
+def test_a_phase_in_a_phase_is_part_of_it() -> None:
+    """Of those of one name, too, wherever the second one comes; also if it fails. The whole is what it took."""
+    made = Console(quiet=True)
+    for _ in range(2):
+        with made.phase("outer"), made.phase("inner"):
+            time.sleep(0.02)
+        with made.phase("after"):
+            pass
+    with contextlib.suppress(KeyError), made.phase("outer"), made.phase("last"):
+        raise KeyError
+    assert [(each.name, each.depth) for each in made.phases] == [("outer", 0), ("inner", 1), ("last", 1), ("after", 0)]
+    outer, inner, last, after = (each.seconds for each in made.phases)
+    assert outer >= inner + last and inner >= 0.04
+    assert made.seconds >= outer + after
 
 
 COLOURED = "from slimagent.cli import terminal; terminal.line(terminal.Styled('word', 'red', bold=True), err=True)"

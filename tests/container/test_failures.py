@@ -73,7 +73,8 @@ def test_a_step_that_fails_in_the_slim_image(small: str, tag: str, tmp_path: Pat
     """What is worse, the last lines, all of them in a log, and each file that was looked for in vain."""
     out = tmp_path / "out"
     script = f"{TALK} if test -e /state/ran; then cat /srv/later /srv/unneeded; else touch /state/ran; fi"
-    options = ("--no-start", "--no-repair", "--quiet", "-v", f"{state_directory}:/state")
+    report = tmp_path / "junit.xml"
+    options = ("--no-start", "--no-repair", "--quiet", "-v", f"{state_directory}:/state", "--junit", str(report))
     ended = slim(small, tag, out, *options, "--", "/bin/sh", "-c", script)
     assert (ended.returncode, ended.stdout, exists(tag)) == (1, "", False)
     assert ended.stderr.startswith("✗ worse: command: passed before, failed now (exit status 1: /bin/sh -c ")
@@ -88,6 +89,8 @@ def test_a_step_that_fails_in_the_slim_image(small: str, tag: str, tmp_path: Pat
     assert "--keep PATH" in ended.stderr and "--keep-failed" in ended.stderr
     assert state(out) == "failed"
     assert (out / "logs/full-command.log").read_text().splitlines() == ALL
+    assert '<testsuite name="command (full image)" tests="1" failures="0"' in report.read_text()
+    assert '<testsuite name="command (slim image)" tests="1" failures="1"' in report.read_text()
 
 
 def test_what_is_worse_is_named_item_by_item(derive: Derive, tag: str, tmp_path: Path) -> None:

@@ -216,6 +216,78 @@ def test_the_picture_is_used_with_a_pointer(shown: Page) -> None:
     assert "·" in shown.evaluate("document.getElementById('under').textContent")
 
 
+BOX = """(() => { const text = (id) => document.getElementById(id).textContent;
+  const rows = [...document.querySelectorAll('#why-facts dt')].map((each) =>
+    [each.textContent, each.nextSibling.textContent]);
+  const inside = [...document.querySelectorAll('#inside-list button')].map((each) => each.firstChild.textContent);
+  return {what: text('why-what'), facts: Object.fromEntries(rows), inside,
+    shown: !document.getElementById('inside').hidden,
+    enter: document.getElementById('enter').hidden ? '' : text('enter')}; })()"""
+NESTED = """slimagent.image.raw.sort.findIndex((sort, node) =>
+  sort === 3 && slimagent.image.raw.sort[slimagent.image.up(node)] === 3)"""
+
+
+def directory_in_view(shown: Page) -> int:
+    """Open what holds a directory, so that this has a rectangle of its own; its number."""
+    node = int(shown.evaluate(NESTED))
+    shown.evaluate(f"slimagent.open(slimagent.image.up({node}), 'search')")
+    return node
+
+
+def assert_describes(shown: Page, node: int) -> None:
+    """The box has the directory's path, its bytes by what becomes of them, and the largest that it holds."""
+    box = shown.evaluate(BOX)
+    before, after = (shown.evaluate(f"slimagent.image.bytes({node}, '{view}')") for view in ("before", "after"))
+    assert box["what"] == shown.evaluate(f"slimagent.image.path({node})")
+    assert box["facts"]["Size"] == size(before)
+    assert box["facts"]["Stays"] == f"{size(after)}, {share(after, before)}"
+    assert box["facts"]["Goes"] == f"{size(before - after)}, {share(before - after, before)}"
+    assert box["facts"]["Files"] == f"{shown.evaluate(f'slimagent.image.files[{node}]'):,}"
+    largest = f"slimagent.image.children[{node}].slice(0, 6).map((each) => slimagent.image.name(each))"
+    assert box["shown"] and box["inside"] == shown.evaluate(largest)
+    assert box["enter"] == "Open " + shown.evaluate(f"slimagent.image.name({node})")
+
+
+def test_a_directory_is_described_and_entered_with_the_keyboard(shown: Page) -> None:
+    """The box follows the focus, comes next, and leads into the directory and into what it holds."""
+    node = directory_in_view(shown)
+    shown.evaluate(
+        f"document.querySelector('.tile').focus(); document.querySelector('.tile[data-node=\"{node}\"]').focus()"
+    )
+    assert_describes(shown, node)
+    shown.press("Tab")
+    assert shown.evaluate("document.activeElement.id") == "box"
+    shown.press("Tab")
+    assert focused(shown).startswith(shown.evaluate(BOX)["inside"][0])
+    shown.evaluate("document.getElementById('enter').focus()")
+    shown.press("Enter")
+    assert shown.evaluate("slimagent.node") == node
+    box = shown.evaluate(BOX)
+    assert box["enter"] == "" and box["what"] == shown.evaluate(f"slimagent.image.path({node})")
+    assert shown.evaluate("document.activeElement.closest('#inside-list') !== null")
+    first = int(shown.evaluate(f"slimagent.image.children[{node}][0]"))
+    shown.press("Enter")
+    assert shown.evaluate(BOX)["what"] == shown.evaluate(f"slimagent.image.explanation({first}).what")
+    assert shown.evaluate("document.activeElement !== document.body")
+
+
+def test_a_directory_is_described_and_entered_with_a_pointer(shown: Page) -> None:
+    """It is enough to rest on it; the box stays when the pointer leaves the picture for it."""
+    node = directory_in_view(shown)
+    shown.evaluate("document.getElementById('map').scrollIntoView({block: 'center'})")
+    middle = "(() => {const b = document.querySelector('SELECTOR').getBoundingClientRect();" \
+             " return [b.x + b.width / 2, b.y + b.height / 2]})()"  # fmt: skip
+    shown.move(*shown.evaluate(middle.replace("SELECTOR", f'.tile[data-node="{node}"]')))
+    shown.evaluate("new Promise((done) => setTimeout(done, 400))")
+    assert_describes(shown, node)
+    shown.move(*shown.evaluate(middle.replace("SELECTOR", "#box")))
+    shown.evaluate("new Promise((done) => setTimeout(done, 400))")
+    assert_describes(shown, node)
+    shown.evaluate("document.getElementById('enter').scrollIntoView({block: 'center'})")
+    shown.click(*shown.evaluate(middle.replace("SELECTOR", "#enter")))
+    assert shown.evaluate("slimagent.node") == node
+
+
 def test_a_breadcrumb_leads_back(shown: Page) -> None:
     """Each name above is a button."""
     shown.evaluate("slimagent.open(slimagent.image.raw.sort.indexOf(4), 'search')")
@@ -314,6 +386,7 @@ def test_nothing_keeps_people_out(shown: Page, width: int, height: int, dark: bo
     shown.evaluate(npm.axe() + "; 1")
     for state in ("0", "slimagent.open(slimagent.image.raw.sort.indexOf(2), 'search')",
                   "slimagent.open(slimagent.image.raw.sort.indexOf(4), 'search')",
+                  f"slimagent.open(slimagent.image.up({NESTED}), 'search'), slimagent.look({NESTED})",
                   "(document.getElementById('search').value = 'usr', slimagent.search())"):  # fmt: skip
         shown.evaluate(f"{state}; 1")
         done = shown.evaluate("axe.run().then((done) => JSON.stringify(done.violations))")

@@ -23,7 +23,7 @@ import slimagent.report.page
 from slimagent.model.plan import Plan
 from slimagent.model.reason import ReasonKind
 from slimagent.model.report import Found, Report
-from slimagent.model.summary import Summary, Whole
+from slimagent.model.summary import Phase, Summary, Whole
 from slimagent.paths.algebra import normalise, to_text
 from slimagent.report.explain import Explainer
 from slimagent.report.fates import Fates
@@ -213,7 +213,14 @@ class Tags(HTMLParser):
 def made_page(made: Plan | None = None, *, named: int = 0) -> str:
     made = made or plan(named)
     whole, digest = documents_of(made)
-    blank = Summary(tool="slimagent 0", command="image", image=TEXT, tag=TEXT, notes=(TEXT,), seconds={TEXT: 1.0})
+    blank = Summary(
+        tool="slimagent 0",
+        command="image",
+        image=TEXT,
+        tag=TEXT,
+        notes=(TEXT,),
+        phases=(Phase(name=TEXT, seconds=1.0),),
+    )
     report = together(summarised(blank, whole), whole, None, (Found(name="plan.json", sha256=digest),))
     return page(report, made, whole.receipt, ASSETS, "0")
 

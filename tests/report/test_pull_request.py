@@ -13,7 +13,7 @@ from slimagent.model.plan import Entry, Plan, PlannedPackage
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import Outcome
-from slimagent.model.summary import Failure, Summary, Whole
+from slimagent.model.summary import Failure, Phase, Summary, Whole
 from slimagent.report.pull_request import pull_request
 from slimagent.report.summary import summarised
 
@@ -51,7 +51,10 @@ VERIFICATION = Verification(
 WHOLE = Whole(plan=PLAN, receipt=RECEIPT, verification=VERIFICATION)
 BLANK = Summary(
     tool="slimagent 0", command="image", image="big:1", tag="slim:1", notes=("no step asked port 80",),
-    seconds={"load": 1.25, "verify": 2},
+    phases=(
+        Phase(name="load", seconds=1.25), Phase(name="verify", seconds=2), Phase(name="start", seconds=0.5, depth=1),
+    ),
+    seconds=4.0,
 )  # fmt: skip
 FAILURE = Failure(slug="check-failed", status=1, message="it does not <work>", hint="keep | mend")
 
@@ -99,7 +102,8 @@ def test_what_failed_before_too_is_told() -> None:
 def test_layers_and_seconds_are_told() -> None:
     """A row each."""
     assert "| `system` | 2.0 MB | 30 |" in summary()
-    assert "| load | 1.2 |" in summary() and "| verify | 2.0 |" in summary()
+    at = summary().index("| load | 1.2 |")
+    assert summary()[at + 1 : at + 4] == ["| verify | 2.0 |", "| · start | 0.5 |", "| the whole run | 4.0 |"]
     assert summary()[-1] == "Level `package`, slimagent 0."
 
 
@@ -126,7 +130,10 @@ def _with_word(word: str) -> list[str]:
     whole = replace(WHOLE, plan=plan, receipt=receipt, verification=verification)
     failed_run = replace(BLANK, failure=replace(FAILURE, message=word, hint=word))
     worse = replace(WHOLE, verification=replace(verification, comparisons=(replace(failed, before=PASSED),)))
-    return [*summary(replace(BLANK, notes=(word,), seconds={word: 1}), whole), *summary(failed_run, worse)]
+    return [
+        *summary(replace(BLANK, notes=(word,), phases=(Phase(name=word, seconds=1),)), whole),
+        *summary(failed_run, worse),
+    ]
 
 
 def test_a_failure_says_why_and_what_is_worse() -> None:

@@ -124,6 +124,10 @@ class Page:
         """Type a text where the focus is."""
         self.call("Input.insertText", text=text)
 
+    def move(self, x: float, y: float) -> None:
+        """Move the pointer to a place of the screen."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def click(self, x: float, y: float) -> None:
         """Click at a place of the screen."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):

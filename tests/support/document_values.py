@@ -310,7 +310,8 @@ SUMMARIES = st.builds(
     notes=tuples(TEXTS),
     gate=tuples(RULINGS),
     since=st.none() | SINCES,
-    seconds=st.dictionaries(TEXTS, SECONDS, max_size=3),
+    phases=tuples(st.builds(summaries.Phase, name=TEXTS, seconds=SECONDS, depth=COUNTS)),
+    seconds=st.none() | SECONDS,
 )
 
 
@@ -622,7 +623,8 @@ SUMMARY = summaries.Summary(
     missed=VERIFICATION.missed,
     repaired=1,
     notes=("no step asked port 80",),
-    seconds={"load": 1.5},
+    phases=(summaries.Phase(name="load", seconds=1.5, depth=1),),
+    seconds=2.5,
     peak_bytes=99,
 )
 SAMPLES = {

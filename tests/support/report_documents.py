@@ -14,7 +14,7 @@ from slimagent.model.plan import Entry, Plan, PlannedPackage, Step, Strip
 from slimagent.model.proof import Comparison, Layer, Receipt, Verification
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.summary import Summary, Whole
+from slimagent.model.summary import Phase, Summary, Whole
 from slimagent.model.trace import Access, How, Run, Trace
 from slimagent.report.summary import summarised
 
@@ -109,7 +109,14 @@ def write(directory: Path, made: Plan) -> Summary:
     assert whole.trace is not None and whole.receipt is not None and whole.verification is not None
     data = documents.encode_plan(made)
     assert hashlib.sha256(data).hexdigest() == digest
-    blank = Summary(tool="slimagent 0", command="image", image=TEXT, tag=TEXT, notes=(TEXT,), seconds={TEXT: 1.5})
+    blank = Summary(
+        tool="slimagent 0",
+        command="image",
+        image=TEXT,
+        tag=TEXT,
+        notes=(TEXT,),
+        phases=(Phase(name=TEXT, seconds=1.5),),
+    )
     summary = summarised(blank, whole)
     config = {"Cmd": [TEXT], "User": TEXT, "ExposedPorts": {"80/tcp": {}}}
     for name, each in {

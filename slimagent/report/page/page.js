@@ -1,6 +1,6 @@
 // The page: what is shown, and how one gets there. Every text goes through textContent.
 
-const ROWS = 40, RESULTS = 30;
+const ROWS = 40, RESULTS = 30, LARGEST = 6;
 const $ = (id) => document.getElementById(id);
 
 function element(name, text, attributes = {}) {
@@ -40,6 +40,7 @@ class Page {
     this.picture = new Picture($("map"), image, {
       open: (node, how) => this.open(node, how),
       hover: (node) => this.hover(node),
+      look: (node) => this.look(node),
     });
     for (const each of document.querySelectorAll("input[name=view]")) {
       each.addEventListener("change", () => {
@@ -66,16 +67,18 @@ class Page {
   // Show a node. A file is shown in the directory that holds it.
   open(node, how) {
     const leaf = !this.image.children[node].length;
+    clearTimeout(this.picture.resting);
     this.chosen = node;
     const shown = leaf ? this.image.up(node) : node;
     if (shown !== this.node) {
       this.node = shown;
       this.rows = ROWS;
       this.render();
-      if (how === "tile") this.picture.focus();
+      if (how === "tile") this.picture.enter();
       if (how === "row") $("contents").querySelector("button")?.focus();
       if (how === "search") $("here").scrollIntoView({ block: "nearest" });
     } else this.explain();
+    if (how === "box") ($("inside-list").querySelector("button") ?? $("box")).focus();
     $("said").textContent = `${this.image.title(node)}: ${size(this.image.bytes(node))}, `
       + `${size(this.image.bytes(node, "after"))} of it stays`;
   }
@@ -141,7 +144,13 @@ class Page {
       + (fate < 0 ? "" : ` · ${image.raw.words[fate]}`);
   }
 
-  // Why the chosen node, or else the one that is shown, stays or goes.
+  // Show a node of the picture in the box, without opening it.
+  look(node) {
+    this.chosen = node;
+    this.explain();
+  }
+
+  // The node in the box, the chosen one or else the one that is shown: what it is, and why it stays or goes.
   explain() {
     const { image } = this;
     const inside = this.chosen !== undefined && (this.chosen === this.node || image.up(this.chosen) === this.node);
@@ -154,7 +163,12 @@ class Page {
     $("why-word").className = said.verdict;
     const kept = said.kept > 0 && said.kept < said.size ? `, ${size(said.kept)} of it stays` : "";
     row("Size", `${size(said.size)}${kept}`);
-    if (!said.verdict) FATES.forEach((fate, at) => image.by[at][node] && row(image.raw.words[at], size(image.by[at][node])));
+    if (!said.verdict) {
+      const stays = image.bytes(node, "after");
+      row("Stays", `${size(stays)}, ${share(stays, said.size)}`);
+      row("Goes", `${size(said.size - stays)}, ${share(said.size - stays, said.size)}`);
+    }
+    if (image.children[node].length) row("Files", number(image.files[node]));
     if (said.verdict) row("Level", said.level);
     if (said.symbols) row("Symbols", said.symbols);
     if (said.owners.length) row("Owner", said.owners.join(", "));
@@ -162,6 +176,28 @@ class Page {
     $("why-chain").replaceChildren(...said.chain.map(([what, sentence], depth) =>
       element("li", depth ? `because ${what}: ${sentence}` : sentence)));
     $("why-cost").textContent = said.cost;
+    $("why-bar").replaceChildren(...(image.children[node].length ? [bar(image, node)] : []));
+    this.inside(node);
+  }
+
+  // The largest that the node in the box holds, and a way into it.
+  inside(node) {
+    const { image } = this;
+    const all = image.ordered(node, this.view).filter((each) => image.bytes(each, this.view));
+    $("inside").hidden = !all.length;
+    $("inside-title").textContent = all.length > LARGEST ? `The largest of ${number(all.length)} in it` : "In it";
+    $("inside-list").replaceChildren(...all.slice(0, LARGEST).map((each) => {
+      const item = element("li"), button = element("button", "", { type: "button" });
+      const stays = `, ${size(image.bytes(each, "after"))} of ${size(image.bytes(each))} stays`;
+      button.append(element("span", image.name(each)), element("span", size(image.bytes(each, this.view)), { class: "number" }),
+        element("span", stays, { class: "unseen" }), bar(image, each));
+      button.addEventListener("click", () => this.open(each, "box"));
+      item.append(button);
+      return item;
+    }));
+    $("enter").hidden = node === this.node || !all.length;
+    $("enter").textContent = `Open ${image.name(node)}`;
+    $("enter").onclick = () => this.open(node, "box");
   }
 
   search() {

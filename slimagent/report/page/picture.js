@@ -1,12 +1,13 @@
 // The picture: a squarified treemap. A canvas has the colours of all that is small; what can be opened is a button.
 
 const HEADER = 24, INNER = 17, GAP = 3, MOST = 120, SMALLEST = 5;
+const RESTS = 150; // milliseconds until a pointer rests on a tile
 
 class Picture {
   constructor(holder, image, act) {
     this.holder = holder;
     this.image = image;
-    this.act = act; // open(node, how), hover(node)
+    this.act = act; // open(node, how), hover(node), look(node): what a click would open
     this.canvas = holder.querySelector("canvas");
     this.node = 0;
     this.view = "before";
@@ -165,10 +166,26 @@ class Picture {
       more.className = "unseen";
       more.textContent = `, ${size(image.bytes(tile.node, "after"))} of ${size(image.bytes(tile.node))} stays`;
       button.append(more);
+      // A pointer that only passes on its way to the box does not look.
+      button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.rest(tile.node));
+      button.addEventListener("pointerleave", () => clearTimeout(this.resting));
+      button.addEventListener("focus", () => !this.silent && this.act.look(tile.node));
       button.addEventListener("click", (event) => this.act.open(tile.node, event.detail === 0 ? "tile" : "pointer"));
       this.holder.append(button);
     });
-    if (again) this.focus();
+    if (again) this.enter();
+  }
+
+  rest(node) {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.act.look(node), RESTS);
+  }
+
+  // Focus the first tile of what was opened: the box goes on to show what was opened.
+  enter() {
+    this.silent = true;
+    this.focus();
+    this.silent = false;
   }
 
   focus(button = this.holder.querySelector("button")) {
