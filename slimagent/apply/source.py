@@ -135,7 +135,7 @@ class Source:
 def require_readable(inventory: Inventory, decision: Decision) -> None:
     """Raise UnavailableError if something that stays could not be read when the inventory was made.
 
-    A directory that could not be listed counts even if the plan drops it, because nobody knows what it holds.
+    A directory that could not be listed counts even if the plan drops it, because what it holds is unknown.
     """
     lacking = list(_lacking(inventory, decision))
     if lacking:

@@ -78,9 +78,7 @@ def extensions(known: Known) -> Iterator[Finding]:
             title=f"{package.name} {package.version}".strip(),
             size=size,
             risk=Risk.MEDIUM,
-            evidence=("no test activated it",)
-            if known.traced
-            else ("installed; without a trace nobody knows its use",),
+            evidence=("no test activated it",) if known.traced else ("installed; without a trace its use is unknown",),
             file="extensions.json",
             edit=f'"recommendations": ["{package.name}"]',
             subjects=(package.label,),

@@ -73,7 +73,8 @@ def _generic(path: str) -> str:
     if os.path.exists(generic):
         return generic
     raise UnavailableError(
-        f"{path} is only for processors like this one, and there is no {generic}", "make the bundle on another machine"
+        f"{path} is only for processors like this one, and {generic} does not exist",
+        "make the bundle on another machine",
     )
 
 

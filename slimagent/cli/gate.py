@@ -63,7 +63,7 @@ def gate(
         options.require_writable(report, options.OWN_REPORT)
     rules = merged((*(() if profile is None else profiles.load(profile).gate), *gates))
     if not rules:
-        raise UsageError("there is no rule", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
+        raise UsageError("no rule was given", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
     run = Finished(out)
     result = run.result
     rulings = _judged(run, rules, history, against, _findings(audit, rules, result.image))
@@ -89,7 +89,7 @@ def _findings(audit: str | None, rules: tuple[Rule, ...], image: str | None) -> 
     known = {*KINDS, *(rule.name for rule in profiles.load("base").rules.cruft), *(each.kind for each in made or ())}
     for rule in rules:
         if rule.subject is Subject.FINDING and not fnmatch.filter(known, rule.pattern):
-            message = f"{rule.where}: {rule.text!r}: there is no such kind of finding"
+            message = f"{rule.where}: {rule.text!r}: no such kind of finding"
             raise UsageError(message, meant(rule.pattern, known) or "docs/audit.md lists the kinds")
     return None if made is None else tuple(Finding(each.kind, each.size) for each in made)
 
@@ -105,7 +105,7 @@ def _judged(
     plan = run.require_plan() if needs_plan and run.result.plan is not None else None
     known = facts(run.result, plan, findings=findings)
     if history is not None and not os.path.lexists(history):
-        raise UsageError(f"there is no history {history}", "`slimagent history add` makes one; check the name")
+        raise UsageError(f"{history} does not exist", "`slimagent history add` makes one; check the name")
     if history is not None and against is not None:
         raise UsageError("--history and --against cannot be used together", "leave one out")
     if against is not None:

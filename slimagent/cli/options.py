@@ -60,7 +60,7 @@ def _known_losses(context: click.Context, option: click.Parameter, names: tuple[
     known = (*LossKind, FAILED_STEP)
     for name in names:
         if name not in known:
-            raise UsageError(f"--accept-loss {name}: there is no such kind of loss", meant(name, known))
+            raise UsageError(f"--accept-loss {name}: no such kind of loss", meant(name, known))
     return names
 
 
@@ -171,7 +171,7 @@ def session(
 def _with_rules(profile: Profile, rules: Rules) -> Profile:
     """The profile with the command line's rules. Raises UsageError for a cruft rule that is not in the profile."""
     for name in unknown_cruft(profile.rules, rules.kept_cruft):
-        raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules, name))
+        raise UsageError(f"--keep-cruft {name}: no such rule", known_cruft(profile.rules, name))
     return replace(profile, rules=merge(profile.rules, rules))
 
 
@@ -319,7 +319,7 @@ def require_directory_for(path: str) -> None:
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
         raise UnavailableError(
-            f"cannot write {path}: there is no directory {directory}", f"create it: mkdir -p {shlex.quote(directory)}"
+            f"cannot write {path}: {directory} does not exist", f"create it: mkdir -p {shlex.quote(directory)}"
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UnavailableError(f"cannot write {path}: Permission denied", "choose another place")

@@ -155,7 +155,7 @@ def _notes(run: FinishedRun, *, before: bool) -> list[str]:
     elif not run.plan.distribution.id and any(each.package.kind == "dpkg" for each in run.plan.packages):
         notes.append("the image has no os-release, so package URLs of Debian packages do not name the distribution")
     if not before and run.receipt is None:
-        notes.append("there is no receipt: this lists what stays by the plan")
+        notes.append("receipt.json does not exist: this lists what stays by the plan")
     if not before and run.receipt is not None and run.receipt.left_alone:
         left = counted(len(run.receipt.left_alone), "path")
         notes.append(f"{left} of packages that go stayed in the image (receipt.json: left_alone)")

@@ -119,7 +119,7 @@ def decode_layers(data: bytes, document: str = "layers") -> Layers:
     layers = each(_LAYER).get(place["layers"])
     of = {path: layer for layer, paths in place["paths"].rows(_get_paths) for path in paths}
     if any(layer >= len(layers) for layer in of.values()):
-        raise place["paths"].fail(f"there is no layer {max(of.values())}")
+        raise place["paths"].fail(f"no such layer: {max(of.values())}")
     return Layers(layers=layers, hidden=each(_HIDDEN).get(place["hidden"]), of=of)
 
 

@@ -215,7 +215,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
     def get_entry(row: Any) -> Entry:
         path, reason, size, mtime, owner = cells(row, 5)
         if not 0 <= whole(reason) < reasons:
-            raise ValueError(f"there is no reason {reason}")
+            raise ValueError(f"no such reason: {reason}")
         return Entry(absolute(path), reason, unsigned(size), whole(mtime), whole(owner))
 
     lists["packages"] = _described(place, lists["packages"])
@@ -236,7 +236,7 @@ def _described(place: Place, packages: tuple[PlannedPackage, ...]) -> tuple[Plan
     def describe(row: Any) -> None:
         number, found = _get_description(row)
         if number >= len(described):
-            raise ValueError(f"there is no package {number}")
+            raise ValueError(f"no such package: {number}")
         described[number] = replace(described[number], description=found)
 
     if "descriptions" in place.value:

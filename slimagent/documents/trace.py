@@ -107,7 +107,7 @@ def decode_uses(
         if path is None:
             path = known[text] = absolute(text)
         if type(use) is not int or not 0 <= use < count:
-            raise ValueError(f"there is no use {quoted(use)}")
+            raise ValueError(f"no such use: {quoted(use)}")
         return path, use
 
     return trace, uses, place["accesses"].rows(get_used)
@@ -137,5 +137,5 @@ def _get_use(row: Any, steps: int) -> Use:
     if not how or not isinstance(found, bool):
         raise ValueError("a use needs what was done, and whether it was found")
     if max(indices(at_steps), default=-1) >= steps:
-        raise ValueError(f"there is no step {max(at_steps)}")
+        raise ValueError(f"no such step: {max(at_steps)}")
     return Use(how, indices(at_steps), found)

@@ -92,7 +92,7 @@ def _growth(facts: Facts, limit: Limit) -> _Found:
     if facts.bytes_after is None:
         return _Found(None, _UNKNOWN_SIZE)
     if facts.earlier is None:
-        return _Found(None, "there is no earlier run to compare with")
+        return _Found(None, "no earlier run to compare with")
     by, shown = _change(facts.bytes_after - facts.earlier.bytes_after, facts.earlier.bytes_after, limit)
     return _Found(by, f"growth since {facts.earlier.name} is {shown}")
 
@@ -126,7 +126,7 @@ def _none_or(count: int, one: str, several: str) -> str:
 
 def _unowned(facts: Facts, limit: Limit) -> _Found:
     if facts.bytes_unowned is None:
-        return _Found(None, "there is no plan, so nobody knows what was dropped")
+        return _Found(None, "without a plan it is unknown what was dropped")
     words = f"{size(facts.bytes_unowned)} of files that no package owns was dropped, cruft left out"
     return _Found(Fraction(facts.bytes_unowned), words)
 
@@ -147,7 +147,7 @@ def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
     if rule.subject is Subject.FINDING:
         return _without(rule.pattern, facts)
     if facts.packages is None:
-        return None, "there is no plan, so nobody knows which packages stay"
+        return None, "without a plan it is unknown which packages stay"
     found = [each for each in facts.packages if fnmatch.fnmatchcase(each[0], rule.pattern)]
     if not found:
         return rule.subject is Subject.ABSENT, f"no package of the slim image is {rule.pattern}"

@@ -81,7 +81,7 @@ def _rule(text: str) -> Rule:
     words = " ".join(match["words"].split())
     subject = next((each for each in Subject if each.value == words), None)
     if subject is None:
-        raise ValueError(f"there is no rule about {words!r}")
+        raise ValueError(f"no rule is about {words!r}")
     compared = match["operator"] is not None
     if compared is not (subject in _UNITS):
         raise ValueError(f"after {subject.value!r} comes {'a colon' if compared else 'an operator: < <= = >= >'}")
@@ -93,13 +93,13 @@ def _rule(text: str) -> Rule:
 def _limit(subject: Subject, operator: str, text: str) -> Limit:
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError(f"{quoted(text)} is not a number with a unit" if text else "there is no number")
+        raise ValueError(f"{quoted(text)} is not a number with a unit" if text else "a number is missing")
     limit, units = Limit(operator=operator, number=match["number"], unit=match["unit"]), _UNITS[subject]
     if limit.unit not in units:
         known = ", ".join(filter(None, units))
         raise ValueError(f"{limit.unit} is not a unit of it" + (f": those are {known}" if known else ", it is a count"))
     if limit.unit == "" and len(units) > 1 and limit.amount:
-        raise ValueError("there is no unit")
+        raise ValueError("a unit is missing")
     if limit.amount.denominator > 1 and units == ("",):
         raise ValueError(f"{limit.number} is not a count")
     return limit

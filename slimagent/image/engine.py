@@ -64,8 +64,8 @@ class Engine:
         found = self.find_image(image)
         if found is None:
             if not is_reference(image):
-                raise UsageError(f"there is no image {image!r} here", "write NAME, NAME:TAG or the ID of an image")
-            raise UsageError(f"there is no image {image} here", f"get it first: {self.name} pull {image}")
+                raise UsageError(f"no such image here: {image!r}", "write NAME, NAME:TAG or the ID of an image")
+            raise UsageError(f"no such image here: {image}", f"get it first: {self.name} pull {image}")
         return found
 
     def history(self, image: str) -> bytes:
@@ -301,4 +301,4 @@ def find(name: str | None) -> Engine:
         program = shutil.which(each)
         if program:
             return Engine(each, program)
-    raise UnavailableError(f"there is no {name or ' and no '.join(ENGINES)} here", "install one, or use --engine NAME")
+    raise UnavailableError(f"not installed: {name or ' or '.join(ENGINES)}", "install one, or use --engine NAME")

@@ -120,7 +120,7 @@ def _require_sources(volumes: Sequence[str]) -> None:
         source, colon, _ = volume.partition(":")
         if colon and source.startswith(("/", "./", "../")) and not os.path.lexists(source):
             raise UsageError(
-                f"--volume {volume}: there is no {source} on this machine", "create it, or correct the path"
+                f"--volume {volume}: {source} does not exist on this machine", "create it, or correct the path"
             )
 
 
@@ -154,7 +154,7 @@ def _require_user(engine: Engine, name: str, image: str, user: str) -> None:
     for kind, wanted, path in (("user", account, "/etc/passwd"), ("group", group, "/etc/group")):
         if wanted and not wanted.isdecimal() and wanted not in _names(engine.copy_out(name, path)):
             hint = f"use a name from the image's {path}, or a number"
-            raise UsageError(f"there is no {kind} {wanted} in {image}", hint)
+            raise UsageError(f"no such {kind} in {image}: {wanted}", hint)
 
 
 def _require_program(engine: Engine, name: str, image: str, program: str, env: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 The lock (flock(2)) belongs to an open descriptor, so the kernel releases it however a process ends, and it works
 between containers that share a directory. A name is `.slimagent-DIRECTORY-RANDOM.partial`, where DIRECTORY is the inode
-number of its directory: no image can contain such a name, since nobody knows where it will be unpacked.
+number of its directory: no image can contain such a name, since where it will be unpacked is unknown.
 """
 
 from __future__ import annotations

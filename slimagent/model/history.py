@@ -25,7 +25,7 @@ class PastRun:
     `when` is RFC 3339 in UTC. `plan` is the digest of the plan, which no two runs share: it names the run. `image_id`
     is the image's ID as the engine gives it, `digest` the slim image's. `components` are what each package manager
     owns of the slim image, and what nobody owns; `packages` the largest packages in it, of `packages_kept`. Both are
-    as large as they are before stripping. `worse` and `missed` are None where nobody knows.
+    as large as they are before stripping. `worse` and `missed` are None where that is unknown.
     """
 
     when: str

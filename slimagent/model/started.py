@@ -184,7 +184,7 @@ class _Reader:
             (status,) = cells
             self._status = int(status)
         else:
-            raise ValueError(f"there is no row {quoted(kind)}")
+            raise ValueError(f"no such row: {quoted(kind)}")
 
     def result(self) -> Started:
         return replace(

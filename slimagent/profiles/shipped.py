@@ -69,7 +69,7 @@ def _text(name: str) -> str:
         data = read(os.path.join(_directory(), name + profile.SUFFIX))
     else:
         raise UsageError(
-            f"there is no profile {name!r}", f"known are auto, {', '.join(known())}; or name a file, e.g. ./my.toml"
+            f"no such profile: {name!r}", f"known are auto, {', '.join(known())}; or name a file, e.g. ./my.toml"
         )
     try:
         return data.decode("utf-8")

@@ -64,7 +64,7 @@ def choose(name: str = "auto", *, masks: bool = False, attaches: bool = False) -
     none works.
     """
     if name not in NAMES:
-        raise UsageError(f"there is no backend {name!r}", f"choose one of {', '.join(NAMES)}")
+        raise UsageError(f"no such backend: {name!r}", f"choose one of {', '.join(NAMES)}")
     reasons: list[tuple[str, str]] = []
     taken = ""
     for each in _BEST_FIRST if name == "auto" else (name,):

@@ -60,7 +60,7 @@ def standing(result: CheckResult, before: CheckResult | None) -> Standing:
 
 
 def unproved(before: Sequence[CheckResult], after: Sequence[CheckResult]) -> tuple[str, ...]:
-    """Checks that fail and were not in the first run: nobody knows whether they ever passed."""
+    """Checks that fail and were not in the first run: whether they ever passed is unknown."""
     known = {result.name for result in before}
     return tuple(each.name for each in after if each.outcome is Outcome.FAILED and each.name not in known)
 

@@ -99,7 +99,7 @@ def _account(name: str) -> User:
     except (KeyError, ValueError):  # ValueError: a NUL in the name
         if number is not None:
             return User(name=name, uid=number, gid=0, groups=(0,), home="/")
-        raise UsageError(f"there is no user {quoted(name)} here", "name a user from /etc/passwd") from None
+        raise UsageError(f"no such user here: {quoted(name)}", "name a user from /etc/passwd") from None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return User(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
@@ -109,7 +109,7 @@ def _group(name: str) -> int:
         number = _identifier(name)
         return grp.getgrnam(name).gr_gid if number is None else number
     except (KeyError, ValueError):
-        raise UsageError(f"there is no group {quoted(name)} here", "name a group from /etc/group") from None
+        raise UsageError(f"no such group here: {quoted(name)}", "name a group from /etc/group") from None
 
 
 def _identifier(name: str) -> int | None:

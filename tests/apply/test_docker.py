@@ -18,7 +18,7 @@ from slimagent.model.inventory import Inventory
 pytestmark = [
     pytest.mark.container,
     pytest.mark.skipif("SLIMAGENT_TEST_IMAGE" not in os.environ, reason="SLIMAGENT_TEST_IMAGE names no image"),
-    pytest.mark.skipif(shutil.which("docker") is None, reason="there is no docker command"),
+    pytest.mark.skipif(shutil.which("docker") is None, reason="no docker command"),
     pytest.mark.skipif(not IS_ROOT, reason="owners, devices and capabilities need root"),
 ]
 

@@ -55,7 +55,7 @@ def tool(name: str) -> str:
     """A tool that the test needs; it skips the test, or fails it where all must be there."""
     found = shutil.which(name)
     if found is None:
-        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(f"there is no {name}")
+        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(f"no {name}")
     return found
 
 
@@ -520,7 +520,7 @@ def test_without_a_program_all_stays_and_is_said(tmp_path: Path, kind: str) -> N
     plan, inventory = planned(image(tmp_path / "root"))
     _, receipt = carried_out(kind, plan, inventory, tmp_path / "out", tools(program=None))
     assert receipt.stripped == 0
-    assert {why for _, why in receipt.unstripped} == {"there is no program to strip it with"}
+    assert {why for _, why in receipt.unstripped} == {"no program to strip it with"}
     assert len(receipt.unstripped) == 3
 
 
@@ -632,7 +632,7 @@ def everybodys_python() -> str:
         with contextlib.suppress(PermissionError):
             if subprocess.run([each, "-I", "-S", "-c", "import ctypes"], check=False, **whom).returncode == 0:
                 return each
-    pytest.skip("there is no Python in PATH that everybody can run")
+    pytest.skip("no Python in PATH that everybody can run")
 
 
 def test_a_library_is_loaded_by_the_images_python(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_shares_round_down_and_compile_stands_apart() -> None:
 
 @pytest.mark.container
 @pytest.mark.skipif("SLIMAGENT_TEST_IMAGE" not in os.environ, reason="SLIMAGENT_TEST_IMAGE names no image")
-@pytest.mark.skipif(shutil.which("docker") is None, reason="there is no docker command")
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no docker command")
 def test_an_image_survives_itself_and_not_the_loss_of_a_program(tmp_path: Path) -> None:
     """Two real images: the named one, and the same without sed, diff and cmp."""
     image, user = os.environ["SLIMAGENT_TEST_IMAGE"], os.environ.get("SLIMAGENT_TEST_USER", "root")

@@ -153,7 +153,7 @@ def test_what_is_not_installed_is_skipped(place: Place, tmp_path: Path) -> None:
     (tmp_path / "venv" / "bin" / "R").symlink_to(shutil.which("true") or "/bin/true")
     result = check(place, {}, PATH=str(tmp_path / "venv" / "bin"))
     assert item(result, "r").detail == "make is not on PATH"
-    assert item(result, "python").detail.endswith("python3 has no pip, and there is no uv")
+    assert item(result, "python").detail.endswith("python3 has no pip, and uv is not installed")
 
 
 def test_languages_without_a_compiler_are_skipped(place: Place, r: dict[str, str], tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_command_writes_a_profile_to_go_on_with(tmp_path: Path) -> None:
     assert shown.returncode == 0
     assert all(spec.name in shown.stdout for spec in auto.checks)
     assert profile.load(str(path), lambda name: path.read_text() if name == str(path) else "").checks
-    assert_error(slimagent("detect", "-o", tmp_path / "none" / "x.toml"), 4, "there is no directory")
+    assert_error(slimagent("detect", "-o", tmp_path / "none" / "x.toml"), 4, "none does not exist")
 
 
 def test_nothing_known_is_said(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_read_only_directory_fails_the_contents(place: Place, programs: str) -
     line = f"mkdir -p {' '.join(names)}; chmod 555 ."
     if IS_ROOT:  # who may write everywhere, unless without that capability
         if shutil.which("setpriv") is None:
-            (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") == "1" else pytest.skip)("there is no setpriv")
+            (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") == "1" else pytest.skip)("no setpriv")
         line += '; exec setpriv --bounding-set=-dac_override jupyter lab "$@"'
     result = lab(place, programs, line)
     assert failing(result) == ["contents"], result.detail

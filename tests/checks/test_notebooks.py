@@ -95,7 +95,7 @@ def test_each_fault_is_named_with_its_cell(place: Place, programs: str, director
         "endless.ipynb": "cell 2: no end after 5 s",
         "error.ipynb": "cell 3: NameError: name 'x' is not defined",
         "fine.ipynb": "1 cells",
-        "kernel.ipynb": "there is no kernel no-such-kernel",
+        "kernel.ipynb": "no such kernel: no-such-kernel",
         "module.ipynb": "cell 1: ModuleNotFoundError: No module named 'no_such_module'",
     }
     assert item(result, "cut.ipynb").detail.startswith("not JSON: ")

@@ -240,7 +240,7 @@ def test_a_directory_on_the_way_that_was_closed(image: Image) -> None:
     (image.root / "venv/lib").chmod(0o700)
     os.chown(image.root / "venv/lib", 0, 0)
     detail = failures(image.check(first))[image.writable("venv/lib/site-packages")]
-    assert detail == f"there is no such directory; {image.root}/venv/lib has mode 0700, owner 0, group 0"
+    assert detail == f"no such directory; {image.root}/venv/lib has mode 0700, owner 0, group 0"
 
 
 @needs_root
@@ -259,13 +259,13 @@ def test_a_writable_directory_that_is_gone(image: Image) -> None:
     first = image.check()
     shutil.rmtree(image.root / "venv")
     assert failures(image.check(first)) == {
-        image.writable("venv"): "there is no such directory",
-        image.writable("venv/lib/site-packages"): "there is no such directory",
+        image.writable("venv"): "no such directory",
+        image.writable("venv/lib/site-packages"): "no such directory",
     }
 
 
 @pytest.mark.parametrize(
-    ("home", "why"), [("nowhere", "there is no such directory"), ("usr", "Permission denied"), ("program", "no such")]
+    ("home", "why"), [("nowhere", "no such directory"), ("usr", "Permission denied"), ("program", "no such")]
 )
 def test_a_home_that_cannot_be_written_fails_the_first_run(image: Image, home: str, why: str) -> None:
     """A home must be there and be the user's, unless the profile says that it is closed."""

@@ -199,7 +199,7 @@ def test_a_target_in_a_folder_that_is_not_there(plan: Path, option: str) -> None
     """Status 4 and the folder's name; it is not made."""
     more = () if option != "-o" else ("--to", "target")
     done = slimagent("apply", "--quiet", plan, option, "no/such", *more, cwd=plan.parent)
-    assert_error(done, 4, f"there is no directory {plan.parent}/no", f"mkdir -p {plan.parent}/no")
+    assert_error(done, 4, f"{plan.parent}/no does not exist", f"mkdir -p {plan.parent}/no")
     assert not (plan.parent / "no").exists()
     assert not (plan.parent / "target").exists()
 
@@ -341,10 +341,10 @@ def test_a_backend_that_cannot_do_what_is_asked_for(
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--user", "no-such-user", "there is no user 'no-such-user'"),
-        ("--user", "²", "there is no user"),
-        ("--user", "4294967294123", "there is no user"),
-        ("--profile", "no-such-profile", "there is no profile 'no-such-profile'"),
+        ("--user", "no-such-user", "no such user here: 'no-such-user'"),
+        ("--user", "²", "no such user here"),
+        ("--user", "4294967294123", "no such user here"),
+        ("--profile", "no-such-profile", "no such profile: 'no-such-profile'"),
         ("--profile", "./absent.toml", "absent.toml"),
         ("--scope", "absent", "absent is not a directory"),
         ("--scope", "read", "read is not a directory"),

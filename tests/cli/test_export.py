@@ -147,7 +147,7 @@ def test_where_to_has_to_be_said_once(image: Image) -> None:
     image.in_a_new_container()
     assert_error(image.export(), 2, "--tar", "--oci")
     assert_error(image.export(*image.tar, "--oci", image.out / "layout"), 2, "--tar", "--oci")
-    assert_error(image.export("--tar", image.out / "no/rootfs.tar"), 4, "there is no directory")
+    assert_error(image.export("--tar", image.out / "no/rootfs.tar"), 4, "no does not exist")
     assert os.listdir(image.out) == ["trace.json"]
 
 

@@ -168,8 +168,8 @@ def test_findings_of_an_audit(out: Path) -> None:
 
 
 def test_no_rule_is_a_mistake(out: Path) -> None:
-    assert_error(gate(out), 2, "there is no rule")
-    assert_error(gate(out, "--profile", "base"), 2, "there is no rule")
+    assert_error(gate(out), 2, "no rule was given")
+    assert_error(gate(out, "--profile", "base"), 2, "no rule was given")
 
 
 def test_growth_since_another_run(out: Path) -> None:

@@ -135,7 +135,7 @@ def test_what_the_documents_do_not_say_is_said(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(encode_plan(old))
     done = slimagent("sbom", tmp_path / "plan.json")
     assert "note: an earlier slimagent wrote the plan" in done.stderr
-    assert "note: there is no receipt" in done.stderr
+    assert "note: receipt.json does not exist" in done.stderr
     assert json.loads(done.stdout)["components"][0]["purl"] == "pkg:deb/bash@1"
     unknown = plan_with([Pack("dpkg:bash", 9, 9, description=DEB)], distribution=Distribution())
     directory = run(tmp_path / "out", unknown)

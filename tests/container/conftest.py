@@ -77,11 +77,11 @@ def _missing() -> str:
         if not os.environ.get(variable):
             return f"{variable} is not set"
     if not (AGENT / "entrypoint.sh").exists():
-        return "there is no build/agent; run `make agent`"
+        return "no build/agent; run `make agent`"
     try:
         docker = subprocess.run(["docker", "image", "inspect", os.environ["SLIMAGENT_TEST_IMAGE"]], capture_output=True)
     except FileNotFoundError:
-        return "there is no docker"
+        return "no docker"
     return "" if docker.returncode == 0 else docker.stderr.decode().strip()
 
 
@@ -101,11 +101,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Busybox, an account, needed and unneeded files, a declared volume with something in it; a full configuration."""
     busybox = shutil.which("busybox")
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
-        lacking("there is no Docker engine")
+        lacking("no Docker engine")
     if busybox is None or interpreted(Path(busybox)):
-        lacking("there is no static busybox (Debian: busybox-static)")
+        lacking("no static busybox (Debian: busybox-static)")
     if not (BUNDLE / "bundle.json").exists():
-        lacking("there is no build/bundle; run `make bundle`")
+        lacking("no build/bundle; run `make bundle`")
     context = tmp_path_factory.mktemp("small")
     root = context / "root"
     for folder in ("bin", "etc", "srv", "data", "tmp"):

@@ -45,10 +45,10 @@ OPENSSL = "openssl_conf = a\n[a]\nproviders = b\n[b]\nfips = c\n[c]\nactivate = 
 def agent() -> Bundle:
     """The bundle that `make bundle` made."""
     if not (BUNDLE / "bundle.json").exists():
-        lacking("there is no build/bundle; run `make bundle`")
+        lacking("no build/bundle; run `make bundle`")
     for program in ("docker", "debootstrap", "musl-gcc", "busybox"):
         if shutil.which(program) is None:
-            lacking(f"there is no {program}")
+            lacking(f"no {program}")
     return bundle(str(BUNDLE))
 
 

@@ -108,13 +108,13 @@ def missing(folder: Path) -> str:
     if not name:
         return "SLIMAGENT_TEST_CODE_SERVER_IMAGE is not set"
     if not (AGENT / "entrypoint.sh").exists():
-        return "there is no build/agent; run `make agent`"
+        return "no build/agent; run `make agent`"
     (folder / "Dockerfile").write_text(DOCKERFILE.format(image=name))
     build = ["docker", "build", "--network=host", "-t", TAG, str(folder)]
     try:
         done = subprocess.run(build, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:
-        return "there is no docker"
+        return "no docker"
     return "" if done.returncode == 0 else f"Chromium cannot be added to {name}: {(done.stdout + done.stderr)[-500:]}"
 
 
@@ -210,7 +210,7 @@ def test_without_a_browser_the_host_is_spoken_to(editor: Image, out: Path) -> No
     assert "by the remote protocol" in details["extension host"]
     skipped = {name for name, outcome in outcomes(result).items() if outcome == "skipped"}
     assert skipped == {name for name in details if name.startswith("activates ")}
-    assert {details[name] for name in skipped} == {"there is no browser"}
+    assert {details[name] for name in skipped} == {"no browser"}
     assert left == ""
 
 

@@ -42,7 +42,7 @@ def build(program: str, kit: str, context: Path, tag: str) -> subprocess.Complet
 def builder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A docker and its DOCKER_BUILDKIT; the images that it names go afterwards."""
     if shutil.which("docker") is None:
-        lacking("there is no docker")
+        lacking("no docker")
     yield (with_build_kit(tmp_path), "1") if request.param == "BuildKit" else ("docker", "0")
     subprocess.run(["docker", "rmi", "-f", f"{TAG}:slim"], capture_output=True, check=False)
 

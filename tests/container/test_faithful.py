@@ -40,9 +40,9 @@ print(json.dumps(found))
 def tree(tmp_path: Path) -> bytes:
     """A root with attributes and access lists on files and directories."""
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
-        lacking("there is no Docker engine")
+        lacking("no Docker engine")
     if not (slimming.BUNDLE / "bundle.json").exists():
-        lacking("there is no build/bundle; run `make bundle`")
+        lacking("no build/bundle; run `make bundle`")
     root = os.fsencode(tmp_path.resolve() / "root")
     write(root, b"/srv/file")
     write(root, b"/srv/listed", mode=0o660)

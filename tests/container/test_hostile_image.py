@@ -197,7 +197,7 @@ def test_slimagent_as_an_ordinary_user(hostile: str, tag: str, user: str, script
 
     I6: and what root of a container leaves there goes, whose it may be and however deep.
     """
-    python = shutil.which("python3", path="/usr/bin") or lacking("there is no Python that everybody can run")
+    python = shutil.which("python3", path="/usr/bin") or lacking("no Python that everybody can run")
     base = Path(tempfile.mkdtemp())
     os.chown(base, 1000, 1000)
     words = command(hostile, "-t", tag, "--user", user, "--out", str(base / "out"), "--no-start")

@@ -103,10 +103,10 @@ def test_a_tag_is_taken_if_that_is_wanted_and_taken_again_if_it_is_ours(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("no-such-image:1",), "there is no image no-such-image:1 here"),
-        (("No Image",), "there is no image 'No Image' here"),
-        (("IMAGE", "--user", "no-such"), "there is no user no-such in slimagent-test-small:"),
-        (("IMAGE", "--user", "somebody:no-such"), "there is no group no-such in slimagent-test-small:"),
+        (("no-such-image:1",), "no such image here: no-such-image:1"),
+        (("No Image",), "no such image here: 'No Image'"),
+        (("IMAGE", "--user", "no-such"), "no such user in slimagent-test-small:"),
+        (("IMAGE", "--user", "somebody:no-such"), "no such group in slimagent-test-small:"),
         (("IMAGE", "--network", "no-such-network"), "network no-such-network not found"),
         (("IMAGE", "--run-option=--no-such"), "unknown flag: --no-such"),
         (("IMAGE", "--run-option=--memory=x"), 'invalid argument "x" for "-m, --memory" flag'),

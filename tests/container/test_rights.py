@@ -35,7 +35,7 @@ alias ISO8859-15// ISO-8859-15//
 
 def compiled(tmp_path: Path, source: str) -> bytes:
     """A shared library."""
-    compiler = shutil.which("cc") or lacking("there is no C compiler")
+    compiler = shutil.which("cc") or lacking("no C compiler")
     made = tmp_path / "made.so"
     command = [str(compiler), "-shared", "-fPIC", "-x", "c", "-", "-o", str(made)]
     subprocess.run(command, input=source.encode(), check=True)
@@ -44,7 +44,7 @@ def compiled(tmp_path: Path, source: str) -> bytes:
 
 def locale_archive(tmp_path: Path) -> Path:
     """A locale with a character set that the C library has to load a module for."""
-    program = shutil.which("localedef") or lacking("there is no localedef")
+    program = shutil.which("localedef") or lacking("no localedef")
     made = tmp_path / "xx_XX"
     source = "/usr/share/i18n/locales/en_US"
     if not os.path.exists(source):

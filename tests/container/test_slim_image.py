@@ -208,7 +208,7 @@ def test_interrupted_again_and_again(small: str, tag: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message", "status"),
     [
-        (("IMAGE", "--profile", "no-such"), "there is no profile 'no-such'", 2),
+        (("IMAGE", "--profile", "no-such"), "no such profile: 'no-such'", 2),
         (("IMAGE", "--keep", "relative"), "not an absolute path", 2),
         (("IMAGE", "--agent", "/"), "is not an agent", 4),
     ],

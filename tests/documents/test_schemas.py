@@ -145,7 +145,7 @@ def test_a_report_is_described(
     summary: Summary, plan: Plan | None, receipt: Receipt | None, trace: Trace | None
 ) -> None:
     """Of whatever documents there are."""
-    found = (Found(name="plan.json", sha256=None, missing="there is no such file"), Found(name="x", sha256="aa"))
+    found = (Found(name="plan.json", sha256=None, missing="no such file"), Found(name="x", sha256="aa"))
     whole = Whole(plan=plan, receipt=receipt, trace=trace)
     written = orjson.loads(encode_report(together(summary, whole, None, found)))
     assert problems("report", written) == []
@@ -185,7 +185,7 @@ def test_a_wrong_value_is_refused_by_both(kind: Kind) -> None:
         for wrong in FOREIGN:
             document = replaced(whole, place, wrong)
             said = refusal(kind.decode, document)
-            leads_nowhere = said is not None and ("leads nowhere" in said or "there is no" in said)
+            leads_nowhere = said is not None and ("leads nowhere" in said or "no such " in said)
             assert leads_nowhere or validator.is_valid(document) == (said is None), (place, wrong, said)
 
 
@@ -197,7 +197,7 @@ def test_a_missing_value_is_refused_by_both(kind: Kind) -> None:
     for place in places(whole)[1:]:
         document = without(whole, place)
         said = refusal(kind.decode, document)
-        leads_nowhere = said is not None and ("leads nowhere" in said or "there is no" in said)
+        leads_nowhere = said is not None and ("leads nowhere" in said or "no such " in said)
         assert leads_nowhere or validator.is_valid(document) == (said is None), (place, said)
 
 

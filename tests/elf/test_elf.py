@@ -73,7 +73,7 @@ def test_it_reads_what_pyelftools_reads() -> None:
 def compiler() -> str:
     found = shutil.which("cc")
     if found is None:
-        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)("there is no C compiler")
+        (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)("no C compiler")
     return found
 
 

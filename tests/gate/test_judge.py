@@ -73,9 +73,9 @@ def test_the_message_says_the_figure_and_the_limit(text: str, outcome: str, mess
         ("growth < 1 MB", "no slim image was made"),
         ("worse = 0", "nothing was verified"),
         ("missed = 0", "nothing was verified"),
-        ("unowned dropped < 1 MB", "there is no plan"),
-        ("package absent: dpkg:x", "there is no plan"),
-        ("package present: dpkg:x", "there is no plan"),
+        ("unowned dropped < 1 MB", "without a plan"),
+        ("package absent: dpkg:x", "without a plan"),
+        ("package present: dpkg:x", "without a plan"),
         ("finding none: duplicate", "no audit of the image was given"),
     ],
 )

@@ -106,12 +106,12 @@ def test_the_nearest_rule(wrong: str, meant: str) -> None:
     [
         ("size < 40 %", "% is not a unit of it: those are B, kB, MB, GB, KiB, MiB, GiB"),
         ("worse = 3 MB", "it is a count"),
-        ("growth <", "there is no number"),
+        ("growth <", "a number is missing"),
         ("size < 1e9 B", "is not a number with a unit"),
         ("package absent < 3", "comes a colon"),
         ("size: 3", "comes an operator"),
         ("package absent: dpkg:", "KIND:NAME"),
-        ("siez < 1 GB", "there is no rule about 'siez'"),
+        ("siez < 1 GB", "no rule is about 'siez'"),
         ("size < 1234567890123456 B", "is not a number with a unit"),
     ],
 )

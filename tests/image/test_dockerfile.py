@@ -59,7 +59,7 @@ def image_config(**config: Any) -> ImageConfig:
 
 def missing() -> str:
     if shutil.which("docker") is None:
-        return "there is no docker"
+        return "no docker"
     done = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip()
 

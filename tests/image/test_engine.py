@@ -212,7 +212,7 @@ def test_an_interruption_ends_the_wait(engine: Engine, probe: str, name: str) ->
 
 def test_an_image_that_is_not_here_is_not_fetched(engine: Engine, name: str) -> None:
     """No registry is asked, and the message says how to get it."""
-    with pytest.raises(UsageError, match="no image slimagent-test-none:1 here") as caught:
+    with pytest.raises(UsageError, match="no such image here: slimagent-test-none:1") as caught:
         engine.inspect("slimagent-test-none:1")
     assert caught.value.hint == "get it first: docker pull slimagent-test-none:1"
     assert engine.find_image("slimagent-test-none:1") is None
@@ -228,7 +228,7 @@ def test_an_engine_that_does_not_answer_is_named() -> None:
 
 def test_what_cannot_be_a_name_is_not_to_be_pulled(engine: Engine) -> None:
     """The hint says what can be one."""
-    with pytest.raises(UsageError, match="there is no image 'Bad Name!' here") as caught:
+    with pytest.raises(UsageError, match="no such image here: 'Bad Name!'") as caught:
         engine.inspect("Bad Name!")
     assert "pull" not in caught.value.hint
 
@@ -247,9 +247,9 @@ def test_an_engine_that_is_down_is_told_from_one_that_refuses(
 def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without Docker and Podman there is nothing to drive."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnavailableError, match="there is no docker and no podman here"):
+    with pytest.raises(UnavailableError, match="not installed: docker or podman"):
         find(None)
-    with pytest.raises(UnavailableError, match="there is no podman here"):
+    with pytest.raises(UnavailableError, match="not installed: podman"):
         find("podman")
 
 
@@ -362,7 +362,7 @@ def test_a_layer_that_is_a_link_is_not_followed(engine: Engine, tmp_path: Path, 
 def test_podman_knows_every_option(command: str, tmp_path: Path) -> None:
     """The contract with Podman where it cannot start containers: each option that we use is one of its own."""
     if shutil.which("podman") is None:
-        lacking("there is no podman")
+        lacking("no podman")
     log = tmp_path / "log"
     stand_in = tmp_path / "podman"
     stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "" >> {log}\necho 0\n')

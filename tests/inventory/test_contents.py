@@ -110,7 +110,7 @@ def test_the_loader_cache_is_what_ldconfig_prints() -> None:
     """Every name and path of this machine's cache, as `ldconfig -p` prints them."""
     ldconfig = shutil.which("ldconfig", path="/sbin:/usr/sbin")
     if ldconfig is None or not os.path.exists("/etc/ld.so.cache"):
-        pytest.skip("there is no glibc cache here")
+        pytest.skip("no glibc cache here")
     printed = subprocess.run([ldconfig, "-p"], check=True, capture_output=True, env={"LC_ALL": "C"}).stdout
     expected: dict[bytes, list[bytes]] = {}
     for line in printed.splitlines()[1:]:
@@ -127,7 +127,7 @@ def test_the_loader_cache_is_what_ldconfig_prints() -> None:
 def test_a_cut_off_cache_is_no_error(length: int) -> None:
     """A damaged cache says less or nothing; the loader's directories are searched all the same."""
     if not os.path.exists("/etc/ld.so.cache"):
-        pytest.skip("there is no glibc cache here")
+        pytest.skip("no glibc cache here")
     assert isinstance(parse_cache(Path("/etc/ld.so.cache").read_bytes()[:length]), dict)
 
 

@@ -158,9 +158,9 @@ def test_an_obstacle_is_named_by_the_folder_that_it_is(tmp_path: Path) -> None:
     root, other = Identity(0, frozenset({0})), Identity(NOBODY.uid, frozenset({NOBODY.gid}))
     assert obstacle(here, root) == ""
     assert obstacle(b"/", root) == ""
-    assert obstacle(here + b"/none/x", root) == "there is no such directory"
+    assert obstacle(here + b"/none/x", root) == "no such directory"
     assert obstacle(here + b"/file", root) == "it is not a directory"
-    assert obstacle(here + b"/file/x", root) == "there is no such directory"
+    assert obstacle(here + b"/file/x", root) == "no such directory"
     assert obstacle(here + b"/loop", root).startswith("it cannot be read: Too many levels")
     assert obstacle(here + b"/a\0b", root).startswith("it cannot be read: ")
     tmp_path.chmod(0o700)

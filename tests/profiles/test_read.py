@@ -461,7 +461,7 @@ def test_a_file_that_is_no_profile(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     """An unknown profile is named, and the hint names those that there are."""
-    with pytest.raises(UsageError, match="there is no profile 'jupiter'") as caught:
+    with pytest.raises(UsageError, match="no such profile: 'jupiter'") as caught:
         profiles.load("jupiter")
     assert all(name in caught.value.hint for name in profiles.known())
 
@@ -478,7 +478,7 @@ def test_the_rules_of_a_gate_add_up() -> None:
 
 def test_a_wrong_rule_of_a_gate_is_named_with_its_place() -> None:
     assert refusal("[[gate]]\nrule = 'size < 1 GB'\n[[gate]]\nrule = 'sise < 1 GB'\n") == (
-        "profile top: gate[1]: 'sise < 1 GB': there is no rule about 'sise'"
+        "profile top: gate[1]: 'sise < 1 GB': no rule is about 'sise'"
     )
     assert refusal("[[gate]]\nrule = 7\n") == "profile top: gate[0].rule: expected str, found int"
     assert refusal("[[gate]]\nrule = 'size < 1 GB'\nlevel = 'stop'\n") == (

@@ -21,7 +21,7 @@ RULES = (
         message="size is 2.61 GB: 110.0 MB above the limit of 2.5 GB",
     ),
     Ruling(rule="package absent: dpkg:gcc-*", outcome=Outcome.WARNED, message="it is there", level=Level.WARN),
-    Ruling(rule="growth < 50 MB", outcome=Outcome.SKIPPED, message="there is no earlier run", where="--gate"),
+    Ruling(rule="growth < 50 MB", outcome=Outcome.SKIPPED, message="no earlier run", where="--gate"),
 )  # fmt: skip
 PIECES = ("::", "\n", "\r\n", "%0A", "##[", "error", ",", ":", "%", "\x1b[2K", "é", " ")
 PARTS = st.lists(st.sampled_from(PIECES)).map("".join)
@@ -36,7 +36,7 @@ def test_the_lines() -> None:
         "    why: nodes pull it",
         "! warned: it is there",
         "    rule: package absent: dpkg:gcc-*",
-        "- skipped: there is no earlier run",
+        "- skipped: no earlier run",
         "    rule: growth < 50 MB  (--gate)",
     ]
 
@@ -65,7 +65,7 @@ def test_markdown_has_what_does_not_hold_first() -> None:
     assert gate_markdown(RULES)[2:5] == [
         "| **failed** | `size < 2.5 GB` | size is 2.61 GB: 110.0 MB above the limit of 2.5 GB (nodes pull it) |",
         "| **warned** | `package absent: dpkg:gcc-*` | it is there |",
-        "| skipped | `growth < 50 MB` | there is no earlier run |",
+        "| skipped | `growth < 50 MB` | no earlier run |",
     ]
     assert gate_markdown(()) == []
 

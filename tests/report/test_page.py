@@ -295,12 +295,12 @@ def test_the_tables_and_the_picture_say_what_the_summary_says() -> None:
 
 def test_without_a_plan_there_is_no_picture_and_no_script() -> None:
     """The page says what it knows and what it lacks."""
-    missing = Found(name="plan.json", sha256=None, missing="there is no such file")
+    missing = Found(name="plan.json", sha256=None, missing="no such file")
     report = together(Summary(tool="slimagent 0", command="run"), Whole(), None, (missing,))
     text = page(report, None, None, ASSETS, "0")
     assert "<script" not in text and "script-src" not in text
     said = Tags(text).said
-    assert "plan.json is missing: there is no such file" in said
+    assert "plan.json is missing: no such file" in said
     assert "Nothing was planned or made" in said
     assert said.count("Unknown without a plan") == 3
 

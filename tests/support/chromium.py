@@ -165,7 +165,7 @@ def _command(name: str, places: tuple[Path, ...]) -> list[str]:
         mounts = [part for place in places for part in ("-v", f"{place.resolve()}:{place.resolve()}:ro")]
         run = ["docker", "run", "--rm", "--init", "--name", name, "--network=host", *mounts, "--entrypoint", "chromium"]
         return [*run, IMAGE, *OPTIONS, "about:blank"]
-    why = f"there is no Chromium (Debian: chromium) and no image {IMAGE}"
+    why = f"no Chromium (Debian: chromium) and no image {IMAGE}"
     (pytest.fail if os.environ.get("SLIMAGENT_TEST_STRICT") else pytest.skip)(why)
     raise AssertionError
 

@@ -24,7 +24,7 @@ def works(program: str) -> bool:
 def docker() -> Engine:
     """Docker as it is here."""
     if not works("docker"):
-        lacking("there is no Docker engine")
+        lacking("no Docker engine")
     return find("docker")
 
 
@@ -32,7 +32,7 @@ def import_probe(folder: Path, tag: str, engine: str = "docker") -> None:
     """Make the image; `folder` is for what is made on the way."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        lacking("there is no C compiler")
+        lacking("no C compiler")
     program = folder / "probe"
     subprocess.run([str(compiler), "-static", "-o", str(program), str(PROBE)], check=True)
     with tarfile.open(folder / "probe.tar", "w") as archive:

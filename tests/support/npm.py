@@ -41,7 +41,7 @@ def published(name: str, version: str, integrity: str, file: str) -> bytes:
 
 def _fetch(package: str) -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
-    why = "there is no npm"
+    why = "no npm"
     if shutil.which("npm"):
         command = ["npm", "pack", "--silent", package]
         done = subprocess.run(command, cwd=PLACE, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ def test_a_number_need_not_be_an_account() -> None:
 @pytest.mark.parametrize("name", ["no-such-user", "²", "4294967295", "99999999999", ":0", "", "0:no-such-group"])
 def test_what_is_no_user_is_refused(name: str) -> None:
     """The largest number stands for none."""
-    with pytest.raises(UsageError, match=r"there is no (user|group)"):
+    with pytest.raises(UsageError, match=r"no such (user|group) here"):
         user_named(name)
 
 

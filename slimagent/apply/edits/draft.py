@@ -124,7 +124,7 @@ class Draft:
             return ""
         holder = self._holder(end)
         if end is None or holder is None:
-            return "there is no directory for it"
+            return "its directory does not exist"
         at = self.entry(like)
         mtime_ns = self._decision.mtimes[holder if at is None else at]
         self._make(Action(path=end, at=None, data=data, mode=_FILE, uid=_ROOT, gid=_ROOT, mtime_ns=mtime_ns))

@@ -149,5 +149,5 @@ def _integers(value: object, count: int) -> list[int]:
 def _index(value: object, paths: list[bytes]) -> int:
     (at,) = _integers([value], 1)
     if not 0 <= at < len(paths):
-        raise ValueError(f"there is no path {at}")
+        raise ValueError(f"no such path: {at}")
     return at

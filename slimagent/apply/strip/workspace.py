@@ -32,7 +32,7 @@ _HANGS = 3  # runs that hung: then the program is given up
 _CHUNK = 1 << 22  # bytes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
-NO_PROGRAM = "there is no program to strip it with"
+NO_PROGRAM = "no program to strip it with"
 _SOMETHING_ELSE = "strip left something else in its place"
 _NOT_SMALLER = "strip does not make it smaller"
 _UNLOADABLE = "it could be loaded before, and stripped it cannot"

@@ -127,7 +127,7 @@ class _Checked:
         self._item("assets", self._assets)
         self._item("list-extensions", self._listed)
         if self.page is None:
-            return [*self.items, *all_skipped(_NAMES[3:], "there is no page")]
+            return [*self.items, *all_skipped(_NAMES[3:], "no page")]
         self._managed(self.page)
         self.items.extend(self._hosted(self.page))
         self.items.extend(self._gone())
@@ -164,7 +164,7 @@ class _Checked:
 
     def _assets(self) -> str:
         if self.page is None:
-            raise UnexercisedError("there is no page")
+            raise UnexercisedError("no page")
         wrong, program = [], b""
         for url in self.page.references:
             try:
@@ -223,7 +223,7 @@ class _Checked:
         except RemoteError as error:
             if not asked:
                 self.items.append(judged("connection", str(error)))
-                self.items += all_skipped(("search", "watcher", "terminal"), "there is no connection")
+                self.items += all_skipped(("search", "watcher", "terminal"), "no connection")
 
     def _heard(self) -> frozenset[str]:
         """The lines that the server has written so far."""
@@ -242,7 +242,7 @@ class _Checked:
         try:
             while not fault and not terminal.made(min(until, time.monotonic() + _LOOK)):
                 dead = _DEAD.search(self.server.output.last_lines(_LINES))
-                fault = "there is no answer" if dead or time.monotonic() >= until else ""
+                fault = "no answer" if dead or time.monotonic() >= until else ""
             if not fault:
                 terminal.finish(self._until(_TERMINAL))
         except RemoteError as error:

@@ -65,7 +65,7 @@ def host_items(editor: Editor, extensions: Sequence[Known]) -> list[Item]:
         (each for each in extensions if each.manifest and each.manifest.main and each.manifest.on_start),
         key=lambda each: each.item.name,
     )
-    without = "there is no browser"
+    without = "no browser"
     if editor.browser is not None:
         try:
             return list(_with_page(editor, editor.browser, starting))
@@ -135,7 +135,7 @@ def _why_not(known: Known, log: HostLog) -> str:
         return ""
     if known.missing:
         return f"not activated: it requires {', '.join(known.missing)}"
-    return "not activated" if log.started else "there is no extension host"
+    return "not activated" if log.started else "no extension host"
 
 
 def _watch(editor: Editor, page: Page, expected: frozenset[str]) -> HostLog:

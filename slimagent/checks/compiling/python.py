@@ -130,7 +130,7 @@ def items(build: Build, program: str, known: str) -> tuple[tuple[Item, ...], str
         return tuple(build.failed(name, error) for name in _NAMES), ""
     way = known if known in _WAYS else _way(build, look)
     if not way:
-        return tuple(absent(name, f"{python} has no pip, and there is no uv") for name in _NAMES), ""
+        return tuple(absent(name, f"{python} has no pip, and uv is not installed") for name in _NAMES), ""
     lacks = str(look.get("lacks", ""))
     return (_without_c(build, python, way, lacks) if lacks else _with_c(build, python, way)), way
 

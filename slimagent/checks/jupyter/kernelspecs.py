@@ -79,7 +79,7 @@ def kernelspecs(asking: Asking) -> Kernelspecs:
     answer = asking.json("GET", "/api/kernelspecs")
     every = {name: _read(name, entry) for name, entry in sorted(mapping(answer, "kernelspecs").items())}
     if not every:
-        raise RequestError("GET /api/kernelspecs: there is no kernel")
+        raise RequestError("GET /api/kernelspecs: no kernel")
     default = str(answer.get("default", ""))
     return Kernelspecs(every, default if default in every else "")
 
@@ -228,7 +228,7 @@ def _complete(connection: Kernel, language: _Language) -> str:
 
 def _inspect(connection: Kernel, language: _Language) -> str:
     if not connection.inspect(language.name):
-        raise KernelError(f"there is no help on {language.name}")
+        raise KernelError(f"no help on {language.name}")
     return ""
 
 

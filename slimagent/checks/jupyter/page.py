@@ -40,7 +40,7 @@ class Loaded:
 
     def _whole(self) -> bundle.Page:
         if self._page is None:
-            raise UnexercisedError("there is no page")
+            raise UnexercisedError("no page")
         return self._page
 
     def _load(self) -> str:
@@ -99,7 +99,7 @@ class Loaded:
         path = client.path(urljoin(client.root, page.url("settingsUrl", "/lab/api/settings")))
         every = array(self._asking.json("GET", path), "settings")
         if not every:
-            raise RequestError(f"GET {path}: there are no settings")
+            raise RequestError(f"GET {path}: no settings")
         languages = page.url("translationsApiUrl", "")
         if languages:
             self._asking.json("GET", client.path(urljoin(client.root, languages)))
@@ -120,7 +120,7 @@ class Loaded:
         except RequestError as error:
             if name.startswith("@jupyterlab/") or ": 404 " not in str(error):
                 raise
-            raise UnexercisedError("there is no theme of this name") from None
+            raise UnexercisedError("no theme of this name") from None
         count, wrong = self._served(urljoin(url, each) for each in bundle.in_style(sheet))
         return _all(count + 1, wrong, "files")
 

@@ -128,11 +128,11 @@ def _launchers(asking: Asking, found: list[tuple[str, str]]) -> str:
         answer = asking.json("GET", path)
     except RequestError as error:
         if ": 404 " in str(error):
-            raise UnexercisedError("there is no jupyter-server-proxy") from None
+            raise UnexercisedError("jupyter-server-proxy is not installed") from None
         raise
     every = member(answer, "server_processes")
     if not isinstance(every, list):
-        raise RequestError(f"GET {path}: there is no list")
+        raise RequestError(f"GET {path}: no list")
     for each in every:
         entry = mapping(each, "launcher_entry")
         if isinstance(member(each, "name"), str):

@@ -58,7 +58,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
                 items = [_item(asking, specs, found, spec) for found in chosen]
                 return of_items((*items, *more), log=asking.log)
         except (NotReadyError, RequestError) as error:
-            lost = all_skipped((each.name for each in chosen), "there is no server")
+            lost = all_skipped((each.name for each in chosen), "no server")
             return Finding(outcome=Outcome.FAILED, detail=str(error), items=(*lost, *more))
 
 
@@ -103,7 +103,7 @@ def _notebook(asking: Asking, specs: Kernelspecs, path: bytes, cell_seconds: flo
         return "it has no code"
     name = notebook.kernel or (specs.of_language(notebook.language) if notebook.language else specs.default)
     if name not in specs.every:
-        raise FaultError(f"there is no kernel {name}" if name else f"there is no kernel for {notebook.language}")
+        raise FaultError(f"no such kernel: {name}" if name else f"no kernel for {notebook.language}")
     at, mark = f"kernel {name}", asking.mark()
     try:
         with kernel(asking, name, path=os.fsdecode(path).lstrip("/"), seconds=_START_SECONDS) as connection:

@@ -20,7 +20,7 @@ from slimagent.paths.algebra import to_text
 
 # Packages are installed into these. They are named even below another writable directory.
 PACKAGE_DIRECTORIES = frozenset({b"site-packages", b"dist-packages", b"site-library"})
-GONE = "there is no such directory"
+GONE = "no such directory"
 
 
 @dataclass(frozen=True, slots=True)

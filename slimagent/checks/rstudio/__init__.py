@@ -147,7 +147,7 @@ class _Studio:
 
     def _assets(self) -> str:
         if not self.paths:
-            raise UnexercisedError("there is no page")
+            raise UnexercisedError("no page")
         wrong = [why for why in (fault(self.client, path, self._left()) for path in self.paths) if why]
         if wrong:
             raise RequestError(first_few(wrong))
@@ -179,7 +179,7 @@ class _Studio:
 
     def _opened(self) -> Session:
         if self.session is None:
-            raise UnexercisedError("there is no session")
+            raise UnexercisedError("no session")
         return self.session
 
     def _evaluate(self) -> str:
