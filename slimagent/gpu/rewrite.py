@@ -79,6 +79,8 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
     """The file of `size` bytes without what `target` does not need, or why it is left alone."""
     codes = gpu_code(read, found)
     why = _why_not(found, size, codes) or _why_not_for(codes, target)
+    if not why and (size - found.end > PAGE or any(read(found.end, size - found.end))):  # patchelf appends a zero
+        why = "data follow the ELF image"
     if why:
         return why
     try:
@@ -98,8 +100,8 @@ def _why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:
         return "it is for a processor other than x86-64, the only one that was measured"
     if found.kind != elf.ET_DYN:
         return "not a shared library: addresses in it are fixed"
-    if size > found.end:
-        return "data follow the ELF image"
+    if size < found.end:
+        return "it is cut short"
     if any(each.name == _INTEGRITY for each in found.sections):
         return "it holds a checksum of itself"
     if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
