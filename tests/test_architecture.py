@@ -17,9 +17,9 @@ from tools import house
 PACKAGE = Path(slimagent.__file__).parent
 PLACES = [Path(__file__).parent, Path(__file__).parents[1] / "benchmarks"]
 # What every room may know. The stages know nothing else: data goes from one to the next through the workflows alone.
-BASE = {"elf", "errors", "linux", "model", "paths", "text"}
+BASE = {"elf", "errors", "gpu", "linux", "model", "paths", "text"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
-MOST_ROOMS = {"": 22, "apply": 10}
+MOST_ROOMS = {"": 23, "apply": 10}
 
 # Which rooms each room imports today. A new edge is a decision: write it here.
 EDGES = {
@@ -51,6 +51,7 @@ EDGES = {
         "elf": {"model"},
         "errors": set(),
         "gate": {"errors", "model", "text"},
+        "gpu": {"elf", "errors"},
         "image": {"errors", "linux", "model", "paths", "text"},
         "inventory": {"elf", "errors", "model", "paths", "text"},
         "linux": {"errors", "model", "paths"},
@@ -95,7 +96,7 @@ EDGES = {
 }
 
 PURE = (
-    *("errors.py", "model/*.py", "paths/*.py", "text/*.py", "elf/*.py", "documents/*.py", "gate/*.py"),
+    *("errors.py", "model/*.py", "paths/*.py", "text/*.py", "elf/*.py", "gpu/*.py", "documents/*.py", "gate/*.py"),
     *("audit/*.py", "plan/*.py", "verify/*.py"),
     *("report/*.py", "report/page/*.py", "report/sbom/*.py"),
     *("profiles/read.py", "profiles/rules.py", "profiles/table.py", "profiles/write.py"),

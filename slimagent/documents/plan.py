@@ -7,6 +7,7 @@ from typing import Any
 
 from slimagent.documents.envelope import dump, load
 from slimagent.documents.parts import (
+    BOOLEAN,
     CHANGE,
     NOTE,
     PATH,
@@ -15,6 +16,7 @@ from slimagent.documents.parts import (
     TEXTS,
     Form,
     absolute,
+    an_object,
     cells,
     get_members,
     get_rows,
@@ -26,7 +28,7 @@ from slimagent.documents.parts import (
 from slimagent.errors import DocumentError
 from slimagent.model.edit import Edit, EditKind
 from slimagent.model.inventory import Description, Distribution, Package, PackageKind
-from slimagent.model.plan import Caution, Entry, Plan, PlannedPackage, Step, Strip
+from slimagent.model.plan import Caution, Entry, GpuCode, GpuFile, GpuLeft, Plan, PlannedPackage, Step, Strip
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
@@ -137,14 +139,25 @@ def _get_strip(row: Any) -> Strip:
     return Strip(absolute(path), unsigned(saves))
 
 
+def _get_gpu_file(row: Any) -> GpuFile:
+    path, saves, permitted = cells(row, 3)
+    return GpuFile(absolute(path), unsigned(saves), string(permitted))
+
+
+def _get_gpu_left(row: Any) -> GpuLeft:
+    path, why, could_save = cells(row, 3)
+    return GpuLeft(absolute(path), string(why), unsigned(could_save))
+
+
+def _put_path(row: tuple[Any, ...]) -> list[Any]:
+    """A row that begins with a path."""
+    path, *rest = row
+    return [to_text(path), *rest]
+
+
 def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
     at, owners = cells(row, 2)
     return whole(at), indices(owners)
-
-
-def _put_entry(entry: Entry) -> list[Any]:
-    path, *rest = entry
-    return [to_text(path), *rest]
 
 
 _MEMBERS = {
@@ -154,6 +167,13 @@ _MEMBERS = {
     **dict.fromkeys(("fingerprints", "traces", "accepted"), TEXTS),
     "caution": Form(_put_caution, _get_caution),
 }
+_GPU = an_object(
+    GpuCode,
+    target=TEXT,
+    ptx=BOOLEAN,
+    files=Form(lambda files: list(map(_put_path, files)), lambda place: place.rows(_get_gpu_file)),
+    left=Form(lambda left: list(map(_put_path, left)), lambda place: place.rows(_get_gpu_left)),
+)
 _ROWS = {
     "unresolved": NOTE,
     "changes": CHANGE,
@@ -177,9 +197,11 @@ def encode_plan(plan: Plan) -> bytes:
     rows = {
         **put_rows(_ROWS, plan),
         "descriptions": map(_put_description, described),
-        "entries": map(_put_entry, plan.entries),
+        "entries": map(_put_path, plan.entries),
     }
     members = {**put_members(_MEMBERS, plan), "distribution": asdict(plan.distribution)}
+    if plan.gpu is not None:
+        members["gpu"] = _GPU.put(plan.gpu)
     return dump(PLAN, members, rows)
 
 
@@ -217,6 +239,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         **lists,
         entries=place["entries"].rows(get_entry),
         distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
+        gpu=_GPU.get(place["gpu"]) if "gpu" in place.value else None,
     )
     return _sound(plan, document)
 

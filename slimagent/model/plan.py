@@ -47,6 +47,35 @@ class Strip(NamedTuple):
     saves: int
 
 
+class GpuFile(NamedTuple):
+    """A file that stays and loses GPU code, the bytes that this saves, and what permits it: a licence, or the user."""
+
+    path: bytes
+    saves: int
+    permitted: str = ""
+
+
+class GpuLeft(NamedTuple):
+    """A file whose GPU code is left alone, why, and the bytes that it could lose; 0 if that is not known."""
+
+    path: bytes
+    why: str
+    could_save: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuCode:
+    """What happens to GPU code. `target` are the GPUs that the image is for, e.g. `sm_80,sm_90`, or `none`.
+
+    `ptx`: PTX for GPUs to come stays. `files` lose what no GPU of the target would choose; `left` are left alone.
+    """
+
+    target: str
+    ptx: bool = False
+    files: tuple[GpuFile, ...] = ()
+    left: tuple[GpuLeft, ...] = ()
+
+
 class Caution(NamedTuple):
     """What stays only because the trace cannot see lookups: so many files, links and the like, of so many bytes."""
 
@@ -72,7 +101,8 @@ class Plan:
     files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
-    for no fingerprint. `distribution` is the image's, if its files say so.
+    for no fingerprint. `distribution` is the image's, if its files say so. `gpu` is None where nobody said which GPUs
+    the image is for: then no file loses GPU code.
     """
 
     tool: str
@@ -98,3 +128,4 @@ class Plan:
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
+    gpu: GpuCode | None = None

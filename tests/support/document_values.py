@@ -102,6 +102,13 @@ DESCRIPTIONS = st.builds(
     inventory.Description, licenses=tuples(TEXTS), source=TEXTS, architecture=TEXTS, build=TEXTS, channel=TEXTS
 )
 STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
+GPU_CODE = st.builds(
+    plan.GpuCode,
+    target=TEXTS,
+    ptx=st.booleans(),
+    files=tuples(st.builds(plan.GpuFile, path=PATHS, saves=COUNTS, permitted=TEXTS)),
+    left=tuples(st.builds(plan.GpuLeft, path=PATHS, why=TEXTS, could_save=COUNTS)),
+)
 LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
 EDITS = st.builds(edit.Edit, path=PATHS, kind=TEXTS.map(edit.EditKind), keys=tuples(TEXTS))
 RECEIPTS = st.builds(
@@ -209,6 +216,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         volumes=draw(tuples(PATHS)),
         mounts=draw(tuples(PATHS)),
         distribution=draw(st.builds(inventory.Distribution, id=TEXTS, version=TEXTS, codename=TEXTS)),
+        gpu=draw(st.none() | GPU_CODE),
     )
 
 
@@ -467,6 +475,12 @@ PLAN = plan.Plan(
     volumes=(b"/data",),
     mounts=(b"/etc/hosts", b"/proc"),
     distribution=DEBIAN,
+    gpu=plan.GpuCode(
+        target="sm_80,sm_90",
+        ptx=True,
+        files=(plan.GpuFile(b"/x", 5, "its licence: MIT"),),
+        left=(plan.GpuLeft(b"/lib/y.so", "it has no code for sm_90", 3),),
+    ),
 )
 RECEIPT = proof.Receipt(
     tool="slimagent 0",
