@@ -24,7 +24,7 @@ from slimagent.model.trace import FAILED_STEP, LossKind, Trace
 from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles
-from slimagent.profiles.rules import known_cruft, merge, require_gpus, starts, unknown_cruft
+from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft, with_gpus
 from slimagent.text.near import meant
 from slimagent.trace.select import NAMES
 from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
@@ -172,9 +172,7 @@ def _with_rules(profile: Profile, rules: Rules) -> Profile:
     """The profile with the command line's rules. Raises UsageError for those that mean nothing with this profile."""
     for name in unknown_cruft(profile.rules, rules.kept_cruft):
         raise UsageError(f"--keep-cruft {name}: there is no such rule", known_cruft(profile.rules, name))
-    merged = merge(profile.rules, rules)
-    require_gpus(rules, merged)
-    return replace(profile, rules=merged)
+    return replace(profile, rules=with_gpus(rules, merge(profile.rules, rules)))
 
 
 def require_sensible(name: str | None, rules: Rules) -> None:

@@ -102,10 +102,10 @@ def known_cruft(rules: Rules, name: str) -> str:
     return meant(name, (rule.name for rule in rules.cruft)) or "docs/cruft.md names the rules"
 
 
-def require_gpus(asked: Rules, merged: Rules) -> None:
-    """Refuse options for GPU code where neither they nor the profile name GPUs. Raises UsageError."""
+def with_gpus(asked: Rules, merged: Rules) -> Rules:
+    """The merged rules. Raises UsageError for options for GPU code where neither they nor the profile name GPUs."""
     if asked.gpu is None or (merged.gpu is not None and merged.gpu.architectures):
-        return
+        return merged
     option = "--gpu-code-of" if asked.gpu.ptx is None else "--gpu-ptx"
     raise UsageError(
         f"{option} without --gpu-arch does nothing", "say which GPUs the image is for, e.g. --gpu-arch sm_90"

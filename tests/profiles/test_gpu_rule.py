@@ -32,7 +32,7 @@ def test_a_profile_names_gpus() -> None:
         ({"architectures": "sm_80"}, "profile mine: gpu.architectures: expected list"),
         ({"ptx": "perhaps"}, "profile mine: gpu.ptx"),
         ({"code-of": ["nvidia"]}, "profile mine: gpu.code-of[0]"),
-        ({"code-of": ["python:x", "/opt/a**b"]}, "profile mine: gpu.code-of[1]"),
+        ({"code-of": ["python:x", r"/opt/\q"]}, "profile mine: gpu.code-of[1]"),
         ({"arch": ["sm_80"]}, "profile mine: gpu: unknown key 'arch'"),
     ],
 )
@@ -63,7 +63,7 @@ def test_the_last_word_counts_and_owners_add_up() -> None:
         (("--gpu-code-of", "python:x"), "--gpu-code-of without --gpu-arch does nothing"),
         (("--gpu-arch", "none", "--gpu-code-of", "nvidia"), "--gpu-code-of nvidia is not KIND:NAME"),
         (("--gpu-arch", "none", "--gpu-code-of", "pyton:nvidia"), "pyton is not a kind of package"),
-        (("--gpu-arch", "none", "--gpu-code-of", "/opt/a**b"), "--gpu-code-of /opt/[x"),
+        (("--gpu-arch", "none", "--gpu-code-of", r"/opt/\q"), r"--gpu-code-of /opt/\q"),
     ],
 )
 @pytest.mark.parametrize("command", [("image", "app", "-t", "app:slim"), ("dockerfile", "app")])
