@@ -1,10 +1,10 @@
 """GPUs by name, and which code of a container runs on each. Pure.
 
-The rules are those of the CUDA loader (CUDA C++ Programming Guide, "Application Compatibility" and "Feature Set Compiler
-Targets"; CUDA Binary Utilities): machine code (a cubin) runs on GPUs of its major version whose minor version is not
-below its own. Code for an architecture with the suffix "a" runs on that architecture alone. Code with the suffix "f"
-runs on its family: the same major version, and a minor version not below its own. PTX is compiled when it is loaded, for
-every architecture that is not below its own, with the same rules for the suffixes.
+The rules are those of the CUDA loader (CUDA C++ Programming Guide, "Application Compatibility" and "Feature Set
+Compiler Targets"; CUDA Binary Utilities). Machine code (a cubin) runs on GPUs of its major version whose minor version
+is not below its own. Code for an architecture with the suffix "a" runs on that architecture alone. Code with the
+suffix "f" runs on its family: the same major version, and a minor version not below its own. PTX is compiled when it is
+loaded, for every architecture that is not below its own, with the same rules for the suffixes.
 """
 
 from __future__ import annotations

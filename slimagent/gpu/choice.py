@@ -47,7 +47,9 @@ def unserved(codes: Iterable[Code], target: Target) -> tuple[int, ...]:
     """The target's GPUs for which no container has any code: a file without code for one of them is left alone."""
     containers = [each for code in codes for each in code.containers if not each.why]
     return tuple(
-        gpu for gpu in target.architectures if not any(any(True for _ in _chosen(each.pieces, gpu)) for each in containers)
+        gpu
+        for gpu in target.architectures
+        if not any(any(True for _ in _chosen(each.pieces, gpu)) for each in containers)
     )
 
 

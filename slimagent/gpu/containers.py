@@ -1,9 +1,9 @@
 """Read CUDA fat binaries: the containers of GPU code in an ELF file's sections, and what each holds. Pure.
 
-NVIDIA does not publish the format. What is read here was measured on the libraries of CUDA 11 to 13 and is compared with
-`cuobjdump` in the tests. A container is a header of 16 bytes (magic number, version 1, 16, the size of what follows) and
-its pieces. A piece is a header of 64 bytes or more and the code: machine code (an ELF file, "cubin"), PTX (text), or an
-intermediate form for link time. Numbers are little endian; everything is aligned to 8 bytes.
+NVIDIA does not publish the format. What is read here was measured on the libraries of CUDA 11 to 13 and is compared
+with `cuobjdump` in the tests. A container is a header of 16 bytes (magic number, version 1, 16, the size of what
+follows) and its pieces. A piece is a header of 64 bytes or more and the code: machine code (an ELF file, "cubin"), PTX
+(text), or an intermediate form for link time. Numbers are little endian; everything is aligned to 8 bytes.
 """
 
 from __future__ import annotations
@@ -90,16 +90,15 @@ def _section(read: Read, at: int, section: Section, left: int) -> Code:
     if section.kind == SHT_STRTAB or section.flags & SHF_EXECINSTR or not section.is_loaded:
         return Code(at, (), "the section is not one of loaded data")
     containers: list[Container] = []
-    why = ""
     try:
         for each in _containers(read, section.offset, section.offset + section.size):
             containers.append(each)
             left -= 1 + len(each.pieces)
             if left < 0:
-                raise UnknownError("it has more pieces than any compiler makes")
-    except (UnknownError, struct.error, ValueError, OverflowError) as error:
-        why = str(error) or "it is cut short"
-    return Code(at, tuple(containers), why)
+                return Code(at, tuple(containers), "it has more pieces than any compiler makes")
+    except (ValueError, struct.error, OverflowError) as error:
+        return Code(at, tuple(containers), str(error) or "it is cut short")
+    return Code(at, tuple(containers))
 
 
 def _containers(read: Read, offset: int, end: int) -> Iterator[Container]:
@@ -119,23 +118,21 @@ def _containers(read: Read, offset: int, end: int) -> Iterator[Container]:
         stop = offset + size + following
         if stop > end or following % ALIGNMENT:
             raise UnknownError("a container is longer than its section")
-        yield container(read, offset, stop)
+        yield _container(read, offset, stop)
         offset = stop
 
 
-def container(read: Read, offset: int, stop: int) -> Container:
-    """The container between two offsets; its header has been checked."""
+def _container(read: Read, offset: int, stop: int) -> Container:
     pieces: list[Piece] = []
+    at = offset + HEADER.size
     try:
-        at = offset + HEADER.size
-        while at < stop:
-            piece = _piece(read, at, stop)
-            pieces.append(piece)
-            at += piece.size
-            if len(pieces) > _MOST:
-                raise UnknownError("it has more pieces than any compiler makes")
-    except (UnknownError, struct.error) as error:
+        while at < stop and len(pieces) < _MOST:
+            pieces.append(_piece(read, at, stop))
+            at += pieces[-1].size
+    except (ValueError, struct.error) as error:
         return Container(offset, stop - offset, (), str(error) or "a piece is cut short")
+    if at != stop:
+        return Container(offset, stop - offset, (), "it has more pieces than any compiler makes")
     return Container(offset, stop - offset, tuple(pieces))
 
 
@@ -147,13 +144,15 @@ def _piece(read: Read, at: int, stop: int) -> Piece:
         raise UnknownError("a piece has an unknown header")
     if following % ALIGNMENT or not following or at + size > stop:
         raise UnknownError("a piece is longer than its container")
-    if flags & ~_FLAGS or flags & _EXACT and flags & _FAMILY or flags & _LZ4 and flags & _ZSTD:
+    packed = flags & (_LZ4 | _ZSTD)
+    if flags & ~_FLAGS or packed == _LZ4 | _ZSTD or flags & (_EXACT | _FAMILY) == _EXACT | _FAMILY:
         raise UnknownError(f"a piece has unknown flags, {flags:#x}")
-    if flags & (_LZ4 | _ZSTD) and (not whole or stored > following):
+    if packed and (not whole or stored > following):
         raise UnknownError("a compressed piece has impossible sizes")
     suffix = EXACT if flags & _EXACT else FAMILY if flags & _FAMILY else ""
     form = Form.PTX if kind == _PTX else Form.CUBIN if kind == _CUBIN else Form.OTHER
     start = read(at + header, 4)
-    if flags & _ZSTD and start != _ZSTD_FRAME or form is Form.CUBIN and not flags & (_LZ4 | _ZSTD) and start != _ELF:
+    known = _ZSTD_FRAME if packed == _ZSTD else _ELF if form is Form.CUBIN and not packed else start
+    if start != known:
         raise UnknownError("a piece does not hold what its header says")
     return Piece(form, Architecture(number, suffix), at, size)

@@ -1,8 +1,8 @@
 """Find what refers to the containers of GPU code in a shared library, so that they can be moved. Pure.
 
 nvcc makes a wrapper for each container, with a pointer that the loader fills in by a relocation (`.nvFatBinSegment`).
-Nothing else is known to refer to a container. But code and data of others can, so all kinds of references are looked
-for: every relocation (System V ABI, AMD64 supplement, "Relocation"; RELR as in the generic ABI), every symbol, and every
+Nothing else is known to refer to a container. But other code and data could, so all kinds of references are looked for:
+every relocation (System V ABI, AMD64 supplement, "Relocation"; RELR as in the generic ABI), every symbol, and every
 instruction that computes an address relative to itself. A container with a reference that cannot be changed stays
 where it is. One with a reference into its middle also stays whole.
 """
@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Tables
 from slimagent.gpu.containers import HEADER, Code, UnknownError
 
-PT_DYNAMIC, PT_NOTE = 2, 4
+PT_DYNAMIC = 2
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
 _R_RELATIVE = 8  # R_X86_64_RELATIVE
@@ -29,7 +30,7 @@ _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
 _CHUNK = _RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
 _MOST = 1 << 25  # relocations of one file; the most seen are 400,000
-# `lea` with an address relative to the next instruction (Intel's manual, volume 2: opcode 8D, ModR/M with mod 0, r/m 5).
+# `lea` with an address relative to the next instruction (Intel's manual, volume 2: opcode 8D; ModR/M: mod 0, r/m 5)
 _LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
 _LEA_REST = 6  # bytes from the opcode to the end of the instruction
 
@@ -39,14 +40,27 @@ class References:
     """Where a file refers to its containers; all of these as addresses.
 
     `pointers` are offsets in the file of 8 bytes that hold the address of a container, with that address. `sized` are
-    symbols: the offset of a value and the size after it. `fixed` are containers that cannot move, `whole` those of which
-    nothing can go, either.
+    symbols: the offset of a value and the size after it. `fixed` are containers that cannot move, `whole` those of
+    which nothing can go, either.
     """
 
     pointers: list[tuple[int, int]] = field(default_factory=list)
     sized: list[tuple[int, int]] = field(default_factory=list)
     fixed: set[int] = field(default_factory=set)
     whole: set[int] = field(default_factory=set)
+
+
+class Dynamic(NamedTuple):
+    """The dynamic section, and its tables of relocations as (address, bytes): with addends, for calls, and RELR."""
+
+    tags: tuple[tuple[int, int], ...]
+    rela: tuple[int, int]
+    calls: tuple[int, int]
+    relr: tuple[int, int]
+
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """The tables of relocations with addends that are not empty."""
+        return tuple(each for each in (self.rela, self.calls) if each[1])
 
 
 class _Finder:
@@ -95,32 +109,16 @@ class _Finder:
             self.references.whole.add(start)
 
     def relocations(self) -> None:
-        dynamic = self._dynamic()
-        if _DT_REL in dynamic or _DT_TEXTREL in dynamic:
-            raise UnknownError("it has relocations of an unusual kind")
-        for table, size in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
-            if table in dynamic:
-                self._with_addends(self.offset(dynamic[table]), dynamic.get(size, 0))
-        if _DT_RELR in dynamic:
-            self._relative(self.offset(dynamic[_DT_RELR]), dynamic.get(_DT_RELRSZ, 0))
-
-    def _dynamic(self) -> dict[int, int]:
-        segment = next((each for each in self._found.segments if each.kind == PT_DYNAMIC), None)
-        if segment is None:
-            raise UnknownError("it has no dynamic section")
-        data = elf.bounded(self._read, segment.offset, segment.size)
-        found = {}
-        for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
-            if tag == _DT_NULL:
-                break
-            found[tag] = value
-        if found.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
-            raise UnknownError("it has relocations of an unusual kind")
-        return found
+        found = dynamic(self._read, self._found)
+        for address, size in found.tables():
+            self._with_addends(self.offset(address), size)
+        for address in relative_words(self._read, self.offset, found):
+            place = self.offset(address)
+            (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
+            if self.low <= value < self.high:
+                self.note(place, value, changeable=True)
 
     def _with_addends(self, offset: int, size: int) -> None:
-        if size > _MOST * _RELA.size or size % _RELA.size:
-            raise UnknownError("it has more relocations than any linker writes")
         for at in range(0, size, _CHUNK):
             count = min(_CHUNK, size - at)
             data = self._read(offset + at, count)
@@ -140,34 +138,6 @@ class _Finder:
         data = self._read(place, _ADDRESS.size)
         if len(data) == _ADDRESS.size and _ADDRESS.unpack(data)[0] == value:
             self.note(place, value, changeable=True)
-
-    def _relative(self, offset: int, size: int) -> None:
-        """RELR: an even entry is an address, an odd one a bitmap of the 63 words that follow."""
-        if size % _ADDRESS.size:
-            raise UnknownError("its relocations are cut short")
-        data = elf.bounded(self._read, offset, size)
-        if len(data) != size:
-            raise UnknownError("its relocations are cut short")
-        where = 0
-        for (entry,) in _ADDRESS.iter_unpack(data):
-            if entry & 1:
-                self._words(where, entry >> 1)
-                where += 63 * _ADDRESS.size
-            else:
-                self._words(entry, 1)
-                where = entry + _ADDRESS.size
-
-    def _words(self, address: int, bitmap: int) -> None:
-        count = bitmap.bit_length()
-        if not count:
-            return
-        place = self.offset(address)
-        data = self._read(place, count * _ADDRESS.size)
-        if len(data) != count * _ADDRESS.size:
-            raise UnknownError("its relocations are cut short")
-        for at, (value,) in enumerate(_ADDRESS.iter_unpack(data)):
-            if bitmap >> at & 1 and self.low <= value < self.high:
-                self.note(place + at * _ADDRESS.size, value, changeable=True)
 
     def symbols(self) -> None:
         """Exported symbols cannot change, those for debuggers can."""
@@ -208,6 +178,53 @@ class _Finder:
                         if address in points:
                             start = points[address]
                             (self.references.fixed if address == start else self.references.whole).add(start)
+
+
+def dynamic(read: Read, found: Tables) -> Dynamic:
+    """Where a file's relocations are. Raises UnknownError for kinds that are not known."""
+    segment = next((each for each in found.segments if each.kind == PT_DYNAMIC), None)
+    if segment is None:
+        raise UnknownError("it has no dynamic section")
+    data = elf.bounded(read, segment.offset, segment.size)
+    tags = {}
+    for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
+        if tag == _DT_NULL:
+            break
+        tags[tag] = value
+    if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _DT_TEXTREL in tags:
+        raise UnknownError("it has relocations of an unusual kind")
+    sizes = [tags.get(each, 0) for each in (_DT_RELASZ, _DT_PLTRELSZ)]
+    if any(each > _MOST * _RELA.size or each % _RELA.size for each in sizes):
+        raise UnknownError("it has more relocations than any linker writes")
+    return Dynamic(
+        tuple(sorted(tags.items())),
+        (tags.get(_DT_RELA, 0), sizes[0] if _DT_RELA in tags else 0),
+        (tags.get(_DT_JMPREL, 0), sizes[1] if _DT_JMPREL in tags else 0),
+        (tags.get(_DT_RELR, 0), tags.get(_DT_RELRSZ, 0) if _DT_RELR in tags else 0),
+    )
+
+
+def relative_words(read: Read, offset: Callable[[int], int], found: Dynamic) -> Iterator[int]:
+    """The addresses of the words to which RELR relocations add the address of the file.
+
+    An even entry is an address, an odd one a bitmap of the 63 words that follow.
+    """
+    address, size = found.relr
+    if not size:
+        return
+    data = elf.bounded(read, offset(address), size)
+    if len(data) != size or size % _ADDRESS.size:
+        raise UnknownError("its relocations are cut short")
+    where = 0
+    for (entry,) in _ADDRESS.iter_unpack(data):
+        if not entry & 1:
+            yield entry
+            where = entry + _ADDRESS.size
+            continue
+        for at in range(63):
+            if entry >> (at + 1) & 1:
+                yield where + at * _ADDRESS.size
+        where += 63 * _ADDRESS.size
 
 
 def _without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -34,7 +34,7 @@ _INTEGRITY = b".note.fdo.integrity"
 
 
 class Rewrite(NamedTuple):
-    """A file made from another one: `size` bytes of zeros, then `copies` (from, to, bytes), then `patches`, in order."""
+    """A file made of another: `size` zeros, then `copies` (from, to, bytes), then `patches` (to, data), in order."""
 
     size: int
     copies: tuple[tuple[int, int, int], ...]
@@ -79,6 +79,8 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
     """The file of `size` bytes without what `target` does not need, or why it is left alone."""
     codes = gpu_code(read, found)
     why = _why_not(found, size, codes) or _why_not_for(codes, target)
+    if not why and (size - found.end > PAGE or any(read(found.end, size - found.end))):  # patchelf appends a zero
+        why = "data follow the ELF image"
     if why:
         return why
     try:
@@ -98,8 +100,8 @@ def _why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:
         return "it is for a processor other than x86-64, the only one that was measured"
     if found.kind != elf.ET_DYN:
         return "not a shared library: addresses in it are fixed"
-    if size > found.end:
-        return "data follow the ELF image"
+    if size < found.end:
+        return "it is cut short"
     if any(each.name == _INTEGRITY for each in found.sections):
         return "it holds a checksum of itself"
     if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
@@ -128,7 +130,9 @@ def _why_not_here(found: Tables, at: int) -> str:
     if any(each is not inside[0] and _touch(section.offset, section.size, each.offset, each.size) for each in loads):
         return shared
     for other in found.segments:
-        if other.kind not in (elf.PT_LOAD, _PT_PHDR) and _touch(section.address, section.size, other.address, other.memory):
+        if other.kind not in (elf.PT_LOAD, _PT_PHDR) and _touch(
+            section.address, section.size, other.address, other.memory
+        ):
             return shared
     for number, each in enumerate(found.sections):
         if number != at and each.stored and _touch(section.offset, section.size, each.offset, each.stored):
@@ -242,16 +246,14 @@ def _containers_patched(layout: _Layout) -> Iterator[tuple[int, bytes]]:
                 yield layout.offset(each.offset) + HEADER.size - 8, struct.pack("<Q", each.size - HEADER.size)
 
 
-def _references_patched(
-    read: Read, found: Tables, layout: _Layout, refers: References
-) -> Iterator[tuple[int, bytes]]:
-    moved = {}
+def _references_patched(read: Read, found: Tables, layout: _Layout, refers: References) -> Iterator[tuple[int, bytes]]:
+    moved: dict[int, tuple[int, _Placed]] = {}
     for at, placed in layout.placed.items():
         section = found.sections[at]
         shift = section.address - section.offset
         moved |= {each.container.offset + shift: (each.offset + shift, each) for each in placed}
     spans = [(found.sections[at].offset, found.sections[at].offset + found.sections[at].size) for at in layout.placed]
-    for place, start in (*refers.pointers, *refers.sized):
+    for place, _ in (*refers.pointers, *refers.sized):
         if any(begin <= place < end for begin, end in spans):
             raise UnknownError("its GPU code refers to itself by a relocation")
     for place, start in refers.pointers:
@@ -272,7 +274,9 @@ def _headers_patched(read: Read, found: Tables, layout: _Layout) -> Iterator[tup
     shift = next(row[3] - row[2] for row in rows if row[0] == elf.PT_LOAD and row[2] <= layout.table < row[2] + row[5])
     first = next(row[3] - row[2] for row in rows if row[0] == elf.PT_LOAD)
     if any(row[0] == elf.PT_INTERP for row in rows) and shift != first:
-        raise UnknownError("a program whose segments do not follow each other")  # older kernels add e_phoff to the start
+        raise UnknownError(
+            "a program whose segments do not follow each other"
+        )  # older kernels add e_phoff to the start
     size = len(segments) * _SEGMENT.size
     segments = [
         (kind, flags, table, layout.table + shift, layout.table + shift, size, size, alignment)
@@ -314,7 +318,13 @@ def _segments(row: tuple[int, ...], layout: _Layout) -> Iterator[tuple[int, ...]
             if part:
                 yield _load(flags, layout.offset(offset), address, physical, part, part, alignment)
             gone = cut.end - offset
-            offset, address, physical, size, memory = cut.end, address + gone, physical + gone, size - gone, memory - gone
+            offset, address, physical, size, memory = (
+                cut.end,
+                address + gone,
+                physical + gone,
+                size - gone,
+                memory - gone,
+            )
     if memory:
         yield _load(flags, layout.offset(offset), address, physical, size, memory, alignment)
 
@@ -322,7 +332,7 @@ def _segments(row: tuple[int, ...], layout: _Layout) -> Iterator[tuple[int, ...]
 def _load(
     flags: int, offset: int, address: int, physical: int, size: int, memory: int, alignment: int
 ) -> tuple[int, ...]:
-    """A loaded segment. A cut is of whole pages: where a larger alignment does not hold any more, that of pages does."""
+    """A loaded segment. Cuts are of whole pages: a larger alignment that they break becomes that of pages."""
     if (offset - address) % PAGE:
         raise UnknownError("its program headers break p_offset ≡ p_vaddr (mod p_align)")
     if alignment > PAGE and (offset - address) % alignment:
