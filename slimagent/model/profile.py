@@ -53,7 +53,8 @@ class CruftRule:
 
     `unless`: "compiling" (not cruft where software is compiled). `when` narrows it: "has-source" (bytecode with its
     source beside it), "has-copy" (files that are also in the data directory of the environment's Jupyter),
-    "of-package" (only files that a package owns), "program" (only executables). `unless_packages` (`KIND:NAME`
+    "of-package" (only files that a package owns), "program" (only executables), "without-gpu" (only what the rules
+    protect for GPUs, in an image that runs without one). `unless_packages` (`KIND:NAME`
     patterns): not cruft in an image with one of them. `keep_out`: dpkg leaves them out of later packages too.
     `edit` is the line of a Dockerfile that does not make them, or removes them where they are made.
     """

@@ -185,7 +185,7 @@ def _cruft(table: Table) -> CruftRule:
         excepted=table.patterns("except"),
         unless=table.choice("unless", ("", "compiling"), ""),
         unless_packages=tuple(_one_package(table, f"unless_packages[{at}]", each) for at, each in enumerate(unless)),
-        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program"), ""),
+        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program", "without-gpu"), ""),
         keep_out=table.take("keep_out", bool, False),
         edit=table.take("edit", str, ""),
     )
