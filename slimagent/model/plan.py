@@ -145,3 +145,11 @@ class Plan:
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
     gpu: GpuCode | None = None
+
+    @property
+    def savings(self) -> dict[bytes, int]:
+        """The bytes that files which stay lose, by path: symbols, debugging sections and GPU code."""
+        found = dict(self.strips)
+        for each in () if self.gpu is None else self.gpu.files:
+            found[each.path] = found.get(each.path, 0) + each.saves
+        return found
