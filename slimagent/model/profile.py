@@ -114,6 +114,19 @@ class StripRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRule:
+    """Which GPUs an image is for, e.g. `sm_80,h100` or `none`; empty: nobody said, and GPU code stays as it is.
+
+    `ptx`: PTX for GPUs to come stays; None: nobody said. `owners` are packages (`KIND:NAME` patterns) and patterns of
+    paths whose files may lose GPU code although no open licence permits it.
+    """
+
+    architectures: str = ""
+    ptx: bool | None = None
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """All rules of a plan. `compiling` None: as the trace shows.
 
@@ -129,6 +142,7 @@ class Rules:
     levels: tuple[LevelRule, ...] = ()
     strip: tuple[StripRule, ...] = ()
     strip_setuid: bool | None = None
+    gpu: GpuRule | None = None
     compiling: bool | None = None
     budget: int | None = None
 
