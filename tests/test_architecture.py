@@ -25,7 +25,7 @@ MOST_ROOMS = {"": 23, "apply": 10}
 EDGES = {
     "": {
         "__main__": {"cli"},
-        "apply": {"elf", "errors", "linux", "model", "paths", "text"},
+        "apply": {"elf", "errors", "gpu", "linux", "model", "paths", "text"},
         "audit": {"model", "paths", "text"},
         "bundle": {"errors", "linux", "model", "paths", "text"},
         "checks": {"errors", "linux", "model", "paths", "text"},

@@ -58,8 +58,8 @@ _NAMES = {
 # Systems on a chip. Their code and that of other GPUs with the same major version are not promised to be compatible,
 # so it never takes the place of other code.
 _ON_CHIP = frozenset({53, 62, 72, 87, 88, 101, 110, 121})
-_OLDEST, _NEWEST = 30, 999
-_NUMBERED = re.compile(r"(?:sm_|compute_)?(\d{2,3})[af]?|(\d{1,2})\.(\d)")
+_OLDEST, _NEWEST = 30, 199
+_NUMBERED = re.compile(r"(?:sm_|compute_)?(\d{2,3})[af]?|(\d{1,2})\.(\d)", re.ASCII)
 
 
 def parse(text: str, ptx: bool = False) -> Target:

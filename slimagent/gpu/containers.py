@@ -25,11 +25,12 @@ _VERSION, _PIECE_VERSION = 1, 0x101
 _LARGEST_HEADER = 4096  # bytes; seen: 64, and more where the options of PTX are stored
 _MOST = 1 << 18  # pieces of one file; the largest library seen has 12,000
 
-_PTX, _CUBIN = 1, 2
+_PTX, _CUBIN, _LTO_IR = 1, 2, 8
 _LZ4, _ZSTD = 0x2000, 0x8000
 _EXACT, _FAMILY = 0x100000, 0x200000
 # 64-bit, with debugging information, for Linux, compressed, with a suffix, the ABI of sm_100 and later.
 _FLAGS = 0x1 | 0x2 | 0x10 | _LZ4 | _ZSTD | _EXACT | _FAMILY | 0x1000000
+_LTO_IR_FLAG = 0x10000  # of all LTO-IR
 _ELF, _ZSTD_FRAME = b"\x7fELF", b"\x28\xb5\x2f\xfd"
 
 
@@ -38,7 +39,10 @@ class Form(Enum):
 
     CUBIN = "cubin"
     PTX = "ptx"
-    OTHER = "other"  # e.g. LTO-IR: it has no architecture of its own that a loader would choose by
+    OTHER = "other"  # LTO-IR: it is compiled when it is linked; which of it a loader chooses is not published
+
+
+_FORMS = {_PTX: Form.PTX, _CUBIN: Form.CUBIN, _LTO_IR: Form.OTHER}
 
 
 class Piece(NamedTuple):
@@ -144,15 +148,21 @@ def _piece(read: Read, at: int, stop: int) -> Piece:
         raise UnknownError("a piece has an unknown header")
     if following % ALIGNMENT or not following or at + size > stop:
         raise UnknownError("a piece is longer than its container")
+    form = _FORMS.get(kind)
+    if form is None:  # e.g. 0x100: several cubins that were compressed as one, by `nvcc --concat` of CUDA 13.5
+        raise UnknownError(f"a piece is of an unknown kind, {kind:#x}")
     packed = flags & (_LZ4 | _ZSTD)
-    if flags & ~_FLAGS or packed == _LZ4 | _ZSTD or flags & (_EXACT | _FAMILY) == _EXACT | _FAMILY:
+    if (
+        flags & ~(_FLAGS | (_LTO_IR_FLAG if form is Form.OTHER else 0))
+        or packed == _LZ4 | _ZSTD
+        or flags & (_EXACT | _FAMILY) == _EXACT | _FAMILY
+    ):
         raise UnknownError(f"a piece has unknown flags, {flags:#x}")
     if packed and (not whole or stored > following):
         raise UnknownError("a compressed piece has impossible sizes")
     suffix = EXACT if flags & _EXACT else FAMILY if flags & _FAMILY else ""
-    form = Form.PTX if kind == _PTX else Form.CUBIN if kind == _CUBIN else Form.OTHER
     start = read(at + header, 4)
     known = _ZSTD_FRAME if packed == _ZSTD else _ELF if form is Form.CUBIN and not packed else start
-    if start != known:
+    if start != known and form is not Form.OTHER:  # LTO-IR is scrambled
         raise UnknownError("a piece does not hold what its header says")
     return Piece(form, Architecture(number, suffix), at, size)

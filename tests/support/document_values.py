@@ -129,6 +129,8 @@ RECEIPTS = st.builds(
     edited=COUNTS,
     stripped=COUNTS,
     bytes_stripped=COUNTS,
+    gpu=COUNTS,
+    bytes_gpu=COUNTS,
     unstripped=tuples(st.tuples(PATHS, TEXTS)),
     layers=tuples(LAYERS),
 )
@@ -500,6 +502,8 @@ RECEIPT = proof.Receipt(
     edited=6,
     stripped=7,
     bytes_stripped=8,
+    gpu=4,
+    bytes_gpu=5,
     unstripped=((b"/z", "strip failed"),),
     layers=(proof.Layer(component="system", digest="ff", diff_id="gg", size=9, paths=10),),
 )
