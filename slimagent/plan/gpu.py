@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 
 from slimagent.model.inventory import package_test
 from slimagent.model.plan import GpuCode, GpuFile, GpuHeld, GpuLeft
-from slimagent.paths.algebra import name, to_text
+from slimagent.paths.algebra import name
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
@@ -78,8 +79,8 @@ class _Permissions:
                 if fits(package):
                     return f"the user's word: {text}", ""
         if _OF_NVIDIA.fullmatch(name(path)) and not any(self._is_of_nvidia(each) for each in owners):
-            word = self._owners.packages[owners[0]].label if owners else to_text(path)
-            return "", f"by its name it is NVIDIA's, under NVIDIA's own licence; --gpu-code-of {word} permits it"
+            place = f"in {self._owners.packages[owners[0]].label}" if owners else "of no package"
+            return "", f"no open licence: a library {place} that is NVIDIA's by its name"
         found = [self._package(each) for each in owners]
         refused = next((why for permitted, why in found if not permitted), "")
         return ("", refused) if refused else found[0] if found else ("no package owns it", "")
@@ -104,11 +105,12 @@ class _Permissions:
             if found and all(found) and len(texts) <= _MOST_TEXTS:
                 return f"the licence of {label}: {', '.join(dict.fromkeys(found))}, by its text", ""
         of = f" ({', '.join(names)})" if names else ""
-        return "", f"no open licence of {label}{of} permits it; --gpu-code-of {label} does"
+        return "", f"no open licence: {label}{of}"
 
     def _licence_files(self, number: int) -> Iterator[bytes]:
         """The licences that a package's own record holds, e.g. in its dist-info."""
         for at in self._owners.files[number]:
             path = self._inventory.paths[at]
-            if self._owners.weak[at] and _LICENCE_FILE.match(name(path)) and self._inventory.sizes[at]:
+            is_file = stat.S_ISREG(self._inventory.modes[at])
+            if is_file and self._owners.weak[at] and _LICENCE_FILE.match(name(path)) and self._inventory.sizes[at]:
                 yield path

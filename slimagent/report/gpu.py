@@ -12,6 +12,7 @@ from slimagent.text.sizes import size
 
 NONE = "none"  # the target of an image that runs without a GPU
 _SHOWN = 10  # reasons
+_PERMIT = "if you permit it with --gpu-code-of"
 _FORMS = {"cubin": "machine code", "ptx": "PTX", "other": "other code", "unknown": "not understood"}
 
 
@@ -20,18 +21,20 @@ def gpu_plan(plan: Plan) -> list[str]:
     gpu = plan.gpu
     if gpu is None or not (gpu.files or gpu.left):
         return []
-    goes = sum(each.saves for each in gpu.files)
-    lines = [f"GPU code that {_nobody(gpu)} loads: {size(goes)} goes from {counted(len(gpu.files), 'kept file')}"]
+    goes, count = size(sum(each.saves for each in gpu.files)), counted(len(gpu.files), "kept file")
+    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}"]
     lines += _by("goes", "permitted by", ((each.permitted, each.saves) for each in gpu.files))
     could = [each.could_save for each in gpu.left if each.could_save]
     if could:
         files = counted(len(could), "file")
-        lines.append(f"{size(sum(could))} more could go from {files}, if you permit it with --gpu-code-of")
+        lines.append(f"{size(sum(could))} more could go from {files}, {_PERMIT}")
     return lines + _by("could go", "left alone because", ((each.why, each.could_save) for each in gpu.left))
 
 
-def _nobody(gpu: GpuCode) -> str:
-    return f"none of {gpu.target}" if "," in gpu.target else f"no {gpu.target}" if gpu.target != NONE else "nobody"
+def _why(target: str) -> str:
+    if target == NONE:
+        return "the image runs without a GPU"
+    return f"{target.replace(',', ', ')} {'load' if ',' in target else 'loads'} none of it"
 
 
 def _by(first: str, why: str, files: Iterable[tuple[str, int]]) -> list[str]:
@@ -59,7 +62,7 @@ class GpuWords:
         for path, saves, permitted in gpu.files:
             self._said[path] = f"{size(saves)} goes, for {gpu.target}; permitted by {permitted}"
         for path, why, could_save in gpu.left:
-            could = f"; {size(could_save)} could go" if could_save else ""
+            could = f"; {size(could_save)} could go, {_PERMIT}" if could_save else ""
             self._said[path] = f"left alone: {why}{could}"
 
     def said(self, path: bytes) -> str:
