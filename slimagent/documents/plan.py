@@ -28,7 +28,7 @@ from slimagent.documents.parts import (
 from slimagent.errors import DocumentError
 from slimagent.model.edit import Edit, EditKind
 from slimagent.model.inventory import Description, Distribution, Package, PackageKind
-from slimagent.model.plan import Caution, Entry, GpuCode, GpuFile, GpuLeft, Plan, PlannedPackage, Step, Strip
+from slimagent.model.plan import Caution, Entry, GpuCode, GpuFile, GpuHeld, GpuLeft, Plan, PlannedPackage, Step, Strip
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
@@ -149,6 +149,11 @@ def _get_gpu_left(row: Any) -> GpuLeft:
     return GpuLeft(absolute(path), string(why), unsigned(could_save))
 
 
+def _get_gpu_held(row: Any) -> GpuHeld:
+    path, form, architecture, *numbers = cells(row, 6)
+    return GpuHeld(absolute(path), string(form), string(architecture), *map(unsigned, numbers))
+
+
 def _put_path(row: tuple[Any, ...]) -> list[Any]:
     """A row that begins with a path."""
     path, *rest = row
@@ -173,6 +178,7 @@ _GPU = an_object(
     ptx=BOOLEAN,
     files=Form(lambda files: list(map(_put_path, files)), lambda place: place.rows(_get_gpu_file)),
     left=Form(lambda left: list(map(_put_path, left)), lambda place: place.rows(_get_gpu_left)),
+    held=Form(lambda held: list(map(_put_path, held)), lambda place: place.rows(_get_gpu_held)),
 )
 _ROWS = {
     "unresolved": NOTE,

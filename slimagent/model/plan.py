@@ -56,24 +56,40 @@ class GpuFile(NamedTuple):
 
 
 class GpuLeft(NamedTuple):
-    """A file whose GPU code is left alone, why, and the bytes that it could lose; 0 if that is not known."""
+    """A file whose GPU code is left alone, why, and the bytes that it could lose if the user permitted it."""
 
     path: bytes
     why: str
     could_save: int = 0
 
 
+class GpuHeld(NamedTuple):
+    """GPU code of one form and architecture in a file: its bytes, its pieces, and the bytes that a target's GPU loads.
+
+    `form` is `cubin` (machine code), `ptx`, `other` or `unknown`; the architecture of unknown code is empty.
+    """
+
+    path: bytes
+    form: str
+    architecture: str
+    size: int
+    pieces: int
+    stays: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuCode:
     """What happens to GPU code. `target` are the GPUs that the image is for, e.g. `sm_80,sm_90`, or `none`.
 
-    `ptx`: PTX for GPUs to come stays. `files` lose what no GPU of the target would choose; `left` are left alone.
+    `ptx`: PTX for GPUs to come stays. `files` lose what no GPU of the target would load; `left` are left alone. `held`
+    is what is in all of them.
     """
 
     target: str
     ptx: bool = False
     files: tuple[GpuFile, ...] = ()
     left: tuple[GpuLeft, ...] = ()
+    held: tuple[GpuHeld, ...] = ()
 
 
 class Caution(NamedTuple):
@@ -129,3 +145,11 @@ class Plan:
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
     gpu: GpuCode | None = None
+
+    @property
+    def savings(self) -> dict[bytes, int]:
+        """The bytes that files which stay lose, by path: symbols, debugging sections and GPU code."""
+        found = dict(self.strips)
+        for each in () if self.gpu is None else self.gpu.files:
+            found[each.path] = found.get(each.path, 0) + each.saves
+        return found

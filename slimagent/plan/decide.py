@@ -17,6 +17,7 @@ from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
 from slimagent.plan.compilers import is_compiling, keep_toolchains
 from slimagent.plan.evidence import Evidence, settle_evidence
+from slimagent.plan.gpu import gpu_code
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
 from slimagent.plan.packages import attach, edits, further, keep_requirements, planned_packages
@@ -86,6 +87,7 @@ def _plan(
         unstripped=unstripped,
         caution=caution,
         distribution=evidence.distribution,
+        gpu=gpu_code(keeper, evidence),
     )
 
 

@@ -93,8 +93,8 @@ def _reference(package: Package) -> str:
 
 
 def _saved(plan: Plan) -> Counter[int]:
-    """What stripping saves in each package's files that stay."""
-    strips, saved = dict(plan.strips), Counter[int]()
+    """What stripping saves in each package's files that stay, and what GPU code."""
+    strips, saved = plan.savings, Counter[int]()
     further = dict(plan.further) if strips else {}
     for at, entry in enumerate(plan.entries if strips else ()):
         if entry.owner >= 0 and entry.path in strips:

@@ -43,7 +43,7 @@ class Fates:
             None if each.kind == ReasonKind.CREATED else fate(each) for each in plan.reasons
         ]
         refused = {path for path, _ in receipt.unstripped} if receipt is not None else set()
-        planned = {path: saves for path, saves in plan.strips if path not in refused}
+        planned = {path: saves for path, saves in plan.savings.items() if path not in refused}
         self.saved: dict[bytes, int] = {}
         for path, reason, size, _, _ in plan.entries:
             if path in planned:  # an estimate, and documents are anybody's: never more than there is

@@ -57,7 +57,7 @@ class _Weighed:
         self.keys = self._package_keys() | directories
 
     def _weigh(self) -> None:
-        plan, strips = self.plan, dict(self.plan.strips)
+        plan, strips = self.plan, self.plan.savings
         created = [reason.kind == ReasonKind.CREATED for reason in plan.reasons]
         for path, reason, length, _, owner in plan.entries:
             if not length or created[reason]:
