@@ -17,15 +17,15 @@ from tools import house
 PACKAGE = Path(slimagent.__file__).parent
 PLACES = [Path(__file__).parent, Path(__file__).parents[1] / "benchmarks"]
 # What every room may know. The stages know nothing else: data goes from one to the next through the workflows alone.
-BASE = {"elf", "errors", "linux", "model", "paths", "text"}
+BASE = {"elf", "errors", "gpu", "linux", "model", "paths", "text"}
 STAGES = ("trace", "checks", "inventory", "plan", "apply", "verify", "report", "image", "bundle")
-MOST_ROOMS = {"": 22, "apply": 10}
+MOST_ROOMS = {"": 23, "apply": 10}
 
 # Which rooms each room imports today. A new edge is a decision: write it here.
 EDGES = {
     "": {
         "__main__": {"cli"},
-        "apply": {"elf", "errors", "linux", "model", "paths", "text"},
+        "apply": {"elf", "errors", "gpu", "linux", "model", "paths", "text"},
         "audit": {"model", "paths", "text"},
         "bundle": {"errors", "linux", "model", "paths", "text"},
         "checks": {"errors", "linux", "model", "paths", "text"},
@@ -36,6 +36,7 @@ EDGES = {
             "documents",
             "errors",
             "gate",
+            "gpu",
             "image",
             "linux",
             "model",
@@ -51,13 +52,14 @@ EDGES = {
         "elf": {"model"},
         "errors": set(),
         "gate": {"errors", "model", "text"},
+        "gpu": {"elf", "errors"},
         "image": {"errors", "linux", "model", "paths", "text"},
-        "inventory": {"elf", "errors", "model", "paths", "text"},
+        "inventory": {"elf", "errors", "gpu", "model", "paths", "text"},
         "linux": {"errors", "model", "paths"},
         "model": {"errors", "paths", "text"},
         "paths": set(),
-        "plan": {"elf", "errors", "model", "paths", "text"},
-        "profiles": {"checks", "errors", "gate", "linux", "model", "paths", "text"},
+        "plan": {"elf", "errors", "gpu", "model", "paths", "text"},
+        "profiles": {"checks", "errors", "gate", "gpu", "linux", "model", "paths", "text"},
         "report": {"errors", "model", "paths", "text"},
         "text": set(),
         "trace": {"elf", "errors", "linux", "model", "paths", "text"},
@@ -95,7 +97,7 @@ EDGES = {
 }
 
 PURE = (
-    *("errors.py", "model/*.py", "paths/*.py", "text/*.py", "elf/*.py", "documents/*.py", "gate/*.py"),
+    *("errors.py", "model/*.py", "paths/*.py", "text/*.py", "elf/*.py", "gpu/*.py", "documents/*.py", "gate/*.py"),
     *("audit/*.py", "plan/*.py", "verify/*.py"),
     *("report/*.py", "report/page/*.py", "report/sbom/*.py"),
     *("profiles/read.py", "profiles/rules.py", "profiles/table.py", "profiles/write.py"),

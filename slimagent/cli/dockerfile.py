@@ -74,7 +74,7 @@ def write_dockerfile(**given: Any) -> int:
         options.require_writable(output, None if asked.overwrite else options.OWN_TEXT)
     if asked.agent is not None and asked.agent_image is not None:
         raise UsageError("--agent and --agent-image cannot be used together", "leave one out")
-    options.require_known_cruft(asked.profile, asked.rules)
+    options.require_sensible(asked.profile, asked.rules)
     data = find(None).inspect(asked.image) if asked.image_config is None else read(asked.image_config)
     config = read_image_config(data, asked.image_config or f"the configuration of {asked.image}")
     recipe = _recipe(asked, data, config)

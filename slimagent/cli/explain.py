@@ -14,6 +14,7 @@ from slimagent.errors import UsageError
 from slimagent.model.plan import Plan
 from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
+from slimagent.report.gpu import held_table
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
 from slimagent.text.json_output import indented
@@ -111,6 +112,11 @@ def _row(each: Explanation) -> dict[str, object]:
         "saved": each.saved,
         "cost": each.cost,
         "stripped": each.stripped,
+        "gpu": each.gpu,
+        "gpu_code": [
+            dict(zip(("form", "architecture", "size", "pieces", "is_loaded"), held[1:], strict=True))
+            for held in each.held
+        ],
         "chain": [{"what": what, "reason": sentence} for what, sentence in each.chain],
     }
 
@@ -134,10 +140,14 @@ def _show(each: Explanation) -> None:
         facts.append(["level", each.level])
     if each.stripped:
         facts.append(["symbols", each.stripped])
+    if each.gpu:
+        facts.append(["GPU code", each.gpu])
     if each.owners:
         facts.append(["owner", ", ".join(each.owners)])
     for line in table(facts):
         terminal.line(f"  {line}")
+    for line in held_table(each.held):
+        terminal.line(f"    {line}")
     for depth, (what, sentence) in enumerate(each.chain):
         shown = sentence if depth == 0 else f"{what}: {sentence}"
         terminal.line(f"{'  ' * (depth + 1)}{'because' if depth else '-'} {shown}")

@@ -15,6 +15,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("level", "profile", "keep", "keep_packages", "keep_cruft", "starts", "compiling", "budget"),
             *("accepted", "accepted_changes", "repair"),
         ),
+        "GPU code": ("gpu_arch", "gpu_ptx", "gpu_owners"),
         "Stripping": ("strip", "strip_setuid"),
         "What is run": ("also", "user", "backend", "attach", "until_signal", "diary", "scopes", "mounted"),
         "How the image starts": ("no_start", "start_until", "start_seconds", "start_settle", "image_config"),

@@ -122,7 +122,7 @@ def image(**given: Any) -> int:
     asked = _Asked(**given)
     form = chosen_form(asked.form, as_json=asked.as_json)
     with ending("image", form, image=asked.container.image, tag=asked.tag, report=asked.report) as end:
-        options.require_known_cruft(asked.profile, asked.rules)
+        options.require_sensible(asked.profile, asked.rules)
         request, console = asked.request(), Console(quiet=asked.quiet, is_alone=True)
         made = _slim(find(asked.engine), request, asked, console, end)
         if form == options.TABLE and not asked.quiet:

@@ -24,7 +24,7 @@ from slimagent.model.trace import FAILED_STEP, LossKind, Trace
 from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles
-from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft
+from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft, with_gpus
 from slimagent.text.near import meant
 from slimagent.trace.select import NAMES
 from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
@@ -169,14 +169,14 @@ def session(
 
 
 def _with_rules(profile: Profile, rules: Rules) -> Profile:
-    """The profile with the command line's rules. Raises UsageError for a cruft rule that is not in the profile."""
+    """The profile with the command line's rules. Raises UsageError for those that mean nothing with this profile."""
     for name in unknown_cruft(profile.rules, rules.kept_cruft):
         raise UsageError(f"--keep-cruft {name}: no such rule", known_cruft(profile.rules, name))
-    return replace(profile, rules=merge(profile.rules, rules))
+    return replace(profile, rules=with_gpus(rules, merge(profile.rules, rules)))
 
 
-def require_known_cruft(name: str | None, rules: Rules) -> None:
-    """Say at once that --keep-cruft names no rule of a profile (None: of no special one). Raises UsageError."""
+def require_sensible(name: str | None, rules: Rules) -> None:
+    """Say at once that an option means nothing with a profile (None: with no special one). Raises UsageError."""
     _with_rules(profiles.load("base" if name in (None, profiles.AUTO) else str(name)), rules)
 
 

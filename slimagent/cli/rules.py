@@ -11,9 +11,22 @@ import click
 
 from slimagent.cli import options
 from slimagent.errors import UsageError
+from slimagent.gpu.architectures import parse
 from slimagent.model.inventory import PackageKind
-from slimagent.model.profile import KeepRule, PackageRule, Rules, StartRule
+from slimagent.model.profile import GpuRule, KeepRule, PackageRule, Rules, StartRule
+from slimagent.profiles.rules import PTX
 from slimagent.text.near import meant
+
+
+def _known_gpus(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """Find a wrong name before anything runs. The text stays as it is: it is passed on to the agent."""
+    if text is not None:
+        try:
+            parse(text)
+        except UsageError as error:
+            raise UsageError(f"--gpu-arch {text}: {error.message}", error.hint) from None
+    return text
+
 
 _OPTIONS: tuple[options.Decorator, ...] = (
     click.option("--keep", multiple=True, metavar="PATTERN", help="Keep these paths, e.g. /opt/x/**. Can be repeated."),
@@ -48,6 +61,25 @@ _OPTIONS: tuple[options.Decorator, ...] = (
         help="Strip setuid and setgid programs too. [default: the profile's, else no]",
     ),
     click.option(
+        "--gpu-arch",
+        callback=_known_gpus,
+        metavar="LIST",
+        help="Remove GPU code that none of these GPUs would load, e.g. sm_80,h100 or none; see docs/gpu.md.",
+    ),
+    click.option(
+        "--gpu-ptx",
+        type=click.Choice(tuple(PTX)),
+        help="With --gpu-arch: keep or drop PTX, which newer GPUs can compile. [default: the profile's, else drop]",
+    ),
+    click.option(
+        "--gpu-code-of",
+        "gpu_owners",
+        multiple=True,
+        metavar="KIND:NAME|PATTERN",
+        help="With --gpu-arch: rewrite files of these packages or paths although no open licence permits it. "
+        "Can be repeated.",
+    ),
+    click.option(
         "--budget",
         type=click.IntRange(min=0),
         metavar="BYTES",
@@ -80,6 +112,9 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
         starts: tuple[str, ...],
         compiling: bool | None,
         strip_setuid: bool | None,
+        gpu_arch: str | None,
+        gpu_ptx: str | None,
+        gpu_owners: tuple[str, ...],
         budget: int | None,
         **others: Any,
     ) -> Any:
@@ -89,12 +124,14 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 for text in keep
             ),
             packages=tuple(
-                PackageRule(pattern=_package(text), why="asked for with --keep-package") for text in keep_packages
+                PackageRule(pattern=_package("--keep-package", text), why="asked for with --keep-package")
+                for text in keep_packages
             ),
             kept_cruft=keep_cruft,
             start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
             compiling=compiling,
             strip_setuid=strip_setuid,
+            gpu=_gpu(gpu_arch, gpu_ptx, gpu_owners),
             budget=budget,
         )
         return function(*arguments, rules=rules, **others)
@@ -102,12 +139,23 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return options.together(*_OPTIONS)(gather)
 
 
-def _package(text: str) -> str:
+def _gpu(architectures: str | None, ptx: str | None, owners: tuple[str, ...]) -> GpuRule | None:
+    if architectures is None and ptx is None and not owners:
+        return None
+    return GpuRule(architectures=architectures or "", ptx=PTX.get(ptx or ""), owners=tuple(map(_gpu_owner, owners)))
+
+
+def _gpu_owner(text: str) -> str:
+    option = "--gpu-code-of"
+    return options.path_pattern(option, text) if text.startswith("/") else _package(option, text)
+
+
+def _package(option: str, text: str) -> str:
     kind, colon, name = text.partition(":")
     if not (kind and colon and name):
-        raise UsageError(f"--keep-package {text} is not KIND:NAME", "name the kind too, e.g. dpkg:vim or python:torch")
+        raise UsageError(f"{option} {text} is not KIND:NAME", "name the kind too, e.g. dpkg:vim or python:torch")
     if kind not in (*PackageKind, "*"):
-        raise UsageError(f"--keep-package {text}: {kind} is not a kind of package", meant(kind, PackageKind))
+        raise UsageError(f"{option} {text}: {kind} is not a kind of package", meant(kind, PackageKind))
     return text
 
 

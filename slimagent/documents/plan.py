@@ -7,6 +7,7 @@ from typing import Any
 
 from slimagent.documents.envelope import dump, load
 from slimagent.documents.parts import (
+    BOOLEAN,
     CHANGE,
     NOTE,
     PATH,
@@ -15,6 +16,7 @@ from slimagent.documents.parts import (
     TEXTS,
     Form,
     absolute,
+    an_object,
     cells,
     get_members,
     get_rows,
@@ -26,7 +28,19 @@ from slimagent.documents.parts import (
 from slimagent.errors import DocumentError
 from slimagent.model.edit import Edit, EditKind
 from slimagent.model.inventory import Description, Distribution, Package, PackageKind
-from slimagent.model.plan import Caution, Entry, HardLink, Plan, PlannedPackage, Step, Strip
+from slimagent.model.plan import (
+    Caution,
+    Entry,
+    GpuCode,
+    GpuFile,
+    GpuHeld,
+    GpuLeft,
+    HardLink,
+    Plan,
+    PlannedPackage,
+    Step,
+    Strip,
+)
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.text.escapes import quoted
@@ -137,6 +151,27 @@ def _get_strip(row: Any) -> Strip:
     return Strip(absolute(path), unsigned(saves))
 
 
+def _get_gpu_file(row: Any) -> GpuFile:
+    path, saves, permitted = cells(row, 3)
+    return GpuFile(absolute(path), unsigned(saves), string(permitted))
+
+
+def _get_gpu_left(row: Any) -> GpuLeft:
+    path, why, could_save = cells(row, 3)
+    return GpuLeft(absolute(path), string(why), unsigned(could_save))
+
+
+def _get_gpu_held(row: Any) -> GpuHeld:
+    path, form, architecture, *numbers = cells(row, 6)
+    return GpuHeld(absolute(path), string(form), string(architecture), *map(unsigned, numbers))
+
+
+def _put_path(row: tuple[Any, ...]) -> list[Any]:
+    """A row that begins with a path."""
+    path, *rest = row
+    return [to_text(path), *rest]
+
+
 def _get_further(row: Any) -> tuple[int, tuple[int, ...]]:
     at, owners = cells(row, 2)
     return whole(at), indices(owners)
@@ -147,11 +182,6 @@ def _get_hard_link(row: Any) -> HardLink:
     return HardLink(whole(entry), whole(counts_with))
 
 
-def _put_entry(entry: Entry) -> list[Any]:
-    path, *rest = entry
-    return [to_text(path), *rest]
-
-
 _MEMBERS = {
     **dict.fromkeys(("tool", "level"), TEXT),
     "root": PATH,
@@ -159,6 +189,14 @@ _MEMBERS = {
     **dict.fromkeys(("fingerprints", "traces", "accepted"), TEXTS),
     "caution": Form(_put_caution, _get_caution),
 }
+_GPU = an_object(
+    GpuCode,
+    target=TEXT,
+    ptx=BOOLEAN,
+    files=Form(lambda files: list(map(_put_path, files)), lambda place: place.rows(_get_gpu_file)),
+    left=Form(lambda left: list(map(_put_path, left)), lambda place: place.rows(_get_gpu_left)),
+    held=Form(lambda held: list(map(_put_path, held)), lambda place: place.rows(_get_gpu_held)),
+)
 _ROWS = {
     "unresolved": NOTE,
     "changes": CHANGE,
@@ -183,9 +221,11 @@ def encode_plan(plan: Plan) -> bytes:
         **put_rows(_ROWS, plan),
         "descriptions": map(_put_description, described),
         "hard_links": map(list, plan.hard_links),
-        "entries": map(_put_entry, plan.entries),
+        "entries": map(_put_path, plan.entries),
     }
     members = {**put_members(_MEMBERS, plan), "distribution": asdict(plan.distribution)}
+    if plan.gpu is not None:
+        members["gpu"] = _GPU.put(plan.gpu)
     return dump(PLAN, members, rows)
 
 
@@ -225,6 +265,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         entries=place["entries"].rows(get_entry),
         hard_links=place["hard_links"].rows(_get_hard_link) if "hard_links" in place.value else (),
         distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
+        gpu=_GPU.get(place["gpu"]) if "gpu" in place.value else None,
     )
     return _sound(plan, document)
 

@@ -40,6 +40,7 @@ _MEMBERS = {
     "sha256": TEXT,
     **dict.fromkeys(("edited", "stripped", "bytes_stripped", "loaded"), COUNT),
 }
+_GPU = dict.fromkeys(("gpu", "bytes_gpu"), COUNT)  # absent where no GPU code went
 _ROWS = {
     "left_alone": NOTE,
     "unstripped": NOTE,
@@ -49,10 +50,12 @@ _ROWS = {
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """A receipt as bytes. Rows of `layers` are [component, digest, diff id, size, paths]."""
-    return dump(RECEIPT, put_members(_MEMBERS, receipt), put_rows(_ROWS, receipt))
+    gpu = put_members(_GPU, receipt) if receipt.gpu or receipt.bytes_gpu else {}
+    return dump(RECEIPT, {**put_members(_MEMBERS, receipt), **gpu}, put_rows(_ROWS, receipt))
 
 
 def decode_receipt(data: bytes, document: str = "receipt") -> Receipt:
     """Bytes as a receipt. Raises DocumentError."""
     place = load(data, RECEIPT, document)
-    return Receipt(**get_members(_MEMBERS, place), **get_rows(_ROWS, place))
+    gpu = get_members(_GPU, place) if "gpu" in place.value else {}
+    return Receipt(**get_members(_MEMBERS, place), **gpu, **get_rows(_ROWS, place))

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from slimagent.elf import needs as elf
 from slimagent.elf import sections
 from slimagent.elf.tables import MAGIC, Symbols, tables
+from slimagent.gpu.architectures import Target
+from slimagent.gpu.weigh import Weight, weigh
 from slimagent.model.inventory import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
@@ -37,11 +39,17 @@ _PLAIN = (
 
 
 class Contents:
-    """Reads files of the image at `root` on demand. Paths come from an inventory: no directory in them is a link."""
+    """Reads files of the image at `root` on demand. Paths come from an inventory: no directory in them is a link.
 
-    def __init__(self, root: bytes) -> None:
+    `target` are the GPUs that the image is for. Without it no file is read for its GPU code.
+    """
+
+    def __init__(self, root: bytes, target: Target | None = None) -> None:
         self._prefix = b"" if root == b"/" else root
+        self._target = target
         self._symbols: dict[bytes, Symbols] = {}
+        self._machine_code: set[bytes] = set()  # the ELF files that may hold GPU code
+        self._weights: dict[bytes, Weight | None] = {}
         self.unreadable: list[bytes] = []
 
     def needs(self, path: bytes, executable: bool) -> Needs | None:
@@ -60,6 +68,8 @@ class Contents:
             start = os.pread(descriptor, _SHEBANG_LIMIT, 0)
             if start[:4] == MAGIC:
                 self._weigh(path, descriptor)
+                if self._target is not None and os.fstat(descriptor).st_size >= _LEAST:
+                    self._machine_code.add(path)
                 return elf.needs(lambda offset, size: os.pread(descriptor, size, offset))
             if start[:8] == _ARCHIVE:
                 self._symbols[path] = Symbols(0, "a static library: linkers need its symbols")
@@ -116,6 +126,25 @@ class Contents:
     def symbols(self, path: bytes) -> Symbols | None:
         """What `strip` would remove from the file at `path`, once `needs` has read it; None for nothing."""
         return self._symbols.get(path)
+
+    def gpu(self, path: bytes) -> Weight | None:
+        """What GPU code the file at `path` holds and would lose, once `needs` has read it; None for nothing."""
+        if self._target is None or path not in self._machine_code:
+            return None
+        if path not in self._weights:
+            self._weights[path] = self._gpu(path, self._target)
+        return self._weights[path]
+
+    def _gpu(self, path: bytes, target: Target) -> Weight | None:
+        try:
+            with self._opened(path) as descriptor:
+                size = os.fstat(descriptor).st_size
+                found = weigh(lambda offset, count: os.pread(descriptor, count, offset), size, target)
+                if found is not None and not found.why and _is_measured(descriptor):
+                    return found._replace(saves=0, why="the kernel checks its contents (security.ima)")
+                return found
+        except OSError:
+            return None
 
     def _weigh(self, path: bytes, descriptor: int) -> None:
         if path in self._symbols:

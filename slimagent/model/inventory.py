@@ -63,11 +63,12 @@ def package_test(pattern: str) -> Callable[[Package], bool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a package's record says of it beside its name, for a bill of materials. No decision depends on it.
+    """What a package's record says of it beside its name, for a bill of materials.
 
-    `licenses` are as the record has them. `source` is where the package is from: the source package of a Debian one
-    (`gcc-12 (12.2.0-14)`), the repository of an R one, the real name of an npm package in a directory of another name.
-    Empty where the record says nothing. `architecture` is in the words of its manager.
+    `licenses` are as the record has them; whether GPU code may be taken out depends on them, and nothing else does.
+    `source` is where the package is from: the source package of a Debian one (`gcc-12 (12.2.0-14)`), the repository of
+    an R one, the real name of an npm package in a directory of another name. Empty where the record says nothing.
+    `architecture` is in the words of its manager.
     """
 
     licenses: tuple[str, ...] = ()

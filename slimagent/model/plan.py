@@ -57,6 +57,51 @@ class Strip(NamedTuple):
     saves: int
 
 
+class GpuFile(NamedTuple):
+    """A file that stays and loses GPU code, the bytes that this saves, and what permits it: a licence, or the user."""
+
+    path: bytes
+    saves: int
+    permitted: str = ""
+
+
+class GpuLeft(NamedTuple):
+    """A file whose GPU code is left alone, why, and the bytes that it could lose if the user permitted it."""
+
+    path: bytes
+    why: str
+    could_save: int = 0
+
+
+class GpuHeld(NamedTuple):
+    """GPU code of one form and architecture in a file: its bytes, its pieces, and the bytes that a target's GPU loads.
+
+    `form` is `cubin` (machine code), `ptx`, `other` or `unknown`; the architecture of unknown code is empty.
+    """
+
+    path: bytes
+    form: str
+    architecture: str
+    size: int
+    pieces: int
+    stays: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuCode:
+    """What happens to GPU code. `target` are the GPUs that the image is for, e.g. `sm_80,sm_90`, or `none`.
+
+    `ptx`: PTX for GPUs to come stays. `files` lose what no GPU of the target would load; `left` are left alone. `held`
+    is what is in all of them.
+    """
+
+    target: str
+    ptx: bool = False
+    files: tuple[GpuFile, ...] = ()
+    left: tuple[GpuLeft, ...] = ()
+    held: tuple[GpuHeld, ...] = ()
+
+
 class Caution(NamedTuple):
     """What stays only because the trace cannot see lookups: so many files, links and the like, of so many bytes."""
 
@@ -83,7 +128,8 @@ class Plan:
     `hard_links` are the entries that are additional names of a file, each with the entry that the file counts with.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
-    for no fingerprint. `distribution` is the image's, if its files say so.
+    for no fingerprint. `distribution` is the image's, if its files say so. `gpu` is None where nobody said which GPUs
+    the image is for: then no file loses GPU code.
     """
 
     tool: str
@@ -110,6 +156,15 @@ class Plan:
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
+    gpu: GpuCode | None = None
+
+    @property
+    def savings(self) -> dict[bytes, int]:
+        """The bytes that files which stay lose, by path: symbols, debugging sections and GPU code."""
+        found = dict(self.strips)
+        for each in () if self.gpu is None else self.gpu.files:
+            found[each.path] = found.get(each.path, 0) + each.saves
+        return found
 
 
 def counted_entries(plan: Plan) -> tuple[Entry, ...]:
@@ -126,9 +181,12 @@ def counted_entries(plan: Plan) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def saved_by_stripping(plan: Plan, unstripped: Container[bytes] = ()) -> dict[bytes, int]:
-    """What stripping saves in each file but those in `unstripped`, by the path of the name that counts."""
-    saved = {path: saves for path, saves in plan.strips if path not in unstripped}
+def saved_in_files(plan: Plan, unstripped: Container[bytes] = ()) -> dict[bytes, int]:
+    """What each file that stays loses, but those in `unstripped`, by the path of the name that counts.
+
+    It loses symbols, debugging sections and GPU code.
+    """
+    saved = {path: saves for path, saves in plan.savings.items() if path not in unstripped}
     for at, counts_with in plan.hard_links:
         if plan.entries[at].path in saved:
             saved[plan.entries[counts_with].path] = saved.pop(plan.entries[at].path)
@@ -136,10 +194,11 @@ def saved_by_stripping(plan: Plan, unstripped: Container[bytes] = ()) -> dict[by
 
 
 def saved_by_package(plan: Plan) -> Counter[int]:
-    """What stripping saves in the files of each package that stay, by its number; as in `PlannedPackage.size`."""
+    """What the files of each package that stay lose, by its number; as in `PlannedPackage.size`."""
     found = Counter[int]()
-    if plan.strips:
-        saved, further = dict(plan.strips), dict(plan.further)
+    saved = plan.savings
+    if saved:
+        further = dict(plan.further)
         for at, entry in enumerate(plan.entries):
             if entry.owner >= 0 and entry.path in saved:
                 for owner in (entry.owner, *further.get(at, ())):

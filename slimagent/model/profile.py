@@ -53,7 +53,8 @@ class CruftRule:
 
     `unless`: "compiling" (not cruft where software is compiled). `when` narrows it: "has-source" (bytecode with its
     source beside it), "has-copy" (files that are also in the data directory of the environment's Jupyter),
-    "of-package" (only files that a package owns), "program" (only executables). `unless_packages` (`KIND:NAME`
+    "of-package" (only files that a package owns), "program" (only executables), "without-gpu" (only what the rules
+    protect for GPUs, in an image that runs without one). `unless_packages` (`KIND:NAME`
     patterns): not cruft in an image with one of them. `keep_out`: dpkg leaves them out of later packages too.
     `edit` is the line of a Dockerfile that does not make them, or removes them where they are made.
     """
@@ -114,6 +115,19 @@ class StripRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRule:
+    """Which GPUs an image is for, e.g. `sm_80,h100` or `none`; empty: nobody said, and GPU code stays as it is.
+
+    `ptx`: PTX for GPUs to come stays; None: nobody said. `owners` are packages (`KIND:NAME` patterns) and patterns of
+    paths whose files may lose GPU code although no open licence permits it.
+    """
+
+    architectures: str = ""
+    ptx: bool | None = None
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """All rules of a plan. `compiling` None: as the trace shows.
 
@@ -129,6 +143,7 @@ class Rules:
     levels: tuple[LevelRule, ...] = ()
     strip: tuple[StripRule, ...] = ()
     strip_setuid: bool | None = None
+    gpu: GpuRule | None = None
     compiling: bool | None = None
     budget: int | None = None
 

@@ -29,8 +29,9 @@ class Receipt:
     `sha256` and `written` describe an export: of a tar its own digest, of an image layout that of its manifest.
     `left_alone` are paths that the plan drops or edits and apply did not, with the reason. `edited` counts files and
     links that edits changed, made or removed. `bytes_kept` is the size now; before, it was `bytes_kept + bytes_dropped
-    + bytes_stripped`. `unstripped` are files that the plan strips and apply did not, with the reason; `loaded` counts
-    the stripped libraries that a child process loaded as a proof.
+    + bytes_stripped`. `unstripped` are files that the plan strips or takes GPU code out of and apply did not, with the
+    reason; `loaded` counts the libraries made smaller that a child process loaded as a proof. Of the stripped files,
+    `gpu` lost GPU code, `bytes_gpu` of `bytes_stripped`.
     """
 
     tool: str
@@ -47,6 +48,8 @@ class Receipt:
     stripped: int = 0
     bytes_stripped: int = 0
     loaded: int = 0
+    gpu: int = 0
+    bytes_gpu: int = 0
     unstripped: tuple[tuple[bytes, str], ...] = ()
     layers: tuple[Layer, ...] = ()
 

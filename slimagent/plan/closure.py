@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from slimagent.elf.tables import Symbols
+from slimagent.gpu.weigh import Weight
 from slimagent.model.inventory import Inventory, Loader, Needs
 from slimagent.model.reason import Reason, ReasonKind
 from slimagent.paths.algebra import USUAL_PATH, join, name, parent, source_of
@@ -33,6 +34,9 @@ class ContentReader(Protocol):
 
     def symbols(self, path: bytes) -> Symbols | None:
         """What strip would remove from the file at `path`, once `needs` has read it, or None."""
+
+    def gpu(self, path: bytes) -> Weight | None:
+        """What GPU code the file at `path` holds and would lose, once `needs` has read it, or None."""
 
 
 class Closure:

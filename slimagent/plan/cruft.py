@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import stat
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from slimagent.model.inventory import Inventory, Owners, package_test
 from slimagent.model.profile import CruftRule, Rules
 from slimagent.paths.algebra import name, source_of
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.parts import EXECUTABLE
+from slimagent.plan.without_gpu import is_without
 
+WITHOUT_GPU = "without-gpu"  # a rule's `when`: only of what is for GPUs, in an image that runs without one
 _SHARED = b"/share/jupyter/"  # jupyter-core: the data path of the environment at a prefix
 _INSTALLED = re.compile(rb"(.*)/lib(?:64)?/python3[^/]*/(?:site|dist)-packages/.*", re.DOTALL)
 
@@ -24,12 +26,15 @@ def applicable(rules: Rules, owners: Owners, *, compiling: bool) -> list[CruftRu
         for each in rules.cruft
         if each.name not in rules.kept_cruft
         and not (compiling and each.unless == "compiling")
+        and (each.when != WITHOUT_GPU or is_without(rules))
         and not any(any(map(package_test(pattern), owners.packages)) for pattern in each.unless_packages)
     ]
 
 
-def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> array[int]:
-    """The index of the first rule by which an entry is cruft, or -1.
+def cruft(
+    inventory: Inventory, owners: Owners, rules: Sequence[CruftRule], gpu: Collection[int] = frozenset()
+) -> array[int]:
+    """The index of the first rule by which an entry is cruft, or -1. `gpu` are the entries that are for GPUs.
 
     A pattern that matches a whole scope is left out: the user named that directory, wherever it lies.
     """
@@ -38,7 +43,7 @@ def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> a
     asked = {each for _, which in PathRules([text for _, text in patterns]).scan(inventory.scopes) for each in which}
     patterns = [pattern for number, pattern in enumerate(patterns) if number not in asked]
     excepted = [(number, pattern) for number, rule in enumerate(rules) for pattern in rule.excepted]
-    holds = _conditions(inventory, owners, rules)
+    holds = _conditions(inventory, owners, rules, gpu)
     spared: dict[int, set[int]] = {}
     for at, which in PathRules([pattern for _, pattern in excepted]).scan(inventory.paths):
         spared.setdefault(at, set()).update(excepted[each][0] for each in which)
@@ -53,7 +58,9 @@ def cruft(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> a
     return found
 
 
-def _conditions(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]) -> Callable[[str, int], bool]:
+def _conditions(
+    inventory: Inventory, owners: Owners, rules: Sequence[CruftRule], gpu: Collection[int]
+) -> Callable[[str, int], bool]:
     """Whether an entry meets a rule's `when`."""
     shared = _shared(inventory) if any(rule.when == "has-copy" for rule in rules) else frozenset()
 
@@ -65,6 +72,8 @@ def _conditions(inventory: Inventory, owners: Owners, rules: Sequence[CruftRule]
             return bool(inventory.modes[at] & EXECUTABLE) and b"." not in name(path)
         if when == "of-package":
             return bool(owners.of) and owners.of[at] >= 0
+        if when == WITHOUT_GPU:
+            return at in gpu
         if when == "has-copy":
             inside = _INSTALLED.fullmatch(path)
             return inside is not None and (inside[1], name(path), inventory.sizes[at]) in shared

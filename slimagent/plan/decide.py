@@ -17,6 +17,7 @@ from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
 from slimagent.plan.compilers import is_compiling, keep_toolchains
 from slimagent.plan.evidence import Evidence, settle_evidence
+from slimagent.plan.gpu import gpu_code
 from slimagent.plan.hard_links import hard_links
 from slimagent.plan.keeper import Keeper
 from slimagent.plan.levels import Levels
@@ -88,6 +89,7 @@ def _plan(
         unstripped=unstripped,
         caution=caution,
         distribution=evidence.distribution,
+        gpu=gpu_code(keeper, evidence),
     )
 
 

@@ -16,6 +16,7 @@ from slimagent.paths.algebra import join, to_text, within
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.without_gpu import GPU, is_without
 
 # The strongest first: of several accesses to a file, the strongest is its reason.
 _HOWS = (
@@ -208,7 +209,8 @@ def _keep_packages(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> No
             kind = ReasonKind.COMPILING if rule.when == "compiling" else ReasonKind.PACKAGE_RULE
             _keep_fitting(keeper, rule, Reason(kind=kind, detail=rule.why))
     for protect in evidence.rules.protect:
-        if not _passed(evidence.trace.steps, protect.check):
+        lifted = protect.check == GPU and is_without(evidence.rules)
+        if not lifted and not _passed(evidence.trace.steps, protect.check):
             _protect(keeper, protect)
 
 

@@ -18,6 +18,7 @@ from slimagent.plan.pages import MOST, beside_pages
 from slimagent.plan.parts import Part, does_its_job, is_own, part
 from slimagent.plan.siblings import UNKNOWN, Group, Key, Siblings, joined, key
 from slimagent.plan.trees import declares
+from slimagent.plan.without_gpu import for_gpus, is_without
 
 _FILE, _PACKAGE, _CRUFT = range(3)
 BUDGET = 20_000  # bytes: unread data files of used packages stay up to this size; measured, see docs/levels.md
@@ -60,7 +61,8 @@ class Levels:
         self.nearly: dict[int, str] = {}  # entries of kept packages that do not stay, with what would
         self._limits = {part: self._budget * share for part, share in _BUDGETS.items()}
         self.rules = applicable(rules, owners, compiling=compiling)
-        self.cruft = cruft(inventory, owners, self.rules)
+        gpu = for_gpus(inventory, owners, rules) if is_without(rules) else frozenset()
+        self.cruft = cruft(inventory, owners, self.rules, gpu)
         self._default = LEVELS.index(level)
         self._at = _levels(inventory, rules.levels, self._default)
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from slimagent.elf.tables import Symbols
 from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Strip
 from slimagent.model.reason import Verdict
@@ -36,14 +35,13 @@ def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple
     """List the files to strip, and those that could be but must not, with the reason. Hard links count once."""
     inventory = keeper.inventory
     found, refused = [], []
-    spared = _spared(keeper, evidence)
-    machines = _MACHINES.get(evidence.trace.architecture, ())
-    for names in _files(keeper, evidence):
+    spared = beside(keeper, evidence)
+    for names in kept_files(keeper, lambda path: evidence.contents.symbols(path) is not None):
         path = inventory.paths[names[0]]
         symbols = evidence.contents.symbols(path)
         if symbols is None:
             continue
-        why = symbols.why or _why_not(symbols, inventory.modes[names[0]], machines, evidence)
+        why = symbols.why or untouchable(symbols.machine, inventory.modes[names[0]], evidence)
         why = why or next((spared[at] for at in names if at in spared), "")
         if why:
             refused.append((path, why))
@@ -52,29 +50,30 @@ def strips(keeper: Keeper, evidence: Evidence) -> tuple[tuple[Strip, ...], tuple
     return tuple(found), tuple(refused)
 
 
-def _files(keeper: Keeper, evidence: Evidence) -> Iterator[list[int]]:
-    """The kept files that could be stripped, each as the list of its kept names, in the inventory's order."""
+def kept_files(keeper: Keeper, is_wanted: Callable[[bytes], bool]) -> Iterator[list[int]]:
+    """The kept files that are wanted, each as the list of its kept names, in the inventory's order."""
     inventory = keeper.inventory
     stays = [each.verdict is Verdict.KEEP for each in keeper.reasons]
     found: dict[int | tuple[int, ...], list[int]] = {}
     for at, path in enumerate(inventory.paths):
         if not stat.S_ISREG(inventory.modes[at]) or not stays[keeper.reason(at)]:
             continue
-        if evidence.contents.symbols(path) is not None:
+        if is_wanted(path):
             found.setdefault(inventory.file(at), []).append(at)
     yield from found.values()
 
 
-def _why_not(symbols: Symbols, mode: int, machines: tuple[int, ...], evidence: Evidence) -> str:
-    if symbols.machine not in machines:
+def untouchable(machine: int, mode: int, evidence: Evidence) -> str:
+    """Why an ELF file for this processor, with this mode, must not be touched; empty if it may be."""
+    if machine not in _MACHINES.get(evidence.trace.architecture, ()):
         return "it is for another processor than the image"
     if mode & _SET_ID and not evidence.rules.strip_setuid:
         return "it runs with another user's or group's rights (setuid, setgid); --strip-setuid strips it"
     return ""
 
 
-def _spared(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
-    """Entries that must not be stripped because of a file beside them or a rule, with the reason."""
+def beside(keeper: Keeper, evidence: Evidence) -> dict[int, str]:
+    """Entries that must not be changed because of a file beside them or a rule, with the reason."""
     found = {}
     inventory = keeper.inventory
     patterns = [(each, rule.why) for rule in evidence.rules.strip for each in rule.exclude]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from slimagent.errors import UsageError
+from slimagent.gpu import architectures as gpu
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import (
     LEVELS,
     CruftRule,
+    GpuRule,
     KeepRule,
     LevelRule,
     PackageRule,
@@ -27,6 +29,7 @@ from slimagent.profiles.table import HINT, Table
 from slimagent.text.near import meant
 
 KINDS = tuple(PackageKind)
+PTX = {"keep": True, "drop": False}  # what happens to PTX for GPUs to come, by its word
 _LARGEST = 2**63 - 1  # bytes: what a document can hold
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _PACKAGE = re.compile(rf"(?:\*|{'|'.join(KINDS)}):[^\s\x00-\x1f\x7f]+")
@@ -45,6 +48,7 @@ def read(table: Table) -> Rules:
         levels=_each(table, "level", _level),
         strip=_each(table, "strip", _strip),
         strip_setuid=table.maybe("strip_setuid", bool),
+        gpu=_gpu(table),
         compiling=table.maybe("compiling", bool),
         budget=_budget(table),
     )
@@ -53,7 +57,8 @@ def read(table: Table) -> Rules:
 def merge(earlier: Rules, later: Rules) -> Rules:
     """Two sets of rules as one: a later rule replaces an earlier one for the same paths, name or check.
 
-    Commands and kept cruft add up; the last value of each switch and of the budget counts.
+    Commands, kept cruft and owners of GPU code add up; the last value of each switch, of the budget and of the GPUs
+    counts.
     """
     return Rules(
         keep=_unique((*earlier.keep, *later.keep), lambda rule: rule.pattern),
@@ -67,6 +72,7 @@ def merge(earlier: Rules, later: Rules) -> Rules:
         levels=_unique((*earlier.levels, *later.levels), lambda rule: rule.pattern),
         strip=_unique((*earlier.strip, *later.strip), lambda rule: rule.exclude),
         strip_setuid=earlier.strip_setuid if later.strip_setuid is None else later.strip_setuid,
+        gpu=_merged_gpu(earlier.gpu, later.gpu),
         compiling=earlier.compiling if later.compiling is None else later.compiling,
         budget=earlier.budget if later.budget is None else later.budget,
     )
@@ -94,6 +100,16 @@ def unknown_cruft(rules: Rules, names: Iterable[str]) -> list[str]:
 def known_cruft(rules: Rules, name: str) -> str:
     """The hint for an unknown cruft rule."""
     return meant(name, (rule.name for rule in rules.cruft)) or "docs/cruft.md names the rules"
+
+
+def with_gpus(asked: Rules, merged: Rules) -> Rules:
+    """The merged rules. Raises UsageError for options for GPU code where neither they nor the profile name GPUs."""
+    if asked.gpu is None or (merged.gpu is not None and merged.gpu.architectures):
+        return merged
+    option = "--gpu-code-of" if asked.gpu.ptx is None else "--gpu-ptx"
+    raise UsageError(
+        f"{option} without --gpu-arch does nothing", "say which GPUs the image is for, e.g. --gpu-arch sm_90"
+    )
 
 
 def starts(image: ImageConfig) -> tuple[StartRule, ...]:
@@ -169,7 +185,7 @@ def _cruft(table: Table) -> CruftRule:
         excepted=table.patterns("except"),
         unless=table.choice("unless", ("", "compiling"), ""),
         unless_packages=tuple(_one_package(table, f"unless_packages[{at}]", each) for at, each in enumerate(unless)),
-        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program"), ""),
+        when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program", "without-gpu"), ""),
         keep_out=table.take("keep_out", bool, False),
         edit=table.take("edit", str, ""),
     )
@@ -212,6 +228,45 @@ def _strip(table: Table) -> StripRule:
     if not rule.exclude:
         raise table.wrong("exclude", "a strip rule names the paths that are left alone")
     return rule
+
+
+def _gpu(table: Table) -> GpuRule | None:
+    """The table `[gpu]`; None if there is none."""
+    inside = table.table("gpu")
+    if inside is None:
+        return None
+    rule = GpuRule(
+        architectures=_architectures(inside),
+        ptx=PTX.get(inside.choice("ptx", ("", *PTX), "")),
+        owners=tuple(_owner(inside, f"code-of[{at}]", each) for at, each in enumerate(inside.strings("code-of"))),
+    )
+    inside.done()
+    return rule
+
+
+def _architectures(table: Table) -> str:
+    names = ",".join(table.strings("architectures"))
+    if names:
+        try:
+            gpu.parse(names)
+        except UsageError as error:
+            raise table.wrong("architectures", f"{error.message}; {error.hint}") from None
+    return names
+
+
+def _owner(table: Table, key: str, value: str) -> str:
+    """Packages or paths: a pattern of either."""
+    return table.checked_path(key, value) if value.startswith("/") else _one_package(table, key, value)
+
+
+def _merged_gpu(earlier: GpuRule | None, later: GpuRule | None) -> GpuRule | None:
+    if earlier is None or later is None:
+        return later or earlier
+    return GpuRule(
+        architectures=later.architectures or earlier.architectures,
+        ptx=earlier.ptx if later.ptx is None else later.ptx,
+        owners=tuple(dict.fromkeys((*earlier.owners, *later.owners))),
+    )
 
 
 def _budget(table: Table) -> int | None:

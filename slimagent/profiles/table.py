@@ -65,13 +65,14 @@ class Table:
 
     def path(self, key: str) -> str:
         """A pattern of absolute paths (`paths.pattern`)."""
-        return self._pattern(key, self.take(key, str))
+        return self.checked_path(key, self.take(key, str))
 
     def patterns(self, key: str) -> tuple[str, ...]:
         """A list of patterns of absolute paths; empty if the key is missing."""
-        return tuple(self._pattern(f"{key}[{at}]", value) for at, value in enumerate(self.strings(key)))
+        return tuple(self.checked_path(f"{key}[{at}]", value) for at, value in enumerate(self.strings(key)))
 
-    def _pattern(self, key: str, value: str) -> str:
+    def checked_path(self, key: str, value: str) -> str:
+        """A value that is a pattern of absolute paths."""
         if not value.startswith("/"):
             raise self.wrong(key, f"{quoted(value)} is not an absolute path")
         try:
@@ -79,6 +80,11 @@ class Table:
         except ValueError as error:
             raise self.wrong(key, str(error)) from None
         return value
+
+    def table(self, key: str) -> Table | None:
+        """The table written as `[key]`; None if it is missing."""
+        found = self.maybe(key, dict)
+        return None if found is None else Table(found, f"{self.where}: {key}")
 
     def tables(self, key: str) -> list[Table]:
         """The tables written as `[[key]]`."""

@@ -17,6 +17,7 @@ def text(name: str, description: str, extends: Sequence[tuple[str, str]], checks
         '# variant = "standard"     # full, standard (the default) or minimal: how much may go',
         '# user = "jovyan"          # the user that runs the checks',
         "# compiling = true         # keep all that compiling needs, e.g. to install R packages from source",
+        '# gpu = { architectures = ["sm_90"] }  # the GPUs that the image is for; code for others may go',
     ]
     for check in checks:
         lines += ["", "[[check]]", f"kind = {_string(check.kind)}", f"name = {_string(check.name)}"]

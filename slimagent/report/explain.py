@@ -15,9 +15,10 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Entry, Plan, Step, counted_entries, saved_by_package
+from slimagent.model.plan import Entry, GpuHeld, Plan, Step, counted_entries, saved_by_package
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
+from slimagent.report.gpu import GpuWords
 from slimagent.text.counted import counted
 
 _UNSAID = "the plan gives no reason"  # a kind without a name, which no slimagent writes
@@ -29,9 +30,10 @@ _LIMIT = re.compile(r"up to ([\d,]+) bytes")
 class Explanation:
     """Why something has its verdict: a sentence for it, then one for each thing that it depends on in turn.
 
-    `size` and `kept`, what stays of a package, are before stripping; `saved` is what that takes off what stays of a
-    package. `owners` are the names of the packages that own a path. `cost` says what it takes to keep what goes, and
-    `stripped` what happens to the symbols of a file that stays.
+    `size` and `kept`, what stays of a package, are before stripping and before GPU code goes; `saved` is what these
+    take off what stays of a package. `owners` are the names of the packages that own a path. `cost` says what it takes
+    to keep what goes, `stripped` what happens to the symbols of a file that stays, and `gpu` to its GPU code, which is
+    in `held`.
     """
 
     what: str
@@ -44,6 +46,8 @@ class Explanation:
     saved: int = 0
     cost: str = ""
     stripped: str = ""
+    gpu: str = ""
+    held: tuple[GpuHeld, ...] = ()
 
 
 class Link(NamedTuple):
@@ -75,6 +79,7 @@ class Explainer:
         self._further = dict(plan.further)
         self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
         self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
+        self._gpu = GpuWords(plan.gpu)
         self._costs: dict[int, str] = {}  # by package
         self._alike: dict[Reason, _Alike] = {}
 
@@ -96,12 +101,15 @@ class Explainer:
             level=self._plan.level,
             owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
             stripped=self._stripped.get(path, ""),
+            gpu=self._gpu.said(path),
+            held=self._gpu.held(path),
             cost=self.cost(entry, _word(to_text(path))),
         )
 
     def stripped(self, path: bytes) -> str:
-        """What happens to the symbols of a file; empty if nothing does."""
-        return self._stripped.get(path, "")
+        """What happens to the symbols and the GPU code of a file; empty if it has neither."""
+        gpu = self._gpu.said(path)
+        return "; ".join(filter(None, (self._stripped.get(path, ""), gpu and f"GPU code: {gpu}")))
 
     def links(self) -> list[Link]:
         """The links of all chains, one for each reason of the plan: whoever shows many chains shares them."""

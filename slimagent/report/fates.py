@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from slimagent.model.plan import Plan, counted_entries, saved_by_stripping
+from slimagent.model.plan import Plan, counted_entries, saved_in_files
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Part
@@ -43,7 +43,7 @@ class Fates:
             None if each.kind == ReasonKind.CREATED else fate(each) for each in plan.reasons
         ]
         refused = {path for path, _ in receipt.unstripped} if receipt is not None else set()
-        planned = saved_by_stripping(plan, refused)
+        planned = saved_in_files(plan, refused)
         self.saved: dict[bytes, int] = {}
         for path, reason, size, _, _ in counted_entries(plan):
             if path in planned:  # an estimate, and documents are anybody's: never more than there is

@@ -58,7 +58,7 @@ def warnings(
 
 
 def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
-    """What --keep and --keep-package name and the image does not have, a sentence each: a typing mistake, perhaps."""
+    """What --keep and the like name and the image does not have, a sentence each: a typing mistake, perhaps."""
     names = {each.package.label for each in plan.packages}
     paths = ((rule.pattern, pattern(rule.pattern)) for rule in rules.keep)
     return (
@@ -67,6 +67,11 @@ def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
             f"--keep-package {rule.pattern} matches no package of the image"
             for rule in rules.packages
             if not fnmatch.filter(names, rule.pattern)
+        ),
+        *(
+            f"--gpu-code-of {text} matches nothing in the image"
+            for text in (() if rules.gpu is None else rules.gpu.owners)
+            if not (_any(pattern(text), plan) if text.startswith("/") else fnmatch.filter(names, text))
         ),
     )
 

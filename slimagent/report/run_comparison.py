@@ -21,7 +21,7 @@ from slimagent.model.comparison import (
     Side,
 )
 from slimagent.model.finished_run import FinishedRun
-from slimagent.model.plan import Plan, counted_entries, saved_by_stripping
+from slimagent.model.plan import Plan, counted_entries, saved_in_files
 from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
 from slimagent.paths.algebra import area, to_text
@@ -53,7 +53,7 @@ class _Weighed:
         self.keys |= {("", to_text(path), path, DIRECTORY): path for path in self._directories}
 
     def _weigh(self) -> None:
-        plan, strips = self.plan, saved_by_stripping(self.plan)
+        plan, strips = self.plan, saved_in_files(self.plan)
         created = [reason.kind == ReasonKind.CREATED for reason in plan.reasons]
         for path, reason, length, _, owner in counted_entries(plan):
             if not length or created[reason]:

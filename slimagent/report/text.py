@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from slimagent.model.plan import Caution, Plan, counted_entries
 from slimagent.model.profile import COMPONENTS
@@ -12,10 +12,11 @@ from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import Outcome
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import area, to_text
+from slimagent.report.gpu import gpu_plan
 from slimagent.report.summary import dropped, owners, single_things
+from slimagent.report.tables import table as table  # what shows anything takes it from here, too
 from slimagent.text.counted import counted
-from slimagent.text.escapes import printable
-from slimagent.text.sizes import share as share  # what makes tables takes them from here, too
+from slimagent.text.sizes import share as share
 from slimagent.text.sizes import size as size
 
 _SHOWN = 10
@@ -25,22 +26,6 @@ _DIRECTORIES = 5
 def amount(count: int, unit: str) -> str:
     """A number of things, or a size if the unit is bytes."""
     return size(count) if unit == "bytes" else f"{count:,} {unit}"
-
-
-def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Rows as printable lines with aligned columns; those in `right` are aligned to the right."""
-    if not rows:
-        return []
-    rows = [list(map(printable, row)) for row in rows]
-    to_the_right = frozenset(right)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column in to_the_right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def dropped_by_kind(plan: Plan) -> list[str]:
@@ -60,6 +45,7 @@ def plan_summary(plan: Plan) -> list[str]:
         *by_owner(plan),
         *caution(plan.caution),
         *strip_plan(plan),
+        *gpu_plan(plan),
     ]
     lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
     if len(plan.problems) > _SHOWN:

@@ -22,6 +22,7 @@ from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
+from slimagent.plan.without_gpu import target_of
 from slimagent.text.counted import counted
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
@@ -91,7 +92,7 @@ def plan(
     require_readable(inventory, "plan")
     if owned is None:
         owned = find_owners(inventory, reporter)
-    contents = Contents(session.root)
+    contents = Contents(session.root, target_of(session.profile.rules))
     with reporter.phase("plan", "files") as progress:
         evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, missed)
         made = decide(evidence, level, progress)

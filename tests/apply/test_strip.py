@@ -18,13 +18,12 @@ from typing import Any
 
 import pytest
 from apply_images import plan_for, state
+from carried_out import KINDS, carried_out
 from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout_images import tars
 from plan_images import compiler
 
-from slimagent.apply import Directory, Layout, Tar, export
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.removal import remove
 from slimagent.apply.strip.load import Child, interpreters, needed
@@ -37,7 +36,6 @@ from slimagent.errors import UnavailableError
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.scan import scan
 from slimagent.model.plan import Plan, Strip
-from slimagent.model.proof import Receipt
 
 SOURCE = """
 #include <string.h>
@@ -401,29 +399,6 @@ def tools(**changes: Any) -> Tools:
     return Tools(**({"program": tool("strip")} | changes))
 
 
-def carried_out(kind: str, plan: Plan, inventory: Any, target: Path, tools: Tools) -> tuple[Path, Receipt]:
-    """A action of some kind, and the tree that it left."""
-    if kind == "in-place":
-        return Path(os.fsdecode(inventory.root)), remove(plan, "d", inventory, tools=tools)
-    if kind == "tree":
-        return target, export(plan, "d", inventory, Directory(os.fsencode(target)), tools=tools)
-    unpack = ["tar", "-xp", "-C", target, "--overwrite", "--xattrs", "--xattrs-include=*"]
-    if kind == "layout":
-        layout = Layout(path=os.fsencode(target.with_suffix(".layout")))
-        receipt = export(plan, "d", inventory, layout, tools=tools)
-        archives = tars(target.with_suffix(".layout"))
-    else:
-        receipt = export(plan, "d", inventory, Tar(os.fsencode(target.with_suffix(".tar"))), tools=tools)
-        archives = [target.with_suffix(".tar").read_bytes()]
-    target.mkdir()
-    for archive in archives:
-        subprocess.run(unpack, input=archive, check=True)
-    return target, receipt
-
-
-KINDS = ("tar", "layout", "tree", "in-place")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_action_strips_and_changes_nothing_else(tmp_path: Path, kind: str) -> None:
     """Stripped files are smaller as planned and still run; times, modes, attributes, names and sums are right."""
@@ -682,7 +657,7 @@ def test_a_library_that_only_loaded_before_is_put_back(tmp_path: Path) -> None:
     build(root / "other.so")
     plan, inventory = planned(root)
     _, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools(pythons=(python,)))
-    assert receipt.unstripped == ((b"/own.so", "it could be loaded before, and stripped it cannot"),)
+    assert receipt.unstripped == ((b"/own.so", "it could be loaded before, and the smaller copy cannot"),)
     assert (receipt.stripped, receipt.loaded) == (1, 1)
 
 

@@ -148,6 +148,7 @@ OPTIONAL = (
         "build",
         "channel",
     ),  # later than the first plans
+    "gpu",  # of a plan: where nobody said which GPUs the image is for
 )
 
 
@@ -193,6 +194,9 @@ def test_a_missing_member_is_refused(kind: Kind) -> None:
         ("plan", ("problems", 0), ["/status"], "problems[0]"),
         ("plan", ("unresolved", 0), "/a", "unresolved[0]"),
         ("plan", ("root",), "\\x2fetc", "root"),
+        ("plan", ("gpu", "ptx"), 1, "gpu.ptx"),
+        ("plan", ("gpu", "files", 0), ["/x", -1, ""], "gpu.files[0]"),
+        ("plan", ("gpu", "left", 0), ["y.so", "it is odd", 0], "gpu.left[0]"),
         ("receipt", ("left_alone", 0), "/a", "left_alone[0]"),
         ("receipt", ("kept",), True, "kept"),
         ("verification", ("missed", 0, "path"), "", "missed[0].path"),

@@ -28,7 +28,8 @@ def cruft(path: str) -> list[str]:
         return any(pattern(text).fullmatch(path.encode()) for text in texts)
 
     is_program = "." not in path.rsplit("/", 1)[1] and not path.endswith(("DESCRIPTION", "RECORD"))
-    rules = [rule for rule in RULES.cruft if rule.when != "program" or is_program]
+    holds = {"program": is_program, "without-gpu": "/nvidia/" in path}
+    rules = [rule for rule in RULES.cruft if holds.get(rule.when, True)]
     return [rule.name for rule in rules if one_of(rule.patterns) and not one_of(rule.excepted)]
 
 
@@ -99,6 +100,7 @@ TAKEN = {
     "notebook-extensions": ["/opt/venv/share/jupyter/nbextensions/pydeck/index.js"],
     "windows-programs": [f"{PYTHON}/pip/_vendor/distlib/t64.exe", f"{PYTHON}/setuptools/cli.exe"],
     "leftovers": [f"{PYTHON}/x/a.py~", f"{MODULES}/x/.DS_Store", f"{PYTHON}/x/.git/config"],
+    "gpu-libraries": [f"{PYTHON}/nvidia/cudnn/lib/libcudnn_ops.so.9"],
 }
 
 

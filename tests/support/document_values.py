@@ -102,6 +102,16 @@ DESCRIPTIONS = st.builds(
     inventory.Description, licenses=tuples(TEXTS), source=TEXTS, architecture=TEXTS, build=TEXTS, channel=TEXTS
 )
 STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
+GPU_CODE = st.builds(
+    plan.GpuCode,
+    target=TEXTS,
+    ptx=st.booleans(),
+    files=tuples(st.builds(plan.GpuFile, path=PATHS, saves=COUNTS, permitted=TEXTS)),
+    left=tuples(st.builds(plan.GpuLeft, path=PATHS, why=TEXTS, could_save=COUNTS)),
+    held=tuples(
+        st.builds(plan.GpuHeld, path=PATHS, form=TEXTS, architecture=TEXTS, size=COUNTS, pieces=COUNTS, stays=COUNTS)
+    ),
+)
 LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
 EDITS = st.builds(edit.Edit, path=PATHS, kind=TEXTS.map(edit.EditKind), keys=tuples(TEXTS))
 RECEIPTS = st.builds(
@@ -119,6 +129,8 @@ RECEIPTS = st.builds(
     edited=COUNTS,
     stripped=COUNTS,
     bytes_stripped=COUNTS,
+    gpu=COUNTS,
+    bytes_gpu=COUNTS,
     unstripped=tuples(st.tuples(PATHS, TEXTS)),
     layers=tuples(LAYERS),
 )
@@ -212,6 +224,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         volumes=draw(tuples(PATHS)),
         mounts=draw(tuples(PATHS)),
         distribution=draw(st.builds(inventory.Distribution, id=TEXTS, version=TEXTS, codename=TEXTS)),
+        gpu=draw(st.none() | GPU_CODE),
     )
 
 
@@ -475,6 +488,13 @@ PLAN = plan.Plan(
     volumes=(b"/data",),
     mounts=(b"/etc/hosts", b"/proc"),
     distribution=DEBIAN,
+    gpu=plan.GpuCode(
+        target="sm_80,sm_90",
+        ptx=True,
+        files=(plan.GpuFile(b"/x", 5, "its licence: MIT"),),
+        left=(plan.GpuLeft(b"/lib/y.so", "it has no code for sm_90", 3),),
+        held=(plan.GpuHeld(b"/x", "cubin", "sm_90a", 4, 1, 4),),
+    ),
 )
 RECEIPT = proof.Receipt(
     tool="slimagent 0",
@@ -490,6 +510,8 @@ RECEIPT = proof.Receipt(
     edited=6,
     stripped=7,
     bytes_stripped=8,
+    gpu=4,
+    bytes_gpu=5,
     unstripped=((b"/z", "strip failed"),),
     layers=(proof.Layer(component="system", digest="ff", diff_id="gg", size=9, paths=10),),
 )

@@ -164,6 +164,8 @@ def _receipt(plan_digest: str, target: str, content: Content, exported: Exported
         stripped=stripped.count,
         bytes_stripped=stripped.saved,
         loaded=stripped.loaded,
+        gpu=stripped.gpu_count,
+        bytes_gpu=stripped.gpu_saved,
         unstripped=tuple(stripped.left),
         layers=exported.layers,
     )

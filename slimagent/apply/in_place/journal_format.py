@@ -112,7 +112,8 @@ def _start(value: dict[str, Any]) -> Start:
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """A later line of a journal."""
-    return orjson.dumps([to_text(outcome.path), outcome.size, outcome.why, outcome.loaded]) + b"\n"
+    row = [to_text(outcome.path), outcome.size, outcome.why, outcome.loaded, outcome.gpu, outcome.partly]
+    return orjson.dumps(row) + b"\n"
 
 
 def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
@@ -124,9 +125,11 @@ def decode_outcomes(lines: bytes, document: str) -> dict[bytes, Outcome]:
     found: dict[bytes, Outcome] = {}
     try:
         for line in whole.splitlines():
-            path, size, why, loaded = parsed(line)
-            (length,) = _integers([size], 1)
-            found[_path(path)] = Outcome(path=_path(path), size=length, why=string(why), loaded=loaded is True)
+            path, size, why, loaded, gpu, partly = (*parsed(line), 0, "")[:6]  # four in a journal of version 0.1
+            length, code = _integers([size, gpu], 2)
+            found[_path(path)] = Outcome(
+                path=_path(path), size=length, why=string(why), loaded=loaded is True, gpu=code, partly=string(partly)
+            )
     except (ValueError, TypeError) as error:
         raise DocumentError(f"{document}: not a whole journal ({error})", _HINT) from None
     return found

@@ -125,6 +125,8 @@ def _receipt(plan_digest: str, inventory: Inventory, decision: Decision, removal
         stripped=tally.count,
         bytes_stripped=tally.saved,
         loaded=tally.loaded,
+        gpu=tally.gpu_count,
+        bytes_gpu=tally.gpu_saved,
         unstripped=tuple(tally.left),
     )
 

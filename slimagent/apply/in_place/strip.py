@@ -20,7 +20,7 @@ from slimagent.apply.in_place.journal_format import temporary_name
 from slimagent.apply.source import Attributes, Source
 from slimagent.apply.strip.outcome import Outcome, Tally
 from slimagent.apply.strip.program import Passing
-from slimagent.apply.strip.stripped import Stripped, to_strip
+from slimagent.apply.strip.stripped import Stripped, to_shrink
 from slimagent.apply.strip.workspace import Tools
 from slimagent.errors import UnavailableError
 from slimagent.linux.descriptors import closing
@@ -65,8 +65,8 @@ def strip_in_place(plan: Plan, place: Place, tools: Tools) -> Tally:
     Raises UnavailableError, also if all else is done and something failed that may succeed next time. Raises OSError.
     """
     inventory = place.inventory
-    entries, _ = to_strip(plan, inventory, place.decision)
-    names = _names(inventory, entries)
+    entries, _ = to_shrink(plan, inventory, place.decision)
+    names = _names(inventory, set(entries))
     known = {} if place.journal is None else place.journal.outcomes
     settled: list[int] = []
     open_works: list[int] = []

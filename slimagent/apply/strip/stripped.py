@@ -1,4 +1,4 @@
-"""Strip files while an export or a removal goes on, and hand over each in its turn: see `workspace.py`."""
+"""Make files smaller while an export or a removal goes on, and hand over each in its turn: see `workspace.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from slimagent.apply.decide import Decision
 from slimagent.apply.strip.outcome import Outcome, Tally
 from slimagent.apply.strip.workspace import NO_PROGRAM, Batch, Tools, Work, Workspace
 from slimagent.errors import UnavailableError
+from slimagent.gpu.architectures import parse
 from slimagent.linux.files import explained
 from slimagent.linux.temporary import new_directory
 from slimagent.model.inventory import Inventory
@@ -24,14 +26,23 @@ _FILES, _BYTES = 16, 32_000_000  # at most, for one run of the program
 MODIFIED = "it was modified after the plan was made"
 
 
-def to_strip(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[int], list[tuple[bytes, str]]]:
-    """The entries to strip, a file by its first name that stays; and those that have changed, with the reason."""
-    found: set[int] = set()
+class Ways(NamedTuple):
+    """How a file is to be made smaller: by stripping it, by taking out GPU code, or both."""
+
+    strip: bool
+    gpu: bool
+
+
+def to_shrink(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[dict[int, Ways], list[tuple[bytes, str]]]:
+    """The entries to make smaller, a file by its first name that stays; and what has changed, with the reason."""
+    found: dict[int, Ways] = {}
     refused = []
     kept = frozenset(decision.kept)
-    planned = {each.path for each in plan.strips}
+    strips = {each.path for each in plan.strips}
+    gpu = frozenset(each.path for each in plan.gpu.files) if plan.gpu is not None else frozenset()
+    planned = strips | gpu
     seen = {each.path: each for each in plan.entries if each.path in planned}
-    for path, _ in plan.strips:
+    for path in sorted(planned):
         at, entry = inventory.index.get(path), seen.get(path)
         if at is None or at not in kept:
             continue
@@ -39,12 +50,14 @@ def to_strip(plan: Plan, inventory: Inventory, decision: Decision) -> tuple[set[
         if entry is None or not is_file or (entry.size, entry.mtime_ns) != (inventory.sizes[at], inventory.mtimes[at]):
             refused.append((path, MODIFIED))
         elif at not in decision.edited:
-            found.add(decision.first.get(at, at))
+            at = decision.first.get(at, at)
+            earlier = found.get(at, Ways(strip=False, gpu=False))
+            found[at] = Ways(strip=earlier.strip or path in strips, gpu=earlier.gpu or path in gpu)
     return found, refused
 
 
 class Stripped:
-    """The stripped files of one export, in the order in which its entries are written. Use as a context manager.
+    """The files of one export that become smaller, in the order in which they are written. Use as a context manager.
 
     `order` are entries of the inventory. A private directory is made in the directory `beside`. `tally` is the sum.
     """
@@ -56,14 +69,16 @@ class Stripped:
         self._tools = tools
         self._beside = beside
         self._resources = contextlib.ExitStack()
-        entries, refused = to_strip(plan, inventory, decision)
+        self._target = None if plan.gpu is None else parse(plan.gpu.target, ptx=plan.gpu.ptx)
+        entries, refused = to_shrink(plan, inventory, decision)
         self.tally = Tally(left=refused)
-        works = [at for at in order if at in entries]
         if tools.program is None:
-            self.tally.left += [(inventory.paths[at], NO_PROGRAM) for at in works]
-            works = []
+            alone = [at for at in order if at in entries and not entries[at].gpu]
+            self.tally.left += [(inventory.paths[at], NO_PROGRAM) for at in alone]
+            entries = {at: Ways(strip=False, gpu=True) for at, ways in entries.items() if ways.gpu}
+        works = [at for at in order if at in entries]
         self._works = set(works)
-        self._batches = deque(_batches(inventory, works))
+        self._batches = deque(_batches(inventory, works, entries))
         self._running: dict[int, tuple[Batch, Future[None]]] = {}
         self._waiting = 0
         self._workspace: Workspace | None = None
@@ -72,7 +87,7 @@ class Stripped:
         if self._batches:
             try:
                 directory = self._resources.enter_context(new_directory(self._beside))
-                self._workspace = Workspace(self._inventory, directory, self._tools)
+                self._workspace = Workspace(self._inventory, directory, self._tools, self._target)
                 self._resources.callback(self._workspace.close)
                 self._start()
             except BaseException as error:
@@ -87,7 +102,7 @@ class Stripped:
         self._resources.close()
 
     def take(self, at: int) -> tuple[int, int] | None:
-        """A descriptor of an entry's stripped contents, which the caller closes, and their size; None: not stripped.
+        """A descriptor of an entry's smaller contents, which the caller closes, and their size; None: none are made.
 
         Waits for them and counts them. Each entry can be taken once, best in the given order.
         """
@@ -99,9 +114,9 @@ class Stripped:
         return None if outcome.why else (descriptor, outcome.size)
 
     def end(self, at: int) -> tuple[Outcome, int] | None:
-        """How the stripping of an entry has ended, not counted yet, and the descriptor: -1 if it is left as it is.
+        """How making an entry smaller has ended, not counted yet, and the descriptor: -1 if it is left as it is.
 
-        None for an entry that is not to be stripped. A reason that may be gone next time is a Passing.
+        None for an entry that is not to become smaller. A reason that may be gone next time is a Passing.
         """
         if at not in self._works:
             return None
@@ -125,7 +140,9 @@ class Stripped:
             return Outcome(path=path, size=0, why=work.why), -1
         descriptor = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.unlink(work.copy)
-        return Outcome(path=path, size=work.size, loaded=work.loaded), descriptor
+        return Outcome(
+            path=path, size=work.size, loaded=work.loaded, gpu=work.gpu_saved, partly=work.partly
+        ), descriptor
 
     def _start(self) -> None:
         """Start as many batches as may wait for their turn."""
@@ -140,13 +157,13 @@ class Stripped:
             self._waiting += batch.size
 
 
-def _batches(inventory: Inventory, works: list[int]) -> list[Batch]:
+def _batches(inventory: Inventory, works: list[int], ways: dict[int, Ways]) -> list[Batch]:
     """The files for each run, in order. Their names are numbers."""
     found: list[Batch] = []
     for number, at in enumerate(works):
         size = inventory.sizes[at]
         if not found or len(found[-1].works) >= _FILES or found[-1].size + size > _BYTES:
             found.append(Batch())
-        found[-1].works.append(Work(at, b"%d" % number))
+        found[-1].works.append(Work(at, b"%d" % number, strip=ways[at].strip, gpu=ways[at].gpu))
         found[-1].size += size
     return found

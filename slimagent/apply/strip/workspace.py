@@ -1,8 +1,9 @@
-"""Strip copies of files, and prove each, in a private directory that is not part of the image.
+"""Strip copies of files, take GPU code out of them, and prove each, in a private directory outside the image.
 
 The strip program never gets the image's own files, but copies with numbers for names. If we are root, it runs as a user
 who owns nothing else. Its results are copied again before they are proved, so that nobody can change them any more.
-A result that a loader would see as another file is thrown away, and the original stays.
+A result that a loader would see as another file is thrown away, and the original stays. GPU code goes out of what was
+stripped, or of the original, and that is proved and loaded in turn.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from slimagent.apply.strip.proof import difference
 from slimagent.apply.strip.rights import gain_nothing, stranger
 from slimagent.elf.tables import Read, tables
 from slimagent.errors import SlimagentError, UnavailableError
+from slimagent.gpu.architectures import Target
+from slimagent.gpu.proof import difference as difference_of_gpu
+from slimagent.gpu.rewrite import rewrite
 from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import join
@@ -31,11 +35,12 @@ WAITING = 256_000_000  # bytes of copies that may wait for their turn; one large
 _HANGS = 3  # runs that hung: then the program is given up
 _CHUNK = 1 << 22  # bytes
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NEW_TO_READ = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 NO_PROGRAM = "no program to strip it with"
 _SOMETHING_ELSE = "strip left something else in its place"
 _NOT_SMALLER = "strip does not make it smaller"
-_UNLOADABLE = "it could be loaded before, and stripped it cannot"
+_UNLOADABLE = "it could be loaded before, and the smaller copy cannot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +71,20 @@ def strip_tools(said: str, root: bytes, excluded: tuple[bytes, ...]) -> Tools:
 
 @dataclass(slots=True)
 class Work:
-    """One file to strip: its entry, its copy and the result: why it is not stripped, or its size."""
+    """One file to make smaller: its entry, its copy and the result: why it stays as it is, or its size.
+
+    `gpu_saved` and `partly` are as in `Outcome`.
+    """
 
     at: int
     copy: bytes
+    strip: bool = True
+    gpu: bool = False
     why: str = ""
     size: int = 0
     loaded: bool = False
+    gpu_saved: int = 0
+    partly: str = ""
 
 
 @dataclass(slots=True)
@@ -84,9 +96,10 @@ class Batch:
 class Workspace:
     """Strips and proves copies in a private directory, with a thread for each core and a child to load in for each."""
 
-    def __init__(self, inventory: Inventory, directory: bytes, tools: Tools) -> None:
+    def __init__(self, inventory: Inventory, directory: bytes, tools: Tools, target: Target | None = None) -> None:
         self._inventory = inventory
         self._tools = tools
+        self._target = target
         self._user = stranger(inventory)
         self._hangs = 0
         self._lock = threading.Lock()
@@ -115,13 +128,17 @@ class Workspace:
             os.chown(holder, self._user, self._user)
         for work in batch.works:
             work.copy = os.path.join(holder, work.copy)
+        strips = [work for work in batch.works if work.strip]
         with Source(self._inventory) as source:
-            for work in batch.works:
+            for work in strips:
                 work.why = self._copy(source, work)
-            self._strip(source, holder, [work for work in batch.works if not work.why])
-            for work in batch.works:
+            self._strip(source, holder, [work for work in strips if not work.why])
+            for work in strips:
                 if not work.why:
                     self._prove(source, work)
+            for work in batch.works:
+                if work.gpu:
+                    self._take_gpu_code(source, work)
         for work in batch.works:
             if work.why:
                 with contextlib.suppress(OSError):  # what stays goes with the directory
@@ -210,8 +227,65 @@ class Workspace:
         with closing(original), closing(os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC)) as copy:
             work.why = difference(_reader(original), _reader(copy)) or self._load(work, original, copy)
 
+    def _take_gpu_code(self, source: Source, work: Work) -> None:
+        """Take GPU code out of a file, stripped or not. If that cannot be done, or proved, what there was stays."""
+        is_stripped = work.strip and not work.why
+        stripped_size, was_loaded = work.size, work.loaded
+        why, made = "", work.copy + b".gpu"
+        try:
+            base = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC) if is_stripped else source.open(work.at)
+        except SlimagentError as error:
+            work.why = work.why or _why(error)
+            return
+        with closing(base), closing(os.open(made, _NEW_TO_READ, 0o644)) as copy:
+            before = os.fstat(base).st_size
+            why = self._rewrite(base, before, copy)
+            if not why:
+                work.size = os.fstat(copy).st_size
+                why = (
+                    _NOT_SMALLER
+                    if work.size >= before
+                    else difference_of_gpu(_reader(base), _reader(copy), self._wanted)
+                )
+                why = why or self._load(work, base, copy)
+        if why:
+            os.unlink(made)
+            work.size, work.loaded = stripped_size, was_loaded
+            work.partly = f"GPU code: {why}" if is_stripped else ""
+            work.why = "" if is_stripped else work.why or why
+            return
+        if is_stripped:
+            os.unlink(work.copy)
+        work.partly = work.why
+        work.copy, work.why, work.gpu_saved = made, "", before - work.size
+
+    @property
+    def _wanted(self) -> Target:
+        if self._target is None:
+            raise ValueError("GPU code goes only if a target is given")
+        return self._target
+
+    def _rewrite(self, base: int, size: int, copy: int) -> str:
+        """Write a file without GPU code that goes. Returns why it cannot be done, or nothing."""
+        read = _reader(base)
+        found = tables(read)
+        made = "its headers are damaged" if found is None else rewrite(read, found, size, self._wanted)
+        if isinstance(made, str):
+            return made
+        os.ftruncate(copy, made.size)
+        for begin, to, count in made.copies:
+            os.lseek(copy, to, os.SEEK_SET)
+            while count:
+                sent = os.sendfile(copy, base, begin, min(_CHUNK, count))
+                if not sent:
+                    return "it was cut short"
+                begin, count = begin + sent, count - sent
+        for to, data in made.patches:
+            os.pwrite(copy, data, to)
+        return ""
+
     def _load(self, work: Work, original: int, copy: int) -> str:
-        """Load a stripped library, if there is a Python to load it. Returns why it must not be used, or nothing.
+        """Load a library's copy, if there is a Python to load it. Returns why it must not be used, or nothing.
 
         If it cannot be loaded, the original is tried: if that fails too, loading proves nothing.
         """

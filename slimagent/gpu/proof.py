@@ -1,0 +1,343 @@
+"""Prove that a loader sees a rewritten library as the library that it was, but for GPU code that went. Pure.
+
+This works on what the loader makes of both files: addresses, rights and bytes. Outside the sections of GPU code all of
+them must be equal, but for the words that point to a container that moved, and these must point to where it is now.
+In each container exactly the chosen pieces must be left, byte for byte. What is not loaded must be equal, too.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from slimagent.elf import tables as elf
+from slimagent.elf.tables import Read, Section, Segment, Tables
+from slimagent.gpu.architectures import Target
+from slimagent.gpu.choice import staying
+from slimagent.gpu.containers import HEADER, Code, Container, UnknownError, gpu_code
+from slimagent.gpu.references import Dynamic, dynamic, relative_words
+from slimagent.gpu.rewrite import PAGE
+
+_CHUNK = 1 << 20  # bytes
+_WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
+_RELATIVE = 8  # R_X86_64_RELATIVE
+_PT_PHDR = 6
+# Of a 64-bit ELF file: the bytes of its header and of a section header, and where the header says where they are.
+_HEADER, _SECTION, _SECTIONS_AT = 64, 64, 40
+# In the header of a 64-bit ELF file: where the two tables are, and how many program headers there are.
+_MAY_DIFFER = (slice(32, 48), slice(56, 58))
+
+_DAMAGED = "its headers came out damaged"
+_LOADED = "what is loaded of it came out different"
+
+
+class DifferenceError(Exception):
+    """The first difference that was found, in plain words."""
+
+
+class _Span(NamedTuple):
+    """Addresses from `begin` to `end` with the rights of their segment; `offset` in the file, -1 for zeros."""
+
+    begin: int
+    end: int
+    rights: int
+    offset: int
+
+
+class _File:
+    """One of the two files: what a loader makes of it, and its containers by section."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        found = elf.tables(read)
+        if found is None or not found.wide:
+            raise DifferenceError(_DAMAGED)
+        self.tables: Tables = found
+        self.codes: tuple[Code, ...] = gpu_code(read, found)
+        self.loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
+        self.sections = [found.sections[each.section] for each in self.codes]
+
+    def spans(self) -> Iterator[_Span]:
+        """What is loaded, in the order of addresses. Raises DifferenceError for what no loader takes."""
+        end = 0
+        for each in self.loads:
+            if each.address < end or each.size > each.memory or not _is_aligned(each):
+                raise DifferenceError("its program headers came out wrong")
+            end = each.address + each.memory
+            if each.size:
+                yield _Span(each.address, each.address + each.size, each.flags, each.offset)
+            if each.memory > each.size:
+                yield _Span(each.address + each.size, end, each.flags, -1)
+
+    def place(self, address: int) -> int:
+        for each in self.loads:
+            if each.address <= address < each.address + each.size:
+                return address - each.address + each.offset
+        raise DifferenceError(_LOADED)
+
+    def container_address(self, code: Code, container: Container) -> int:
+        section = self.tables.sections[code.section]
+        return container.offset - section.offset + section.address
+
+
+def _is_aligned(segment: Segment) -> bool:
+    alignment = segment.alignment
+    return (
+        alignment % PAGE == 0
+        and not alignment & (alignment - 1)
+        and (segment.offset - segment.address) % alignment == 0
+    )
+
+
+def difference(before: Read, after: Read, target: Target) -> str:
+    """The first difference between a file and its rewritten copy that GPU code does not explain, or nothing."""
+    try:
+        old, new = _File(before), _File(after)
+        moved = _containers(old, new, target)
+        _headers(old, new)
+        gpu = sorted((each.address, each.address + each.size) for each in old.sections)
+        _memory(old, new, gpu, moved)
+        _relocations(old, new, gpu, moved)
+        _sections(old, new, gpu, moved)
+    except DifferenceError as error:
+        return str(error)
+    except (UnknownError, struct.error, ValueError, OverflowError):
+        return _DAMAGED
+    return ""
+
+
+def _containers(old: _File, new: _File, target: Target) -> dict[int, int]:
+    """Compare the containers, one by one. Returns the address of each, by the address that it had."""
+    if [each.section for each in old.codes] != [each.section for each in new.codes]:
+        raise DifferenceError("it came out with other sections of GPU code")
+    moved = {}
+    for one, other in zip(old.codes, new.codes, strict=True):
+        if one.why or other.why or len(one.containers) != len(other.containers):
+            raise DifferenceError("its GPU code came out damaged")
+        for here, there in zip(one.containers, other.containers, strict=True):
+            _container(old.read, new.read, here, there, target)
+            moved[old.container_address(one, here)] = new.container_address(other, there)
+    return moved
+
+
+def _container(before: Read, after: Read, old: Container, new: Container, target: Target) -> None:
+    gone = DifferenceError("GPU code that must stay is not there, or is not the same")
+    if old.size == new.size:
+        if not _same(before, old.offset, after, new.offset, old.size):
+            raise gone
+        return
+    chosen = staying(old, target)
+    if old.why or new.why or len(chosen) != len(new.pieces) or new.size != HEADER.size + sum(p.size for p in chosen):
+        raise gone
+    if before(old.offset, HEADER.size - 8) != after(new.offset, HEADER.size - 8):
+        raise gone
+    for one, other in zip(chosen, new.pieces, strict=True):
+        if one.size != other.size or not _same(before, one.offset, after, other.offset, one.size):
+            raise gone
+
+
+def _headers(old: _File, new: _File) -> None:
+    one, other = bytearray(old.read(0, _HEADER)), bytearray(new.read(0, _HEADER))
+    for part in _MAY_DIFFER:
+        one[part] = other[part] = bytes(part.stop - part.start)
+    if one != other or len(one) != _HEADER:
+        raise DifferenceError("its ELF header came out different")
+    if [_without_place(each) for each in _others(old)] != [_without_place(each) for each in _others(new)]:
+        raise DifferenceError("its program headers came out different")
+    for each in _others(new):
+        if each.size and each.offset != new.place(each.address):
+            raise DifferenceError("its program headers came out different")
+    table = new.tables.segments_at, new.tables.segment_row * len(new.tables.segments)
+    for each in new.tables.segments:
+        if each.kind == _PT_PHDR and (each.offset, each.size) != table:
+            raise DifferenceError("its program headers came out different")
+
+
+def _others(file: _File) -> list[Segment]:
+    return [each for each in file.tables.segments if each.kind not in (elf.PT_LOAD, _PT_PHDR)]
+
+
+def _without_place(segment: Segment) -> Segment:
+    return segment._replace(offset=0)
+
+
+def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+    """Compare all that is loaded outside GPU code, and see that nothing else is loaded than was."""
+    here, there = list(_outside(old.spans(), gpu)), list(_outside(new.spans(), gpu))
+    if _shape(here) != _shape(there):
+        raise DifferenceError("its segments came out different")
+    for inside in _inside(new.spans(), gpu):
+        if not any(each.begin <= inside.begin and inside.end <= each.end and each.rights == inside.rights
+                   for each in old.spans()):  # fmt: skip
+            raise DifferenceError("its segments came out different")
+    pieces = iter(there)
+    current = next(pieces, None)
+    for each in _compared(old, new, here):
+        at = each.begin
+        while at < each.end:
+            while current is not None and current.end <= at:
+                current = next(pieces, None)
+            if current is None:
+                raise DifferenceError(_LOADED)
+            count = min(each.end, current.end) - at
+            _bytes(old, new, each.offset + at - each.begin, current.offset + at - current.begin, count, at, moved)
+            at += count
+
+
+def _compared(old: _File, new: _File, spans: list[_Span]) -> Iterator[_Span]:
+    """What is loaded from the file, less the header and the section headers, which are compared on their own.
+
+    Section headers are loaded in a file that patchelf has changed; no loader reads them.
+    """
+    (table,), (other,) = (_WORD.unpack(each.read(_SECTIONS_AT, _WORD.size)) for each in (old, new))
+    for each in spans:
+        if each.offset < 0:
+            continue
+        begin, shift = each.begin, each.begin - each.offset
+        for low, high in ((0, _HEADER), (table, table + _SECTION * len(old.tables.sections))):
+            low, high = max(low + shift, begin), min(high + shift, each.end)
+            if low < high:
+                if low - shift == table and other != new.place(low):
+                    raise DifferenceError(_LOADED)
+                yield _part(each, begin, low)
+                begin = high
+        yield _part(each, begin, each.end)
+
+
+def _bytes(old: _File, new: _File, here: int, there: int, count: int, address: int, moved: dict[int, int]) -> None:
+    """Compare loaded bytes; a word that differs must point to a container, before and after."""
+    for at in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - at)
+        one, other = old.read(here + at, size), new.read(there + at, size)
+        if one == other and len(one) == size:
+            continue
+        if len(one) != size or len(other) != size:
+            raise DifferenceError(_LOADED)
+        _words(old, new, one, other, address + at, moved)
+
+
+def _words(old: _File, new: _File, one: bytes, other: bytes, address: int, moved: dict[int, int]) -> None:
+    skew = -address % _WORD.size  # pointers are aligned; a chunk need not be
+    whole = len(one) - (len(one) - skew) % _WORD.size
+    if one[:skew] != other[:skew] or one[whole:] != other[whole:]:
+        raise DifferenceError(_LOADED)
+    for at in range(skew, whole, 4096):
+        stop = min(at + 4096, whole)
+        if one[at:stop] == other[at:stop]:
+            continue
+        for word in range(at, stop, _WORD.size):
+            (before,), (after,) = _WORD.unpack_from(one, word), _WORD.unpack_from(other, word)
+            if before != after and moved.get(before) != after:
+                raise DifferenceError(_LOADED)
+
+
+def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+    """Each relocation must write what it wrote, and the new address of a container where it wrote the old one."""
+    here, there = dynamic(old.read, old.tables), dynamic(new.read, new.tables)
+    if here != there:
+        raise DifferenceError("its dynamic section, which has the libraries that it needs, came out different")
+    for address, size in here.tables():
+        one, other = old.place(address), new.place(address)
+        for at in range(0, size, _RELA.size << 14):
+            count = min(_RELA.size << 14, size - at)
+            before, after = old.read(one + at, count), new.read(other + at, count)
+            if len(before) != count or len(after) != count:
+                raise DifferenceError(_LOADED)
+            for row, now in zip(_RELA.iter_unpack(before), _RELA.iter_unpack(after), strict=True):
+                is_gpu = any(low <= row[2] < high for low, high in gpu)
+                wanted = moved.get(row[2], row[2]) if is_gpu and row[1] == _RELATIVE else row[2]
+                if now != (row[0], row[1], wanted) or (is_gpu and row[2] not in moved and _has_moved(row[2], moved)):
+                    raise DifferenceError("a relocation of it came out different")
+    _relative(old, new, here, moved)
+
+
+def _has_moved(address: int, moved: dict[int, int]) -> bool:
+    """Whether the container that an address lies in is elsewhere now. It is rare, so it may cost something."""
+    start = max((each for each in moved if each <= address), default=-1)
+    return start < 0 or moved[start] != start
+
+
+def _relative(old: _File, new: _File, found: Dynamic, moved: dict[int, int]) -> None:
+    for address in relative_words(old.read, old.place, found):
+        (before,), (after,) = (_WORD.unpack(each.read(each.place(address), 8)) for each in (old, new))
+        if after != moved.get(before, before):
+            raise DifferenceError("a relocation of it came out different")
+
+
+def _sections(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+    if len(old.tables.sections) != len(new.tables.sections):
+        raise DifferenceError("it came out with other sections")
+    holding = {each.section for each in old.codes}
+    for at, (one, other) in enumerate(zip(old.tables.sections, new.tables.sections, strict=True)):
+        size = other.size if at in holding else one.size
+        if one._replace(offset=0, size=size) != other._replace(offset=0) or other.size > one.size:
+            raise DifferenceError(f"its section {one.name.decode('utf-8', 'backslashreplace')} came out different")
+        if other.is_loaded and other.stored and other.offset != new.place(other.address):
+            raise DifferenceError(
+                f"its section {one.name.decode('utf-8', 'backslashreplace')} came out in another place"
+            )
+        if not other.is_loaded and other.stored:
+            _unloaded(old.read, new.read, one, other, gpu, moved)
+
+
+def _unloaded(
+    before: Read, after: Read, old: Section, new: Section, gpu: list[tuple[int, int]], moved: dict[int, int]
+) -> None:
+    if _same(before, old.offset, after, new.offset, old.stored):
+        return
+    if old.kind != elf.SHT_SYMTAB or old.size % _SYMBOL.size:
+        raise DifferenceError("a section that is not loaded came out different")
+    step = _SYMBOL.size << 14
+    for at in range(0, old.size, step):
+        count = min(step, old.size - at)
+        one, other = before(old.offset + at, count), after(new.offset + at, count)
+        if one == other:
+            continue
+        for row, now in zip(_SYMBOL.iter_unpack(one), _SYMBOL.iter_unpack(other), strict=True):
+            is_gpu = any(low <= row[4] < high for low, high in gpu)
+            if row != now and not (is_gpu and now[:4] == row[:4] and now[4] == moved.get(row[4]) and now[5] <= row[5]):
+                raise DifferenceError("its symbols came out different")
+
+
+def _outside(spans: Iterator[_Span], gpu: list[tuple[int, int]]) -> Iterator[_Span]:
+    for each in spans:
+        begin = each.begin
+        for low, high in gpu:
+            if low < each.end and high > begin:
+                if begin < low:
+                    yield _part(each, begin, low)
+                begin = max(begin, high)
+        if begin < each.end:
+            yield _part(each, begin, each.end)
+
+
+def _inside(spans: Iterator[_Span], gpu: list[tuple[int, int]]) -> Iterator[_Span]:
+    for each in spans:
+        for low, high in gpu:
+            if low < each.end and high > each.begin:
+                yield _part(each, max(low, each.begin), min(high, each.end))
+
+
+def _part(span: _Span, begin: int, end: int) -> _Span:
+    return _Span(begin, end, span.rights, span.offset if span.offset < 0 else span.offset + begin - span.begin)
+
+
+def _shape(spans: list[_Span]) -> list[tuple[int, int, int, bool]]:
+    """What is loaded where, whatever segments it comes from."""
+    found: list[tuple[int, int, int, bool]] = []
+    for each in spans:
+        row = (each.begin, each.end, each.rights, each.offset < 0)
+        if found and found[-1][1] == each.begin and found[-1][2:] == row[2:]:
+            row = (found.pop()[0], *row[1:])
+        found.append(row)
+    return found
+
+
+def _same(before: Read, here: int, after: Read, there: int, size: int) -> bool:
+    for at in range(0, size, _CHUNK):
+        count = min(_CHUNK, size - at)
+        one = before(here + at, count)
+        if len(one) != count or one != after(there + at, count):
+            return False
+    return True

@@ -1,0 +1,254 @@
+"""Find what refers to the containers of GPU code in a shared library, so that they can be moved. Pure.
+
+nvcc makes a wrapper for each container, with a pointer that the loader fills in by a relocation (`.nvFatBinSegment`).
+Nothing else is known to refer to a container. But other code and data could, so all kinds of references are looked for:
+every relocation (System V ABI, AMD64 supplement, "Relocation"; RELR as in the generic ABI), every symbol, and every
+instruction that computes an address relative to itself. A container with a reference that cannot be changed stays
+where it is. One with a reference into its middle also stays whole.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from slimagent.elf import tables as elf
+from slimagent.elf.tables import Read, Tables
+from slimagent.gpu.containers import HEADER, Code, UnknownError
+
+PT_DYNAMIC = 2
+_DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
+_DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
+_R_RELATIVE = 8  # R_X86_64_RELATIVE
+_STT_SECTION = 3
+_RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
+_ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
+_CHUNK = _RELA.size << 16  # bytes
+_CODE_CHUNK = 1 << 24  # bytes
+_MOST = 1 << 25  # relocations of one file; the most seen are 400,000
+# `lea` with an address relative to the next instruction (Intel's manual, volume 2: opcode 8D; ModR/M: mod 0, r/m 5)
+_LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
+_LEA_REST = 6  # bytes from the opcode to the end of the instruction
+
+
+@dataclass(slots=True)
+class References:
+    """Where a file refers to its containers; all of these as addresses.
+
+    `pointers` are offsets in the file of 8 bytes that hold the address of a container, with that address. `sized` are
+    symbols: the offset of a value and the size after it. `fixed` are containers that cannot move, `whole` those of
+    which nothing can go, either.
+    """
+
+    pointers: list[tuple[int, int]] = field(default_factory=list)
+    sized: list[tuple[int, int]] = field(default_factory=list)
+    fixed: set[int] = field(default_factory=set)
+    whole: set[int] = field(default_factory=set)
+
+
+class Dynamic(NamedTuple):
+    """The dynamic section, and its tables of relocations as (address, bytes): with addends, for calls, and RELR."""
+
+    tags: tuple[tuple[int, int], ...]
+    rela: tuple[int, int]
+    calls: tuple[int, int]
+    relr: tuple[int, int]
+
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """The tables of relocations with addends that are not empty."""
+        return tuple(each for each in (self.rela, self.calls) if each[1])
+
+
+class _Finder:
+    def __init__(self, read: Read, found: Tables, codes: tuple[Code, ...]) -> None:
+        self._read = read
+        self._found = found
+        self._loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
+        spans = []
+        self._points: dict[int, int] = {}  # addresses in containers that code could refer to, with their container
+        for code in codes:
+            section = found.sections[code.section]
+            shift = section.address - section.offset
+            for each in code.containers:
+                start = each.offset + shift
+                spans.append((start, start + each.size))
+                self._points |= {piece.offset + shift: start for piece in each.pieces}
+                self._points[start + HEADER.size] = start
+                self._points[start] = start
+        spans.sort()
+        self._spans = spans
+        self._starts = [start for start, _ in spans]
+        self.starts = frozenset(self._starts)
+        self.low, self.high = (spans[0][0], max(end for _, end in spans)) if spans else (0, 0)
+        self.references = References()
+
+    def container(self, address: int) -> int | None:
+        """The container that an address lies in."""
+        at = bisect_right(self._starts, address) - 1
+        return self._starts[at] if at >= 0 and address < self._spans[at][1] else None
+
+    def offset(self, address: int) -> int:
+        """Where an address that is loaded from the file lies in it. Raises UnknownError."""
+        for each in self._loads:
+            if each.address <= address < each.address + each.size:
+                return address - each.address + each.offset
+        raise UnknownError("its dynamic section refers to what is not loaded")
+
+    def note(self, place: int, address: int, changeable: bool) -> None:
+        """Note a reference to an address from a place in the file."""
+        start = self.container(address)
+        if start is None:
+            return
+        if address == start and changeable:
+            self.references.pointers.append((place, start))
+        else:
+            self.references.whole.add(start)
+
+    def relocations(self) -> None:
+        found = dynamic(self._read, self._found)
+        for address, size in found.tables():
+            self._with_addends(self.offset(address), size)
+        for address in relative_words(self._read, self.offset, found):
+            place = self.offset(address)
+            (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
+            if self.low <= value < self.high:
+                self.note(place, value, changeable=True)
+
+    def _with_addends(self, offset: int, size: int) -> None:
+        for at in range(0, size, _CHUNK):
+            count = min(_CHUNK, size - at)
+            data = self._read(offset + at, count)
+            if len(data) != count:
+                raise UnknownError("its relocations are cut short")
+            low, high = self.low, self.high
+            for number, (place, kind, addend) in enumerate(_RELA.iter_unpack(data)):
+                if low <= addend < high:
+                    is_relative = kind == _R_RELATIVE
+                    self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
+                    if is_relative:
+                        self._in_place(place, addend)
+
+    def _in_place(self, address: int, value: int) -> None:
+        """Some linkers also write the address where the relocation will write it."""
+        place = self.offset(address)
+        data = self._read(place, _ADDRESS.size)
+        if len(data) == _ADDRESS.size and _ADDRESS.unpack(data)[0] == value:
+            self.note(place, value, changeable=True)
+
+    def symbols(self) -> None:
+        """Exported symbols cannot change, those for debuggers can."""
+        for section in self._found.sections:
+            if section.kind not in (elf.SHT_SYMTAB, elf.SHT_DYNSYM):
+                continue
+            size = section.size // _SYMBOL.size * _SYMBOL.size
+            if size > _MOST * _SYMBOL.size:
+                raise UnknownError("it has more symbols than any linker writes")
+            for at in range(0, size, _CHUNK):
+                count = min(_CHUNK, size - at)
+                data = self._read(section.offset + at, count)
+                if len(data) != count:
+                    raise UnknownError("its symbols are cut short")
+                for number, (_, info, _, _, value, _) in enumerate(_SYMBOL.iter_unpack(data)):
+                    if self.low <= value < self.high and info & 15 != _STT_SECTION:
+                        start = self.container(value)
+                        if start is None:
+                            continue
+                        if start == value and section.kind == elf.SHT_SYMTAB:
+                            self.references.sized.append((section.offset + at + number * _SYMBOL.size + 8, start))
+                        else:
+                            self.references.whole.add(start)
+
+    def instructions(self, skipped: list[tuple[int, int]]) -> None:
+        """Look through all that can be executed but the given parts of the file."""
+        points = self._points
+        for segment in self._loads:
+            if not segment.flags & 1:
+                continue
+            for begin, end in _without((segment.offset, segment.offset + segment.size), skipped):
+                shift = segment.address - segment.offset
+                for at in range(begin, end, _CODE_CHUNK):
+                    data = self._read(at, min(_CODE_CHUNK + _LEA_REST, end - at))
+                    for match in _LEA.finditer(data, 0, max(0, len(data) - _DISTANCE.size)):
+                        after = match.end()
+                        address = _DISTANCE.unpack_from(data, after)[0] + at + after + 4 + shift
+                        if address in points:
+                            start = points[address]
+                            (self.references.fixed if address == start else self.references.whole).add(start)
+
+
+def dynamic(read: Read, found: Tables) -> Dynamic:
+    """Where a file's relocations are. Raises UnknownError for kinds that are not known."""
+    segment = next((each for each in found.segments if each.kind == PT_DYNAMIC), None)
+    if segment is None:
+        raise UnknownError("it has no dynamic section")
+    data = elf.bounded(read, segment.offset, segment.size)
+    tags = {}
+    for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
+        if tag == _DT_NULL:
+            break
+        tags[tag] = value
+    if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _DT_TEXTREL in tags:
+        raise UnknownError("it has relocations of an unusual kind")
+    sizes = [tags.get(each, 0) for each in (_DT_RELASZ, _DT_PLTRELSZ)]
+    if any(each > _MOST * _RELA.size or each % _RELA.size for each in sizes):
+        raise UnknownError("it has more relocations than any linker writes")
+    return Dynamic(
+        tuple(sorted(tags.items())),
+        (tags.get(_DT_RELA, 0), sizes[0] if _DT_RELA in tags else 0),
+        (tags.get(_DT_JMPREL, 0), sizes[1] if _DT_JMPREL in tags else 0),
+        (tags.get(_DT_RELR, 0), tags.get(_DT_RELRSZ, 0) if _DT_RELR in tags else 0),
+    )
+
+
+def relative_words(read: Read, offset: Callable[[int], int], found: Dynamic) -> Iterator[int]:
+    """The addresses of the words to which RELR relocations add the address of the file.
+
+    An even entry is an address, an odd one a bitmap of the 63 words that follow.
+    """
+    address, size = found.relr
+    if not size:
+        return
+    data = elf.bounded(read, offset(address), size)
+    if len(data) != size or size % _ADDRESS.size:
+        raise UnknownError("its relocations are cut short")
+    where = 0
+    for (entry,) in _ADDRESS.iter_unpack(data):
+        if not entry & 1:
+            yield entry
+            where = entry + _ADDRESS.size
+            continue
+        for at in range(63):
+            if entry >> (at + 1) & 1:
+                yield where + at * _ADDRESS.size
+        where += 63 * _ADDRESS.size
+
+
+def _without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    begin, end = span
+    for low, high in sorted(skipped):
+        if low < end and high > begin:
+            if begin < low:
+                yield begin, low
+            begin = high
+    if begin < end:
+        yield begin, end
+
+
+def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References:
+    """All references to the containers of a shared library. Raises UnknownError for a file that cannot be searched."""
+    finder = _Finder(read, found, codes)
+    finder.relocations()
+    finder.symbols()
+    sections = [found.sections[each.section] for each in codes]
+    finder.instructions([(each.offset, each.offset + each.size) for each in sections])
+    seen = {start for _, start in finder.references.pointers}
+    finder.references.fixed |= finder.references.whole
+    # what nothing is known to refer to is used in a way that we do not see
+    unseen = finder.starts - seen
+    finder.references.fixed |= unseen
+    finder.references.whole |= unseen
+    return finder.references
