@@ -16,7 +16,7 @@ _HIP = b".hip_fatbin"  # where clang puts code for AMD's GPUs
 
 
 class Held(NamedTuple):
-    """GPU code of one form and architecture in a file: its bytes and pieces, and the bytes that a target chooses."""
+    """GPU code of one form and architecture in a file: its bytes and pieces, and the bytes that a target needs."""
 
     form: str
     architecture: str
