@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import documents, formats, images
+from . import documents, formats, gpu, images
 
-TARGETS = documents.TARGETS | formats.TARGETS | images.TARGETS
+TARGETS = documents.TARGETS | formats.TARGETS | gpu.TARGETS | images.TARGETS
