@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from slimagent import __version__
-from slimagent.audit import cruft, duplicates, optional, stacked, unused
+from slimagent.audit import cruft, duplicates, gpu, optional, stacked, unused
 from slimagent.audit.known import Known
 from slimagent.model.audit import WEIGHT, Audit, Component, Finding
 
@@ -20,7 +20,7 @@ KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
     duplicates.content,
     optional.tools,
     optional.extensions,
-    optional.gpu,
+    gpu.gpu,
     optional.build_tools,
     stacked.hidden,
 )
