@@ -22,7 +22,7 @@ def gpu_plan(plan: Plan) -> list[str]:
     if gpu is None or not (gpu.files or gpu.left):
         return []
     goes, count = size(sum(each.saves for each in gpu.files)), counted(len(gpu.files), "kept file")
-    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}"]
+    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}" if gpu.files else "no GPU code goes"]
     lines += _by("goes", "because", ((each.permitted, each.saves) for each in gpu.files))
     could = [each.could_save for each in gpu.left if each.could_save]
     if could:
