@@ -26,7 +26,7 @@ EDGES = {
     "": {
         "__main__": {"cli"},
         "apply": {"elf", "errors", "gpu", "linux", "model", "paths", "text"},
-        "audit": {"model", "paths", "text"},
+        "audit": {"gpu", "model", "paths", "text"},
         "bundle": {"errors", "linux", "model", "paths", "text"},
         "checks": {"errors", "linux", "model", "paths", "text"},
         "cli": {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from slimagent.gpu.weigh import Inside
 from slimagent.model.audit import Layers
 from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
 from slimagent.model.plan import Plan
@@ -24,8 +25,8 @@ class Reader(Protocol):
     def digest(self, path: bytes) -> bytes | None:
         """The SHA-256 of a regular file's content; None if it cannot be read."""
 
-    def gpu_code(self, path: bytes) -> int:
-        """The bytes of GPU code in a file, by the sections of an ELF file; 0 for any other file."""
+    def gpu_code(self, path: bytes) -> Inside | None:
+        """The GPU code in a library; None for any other file."""
 
 
 def asked_here(asked: Mapping[int, str], inventory: Inventory, owners: Owners, layers: Layers) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Findings: command-line tools, extensions, GPU code and build tools, which not every user of an image needs. Pure."""
+"""Findings: command-line tools, extensions and build tools, which not every user of an image needs. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from slimagent.audit.known import Known
 from slimagent.model.audit import Finding, Risk
-from slimagent.model.inventory import PackageKind, package_test
+from slimagent.model.inventory import PackageKind
 from slimagent.model.reason import ReasonKind
 from slimagent.paths.algebra import name, to_text
 from slimagent.text.counted import counted
@@ -25,7 +25,6 @@ _BUILT_IN = b"/lib/vscode/extensions"
 _CODE = re.compile(rb".*\.(?:js|cjs|mjs|wasm|py)", re.DOTALL)
 _BUILD_SECTIONS = frozenset({"devel", "libdevel"})
 _BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
-_GPU = "gpu"  # the check that protects GPU packages
 
 
 def tools(known: Known) -> Iterator[Finding]:
@@ -84,33 +83,6 @@ def extensions(known: Known) -> Iterator[Finding]:
             subjects=(package.label,),
             layers=known.layers_of(files),
         )
-
-
-def gpu(known: Known) -> Iterator[Finding]:
-    """Packages for GPUs, and the machine code for GPUs in libraries: what an image for processors alone would save."""
-    patterns = [pattern for rule in known.rules.protect if rule.check == _GPU for pattern in rule.packages]
-    tests = list(map(package_test, patterns))
-    going = {number for number, package in known.packages() if any(test(package) for test in tests)}
-    code = {at: size for at in known.files if (size := known.reader.gpu_code(known.inventory.paths[at]))}
-    inside = sum(size for at, size in code.items() if known.owners.of[at] not in going)
-    size = known.size_of(going) + inside
-    if not size:
-        return
-    names = sorted(known.owners.packages[each].label for each in going)
-    yield Finding(
-        kind="gpu",
-        title="packages and code for GPUs",
-        size=size,
-        risk=Risk.HIGH,
-        evidence=(
-            f"{counted(len(going), 'package')} for GPUs: {', '.join(names[:6])}",
-            f"{counted(len(code), 'library', 'libraries')} with {sum(code.values()) / 1e6:,.1f} MB of GPU code",
-        ),
-        file="environment.yml" if any(each.startswith("conda:") for each in names) else "requirements.txt",
-        edit="# the CPU build in an image of its own, e.g. torch from the index of CPU wheels",
-        subjects=tuple(names),
-        layers=known.layers_of(code),
-    )
 
 
 def build_tools(known: Known) -> Iterator[Finding]:

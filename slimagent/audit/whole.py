@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from slimagent import __version__
-from slimagent.audit import cruft, duplicates, optional, stacked, unused
+from slimagent.audit import cruft, duplicates, gpu, optional, stacked, unused
 from slimagent.audit.known import Known
 from slimagent.model.audit import WEIGHT, Area, Audit, Component, Finding
 from slimagent.paths.algebra import area
@@ -24,7 +24,7 @@ KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
     duplicates.content,
     optional.tools,
     optional.extensions,
-    optional.gpu,
+    gpu.gpu,
     optional.build_tools,
     stacked.hidden,
 )

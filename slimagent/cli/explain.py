@@ -114,8 +114,7 @@ def _row(each: Explanation) -> dict[str, object]:
         "stripped": each.stripped,
         "gpu": each.gpu,
         "gpu_code": [
-            dict(zip(("form", "architecture", "size", "pieces", "is_loaded"), held[1:], strict=True))
-            for held in each.held
+            dict(zip(("form", "architecture", "size", "pieces", "stays"), held[1:], strict=True)) for held in each.held
         ],
         "chain": [{"what": what, "reason": sentence} for what, sentence in each.chain],
     }

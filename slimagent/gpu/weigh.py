@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from slimagent.elf.tables import Read, Tables, tables
 from slimagent.gpu.architectures import Target
-from slimagent.gpu.choice import staying
-from slimagent.gpu.containers import SECTIONS, Code, gpu_code
+from slimagent.gpu.choice import by_architecture, staying, unserved
+from slimagent.gpu.containers import HEADER, SECTIONS, Code, gpu_code
 from slimagent.gpu.rewrite import rewrite
 
 UNKNOWN = "unknown"  # the form of code that is not understood
@@ -16,7 +16,7 @@ _HIP = b".hip_fatbin"  # where clang puts code for AMD's GPUs
 
 
 class Held(NamedTuple):
-    """GPU code of one form and architecture in a file: its bytes and pieces, and the bytes that a target chooses."""
+    """GPU code of one form and architecture in a file: its bytes and pieces, and the bytes that a target needs."""
 
     form: str
     architecture: str
@@ -82,6 +82,32 @@ def _single(codes: tuple[Code, ...], found: Tables, target: Target) -> Iterator[
         yield Held(UNKNOWN, "", size, 1, size)
 
 
-def total(found: Tables) -> int:
-    """The bytes of the sections with GPU code, CUDA's and AMD's."""
-    return sum(each.stored for each in found.sections if each.name in (*SECTIONS, _HIP))
+class Inside(NamedTuple):
+    """The GPU code in a file: `size` bytes of its sections, CUDA's and AMD's, and what there is of CUDA's."""
+
+    size: int
+    codes: tuple[Code, ...]
+
+    def by_kind(self) -> dict[tuple[str, str], int]:
+        """The bytes by form and architecture; those that are not understood have no architecture."""
+        found = {
+            (form, str(architecture)): size for (form, architecture), (size, _) in by_architecture(self.codes).items()
+        }
+        rest = self.size - sum(found.values()) - sum(HEADER.size for code in self.codes for _ in code.containers)
+        if rest > 0:
+            found[UNKNOWN, ""] = rest
+        return found
+
+    def saves(self, target: Target) -> int:
+        """About how many bytes a target does not need; 0 if the file has no code for a GPU of it."""
+        if unserved(self.codes, target):
+            return 0
+        containers = [each for code in self.codes for each in code.containers]
+        return sum(piece.size for each in containers for piece in {*each.pieces}.difference(staying(each, target)))
+
+
+def inside(read: Read) -> Inside | None:
+    """The GPU code in a file; None if it has none."""
+    found = tables(read)
+    size = 0 if found is None else sum(each.stored for each in found.sections if each.name in (*SECTIONS, _HIP))
+    return None if found is None or not size else Inside(size, gpu_code(read, found))

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from slimagent.elf import needs as elf
 from slimagent.elf import sections
-from slimagent.elf.tables import MAGIC, Symbols, tables
+from slimagent.elf.tables import MAGIC, Symbols
 from slimagent.gpu.architectures import Target
-from slimagent.gpu.weigh import Weight, weigh
+from slimagent.gpu.weigh import Inside, Weight, inside, weigh
 from slimagent.model.inventory import Needs
 
 _SHEBANG_LIMIT = 256  # BINPRM_BUF_SIZE of <linux/binfmts.h>: the kernel reads no more of the first line
@@ -26,8 +26,6 @@ _BLANKS = b" \t"  # not a carriage return: to the kernel it is part of the name
 _BLANK = re.compile(rb"[ \t]+")
 _CHUNK = 1 << 20  # bytes
 _LEAST = 100_000  # bytes: GPU code is larger
-# CUDA's and HIP's sections (nvcc and clang put whole fat binaries there).
-_GPU_SECTIONS = (b".nv_fatbin", b"__nv_relfatbin", b".hip_fatbin")
 _ARCHIVE = b"!<arch>\n"  # ar(5)
 _INTEGRITY = "security.ima"  # the kernel refuses to open a file whose contents differ from this (evmctl(1))
 # Files that no loader maps and no kernel executes; they are not even opened.
@@ -99,18 +97,17 @@ class Contents:
             return None
         return hashed.digest()
 
-    def gpu_code(self, path: bytes) -> int:
-        """The bytes of GPU code in a library, by its sections (CUDA's and HIP's); 0 for any other file."""
+    def gpu_code(self, path: bytes) -> Inside | None:
+        """The GPU code in a library; None for any other file."""
         if b".so" not in path.rpartition(b"/")[2]:
-            return 0
+            return None
         try:
             with self._opened(path) as descriptor:
                 if os.fstat(descriptor).st_size < _LEAST or os.pread(descriptor, len(MAGIC), 0) != MAGIC:
-                    return 0
-                found = tables(lambda offset, size: os.pread(descriptor, size, offset))
+                    return None
+                return inside(lambda offset, size: os.pread(descriptor, size, offset))
         except OSError:
-            return 0
-        return 0 if found is None else sum(each.size for each in found.sections if each.name in _GPU_SECTIONS)
+            return None
 
     @contextlib.contextmanager
     def _opened(self, path: bytes) -> Iterator[int]:

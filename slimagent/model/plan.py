@@ -58,7 +58,7 @@ class Strip(NamedTuple):
 
 
 class GpuFile(NamedTuple):
-    """A file that stays and loses GPU code, the bytes that this saves, and what permits it: a licence, or the user."""
+    """A file that stays and loses GPU code, the bytes that this saves, and what permits it."""
 
     path: bytes
     saves: int
@@ -74,7 +74,7 @@ class GpuLeft(NamedTuple):
 
 
 class GpuHeld(NamedTuple):
-    """GPU code of one form and architecture in a file: its bytes, its pieces, and the bytes that a target's GPU loads.
+    """GPU code of one form and architecture in a file: its bytes, its pieces, and the bytes that the target needs.
 
     `form` is `cubin` (machine code), `ptx`, `other` or `unknown`; the architecture of unknown code is empty.
     """

@@ -72,12 +72,12 @@ class _Permissions:
         path, owners = self._inventory.paths[at], self._owners.owners(at)
         which = self._paths.first(path)
         if which is not None:
-            return f"the user's word: {self._texts[which]}", ""
+            return f"by your word: {self._texts[which]}", ""
         for each in owners:
             package = self._owners.packages[each]
             for text, fits in self._packages:
                 if fits(package):
-                    return f"the user's word: {text}", ""
+                    return f"by your word: {text}", ""
         if _OF_NVIDIA.fullmatch(name(path)) and not any(self._is_of_nvidia(each) for each in owners):
             place = f"in {self._owners.packages[owners[0]].label}" if owners else "of no package"
             return "", f"no open licence: a library {place} that is NVIDIA's by its name"
@@ -98,12 +98,12 @@ class _Permissions:
         label, names = self._owners.packages[number].label, self._owners.descriptions[number].licenses
         says = said(names)
         if says is Said.OPEN:
-            return f"the licence of {label}: {', '.join(names)}", ""
+            return f"{label} has an open licence: {', '.join(names)}", ""
         if says is Said.NOTHING:
             texts = list(self._licence_files(number))
             found = [recognised(self._contents.text(path, LONGEST_TEXT + 1)) for path in texts[:_MOST_TEXTS]]
             if found and all(found) and len(texts) <= _MOST_TEXTS:
-                return f"the licence of {label}: {', '.join(dict.fromkeys(found))}, by its text", ""
+                return f"{label} has an open licence: {', '.join(dict.fromkeys(found))}, by its text", ""
         of = f" ({', '.join(names)})" if names else ""
         return "", f"no open licence: {label}{of}"
 

@@ -61,69 +61,65 @@ def said(names: Sequence[str]) -> Said:
 def _is_open(name: str) -> bool:
     if name.lower() in _OTHER_NAMES:
         return True
-    if len(name) > _LONGEST_NAME:
-        return False
     try:
-        return _Expression(name).value()
+        return len(name) <= _LONGEST_NAME and _value(_tokens(name))
     except ValueError:
         return False
 
 
-class _Expression:
-    """An expression of SPDX (SPDX specification, annex "SPDX license expressions")."""
-
-    def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        at, text = 0, text.replace("|", " or ").strip()
-        while at < len(text):
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise ValueError("not an expression")
-            self._tokens.append(match[1])
-            at = match.end()
-        self._tokens.reverse()
-
-    def value(self) -> bool:
-        """Whether it is open. Raises ValueError for what is not an expression."""
-        found = self._or()
-        if self._tokens:
+def _tokens(text: str) -> list[str]:
+    """The words and brackets of an expression, in lower case; one `with` and the exception after it are left out."""
+    text, found, at = text.replace("|", " or ").strip().lower(), list[str](), 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
             raise ValueError("not an expression")
-        return found
+        at = match.end()
+        found.append(match[1])
+        if found[-2:-1] == ["with"]:  # an exception permits more
+            del found[-2:]
+    return found
 
-    def _or(self) -> bool:
-        found = self._and()
-        while self._takes("or"):
-            found = self._and() or found
-        return found
 
-    def _and(self) -> bool:
-        found = self._one()
-        while self._takes("and"):
-            found = self._one() and found
-        return found
+def _value(tokens: list[str]) -> bool:
+    """Whether an expression of SPDX is open (its specification, annex "SPDX license expressions").
 
-    def _one(self) -> bool:
-        name = self._next().lower()
-        if name == "(":
-            found = self._or()
-            if self._next() != ")":
-                raise ValueError("not an expression")
-            return found
-        if self._takes("with"):  # an exception permits more
-            self._next()
-        name = name.removesuffix("+")
-        return name in _PERMISSIVE or _COPYLEFT.fullmatch(name) is not None
-
-    def _takes(self, word: str) -> bool:
-        if self._tokens and self._tokens[-1].lower() == word:
-            self._tokens.pop()
-            return True
-        return False
-
-    def _next(self) -> str:
-        if not self._tokens:
+    Raises ValueError for what is not an expression.
+    """
+    values, waiting, is_next_a_name = list[bool](), list[str](), True
+    for word in tokens:
+        if is_next_a_name is not (word not in ("and", "or", ")")):
             raise ValueError("not an expression")
-        return self._tokens.pop()
+        if word == "(":
+            waiting.append(word)
+        elif is_next_a_name:
+            values.append(_is_open_name(word))
+            is_next_a_name = False
+        else:
+            while waiting and waiting[-1] != "(" and (word != "and" or waiting[-1] == "and"):
+                _apply(waiting.pop(), values)
+            if word == ")":
+                if not waiting:
+                    raise ValueError("not an expression")
+                waiting.pop()
+            else:
+                waiting.append(word)
+                is_next_a_name = True
+    if is_next_a_name or "(" in waiting:
+        raise ValueError("not an expression")
+    while waiting:
+        _apply(waiting.pop(), values)
+    return values[0]
+
+
+def _apply(operator: str, values: list[bool]) -> None:
+    last = values.pop()
+    values[-1] = (values[-1] and last) if operator == "and" else (values[-1] or last)
+
+
+def _is_open_name(name: str) -> bool:
+    name = name.removesuffix("+")
+    return name in _PERMISSIVE or _COPYLEFT.fullmatch(name) is not None
 
 
 _WORD = re.compile(r"[a-z0-9]+")

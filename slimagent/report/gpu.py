@@ -22,8 +22,8 @@ def gpu_plan(plan: Plan) -> list[str]:
     if gpu is None or not (gpu.files or gpu.left):
         return []
     goes, count = size(sum(each.saves for each in gpu.files)), counted(len(gpu.files), "kept file")
-    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}"]
-    lines += _by("goes", "permitted by", ((each.permitted, each.saves) for each in gpu.files))
+    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}" if gpu.files else "no GPU code goes"]
+    lines += _by("goes", "because", ((each.permitted, each.saves) for each in gpu.files))
     could = [each.could_save for each in gpu.left if each.could_save]
     if could:
         files = counted(len(could), "file")
@@ -60,7 +60,7 @@ class GpuWords:
         for each in gpu.held:
             self._held.setdefault(each.path, []).append(each)
         for path, saves, permitted in gpu.files:
-            self._said[path] = f"{size(saves)} goes, for {gpu.target}; permitted by {permitted}"
+            self._said[path] = f"{size(saves)} goes, for {gpu.target}: {permitted}"
         for path, why, could_save in gpu.left:
             could = f"; {size(could_save)} could go, {_PERMIT}" if could_save else ""
             self._said[path] = f"left alone: {why}{could}"
@@ -75,12 +75,12 @@ class GpuWords:
 
 
 def held_table(held: Iterable[GpuHeld]) -> list[str]:
-    """A table of GPU code, with what of it a GPU of the target would load."""
+    """A table of GPU code, with what of it has to stay for the target."""
     rows = [
         [_FORMS.get(each.form, each.form), each.architecture, size(each.size), f"{each.pieces:,}", _stays(each)]
         for each in held
     ]
-    return table([["GPU code", "for", "size", "pieces", "is loaded"], *rows], right=(2, 3)) if rows else []
+    return table([["GPU code", "for", "size", "pieces", "stays"], *rows], right=(2, 3)) if rows else []
 
 
 def _stays(each: GpuHeld) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit_images import audit_of, known_of, of_kind, one
+from fat_binaries import build_gpu_library
 from plan_images import Installed, link, write
 
 from slimagent.audit.cruft import removal
@@ -233,6 +234,22 @@ def test_packages_for_gpus_are_found(tmp_path: Path) -> None:
     write(tmp_path, f"{SITE}/nvidia/cudnn/x.bin", b"x" * 800)
     found = one(audit_of(tmp_path, [Installed("python:nvidia-cudnn-cu12", [f"{SITE}/nvidia/cudnn/x.bin"])]), "gpu")
     assert (found.size, found.risk, found.subjects) == (800, Risk.HIGH, ("python:nvidia-cudnn-cu12",))
+
+
+def test_gpu_code_is_named_by_architecture(tmp_path: Path) -> None:
+    """With what each of the usual GPUs does not need of it, and what is not understood."""
+    build_gpu_library(tmp_path, "/opt/libk.so", ("sm_80", "sm_90", "ptx_90"), ("sm_80", "sm_90"))
+    strange = build_gpu_library(tmp_path, "/opt/libodd.so", ("sm_80",))
+    data = bytearray(strange.read_bytes())
+    data[data.index(b"\x50\xed\x55\xba") + 4] = 7  # the version of the container
+    strange.write_bytes(data)
+    found = one(audit_of(tmp_path), "gpu")
+    assert found.size == 6 * 131_072 + 3 * 16
+    assert found.evidence[1] == (
+        "2 libraries with 786.5 kB of GPU code: sm_80 262.1 kB, sm_90 262.1 kB, not understood 131.1 kB, "
+        "PTX for sm_90 131.1 kB"
+    )
+    assert found.evidence[2].endswith("393.2 kB for sm_80, 393.2 kB for sm_90")
 
 
 def test_build_tools_are_found(tmp_path: Path) -> None:

@@ -312,6 +312,7 @@ def test_what_may_go_is_passed_on(tmp_path: Path) -> None:
         b'[{"Architecture": "amd64", "Os": "linux", "Config": {"Env": ["PATH=/bin"]}}]'
     )
     kept = ("--keep", "/srv/**", "--keep-package", "dpkg:vim", "--no-compiling", "--budget", "7", "--strip", "none")
+    kept += ("--gpu-arch", "sm_90,h100", "--gpu-ptx", "keep", "--gpu-code-of", "python:nvidia-*")
     arguments = ("dockerfile", "x", "--image-config", "image.json")
     written = slimagent(*arguments, *kept, "--", "true", cwd=tmp_path).stdout
     words = [orjson.loads(each.replace("\\\n", "")) for each in re.findall(r"^RUN ((?:.*\\\n)*.*)", written, re.M)]

@@ -8,32 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from licence_texts import BSD
 
 from slimagent.plan.open_licences import LONGEST_TEXT, Said, recognised, said
 
 OPEN = ["MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0-or-later", "MPL-2.0", "Zlib", "Expat", "GPL-3+"]
 CLOSED = ["Proprietary", "NVIDIA Proprietary Software", "Other/Proprietary License", "SSPL-1.0", "(", "MIT AND", "a b"]
 OWN = ["LicenseRef-NVIDIA-Proprietary", "LicenseRef-x"]
-BSD = """
-Copyright (c) 2015-2020, ACME CORPORATION. All rights reserved.
-
-Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
-following conditions are met:
- * Redistributions of source code must retain the above copyright notice, this list of conditions and the following
-   disclaimer.
- * Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following
-   disclaimer in the documentation and/or other materials provided with the distribution.
- * Neither the name of ACME CORPORATION nor the names of their contributors may be used to endorse or promote products
-   derived from this software without specific prior written permission.
-
-THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS ``AS IS'' AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT
-LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT
-SHALL THE COPYRIGHT OWNER OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR
-CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR
-PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY,
-OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE
-POSSIBILITY OF SUCH DAMAGE.
-"""
 OPEN_EXPRESSIONS = st.recursive(
     st.sampled_from(OPEN),
     lambda inner: (

@@ -18,7 +18,7 @@ from slimagent.inventory.loader import loader
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Found, Inventory, Owners, Package
+from slimagent.model.inventory import Description, Found, Inventory, Owners, Package
 from slimagent.model.plan import Plan
 from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.model.reason import Reason, Verdict
@@ -199,6 +199,7 @@ class Installed:
     records: Iterable[tuple[bytes, str, str]] = ()
     essential: bool = False
     section: str = ""
+    licenses: Sequence[str] = ()
 
 
 def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
@@ -216,6 +217,7 @@ def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
                     essential=each.essential,
                     section=each.section,
                 ),
+                description=Description(licenses=tuple(each.licenses)),
                 files=[index[path.encode()] for path in each.files],
                 identity=[index[path.encode()] for path in each.identity],
                 requires=[(at[name], f"{name} (>= 1)") for name in each.requires],
