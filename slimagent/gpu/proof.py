@@ -84,7 +84,8 @@ class _File:
 def _is_aligned(segment: Segment) -> bool:
     alignment = segment.alignment
     return (
-        alignment % PAGE == 0
+        alignment > 0
+        and alignment % PAGE == 0
         and not alignment & (alignment - 1)
         and (segment.offset - segment.address) % alignment == 0
     )
@@ -148,10 +149,11 @@ def _headers(old: _File, new: _File) -> None:
     for each in _others(new):
         if each.size and each.offset != new.place(each.address):
             raise DifferenceError("its program headers came out different")
-    table = new.tables.segments_at, new.tables.segment_row * len(new.tables.segments)
-    for each in new.tables.segments:
-        if each.kind == _PT_PHDR and (each.offset, each.size) != table:
-            raise DifferenceError("its program headers came out different")
+    for file in (old, new):
+        table = file.tables.segments_at, file.tables.segment_row * len(file.tables.segments)
+        for each in file.tables.segments:
+            if each.kind == _PT_PHDR and ((each.offset, each.size) != table or file.place(each.address) != each.offset):
+                raise DifferenceError("its program headers came out different")
 
 
 def _others(file: _File) -> list[Segment]:

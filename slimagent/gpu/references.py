@@ -17,16 +17,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.elf import tables as elf
-from slimagent.elf.tables import Read, Tables
+from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.containers import HEADER, Code, UnknownError
 
 PT_DYNAMIC = 2
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
+# What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
+# functions to call, versions (elf.h).
+_TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
 _R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
 _RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
 _ADDEND, _VALUE = 2, 1  # which of the three words of a relocation, and of a symbol, is an address
+_NAME = 0xFFFFFFFF  # the part of a symbol's first word that says where its name is
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
 _CHUNK = _RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
@@ -111,6 +115,7 @@ class _Finder:
 
     def relocations(self) -> None:
         found = dynamic(self._read, self._found)
+        self.tables(found)
         for address, size in found.tables():
             self._with_addends(self.offset(address), size)
         for address in relative_words(self._read, self.offset, found):
@@ -150,24 +155,42 @@ class _Finder:
         for section in self._found.sections:
             if section.kind not in (elf.SHT_SYMTAB, elf.SHT_DYNSYM):
                 continue
-            size = section.size // _SYMBOL.size * _SYMBOL.size
-            if size > _MOST * _SYMBOL.size:
-                raise UnknownError("it has more symbols than any linker writes")
-            for at in range(0, size, _CHUNK):
-                count = min(_CHUNK, size - at)
-                data = self._read(section.offset + at, count)
-                if len(data) != count:
-                    raise UnknownError("its symbols are cut short")
-                for number in self._inside(data, _VALUE):
-                    place = number * _SYMBOL.size
-                    _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
-                    start = self.container(value)
-                    if start is None or info & 15 == _STT_SECTION:
-                        continue
-                    if start == value and section.kind == elf.SHT_SYMTAB:
-                        self.references.sized.append((section.offset + at + place + 8, start))
-                    else:
-                        self.references.whole.add(start)
+            for place, info, value in self._symbols(section):
+                start = self.container(value)
+                if start is None or info & 15 == _STT_SECTION:
+                    continue
+                if start == value and section.kind == elf.SHT_SYMTAB:
+                    self.references.sized.append((place, start))
+                else:
+                    self.references.whole.add(start)
+
+    def _symbols(self, section: Section) -> Iterator[tuple[int, int, int]]:
+        """The symbols of a table that may lie in GPU code: where the value lies in the file, the kind and the value."""
+        size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
+        if size > _MOST * _SYMBOL.size:
+            raise UnknownError("it has more symbols than any linker writes")
+        for at in range(0, size, _CHUNK):
+            count = min(_CHUNK, size - at)
+            data = self._read(section.offset + at, count)
+            if len(data) != count:
+                raise UnknownError("its symbols are cut short")
+            last = max(word & _NAME for word in struct.unpack(f"<{count // _ADDRESS.size}Q", data)[::3])
+            if last >= names:  # a loader would read on, perhaps into GPU code
+                raise UnknownError("the name of a symbol lies outside its table")
+            for number in self._inside(data, _VALUE):
+                _, info, _, _, value, _ = _SYMBOL.unpack_from(data, number * _SYMBOL.size)
+                yield section.offset + at + number * _SYMBOL.size + 8, info, value
+
+    def _names(self, section: Section) -> int:
+        """The size of the table with the names of a table of symbols."""
+        if not 0 < section.link < len(self._found.sections):
+            raise UnknownError("its symbols have no names")
+        return self._found.sections[section.link].size
+
+    def tables(self, found: Dynamic) -> None:
+        """See that no table that the loader reads is said to lie in GPU code."""
+        if any(tag in _TABLES and self.container(value) is not None for tag, value in found.tags):
+            raise UnknownError("its dynamic section refers to its GPU code")
 
     def instructions(self, skipped: list[tuple[int, int]]) -> None:
         """Look through all that can be executed but the given parts of the file."""

@@ -89,8 +89,10 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
         if not layout.cuts:
             return "there is nothing to save, or less than a few pages"
         return _written(read, found, size, layout, refers)
-    except (UnknownError, struct.error, OverflowError) as error:
-        return str(error) or "its tables are damaged"
+    except UnknownError as error:
+        return str(error)
+    except (ValueError, struct.error, OverflowError):
+        return "its tables are damaged"
 
 
 def _why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:

@@ -285,14 +285,30 @@ class Loads:
         return done.returncode, done.stdout, record.read_bytes() if record.exists() else b""
 
 
-def only_chosen(data: bytes, registered: bytes, target: Target) -> bytes:
-    """What a library registered, with only the chosen pieces in each container: a few have to stay whole."""
+def only_chosen(data: bytes, registered: bytes, target: Target) -> list[bytes]:
+    """What a library registered, one after the other, with only the chosen pieces: a few containers have to stay whole.
+
+    It ends where something registers what is no container: that may be the ELF header, which is another one now.
+    """
     found = tables(reader(data))
     assert found is not None
+    chosen = {}
     for code in gpu_code(reader(data), found):
         for each in code.containers:
-            registered = registered.replace(content(data, each, None), content(data, each, staying(each, target)))
-    return registered
+            kept = content(data, each, staying(each, target))
+            chosen |= {content(data, each, None): kept, kept: kept}
+    rows, at = [], 0
+    while at + 32 <= len(registered):
+        wrapper, count = registered[at : at + 8], int.from_bytes(registered[at + 8 : at + 16], "little")
+        rows.append(wrapper)
+        at += 16
+        for _ in range(count):
+            size = HEADER.size + int.from_bytes(registered[at + 8 : at + 16], "little")
+            if registered[at : at + size] not in chosen:
+                return rows
+            rows.append(chosen[registered[at : at + size]])
+            at += size
+    return rows
 
 
 def _count(bases: list[bytes], mutations: int, seed: int, loads: Loads) -> tuple[Counter[str], list[str]]:
@@ -306,7 +322,9 @@ def _count(bases: list[bytes], mutations: int, seed: int, loads: Loads) -> tuple
             why, new = result(data, target)
             if not why:
                 before, after = loads.load(data), loads.load(new)
-                if before[0] == 0:
+                if before[0] == 0 and loads.load(data)[1] != before[1]:
+                    why = "rewritten, but what it computes was another thing each time before"
+                elif before[0] == 0:
                     why = "rewritten, loads as before"
                     assert after[:2] == before[:2], f"it loads differently: {after[:2]}"
                     one, other = (only_chosen(data, each[2], target) for each in (before, after))
