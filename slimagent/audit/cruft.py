@@ -7,14 +7,19 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known, shown
+from slimagent.audit.known import Known, most_in, told, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
+from slimagent.paths.algebra import to_text
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
 _MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
+_MOST_PATHS = 12  # in an edit
+_ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
+_WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
+_SUBJECTS = 10
 _ONE_NAME = re.compile(r"(?<!\*)\*(?!\*)[^/]*/")  # a `*` that stands for one directory; find(1) has nothing for it
 
 
@@ -33,6 +38,7 @@ def cruft(known: Known) -> Iterator[Finding]:
             found[rule.name].append(at)
     for rule_name, entries in found.items():
         rule = rules[rule_name]
+        places = most_in(known, entries)
         yield Finding(
             kind=rule.name,
             title=counted(len(entries), "file"),
@@ -42,10 +48,11 @@ def cruft(known: Known) -> Iterator[Finding]:
                 rule.why,
                 f"without them: {rule.risk}",
                 *_in_base(known, entries),
-                f"the largest are {', '.join(shown(known, entries))}",
+                told(places),
             ),
             file="Dockerfile",
-            edit=removal(rule),
+            edit=removal(rule) or _by_path(known, rule, entries),
+            subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
 
@@ -64,7 +71,7 @@ def _risk(known: Known, rule: CruftRule) -> Risk:
 
 
 def removal(rule: CruftRule) -> str:
-    """The line that a rule names, or else a command that removes its files.
+    """The line that a rule names, or else a command that removes its files; empty if find(1) cannot say which.
 
     >>> removal(CruftRule(name="x", patterns=("/**/*.a", "/**/*.la"), why="", risk="", excepted=("/opt/**",)))
     "find / -xdev -type f '(' -path '*/*.a' -o -path '*/*.la' ')' ! -path '/opt/*' -delete"
@@ -72,10 +79,27 @@ def removal(rule: CruftRule) -> str:
     if rule.edit:
         return rule.edit
     if rule.when or len(rule.patterns) > _MOST_PATTERNS or any(map(_ONE_NAME.search, rule.excepted)):
-        return f"slimagent removes them at every level (rule {rule.name})"
+        return ""
     names = " -o ".join(f"-path {shlex.quote(_glob(each))}" for each in rule.patterns)
     spared = "".join(f" ! -path {shlex.quote(_glob(each))}" for each in rule.excepted)
     return f"find / -xdev -type f '(' {names} ')'{spared} -delete"
+
+
+def _by_path(known: Known, rule: CruftRule, entries: list[int]) -> str:
+    """A command that removes most of these files, by as few paths as can be; a sentence if they are too scattered."""
+    all_of_it, named, saves = known.size(entries), list[bytes](), 0
+    for path, bytes_of in whole(known, entries)[:_MOST_PATHS]:
+        named.append(path)
+        saves += bytes_of
+        if saves >= _ENOUGH * all_of_it:
+            break
+    if saves < _WORTH_IT * all_of_it:
+        return f"# slimagent removes them at every level (rule {rule.name})"
+    return f"rm -rf {' '.join(map(_quoted, named))}   # {size(saves)} of {size(all_of_it)}"
+
+
+def _quoted(path: bytes) -> str:
+    return shlex.quote(to_text(path))
 
 
 def _glob(pattern: str) -> str:

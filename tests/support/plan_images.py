@@ -199,6 +199,7 @@ class Installed:
     records: Iterable[tuple[bytes, str, str]] = ()
     essential: bool = False
     section: str = ""
+    place: bytes = b"/"
 
 
 def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
@@ -213,6 +214,7 @@ def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
                     kind=each.name.partition(":")[0],
                     name=each.name.partition(":")[2],
                     version="1",
+                    place=each.place,
                     essential=each.essential,
                     section=each.section,
                 ),
