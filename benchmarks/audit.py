@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
 STATED = re.compile(r".*   # (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 # Regular files' sizes, hard links counted once, as an audit does.
-MEASURE = "find / -xdev -type f -printf '%i %s\\n' | sort -u | awk '{ bytes += $2 } END { printf \"%d\\n\", bytes }'"
+MEASURE = "find / -xdev -type f -printf '%D:%i %s\\n' | sort -u | awk '{ n += $2 } END { printf \"%.0f\\n\", n }'"
 Document = dict[str, Any]
 
 
@@ -91,11 +91,10 @@ class Planted:
         self.user = docker("image", "inspect", "-f", "{{.Config.User}}", options.image).strip() or "root"
         self.tag = f"{REPOSITORY}:{re.sub('[^a-z0-9]', '-', options.image)}"
         self.items = [each for each in ITEMS if not options.only or each.name in options.only]
-        self.tags: list[str] = []
 
-    def build(self, tag: str, edited: str = "") -> int:
-        """Build the planted image, one item with its edit. Returns its size as the engine gives it."""
-        lines = f"FROM {self.options.image}\nUSER root\n{instructions(self.items, edited)}USER {self.user}\n"
+    def build(self, tag: str, items: Sequence[Item], edited: str = "") -> int:
+        """Plant items, one of them with its edit. Returns the size of the image as the engine gives it."""
+        lines = f"FROM {self.options.image}\nUSER root\n{instructions(items, edited)}USER {self.user}\n"
         (self.work / "context").mkdir(exist_ok=True)
         (self.work / "context/Dockerfile").write_text(lines)
         environment = {**os.environ, "DOCKER_BUILDKIT": "0"}  # the builder that every Docker has
@@ -103,15 +102,13 @@ class Planted:
         ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             sys.exit(f"{tag}: {ended.stderr[-2000:]}")
-        self.tags.append(tag)
         return int(docker("image", "inspect", "-f", "{{.Size}}", tag))
 
-    @contextmanager
-    def edited(self, item: Item) -> Iterator[int]:
-        """The size of the image with the edit of an item, which is removed afterwards."""
-        tag = f"{self.tag}-edited"
+    def saved(self, item: Item) -> int:
+        """What the edit of an item saves: the image is built up to the item, which takes its layers from the cache."""
+        tag, some = f"{self.tag}-edited", self.items[: self.items.index(item) + 1]
         try:
-            yield self.build(tag, item.name)
+            return self.build(tag, some) - self.build(tag, some, item.name)
         finally:
             self.remove(tag)
 
@@ -170,14 +167,12 @@ def said(item: Item, document: Document) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def items(image: Planted, planted: Document, traced: Document | None, size: int) -> Iterator[Row]:
+def items(image: Planted, planted: Document, traced: Document | None) -> Iterator[Row]:
     """A row for each item: what the audit says of it, and what its edit saves."""
     for each in image.items:
         document = traced if each.unused else planted
         if document is not None:
-            with image.edited(each) as smaller:
-                saved = size - smaller
-            yield Row(each.name, each.kind, said(each, document), saved, NAMED)
+            yield Row(each.name, each.kind, said(each, document), image.saved(each), NAMED)
 
 
 def commands(image: Planted, document: Document) -> Iterator[Row]:
@@ -225,12 +220,12 @@ def main() -> int:
         image = Planted(options, work)
         rows: list[Row] = []
         try:
-            size = image.build(image.tag)
+            image.build(image.tag, image.items)
             before = image.audit(options.image, "image")
             planted = image.audit(image.tag, "planted")
             traced = image.audit(image.tag, "planted-traced", image.trace(image.tag)) if options.test else None
             print("\n| planted | finding | said, MB | saved, MB | difference |\n|---|---|---:|---:|---:|")
-            for row in items(image, planted, traced, size):
+            for row in items(image, planted, traced):
                 rows.append(row)
                 print(row, flush=True)
             print(

@@ -100,13 +100,13 @@ def _aws() -> str:
 
 
 _ROOM = "python3 -m venv --without-pip /opt/notes"
-_PIP = "HOME=/root /usr/bin/python3 -m pip --python /opt/notes/bin/python install"
+_PIP = "/usr/bin/python3 -m pip --python /opt/notes/bin/python install"
 
 
-def _apt(package: str, files: str) -> str:
-    """A command that installs a package of Debian, and leaves nothing else."""
-    options = "-y --no-install-recommends"
-    return f"apt-get {_NO_INDEX} install {options} {package} && rm -f /var/cache/apt/archives/{files}"
+def _apt(packages: str, clean: str = "") -> str:
+    """A command that installs packages of Debian; `clean` are the archives that it removes."""
+    removal = f" && rm -f /var/cache/apt/archives/{clean}" if clean else ""
+    return f"apt-get {_NO_INDEX} install -y --no-install-recommends {packages}{removal}"
 
 
 # The last ones are the cheapest to build again. RUN true stands where nothing is left of an item.
@@ -125,11 +125,20 @@ ITEMS = (
         name="a package of apt's that nobody uses",
         kind="unused",
         about="dpkg:libeigen3-dev",
-        before=(_apt("libeigen3-dev", "libeigen*"),),
-        after=("true",),
+        before=(_apt("tree libeigen3-dev", "libeigen3*"),),
+        after=(_apt("tree"),),
         network=True,
         unused=True,
         recommendation="1",
+    ),
+    Item(
+        name="apt's cache",
+        kind="hidden",
+        about="/var/cache/apt/archives/hugo_",
+        before=(_apt("hugo"), "rm -f /var/cache/apt/archives/hugo_*"),
+        after=(_apt("hugo", "hugo_*"),),
+        network=True,
+        recommendation="8",
     ),
     Item(
         name="a copy by pip",
@@ -149,15 +158,6 @@ ITEMS = (
         network=True,
         unused=True,
         recommendation="1",
-    ),
-    Item(
-        name="pip's cache",
-        kind="hidden",
-        about="/root/.cache/pip/",
-        before=(f"{_PIP} pymongo", "rm -rf /root/.cache/pip"),
-        after=(f"{_PIP} --no-cache-dir pymongo",),
-        network=True,
-        recommendation="8",
     ),
     Item(
         name="a layer of owners",

@@ -20,7 +20,9 @@ _MOST_PATHS = 12  # in an edit
 _ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
 _WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
 _SUBJECTS = 10
-_ONE_NAME = re.compile(r"(?<!\*)\*(?!\*)[^/]*/")  # a `*` that stands for one directory; find(1) has nothing for it
+# Patterns that find(1) has, although its `*` matches slashes, too: one at the end of any path, or whole directories.
+_SIMPLE = re.compile(r"/\*\*/\*[^*?\[/]+|(?:/\*\*)?(?:/[^*?\[/]+)+(?:/\*\*)?")
+_SPECIAL = re.compile(r"[.^$+(){}|\[\]\\]")  # in a POSIX extended regular expression, beside * and ?
 
 
 def cruft(known: Known) -> Iterator[Finding]:
@@ -78,11 +80,12 @@ def removal(rule: CruftRule) -> str:
     """
     if rule.edit:
         return rule.edit
-    if rule.when or len(rule.patterns) > _MOST_PATTERNS or any(map(_ONE_NAME.search, rule.excepted)):
+    if rule.when or len(rule.patterns) > _MOST_PATTERNS:
         return ""
-    names = " -o ".join(f"-path {shlex.quote(_glob(each))}" for each in rule.patterns)
-    spared = "".join(f" ! -path {shlex.quote(_glob(each))}" for each in rule.excepted)
-    return f"find / -xdev -type f '(' {names} ')'{spared} -delete"
+    names = " -o ".join(map(_test, rule.patterns))
+    spared = "".join(f" ! {_test(each)}" for each in rule.excepted)
+    kind = " -regextype posix-extended" if "-regex " in names + spared else ""
+    return f"find / -xdev{kind} -type f '(' {names} ')'{spared} -delete"
 
 
 def _by_path(known: Known, rule: CruftRule, entries: list[int]) -> str:
@@ -102,9 +105,21 @@ def _quoted(path: bytes) -> str:
     return shlex.quote(to_text(path))
 
 
-def _glob(pattern: str) -> str:
-    """A pattern as find(1) takes it: its `*` matches slashes, too."""
-    return pattern.replace("/**/", "*/").replace("**", "*")
+def _test(pattern: str) -> str:
+    """A pattern as find(1) takes it: as it is if that means the same there, else as a regular expression.
+
+    >>> _test("/**/cmake/**"), _test("/**/R/*/NEWS*")
+    ("-path '*/cmake/*'", "-regex '/(.*/)?R/[^/]*/NEWS[^/]*'")
+    """
+    if _SIMPLE.fullmatch(pattern):
+        return f"-path {shlex.quote(re.sub(r'^/[*][*]/', '*/', pattern).replace('**', '*'))}"
+    parts = re.split(r"(/\*\*/|\*\*|\*|\?)", pattern)
+    means = {"/**/": "/(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return f"-regex {shlex.quote(''.join(means.get(each) or _SPECIAL.sub(_escaped, each) for each in parts))}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"
 
 
 def symbols(known: Known) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from plan_images import Installed, link, write
 from slimagent.audit.cruft import removal
 from slimagent.audit.known import asked_here
 from slimagent.model.audit import WEIGHT, Fate, Hidden, Layer, Layers, Risk
+from slimagent.model.profile import CruftRule
 from slimagent.profiles import shipped
 
 MB = b"x" * 1_000_000
@@ -57,6 +58,26 @@ def test_bytecode_with_its_source_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "path", "other"),
+    [
+        ("/**/R/library/*/NEWS*", "/usr/R/library/a/NEWS.md", "/usr/R/library/a/doc/NEWS.md"),
+        ("/**/node_modules/*/*.md", "/node_modules/a/b.md", "/node_modules/a/.github/b.md"),
+        ("/**/node_modules/**/*.o", "/x/node_modules/a.o", "/x/node_modules_of/a.o"),
+        ("/**/a[1].?", "/x/a[1].c", "/x/a1.c"),
+    ],
+)
+def test_an_edit_that_is_a_command_removes_nothing_else(tmp_path: Path, pattern: str, path: str, other: str) -> None:
+    """A star means the same in it as in the rule."""
+    edit = removal(CruftRule(name="x", patterns=(pattern,), why="", risk=""))
+    for each in (path, other):
+        write(tmp_path, each)
+    edit = edit.replace("find / ", f"find {tmp_path} ").replace("-regex '", f"-regex '{re.escape(str(tmp_path))}")
+    subprocess.run(["sh", "-c", edit], check=True)
+    assert not (tmp_path / path[1:]).exists()
+    assert (tmp_path / other[1:]).exists()
+
+
+@pytest.mark.parametrize(
     "rule", [each for each in shipped.load("base").rules.cruft if not each.edit], ids=lambda x: x.name
 )
 def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, rule: object) -> None:
@@ -70,6 +91,7 @@ def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, r
         write(tmp_path, re.sub(r"\[.*?\]", "x", name))
     edit = edit.replace("find / ", f"find {tmp_path} ").replace("-path '/", f"-path '{tmp_path}/")
     edit = re.sub(r"-path /", f"-path {tmp_path}/", edit)
+    edit = edit.replace("-regex '", f"-regex '{re.escape(str(tmp_path))}")
     subprocess.run(["sh", "-c", edit], check=True)
     left = {str(path)[len(str(tmp_path)) :] for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"/usr/bin/tool"}
