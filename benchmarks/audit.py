@@ -32,7 +32,7 @@ from audit_items import ITEMS, Item, instructions
 ROOT = Path(__file__).resolve().parent.parent
 NAMED, COMMANDS = 0.05, 0.20  # by how much a finding may differ from what its edit saves
 REPOSITORY = "slimagent-benchmark-audit"
-COMMAND = re.compile(r"(?:RUN )?((?:find|rm) .*?)(?:   # .*)?")
+COMMAND = re.compile(r"(?:RUN )?((?:find|rm|cd) .*?)(?:   # .*)?")
 PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
 STATED = re.compile(r".*   # (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}

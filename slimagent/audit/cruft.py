@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections import defaultdict
@@ -11,7 +12,7 @@ from slimagent.audit.known import Known, most_in, told, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
-from slimagent.paths.algebra import to_text
+from slimagent.paths.algebra import parent, to_text
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
@@ -20,6 +21,7 @@ _MOST_PATHS = 12  # in an edit
 _ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
 _WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
 _SUBJECTS = 10
+_LONG = 20  # characters of a directory: longer ones are named once
 # Patterns that find(1) has, although its `*` matches slashes, too: one at the end of any path, or whole directories.
 _SIMPLE = re.compile(r"/\*\*/\*[^*?\[/]+|(?:/\*\*)?(?:/[^*?\[/]+)+(?:/\*\*)?")
 _SPECIAL = re.compile(r"[.^$+(){}|\[\]\\]")  # in a POSIX extended regular expression, beside * and ?
@@ -98,7 +100,20 @@ def _by_path(known: Known, rule: CruftRule, entries: list[int]) -> str:
             break
     if saves < _WORTH_IT * all_of_it:
         return f"# slimagent removes them at every level (rule {rule.name})"
-    return f"rm -rf {' '.join(map(_quoted, named))}   # {size(saves)} of {size(all_of_it)}"
+    return f"{_remove(named)}   # {size(saves)} of {size(all_of_it)}"
+
+
+def _remove(paths: list[bytes]) -> str:
+    """A command that removes paths, from a directory that they share if its name is long.
+
+    >>> _remove([b"/a/b"]), _remove([b"/usr/lib/x/node_modules/a", b"/usr/lib/x/node_modules/b/c"])
+    ('rm -rf /a/b', 'cd /usr/lib/x/node_modules && rm -rf -- a b/c')
+    """
+    shared = posixpath.commonpath(list(map(parent, paths)))
+    if len(shared) < _LONG:
+        return f"rm -rf {' '.join(map(_quoted, paths))}"
+    inside = " ".join(_quoted(path[len(shared) + 1 :]) for path in paths)
+    return f"cd {_quoted(shared)} && rm -rf -- {inside}"
 
 
 def _quoted(path: bytes) -> str:

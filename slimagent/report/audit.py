@@ -25,6 +25,7 @@ _OF_LAYERS = ("hidden", "copied-again")  # their titles say which
 _NAME = 44  # characters of a package's name
 _WIDTH = 100  # characters of a line
 _INDENT = " " * 11  # below the size of a finding
+_BEFORE_UNIT, _NO_BREAK = re.compile(r"(?<=[0-9]) (?=[kMG]?B\b)"), "\N{NO-BREAK SPACE}"
 _COMMENT = "   # "
 _EDGE = " \\"  # of a command that goes on in the next line
 _MEANS = {
@@ -160,7 +161,9 @@ def _finding(each: Finding) -> Iterator[str]:
 
 
 def _sentence(text: str) -> list[str]:
-    return textwrap.wrap(printable(text), _WIDTH - len(_INDENT), break_on_hyphens=False) or [""]
+    whole = _BEFORE_UNIT.sub(_NO_BREAK, printable(text))
+    lines = textwrap.wrap(whole, _WIDTH - len(_INDENT), break_on_hyphens=False) or [""]
+    return [line.replace(_NO_BREAK, " ") for line in lines]
 
 
 def _command(line: str) -> list[str]:

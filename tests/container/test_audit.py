@@ -16,8 +16,8 @@ from benchmarks.audit_items import ITEMS, Item, instructions
 from slimagent.documents import decode_audit
 from slimagent.model.audit import Audit, Finding, Risk
 from slimagent.report.audit import lines
-from tests.container.conftest import BUNDLE
-from tests.container.slimming import build, docker, identity, ours, remove, write_files
+from tests.container.conftest import BUNDLE, Image
+from tests.container.slimming import ROOT, build, docker, identity, ours, remove, write_files
 
 # What needs no registry; benchmarks/audit.py plants all of it in the lab's images.
 PLANTED = {each.name: each for each in ITEMS if not each.network}
@@ -85,6 +85,16 @@ def test_the_edit_saves_what_was_said(planted: tuple[str, Path], audited: Audit,
         remove(tag)
     assert abs(saved - finding.size) <= finding.size / 20, (saved, finding)
     assert finding.edit
+
+
+def test_the_edits_hold_on_a_real_image(image: Image) -> None:
+    """What the audit says of the image under test: its commands are run in it, and two items are planted in it."""
+    script = str(ROOT / "benchmarks/audit.py")
+    words = [sys.executable, script, image.name, "--agent", str(BUNDLE), "--only", "the AWS CLI", "--only", "headers"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| the AWS CLI | optional-tool | 7.0 | 7.0 |" in done.stdout
+    assert "| find / -xdev" in done.stdout.replace("`", "")
 
 
 def test_layers_are_those_of_the_engine(planted: tuple[str, Path], audited: Audit) -> None:
