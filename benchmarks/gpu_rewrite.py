@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_rewrite.py LIBRARY... [--gpu-arch sm_90] [--rounds 3]
 
-The rounds are interleaved. It prints the MB before and after, the median seconds of both ways, their ratio, and the most
-memory that the process has had. Nothing is changed; the copies go to a temporary directory (TMPDIR) and are removed.
+The rounds are interleaved. It prints the MB before and after, the median seconds of both ways, their ratio, and the
+most memory that the process has had. Nothing is changed; copies go to a temporary directory (TMPDIR) and are removed.
 """
 
 from __future__ import annotations

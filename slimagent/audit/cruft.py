@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known, shown
+from slimagent.audit.known import Known, most_in, told, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
+from slimagent.paths.algebra import parent, to_text
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
 _MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
-_ONE_NAME = re.compile(r"(?<!\*)\*(?!\*)[^/]*/")  # a `*` that stands for one directory; find(1) has nothing for it
+_MOST_PATHS = 12  # in an edit
+_ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
+_WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
+_SUBJECTS = 10
+_LONG = 20  # characters of a directory: longer ones are named once
+# Patterns that find(1) has, although its `*` matches slashes, too: one at the end of any path, or whole directories.
+_SIMPLE = re.compile(r"/\*\*/\*[^*?\[/]+|(?:/\*\*)?(?:/[^*?\[/]+)+(?:/\*\*)?")
+_SPECIAL = re.compile(r"[.^$+(){}|\[\]\\]")  # in a POSIX extended regular expression, beside * and ?
 
 
 def cruft(known: Known) -> Iterator[Finding]:
@@ -33,6 +42,7 @@ def cruft(known: Known) -> Iterator[Finding]:
             found[rule.name].append(at)
     for rule_name, entries in found.items():
         rule = rules[rule_name]
+        places = most_in(known, entries)
         yield Finding(
             kind=rule.name,
             title=counted(len(entries), "file"),
@@ -42,10 +52,11 @@ def cruft(known: Known) -> Iterator[Finding]:
                 rule.why,
                 f"without them: {rule.risk}",
                 *_in_base(known, entries),
-                f"the largest are {', '.join(shown(known, entries))}",
+                told(places),
             ),
             file="Dockerfile",
-            edit=removal(rule),
+            edit=removal(rule) or _by_path(known, rule, entries),
+            subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
 
@@ -64,23 +75,66 @@ def _risk(known: Known, rule: CruftRule) -> Risk:
 
 
 def removal(rule: CruftRule) -> str:
-    """The line that a rule names, or else a command that removes its files.
+    """The line that a rule names, or else a command that removes its files; empty if find(1) cannot say which.
 
     >>> removal(CruftRule(name="x", patterns=("/**/*.a", "/**/*.la"), why="", risk="", excepted=("/opt/**",)))
     "find / -xdev -type f '(' -path '*/*.a' -o -path '*/*.la' ')' ! -path '/opt/*' -delete"
     """
     if rule.edit:
         return rule.edit
-    if rule.when or len(rule.patterns) > _MOST_PATTERNS or any(map(_ONE_NAME.search, rule.excepted)):
-        return f"slimagent removes them at every level (rule {rule.name})"
-    names = " -o ".join(f"-path {shlex.quote(_glob(each))}" for each in rule.patterns)
-    spared = "".join(f" ! -path {shlex.quote(_glob(each))}" for each in rule.excepted)
-    return f"find / -xdev -type f '(' {names} ')'{spared} -delete"
+    if rule.when or len(rule.patterns) > _MOST_PATTERNS:
+        return ""
+    names = " -o ".join(map(_test, rule.patterns))
+    spared = "".join(f" ! {_test(each)}" for each in rule.excepted)
+    kind = " -regextype posix-extended" if "-regex " in names + spared else ""
+    return f"find / -xdev{kind} -type f '(' {names} ')'{spared} -delete"
 
 
-def _glob(pattern: str) -> str:
-    """A pattern as find(1) takes it: its `*` matches slashes, too."""
-    return pattern.replace("/**/", "*/").replace("**", "*")
+def _by_path(known: Known, rule: CruftRule, entries: list[int]) -> str:
+    """A command that removes most of these files, by as few paths as can be; a sentence if they are too scattered."""
+    all_of_it, named, saves = known.size(entries), list[bytes](), 0
+    for path, bytes_of in whole(known, entries)[:_MOST_PATHS]:
+        named.append(path)
+        saves += bytes_of
+        if saves >= _ENOUGH * all_of_it:
+            break
+    if saves < _WORTH_IT * all_of_it:
+        return f"# slimagent removes them at every level (rule {rule.name})"
+    return f"{_remove(named)}   # {size(saves)} of {size(all_of_it)}"
+
+
+def _remove(paths: list[bytes]) -> str:
+    """A command that removes paths, from a directory that they share if its name is long.
+
+    >>> _remove([b"/a/b"]), _remove([b"/usr/lib/x/node_modules/a", b"/usr/lib/x/node_modules/b/c"])
+    ('rm -rf /a/b', 'cd /usr/lib/x/node_modules && rm -rf -- a b/c')
+    """
+    shared = posixpath.commonpath(list(map(parent, paths)))
+    if len(shared) < _LONG:
+        return f"rm -rf {' '.join(map(_quoted, paths))}"
+    inside = " ".join(_quoted(path[len(shared) + 1 :]) for path in paths)
+    return f"cd {_quoted(shared)} && rm -rf -- {inside}"
+
+
+def _quoted(path: bytes) -> str:
+    return shlex.quote(to_text(path))
+
+
+def _test(pattern: str) -> str:
+    """A pattern as find(1) takes it: as it is if that means the same there, else as a regular expression.
+
+    >>> _test("/**/cmake/**"), _test("/**/R/*/NEWS*")
+    ("-path '*/cmake/*'", "-regex '/(.*/)?R/[^/]*/NEWS[^/]*'")
+    """
+    if _SIMPLE.fullmatch(pattern):
+        return f"-path {shlex.quote(re.sub(r'^/[*][*]/', '*/', pattern).replace('**', '*'))}"
+    parts = re.split(r"(/\*\*/|\*\*|\*|\?)", pattern)
+    means = {"/**/": "/(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return f"-regex {shlex.quote(''.join(means.get(each) or _SPECIAL.sub(_escaped, each) for each in parts))}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"
 
 
 def symbols(known: Known) -> Iterator[Finding]:

@@ -13,13 +13,15 @@ from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.paths.algebra import name, to_text
 from slimagent.text.counted import counted
+from slimagent.text.sizes import size as size_text
 
 _PROGRAM = 1_000_000  # bytes; smaller programs of one name are wrappers and links' stand-ins
 _LIBRARY = 1_000_000  # bytes
 _CONTENT = 64_000  # bytes
 _LIBRARIES = "# install them from one source that shares the library, e.g. all by conda; builds can differ"
 _WORTH = 1_000_000  # bytes: the least that a finding about content saves
-_BIN = re.compile(rb".*/s?bin/(?:tools/)?[^/]+", re.DOTALL)
+_BIN = re.compile(rb".*/s?bin/(?:tools/(?:[^/]+/)?)?[^/]+", re.DOTALL)
+_VERSION = re.compile(r"[-_]v?[0-9].*")  # of a directory that software is unpacked to: quarto-1.6.42
 # libopenblas64_p-r0-0cf96a72.3.23.dev.so: auditwheel adds a hash; versions come before or after .so
 _SO = re.compile(rb"(lib[A-Za-z0-9+_]+?)(?:64_)?(?:p-r0)?(?:-[0-9a-f]{8,})*(?:-[\d.]+)?(?:\.[\w.]+)?\.so(?:\.[\d.]+)?")
 # Built per processor or per program on purpose: every compiler and interpreter brings its own.
@@ -38,9 +40,9 @@ def distributions(known: Known) -> Iterator[Finding]:
         if len(copies) < 2:
             continue
         spare = _spare(known, copies)
-        size = known.size_of([spare])
+        size = known.size_of(spare)
         if size < _WORTH:
-            small.append(spare)
+            small += spare
             continue
         yield _twice(known, title, copies, spare, size)
     if small:
@@ -70,12 +72,14 @@ def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
     return chosen
 
 
-def _spare(known: Known, copies: list[int]) -> int:
-    """The copy that an edit removes: one that no test used, else the smallest."""
-    return min(copies, key=lambda each: (known.used[each], known.size_of([each]), each))
+def _spare(known: Known, copies: list[int]) -> list[int]:
+    """The copies that an edit removes: all but one that a test used or that something requires, else the largest."""
+    used, required = known.used, known.requirers
+    best = max(copies, key=lambda each: (used[each], bool(required[each]), known.size_of([each]), -each))
+    return [each for each in copies if each != best]
 
 
-def _twice(known: Known, title: str, copies: list[int], spare: int, size: int) -> Finding:
+def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: int) -> Finding:
     packages = known.owners.packages
     used = [packages[each].label for each in copies if known.used[each]]
     told = [f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)}" for at in copies]
@@ -83,46 +87,90 @@ def _twice(known: Known, title: str, copies: list[int], spare: int, size: int) -
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",
         size=size,
-        risk=Risk.LOW if known.traced and not known.used[spare] else Risk.MEDIUM,
-        evidence=(*told, *([f"the tests used {counted(len(used), 'copy', 'copies')}"] if known.traced else [])),
-        file=where(packages[spare]),
-        edit=f"- {packages[spare].name}",
+        risk=Risk.LOW if known.traced and not any(known.used[each] for each in spare) else Risk.MEDIUM,
+        evidence=(*told, *_used(known, len(used))),
+        file=where(packages[spare[0]]),
+        edit=f"- {packages[spare[0]].name}",
         subjects=tuple(packages[each].label for each in copies),
-        layers=known.layers_of(known.owners.files[spare]),
+        layers=known.layers_of(at for each in spare for at in known.owners.files[each]),
     )
 
 
+def _used(known: Known, copies: int) -> tuple[str, ...]:
+    """How many copies the tests used, if there is a trace."""
+    if not known.traced:
+        return ()
+    return (f"the tests used {counted(copies, 'copy', 'copies') if copies else 'none of them'}",)
+
+
 def programs(known: Known) -> Iterator[Finding]:
-    """Programs and libraries of one name that several packages bring, each with its own bytes."""
+    """Programs and libraries of one name that several packages bring, each with its own bytes.
+
+    What the same packages bring several times is one finding: a second Quarto has a second deno and a second typst.
+    """
     found: defaultdict[bytes, list[int]] = defaultdict(list)
     for at in known.files:
         key = _key(known, at)
         if key:
             found[key].append(at)
+    groups: defaultdict[object, dict[bytes, list[int]]] = defaultdict(dict)
     for key, entries in found.items():
         copies = _by_owner(known, entries)
-        if len(copies) < 2 or key in _OWN:
-            continue
-        best = max(copies, key=lambda at: (known.touched[at], known.inventory.sizes[at]))
-        spare = [at for at in copies if at != best]
-        paths = known.inventory.paths
-        touched = sum(known.touched[at] for at in copies)
-        yield Finding(
-            kind="duplicate",
-            title=f"{to_text(key)} is there {len(copies)} times",
-            size=sum(_whole(known, at) for at in spare),
-            risk=_risk_of_program(known, key, spare),
-            evidence=(
-                *(f"{to_text(paths[at])} of {_owner(known, at)}, {_whole(known, at) / 1e6:.1f} MB" for at in copies),
-                *([f"the tests used {counted(touched, 'copy', 'copies')}"] if known.traced else []),
-            ),
-            file="Dockerfile",
-            edit=_LIBRARIES
-            if key.startswith(b"lib")
-            else f"# keep one, e.g. {to_text(paths[best])}, and let others use it",
-            subjects=tuple(to_text(paths[at]) for at in copies),
-            layers=known.layers_of(spare),
-        )
+        if len(copies) > 1 and key not in _OWN:
+            owners = tuple(sorted(known.owners.of[at] for at in copies))
+            together: object = owners if owners[0] >= 0 and not key.startswith(b"lib") else key
+            groups[together][key] = copies
+    for by_key in groups.values():
+        yield _again(known, by_key)
+
+
+def _again(known: Known, by_key: dict[bytes, list[int]]) -> Finding:
+    """Several copies of a program, or of several that the same packages bring. The one that names a package is it."""
+    of, sizes, paths = known.owners.of, known.inventory.sizes, known.inventory.paths
+    key = max(by_key, key=lambda each: (_names_all(known, each, by_key[each]), sizes[by_key[each][0]], each))
+    copies = by_key[key]
+    best = max(copies, key=lambda at: (known.touched[at], _is_required(known, at), sizes[at]))
+    spare = [at for at in copies if at != best]
+    all_of = {
+        at: [each for some in by_key.values() for each in some if of[each] == of[at] >= 0] or [at] for at in copies
+    }
+    saves = {at: _whole(known, at, all_of[at]) for at in copies}
+    touched = sum(any(known.touched[each] for each in all_of[at]) for at in copies)
+    others = sorted(to_text(each) for each in by_key if each != key)
+    return Finding(
+        kind="duplicate",
+        title=f"{to_text(key)} is there {len(copies)} times" + (f", with {', '.join(others)}" if others else ""),
+        size=sum(saves[at] for at in spare),
+        risk=_risk_of_program(known, key, [each for at in spare for each in all_of[at]]),
+        evidence=(
+            *(f"{to_text(paths[at])} of {_owner(known, at)}, {size_text(saves[at])}" for at in copies),
+            *_used(known, touched),
+        ),
+        file="Dockerfile",
+        edit=_LIBRARIES
+        if key.startswith(b"lib")
+        else f"# keep one, e.g. {to_text(paths[best])}, and let others use it",
+        subjects=tuple(to_text(paths[at]) for at in copies),
+        layers=known.layers_of(spare),
+    )
+
+
+def _is_required(known: Known, at: int) -> bool:
+    owner = known.owners.of[at]
+    return owner >= 0 and bool(known.requirers[owner])
+
+
+def _names_all(known: Known, key: bytes, copies: list[int]) -> bool:
+    return all(_is_named(known, key, at) for at in copies)
+
+
+def _is_named(known: Known, key: bytes, at: int) -> bool:
+    """Whether a file belongs to a component that is called like it: the component is this program."""
+    owner = known.owners.of[at]
+    package = known.owners.packages[owner] if owner >= 0 else None
+    if package is None or package.kind != PackageKind.COMPONENT:
+        return False
+    return _VERSION.sub("", package.name) == to_text(key)
 
 
 def _risk_of_program(known: Known, key: bytes, spare: list[int]) -> Risk:
@@ -136,8 +184,10 @@ def _key(known: Known, at: int) -> bytes:
     if size >= _LIBRARY and b".so" in path:
         match = _SO.fullmatch(name(path))
         return match[1] if match else b""
-    is_program = size >= _PROGRAM and known.inventory.modes[at] & 0o111 and _BIN.fullmatch(path)
-    return name(path) if is_program else b""
+    if not known.inventory.modes[at] & 0o111 or not _BIN.fullmatch(path):
+        return b""
+    key = name(path)
+    return key if size >= _PROGRAM or _is_named(known, key, at) else b""
 
 
 def _by_owner(known: Known, entries: list[int]) -> list[int]:
@@ -151,13 +201,11 @@ def _by_owner(known: Known, entries: list[int]) -> list[int]:
     return sorted(largest.values())
 
 
-def _whole(known: Known, at: int) -> int:
-    """The bytes of a copy: of a component that is this program, all of it; else of the file."""
-    owner = known.owners.of[at]
-    package = known.owners.packages[owner] if owner >= 0 else None
-    if package is not None and package.kind == PackageKind.COMPONENT:
-        return known.size_of([owner])
-    return known.inventory.sizes[at]
+def _whole(known: Known, at: int, files: list[int]) -> int:
+    """The bytes of a copy: of a component that is this program, all of it; else of the files."""
+    if _is_named(known, name(known.inventory.paths[at]), at):
+        return known.size_of([known.owners.of[at]])
+    return known.size(files)
 
 
 def _owner(known: Known, at: int) -> str:

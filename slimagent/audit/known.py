@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +16,13 @@ from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
 from slimagent.model.reason import ReasonKind, Verdict
-from slimagent.paths.algebra import to_text
+from slimagent.paths.algebra import Resolver, ancestors, to_text
+from slimagent.text.sizes import size as size_text
 
 _TOUCHED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED})
+
+# The Filesystem Hierarchy Standard 3.0, sections 3.2, 4.2, 4.9.2 and 5.2.
+_STANDING = re.compile(rb"/[^/]*|/(?:usr|var)/[^/]+|/usr/local/[^/]+", re.DOTALL)
 
 
 class Reader(Protocol):
@@ -102,6 +108,24 @@ class Known:
         return next((each for each in self.owners.owners(at) if not packages[each].is_list), -1)
 
     @cached_property
+    def holds(self) -> Counter[bytes]:
+        """How many entries that are not directories lie below each directory."""
+        inventory = self.inventory
+        return Counter(
+            directory
+            for at, path in enumerate(inventory.paths)
+            if not stat.S_ISDIR(inventory.modes[at])
+            for directory in ancestors(path)
+        )
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Follows the image's links."""
+        inventory = self.inventory
+        index, targets = inventory.index, inventory.targets
+        return Resolver(lambda path: targets.get(index.get(path, -1)))
+
+    @cached_property
     def requirers(self) -> list[set[int]]:
         """The packages that require a package, by its number."""
         found: list[set[int]] = [set() for _ in self.owners.packages]
@@ -168,7 +192,41 @@ def where(package: Package) -> str:
     }.get(package.kind, "Dockerfile")
 
 
-def shown(known: Known, entries: Iterable[int], count: int = 3) -> tuple[str, ...]:
-    """The largest of these entries, as text."""
-    sizes, paths = known.inventory.sizes, known.inventory.paths
-    return tuple(to_text(paths[at]) for at in sorted(entries, key=lambda at: (-sizes[at], paths[at]))[:count])
+def whole(known: Known, entries: Iterable[int]) -> list[tuple[bytes, int]]:
+    """These entries as the fewest paths: directories that hold nothing else, else the files; the largest first.
+
+    A directory that every system has is not named as a whole.
+    """
+    paths, sizes, counted = known.inventory.paths, known.inventory.sizes, known.is_counted
+    chosen = list(entries)
+    found = Counter(directory for at in chosen for directory in ancestors(paths[at]))
+    bytes_of: Counter[bytes] = Counter()
+    for at in chosen:
+        place = paths[at]
+        for directory in ancestors(place):  # the innermost first
+            if _STANDING.fullmatch(directory) or found[directory] != known.holds[directory]:
+                break
+            place = directory
+        bytes_of[place] += sizes[at] if counted[at] else 0
+    return sorted(bytes_of.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def most_in(known: Known, entries: Iterable[int]) -> list[tuple[str, int]]:
+    """Where these entries are: packages, and paths of what no package manager installed. The largest first."""
+    owners, of = known.owners, Counter[str]()
+    by_hand = []
+    for at in entries:
+        owner = owners.of[at]
+        if owner < 0 or owners.packages[owner].kind == PackageKind.COMPONENT:
+            by_hand.append(at)
+        elif known.is_counted[at]:
+            of[owners.packages[owner].label] += known.inventory.sizes[at]
+    of.update({to_text(path): size for path, size in whole(known, by_hand)})
+    return sorted(of.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def told(places: list[tuple[str, int]], count: int = 10) -> str:
+    """Places with their bytes as a sentence, without those that hardly count."""
+    least = sum(size for _, size in places) // 100
+    some = [f"{place} ({size_text(size)})" for place, size in places[:count] if size >= least]
+    return f"{'most' if len(some) < len(places) else 'all'} is in {', '.join(some)}"

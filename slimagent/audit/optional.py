@@ -28,34 +28,54 @@ _BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
 
 
 def tools(known: Known) -> Iterator[Finding]:
-    """Command-line tools by the names of their programs."""
+    """Command-line tools by the names of their programs, a finding for each installation."""
     found: defaultdict[bytes, set[int]] = defaultdict(set)
     for at, path in enumerate(known.inventory.paths):
         if name(path) in TOOLS and _BIN.fullmatch(path) and known.inventory.modes[at] & 0o111:
             found[name(path)].add(at)
     for program, entries in found.items():
-        packages = {known.owners.of[at] for at in entries if known.owners.of[at] >= 0}
-        going = {each for number in packages for each in known.going_with(number)}
-        loose = [at for at in entries if known.owners.of[at] < 0]
-        size = known.size_of(going) + known.size(loose)
-        if not size:
-            continue
-        is_used = any(known.touched[at] for at in entries) or any(known.used[each] for each in packages)
-        told = "a test used it" if is_used else "no test used it"
-        paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
-        by = sorted(known.owners.packages[each].label for each in packages)
-        yield Finding(
-            kind="optional-tool",
-            title=TOOLS[program],
-            size=size,
-            risk=Risk.HIGH if is_used else Risk.LOW if known.traced else Risk.MEDIUM,
-            evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *([told] if known.traced else [])),
-            file="Dockerfile",
-            edit=f'ARG INSTALL_{_variable(program)}=false\nRUN if [ "$INSTALL_{_variable(program)}" = true ]; '
-            "then ...; fi",
-            subjects=(*by, *paths),
-            layers=known.layers_of(entries),
-        )
+        for some in _installations(known, entries):
+            yield from _tool(known, program, some)
+
+
+def _installations(known: Known, entries: set[int]) -> list[set[int]]:
+    """The same entries by installation: links with the program that they lead to, and all that one package owns."""
+    found: list[tuple[set[object], set[int]]] = []
+    for at in sorted(entries):
+        end = known.resolver.resolve(known.inventory.paths[at]).end
+        target = known.inventory.index.get(end, at) if end is not None else at
+        keys: set[object] = {(number,) for each in (at, target) for number in known.owners.owners(each)} | {target}
+        members = {at}
+        for other in [each for each in found if each[0] & keys]:
+            found.remove(other)
+            keys |= other[0]
+            members |= other[1]
+        found.append((keys, members))
+    return [members for _, members in found]
+
+
+def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Finding]:
+    packages = {known.owners.of[at] for at in entries if known.owners.of[at] >= 0}
+    going = {each for number in packages for each in known.going_with(number)}
+    loose = [at for at in entries if known.owners.of[at] < 0]
+    size = known.size_of(going) + known.size(loose)
+    if not size:
+        return
+    is_used = any(known.touched[at] for at in entries) or any(known.used[each] for each in packages)
+    told = "a test used it" if is_used else "no test used it"
+    paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
+    by = sorted(known.owners.packages[each].label for each in packages)
+    yield Finding(
+        kind="optional-tool",
+        title=TOOLS[program],
+        size=size,
+        risk=Risk.HIGH if is_used else Risk.LOW if known.traced else Risk.MEDIUM,
+        evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *([told] if known.traced else [])),
+        file="Dockerfile",
+        edit=f'ARG INSTALL_{_variable(program)}=false\nRUN if [ "$INSTALL_{_variable(program)}" = true ]; then ...; fi',
+        subjects=(*by, *paths),
+        layers=known.layers_of(entries),
+    )
 
 
 def _variable(program: bytes) -> str:

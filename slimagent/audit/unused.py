@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known, where
+from slimagent.audit.known import Known, where, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
+from slimagent.paths.algebra import to_text
 from slimagent.text.counted import counted
 
 _MOST = 6  # names in a sentence
@@ -26,6 +27,8 @@ def unused(known: Known) -> Iterator[Finding]:
             continue
         others = sorted(known.owners.packages[each].label for each in going if each != number)
         evidence = [f"asked for by name ({known.asked[number]})", "no test used it, and nothing in use requires it"]
+        if package.place != b"/":
+            evidence.append(f"it is in {to_text(package.place)}")
         if others:
             evidence.append(f"{counted(len(others), 'package')} would go with it: {_some(others)}")
         yield Finding(
@@ -35,10 +38,19 @@ def unused(known: Known) -> Iterator[Finding]:
             risk=Risk.MEDIUM,
             evidence=tuple(evidence),
             file=where(package),
-            edit=f"- {package.name}",
+            edit=_without(known, number),
             subjects=(package.label, *others),
             layers=known.layers_of(known.owners.files[number]),
         )
+
+
+def _without(known: Known, number: int) -> str:
+    """The edit that leaves a package out: its line, or what a person unpacked."""
+    package = known.owners.packages[number]
+    if package.kind != PackageKind.COMPONENT:
+        return f"- {package.name}"
+    places = [to_text(path) for path, _ in whole(known, known.owners.files[number])]
+    return f"# without what unpacks {_some(places)}"
 
 
 def required_anyway(known: Known) -> Iterator[Finding]:

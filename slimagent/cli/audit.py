@@ -13,17 +13,22 @@ from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.ending import chosen_form
 from slimagent.cli.help import command
+from slimagent.cli.passing import carried_profile, passed_on
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.image.engine import ENGINES, find
 from slimagent.linux.files import read, write
 from slimagent.model.audit import HERE, Audit, Layers
+from slimagent.profiles import shipped as profiles
 from slimagent.report import audit as report
 from slimagent.workflows import pipeline
 from slimagent.workflows.audit_image import Asked, audit_image
 from slimagent.workflows.auditing import audit_here
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.tracing import merged
+
+_INSIDE = ("root", "scopes", "image_config", "layers")  # options for the container that an audit runs in
+_OUTSIDE = ("engine", "agent")
 
 
 @command(example="slimagent audit app:latest --trace slimagent-out/trace.json")
@@ -67,6 +72,12 @@ def audit(
     chosen = chosen_form(form, as_json=as_json)
     if output is not None:
         options.require_writable(output, options.own_document(documents.AUDIT))
+    misplaced = passed_on(_OUTSIDE if image is None else _INSIDE)
+    if misplaced:
+        where = "with IMAGE" if image is None else "without IMAGE, for the container that it runs in"
+        raise UsageError(
+            f"{misplaced[0]} is only used {where}", f"leave {misplaced[0]} out; see slimagent audit --help"
+        )
     console = Console(quiet=quiet, is_alone=image is not None)
     if image is None:
         made = _here(traces, root, scopes, accepted, profile, image_config, layers, output, console)
@@ -90,17 +101,20 @@ def _outside(
 ) -> Audit:
     if len(traces) > 1:
         raise UsageError("one trace is enough", "merge several first: slimagent merge TRACE... -o trace.json")
-    words = [word for kind in accepted for word in ("--accept-loss", kind)]
-    if profile is not None:
-        words += ["--profile", profile]
+    if profile not in (None, profiles.AUTO):
+        profiles.load(str(profile))  # what is wrong with it is said before the layers are read
+    files, words = carried_profile(profile)
+    words += tuple(word for kind in accepted for word in ("--accept-loss", kind))
     trace = read(traces[0]) if traces else None
     if trace is not None:
-        documents.decode_trace(trace, traces[0])
+        evidence = documents.decode_trace(trace, traces[0])
+        if profile is None:
+            options.profile_of(evidence)
 
     def say(line: bytes) -> None:
         terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
 
-    asked = Asked(image=image, trace=trace, options=tuple(words))
+    asked = Asked(image=image, trace=trace, options=words, files=files)
     return audit_image(find(engine), lambda: agent_bundle(agent, console), asked, console, say)
 
 

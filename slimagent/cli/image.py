@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
-from slimagent.cli.passing import passed_on
+from slimagent.cli.passing import carried_profile, passed_on
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
@@ -28,7 +27,6 @@ from slimagent.image.labels import identity
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, Request
 from slimagent.image.starts import Waiting
-from slimagent.image.work import OUT
 from slimagent.linux.files import read
 from slimagent.model.gate import Rule
 from slimagent.model.profile import Rules
@@ -72,7 +70,7 @@ class _Asked:
     command: tuple[str, ...]
 
     def request(self) -> Request:
-        files, steps = _profile(self.profile)
+        files, steps = carried_profile(self.profile)
         return Request(
             tag=self.tag,
             out=self.out,
@@ -184,18 +182,6 @@ def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
     missed = unmatched(plan, rules)
     return (*missed, *warnings(plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own))
-
-
-def _profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """A profile's files by their paths below the output directory, and the option that names the profile there."""
-    if name is None or name == profiles.AUTO:
-        return {}, () if name is None else ("--profile", name)
-    found = {os.path.abspath(path): data for path, data in profiles.files(name).items()}
-    if not found:
-        return {}, ("--profile", name)
-    top = os.path.commonpath([os.path.dirname(path) for path in found])
-    inside = {path: posixpath.join("profile", os.path.relpath(path, top)) for path in found}
-    return {inside[path]: data for path, data in found.items()}, ("--profile", f"{OUT}/{inside[os.path.abspath(name)]}")
 
 
 COMMANDS = (image,)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Collection
 
 import click
 from click.core import ParameterSource
+
+from slimagent.image.work import OUT
+from slimagent.profiles import shipped as profiles
 
 
 def passed_on(names: Collection[str]) -> tuple[str, ...]:
@@ -24,3 +29,18 @@ def passed_on(names: Collection[str]) -> tuple[str, ...]:
         else:
             words += [parameter.opts[0], str(value)]
     return tuple(words)
+
+
+def carried_profile(name: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """A profile's files by their paths below the output directory, and the option that names the profile there.
+
+    Raises UsageError for an unknown name, DocumentError for a file that cannot be read.
+    """
+    if name is None or name == profiles.AUTO:
+        return {}, () if name is None else ("--profile", name)
+    found = {os.path.abspath(path): data for path, data in profiles.files(name).items()}
+    if not found:
+        return {}, ("--profile", name)
+    top = os.path.commonpath([os.path.dirname(path) for path in found])
+    inside = {path: posixpath.join("profile", os.path.relpath(path, top)) for path in found}
+    return {inside[path]: data for path, data in found.items()}, ("--profile", f"{OUT}/{inside[os.path.abspath(name)]}")

@@ -28,7 +28,7 @@ _MAGIC = slice(257, 262)  # of a tar's first header (POSIX.1-2001, pax)
 
 
 class Row(NamedTuple):
-    """A member of a layer. `digest` is that of a regular file's content, empty for all others."""
+    """A member of a layer, as `stacking.Member` has it."""
 
     path: bytes
     size: int
@@ -37,6 +37,7 @@ class Row(NamedTuple):
     owner: tuple[int, int]
     mtime: int
     is_directory: bool
+    link: bytes
 
 
 def read_layers(stream: IO[bytes], progress: Callable[[int], None] = lambda count: None) -> Layers:
@@ -92,7 +93,8 @@ def _rows(stream: Any) -> Iterator[Row]:
                 digest = hashed.digest()
             size = member.size if member.isfile() else 0
             owner = (member.uid, member.gid)
-            yield Row(path, size, digest, member.mode, owner, int(member.mtime), member.isdir())
+            link = join(b"/", member.linkname.encode("utf-8", "surrogateescape")) if member.islnk() else b""
+            yield Row(path, size, digest, member.mode, owner, int(member.mtime), member.isdir(), link)
 
 
 def _stacked(rows: dict[str, list[Row]], documents: dict[str, bytes], links: dict[str, str]) -> Layers:

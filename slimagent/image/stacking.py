@@ -18,7 +18,10 @@ _EXAMPLES = 5
 
 
 class Member(Protocol):
-    """A path of a layer. `digest` is that of a regular file's content, empty for all others."""
+    """A path of a layer. `digest` is that of a regular file's content, empty for all others.
+
+    `link` is the path of the file that it is a further name of: a hard link; empty for all others.
+    """
 
     @property
     def path(self) -> bytes: ...
@@ -34,6 +37,8 @@ class Member(Protocol):
     def mtime(self) -> int: ...
     @property
     def is_directory(self) -> bool: ...
+    @property
+    def link(self) -> bytes: ...
 
 
 class Stack:
@@ -43,6 +48,8 @@ class Stack:
         self._count = 0
         self._seen: dict[bytes, tuple[int, Member]] = {}
         self._below: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        # Files with several names, by layer and first name, and the names that nothing hides yet.
+        self._names: dict[tuple[int, bytes], tuple[Member, set[bytes]]] = {}
         self._hidden: defaultdict[tuple[int, int, Fate], list[tuple[Member, frozenset[str]]]] = defaultdict(list)
 
     def add(self, members: Sequence[Member]) -> None:
@@ -89,6 +96,8 @@ class Stack:
             else:
                 self._hide(known, member)
         self._seen[member.path] = (self._count, member)
+        if member.link:
+            self._name(member)
         self._below[parent(member.path)].add(member.path)
 
     def _delete(self, path: bytes) -> None:
@@ -98,16 +107,33 @@ class Stack:
             each = pending.pop()
             pending += self._below.pop(each, ())
             known = self._seen.pop(each, None)
-            if known is not None and known[1].digest:
-                self._hidden[known[0], self._count, Fate.DELETED].append((known[1], frozenset()))
+            lost = None if known is None else self._lost(*known)
+            if known is not None and lost is not None:
+                self._hidden[known[0], self._count, Fate.DELETED].append((lost, frozenset()))
         self._below[parent(path)].discard(path)
 
+    def _name(self, member: Member) -> None:
+        """Note a further name of a file of this layer."""
+        layer, file = self._seen.get(member.link, (-1, member))
+        if layer == self._count and file.digest:
+            self._names.setdefault((layer, file.path), (file, {file.path}))[1].add(member.path)
+
+    def _lost(self, layer: int, member: Member) -> Member | None:
+        """The file that nothing shows any longer once this name of it is hidden; None if it has another one."""
+        known = self._names.get((layer, member.link or member.path))
+        if known is None:
+            return member if member.digest else None
+        file, names = known
+        names.discard(member.path)
+        return None if names else file
+
     def _hide(self, known: tuple[int, Member], member: Member) -> None:
-        layer, before = known
-        if not before.digest:
+        layer, before = known[0], self._lost(*known)
+        if before is None:
             return
-        is_same = before.digest == member.digest
-        changed = frozenset(_changed(before, member)) if is_same else frozenset()
+        after = self._seen.get(member.link, (0, member))[1] if member.link else member
+        is_same = before.digest == after.digest
+        changed = frozenset(_changed(before, after)) if is_same else frozenset()
         self._hidden[layer, self._count, Fate.COPIED if is_same else Fate.REPLACED].append((before, changed))
 
 

@@ -7,7 +7,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from slimagent.model.audit import Audit, Component, Finding
+from slimagent.model.audit import Audit, Component, Finding, Risk
 from slimagent.report.text import share, size, table
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown as cell
@@ -22,7 +22,18 @@ _EVIDENCE = 4  # sentences of a finding
 _EDIT = 5  # lines of an edit
 _LAYERS = 6  # numbers
 _OF_LAYERS = ("hidden", "copied-again")  # their titles say which
-_WIDTH = 68  # characters of a sentence
+_NAME = 44  # characters of a package's name
+_WIDTH = 100  # characters of a line
+_INDENT = " " * 11  # below the size of a finding
+_BEFORE_UNIT, _NO_BREAK = re.compile(r"(?<=[0-9]) (?=[kMG]?B\b)"), "\N{NO-BREAK SPACE}"
+_COMMENT = "   # "
+_EDGE = " \\"  # of a command that goes on in the next line
+_MEANS = {
+    Risk.NONE: "nothing can miss it",
+    Risk.LOW: "cruft, or what no test used and few people use",
+    Risk.MEDIUM: "somebody asked for it, or there is no trace that says whether it is used",
+    Risk.HIGH: "a test used it, or the image is for it",
+}
 
 
 def lines(audit: Audit, *, whole: bool = False) -> list[str]:
@@ -62,7 +73,11 @@ def _layers(audit: Audit) -> list[str]:
 def short(command: str) -> str:
     """A layer's command, cut to fit a table."""
     text = " ".join(command.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").split())
-    return text if len(text) <= _COMMAND else text[: _COMMAND - 1] + "…"
+    return _cut(text, _COMMAND)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _kinds(audit: Audit) -> list[str]:
@@ -89,7 +104,7 @@ def _touched(members: Iterable[Component], whole: int, audit: Audit) -> list[str
 def _components(audit: Audit) -> list[str]:
     rows = [
         [
-            each.package.label,
+            _cut(each.package.label, _NAME),
             size(each.size),
             *_touched([each], each.size, audit),
             "" if each.layer is None else str(each.layer + 1),
@@ -102,33 +117,69 @@ def _components(audit: Audit) -> list[str]:
 
 
 def _findings(audit: Audit, *, whole: bool) -> list[str]:
+    """The findings that save most for their risk, the safe ones first."""
+    if not audit.findings:
+        return []
     shown = audit.findings if whole else audit.findings[:_FINDINGS]
-    found: list[str] = []
-    for each in shown:
-        found += ["", *_finding(each)]
+    found = ["what could be smaller: the safe first, then by size; findings overlap"]
+    for risk, some in _by_risk(shown):
+        of = sum(each.risk is risk for each in audit.findings)
+        count = counted(of, "finding") if len(some) == of else f"{len(some)} of {counted(of, 'finding')}"
+        found += ["", f"risk {risk.value}: {_MEANS[risk]} ({count})"]
+        for each in some:
+            found += ["", *_finding(each)]
     rest = audit.findings[len(shown) :]
     if rest:
         found += ["", f"and {counted(len(rest), 'finding')} of {size(sum(each.size for each in rest))}: --all"]
-    return (
-        ["    saves  what could be smaller, most bytes for the least risk first; findings overlap", *found]
-        if found
-        else []
-    )
+    return found
+
+
+def _by_risk(findings: Iterable[Finding]) -> Iterator[tuple[Risk, list[Finding]]]:
+    """The findings by risk, the lowest first, and the largest first in each."""
+    groups: defaultdict[Risk, list[Finding]] = defaultdict(list)
+    for each in findings:
+        groups[each.risk].append(each)
+    for risk in Risk:
+        if risk in groups:
+            yield risk, sorted(groups[risk], key=lambda each: -each.size)
 
 
 def _finding(each: Finding) -> Iterator[str]:
     """A finding: what it saves, why, and the edit, each line no longer than a terminal's."""
     where = "" if each.kind in _OF_LAYERS or not each.layers else f" in {_numbered(each.layers)}"
-    head = f"{each.kind}: {each.title}{where}; risk: {each.risk.value}"
-    yield f"{size(each.size):>9}  {printable(head)}"
-    for sentence in each.evidence[:_EVIDENCE]:
-        for line in textwrap.wrap(printable(sentence), _WIDTH, break_on_hyphens=False, break_long_words=False):
-            yield f"{'':11}{line}"
+    head = _sentence(f"{each.kind}: {each.title}{where}")
+    yield f"{size(each.size):>9}  {head[0]}"
+    for line in (*head[1:], *(line for sentence in each.evidence[:_EVIDENCE] for line in _sentence(sentence))):
+        yield f"{_INDENT}{line}"
     edit = each.edit.splitlines()
-    for line in edit[:_EDIT]:
-        yield f"{'':11}{printable(each.file)}: {printable(line)}"
+    if len(edit) == 1 and len(line := f"{_INDENT}{printable(each.file)}: {printable(edit[0])}") <= _WIDTH:
+        yield line
+        return
+    yield f"{_INDENT}{printable(each.file)}:"
+    for one in edit[:_EDIT]:
+        for line in _command(printable(one)):
+            yield f"{_INDENT}  {line}"
     if len(edit) > _EDIT:
-        yield f"{'':11}and {len(edit) - _EDIT} more lines; --json has all"
+        yield f"{_INDENT}and {len(edit) - _EDIT} more lines; --json has all"
+
+
+def _sentence(text: str) -> list[str]:
+    whole = _BEFORE_UNIT.sub(_NO_BREAK, printable(text))
+    lines = textwrap.wrap(whole, _WIDTH - len(_INDENT), break_on_hyphens=False) or [""]
+    return [line.replace(_NO_BREAK, " ") for line in lines]
+
+
+def _command(line: str) -> list[str]:
+    """A line of an edit, broken so that it still is the same command: a comment at its end comes first."""
+    width = _WIDTH - len(_INDENT) - 2
+    if len(line) <= width:
+        return [line]
+    if line.startswith("# "):
+        return [f"# {each}" for each in textwrap.wrap(line[2:], width - 2, break_on_hyphens=False)]
+    command, _, comment = line.partition(_COMMENT)
+    wrapped = textwrap.wrap(command, width - len(_EDGE) - 2, break_long_words=False, break_on_hyphens=False)
+    broken = [f"{'  ' if at else ''}{each}{_EDGE if at < len(wrapped) - 1 else ''}" for at, each in enumerate(wrapped)]
+    return [*([f"# {comment}"] if comment else []), *broken]
 
 
 def _numbered(layers: Sequence[int]) -> str:
@@ -149,9 +200,10 @@ def markdown(audit: Audit) -> Iterator[str]:
         yield ""
     yield "| saves | risk | finding | where |"
     yield "|---:|---|---|---|"
-    for each in audit.findings:
+    findings = [each for _, some in _by_risk(audit.findings) for each in some]
+    for each in findings:
         yield f"| {size(each.size)} | {each.risk.value} | {cell(each.kind)}: {cell(each.title)} | {cell(each.file)} |"
-    for each in audit.findings:
+    for each in findings:
         yield from _details(each)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from slimagent import documents
 from slimagent.image import owner
@@ -22,11 +22,12 @@ _CONFIG, _LAYERS, _TRACE, _AUDIT = "image.json", "layers.json", "trace.json", "a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What to audit. `trace` is a trace's document, `options` are passed on to the agent."""
+    """What to audit. `trace` is a trace's document, `options` are passed on to the agent, and `files` are for them."""
 
     image: str
     trace: bytes | None = None
     options: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def audit_image(
@@ -38,9 +39,9 @@ def audit_image(
     """
     inspected = engine.inspect(asked.image)
     container = Container(image=identity(inspected) or asked.image)
+    agent = bundle()  # before the layers, which take long
     with reporter.phase("read the layers", "bytes") as progress:
         layers = engine.save(container.image, lambda stream: read_layers(stream, progress))
-    agent = bundle()
     with (
         tempfile.TemporaryDirectory(prefix="slimagent-") as out,
         Work(engine, agent, out, owner.new_key(), container, say) as work,
@@ -48,6 +49,8 @@ def audit_image(
         shared = work.share("audit")
         shared.give(_CONFIG, inspected)
         shared.give(_LAYERS, documents.encode_layers(layers))
+        for name, data in asked.files.items():
+            shared.give(name, data)
         words = ["audit", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}"]
         words += ["--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"]
         if asked.trace is not None:

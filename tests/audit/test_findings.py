@@ -15,6 +15,7 @@ from plan_images import Installed, link, write
 from slimagent.audit.cruft import removal
 from slimagent.audit.known import asked_here
 from slimagent.model.audit import WEIGHT, Fate, Hidden, Layer, Layers, Risk
+from slimagent.model.profile import CruftRule
 from slimagent.profiles import shipped
 
 MB = b"x" * 1_000_000
@@ -42,7 +43,9 @@ def test_cruft_is_found_by_its_rule(tmp_path: Path, path: str, kind: str) -> Non
     write(tmp_path, "/usr/bin/tool", b"x" * 50)
     found = one(audit_of(tmp_path), kind)
     assert found.size == 700
-    assert path in " ".join(found.evidence)
+    (place,) = found.subjects
+    assert f"{path}/".startswith(f"{place}/")
+    assert place in found.evidence[-1]
     assert found.edit
     assert found.file == "Dockerfile"
 
@@ -56,19 +59,40 @@ def test_bytecode_with_its_source_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "path", "other"),
+    [
+        ("/**/R/library/*/NEWS*", "/usr/R/library/a/NEWS.md", "/usr/R/library/a/doc/NEWS.md"),
+        ("/**/node_modules/*/*.md", "/node_modules/a/b.md", "/node_modules/a/.github/b.md"),
+        ("/**/node_modules/**/*.o", "/x/node_modules/a.o", "/x/node_modules_of/a.o"),
+        ("/**/a[1].?", "/x/a[1].c", "/x/a1.c"),
+    ],
+)
+def test_an_edit_that_is_a_command_removes_nothing_else(tmp_path: Path, pattern: str, path: str, other: str) -> None:
+    """A star means the same in it as in the rule."""
+    edit = removal(CruftRule(name="x", patterns=(pattern,), why="", risk=""))
+    for each in (path, other):
+        write(tmp_path, each)
+    edit = edit.replace("find / ", f"find {tmp_path} ").replace("-regex '", f"-regex '{re.escape(str(tmp_path))}")
+    subprocess.run(["sh", "-c", edit], check=True)
+    assert not (tmp_path / path[1:]).exists()
+    assert (tmp_path / other[1:]).exists()
+
+
+@pytest.mark.parametrize(
     "rule", [each for each in shipped.load("base").rules.cruft if not each.edit], ids=lambda x: x.name
 )
 def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, rule: object) -> None:
     """In a real shell, in a directory that stands for the root; what the rule excepts stays."""
     edit = removal(rule)  # type: ignore[arg-type]  # a rule
     if not edit.startswith("find "):
-        assert "slimagent removes them" in edit
+        assert edit == ""
         return
     names = [each.replace("**", "d/e").replace("*", "x") for each in rule.patterns]  # type: ignore[attr-defined]
     for name in (*names, "/usr/bin/tool"):
         write(tmp_path, re.sub(r"\[.*?\]", "x", name))
     edit = edit.replace("find / ", f"find {tmp_path} ").replace("-path '/", f"-path '{tmp_path}/")
     edit = re.sub(r"-path /", f"-path {tmp_path}/", edit)
+    edit = edit.replace("-regex '", f"-regex '{re.escape(str(tmp_path))}")
     subprocess.run(["sh", "-c", edit], check=True)
     left = {str(path)[len(str(tmp_path)) :] for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"/usr/bin/tool"}
@@ -317,3 +341,58 @@ def test_what_came_with_the_distribution_was_not_asked_for(tmp_path: Path) -> No
     layers = Layers(of={b"/usr/bin/tool": 0, b"/usr/bin/vim": 1})
     asked = asked_here(known.asked, known.inventory, known.owners, layers)
     assert [known.owners.packages[number].name for number in asked] == ["vim"]
+
+
+def test_cruft_says_where_most_of_it_is(tmp_path: Path) -> None:
+    """By package; of what nobody owns the directories that hold nothing else, but none that every system has."""
+    write(tmp_path, "/usr/include/z.h", b"x" * 500)
+    write(tmp_path, "/usr/local/include/big/a.h", b"x" * 200)
+    write(tmp_path, "/usr/local/include/big/b/b.h", b"x" * 100)
+    write(tmp_path, "/srv/include/c.h", b"x" * 90)
+    write(tmp_path, "/srv/include/kept", b"x")
+    found = one(audit_of(tmp_path, [Installed("dpkg:libz-dev", ["/usr/include/z.h"])]), "headers")
+    assert found.subjects == ("dpkg:libz-dev", "/usr/local/include/big", "/srv/include/c.h")
+    assert found.evidence[-1] == (
+        "all is in dpkg:libz-dev (500 B), /usr/local/include/big (300 B), /srv/include/c.h (90 B)"
+    )
+    assert found.edit == "rm -rf /usr/include/z.h /usr/local/include/big /srv/include/c.h   # 890 B of 890 B"
+
+
+def test_each_installation_of_a_tool_is_a_finding_of_its_own(tmp_path: Path) -> None:
+    """One that a test called does not make another one needed; a link belongs to what it leads to."""
+    write(tmp_path, "/opt/aws/bin/aws", b"x" * 900, 0o755)
+    link(tmp_path, "/usr/bin/aws", "/opt/aws/bin/aws")
+    write(tmp_path, "/srv/bin/aws", b"x" * 500, 0o755)
+    packages = [Installed("component:aws", ["/opt/aws/bin/aws"]), Installed("component:other", ["/srv/bin/aws"])]
+    found = of_kind(audit_of(tmp_path, packages, ["/opt/aws/bin/aws"]), "optional-tool")
+    assert {(each.size, each.risk) for each in found} == {(900, Risk.HIGH), (500, Risk.LOW)}
+    assert "/opt/aws/bin/aws, /usr/bin/aws" in " ".join(each.evidence[0] for each in found)
+
+
+def test_a_second_copy_of_several_programs_is_one_finding(tmp_path: Path) -> None:
+    """Named after the component that is called like one of them; what something requires is not the spare one."""
+    files = {place: [f"{place}/bin/quarto", f"{place}/bin/tools/x86_64/deno"] for place in ("/opt/quarto", "/lib/r/q")}
+    for place, (script, deno) in files.items():
+        write(tmp_path, script, place.encode(), 0o755)
+        write(tmp_path, deno, MB + place.encode(), 0o755)
+    packages = [
+        Installed("component:quarto", files["/opt/quarto"]),
+        Installed("component:quarto", files["/lib/r/q"], place=b"/lib/r"),
+        Installed("component:r", [], requires=["component:quarto"]),
+    ]
+    found = one(audit_of(tmp_path, packages), "duplicate")
+    assert found.title == "quarto is there 2 times, with deno"
+    assert found.size == len(MB) + 2 * len("/opt/quarto")
+    assert "/lib/r/q" in found.edit
+
+
+def test_all_but_one_copy_of_a_distribution_can_go(tmp_path: Path) -> None:
+    """Not one that something requires, although it is smaller."""
+    sites = [f"/opt/{name}/lib/python3.12/site-packages/numpy.py" for name in ("a", "b", "c")]
+    for at, path in enumerate(sites):
+        write(tmp_path, path, MB + path.encode() * (at + 1))
+    packages = [Installed("python:numpy", [path], place=path[:6].encode()) for path in reversed(sites)]
+    packages.append(Installed("python:pandas", requires=["python:numpy"]))
+    found = one(audit_of(tmp_path, packages), "duplicate")
+    assert found.title == "numpy is installed 3 times"
+    assert found.size == 2 * len(MB) + 5 * len(sites[0])

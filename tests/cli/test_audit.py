@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def test_it_prints_what_is_there(root: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     shown = done.stdout.splitlines()
     assert "nobody            5.4 kB" in shown
-    assert "   5.0 kB  logs: 1 file; risk: low" in shown
-    assert "    300 B  headers: 1 file; risk: medium" in shown
+    low, medium = (at for at, line in enumerate(shown) if line.startswith("risk "))
+    assert low < shown.index("   5.0 kB  logs: 1 file") < medium < shown.index("    300 B  headers: 1 file")
     assert shown[-1] == "this container: 5.4 kB in 3 files; 2 findings"
 
 
@@ -57,7 +58,9 @@ def test_a_trace_says_more(root: Path, trace: Path) -> None:
     """Compilers were not used in it, so headers are at less risk."""
     done = slimagent("audit", "--quiet", "--root", root, "--trace", trace)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "    300 B  headers: 1 file; risk: low" in done.stdout.splitlines()
+    assert "risk low" in done.stdout
+    assert "risk medium" not in done.stdout
+    assert "    300 B  headers: 1 file" in done.stdout.splitlines()
 
 
 def test_a_trace_of_another_image_is_refused(root: Path, trace: Path) -> None:
@@ -84,6 +87,34 @@ def test_one_trace_is_enough_from_outside(trace: Path) -> None:
     """Several are merged first."""
     done = slimagent("audit", "app:latest", "--trace", trace, "--trace", trace)
     assert_error(done, 2, "one trace is enough", "slimagent merge")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("--profile", "nope"), "there is no profile 'nope'", "known are auto"),
+        (("--profile", "./nope.toml"), "nope.toml", ""),
+        (("--accept-loss", "nope"), "no such kind of loss", "known are"),
+        (("--root", "/srv"), "--root is only used without IMAGE", "leave --root out"),
+    ],
+)
+def test_a_wrong_option_is_found_before_the_layers_are_read(words: tuple[str, ...], message: str, hint: str) -> None:
+    """Not even an engine is needed for it."""
+    assert_error(slimagent("audit", "no-such-image:x", *words), 2, message, hint)
+
+
+def test_a_profile_of_the_trace_that_is_not_here_is_found_first(root: Path, tmp_path: Path) -> None:
+    """With the option that names another one."""
+    made = trace_for(scan(str(root.resolve()).encode()), [])
+    made = replace(made, runs=(replace(made.runs[0], profiles=("/nowhere/own.toml",)),))
+    path = tmp_path / "own.json"
+    path.write_bytes(encode_trace(made))
+    assert_error(slimagent("audit", "no-such-image:x", "--trace", path), 2, "/nowhere/own.toml", "--profile")
+
+
+def test_an_option_for_an_image_needs_one() -> None:
+    """Without IMAGE it would be ignored."""
+    assert_error(slimagent("audit", "--engine", "docker"), 2, "--engine is only used with IMAGE", "leave --engine out")
 
 
 def test_it_changes_nothing(root: Path) -> None:

@@ -22,6 +22,7 @@ class Member:
     owner: tuple[int, int] = (0, 0)
     mtime: int = 0
     is_directory: bool = False
+    link: bytes = b""
 
 
 def file(path: str, content: str = "x", **more: object) -> Member:
@@ -76,6 +77,31 @@ def test_a_file_in_place_of_a_directory_hides_it() -> None:
     assert (found.fate, found.size) == (Fate.DELETED, 3)
     found = only(stacked([file("/d", "123")], [directory("/d")]))
     assert (found.fate, found.size) == (Fate.REPLACED, 3)
+
+
+def test_a_file_is_hidden_when_all_its_names_are() -> None:
+    """uv links what it installs from its cache: without the cache the bytes are still there."""
+    below = [file("/cache/a", "12345"), Member(b"/venv/a", link=b"/cache/a")]
+    assert stacked(below, [file("/.wh.cache")]).hidden() == ()
+    assert stacked(below, [file("/venv/.wh.a")]).hidden() == ()
+    found = only(stacked(below, [file("/.wh.cache")], [file("/venv/a", "other")]))
+    assert (found.fate, found.size, found.files, found.layer, found.by) == (Fate.REPLACED, 5, 1, 0, 2)
+
+
+def test_a_file_with_two_names_that_gets_another_owner_is_copied() -> None:
+    """Once, and with both names: `chown -R` writes it again."""
+    below, above = (
+        [file("/a", "123", owner=owner), Member(b"/b", link=b"/a", owner=owner)] for owner in ((0, 0), (1, 1))
+    )
+    found = only(stacked(below, above))
+    assert (found.fate, found.size, found.files, found.changed) == (Fate.COPIED, 3, 1, ("owner",))
+
+
+def test_a_link_that_leads_nowhere_is_no_name() -> None:
+    """An image can say anything."""
+    for link in (b"/nothing", b"/venv/a", b"/"):
+        below = [directory("/venv"), Member(b"/venv/a", link=link), file("/b", "12")]
+        assert only(stacked(below, [file("/.wh.venv"), file("/.wh.b")])).size == 2
 
 
 def test_what_aufs_kept_for_itself_is_no_file() -> None:

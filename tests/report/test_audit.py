@@ -75,9 +75,11 @@ def test_the_screen() -> None:
         "the largest packages     size  touched  layer  asked for by",
         "dpkg:git              45.0 MB   20.0 %      1  apt-mark showmanual",
         "",
-        "    saves  what could be smaller, most bytes for the least risk first; findings overlap",
+        "what could be smaller: the safe first, then by size; findings overlap",
         "",
-        "  40.0 MB  hidden: 2 files of layer 1 that layer 2 deleted; risk: none",
+        "risk none: nothing can miss it (1 finding)",
+        "",
+        "  40.0 MB  hidden: 2 files of layer 1 that layer 2 deleted",
         "           layer 1: apt-get update",
         "           the image still carries them",
         "           Dockerfile: # delete them in the RUN of layer 1, where they are made",
@@ -100,6 +102,42 @@ def test_many_findings_are_counted() -> None:
     many = replace(AUDIT, findings=(FINDING,) * 30)
     assert lines(many)[-3] == "and 10 findings of 400.0 MB: --all"
     assert sum("2 files of layer 1" in line for line in lines(many, whole=True)) == 30
+
+
+def test_findings_are_shown_by_risk() -> None:
+    """The largest first under each; without --all those that save most for their risk."""
+    sizes = ((Risk.HIGH, 9), (Risk.LOW, 1), (Risk.LOW, 3), (Risk.NONE, 2))
+    made = tuple(replace(FINDING, title=f"one of {size}", risk=risk, size=size) for risk, size in sizes)
+    shown = [line for line in lines(replace(AUDIT, findings=made)) if line.startswith("risk ") or "hidden: " in line]
+    assert shown == [
+        "risk none: nothing can miss it (1 finding)",
+        "      2 B  hidden: one of 2",
+        "risk low: cruft, or what no test used and few people use (2 findings)",
+        "      3 B  hidden: one of 3",
+        "      1 B  hidden: one of 1",
+        "risk high: a test used it, or the image is for it (1 finding)",
+        "      9 B  hidden: one of 9",
+    ]
+
+
+def test_what_is_not_shown_is_counted_by_risk() -> None:
+    """Those are shown that save most for their risk."""
+    small = replace(FINDING, risk=Risk.HIGH, size=1)
+    shown = lines(replace(AUDIT, findings=(*(FINDING,) * 19, *(small,) * 3)))
+    assert "risk high: a test used it, or the image is for it (1 of 3 findings)" in shown
+
+
+def test_long_lines_are_broken() -> None:
+    """Sentences at spaces or within a path; a command so that it stays the same command, after its comment."""
+    words = " -o ".join(f"-path '*/directory-{number}/*.js.map'" for number in range(9))
+    edit = f"find / -xdev '(' {words} ')' -delete   # at the end of each RUN"
+    long = replace(FINDING, title="word " * 40, evidence=("/long/path" * 30,), edit=edit, layers=())
+    shown = lines(replace(AUDIT, findings=(long,)))
+    assert max(map(len, shown)) <= 100
+    at = shown.index("             # at the end of each RUN")
+    broken = [line for line in shown[at + 1 :] if line.startswith("             ")]
+    assert " ".join(line.strip().removesuffix(" \\") for line in broken) == edit.partition("   # ")[0]
+    assert all(line.endswith(" \\") for line in broken[:-1])
 
 
 def test_a_pull_request_gets_a_table_and_folded_edits() -> None:

@@ -200,6 +200,7 @@ class Installed:
     essential: bool = False
     section: str = ""
     licenses: Sequence[str] = ()
+    place: bytes = b"/"
 
 
 def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
@@ -214,6 +215,7 @@ def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
                     kind=each.name.partition(":")[0],
                     name=each.name.partition(":")[2],
                     version="1",
+                    place=each.place,
                     essential=each.essential,
                     section=each.section,
                 ),
