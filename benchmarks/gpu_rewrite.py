@@ -90,9 +90,8 @@ def main() -> None:
     copy, rewriting = statistics.median(copies), statistics.median(rewrites)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{len(paths)} files, {before / MB:,.0f} MB; for {target} {after / MB:,.0f} MB")
-    print(
-        f"copy {copy:.2f} s, rewrite and prove {rewriting:.2f} s: {rewriting / copy:.2f} times; {memory:.0f} MiB at most"
-    )
+    print(f"copy {copy:.2f} s, rewrite and prove {rewriting:.2f} s: {rewriting / copy:.2f} times")
+    print(f"at most {memory:.0f} MiB of memory")
 
 
 if __name__ == "__main__":
