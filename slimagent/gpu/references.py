@@ -26,6 +26,7 @@ _DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
 _R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
 _RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
+_ADDEND, _VALUE = 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
 _CHUNK = _RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
@@ -124,13 +125,18 @@ class _Finder:
             data = self._read(offset + at, count)
             if len(data) != count:
                 raise UnknownError("its relocations are cut short")
-            low, high = self.low, self.high
-            for number, (place, kind, addend) in enumerate(_RELA.iter_unpack(data)):
-                if low <= addend < high:
-                    is_relative = kind == _R_RELATIVE
-                    self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
-                    if is_relative:
-                        self._in_place(place, addend)
+            for number in self._inside(data, _ADDEND):
+                place, kind, addend = _RELA.unpack_from(data, number * _RELA.size)
+                is_relative = kind == _R_RELATIVE
+                self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
+                if is_relative:
+                    self._in_place(place, addend)
+
+    def _inside(self, data: bytes, column: int) -> list[int]:
+        """The rows, of three words each, that have an address among the containers in this column."""
+        low, high = self.low, self.high
+        words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
+        return [number for number, word in enumerate(words[column::3]) if low <= word < high]
 
     def _in_place(self, address: int, value: int) -> None:
         """Some linkers also write the address where the relocation will write it."""
@@ -152,15 +158,16 @@ class _Finder:
                 data = self._read(section.offset + at, count)
                 if len(data) != count:
                     raise UnknownError("its symbols are cut short")
-                for number, (_, info, _, _, value, _) in enumerate(_SYMBOL.iter_unpack(data)):
-                    if self.low <= value < self.high and info & 15 != _STT_SECTION:
-                        start = self.container(value)
-                        if start is None:
-                            continue
-                        if start == value and section.kind == elf.SHT_SYMTAB:
-                            self.references.sized.append((section.offset + at + number * _SYMBOL.size + 8, start))
-                        else:
-                            self.references.whole.add(start)
+                for number in self._inside(data, _VALUE):
+                    place = number * _SYMBOL.size
+                    _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
+                    start = self.container(value)
+                    if start is None or info & 15 == _STT_SECTION:
+                        continue
+                    if start == value and section.kind == elf.SHT_SYMTAB:
+                        self.references.sized.append((section.offset + at + place + 8, start))
+                    else:
+                        self.references.whole.add(start)
 
     def instructions(self, skipped: list[tuple[int, int]]) -> None:
         """Look through all that can be executed but the given parts of the file."""
