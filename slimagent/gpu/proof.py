@@ -239,6 +239,7 @@ def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict
     here, there = dynamic(old.read, old.tables), dynamic(new.read, new.tables)
     if here != there:
         raise DifferenceError("its dynamic section, which has the libraries that it needs, came out different")
+    low, high = (min(begin for begin, _ in gpu), max(end for _, end in gpu)) if gpu else (0, 0)
     for address, size in here.tables():
         one, other = old.place(address), new.place(address)
         for at in range(0, size, _RELA.size << 14):
@@ -246,12 +247,22 @@ def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict
             before, after = old.read(one + at, count), new.read(other + at, count)
             if len(before) != count or len(after) != count:
                 raise DifferenceError(_LOADED)
-            for row, now in zip(_RELA.iter_unpack(before), _RELA.iter_unpack(after), strict=True):
-                is_gpu = any(low <= row[2] < high for low, high in gpu)
-                wanted = moved.get(row[2], row[2]) if is_gpu and row[1] == _RELATIVE else row[2]
-                if now != (row[0], row[1], wanted) or (is_gpu and row[2] not in moved and _has_moved(row[2], moved)):
-                    raise DifferenceError("a relocation of it came out different")
+            if _expected(before, low, high, gpu, moved) != after:
+                raise DifferenceError("a relocation of it came out different")
     _relative(old, new, here, moved)
+
+
+def _expected(rows: bytes, low: int, high: int, gpu: list[tuple[int, int]], moved: dict[int, int]) -> bytes:
+    """What relocations with addends must have become. Raises DifferenceError if one of them cannot have."""
+    words = struct.unpack(f"<{len(rows) // _WORD.size}Q", rows)
+    expected = bytearray(rows)
+    for number, addend in enumerate(words[2::3]):
+        if low <= addend < high and any(begin <= addend < end for begin, end in gpu):
+            if words[3 * number + 1] == _RELATIVE and addend in moved:
+                _WORD.pack_into(expected, number * _RELA.size + 16, moved[addend])
+            elif _has_moved(addend, moved):
+                raise DifferenceError("a relocation of it leads into GPU code that moved")
+    return bytes(expected)
 
 
 def _has_moved(address: int, moved: dict[int, int]) -> bool:

@@ -29,6 +29,7 @@ _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6F
 _R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
 _RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
+_ADDEND, _VALUE = 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
 _CHUNK = _RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
@@ -128,13 +129,18 @@ class _Finder:
             data = self._read(offset + at, count)
             if len(data) != count:
                 raise UnknownError("its relocations are cut short")
-            low, high = self.low, self.high
-            for number, (place, kind, addend) in enumerate(_RELA.iter_unpack(data)):
-                if low <= addend < high:
-                    is_relative = kind == _R_RELATIVE
-                    self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
-                    if is_relative:
-                        self._in_place(place, addend)
+            for number in self._inside(data, _ADDEND):
+                place, kind, addend = _RELA.unpack_from(data, number * _RELA.size)
+                is_relative = kind == _R_RELATIVE
+                self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
+                if is_relative:
+                    self._in_place(place, addend)
+
+    def _inside(self, data: bytes, column: int) -> list[int]:
+        """The rows, of three words each, that have an address among the containers in this column."""
+        low, high = self.low, self.high
+        words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
+        return [number for number, word in enumerate(words[column::3]) if low <= word < high]
 
     def _in_place(self, address: int, value: int) -> None:
         """Some linkers also write the address where the relocation will write it."""
@@ -148,29 +154,26 @@ class _Finder:
         for section in self._found.sections:
             if section.kind not in (elf.SHT_SYMTAB, elf.SHT_DYNSYM):
                 continue
-            for place, info, value in self._symbols(section):
-                start = self.container(value) if self.low <= value < self.high else None
-                if start is None or info & 15 == _STT_SECTION:
-                    continue
-                if start == value and section.kind == elf.SHT_SYMTAB:
-                    self.references.sized.append((place, start))
-                else:
-                    self.references.whole.add(start)
-
-    def _symbols(self, section: Section) -> Iterator[tuple[int, int, int]]:
-        """The symbols of a table: where the value of each lies in the file, its kind and its value."""
-        size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
-        if size > _MOST * _SYMBOL.size:
-            raise UnknownError("it has more symbols than any linker writes")
-        for at in range(0, size, _CHUNK):
-            count = min(_CHUNK, size - at)
-            data = self._read(section.offset + at, count)
-            if len(data) != count:
-                raise UnknownError("its symbols are cut short")
-            for number, (name, info, _, _, value, _) in enumerate(_SYMBOL.iter_unpack(data)):
-                if name >= names:  # a loader would read on, perhaps into GPU code
-                    raise UnknownError("the name of a symbol lies outside its table")
-                yield section.offset + at + number * _SYMBOL.size + 8, info, value
+            size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
+            if size > _MOST * _SYMBOL.size:
+                raise UnknownError("it has more symbols than any linker writes")
+            for at in range(0, size, _CHUNK):
+                count = min(_CHUNK, size - at)
+                data = self._read(section.offset + at, count)
+                if len(data) != count:
+                    raise UnknownError("its symbols are cut short")
+                if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
+                    raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
+                for number in self._inside(data, _VALUE):
+                    place = number * _SYMBOL.size
+                    _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
+                    start = self.container(value)
+                    if start is None or info & 15 == _STT_SECTION:
+                        continue
+                    if start == value and section.kind == elf.SHT_SYMTAB:
+                        self.references.sized.append((section.offset + at + place + 8, start))
+                    else:
+                        self.references.whole.add(start)
 
     def _names(self, section: Section) -> int:
         """The size of the table with the names of a table of symbols."""

@@ -18,13 +18,12 @@ from typing import Any
 
 import pytest
 from apply_images import plan_for, state
+from carried_out import KINDS, carried_out
 from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout_images import tars
 from plan_images import compiler
 
-from slimagent.apply import Directory, Layout, Tar, export
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.removal import remove
 from slimagent.apply.strip.load import Child, interpreters, needed
@@ -37,7 +36,6 @@ from slimagent.errors import UnavailableError
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.scan import scan
 from slimagent.model.plan import Plan, Strip
-from slimagent.model.proof import Receipt
 
 SOURCE = """
 #include <string.h>
@@ -399,29 +397,6 @@ def program_that(directory: Path, text: str) -> str:
 
 def tools(**changes: Any) -> Tools:
     return Tools(**({"program": tool("strip")} | changes))
-
-
-def carried_out(kind: str, plan: Plan, inventory: Any, target: Path, tools: Tools) -> tuple[Path, Receipt]:
-    """A action of some kind, and the tree that it left."""
-    if kind == "in-place":
-        return Path(os.fsdecode(inventory.root)), remove(plan, "d", inventory, tools=tools)
-    if kind == "tree":
-        return target, export(plan, "d", inventory, Directory(os.fsencode(target)), tools=tools)
-    unpack = ["tar", "-xp", "-C", target, "--overwrite", "--xattrs", "--xattrs-include=*"]
-    if kind == "layout":
-        layout = Layout(path=os.fsencode(target.with_suffix(".layout")))
-        receipt = export(plan, "d", inventory, layout, tools=tools)
-        archives = tars(target.with_suffix(".layout"))
-    else:
-        receipt = export(plan, "d", inventory, Tar(os.fsencode(target.with_suffix(".tar"))), tools=tools)
-        archives = [target.with_suffix(".tar").read_bytes()]
-    target.mkdir()
-    for archive in archives:
-        subprocess.run(unpack, input=archive, check=True)
-    return target, receipt
-
-
-KINDS = ("tar", "layout", "tree", "in-place")
 
 
 @pytest.mark.parametrize("kind", KINDS)
