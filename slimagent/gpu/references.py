@@ -22,6 +22,7 @@ from slimagent.gpu.containers import HEADER, Code, UnknownError
 
 PT_DYNAMIC = 2
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
+_DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
@@ -124,11 +125,15 @@ class _Finder:
                 self.note(place, value, changeable=True)
 
     def _with_addends(self, offset: int, size: int) -> None:
+        tables = (each.size // _SYMBOL.size for each in self._found.sections if each.kind == elf.SHT_DYNSYM)
+        symbols = max(1, *tables, 1)
         for at in range(0, size, _CHUNK):
             count = min(_CHUNK, size - at)
             data = self._read(offset + at, count)
             if len(data) != count:
                 raise UnknownError("its relocations are cut short")
+            if max(memoryview(data).cast("I")[3 :: _RELA.size // 4], default=0) >= symbols:
+                raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
             for number in self._inside(data, _ADDEND):
                 place, kind, addend = _RELA.unpack_from(data, number * _RELA.size)
                 is_relative = kind == _R_RELATIVE
@@ -210,11 +215,15 @@ def dynamic(read: Read, found: Tables) -> Dynamic:
     if segment is None:
         raise UnknownError("it has no dynamic section")
     data = elf.bounded(read, segment.offset, segment.size)
-    tags = {}
+    tags, names = {}, [0]
     for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
         if tag == _DT_NULL:
             break
         tags[tag] = value
+        if tag in _DT_NAMES:
+            names.append(value)
+    if max(names) > tags.get(_DT_STRSZ, 0):
+        raise UnknownError("its dynamic section has a name outside the table of names")
     if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _DT_TEXTREL in tags:
         raise UnknownError("it has relocations of an unusual kind")
     sizes = [tags.get(each, 0) for each in (_DT_RELASZ, _DT_PLTRELSZ)]
