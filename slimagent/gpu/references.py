@@ -22,6 +22,7 @@ from slimagent.gpu.containers import HEADER, Code, UnknownError
 
 PT_DYNAMIC = 2
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
+_DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
@@ -30,7 +31,6 @@ _R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
 _RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
 _ADDEND, _VALUE = 2, 1  # which of the three words of a relocation, and of a symbol, is an address
-_NAME = 0xFFFFFFFF  # the part of a symbol's first word that says where its name is
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
 _CHUNK = _RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
@@ -125,11 +125,15 @@ class _Finder:
                 self.note(place, value, changeable=True)
 
     def _with_addends(self, offset: int, size: int) -> None:
+        tables = (each.size // _SYMBOL.size for each in self._found.sections if each.kind == elf.SHT_DYNSYM)
+        symbols = max(1, *tables, 1)
         for at in range(0, size, _CHUNK):
             count = min(_CHUNK, size - at)
             data = self._read(offset + at, count)
             if len(data) != count:
                 raise UnknownError("its relocations are cut short")
+            if max(memoryview(data).cast("I")[3 :: _RELA.size // 4], default=0) >= symbols:
+                raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
             for number in self._inside(data, _ADDEND):
                 place, kind, addend = _RELA.unpack_from(data, number * _RELA.size)
                 is_relative = kind == _R_RELATIVE
@@ -155,31 +159,26 @@ class _Finder:
         for section in self._found.sections:
             if section.kind not in (elf.SHT_SYMTAB, elf.SHT_DYNSYM):
                 continue
-            for place, info, value in self._symbols(section):
-                start = self.container(value)
-                if start is None or info & 15 == _STT_SECTION:
-                    continue
-                if start == value and section.kind == elf.SHT_SYMTAB:
-                    self.references.sized.append((place, start))
-                else:
-                    self.references.whole.add(start)
-
-    def _symbols(self, section: Section) -> Iterator[tuple[int, int, int]]:
-        """The symbols of a table that may lie in GPU code: where the value lies in the file, the kind and the value."""
-        size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
-        if size > _MOST * _SYMBOL.size:
-            raise UnknownError("it has more symbols than any linker writes")
-        for at in range(0, size, _CHUNK):
-            count = min(_CHUNK, size - at)
-            data = self._read(section.offset + at, count)
-            if len(data) != count:
-                raise UnknownError("its symbols are cut short")
-            last = max(word & _NAME for word in struct.unpack(f"<{count // _ADDRESS.size}Q", data)[::3])
-            if last >= names:  # a loader would read on, perhaps into GPU code
-                raise UnknownError("the name of a symbol lies outside its table")
-            for number in self._inside(data, _VALUE):
-                _, info, _, _, value, _ = _SYMBOL.unpack_from(data, number * _SYMBOL.size)
-                yield section.offset + at + number * _SYMBOL.size + 8, info, value
+            size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
+            if size > _MOST * _SYMBOL.size:
+                raise UnknownError("it has more symbols than any linker writes")
+            for at in range(0, size, _CHUNK):
+                count = min(_CHUNK, size - at)
+                data = self._read(section.offset + at, count)
+                if len(data) != count:
+                    raise UnknownError("its symbols are cut short")
+                if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
+                    raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
+                for number in self._inside(data, _VALUE):
+                    place = number * _SYMBOL.size
+                    _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
+                    start = self.container(value)
+                    if start is None or info & 15 == _STT_SECTION:
+                        continue
+                    if start == value and section.kind == elf.SHT_SYMTAB:
+                        self.references.sized.append((section.offset + at + place + 8, start))
+                    else:
+                        self.references.whole.add(start)
 
     def _names(self, section: Section) -> int:
         """The size of the table with the names of a table of symbols."""
@@ -216,11 +215,15 @@ def dynamic(read: Read, found: Tables) -> Dynamic:
     if segment is None:
         raise UnknownError("it has no dynamic section")
     data = elf.bounded(read, segment.offset, segment.size)
-    tags = {}
+    tags, names = {}, [0]
     for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
         if tag == _DT_NULL:
             break
         tags[tag] = value
+        if tag in _DT_NAMES:
+            names.append(value)
+    if max(names) > tags.get(_DT_STRSZ, 0):
+        raise UnknownError("its dynamic section has a name outside the table of names")
     if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _DT_TEXTREL in tags:
         raise UnknownError("it has relocations of an unusual kind")
     sizes = [tags.get(each, 0) for each in (_DT_RELASZ, _DT_PLTRELSZ)]

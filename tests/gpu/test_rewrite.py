@@ -29,6 +29,7 @@ from .test_containers import listed, read_code, reader
 
 LOADER = Path(__file__).parents[1] / "support" / "loaded_gpu_code.py"
 LIMIT = 60  # seconds
+DT_RELASZ, DT_INIT_ARRAY = 8, 25
 TARGETS = {
     "sm_80": Target((80,)),
     "sm_90": Target((90,)),
@@ -318,3 +319,39 @@ def test_it_is_the_same_twice(shapes: Shapes) -> None:
     """The same file and the same GPUs give the same bytes."""
     path = shapes.make("many")
     assert rewritten(path, TARGETS["sm_90"]) == rewritten(path, TARGETS["sm_90"])
+
+
+def with_number(path: Path, at: int, number: int, size: int) -> bytes:
+    """A library with another number at an offset."""
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = number.to_bytes(size, "little")
+    return bytes(data)
+
+
+def lies(path: Path) -> dict[str, bytes]:
+    """Libraries that lie about themselves, by what the lie is; fuzzing found each."""
+    found = tables(reader(path))
+    assert found is not None
+    sections = {each.name: each for each in found.sections}
+    code, dynamic = sections[b".nv_fatbin"], sections[b".dynamic"]
+    rows = struct.iter_unpack("<QQ", path.read_bytes()[dynamic.offset : dynamic.offset + dynamic.size])
+    place = {tag: dynamic.offset + 16 * number + 8 for number, (tag, _) in enumerate(rows)}
+    return {
+        "a segment without alignment": with_number(path, found.segments_at + 48, 0, 8),
+        "the name of a symbol in GPU code": with_number(path, sections[b".dynsym"].offset + 24, code.address, 4),
+        "functions to call in GPU code": with_number(path, place[DT_INIT_ARRAY], code.address + 64, 8),
+        "relocations without end": with_number(path, place[DT_RELASZ], 24 << 56, 8),
+    }
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_library_that_lies_about_itself_is_left_alone(shapes: Shapes, at: int, tmp_path: Path) -> None:
+    """Where it is not refused at once, the proof refuses what came out."""
+    path, target = shapes.make("many"), TARGETS["sm_80"]
+    what, data = list(lies(path).items())[at]
+    (tmp_path / "lying").write_bytes(data)
+    made = rewritten(tmp_path / "lying", target)
+    if isinstance(made, str):
+        assert made.isprintable() and "nothing to save" not in made, what
+    else:
+        assert difference(reader(tmp_path / "lying"), lambda offset, size: made[offset : offset + size], target), what
