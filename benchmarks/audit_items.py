@@ -114,9 +114,9 @@ ITEMS = (
     Item(
         name="headers of a package",
         kind="headers",
-        about="dpkg:libboost1.74-dev",
-        before=(_apt("libboost-dev", "libboost*"),),
-        after=(f"{_apt('libboost-dev', 'libboost*')} && rm -rf /usr/include/boost",),
+        about="dpkg:libcgal-dev",
+        before=(_apt("libcgal-dev", "lib*"),),
+        after=(f"{_apt('libcgal-dev', 'lib*')} && rm -rf /usr/include/CGAL",),
         one_of_many=True,
         network=True,
         recommendation="12",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit.known import Known, most_in, told, whole
@@ -13,12 +13,14 @@ from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
 from slimagent.paths.algebra import parent, to_text
+from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
 _MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
 _MOST_PATHS = 12  # in an edit
 _ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
+_MORE = 1.05  # of a finding's bytes: a command that removes more than this is not its edit
 _WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
 _SUBJECTS = 10
 _LONG = 20  # characters of a directory: longer ones are named once
@@ -40,8 +42,12 @@ def cruft(known: Known) -> Iterator[Finding]:
         rule = by_reason.get(known.plan.entries[at].reason)
         if rule is not None:
             found[rule.name].append(at)
+    commands = {name: command for name in found if (command := removal(rules[name]))}
+    found_by_find = _found(known, [rules[name] for name in commands if not rules[name].edit])
     for rule_name, entries in found.items():
         rule = rules[rule_name]
+        if found_by_find.get(rule_name, 0) > _MORE * known.size(entries):
+            del commands[rule_name]
         places = most_in(known, entries)
         yield Finding(
             kind=rule.name,
@@ -55,10 +61,29 @@ def cruft(known: Known) -> Iterator[Finding]:
                 told(places),
             ),
             file="Dockerfile",
-            edit=removal(rule) or _by_path(known, rule, entries),
+            edit=commands.get(rule_name) or _by_path(known, rule, entries),
             subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
+
+
+def _found(known: Known, rules: list[CruftRule]) -> Counter[str]:
+    """The bytes that match each rule, by its name: files that something else keeps match, too."""
+    parts = [
+        (rule.name, is_spared)
+        for rule in rules
+        for is_spared, patterns in ((False, rule.patterns), (True, rule.excepted))
+        for _ in patterns
+    ]
+    tests = PathRules([each for rule in rules for each in (*rule.patterns, *rule.excepted)])
+    found: Counter[str] = Counter()
+    paths, sizes = known.inventory.paths, known.inventory.sizes
+    for at in known.files:
+        matching = [parts[each] for each in tests.matches(paths[at])]
+        for name in {name for name, is_spared in matching if not is_spared}:
+            if (name, True) not in matching:
+                found[name] += sizes[at]
+    return found
 
 
 def _in_base(known: Known, entries: list[int]) -> tuple[str, ...]:

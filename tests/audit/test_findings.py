@@ -15,7 +15,7 @@ from plan_images import Installed, link, write
 from slimagent.audit.cruft import removal
 from slimagent.audit.known import asked_here
 from slimagent.model.audit import WEIGHT, Fate, Hidden, Layer, Layers, Risk
-from slimagent.model.profile import CruftRule
+from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.profiles import shipped
 
 MB = b"x" * 1_000_000
@@ -396,3 +396,15 @@ def test_all_but_one_copy_of_a_distribution_can_go(tmp_path: Path) -> None:
     found = one(audit_of(tmp_path, packages), "duplicate")
     assert found.title == "numpy is installed 3 times"
     assert found.size == 2 * len(MB) + 5 * len(sites[0])
+
+
+def test_a_command_that_would_remove_what_is_kept_is_not_the_edit(tmp_path: Path) -> None:
+    """Then the edit names the files."""
+    for name, size in (("a", 500), ("kept", 300)):
+        write(tmp_path, f"/srv/{name}.a", b"x" * size)
+    rules = Rules(
+        cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),),
+        keep=(KeepRule(pattern="/srv/kept.a", why="w"),),
+    )
+    found = one(audit_of(tmp_path, rules=rules), "archives")
+    assert (found.size, found.edit) == (500, "rm -rf /srv/a.a   # 500 B of 500 B")
