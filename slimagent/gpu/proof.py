@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Segment, Tables
@@ -18,8 +17,8 @@ from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import HEADER, Code, Container, UnknownError, gpu_code
 from slimagent.gpu.references import Dynamic, dynamic, relative_words
 from slimagent.gpu.rewrite import PAGE
+from slimagent.gpu.spans import CHUNK, Span, inside, outside, part, same, shape
 
-_CHUNK = 1 << 20  # bytes
 _WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
 _RELATIVE = 8  # R_X86_64_RELATIVE
 _PT_PHDR = 6
@@ -36,15 +35,6 @@ class DifferenceError(Exception):
     """The first difference that was found, in plain words."""
 
 
-class _Span(NamedTuple):
-    """Addresses from `begin` to `end` with the rights of their segment; `offset` in the file, -1 for zeros."""
-
-    begin: int
-    end: int
-    rights: int
-    offset: int
-
-
 class _File:
     """One of the two files: what a loader makes of it, and its containers by section."""
 
@@ -58,7 +48,7 @@ class _File:
         self.loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
         self.sections = [found.sections[each.section] for each in self.codes]
 
-    def spans(self) -> Iterator[_Span]:
+    def spans(self) -> Iterator[Span]:
         """What is loaded, in the order of addresses. Raises DifferenceError for what no loader takes."""
         end = 0
         for each in self.loads:
@@ -66,9 +56,9 @@ class _File:
                 raise DifferenceError("its program headers came out wrong")
             end = each.address + each.memory
             if each.size:
-                yield _Span(each.address, each.address + each.size, each.flags, each.offset)
+                yield Span(each.address, each.address + each.size, each.flags, each.offset)
             if each.memory > each.size:
-                yield _Span(each.address + each.size, end, each.flags, -1)
+                yield Span(each.address + each.size, end, each.flags, -1)
 
     def place(self, address: int) -> int:
         for each in self.loads:
@@ -125,7 +115,7 @@ def _containers(old: _File, new: _File, target: Target) -> dict[int, int]:
 def _container(before: Read, after: Read, old: Container, new: Container, target: Target) -> None:
     gone = DifferenceError("GPU code that must stay is not there, or is not the same")
     if old.size == new.size:
-        if not _same(before, old.offset, after, new.offset, old.size):
+        if not same(before, old.offset, after, new.offset, old.size):
             raise gone
         return
     chosen = staying(old, target)
@@ -134,14 +124,14 @@ def _container(before: Read, after: Read, old: Container, new: Container, target
     if before(old.offset, HEADER.size - 8) != after(new.offset, HEADER.size - 8):
         raise gone
     for one, other in zip(chosen, new.pieces, strict=True):
-        if one.size != other.size or not _same(before, one.offset, after, other.offset, one.size):
+        if one.size != other.size or not same(before, one.offset, after, other.offset, one.size):
             raise gone
 
 
 def _headers(old: _File, new: _File) -> None:
     one, other = bytearray(old.read(0, _HEADER)), bytearray(new.read(0, _HEADER))
-    for part in _MAY_DIFFER:
-        one[part] = other[part] = bytes(part.stop - part.start)
+    for place in _MAY_DIFFER:
+        one[place] = other[place] = bytes(place.stop - place.start)
     if one != other or len(one) != _HEADER:
         raise DifferenceError("its ELF header came out different")
     if [_without_place(each) for each in _others(old)] != [_without_place(each) for each in _others(new)]:
@@ -166,12 +156,13 @@ def _without_place(segment: Segment) -> Segment:
 
 def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
     """Compare all that is loaded outside GPU code, and see that nothing else is loaded than was."""
-    here, there = list(_outside(old.spans(), gpu)), list(_outside(new.spans(), gpu))
-    if _shape(here) != _shape(there):
+    here, there = list(outside(old.spans(), gpu)), list(outside(new.spans(), gpu))
+    if shape(here) != shape(there):
         raise DifferenceError("its segments came out different")
-    for inside in _inside(new.spans(), gpu):
-        if not any(each.begin <= inside.begin and inside.end <= each.end and each.rights == inside.rights
-                   for each in old.spans()):  # fmt: skip
+    known = list(old.spans())
+    for span in inside(new.spans(), gpu):
+        holders = (each for each in known if each.begin <= span.begin and span.end <= each.end)
+        if not any(each.rights == span.rights for each in holders):
             raise DifferenceError("its segments came out different")
     pieces = iter(there)
     current = next(pieces, None)
@@ -187,7 +178,7 @@ def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int,
             at += count
 
 
-def _compared(old: _File, new: _File, spans: list[_Span]) -> Iterator[_Span]:
+def _compared(old: _File, new: _File, spans: list[Span]) -> Iterator[Span]:
     """What is loaded from the file, less the header and the section headers, which are compared on their own.
 
     Section headers are loaded in a file that patchelf has changed; no loader reads them.
@@ -202,15 +193,15 @@ def _compared(old: _File, new: _File, spans: list[_Span]) -> Iterator[_Span]:
             if low < high:
                 if low - shift == table and other != new.place(low):
                     raise DifferenceError(_LOADED)
-                yield _part(each, begin, low)
+                yield part(each, begin, low)
                 begin = high
-        yield _part(each, begin, each.end)
+        yield part(each, begin, each.end)
 
 
 def _bytes(old: _File, new: _File, here: int, there: int, count: int, address: int, moved: dict[int, int]) -> None:
     """Compare loaded bytes; a word that differs must point to a container, before and after."""
-    for at in range(0, count, _CHUNK):
-        size = min(_CHUNK, count - at)
+    for at in range(0, count, CHUNK):
+        size = min(CHUNK, count - at)
         one, other = old.read(here + at, size), new.read(there + at, size)
         if one == other and len(one) == size:
             continue
@@ -297,7 +288,7 @@ def _sections(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[in
 def _unloaded(
     before: Read, after: Read, old: Section, new: Section, gpu: list[tuple[int, int]], moved: dict[int, int]
 ) -> None:
-    if _same(before, old.offset, after, new.offset, old.stored):
+    if same(before, old.offset, after, new.offset, old.stored):
         return
     if old.kind != elf.SHT_SYMTAB or old.size % _SYMBOL.size:
         raise DifferenceError("a section that is not loaded came out different")
@@ -311,46 +302,3 @@ def _unloaded(
             is_gpu = any(low <= row[4] < high for low, high in gpu)
             if row != now and not (is_gpu and now[:4] == row[:4] and now[4] == moved.get(row[4]) and now[5] <= row[5]):
                 raise DifferenceError("its symbols came out different")
-
-
-def _outside(spans: Iterator[_Span], gpu: list[tuple[int, int]]) -> Iterator[_Span]:
-    for each in spans:
-        begin = each.begin
-        for low, high in gpu:
-            if low < each.end and high > begin:
-                if begin < low:
-                    yield _part(each, begin, low)
-                begin = max(begin, high)
-        if begin < each.end:
-            yield _part(each, begin, each.end)
-
-
-def _inside(spans: Iterator[_Span], gpu: list[tuple[int, int]]) -> Iterator[_Span]:
-    for each in spans:
-        for low, high in gpu:
-            if low < each.end and high > each.begin:
-                yield _part(each, max(low, each.begin), min(high, each.end))
-
-
-def _part(span: _Span, begin: int, end: int) -> _Span:
-    return _Span(begin, end, span.rights, span.offset if span.offset < 0 else span.offset + begin - span.begin)
-
-
-def _shape(spans: list[_Span]) -> list[tuple[int, int, int, bool]]:
-    """What is loaded where, whatever segments it comes from."""
-    found: list[tuple[int, int, int, bool]] = []
-    for each in spans:
-        row = (each.begin, each.end, each.rights, each.offset < 0)
-        if found and found[-1][1] == each.begin and found[-1][2:] == row[2:]:
-            row = (found.pop()[0], *row[1:])
-        found.append(row)
-    return found
-
-
-def _same(before: Read, here: int, after: Read, there: int, size: int) -> bool:
-    for at in range(0, size, _CHUNK):
-        count = min(_CHUNK, size - at)
-        one = before(here + at, count)
-        if len(one) != count or one != after(there + at, count):
-            return False
-    return True
