@@ -8,7 +8,7 @@ from document_values import RECEIPT, RECEIPTS, plans
 from hypothesis import given
 from report_documents import NAMES, documents_of, plan
 
-from slimagent.model.plan import Plan, Strip
+from slimagent.model.plan import Plan, Strip, counted_entries
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate
@@ -18,7 +18,7 @@ from slimagent.report.left import left
 
 
 def whole(made: Plan) -> int:
-    return sum(e.size for e in made.entries if made.reasons[e.reason].kind != ReasonKind.CREATED)
+    return sum(e.size for e in counted_entries(made) if made.reasons[e.reason].kind != ReasonKind.CREATED)
 
 
 @given(plans(), RECEIPTS)
