@@ -143,8 +143,8 @@ ITEMS = (
     Item(
         name="a copy by pip",
         kind="duplicate",
-        about="numpy is installed",
-        before=("/usr/bin/python3 -m pip install --break-system-packages --no-cache-dir --no-deps numpy",),
+        about="altair is installed",
+        before=("/usr/bin/python3 -m pip install --break-system-packages --no-cache-dir --no-deps altair",),
         after=("true",),
         network=True,
         recommendation="13",

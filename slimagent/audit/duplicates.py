@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
@@ -73,16 +73,30 @@ def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
 
 
 def _spare(known: Known, copies: list[int]) -> list[int]:
-    """The copies that an edit removes: all but one that a test used or that something requires, else the largest."""
-    used, required = known.used, known.requirers
-    best = max(copies, key=lambda each: (used[each], bool(required[each]), known.size_of([each]), -each))
+    """The copies that an edit removes: all but one.
+
+    It is one that a test used, that something requires, that has most packages beside it, or the largest.
+    """
+    used, required, packages = known.used, known.requirers, known.owners.packages
+    beside = Counter((package.kind, package.place) for package in packages)
+
+    def worth(number: int) -> tuple[bool, bool, int, int, int]:
+        package = packages[number]
+        near = beside[package.kind, package.place]
+        return used[number], bool(required[number]), near, known.size_of([number]), -number
+
+    best = max(copies, key=worth)
     return [each for each in copies if each != best]
 
 
 def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: int) -> Finding:
     packages = known.owners.packages
     used = [packages[each].label for each in copies if known.used[each]]
-    told = [f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)}" for at in copies]
+    told = [
+        f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)}"
+        + (" can go" if at in spare else " stays")
+        for at in copies
+    ]
     return Finding(
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",

@@ -225,7 +225,7 @@ def most_in(known: Known, entries: Iterable[int]) -> list[tuple[str, int]]:
     return sorted(of.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def told(places: list[tuple[str, int]], count: int = 10) -> str:
+def told(places: list[tuple[str, int]], count: int = 20) -> str:
     """Places with their bytes as a sentence, without those that hardly count."""
     least = sum(size for _, size in places) // 100
     some = [f"{place} ({size_text(size)})" for place, size in places[:count] if size >= least]

@@ -408,3 +408,18 @@ def test_a_command_that_would_remove_what_is_kept_is_not_the_edit(tmp_path: Path
     )
     found = one(audit_of(tmp_path, rules=rules), "archives")
     assert (found.size, found.edit) == (500, "rm -rf /srv/a.a   # 500 B of 500 B")
+
+
+def test_the_copy_in_the_larger_environment_stays(tmp_path: Path) -> None:
+    """Although the other one is larger: bytecode is in it."""
+    write(tmp_path, "/opt/venv/altair.py", MB)
+    write(tmp_path, "/opt/venv/polars.py", MB)
+    write(tmp_path, "/usr/local/altair.py", MB + MB)
+    packages = [
+        Installed("python:altair", ["/opt/venv/altair.py"], place=b"/opt/venv"),
+        Installed("python:polars", ["/opt/venv/polars.py"], place=b"/opt/venv"),
+        Installed("python:altair", ["/usr/local/altair.py"], place=b"/usr/local"),
+    ]
+    found = one(audit_of(tmp_path, packages), "duplicate")
+    assert found.size == 2 * len(MB)
+    assert found.evidence[:2] == ("python:altair 1 in /opt/venv stays", "python:altair 1 in /usr/local can go")
