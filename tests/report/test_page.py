@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from report_documents import NAMES, TEXT, documents_of, plan, write
 
 import slimagent.report.page
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import ReasonKind
 from slimagent.model.report import Found, Report
 from slimagent.model.summary import Phase, Summary, Whole
@@ -68,7 +68,7 @@ def path(made: Tree, node: int) -> str:
 def test_nothing_is_lost_in_the_tree(made: Plan, named: int) -> None:
     """Every byte and every file of the plan's image is in it once, however few files have a name of their own."""
     found, at_least = tree(made, Fates(made), "image", named)
-    real = [e for e in made.entries if e.size and made.reasons[e.reason].kind != ReasonKind.CREATED]
+    real = [e for e in counted_entries(made) if e.size and made.reasons[e.reason].kind != ReasonKind.CREATED]
     assert sums(found)[0] == sum(e.size for e in real)
     assert sum(found.files) == len(real)
     assert sum(sort == Sort.FILE for sort in found.sort) <= len(real)
@@ -93,7 +93,7 @@ def test_every_level_says_what_the_plan_says(made: Plan, named: int) -> None:
             by_manager[found.names[node]] += whole[node]
     assert +by_manager == +Counter({each.kind: each.bytes for each in owners(made)})
     by_package = {found.entry[node]: whole[node] for node, sort in enumerate(found.sort) if sort == Sort.PACKAGE}
-    real = [e for e in made.entries if made.reasons[e.reason].kind != ReasonKind.CREATED]
+    real = [e for e in counted_entries(made) if made.reasons[e.reason].kind != ReasonKind.CREATED]
     for at in range(len(made.packages)):
         assert by_package[at] == sum(e.size for e in real if e.owner == at)
     by_reason, in_plan = Counter[int](), Counter[int]()
