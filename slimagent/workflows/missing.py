@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import IO
 
 from slimagent import documents
 from slimagent.errors import DocumentError, UnavailableError
+from slimagent.linux.descriptors import closing
 from slimagent.model.missing import Missing, Wanted, WantedKind
 from slimagent.model.removed import INSIDE, NAME, Gone, Removed
 from slimagent.model.trace import BlindSpot
@@ -18,6 +20,7 @@ from slimagent.trace.select import choose
 from slimagent.workflows.exercise import Reporter, Steps, watch
 from slimagent.workflows.session import Session
 
+_LONGEST_LINE = 256  # bytes that the kernel reads (BINPRM_BUF_SIZE)
 _NO_WAIT = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # do not wait for the writer of a FIFO
 
 
@@ -58,7 +61,10 @@ def usual_place(out: str) -> str:
 
 def explain(listed: RemovedList, text: bytes) -> Missing:
     """What a list says about an error."""
-    return _answered(listed, wanted_in(text))
+    wanted = wanted_in(text)
+    if listed.is_inside:  # a program that is there, and cannot run: what its first line names is not
+        wanted = tuple(dict.fromkeys((*wanted, *(each for path in wanted for each in _interpreter(path)))))
+    return _answered(listed, wanted)
 
 
 def explain_command(listed: RemovedList, session: Session, command: tuple[str, ...], reporter: Reporter) -> Missing:
@@ -75,6 +81,22 @@ def explain_command(listed: RemovedList, session: Session, command: tuple[str, .
         )
     sought = (path for path in sorted(watched.observed.accesses) if not os.path.lexists(path))
     return _answered(listed, tuple(Wanted(WantedKind.PATH, path) for path in sought))
+
+
+def _interpreter(wanted: Wanted) -> Iterator[Wanted]:
+    """What a script's first line names (execve(2), "Interpreter scripts"): the kernel reports that as the script."""
+    if wanted.kind is not WantedKind.PATH or wanted.name[:1] != b"/":
+        return
+    try:
+        with closing(os.open(wanted.name, _NO_WAIT)) as descriptor:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            first, _, _ = (os.read(descriptor, _LONGEST_LINE) if is_file else b"").partition(b"\n")
+    except (OSError, ValueError):
+        return
+    words = first[2:].split() if first[:2] == b"#!" else []
+    if words:
+        yield Wanted(WantedKind.PATH, words[0])
+        yield from (Wanted(WantedKind.COMMAND, word) for word in words[1:2] if words[0].endswith(b"/env"))
 
 
 def _answered(listed: RemovedList, wanted: tuple[Wanted, ...]) -> Missing:

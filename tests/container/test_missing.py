@@ -13,14 +13,14 @@ import pytest
 from schemas import problems
 
 from slimagent import documents
-from slimagent.model.inventory import PackageKind
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Entry, Plan
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from tests.container.conftest import Image
 from tests.container.slimming import BUNDLE
 
 SITE, R = "/opt/venv/lib/python3.11/site-packages", "/usr/lib/R/site-library"
 CODE_SERVER = "/usr/lib/code-server"
+ENTRY = f"{CODE_SERVER}/node_modules/code-server/out/node/entry.js"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 CONDA = {
     "/opt/planted/conda-meta/shout-2.1-h1.json": json.dumps(
@@ -31,6 +31,18 @@ CONDA = {
     "/opt/planted/unowned/data.csv": "a,b\n1,2\n",
     "/opt/planted/script": "#!/usr/bin/mawk -f\nBEGIN { print 1 }\n",
 }
+
+
+R_PACKAGE = """
+set -e
+mkdir -p /tmp/planted/R
+printf '%s\\n' 'Package: planted' 'Version: 1.0' 'Title: T' 'Description: D.' 'License: MIT' 'Author: A' \\
+    'Maintainer: A <a@b.c>' \\
+    > /tmp/planted/DESCRIPTION
+echo 'export(f)' > /tmp/planted/NAMESPACE
+echo 'f <- function() 1' > /tmp/planted/R/f.R
+R CMD INSTALL --no-docs --library=/usr/local/lib/R/site-library /tmp/planted
+"""
 
 
 @dataclass(frozen=True)
@@ -69,11 +81,11 @@ PLANTED = (
     Planted("/usr/bin/fc-list", ("fc-list",), '"fc-list": executable file not found', "dpkg:fontconfig"),
     sh("/usr/bin/patch", "printf 'all:\\n\\tpatch\\n' | make -f -", "patch: No such file", "dpkg:patch"),
     sh("/usr/bin/gpgv", "timeout 5 gpgv", "failed to run command", "dpkg:gpgv"),
-    sh("/usr/bin/mawk", "/opt/planted/script", "bad interpreter", "dpkg:mawk"),
+    sh("/usr/bin/mawk", "/opt/planted/script", "required file not found", "dpkg:mawk"),
     sh("/usr/bin/ar", "exec /usr/bin/ar", "/usr/bin/ar: No such file", "dpkg:binutils"),
     python("/usr/bin/xz", "import subprocess; subprocess.run(['xz'])", "[Errno 2]", "dpkg:xz-utils"),
     sh(f"{LIBRARIES}/libfontconfig.so.1.12.0", "fc-cache", "error while loading shared", "dpkg:libfontconfig1"),
-    sh(f"{LIBRARIES}/libisl.so.23.2.0", "gcc -c -x c /dev/null -o /dev/null", "shared libraries", "dpkg:libisl23"),
+    sh(f"{LIBRARIES}/libssl.so.3", "openssl version", "error while loading shared", "dpkg:libssl3"),
     python(
         f"{LIBRARIES}/libsqlite3.so.0.8.6",
         "import ctypes; ctypes.CDLL('libsqlite3.so.0')",
@@ -92,7 +104,7 @@ PLANTED = (
         "/usr/lib/python3.11/email/policy.py",
         "from email import policy",
         "cannot import name 'policy'",
-        "dpkg:libpython3.11-stdlib",
+        "dpkg:libpython3.11-minimal",
     ),
     python(
         "/usr/lib/python3.11/lib-dynload/_curses.cpython-311-x86_64-linux-gnu.so",
@@ -113,9 +125,9 @@ PLANTED = (
         "No time zone found",
         "dpkg:tzdata",
     ),
-    r("r:crayon", "library(crayon)", "no package called \u2018crayon\u2019", "r:crayon"),
-    r("r:R6", "R6::R6Class('a')", "no package called \u2018R6\u2019", "r:R6"),
-    r(f"{R}/digest/libs/digest.so", "digest::digest(1)", "unable to load shared object", "dpkg:r-cran-digest"),
+    r("dpkg:r-cran-crayon", "library(crayon)", "no package called \u2018crayon\u2019", "dpkg:r-cran-crayon"),
+    r("r:planted", "planted::f()", "no package called \u2018planted\u2019", "r:planted"),
+    r(f"{R}/digest/libs/digest.so", "digest::digest(1)", "shared object", "dpkg:r-cran-digest"),
     r(
         "/usr/share/common-licenses/BSD",
         "readLines('/usr/share/common-licenses/BSD')",
@@ -123,9 +135,9 @@ PLANTED = (
         "dpkg:base-files",
     ),
     Planted(
-        "/usr/share/perl/5.36.0/Text/Wrap.pm",
-        ("perl", "-MText::Wrap", "-e", "1"),
-        "Can't locate Text/Wrap.pm",
+        "/usr/share/perl/5.36.0/Text/Balanced.pm",
+        ("perl", "-MText::Balanced", "-e", "1"),
+        "Can't locate Text/Balanced.pm",
         "dpkg:perl-modules-5.36",
     ),
     sh("/usr/share/common-licenses/MPL-1.1", "cat /usr/share/common-licenses/MPL-1.1", "cat: ", "dpkg:base-files"),
@@ -133,16 +145,18 @@ PLANTED = (
     sh("/usr/include/complex.h", "echo '#include <complex.h>' | cpp", "complex.h: No such file", "dpkg:libc6-dev"),
     sh(f"{LIBRARIES}/Scrt1.o", "ld Scrt1.o", "cannot find Scrt1.o", "dpkg:libc6-dev"),
     sh(
-        f"{CODE_SERVER}/node_modules/express/package.json",
-        f"cd {CODE_SERVER} && $(find {CODE_SERVER} -type f -name node | head -1) -e 'require(\"express\")'",
-        "Cannot find module",
+        f"{CODE_SERVER}/node_modules/express/lib/express.js",
+        f"cd {CODE_SERVER}/node_modules/code-server && node -e 'require(\"express\")'",
+        "Cannot find module './lib/express'",
         "npm:express",
     ),
     sh(
-        f"{CODE_SERVER}/out/node/entry.js",
-        f"$(find {CODE_SERVER} -type f -name node | head -1) {CODE_SERVER}/out/node/entry.js",
-        "Cannot find module '/",
+        "npm:yauzl",
+        f"cd {CODE_SERVER}/node_modules/code-server/lib/vscode && node -e 'require(\"yauzl\")'",
+        "Cannot find module 'yauzl'",
+        "npm:yauzl",
     ),
+    sh(ENTRY, f"node {ENTRY}", "Cannot find module '/", "npm:code-server"),
     sh("conda:shout", "PATH=/opt/planted/bin:$PATH; shout", "shout: command not found", "conda:shout"),
     sh("/opt/planted/unowned/data.csv", "tail /opt/planted/unowned/data.csv", "cannot open '/opt"),
 )
@@ -160,6 +174,7 @@ class Slimmed:
             for path, text in CONDA.items():
                 (out / "file").write_text(text)
                 self.need("sh", "-c", f"mkdir -p $(dirname {path}) && cp /out/file {path} && chmod 755 {path}")
+            self.need("sh", "-c", R_PACKAGE)
             self.agent("trace", "-o", "/out/trace.json", "--", "true")
             self.agent("plan", "/out/trace.json", "--level", "cruft", "-o", "/out/plan.json")
             plan, self.planted = with_removals(documents.decode_plan((out / "plan.json").read_bytes()))
@@ -199,24 +214,17 @@ def with_removals(plan: Plan) -> tuple[Plan, tuple[Planted, ...]]:
     planted = tuple(
         each for each in PLANTED if (each.gone in labels if each.is_package else each.gone.encode() in paths)
     )
-    whole = {labels[each.gone]: len(reasons) + at for at, each in enumerate(planted) if each.is_package}
+    whole = dict.fromkeys((labels[each.gone] for each in planted if each.is_package), keep)
     gone = {each.gone.encode() for each in planted if not each.is_package}
     packages = [replace(each, reason=drop if at in whole else keep) for at, each in enumerate(plan.packages)]
-    further = dict(plan.further)
     for at in whole:
         whole[at] = len(reasons)
         reasons.append(Reason(kind=ReasonKind.PACKAGE_GONE, verdict=Verdict.DROP, package=at))
-    r_twins = {at for at, each in enumerate(plan.packages) if each.package.kind == PackageKind.R and at in whole}
 
-    def reason(at: int) -> int:
-        entry = plan.entries[at]
-        owners = (entry.owner, *further.get(at, ()))
-        found = next(
-            (whole[each] for each in owners if each in whole and (each == entry.owner or each in r_twins)), None
-        )
-        return found if found is not None else drop if entry.path in gone else keep
+    def reason(entry: Entry) -> int:
+        return whole.get(entry.owner, drop if entry.path in gone else keep)
 
-    entries = tuple(each._replace(reason=reason(at)) for at, each in enumerate(plan.entries))
+    entries = tuple(each._replace(reason=reason(each)) for each in plan.entries)
     return replace(
         plan, reasons=tuple(reasons), packages=tuple(packages), entries=entries, edits=(), strips=(), unstripped=()
     ), planted

@@ -24,7 +24,7 @@ _ABSENT = re.compile(
     r"unable to access",
     re.IGNORECASE,
 )
-_STRACE = re.compile(r'"((?:[^"\\\n]|\\.){1,4096})"[^"\n]{0,200}= -1 ENOENT')
+_STRACE = " = -1 ENOENT"
 _OCTAL = re.compile(r"\\(?:x([0-9a-f]{2})|([0-7]{1,3})|(.))")
 _QUOTED = re.compile(f"{_QUOTE}({_ANYTHING}){_QUOTE}")
 _ABSOLUTE = re.compile(rf"(?<![^\s{_QUOTES}:=(\[])(/[^\s{_QUOTES}:;,()\[\]<>|]{{1,4096}})")
@@ -57,7 +57,8 @@ def _library(found: re.Match[str]) -> Iterator[Wanted]:
 def _node(found: re.Match[str]) -> Iterator[Wanted]:
     name = found[1].removeprefix("node:")
     is_path = name.startswith(("/", "./", "../"))
-    yield Wanted(WantedKind.PATH if is_path else WantedKind.NODE, _bytes(name))
+    for ending in ("", ".js", ".json", "/index.js") if is_path else ("",):  # what Node tries in turn
+        yield Wanted(WantedKind.PATH if is_path else WantedKind.NODE, _bytes(name + ending))
 
 
 def _of(kind: WantedKind) -> Callable[[re.Match[str]], Iterator[Wanted]]:
@@ -83,13 +84,14 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Iterator[Wanted]]
     (_form(r"(?i)(?:^|[\s:])<W>: command not found"), _command),
     (_form(r"command not found: (\S{1,255})"), _command),
     (_form(r": (?:line )?\d+: <W>: not found"), _command),
-    (_form(r"^(?:sh|ash|busybox): <W>: not found"), _command),
+    (_form(r"^(?:\S{0,100}/)?(?:sh|ash|dash|busybox): <W>: not found"), _command),
     (_form(r'exec: "([^"\n]{1,4096})": (?:executable file not found|stat )'), _command),
     (
         _form(r"(?:env|exec|nice|nohup|setsid|stdbuf|sudo): <Q>?<W><Q>?: (?:No such file|(?:command )?not found)"),
         _command,
     ),
     (_form(r"^[\w./-]{1,255}: <W>: No such file or directory"), _command),
+    (_form(r"(?:^|: )<W>: cannot execute: required file not found"), _of(WantedKind.PATH)),
     (_form(r"failed to (?:run|execute|exec) (?:command |program )?<Q>?<W>"), _command),
     (_form(r"(?i)cannot run program <Q>?<W>"), _command),
     (_form(r"\[Errno 2\] No such file or directory: b?<Q><A>"), _command),
@@ -119,11 +121,25 @@ def _every(said: str) -> Iterator[Wanted]:
     for form, names in _FORMS:
         for match in form.finditer(said):
             yield from names(match)
-    for match in _STRACE.finditer(said):
-        yield Wanted(WantedKind.PATH, _unescaped(match[1]))
     for line in said.splitlines():
-        if _ABSENT.search(line) and "= -1 E" not in line:
+        if _STRACE in line:
+            yield from (Wanted(WantedKind.PATH, _unescaped(each)) for each in _strings(line.partition(_STRACE)[0]))
+        elif "= -1 E" not in line and _ABSENT.search(line):
             yield from _paths(line)
+
+
+def _strings(call: str) -> Iterator[str]:
+    """The strings in a line of strace. Not by a pattern: a string without an end would take it quadratic time."""
+    inside: list[str] | None = None
+    for part in call.split('"'):
+        if inside is None:
+            inside = []
+            continue
+        inside.append(part)
+        if (len(part) - len(part.rstrip("\\"))) % 2:  # the quote is escaped, and belongs to the string
+            continue
+        yield '"'.join(inside)
+        inside = None
 
 
 def _paths(line: str) -> Iterator[Wanted]:

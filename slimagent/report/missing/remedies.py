@@ -13,6 +13,7 @@ from slimagent.model.inventory import Package, PackageKind
 from slimagent.paths.algebra import to_text
 
 _SITE = re.compile(r"(.*)/lib(?:64)?/((?:python|pypy)3\.[0-9]+)t?/(?:site|dist)-packages")
+_NAMED = re.compile(r"[^\s\x00-\x1f\x7f]+")  # a package that a rule can name
 _SHOWN = 5  # paths in a command line
 
 
@@ -51,16 +52,11 @@ def restore(things: Sequence[str], image: str) -> str:
 
 
 def rule(package: Package | None, paths: Sequence[bytes], why: str) -> str:
-    """The tables of a profile that keep a package (or, for None, paths) next time."""
-    if package is not None:
+    """The tables of a profile that keep a package next time; the paths for None, or if no rule can name it."""
+    if package is not None and _NAMED.fullmatch(package.name):
         return f"[[keep-package]]\npackage = {_toml(package.label)}\nwhy = {_toml(why)}"
-    tables = [f"[[keep]]\npath = {_toml(_literal(to_text(path)))}\nwhy = {_toml(why)}" for path in paths[:_SHOWN]]
+    tables = [f"[[keep]]\npath = {_toml(to_text(path))}\nwhy = {_toml(why)}" for path in paths[:_SHOWN]]
     return "\n\n".join(tables)
-
-
-def _literal(path: str) -> str:
-    """A path as a pattern that matches at least itself: `*` and `?` have no escape, and match themselves."""
-    return path
 
 
 def _r(text: str) -> str:
