@@ -33,10 +33,9 @@ def main(root: str, plan: str) -> None:
             began, used = time.perf_counter(), time.process_time()
             Removals(path=path, digests=digests).leave(made, digest(data))(inventory, decision, source)
             size = os.path.getsize(path)
-            print(
-                f"{'with' if digests else 'without'} digests: {size:,} bytes, {100 * size / decision.bytes_dropped:.3f} %"
-                f" of what goes; {time.perf_counter() - began:.1f} s, {time.process_time() - used:.1f} processor s"
-            )
+            name, share = "with" if digests else "without", 100 * size / decision.bytes_dropped
+            seconds, used = time.perf_counter() - began, time.process_time() - used
+            print(f"{name} digests: {size:,} bytes, {share:.3f} %; {seconds:.1f} s, {used:.1f} processor s")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

@@ -30,7 +30,7 @@ _SHOWN = 5  # paths
 
 @command(
     example="slimagent restore /usr/bin/git --from app:latest -t app:slim-git\n"
-    "slimagent restore python:PyYAML --tar yaml.tar"
+    "slimagent restore python:pyyaml --tar yaml.tar"
 )
 @click.argument("things", metavar="PATH|PACKAGE...", nargs=-1, required=True)
 @click.option(

@@ -92,7 +92,7 @@ PLANTED = (
         "cannot open shared object file",
         "dpkg:libsqlite3-0",
     ),
-    python("python:PyYAML", "import yaml", "No module named 'yaml'", "python:PyYAML"),
+    python("python:pyyaml", "import yaml", "No module named 'yaml'", "python:pyyaml"),
     python(f"{SITE}/requests/adapters.py", "import requests", "named 'requests.adapters'", "python:requests"),
     Planted(
         "/usr/lib/python3.11/json/tool.py",
