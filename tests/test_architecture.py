@@ -88,8 +88,9 @@ EDGES = {
         "decide": set(),
         "directories": set(),
         "edits": {"decide", "source"},
-        "export": {"decide", "directories", "edits", "progress", "source", "strip"},
-        "in_place": {"decide", "directories", "edits", "progress", "source", "strip"},
+        "export": {"decide", "directories", "edits", "going", "progress", "source", "strip"},
+        "going": {"decide", "source"},
+        "in_place": {"decide", "directories", "edits", "going", "progress", "source", "strip"},
         "progress": set(),
         "source": {"decide", "directories"},
         "strip": {"decide", "source"},
@@ -99,7 +100,7 @@ EDGES = {
 PURE = (
     *("errors.py", "model/*.py", "paths/*.py", "text/*.py", "elf/*.py", "gpu/*.py", "documents/*.py", "gate/*.py"),
     *("audit/*.py", "plan/*.py", "verify/*.py"),
-    *("report/*.py", "report/page/*.py", "report/sbom/*.py"),
+    *("report/*.py", "report/missing/*.py", "report/page/*.py", "report/sbom/*.py"),
     *("profiles/read.py", "profiles/rules.py", "profiles/table.py", "profiles/write.py"),
     *("linux/syscalls.py", "linux/posix_acl.py", "inventory/fingerprint.py", "inventory/changes.py"),
     *("trace/seccomp/filter.py", "trace/merge.py", "trace/record.py", "trace/watcher.py", "trace/compare_backends.py"),
@@ -110,7 +111,7 @@ PURE = (
     *("apply/in_place/journal_format.py", "apply/export/pax.py", "apply/export/components.py"),
     *("apply/export/compression.py", "apply/export/image_documents.py", "image/dockerfile.py"),
     *("image/dockerfile_words.py", "image/history.py", "image/labels.py", "image/complaint.py"),
-    *("image/container.py", "image/stacking.py"),
+    *("image/container.py", "image/stacking.py", "image/adding.py"),
 )
 EFFECTS = {"os", "subprocess", "ctypes", "click", "socket", "time"}
 LONGEST_MODULE, LONGEST_FUNCTION = 350, 45  # lines

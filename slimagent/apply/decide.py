@@ -83,7 +83,7 @@ def decide(plan: Plan, inventory: Inventory) -> Decision:
         dropped=dropped,
         left_alone=tuple(left_alone),
         mtimes=mtimes,
-        first=_first_names(inventory, kept),
+        first=first_names(inventory, kept),
         made=made,
         lost=len(lost),
         bytes_kept=bytes_kept,
@@ -178,7 +178,7 @@ def _date_mount_points(inventory: Inventory, mtimes: list[int]) -> None:
             mtimes[at] = mtimes[holder]
 
 
-def _first_names(inventory: Inventory, kept: list[int]) -> dict[int, int]:
+def first_names(inventory: Inventory, kept: list[int]) -> dict[int, int]:
     """Map each additional kept name of an inode to its first kept name."""
     first: dict[int, int] = {}
     seen: dict[int | tuple[int, ...], int] = {}

@@ -8,21 +8,24 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.apply import Layout
+from slimagent.apply import Destination, Layout
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.in_place import Removal, in_place_options
 from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
+from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.errors import DocumentError, UsageError
 from slimagent.linux.files import digest, read, write
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
+from slimagent.model.removed import INSIDE, NAME
 from slimagent.paths.algebra import to_text
 from slimagent.report.text import receipt_summary, stripped_files
 from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, InPlace, Target, export, is_exported, remove
+from slimagent.workflows.removals import Removals
 from slimagent.workflows.session import Session
 
 
@@ -33,7 +36,7 @@ from slimagent.workflows.session import Session
 @layout_options
 @click.option("--to", "directory", metavar="DIR", help="Write the slim root file system into a new or empty directory.")
 @in_place_options
-@options.together(options.strip, options.accept_change)
+@options.together(removal_options, options.strip, options.accept_change)
 @click.option("-o", "--output", metavar="FILE", help="Write the receipt here.")
 @options.quiet
 def apply(
@@ -44,6 +47,7 @@ def apply(
     layout: Layout | None,
     directory: str | None,
     here: Removal | None,
+    removals: Removals,
     strip: str,
     accepted_changes: tuple[str, ...],
     output: str | None,
@@ -58,7 +62,9 @@ def apply(
     require_place(place, strip, quiet=quiet)
     data = read(plan)
     made = documents.decode_plan(data, plan)
-    outputs = (plan, output, None if place is None else place.path, None if here is None else here.journal)
+    removals = placed(removals, _list(removals, plan, root, place, here, output), image)
+    journal = None if here is None else here.journal
+    outputs = (plan, output, removals.path or None, None if place is None else place.path, journal)
     require_distinct(outputs)
     session = options.session(
         root=root,
@@ -66,12 +72,12 @@ def apply(
         outputs=tuple(os.fsencode(each) for each in outputs if each is not None),
         image=image,
     )
-    accepted = options.accepted(accepted_changes)
     if place is not None:
-        target: Target = Export(destination=place, strip=strip, accepted=accepted)
+        target: Target = Export(destination=place, strip=strip, accepted=options.accepted(accepted_changes))
     else:
-        target = InPlace(journal=None if here is None else os.fsencode(here.journal), strip=strip)
-    lines = _carry_out(pipeline.seen_as(session, made), made, digest(data), target, output, Console(quiet=quiet))
+        target = InPlace(journal=None if journal is None else os.fsencode(journal), strip=strip)
+    seen = pipeline.seen_as(session, made)
+    lines = _carry_out(seen, made, digest(data), target, output, removals, Console(quiet=quiet))
     if not quiet:
         terminal.lines(lines)
     if here is not None:
@@ -80,7 +86,13 @@ def apply(
 
 
 def _carry_out(
-    session: Session, made: Plan, plan_digest: str, target: Target, output: str | None, console: Console
+    session: Session,
+    made: Plan,
+    plan_digest: str,
+    target: Target,
+    output: str | None,
+    removals: Removals,
+    console: Console,
 ) -> list[str]:
     """Carry out the plan, unless that was done before. Returns the lines to print."""
 
@@ -89,7 +101,15 @@ def _carry_out(
             write(output, documents.encode_receipt(receipt))
 
     inspect = functools.partial(pipeline.inspect, session, console)
-    action = Action(session=session, plan=made, digest=plan_digest, reporter=console, inspect=inspect, save=save)
+    action = Action(
+        session=session,
+        plan=made,
+        digest=plan_digest,
+        reporter=console,
+        inspect=inspect,
+        save=save,
+        removals=removals,
+    )
     if isinstance(target, InPlace):
         receipt = remove(action, target)
     elif output is not None and _is_exported(target, plan_digest, output):
@@ -99,6 +119,24 @@ def _carry_out(
     if receipt is None:
         return [f"nothing to do: everything that the plan drops is gone from {to_text(session.root)}"]
     return [*receipt_summary(receipt), *stripped_files(receipt, made)]
+
+
+def _list(
+    removals: Removals, plan: str, root: str, place: Destination | None, here: Removal | None, output: str | None
+) -> str:
+    """Where the list of what went is written: as asked for, or beside the receipt, the export, or the plan.
+
+    Empty if it would be removed at once, with the agent and the plan.
+    """
+    if here is not None and removals.inside:
+        if removals.path:
+            raise UsageError("--in-place: the list of what went has one place", "choose --removed or --removed-inside")
+        return os.path.join(os.path.abspath(root), os.fsdecode(INSIDE).lstrip("/"))
+    if removals.path or output is not None:
+        return removals.path or beside(str(output))
+    if place is not None:
+        return f"{os.fsdecode(place.path)}.{NAME}"
+    return "" if here is not None and here.own is not None else f"{plan}.{NAME}"
 
 
 def _is_exported(target: Export, plan_digest: str, output: str) -> bool:

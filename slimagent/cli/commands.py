@@ -21,6 +21,8 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("audit", "audit", "List what is in an image, and what could be smaller."),
             ("report", "report", "Show what a run came to, also as an HTML page."),
             ("explain", "explain", "Say why a file or a package stays or goes."),
+            ("missing", "missing", "Say what was removed that explains an error."),
+            ("restore", "restore", "Bring removed files back, as they were."),
             ("gate", "gate", "Hold rules against the result of a run."),
             ("history", "history", "Keep the sizes of an image over time, and show them."),
             ("compare", "compare", "Say how two runs, or two images, differ, and why."),
@@ -41,6 +43,7 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("bundle", "bundle", "Make an agent that runs in any Linux container."),
             ("start", "start", "Run the image's entrypoint as PID 1, and record it."),
             ("export", "export", "Plan, and export what stays, in a new container."),
+            ("take", "restore", "Export what a list names, in a new container."),
             ("ports", "start", "Print which TCP ports answer here."),
         ),
     }

@@ -13,6 +13,7 @@ from slimagent import __version__
 from slimagent.cli import options, terminal
 from slimagent.cli.help import command
 from slimagent.cli.passing import passed_on
+from slimagent.cli.removing import CONTENT_NAMES, content_options
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
@@ -26,8 +27,9 @@ from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import Rules
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import starts
+from slimagent.workflows.removals import Removals
 
-_PASSED_ON = {"level", "accepted", "also", "strip", *RULE_OPTIONS}
+_PASSED_ON = {"level", "accepted", "also", "strip", "removed_digests", *RULE_OPTIONS}
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
 
@@ -39,6 +41,7 @@ class _Asked:
     profile: str | None
     level: str | None
     rules: Rules
+    removals: Removals
     strip: str
     accepted: tuple[str, ...]
     also: tuple[str, ...]
@@ -53,7 +56,9 @@ class _Asked:
 
 @command("dockerfile", example="slimagent dockerfile app:latest -o Dockerfile.slim -- pytest -q /app/tests")
 @click.argument("image", metavar="IMAGE")
-@options.together(options.profile, options.level, rule_options, options.strip, options.accept, options.also)
+@options.together(
+    options.profile, options.level, rule_options, options.strip, content_options, options.accept, options.also
+)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
 @click.option("--agent", metavar="DIR", help="Directory of the agent in the build context. [default: agent]")
 @click.option("--agent-image", metavar="NAME", help="Take the agent from this image instead, which holds nothing else.")
@@ -97,7 +102,7 @@ def _recipe(asked: _Asked, described: bytes, config: ImageConfig) -> Recipe:
     else:
         recipe = Recipe(image=asked.image, place=own_place(only), agent_image=asked.agent_image)
     env = held_back(config.env) if recipe.entry else ()
-    recipe = replace(recipe, run=passed_on(_PASSED_ON), removal=passed_on(("strip",)), env=env)
+    recipe = replace(recipe, run=passed_on(_PASSED_ON), removal=passed_on(("strip", *CONTENT_NAMES)), env=env)
     recipe = _with_profile(recipe, asked.profile)
     return replace(recipe, run=(*recipe.run, *_image_options(config, asked.user), *_command(asked.command)))
 

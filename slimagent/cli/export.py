@@ -14,6 +14,7 @@ from slimagent.cli.evidence import await_file
 from slimagent.cli.help import command
 from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
 from slimagent.cli.planning import Asked, prepare
+from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
@@ -21,9 +22,11 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
+from slimagent.model.proof import Receipt
 from slimagent.report.text import before_and_after, plan_summary
 from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, carry_out
+from slimagent.workflows.removals import Removals
 from slimagent.workflows.session import Session
 
 _EXAMPLE = """\
@@ -41,7 +44,7 @@ docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoin
     "--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here."
 )
 @click.option("--receipt", default="receipt.json", show_default=True, metavar="FILE", help="Write the receipt here.")
-@options.together(options.strip, options.quiet)
+@options.together(removal_options, options.strip, options.quiet)
 def export(
     traces: tuple[str, ...],
     level: str | None,
@@ -55,6 +58,7 @@ def export(
     repair: str | None,
     plan_file: str,
     receipt: str,
+    removals: Removals,
     strip: str,
     quiet: bool,
 ) -> int:
@@ -67,20 +71,43 @@ def export(
         raise UsageError("choose exactly one of --tar and --oci", "see `slimagent export --help`")
     options.require_writable(plan_file, options.own_document(documents.PLAN))
     options.require_writable(receipt, options.own_document(documents.RECEIPT))
+    removals = placed(removals, removals.path or beside(receipt), image)
     require_place(place, strip, quiet=quiet)
-    require_distinct((place.path, plan_file, receipt, repair, *dict.fromkeys(traces)))
+    require_distinct((place.path, plan_file, receipt, removals.path, repair, *dict.fromkeys(traces)))
     console = Console(quiet=quiet)
-    outputs = tuple(map(os.fsencode, sorted({tar or os.fsdecode(place.path), plan_file, receipt, *traces})))
+    written = {tar or os.fsdecode(place.path), plan_file, receipt, removals.path}
+    outputs = tuple(map(os.fsencode, sorted({*written, *traces})))
     asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)
     session, inventory, made = _planned(asked, outputs, image, when, console)
     data = documents.encode_plan(made)
     write(plan_file, data)
-    action = Action(session=session, plan=made, digest=digest(data), reporter=console, inspect=lambda: inventory)
-    done = carry_out(action, Export(destination=place, strip=strip))
+    done = _carried_out(
+        session, inventory, made, digest(data), removals, Export(destination=place, strip=strip), console
+    )
     write(receipt, documents.encode_receipt(done))
     if not quiet:
         terminal.lines([*plan_summary(made), *before_and_after(done)])
     return 0
+
+
+def _carried_out(
+    session: Session,
+    inventory: Inventory,
+    made: Plan,
+    plan_digest: str,
+    removals: Removals,
+    target: Export,
+    console: Console,
+) -> Receipt:
+    action = Action(
+        session=session,
+        plan=made,
+        digest=plan_digest,
+        reporter=console,
+        inspect=lambda: inventory,
+        removals=removals,
+    )
+    return carry_out(action, target)
 
 
 def _planned(

@@ -22,6 +22,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Containers": ("engine", "network", "volumes", "env", "gpus", "run_options", "no_privileges", "agent"),
         "As an image": ("oci", "oci_tag", "compression", "ready"),
         "In place": ("in_place", "journal", "remove_agent", "force"),
+        "What went": ("removed", "removed_inside", "removed_digests"),
         "The result": ("gates", "history"),
         "Output": (
             "out",

@@ -16,6 +16,7 @@ from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.passing import carried_profile, passed_on
+from slimagent.cli.removing import CONTENT_NAMES, content_options
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.cli.starting import start_options
@@ -35,10 +36,11 @@ from slimagent.profiles import shipped as profiles
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, unmatched, warnings
 from slimagent.report.summary import failure, summarised
+from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
 
 _STEPS = {"also"}
-_DECISION = {"level", "accepted", *RULE_OPTIONS}
+_DECISION = {"level", "accepted", *RULE_OPTIONS, *CONTENT_NAMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class _Asked:
     level: str | None
     rules: Rules
     gate: Gate
+    removals: Removals
     strip: str
     accepted: tuple[str, ...]
     user: str | None
@@ -94,7 +97,7 @@ class _Asked:
 @click.argument("image", metavar="IMAGE")
 @click.option("-t", "--tag", required=True, metavar="TAG", help="The name of the slim image.")
 @click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
-@options.together(options.profile, options.level, rule_options, options.strip, options.accept)
+@options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
 @options.also
 @start_options

@@ -33,6 +33,7 @@ from slimagent.workflows.session import (
     canonical,
     environment,
     own_files,
+    own_list,
     seen_from,
     user_named,
     with_mount_points,
@@ -156,7 +157,7 @@ def session(
     return Session(
         root=base,
         scopes=tuple(dict.fromkeys(_scope(base, each) for each in scopes)) or (b"/",),
-        excluded=tuple(dict.fromkeys((*own_files(), *_inside(base, with_mount_points(outputs))))),
+        excluded=tuple(dict.fromkeys((*own_files(), *own_list(base), *_inside(base, with_mount_points(outputs))))),
         user=account,
         env=environment(account),
         cwd=os.getcwd(),

@@ -20,6 +20,7 @@ from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.removing import content_options, require_list
 from slimagent.cli.rules import rule_options
 from slimagent.documents import encode_summary
 from slimagent.errors import RefusedError, SlimagentError, UsageError
@@ -27,10 +28,12 @@ from slimagent.linux.files import make_directory, write
 from slimagent.model.gate import Rule
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
+from slimagent.model.removed import NAME
 from slimagent.model.summary import Whole
 from slimagent.report.reach import unmatched
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.applying import Export, InPlace, Target
+from slimagent.workflows.removals import Removals
 from slimagent.workflows.run import CHANGED
 from slimagent.workflows.run import run as slim_here
 from slimagent.workflows.session import Session, in_container
@@ -69,6 +72,7 @@ class _Asked:
     proof: str
     no_export: bool
     force: bool
+    removals: Removals
     strip: str
     accepted: tuple[str, ...]
     accepted_changes: tuple[str, ...]
@@ -128,14 +132,15 @@ class _Asked:
 )
 @click.option("--no-export", is_flag=True, help="With --verify in-place: make no export, e.g. in a stage of a build.")
 @click.option("--force", is_flag=True, help="Go on even if this is not a container: its files will be exported.")
-@options.together(options.strip, options.accept, options.accept_change)
+@options.together(content_options, options.strip, options.accept, options.accept_change)
 @options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)
 def run(**given: Any) -> int:
     """Slim the container that this runs in: trace, plan, export and verify.
 
-    Runs the checks of a profile and COMMAND. Leaves trace.json, plan.json, receipt.json, verification.json,
-    summary.json and rootfs.tar in --out; with --oci an image instead of the tar. If COMMAND changed or removed a file
-    that stays, nothing is exported until you accept that: changed.txt lists such files, see --accept-change.
+    Runs the checks of a profile and COMMAND. Leaves trace.json, plan.json, receipt.json, removed.jsonl.gz,
+    verification.json, summary.json and rootfs.tar in --out; with --oci an image instead of the tar. If COMMAND changed
+    or removed a file that stays, nothing is exported until you accept that: changed.txt lists such files, see
+    --accept-change.
     """
     asked = _Asked(**given)
     form = chosen_form(asked.form, as_json=asked.as_json)
@@ -147,13 +152,14 @@ def run(**given: Any) -> int:
         session, target = asked.session(chosen), asked.target()
         require_place(asked.layout, asked.strip, quiet=asked.quiet)
         _prepare(asked.directory)
+        removals = replace(asked.removals, path=os.path.join(asked.out, NAME), image=asked.image)
         console = Console(quiet=asked.quiet or form == options.JSON, names=[spec.name for spec in steps.checks])
         decision = options.chosen_level(asked.level, chosen), frozenset(asked.accepted)
         save = functools.partial(_save, asked.directory)
         if not asked.scopes and asked.image is None and not session.profile.rules.start:
             end.summary = replace(end.summary, notes=(_UNSTARTED,))
         with _reported(end, console, asked, form, chosen.gate) as whole:
-            slim_here(session, steps, *decision, target, console, save, whole, proof=asked.proof)
+            slim_here(session, steps, *decision, target, console, save, whole, proof=asked.proof, removals=removals)
         asked.gate.conclude(end.summary, whole.plan, asked.out, quiet=asked.quiet)
     return 0
 
@@ -177,6 +183,7 @@ def _prepare(directory: bytes) -> None:
     for name, schema in _DOCUMENTS.items():
         options.require_writable(paths[name], options.own_document(schema))
     has_run = any(os.path.lexists(paths[name]) for name in _DOCUMENTS)
+    require_list(os.path.join(os.fsdecode(directory), NAME))
     for path in (paths[CHANGED], paths[_TAR]):  # nothing in them says who wrote them
         if os.path.lexists(path) and not has_run:
             raise RefusedError(

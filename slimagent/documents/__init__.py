@@ -18,6 +18,7 @@ from slimagent.documents.history import HISTORY, decode_line, decode_lines, enco
 from slimagent.documents.package_difference import PACKAGE_DIFFERENCE, encode_package_difference
 from slimagent.documents.plan import PLAN, decode_plan, encode_plan
 from slimagent.documents.receipt import RECEIPT, decode_receipt, encode_receipt
+from slimagent.documents.removed import REMOVED, decode_removed, encode_removed, read_removed, write_removed
 from slimagent.documents.report import REPORT, encode_report
 from slimagent.documents.summary import SUMMARY, decode_summary, encode_summary
 from slimagent.documents.trace import TRACE, decode_trace, decode_uses, encode_trace, identified
@@ -33,6 +34,7 @@ __all__ = [
     "PACKAGE_DIFFERENCE",
     "PLAN",
     "RECEIPT",
+    "REMOVED",
     "REPORT",
     "SUMMARY",
     "TRACE",
@@ -45,6 +47,7 @@ __all__ = [
     "decode_lines",
     "decode_plan",
     "decode_receipt",
+    "decode_removed",
     "decode_summary",
     "decode_trace",
     "decode_uses",
@@ -59,9 +62,12 @@ __all__ = [
     "encode_package_difference",
     "encode_plan",
     "encode_receipt",
+    "encode_removed",
     "encode_report",
     "encode_summary",
     "encode_trace",
     "encode_verification",
     "identified",
+    "read_removed",
+    "write_removed",
 ]

@@ -36,6 +36,8 @@ VERSIONS = {
     "slimagent/comparison": 2,
     "slimagent/package-difference": 1,
     "slimagent/report": 1,
+    "slimagent/removed": 1,
+    "slimagent/missing": 1,
 }
 _DAMAGED = partial(DocumentError, hint="the document is damaged or was edited; make it again")
 _BATCH = 1000  # rows

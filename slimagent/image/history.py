@@ -25,14 +25,14 @@ def with_history(inspected: bytes, told: bytes) -> bytes:
         image = images[0] if isinstance(images, list) else images
         if not isinstance(image, dict):
             return inspected
-        members = image.get("History") or list(reversed(_members(told)))
+        members = image.get("History") or list(reversed(members_of(told)))
         image["History"] = [{**member, "empty_layer": True} for member in members]
     except (ValueError, IndexError, TypeError):
         return inspected
     return orjson.dumps(images, option=orjson.OPT_INDENT_2)
 
 
-def _members(told: bytes) -> list[dict[str, Any]]:
+def members_of(told: bytes) -> list[dict[str, Any]]:
     """Parse a list (Podman), or one object per line (Docker)."""
     text = told.strip()
     rows = parsed(text) if text.startswith(b"[") else [parsed(line) for line in text.splitlines()]

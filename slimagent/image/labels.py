@@ -1,7 +1,7 @@
 """The labels that mark an image as made by slimagent. Pure.
 
-Label keys follow Docker's guideline (reverse DNS). An image built FROM a slim one inherits its labels, so labels alone
-prove nothing: the newest entry of its history must be slimagent's, too.
+An image built FROM a slim one inherits its labels, so labels alone prove nothing: the newest entry of its history must
+be slimagent's, too. An export adds the labels of its plan (`apply/export/oci.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.model.image_labels import EVERY, SOURCE, SOURCE_DIGEST, SOURCE_ID, VERSION
 from slimagent.text.json_input import parsed
 
-VERSION, SOURCE, SOURCE_ID = "io.slimagent.version", "io.slimagent.source", "io.slimagent.source.id"
 _TOOL = "slimagent "  # how `created_by` of our layers begins
 
 
@@ -27,8 +27,9 @@ def with_labels(described: bytes, source: str, version: str) -> bytes:
     if not isinstance(config, dict):
         config = image["Config"] = {}
     labels = config.get("Labels")
-    ours = {VERSION: version, SOURCE: source, SOURCE_ID: str(image.get("Id", ""))}
-    config["Labels"] = {**(labels if isinstance(labels, dict) else {}), **ours}
+    ours = {VERSION: version, SOURCE: source, SOURCE_ID: str(image.get("Id", "")), SOURCE_DIGEST: _digest(image)}
+    others = {key: value for key, value in labels.items() if key not in EVERY} if isinstance(labels, dict) else {}
+    config["Labels"] = {**others, **{key: value for key, value in ours.items() if value}}
     return orjson.dumps([image], option=orjson.OPT_INDENT_2)
 
 
@@ -41,9 +42,14 @@ def made_by_us(inspected: bytes, history: bytes) -> bool:
 
 def source_of(inspected: bytes) -> str:
     """The name of the image that a slim one was made from, taken from its labels. Empty if they have none."""
+    return label(inspected, SOURCE)
+
+
+def label(inspected: bytes, key: str) -> str:
+    """A label of an image; empty if it has no such label."""
     config = _image(inspected).get("Config")
     labels = config.get("Labels") if isinstance(config, dict) else None
-    return str(labels.get(SOURCE, "")) if isinstance(labels, dict) else ""
+    return str(labels.get(key) or "") if isinstance(labels, dict) else ""
 
 
 def identity(inspected: bytes) -> str:
@@ -60,6 +66,13 @@ def _image(inspected: bytes) -> dict[str, Any]:
     if not isinstance(image, dict):
         raise DocumentError("the engine's description of an image is not about one image")
     return image
+
+
+def _digest(image: dict[str, Any]) -> str:
+    """The digest under which a registry has the image; empty for an image that was never pulled or pushed."""
+    digests = image.get("RepoDigests")
+    named = str(digests[0]) if isinstance(digests, list) and digests else ""
+    return named.partition("@")[2]
 
 
 def _newest(history: bytes) -> str:

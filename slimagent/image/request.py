@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from slimagent.image.container import Container
 from slimagent.image.starts import Waiting
 from slimagent.image.work import LAYOUT, LOGS, OUT, READY
+from slimagent.model.removed import NAME as REMOVED
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
@@ -79,7 +80,7 @@ class Commands:
     def _exporting(self, tag: str) -> tuple[str, ...]:
         # Not compressed: an engine would only undo it.
         layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag, "--ready", _at(READY))
-        written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--quiet")
+        written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--removed", _at(REMOVED), "--quiet")
         return (*self._request.decision, "--strip", self._request.strip, *self._config, *layout, *written)
 
 

@@ -85,7 +85,7 @@ class ImageConfig:
     """A configuration. `config` is its part for containers, verbatim, with keys that we do not know.
 
     Known keys were checked when it was read, and have a name below. `created` is verbatim (RFC 3339), or empty.
-    Blobs and Podman give a `history`; its members are as in a blob.
+    Blobs and Podman give a `history`; its members are as in a blob. `identity` is the image's ID, which a blob lacks.
     """
 
     config: dict[str, object]
@@ -95,6 +95,7 @@ class ImageConfig:
     author: str = ""
     created: str = ""
     history: tuple[dict[str, object], ...] = ()
+    identity: str = ""
 
     user = _Part("User", Place.text, "")
     working_dir = _Part("WorkingDir", Place.text, "")
@@ -163,6 +164,7 @@ def _read(whole: Place) -> ImageConfig:
         author=text("author"),
         created=text("created"),
         history=whole.optional("history" if is_blob else "History", lambda rows: rows.each(_object), ()),
+        identity="" if is_blob else whole.optional("Id", Place.text, ""),
     )
     if not read.architecture or not read.os:
         raise whole.fail("names no architecture or no operating system")

@@ -20,6 +20,7 @@ from slimagent.model.trace import Change
 from slimagent.paths.algebra import to_text
 from slimagent.plan.admit import fit
 from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.removals import NO_LIST, Removals
 from slimagent.workflows.session import Session, require_readable
 
 _SHOWN = 5  # paths in a message
@@ -52,7 +53,8 @@ Target = Export | InPlace
 class Action:
     """A plan to carry out for the image at the session's root.
 
-    `digest` is that of the plan's document, `inspect` returns the image's inventory, and `save` stores the receipt.
+    `digest` is that of the plan's document, `inspect` returns the image's inventory, `save` stores the receipt, and
+    `removals` says where a list of what goes is written.
     """
 
     session: Session
@@ -61,6 +63,12 @@ class Action:
     reporter: Reporter
     inspect: Callable[[], Inventory]
     save: Callable[[Receipt], None] = lambda receipt: None
+    removals: Removals = NO_LIST
+
+    @property
+    def leave(self) -> apply.Leave:
+        """What writes the list of what goes."""
+        return self.removals.leave(self.plan, self.digest)
 
     @property
     def hidden(self) -> tuple[bytes, ...]:
@@ -95,7 +103,8 @@ def export(action: Action, target: Export) -> Receipt:
     tools = action.tools(target)
     try:
         with action.reporter.phase("export", "bytes") as progress:
-            return apply.export(action.plan, action.digest, inventory, target.destination, progress, tools, action.save)
+            to = target.destination
+            return apply.export(action.plan, action.digest, inventory, to, progress, tools, action.save, action.leave)
     except OSError as error:
         raise explained(error, action.session.root) from None
 
@@ -144,7 +153,9 @@ def remove(action: Action, target: InPlace) -> Receipt | None:
         tools = action.tools(target)
         try:
             with action.reporter.phase("remove", "files") as progress:
-                receipt = apply.remove(action.plan, action.digest, inventory, progress, opened, lasting, tools)
+                receipt = apply.remove(
+                    action.plan, action.digest, inventory, progress, opened, lasting, tools, action.leave
+                )
         except OSError as error:
             raise explained(error, root) from None
         action.save(receipt)

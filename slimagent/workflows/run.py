@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from slimagent import apply, documents
 from slimagent.errors import CheckFailedError
@@ -21,6 +22,7 @@ from slimagent.workflows.applying import Action, Export, InPlace, Target, carry_
 from slimagent.workflows.exercise import Reporter, Steps
 from slimagent.workflows.pipeline import Traced, inspect, plan, trace
 from slimagent.workflows.proof import verify
+from slimagent.workflows.removals import NO_LIST, Removals
 from slimagent.workflows.session import Session, require_readable
 
 CHANGED = "changed.txt"  # lists the kept files that the test changed or removed
@@ -38,11 +40,13 @@ def run(
     whole: Whole,
     *,
     proof: str,
+    removals: Removals,
 ) -> None:
     """Trace, plan, apply, verify. Each document is saved and put into `whole` as soon as it is made.
 
-    `proof` is masked, in-place or none. Raises UnavailableError before anything runs if some of the image cannot be
-    read, CheckFailedError if a traced step failed or was interrupted, or if the slim image is not proved.
+    `proof` is masked, in-place or none. `removals` says where the list of what went is written. Raises UnavailableError
+    before anything runs if some of the image cannot be read, CheckFailedError if a traced step failed or was
+    interrupted, or if the slim image is not proved.
     """
     choose(session.backend, masks=proof == "masked")
     if isinstance(target, Export) and isinstance(target.destination, apply.Layout):
@@ -57,21 +61,32 @@ def run(
     made = plan(session, traced.trace, (digest(traced.data),), level, accepted, reporter, traced.inventory)
     whole.plan, data = made, documents.encode_plan(made)
     save("plan.json", data)
-    action = Action(
-        session=session, plan=made, digest=digest(data), reporter=reporter, inspect=lambda: traced.inventory
-    )
+    action = _action(session, made, digest(data), reporter, traced, removals)
     del data
     if isinstance(target, Export):
         _require_unaltered_here(made, traced.inventory, target, save)
     whole.receipt = _carry_out(action, target)
     save("receipt.json", documents.encode_receipt(whole.receipt))
     if proof == "in-place" and isinstance(target, Export):
-        again = _carry_out(action, InPlace(strip=target.strip))
+        again = _carry_out(replace(action, removals=NO_LIST), InPlace(strip=target.strip))
         save("in-place.json", documents.encode_receipt(again))
     if proof != "none":
         whole.verification = verify(session, steps, made, action.digest, traced.trace.steps, reporter)
         save("verification.json", documents.encode_verification(whole.verification))
         _require_proved(whole.verification)
+
+
+def _action(
+    session: Session, made: Plan, plan_digest: str, reporter: Reporter, traced: Traced, removals: Removals
+) -> Action:
+    return Action(
+        session=session,
+        plan=made,
+        digest=plan_digest,
+        reporter=reporter,
+        inspect=lambda: traced.inventory,
+        removals=removals,
+    )
 
 
 def _require_proved(verification: Verification) -> None:

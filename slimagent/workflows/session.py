@@ -8,10 +8,13 @@ import pwd
 import re
 from dataclasses import dataclass, field, replace
 
+from slimagent.documents.removed import BEGINNING
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux import kernel
+from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.model.profile import Profile
+from slimagent.model.removed import INSIDE
 from slimagent.model.user import User
 from slimagent.paths.algebra import Resolver, normalise, to_text, within
 from slimagent.text.counted import counted
@@ -24,6 +27,7 @@ _PLACE = re.compile(rb"(python/lib/python3\.[0-9]+/site-packages/|lib/)?slimagen
 _ENTRYPOINT, _BEGINNING = b"# Starts slimagent in any container", 1000  # bytes
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(os.fsencode(__file__))))
 _MTAB = b"/etc/mtab"
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # do not wait for the writer of a FIFO
 _SAME_MOMENT = 5  # seconds
 _DIGITS = re.compile("[0-9]{1,10}")
 _LARGEST_ID = (1 << 32) - 2  # the largest number stands for no ID (chown(2))
@@ -191,6 +195,15 @@ def own_files() -> tuple[bytes, ...]:
     beside = os.path.dirname(_PACKAGE)
     metadata = sorted(each for each in os.listdir(beside) if re.fullmatch(rb"slimagent-[^/]*\.dist-info", each))
     return (_PACKAGE, *(os.path.join(beside, each) for each in metadata), *engine_files())
+
+
+def own_list(root: bytes) -> tuple[bytes, ...]:
+    """The list of what went that an earlier run put into the image at `root`. A file that is not one is the image's."""
+    try:
+        with closing(os.open(root.rstrip(b"/") + INSIDE, _FLAGS)) as descriptor:
+            return (INSIDE,) if BEGINNING.match(os.read(descriptor, _BEGINNING)) else ()
+    except OSError:
+        return ()
 
 
 def engine_files() -> tuple[bytes, ...]:

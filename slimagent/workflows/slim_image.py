@@ -27,6 +27,7 @@ from slimagent.image.work import Job, Task, Work
 from slimagent.linux.signals import undisturbed
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.proof import Verification
+from slimagent.model.removed import NAME as REMOVED
 from slimagent.model.result import CheckResult
 from slimagent.model.summary import Whole
 from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Trace
@@ -37,7 +38,7 @@ from slimagent.workflows import collected_logs
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.starts_from_outside import FULL, OUTSIDE, SLIM, Starts
 
-WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
+WRITTEN = (CONFIG, TRACE, PLAN, RECEIPT, REMOVED, VERIFICATION, "summary.json", "summary.md", "logs/*.log")
 _PTRACE = ("SYS_PTRACE",)
 _GO = "go"  # an export waits for this file
 _T = TypeVar("_T")
@@ -285,6 +286,7 @@ class _Slimming:
         self._whole.verification = None  # it belonged to an earlier plan
         self._whole.plan = documents.decode_plan(self._take(shared, PLAN))
         self._whole.receipt = documents.decode_receipt(self._take(shared, RECEIPT))
+        self._output.adopt(shared.path, REMOVED)
 
     def _verified(self, export: Shared, trace: Trace) -> Verification:
         """Load the export, start it watched and as `docker run` does, and run the steps in a container of it."""

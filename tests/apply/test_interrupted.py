@@ -316,11 +316,13 @@ def test_what_was_done_before_is_said_to_be_done(roots: Roots, tmp_path: Path) -
     receipt = tmp_path / "receipt.json"
     assert roots.apply(roots.a, "-o", receipt).returncode == 0
     before = receipt.read_bytes(), state(os.fsencode(roots.a))
+    listed = (tmp_path / "removed.jsonl.gz").read_bytes()
     again = roots.apply(roots.a, "-o", receipt)
     assert again.returncode == 0
     assert again.stdout == f"nothing to do: everything that the plan drops is gone from {roots.a}\n"
     assert (receipt.read_bytes(), state(os.fsencode(roots.a))) == before
-    assert sorted(os.listdir(tmp_path)) == ["a", "b", "plan.json", "receipt.json"]
+    assert (tmp_path / "removed.jsonl.gz").read_bytes() == listed
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "plan.json", "receipt.json", "removed.jsonl.gz"]
 
 
 @pytest.mark.parametrize(

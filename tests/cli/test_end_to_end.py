@@ -20,7 +20,10 @@ from slimagent.linux.files import digest
 from slimagent.model.result import Outcome
 from slimagent.trace.seccomp.backend import Seccomp
 
-DOCUMENTS = ["plan.json", "receipt.json", "rootfs.tar", "summary.json", "trace.json", "verification.json"]
+DOCUMENTS = [
+    *("plan.json", "receipt.json", "removed.jsonl.gz", "rootfs.tar"),
+    *("summary.json", "trace.json", "verification.json"),
+]
 MODULES = {
     "__init__.py": "from pkg import used\n",
     "used.py": "WORD = 'works'\n",

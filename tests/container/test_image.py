@@ -16,7 +16,10 @@ from slimagent.model.trace import Trace
 from tests.container.conftest import AGENT, Image
 
 pytestmark = pytest.mark.container
-DOCUMENTS = {"trace.json", "plan.json", "receipt.json", "verification.json", "rootfs.tar", "summary.json"}
+DOCUMENTS = {
+    *("trace.json", "plan.json", "receipt.json", "removed.jsonl.gz"),
+    *("verification.json", "rootfs.tar", "summary.json"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from tests.container import slimming
 from tests.container.slimming import NO_AGENT, command, exists, record, said, slim, state
 
-DOCUMENTS = {"image.json", "trace.json", "plan.json", "receipt.json", "verification.json"}
+DOCUMENTS = {"image.json", "trace.json", "plan.json", "receipt.json", "removed.jsonl.gz", "verification.json"}
 SUMMARIES = {"summary.json", "summary.md"}
 # In the slim image there is less in /srv. So it can be told from the full one without a look at what is missing.
 ONLY_IN_FULL = "cat /srv/needed > /dev/null; set -- /srv/*; test $# = 3"

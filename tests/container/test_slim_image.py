@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -19,8 +20,8 @@ from tests.container.slimming import command, docker, exists, identity, listed, 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 DOCUMENTS = {
-    "run.json", "image.json", "trace.json", "plan.json", "receipt.json", "verification.json", "summary.json",
-    "summary.md", "logs",
+    "run.json", "image.json", "trace.json", "plan.json", "receipt.json", "removed.jsonl.gz", "verification.json",
+    "summary.json", "summary.md", "logs",
 }  # fmt: skip
 LOGS = {"full-command.log", "full-start.log", "slim-command.log", "slim-start.log", "start-from-outside.log"}
 
@@ -39,6 +40,8 @@ def test_a_slim_image_works_as_the_original(small: str, tag: str, tmp_path: Path
         "io.slimagent.version": __version__,
         "io.slimagent.source": small,
         "io.slimagent.source.id": identity(small),
+        "io.slimagent.plan": hashlib.sha256((out / "plan.json").read_bytes()).hexdigest(),
+        "io.slimagent.level": "file",
     }
     assert second["Config"] == first["Config"]
     assert {key: second[key] for key in ("Architecture", "Os", "Created")} == {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason
+from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason, removed
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -384,6 +384,22 @@ def layered(draw: st.DrawFn) -> audit.Layers:
     return audit.Layers(layers=layers, hidden=draw(tuples(HIDDEN)), of=of)
 
 
+REMOVALS = st.builds(
+    removed.Removed,
+    **dict.fromkeys(("tool", "plan", "level", "image", "image_id"), TEXTS),
+    **dict.fromkeys(("paths", "bytes"), COUNTS),
+    owners=tuples(
+        st.builds(
+            removed.Owner,
+            st.builds(inventory.Package, kind=TEXTS.map(inventory.PackageKind), name=TEXTS, version=TEXTS, place=PATHS),
+            st.booleans(),
+        )
+    ),
+    reasons=tuples(st.builds(removed.Why, TEXTS, TEXTS)),
+    leads=tuples(st.builds(removed.Lead, PATHS, PATHS)),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """One kind of document: values of it, and its way to bytes and back."""
@@ -404,6 +420,7 @@ KINDS = (
     Kind("layers", layered(), documents.encode_layers, documents.decode_layers),
     Kind("gate", JUDGED, documents.encode_gate, documents.decode_gate),
     Kind("history-line", PAST_RUNS, documents.encode_line, documents.decode_line),
+    Kind("removed", REMOVALS, documents.encode_removed, documents.decode_removed),
     Kind("summary", SUMMARIES, documents.encode_summary, documents.decode_summary),
 )
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -649,6 +666,18 @@ SUMMARY = summaries.Summary(
     seconds=2.5,
     peak_bytes=99,
 )
+REMOVED = removed.Removed(
+    tool="slimagent 0",
+    plan="dd",
+    level="file",
+    image="app",
+    image_id="sha256:aa",
+    paths=1,
+    bytes=4,
+    owners=(removed.Owner(inventory.Package(kind=inventory.PackageKind.DPKG, name="vim", version="9"), True),),
+    reasons=(removed.Why("unused", "no test asked for it"),),
+    leads=(removed.Lead(b"/bin", b"/usr/bin"),),
+)
 SAMPLES = {
     "trace": TRACE,
     "plan": PLAN,
@@ -659,6 +688,7 @@ SAMPLES = {
     "layers": LAYERS_OF,
     "gate": JUDGEMENT,
     "history-line": PAST_RUN,
+    "removed": REMOVED,
     "summary": SUMMARY,
 }
 

@@ -13,13 +13,17 @@ import slimagent
 from slimagent.apply.decide import Decision, decide
 from slimagent.apply.edits.edit import edit
 from slimagent.apply.export.components import Part
+from slimagent.apply.going import Leave, nothing_left, with_list
 from slimagent.apply.progress import Pace, Progress
 from slimagent.apply.source import Source, require_readable
 from slimagent.apply.strip.stripped import Stripped
 from slimagent.apply.strip.workspace import NO_TOOLS, Tools
+from slimagent.errors import RefusedError
 from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Layer, Receipt
+from slimagent.model.removed import INSIDE
+from slimagent.paths.algebra import to_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,7 @@ class Content:
     """What an export holds: what a decision keeps of an image, edited and stripped, in parts."""
 
     plan: Plan
+    plan_digest: str
     inventory: Inventory
     decision: Decision
     source: Source
@@ -120,12 +125,14 @@ def export(
     progress: Progress | None = None,
     tools: Tools = NO_TOOLS,
     save: Callable[[Receipt], None] = lambda receipt: None,
+    leave: Leave = nothing_left,
 ) -> Receipt:
     """Write everything that stays to `destination`, whole or not at all; `progress` gets bytes before compression.
 
-    `save` gets the receipt before the export is in its place, so that every export has a receipt, even if we are
-    killed. Raises RefusedError for a file that changes meanwhile, UnavailableError for one that cannot be read or if
-    the destination cannot be written, and what the destination's methods raise.
+    `leave` gets what goes, and can add a list of it. `save` gets the receipt before the export is in its place, so that
+    every export has a receipt, even if we are killed. Raises RefusedError for a file that changes meanwhile,
+    UnavailableError for one that cannot be read or if the destination cannot be written, and what the destination's
+    methods raise.
     """
     destination.admit(plan, inventory)
     decision = decide(plan, inventory)
@@ -133,11 +140,21 @@ def export(
     pace = Pace(progress)
     with Source(inventory) as source:
         decision = edit(plan, inventory, decision, source.read)
+        listed = leave(inventory, decision, source)
+        if listed is not None:
+            _require_no_list(inventory)
+            decision = with_list(decision, INSIDE, listed)
         parts = destination.divide(plan, inventory, decision, source)
         order = [each for part in parts for each in part.members if isinstance(each, int)]
         stripped = Stripped(plan, inventory, decision, order, destination.holder, tools)
         content = Content(
-            plan=plan, inventory=inventory, decision=decision, source=source, parts=parts, stripped=stripped
+            plan=plan,
+            plan_digest=plan_digest,
+            inventory=inventory,
+            decision=decision,
+            source=source,
+            parts=parts,
+            stripped=stripped,
         )
         with destination.making(content, pace) as make, stripped:
             exported = make()
@@ -145,6 +162,14 @@ def export(
             receipt = _receipt(plan_digest, destination.name, content, exported)
             save(receipt)
     return receipt
+
+
+def _require_no_list(inventory: Inventory) -> None:
+    if INSIDE in inventory:
+        raise RefusedError(
+            f"the image has a file of its own at {to_text(INSIDE)}, where the list of what went would be",
+            "leave out --removed-inside, or rename that file",
+        )
 
 
 def _receipt(plan_digest: str, target: str, content: Content, exported: Exported) -> Receipt:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
 from slimagent.errors import DocumentError
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.image_labels import EVERY
 from slimagent.model.proof import Layer
 from slimagent.model.references import Tag
 
@@ -79,16 +81,25 @@ def _past(entry: Mapping[str, object]) -> dict[str, object]:
     return kept | {"empty_layer": True}
 
 
-def manifest(config: bytes, layers: Sequence[Layer], suffix: str) -> bytes:
-    """The manifest. `suffix` is that of the layers' media type: it names the compression."""
-    return orjson.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": _descriptor(CONFIG, digest(config), len(config)),
-            "layers": [_descriptor(LAYER + suffix, layer.digest, layer.size) for layer in layers],
-        }
-    )
+def labelled(original: ImageConfig, labels: Mapping[str, str]) -> ImageConfig:
+    """A configuration with more labels."""
+    return replace(original, config={**original.config, "Labels": {**original.labels, **labels}})
+
+
+def notes_of(original: ImageConfig) -> dict[str, str]:
+    """The labels of slimagent, as a manifest has them: registries show these without fetching the configuration."""
+    return {key: original.labels[key] for key in EVERY if key in original.labels}
+
+
+def manifest(config: bytes, layers: Sequence[Layer], suffix: str, notes: Mapping[str, str]) -> bytes:
+    """The manifest. `suffix` is that of the layers' media type: it names the compression. `notes` are annotations."""
+    whole = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _descriptor(CONFIG, digest(config), len(config)),
+        "layers": [_descriptor(LAYER + suffix, layer.digest, layer.size) for layer in layers],
+    }
+    return orjson.dumps({**whole, "annotations": dict(notes)} if notes else whole)
 
 
 def index(manifest: bytes, platform: ImageConfig, name: Tag | None) -> bytes:

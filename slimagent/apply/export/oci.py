@@ -30,6 +30,7 @@ from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.files import hand_over
 from slimagent.model import references
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.image_labels import LEVEL, PLAN, VERSION
 from slimagent.model.inventory import Inventory
 from slimagent.model.plan import Plan
 from slimagent.model.profile import COMPONENTS
@@ -196,8 +197,9 @@ class _Image:
         tag, original, layers = self._layout.tag, self._layout.original, self._layers
         name = references.tag(tag) if tag else None
         suffix = "" if self._compression is None else self._compression.suffix
+        original = documents.labelled(original, self._labels())
         config = documents.config(original, _date(), layers, self._notes())
-        manifest = documents.manifest(config, layers, suffix)
+        manifest = documents.manifest(config, layers, suffix, documents.notes_of(original))
         for blob in (config, manifest):
             self._add(documents.blob(documents.digest(blob)), blob)
             self._written += len(blob)
@@ -205,6 +207,11 @@ class _Image:
         self._add("index.json", documents.index(manifest, original, name))
         self._add("manifest.json", documents.docker_manifest(config, layers, name))
         return documents.digest(manifest)
+
+    def _labels(self) -> dict[str, str]:
+        """What the image says of its making, beside its source, which the original's configuration names."""
+        plan = self._content.plan
+        return {VERSION: slimagent.__version__, PLAN: self._content.plan_digest, LEVEL: plan.level}
 
     def _notes(self) -> list[dict[str, str]]:
         """Each layer's entry in the history."""

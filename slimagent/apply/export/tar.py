@@ -40,9 +40,10 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Tar:
-    """One tar at `path`; see `exporter.Destination`."""
+    """One tar at `path`; see `exporter.Destination`. `for_engine`: it is a layer, which only engines unpack."""
 
     path: bytes
+    for_engine: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Tar:
         with replacing(self.path) as descriptor, Blob(descriptor, None, pace) as output:
 
             def make() -> Exported:
-                archive = Archive(content, output)
+                archive = Archive(content, output, for_engine=self.for_engine)
                 archive.add_all(content.parts[0])
                 written = output.finish()
                 return Exported(written=written.size, sha256=written.digest, left_out=tuple(archive.left_out))

@@ -20,6 +20,7 @@ from slimagent.apply.directories import Directories, refused
 from slimagent.apply.edits.draft import growth
 from slimagent.apply.edits.edit import edit
 from slimagent.apply.edits.rewrite import discard, holds, replace
+from slimagent.apply.going import Leave, nothing_left
 from slimagent.apply.in_place.between import require_between
 from slimagent.apply.in_place.journal import Journal
 from slimagent.apply.in_place.journal_format import temporary_name
@@ -45,14 +46,16 @@ def remove(
     journal: Journal | None = None,
     lasting: Callable[[Inventory], Iterable[int]] = lambda inventory: range(len(inventory)),
     tools: Tools = NO_TOOLS,
+    leave: Leave = nothing_left,
 ) -> Receipt:
     """Strip files, remove the dropped ones, carry out the edits, then remove the dropped directories that are empty.
 
     `progress` gets the number of paths done. Directories in which something changes keep the modification time that the
     plan has for them. If `journal` is of an interrupted run, that run continues; else a new one begins. The caller
-    finishes the journal when the receipt is written. `lasting` are the entries that do not change by themselves.
-    Raises UnavailableError for what this process may not change: run it again, with more rights, to complete the work.
-    Raises RefusedError if an interrupted run cannot continue.
+    finishes the journal when the receipt is written. `leave` gets what goes, unless an interrupted run has got it.
+    `lasting` are the entries that do not change by themselves. Raises UnavailableError for what this process may not
+    change: run it again, with more rights, to complete the work. Raises RefusedError if an interrupted run cannot
+    continue.
     """
     before = None if journal is None else journal.before
     image = inventory if before is None else before
@@ -67,7 +70,7 @@ def remove(
             each = lasting(before), lasting(inventory)
             require_between(before, inventory, decision, journal.outcomes, journal.token, each)
         else:
-            decision = _begun(plan, inventory, source, journal)
+            decision = _begun(plan, inventory, source, journal, leave)
         token = secrets.token_hex(16) if journal is None else journal.token
         place = Place(image, decision, directories, source, token, journal)
         try:
@@ -75,15 +78,12 @@ def remove(
         except OSError as error:
             raise refused("change", error.filename or image.root, error) from None
         removal = Removal(place, pace, again=before is not None)
-        removal.remove_files()
-        removal.carry_out_edits()
-        removal.remove_directories()
-        removal.restore_times()
+        removal.carry_out()
     pace.finish()
     return _receipt(plan_digest, image, decision, removal, tally)
 
 
-def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | None) -> Decision:
+def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | None, leave: Leave) -> Decision:
     """Decide in a first run, and write into the journal what the image is."""
     found: dict[int, bytes | None] = {}
 
@@ -92,6 +92,7 @@ def _begun(plan: Plan, inventory: Inventory, source: Source, journal: Journal | 
         return found[at]
 
     decision = edit(plan, inventory, decide(plan, inventory), read)
+    leave(inventory, decision, source)  # before the journal: it says that nothing is left to prepare
     if journal is not None:
         journal.begin(inventory, found)
     return decision
@@ -146,6 +147,13 @@ class Removal:
         self.gone: list[int] = []
         self.done: list[Action] = []
         self.left_alone: list[tuple[bytes, str]] = []
+
+    def carry_out(self) -> None:
+        """Do everything, in the order in which an interrupted run can go on."""
+        self.remove_files()
+        self.carry_out_edits()
+        self.remove_directories()
+        self.restore_times()
 
     def remove_files(self) -> None:
         """Unlink what is not a directory, after a last check that it is still as the inventory has it."""

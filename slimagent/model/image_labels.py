@@ -1,0 +1,14 @@
+"""The names of the labels on a slim image, which an image layout also has as annotations of its manifest.
+
+Label keys follow Docker's guideline (reverse DNS).
+"""
+
+from __future__ import annotations
+
+VERSION = "io.slimagent.version"
+SOURCE, SOURCE_ID, SOURCE_DIGEST = (
+    *("io.slimagent.source", "io.slimagent.source.id"),
+    "io.slimagent.source.digest",
+)
+PLAN, LEVEL = "io.slimagent.plan", "io.slimagent.level"
+EVERY = (VERSION, SOURCE, SOURCE_ID, SOURCE_DIGEST, PLAN, LEVEL)

@@ -1,0 +1,69 @@
+"""The nouns of an answer to an error: what a program did not find, and what was removed. As in `model`."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class WantedKind(str, enum.Enum):
+    """What a program looked for in vain."""
+
+    PATH = "path"
+    COMMAND = "command"
+    LIBRARY = "library"
+    PYTHON = "python-module"
+    R = "r-package"
+    NODE = "node-module"
+    JAVA = "java-class"
+    LOCALE = "locale"
+    TIME_ZONE = "time-zone"
+    FONT = "font"
+
+
+class Wanted(NamedTuple):
+    """Something that a program did not find, by the name that it asked for. A path need not be absolute."""
+
+    kind: WantedKind
+    name: bytes
+
+
+class RemovedPath(NamedTuple):
+    """A path that went, and its size in bytes."""
+
+    path: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was removed that explains an error, of one owner and for one reason.
+
+    `owner` is KIND:NAME and `version` its version, both empty for a file of no package; `whole` says whether the
+    package went, and not only some of its files. `restore` and `ways` are command lines that bring it back, `rule` is
+    what to add to the profile so that the next build keeps it.
+    """
+
+    wanted: tuple[Wanted, ...]
+    removed: tuple[RemovedPath, ...]
+    owner: str
+    version: str
+    place: bytes
+    whole: bool
+    kind: str
+    reason: str
+    restore: str
+    ways: tuple[str, ...]
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Everything that a list of what went says about an error. `unexplained` are names that it does not have."""
+
+    tool: str
+    plan: str
+    image: str
+    answers: tuple[Answer, ...]
+    unexplained: tuple[Wanted, ...]

@@ -1,0 +1,115 @@
+"""Put together what a list of what went says about an error: as a value, and in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slimagent.model.missing import Answer, Missing, RemovedPath, Wanted, WantedKind
+from slimagent.model.removed import Gone, Removed
+from slimagent.paths.algebra import to_text
+from slimagent.report.missing.remedies import restore, rule, ways
+from slimagent.report.missing.search import Found
+from slimagent.text.counted import counted
+from slimagent.text.sizes import size
+
+_SHOWN = 5  # paths and names
+_PHRASES = {
+    WantedKind.PATH: "{}",
+    WantedKind.COMMAND: "the command {}",
+    WantedKind.LIBRARY: "the library {}",
+    WantedKind.PYTHON: "the Python module {}",
+    WantedKind.R: "the R package {}",
+    WantedKind.NODE: "the Node module {}",
+    WantedKind.JAVA: "the Java class {}",
+    WantedKind.LOCALE: "the locale {}",
+    WantedKind.TIME_ZONE: "the time zone {}",
+    WantedKind.FONT: "the font {}",
+}
+
+
+def phrase(wanted: Wanted) -> str:
+    """What was wanted, in words."""
+    return _PHRASES[wanted.kind].format(to_text(wanted.name)).rstrip()
+
+
+def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found) -> Missing:
+    """The answers, in the order in which things were wanted: one for each owner and reason."""
+    groups: dict[tuple[int, int], tuple[dict[Wanted, None], dict[bytes, Gone]]] = {}
+    for each in wanted:
+        for gone in found.get(each, ()):
+            whole = gone.owner >= 0 and head.owners[gone.owner].is_gone
+            key = gone.owner, -1 if whole else gone.reason  # a whole package has one answer
+            names, paths = groups.setdefault(key, ({}, {}))
+            names[each] = None
+            paths[gone.path] = gone
+    return Missing(
+        tool=head.tool,
+        plan=head.plan,
+        image=head.image,
+        answers=tuple(
+            _answer(head, owner, tuple(names), tuple(paths.values())) for (owner, _), (names, paths) in groups.items()
+        ),
+        unexplained=tuple(each for each in wanted if each not in found),
+    )
+
+
+def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...]) -> Answer:
+    owned = head.owners[owner] if owner >= 0 else None
+    whole = owned is not None and owned.is_gone
+    why = head.reasons[gone[0].reason]
+    paths = [each.path for each in gone]
+    package = None if owned is None else owned.package
+    things = [package.label] if package is not None and whole else [to_text(each) for each in paths]
+    return Answer(
+        wanted=wanted,
+        removed=tuple(RemovedPath(each.path, each.size) for each in gone),
+        owner="" if package is None else package.label,
+        version="" if package is None else package.version,
+        place=b"/" if package is None else package.place,
+        whole=whole,
+        kind=why.kind,
+        reason=why.sentence,
+        restore=restore(things, head.image),
+        ways=() if package is None else ways(package, is_gone=whole),
+        rule=rule(package if whole else None, paths, f"a program needs {phrase(wanted[0])}"),
+    )
+
+
+def lines(missing: Missing) -> Iterator[str]:
+    """The answers for people."""
+    for number, each in enumerate(missing.answers):
+        if number:
+            yield ""
+        yield from _lines(each)
+
+
+def nothing(missing: Missing) -> str:
+    """What to say if nothing removed explains an error."""
+    names = [phrase(each) for each in missing.unexplained]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"nothing that was removed explains it: {', '.join(names[:_SHOWN])}{more} was not in the list of what went"
+
+
+def _lines(answer: Answer) -> Iterator[str]:
+    names = [phrase(each) for each in answer.wanted]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    yield f"{', '.join(names[:_SHOWN])}{more}"
+    for path, length in answer.removed[:_SHOWN]:
+        yield f"  removed   {to_text(path)}" + (f"  {size(length)}" if length else "")
+    if len(answer.removed) > _SHOWN:
+        rest = answer.removed[_SHOWN:]
+        total = sum(each.size for each in rest)
+        yield f"            and {counted(len(rest), 'more path')}" + (f", {size(total)}" if total else "")
+    if answer.owner:
+        place = "" if answer.place == b"/" else f" in {to_text(answer.place)}"
+        state = "" if answer.whole else ", the rest of which stays"
+        yield f"  owner     {answer.owner} {answer.version}".rstrip() + place + state
+    else:
+        yield "  owner     no package"
+    yield f"  because   {answer.reason}"
+    yield "  bring it back"
+    for line in (answer.restore, *answer.ways):
+        yield f"    {line}"
+    yield "  keep it next time: add this to the profile"
+    for line in answer.rule.splitlines():
+        yield f"    {line}".rstrip()
