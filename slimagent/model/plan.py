@@ -64,6 +64,14 @@ class Caution(NamedTuple):
     size: int
 
 
+class UsedBy(NamedTuple):
+    """How many tests used a path as its reason says, and the names of the first. `outside`: so did something else."""
+
+    tests: int
+    names: tuple[str, ...]
+    outside: bool
+
+
 class Step(NamedTuple):
     """A step that was traced, and the identity of the run that it was part of (see `trace.Run`)."""
 
@@ -83,7 +91,8 @@ class Plan:
     `hard_links` are the entries that are additional names of a file, each with the entry that the file counts with.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
-    for no fingerprint. `distribution` is the image's, if its files say so.
+    for no fingerprint. `distribution` is the image's, if its files say so. `used_by` are the entries that tests used,
+    by index, if the steps marked tests.
     """
 
     tool: str
@@ -110,6 +119,7 @@ class Plan:
     volumes: tuple[bytes, ...] = ()
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
+    used_by: tuple[tuple[int, UsedBy], ...] = ()
 
 
 def counted_entries(plan: Plan) -> tuple[Entry, ...]:
