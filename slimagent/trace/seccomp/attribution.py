@@ -41,7 +41,9 @@ def test_name(path: bytes) -> bytes | None:
     rest = path[len(TESTS_PLACE) :]
     if rest[:1] not in (b"", b"/"):
         return None
-    name = unquote_to_bytes(rest.strip(b"/"))
+    name = rest.strip(b"/")
+    if b"%" in name:
+        name = unquote_to_bytes(name)
     if len(name) > LONGEST_NAME:
         digest = hashlib.sha256(name).hexdigest()[:_DIGEST].encode()
         name = name[: LONGEST_NAME - _DIGEST - 1] + b"~" + digest
@@ -79,14 +81,19 @@ class Attribution:
         self._looked = time.monotonic()
         self._ends = (0, 1, os.getpid())  # no ancestor of a watched process beyond these has a mark
 
-    def mark(self, step: int, task: int, name: bytes) -> None:
-        """Put a task's process into a test; b"" takes it out. Raises OSError if the task is gone."""
+    @staticmethod
+    def now() -> int:
+        """The time as /proc says when a process began."""
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+
+    def mark(self, step: int, task: int, name: bytes, now: int) -> None:
+        """Put a task's process into a test; b"" takes it out."""
         self._begin(step)
         if not name and not self.marked:
             return
         member = self._tasks.get(task) or self._find(task)
-        if member is None:
-            raise ProcessLookupError(task)
+        if member is None:  # it is gone
+            return
         before = member.marks.get(task, NONE)
         if name:
             member.marks[task] = self._uses.number(step, name)
@@ -101,7 +108,7 @@ class Attribution:
                 del member.marks[other]
         running = list(set(member.marks.values())) or [member.inherited]
         member.shared = running[0] if len(running) == 1 else NONE
-        member.since = _now()
+        member.since = now
         if before not in running:
             self._uses.end(before)
 
@@ -165,8 +172,3 @@ class Attribution:
             if len(self._members) >= _MOST_MEMBERS:  # so many processes live: we learn them again
                 self._members = {number: member for number, member in self._members.items() if member.marks}
             self._tasks.clear()
-
-
-def _now() -> int:
-    """The time as /proc says when a process began."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)

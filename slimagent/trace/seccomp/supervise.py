@@ -18,7 +18,7 @@ from slimagent.linux.syscalls import Action, Call, Machine
 from slimagent.model.trace import TESTS_PLACE, LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.record import Record
-from slimagent.trace.seccomp.attribution import NONE, Attribution
+from slimagent.trace.seccomp.attribution import NONE, Attribution, test_name
 from slimagent.trace.seccomp.filter import X32_BIT
 from slimagent.trace.seccomp.look import EXECUTED, LOOKED_UP, OPENED, Look, Looked, Named
 from slimagent.trace.seccomp.names import Changes
@@ -115,12 +115,11 @@ class Supervisor:
         path_at, flags_at = simple
         try:
             path = tasks.path(fields[1], fields[path_at])
-            if (
-                path
-                and path not in self._plain
-                and (path[0] != _SLASH or path.startswith(self._marks) or not self._is_plain(path))
-            ):
-                return False
+            if path and path not in self._plain:
+                if path.startswith(self._marks) and (name := test_name(path)) is not None:
+                    return self._serve_mark(listener, fields, name)
+                if path[0] != _SLASH or not self._is_plain(path):
+                    return False
         except OSError:
             return False
         test = self._test_of(fields[1])
@@ -134,6 +133,14 @@ class Supervisor:
             self._add(test, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
         return True
 
+    def _serve_mark(self, listener: int, fields: tuple[int, ...], name: bytes) -> bool:
+        """Serve a lookup that marks a test. What the task does next is seen by us, and so after the mark."""
+        now = self.tests.now()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
+        self._mark_test(fields[1], name, now)
+        return True
+
     def _test_of(self, task: int) -> int:
         """The test that a task is in. Ask while its call waits: afterwards the task may be gone."""
         tests = self.tests
@@ -144,8 +151,8 @@ class Supervisor:
         if test == NONE or not self.record.tests.add(test, path, how):
             self.record.add(self.step, path, how)
 
-    def _mark_test(self, task: int, name: bytes) -> None:
-        self.tests.mark(self.step, task, name)
+    def _mark_test(self, task: int, name: bytes, now: int = 0) -> None:
+        self.tests.mark(self.step, task, name, now or self.tests.now())
 
     def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
         identity, task, _, number, architecture, _, *arguments = fields
