@@ -19,6 +19,7 @@ import socket
 import sys
 
 PACKAGE = "slimagent"
+OF_THE_IMAGE = ("_driver", "_marks")  # they run in an interpreter of the image
 
 
 def main(site: str, excluded: list[str]) -> None:
@@ -27,7 +28,7 @@ def main(site: str, excluded: list[str]) -> None:
     package = importlib.import_module(PACKAGE)
     own = [PACKAGE, *(each.name for each in pkgutil.walk_packages(package.__path__, PACKAGE + "."))]
     left_out = ("slimagent.bundle.", importlib.import_module("slimagent.model.agent").OUTSIDE_MODULES)
-    own = [name for name in own if not name.startswith(left_out) and not name.endswith("_driver")]
+    own = [name for name in own if not name.startswith(left_out) and not name.endswith(OF_THE_IMAGE)]
     for name in own:
         importlib.import_module(name)
     finder = modulefinder.ModuleFinder(excludes=excluded)

@@ -14,12 +14,17 @@ from slimagent.model.user import User
 Spawn = Callable[[Command], subprocess.Popen[bytes]]
 
 
+def _untold(name: str) -> None:
+    """Nobody traces."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The image as a check sees it. `user` None: our own user. `cwd` is where commands run.
 
     `before` is the result of the same check on the original image, if known. `log` is a file for all output of a
-    check's command; empty for none.
+    check's command; empty for none. `test` says which item is exercised from now on, by all processes of the check,
+    and "" that none is: a trace then knows which item needed a file.
     """
 
     spawn: Spawn
@@ -28,3 +33,4 @@ class Context:
     cwd: str
     before: CheckResult | None = None
     log: str = ""
+    test: Callable[[str], None] = _untold

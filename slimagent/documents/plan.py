@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from slimagent.model.plan import (
     PlannedPackage,
     Step,
     Strip,
+    UsedBy,
 )
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import to_text
@@ -223,10 +225,44 @@ def encode_plan(plan: Plan) -> bytes:
         "hard_links": map(list, plan.hard_links),
         "entries": map(_put_path, plan.entries),
     }
+    if plan.used_by:
+        rows |= _put_used_by(plan)
     members = {**put_members(_MEMBERS, plan), "distribution": asdict(plan.distribution)}
     if plan.gpu is not None:
         members["gpu"] = _GPU.put(plan.gpu)
     return dump(PLAN, members, rows)
+
+
+def _put_used_by(plan: Plan) -> dict[str, Iterator[Any]]:
+    """The members of a plan whose steps marked tests.
+
+    Rows of `used_by` are [tests, [names of the first], whether also outside of tests], each once. Rows of `tested` are
+    [index into entries, index into used_by].
+    """
+    numbers: dict[UsedBy, int] = {}
+    tested = [[entry, numbers.setdefault(used, len(numbers))] for entry, used in plan.used_by]
+    return {"used_by": ([tests, list(names), outside] for tests, names, outside in numbers), "tested": iter(tested)}
+
+
+def _get_used_by(place: Place) -> tuple[tuple[int, UsedBy], ...]:
+    if "used_by" not in place.value:
+        return ()
+
+    def get_used(row: Any) -> UsedBy:
+        tests, names, outside = cells(row, 3)
+        if not isinstance(names, list) or not isinstance(outside, bool):
+            raise ShapeError(row, "a number, names, and whether also outside of tests")
+        return UsedBy(unsigned(tests), tuple(map(string, names)), outside)
+
+    rows = place["used_by"].rows(get_used)
+
+    def get_tested(row: Any) -> tuple[int, UsedBy]:
+        entry, used = cells(row, 2)
+        if not 0 <= whole(used) < len(rows):
+            raise ValueError(f"there is no row {used} of used_by")
+        return whole(entry), rows[used]
+
+    return place["tested"].rows(get_tested)
 
 
 def _sound(plan: Plan, document: str) -> Plan:
@@ -239,6 +275,7 @@ def _sound(plan: Plan, document: str) -> Plan:
         *(each.owner for each in plan.entries if not -1 <= each.owner < count),
         *(entry for entry, _ in plan.further if not 0 <= entry < len(plan.entries)),
         *(at for _, owners in plan.further for at in owners if at >= count),
+        *(entry for entry, _ in plan.used_by if not 0 <= entry < len(plan.entries)),
         *(at for row in plan.hard_links for at in row if not 0 <= at < len(plan.entries)),
     ]
     if wrong:
@@ -264,6 +301,7 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         **lists,
         entries=place["entries"].rows(get_entry),
         hard_links=place["hard_links"].rows(_get_hard_link) if "hard_links" in place.value else (),
+        used_by=_get_used_by(place),
         distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
         gpu=_GPU.get(place["gpu"]) if "gpu" in place.value else None,
     )

@@ -109,6 +109,14 @@ class Caution(NamedTuple):
     size: int
 
 
+class UsedBy(NamedTuple):
+    """How many tests used a path as its reason says, and the names of the first. `outside`: so did something else."""
+
+    tests: int
+    names: tuple[str, ...]
+    outside: bool
+
+
 class Step(NamedTuple):
     """A step that was traced, and the identity of the run that it was part of (see `trace.Run`)."""
 
@@ -129,7 +137,8 @@ class Plan:
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
     for no fingerprint. `distribution` is the image's, if its files say so. `gpu` is None where nobody said which GPUs
-    the image is for: then no file loses GPU code.
+    the image is for: then no file loses GPU code. `used_by` are the entries that tests used, by index, if the steps
+    marked tests.
     """
 
     tool: str
@@ -157,6 +166,7 @@ class Plan:
     mounts: tuple[bytes, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
     gpu: GpuCode | None = None
+    used_by: tuple[tuple[int, UsedBy], ...] = ()
 
     @property
     def savings(self) -> dict[bytes, int]:

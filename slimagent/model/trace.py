@@ -39,6 +39,36 @@ class Access(NamedTuple):
     found: bool
 
 
+RESERVED_PLACE = b"/.slimagent"  # where an agent may lie; no image has anything there
+TESTS_PLACE = b"/.slimagent/test"  # a lookup of NAME in it marks test NAME; it does not exist
+
+
+class MarkedTest(NamedTuple):
+    """A test that a step marked (docs/tests.md): the step's index, and a name as `paths.to_text` writes it."""
+
+    step: int
+    name: str
+
+
+class ByTests(NamedTuple):
+    """What was done with a path in some tests, which are indices into `Trace.tests`."""
+
+    how: How
+    tests: tuple[int, ...]
+
+
+class Attributed(NamedTuple):
+    """One path that a test used: what was done outside of all tests and in which steps, and what tests did.
+
+    Each test is in one `ByTests` at most. Many paths share their `by`.
+    """
+
+    path: bytes
+    how: How
+    steps: tuple[int, ...]
+    by: tuple[ByTests, ...]
+
+
 FAILED_STEP = "failed-step"  # is accepted like a kind of loss
 
 
@@ -84,6 +114,7 @@ class BlindSpot(str, enum.Enum):
     LOOKUPS = "lookups"  # files that are looked up but not opened, found or not; links on the way to a file
     EXECUTIONS = "executions"  # executing a program looks like opening a file
     WHO = "who"  # who opened a file: the trace has those of every process
+    TESTS = "tests"  # which test used a path: the trace knows steps alone
 
 
 class ChangeKind(str, enum.Enum):
@@ -139,6 +170,9 @@ class Trace:
     `before` is the fingerprint of the image that all runs began with (see `inventory.fingerprint`), without `excluded`:
     the agent's own files and its output. `runs` are sorted by identity. The steps of an access are indices into
     `steps`, the steps of all runs in their order.
+
+    `tests` are the tests that the steps marked, sorted. `attributed` are the paths that a test used, sorted, each also
+    in `accesses`. `tests_cut`: there was more than a trace holds, and some uses count as outside of all tests.
     """
 
     before: str
@@ -148,6 +182,9 @@ class Trace:
     runs: tuple[Run, ...]
     accesses: tuple[Access, ...]
     changes: tuple[Change, ...]
+    tests: tuple[MarkedTest, ...] = ()
+    attributed: tuple[Attributed, ...] = ()
+    tests_cut: bool = False
 
     @property
     def steps(self) -> tuple[CheckResult, ...]:

@@ -13,6 +13,7 @@ from slimagent.model.plan import Caution, Entry, Plan, Step
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import parent, to_text
 from slimagent.plan.admit import admit, fit
+from slimagent.plan.by_test import used_by
 from slimagent.plan.caution import Cautious
 from slimagent.plan.closure import Closure
 from slimagent.plan.compilers import is_compiling, keep_toolchains
@@ -90,6 +91,7 @@ def _plan(
         caution=caution,
         distribution=evidence.distribution,
         gpu=gpu_code(keeper, evidence),
+        used_by=tuple(used_by(keeper, evidence.trace)),
     )
 
 

@@ -15,12 +15,13 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from slimagent.model.inventory import Package
-from slimagent.model.plan import Entry, GpuHeld, Plan, Step, counted_entries, saved_by_package
+from slimagent.model.plan import Entry, GpuHeld, Plan, Step, UsedBy, counted_entries, saved_by_package
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.report.gpu import GpuWords
 from slimagent.text.counted import counted
 
+_NAMED = 2  # tests, if there are many
 _UNSAID = "the plan gives no reason"  # a kind without a name, which no slimagent writes
 _SHARE = re.compile(r"\((\d+)(?:/(\d+))? budgets\)")  # plan/levels.py
 _LIMIT = re.compile(r"up to ([\d,]+) bytes")
@@ -77,6 +78,7 @@ class Explainer:
         self._plan = plan
         self._at = {entry.path: at for at, entry in enumerate(plan.entries)}
         self._further = dict(plan.further)
+        self._used_by = {plan.entries[at].path: used for at, used in plan.used_by}
         self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
         self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
         self._gpu = GpuWords(plan.gpu)
@@ -97,7 +99,7 @@ class Explainer:
             what=to_text(path),
             verdict=reason.verdict,
             size=entry.size,
-            chain=tuple(self._chain(to_text(path), reason)),
+            chain=tuple(self._chain(to_text(path), reason, path)),
             level=self._plan.level,
             owners=tuple(package_name(self._plan.packages[each].package) for each in owners),
             stripped=self._stripped.get(path, ""),
@@ -224,12 +226,13 @@ class Explainer:
         name = _word(package.label)
         return f"--keep-package {name} keeps it{others}, {size:.1f} MB"
 
-    def _chain(self, what: str, reason: Reason) -> Iterator[tuple[str, str]]:
+    def _chain(self, what: str, reason: Reason, path: bytes | None = None) -> Iterator[tuple[str, str]]:
         seen: set[Reason] = set()  # not names: one package can be in two places
         following: Reason | None = reason
         while following is not None and following not in seen:
             seen.add(following)
-            yield what, self._sentence(following)
+            yield what, self._sentence(following, path)
+            path = following.source if following.package is None else None
             following, what = self._next(following)
 
     def _next(self, reason: Reason) -> tuple[Reason | None, str]:
@@ -242,9 +245,10 @@ class Explainer:
             return self._plan.reasons[entry.reason], to_text(reason.source)
         return None, ""
 
-    def _sentence(self, reason: Reason) -> str:
+    def _sentence(self, reason: Reason, path: bytes | None = None) -> str:
+        """A reason in words; for the reason of a path, with the tests that used it."""
         package = "" if reason.package is None else package_name(self._plan.packages[reason.package].package)
-        return sentence(reason, self._plan.steps, package)
+        return sentence(reason, self._plan.steps, package, self._used_by.get(path) if path is not None else None)
 
     def largest(self, verdict: Verdict, count: int) -> list[tuple[str, int, str]]:
         """The largest packages and unowned files with a verdict: what, bytes and why, the largest first.
@@ -304,12 +308,26 @@ def _word(text: str) -> str:
     return shlex.quote(text)
 
 
-def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "") -> str:
-    """One reason in words. A kind from a later version is shown as it is."""
+def tests_named(used: UsedBy) -> str:
+    """The tests that used a path, in a few words.
+
+    >>> tests_named(UsedBy(5, ("test_plot_svg", "test_export", "test_save"), False))
+    'test_plot_svg, test_export and 3 more'
+    """
+    names = used.names if used.tests <= len(used.names) else used.names[:_NAMED]
+    more = used.tests - len(names)
+    words = [*names, f"{more:,} more"] if more else names
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "", used: UsedBy | None = None) -> str:
+    """One reason in words, with the tests that used the path. A kind from a later version is shown as it is."""
     names = list(step_names(reason, steps))
     shown = (
         "" if not names else " in " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     )
+    if used is not None and used.names:
+        shown += f" by {tests_named(used)}" + (", and outside of tests" if used.outside else "")
     if reason.source is not None:
         link = f" by {to_text(reason.source)}"
     else:

@@ -62,6 +62,10 @@ class SeccompFanotify(Backend):
         self._fanotify.step(name)
         return self._seccomp.step(name)
 
+    def test(self, name: str) -> None:
+        """Put all processes that have no mark of their own into a test of this step; "" ends it."""
+        self._seccomp.test(name)
+
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
         return self._seccomp.spawn(command)
@@ -70,6 +74,8 @@ class SeccompFanotify(Backend):
         calls = self._seccomp.finish()  # this stops the processes: no event comes later
         events = self._fanotify.finish()
         missed = unseen(calls.accesses, events.accesses, _link, named_interpreter, self._has_changed)
+        for record in self._fanotify.records:
+            record.knows_tests = False
         own = Record()
         if missed:
             own.lose(LossKind.UNSEEN_OPEN, ", ".join(map(to_text, missed[:_SHOWN])), len(missed))

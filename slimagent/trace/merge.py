@@ -10,8 +10,20 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from slimagent.errors import RefusedError
-from slimagent.model.trace import Access, Change, ChangeKind, How, Run, Trace, Use
+from slimagent.model.trace import (
+    Access,
+    Attributed,
+    ByTests,
+    Change,
+    ChangeKind,
+    How,
+    MarkedTest,
+    Run,
+    Trace,
+    Use,
+)
 from slimagent.paths.algebra import sort_key, to_text
+from slimagent.trace.by_test import Sets, pairs_of
 
 # For a path that runs changed in different ways. What was there before one of them belongs to the image, and "created"
 # lets a plan drop it, so "created" counts only if all say so. "modified" comes first since it knows the time before.
@@ -39,6 +51,10 @@ class Merging:
         self._changes: dict[bytes, Change] = {}
         self._uses: list[tuple[int, tuple[int, ...], bool]] = []  # how, steps in order of arrival, found
         self._used: dict[bytes, array[int]] = {}
+        self._tests: dict[tuple[str, int, str], int] = {}  # run, step in it, name: number in order of arrival
+        # How it was used outside of tests, in which steps, and by which pairs; with the number of its use
+        self._attributed: dict[bytes, list[tuple[int, How, tuple[int, ...], array[int]]]] = {}
+        self._tests_cut = False
 
     def add(self, trace: Trace, name: str) -> None:
         """Add a trace. Messages call it `name`.
@@ -61,13 +77,33 @@ class Merging:
         first = len(self._uses)
         steps = [self._starts[run.identity] + at for run in trace.runs for at in range(len(run.steps))]
         self._uses += [(int(how), tuple([steps[at] for at in at_steps]), found) for how, at_steps, found in uses]
+        attributed = self._add_tests(trace, steps)
         numbers = self._used
         for path, use in used:
+            if path in attributed:
+                self._attributed.setdefault(path, []).append((first + use, *attributed[path]))
             of_path = numbers.get(path)
             if of_path is None:
                 numbers[path] = array("I", (first + use,))
             else:
                 of_path.append(first + use)
+
+    def _add_tests(self, trace: Trace, steps: Sequence[int]) -> dict[bytes, tuple[How, tuple[int, ...], array[int]]]:
+        """Number the tests of a trace, and return the paths that they used, by our numbers of steps and tests."""
+        self._tests_cut |= trace.tests_cut
+        places = [(run.identity, at) for run in trace.runs for at in range(len(run.steps))]
+        numbers = [self._tests.setdefault((*places[step], name), len(self._tests)) for step, name in trace.tests]
+        shared: dict[int, array[int]] = {}  # by the identity of `by`, which many paths share
+
+        def pairs(by: tuple[ByTests, ...]) -> array[int]:
+            known = shared.get(id(by))
+            if known is None:
+                known = shared[id(by)] = array("I", pairs_of(by, numbers.__getitem__))
+            return known
+
+        return {
+            path: (how, tuple(steps[at] for at in at_steps), pairs(by)) for path, how, at_steps, by in trace.attributed
+        }
 
     def result(self) -> Trace:
         """The merged trace. Raises ValueError without traces."""
@@ -75,6 +111,7 @@ class Merging:
             raise ValueError("no trace was merged")
         _, before, scopes, architecture = self._first
         identities = sorted(self._runs)
+        tests, attributed = self._by_tests(identities)
         return Trace(
             before=before,
             scopes=tuple(sorted(scopes)),
@@ -83,7 +120,38 @@ class Merging:
             runs=tuple(self._runs[identity] for identity in identities),
             accesses=self._accesses(identities),
             changes=tuple(self._changes[path] for path in sorted(self._changes, key=sort_key)),
+            tests=tests,
+            attributed=attributed,
+            tests_cut=self._tests_cut,
         )
+
+    def _by_tests(self, identities: list[str]) -> tuple[tuple[MarkedTest, ...], tuple[Attributed, ...]]:
+        """The tests of all runs, and the paths that they used. What a trace without tests used is outside of tests."""
+        places = self._places(identities)
+        arrived = [MarkedTest(places[self._starts[run] + at], name) for run, at, name in self._tests]
+        tests = sorted(arrived)
+        numbers = {test: number for number, test in enumerate(tests)}
+        sets = Sets([numbers[test] for test in arrived])
+
+        def united(path: bytes) -> Attributed:
+            rows = self._attributed[path]
+            others = set(self._used[path]).difference(number for number, *_ in rows)
+            outside = [(how, steps) for _, how, steps, _ in rows]
+            outside += [(How(self._uses[number][0]), self._uses[number][1]) for number in others]
+            how, pairs = How(0), array("I")
+            for each, _ in outside:
+                how |= each
+            for *_, of_trace in rows:
+                pairs.extend(of_trace)
+            steps = sorted({places[step] for _, at_steps in outside for step in at_steps})
+            return Attributed(path, how, tuple(steps), sets.of(pairs))
+
+        return tuple(tests), tuple(united(path) for path in sorted(self._attributed))
+
+    def _places(self, identities: list[str]) -> dict[int, int]:
+        """Where each step is in the merged trace, by its number in order of arrival."""
+        came = [self._starts[identity] + at for identity in identities for at in range(len(self._runs[identity].steps))]
+        return dict(zip(came, range(self._steps), strict=True))
 
     def _require_alike(self, trace: Trace, name: str) -> None:
         mine = (name, trace.before, frozenset(trace.scopes), trace.architecture)
@@ -118,8 +186,7 @@ class Merging:
             self._steps += len(run.steps)
 
     def _accesses(self, identities: list[str]) -> tuple[Access, ...]:
-        came = [self._starts[identity] + at for identity in identities for at in range(len(self._runs[identity].steps))]
-        places = dict(zip(came, range(self._steps), strict=True))
+        places = self._places(identities)
         uses = [(how, [places[step] for step in steps], found) for how, steps, found in self._uses]
         united: dict[bytes, Use] = {}  # paths with the same uses share one Use
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from slimagent.model.trace import BlindSpot, How, Loss
+from slimagent.model.trace import Attributed, BlindSpot, How, Loss, MarkedTest
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,6 +23,7 @@ class Observed:
 
     Paths are absolute and normalised except for `..`, which may follow a link.
     `files` maps a device and inode to one of these paths, if the backend knows.
+    `tests`, `attributed` and `tests_cut` are as in `Trace`, by the indices of steps here.
     `stopped` has the command lines of processes that had to be stopped at the end.
     """
 
@@ -30,6 +31,9 @@ class Observed:
     losses: tuple[Loss, ...]
     files: dict[tuple[int, int], bytes] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
+    tests: tuple[MarkedTest, ...] = ()
+    attributed: tuple[Attributed, ...] = ()
+    tests_cut: bool = False
 
 
 class Watcher(Protocol):
@@ -51,6 +55,12 @@ class Watcher(Protocol):
 
     def step(self, name: str) -> int:
         """Begin a step. Later accesses belong to it. Returns its index, from 0."""
+
+    def test(self, name: str) -> None:
+        """Put all processes that have no mark of their own into a test of this step; "" ends it.
+
+        A backend that is blind to tests (`BlindSpot.TESTS`) does nothing.
+        """
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError as Popen does."""

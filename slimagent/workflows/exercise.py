@@ -17,9 +17,10 @@ from slimagent.linux.signals import foreground
 from slimagent.model import started
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
-from slimagent.model.trace import BlindSpot, How
+from slimagent.model.trace import Attributed, BlindSpot, How, MarkedTest
 from slimagent.trace.select import choose
 from slimagent.trace.watcher import Mask, Observed, Watcher
+from slimagent.workflows.marking import marking
 from slimagent.workflows.session import Session, environment, user_named
 from slimagent.workflows.step_logs import StepLogs
 
@@ -101,10 +102,11 @@ def check(
     start: checks.Spawn,
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
+    watcher: Watcher | None = None,
 ) -> CheckResult:
     """Run one check as its own user or the session's. `before`: the results on the original image, if known.
 
-    A check is skipped if we cannot become its user: only root can.
+    A `watcher` is told which item is exercised. A check is skipped if we cannot become its user: only root can.
     """
     user, env = session.user, session.env
     if spec.user:
@@ -115,8 +117,11 @@ def check(
                 name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
             )
         env = environment(user)
+    if watcher is not None and spec.kind == "command":
+        env = marking(env, watcher)
     context = checks.Context(
         spawn=start,
+        test=(lambda name: None) if watcher is None else watcher.test,
         env=env,
         user=user,
         cwd=session.cwd,
@@ -191,7 +196,8 @@ def _run_steps(
     status, interrupted = 0, False
     for spec in steps.checks:
         watcher.step(spec.name)
-        results.append(check(spec, session, watcher.spawn, before, steps.logs))
+        results.append(check(spec, session, watcher.spawn, before, steps.logs, watcher))
+        watcher.test("")
         asked.look()
         reporter.result(results[-1], earlier(spec, before))
     if steps.command:
@@ -215,6 +221,10 @@ def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Wat
         path: (how, tuple(sorted({min(step, last) for step in steps})))
         for path, (how, steps) in start.seen.accesses.items()
     }
+    attributed = []
+    for path, how, steps, by in watched.observed.attributed:
+        known, known_steps = accesses.get(path, (How(0), ()))
+        attributed.append(Attributed(path, known | how, (*known_steps, *(step + len(first) for step in steps)), by))
     for path, (how, steps) in watched.observed.accesses.items():
         known, known_steps = accesses.get(path, (How(0), ()))
         accesses[path] = known | how, (*known_steps, *(step + len(first) for step in steps))
@@ -224,7 +234,13 @@ def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Wat
         losses[loss.kind] = (
             loss if earlier_loss is None else replace(earlier_loss, count=earlier_loss.count + loss.count)
         )
-    observed = replace(watched.observed, accesses=accesses, losses=tuple(losses[kind] for kind in sorted(losses)))
+    observed = replace(
+        watched.observed,
+        accesses=accesses,
+        losses=tuple(losses[kind] for kind in sorted(losses)),
+        tests=tuple(MarkedTest(step + len(first), name) for step, name in watched.observed.tests),
+        attributed=tuple(attributed),
+    )
     return replace(
         watched,
         results=(*first, *watched.results),
@@ -241,7 +257,14 @@ def _run_command(
         output = None if logs is None else stack.enter_context(logs.recording(COMMAND_STEP))
         try:
             process = watcher.spawn(
-                Command(command, env=session.env, cwd=session.cwd, user=session.user, stdout=output, stderr=output)
+                Command(
+                    command,
+                    env=marking(session.env, watcher),
+                    cwd=session.cwd,
+                    user=session.user,
+                    stdout=output,
+                    stderr=output,
+                )
             )
         except OSError as error:
             raise UsageError(

@@ -13,8 +13,9 @@ from slimagent.inventory.changes import changes
 from slimagent.inventory.fingerprint import fingerprint
 from slimagent.linux.files import digest
 from slimagent.model.inventory import Inventory
-from slimagent.model.trace import Access, How, Run, Trace
+from slimagent.model.trace import RESERVED_PLACE, TESTS_PLACE, Access, Attributed, How, Run, Trace
 from slimagent.paths.algebra import Resolver, within_any
+from slimagent.trace.by_test import Attributions
 from slimagent.trace.merge import Merging
 from slimagent.trace.watcher import Observed
 from slimagent.workflows.exercise import Reporter, Watched
@@ -43,28 +44,36 @@ def recorded(watched: Watched, session: Session, before: Inventory, after: Inven
         mounts=tuple(sorted(before.mount_points)),
         asked_ports=watched.asked_ports,
     )
+    accesses, attributed = _accesses(watched.observed, before, session)
     trace = Trace(
         before=fingerprint(before, session.excluded),
         scopes=tuple(sorted(session.scopes)),
         excluded=tuple(sorted(session.excluded)),
         architecture=platform.machine(),
         runs=(run,),
-        accesses=tuple(_accesses(watched.observed, before, session)),
+        accesses=accesses,
         changes=changes(before, after),
+        tests=watched.observed.tests,
+        attributed=attributed,
+        tests_cut=watched.observed.tests_cut,
     )
     return documents.identified(trace)
 
 
-def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterator[Access]:
-    """Accesses to the image, sorted, without the kernel's file systems, the agent and paths out of scope.
+def _accesses(
+    observed: Observed, before: Inventory, session: Session
+) -> tuple[tuple[Access, ...], tuple[Attributed, ...]]:
+    """Accesses to the image, and those by tests, without the kernel's file systems, the agent and paths out of scope.
 
-    A path below another mount counts: the image may have a file of that name there.
+    Both are sorted. A path below another mount counts: the image may have a file of that name there.
     """
     resolver = Resolver(_link_reader(before))
     found: dict[bytes, Access] = {}
-    for path, how, steps in _uses(observed, before):
+    reserved = tuple(place for place in (RESERVED_PLACE, TESTS_PLACE) if place not in before.index)
+    by_tests = Attributions(observed)
+    for path, how, steps, seen_as in _uses(observed, before):
         hops, end = resolver.resolve(path)
-        if end is None or within_any(end, session.excluded):
+        if end is None or within_any(end, session.excluded) or within_any(path, reserved):
             continue
         to_kernel = within_any(end, _KERNEL)
         if to_kernel and not any(hop in before.index for hop in hops):
@@ -75,22 +84,25 @@ def _accesses(observed: Observed, before: Inventory, session: Session) -> Iterat
             if known is not None:
                 uses, at = how | known.how, tuple(sorted({*steps, *known.steps}))
             found[each] = Access(path=each, how=uses, steps=at, found=end in before.index)
-    yield from (found[path] for path in sorted(found))
+            by_tests.add(each, seen_as)
+    return tuple(found[path] for path in sorted(found)), by_tests.result()
 
 
-def _uses(observed: Observed, before: Inventory) -> Iterator[tuple[bytes, How, tuple[int, ...]]]:
+def _uses(observed: Observed, before: Inventory) -> Iterator[tuple[bytes, How, tuple[int, ...], bytes]]:
     """The observed uses of paths, also under the names that the image has for the same files.
+
+    Each ends with the path as it was observed.
 
     A file that the run moved, mounted elsewhere or gave a second name is recognised by its device and inode.
     """
     for path, (how, steps) in observed.accesses.items():
-        yield path, how, steps
+        yield path, how, steps, path
     strange = {identity: path for identity, path in observed.files.items() if _identity(before, path) != identity}
     if strange:
         for path, *identity in zip(before.paths, before.devices, before.inodes, strict=True):
             seen_as = strange.get((identity[0], identity[1]))
             if seen_as is not None and seen_as in observed.accesses:
-                yield path, *observed.accesses[seen_as]
+                yield path, *observed.accesses[seen_as], seen_as
 
 
 def _identity(inventory: Inventory, path: bytes) -> tuple[int, int] | None:

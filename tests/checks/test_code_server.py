@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attributions import users_of
 from checks_context import IS_ROOT, NOBODY, Place, item, place
 from code_server_stand_in import PREFIX
 from hypothesis import given
@@ -180,13 +181,14 @@ def test_what_the_image_must_keep_is_in_the_evidence(place: Place, editor: Path)
     }
     with Seccomp() as watcher:
         watcher.step("it")
-        context = checks.Context(spawn=watcher.spawn, env=env, user=None, cwd="/")
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
         spec = CheckSpec(kind="code-server", name="it", seconds=180, parameters=parameters)
         result = checks.run(spec, context)
         observed = watcher.finish()
     assert (result.outcome, observed.losses, observed.stopped) == (Outcome.PASSED, (), ())
     for name in THEME_FILES:
         assert os.fsencode(editor / "installed/acme.theme-1.0.0" / name) in observed.accesses
+        assert users_of(observed, editor / "installed/acme.theme-1.0.0" / name) == {"extension acme.theme"}
 
 
 def test_deleted_files_are_named(place: Place, editor: Path) -> None:

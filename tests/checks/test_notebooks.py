@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from attributions import users_of
 from checks_context import Place, item, place
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,15 +162,20 @@ def test_a_directory_that_cannot_be_copied_is_worked_in(
 def test_data_and_notebooks_are_in_the_evidence(place: Place, programs: str, directory: Path) -> None:
     """Under tracing, the notebook and the data beside it are found to be needed, though a copy was worked in."""
     (directory / "data.txt").write_text("data")
-    write(directory, a=notebook("open('data.txt').read()"))
+    outside = directory.parent / "outside.txt"
+    outside.write_text("data")
+    write(directory, a=notebook("open('data.txt').read()"), b=notebook(f"open({str(outside)!r}).read()"))
     with Seccomp() as watcher:
         watcher.step("it")
         env = {**place.env, **jupyter_environment(place, programs)}
-        context = checks.Context(spawn=watcher.spawn, env=env, user=None, cwd="/")
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
         spec = CheckSpec(kind="notebooks", name="it", seconds=180, parameters={"folders": (str(directory),)})
         result = checks.run(spec, context)
         observed = watcher.finish()
-    assert (outcomes(result), observed.losses, observed.stopped) == (["a.ipynb passed"], (), ())
+    assert (outcomes(result), observed.losses, observed.stopped) == (
+        ["a.ipynb passed", "b.ipynb passed"], (), ()
+    )  # fmt: skip
+    assert users_of(observed, outside) == {"b.ipynb"}
     assert {os.fsencode(directory / name) for name in ("a.ipynb", "data.txt")} <= set(observed.accesses)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from attributions import users_of
 from checks_context import IS_ROOT, NOBODY, Place, item, make_venv, place
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,16 +179,20 @@ def test_imports_run_as_the_user(place: Place, tmp_path: Path) -> None:
 @pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"no seccomp: {Seccomp.unavailable()}")
 def test_watched_imports_leave_evidence_of_the_packages_alone(place: Place, own: tuple[Path, str]) -> None:
     """Under tracing each imported file is seen, and nothing of ours: neither the driver nor a package's metadata."""
-    fill(own[0], {"fine.py": "", "fine-1.dist-info/RECORD": "fine.py,,\n"})
+    fill(own[0], {"fine.py": "", "other.py": "import fine", "fine-1.dist-info/RECORD": "fine.py,,\n"})
     with Seccomp() as watcher:
         watcher.step("it")
-        context = checks.Context(spawn=watcher.spawn, env={**place.env, "PATH": own[1]}, user=None, cwd="/")
+        env = {**place.env, "PATH": own[1]}
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
         parameters = {"environments": (os.path.dirname(own[1]),)}
         result = checks.run(CheckSpec(kind="python-imports", name="it", parameters=parameters), context)
         observed = watcher.finish()
     assert (result.outcome, observed.losses, observed.stopped) == (Outcome.PASSED, (), ())
     assert os.fsencode(own[0] / "fine.py") in observed.accesses
     assert not [path for path in observed.accesses if b"RECORD" in path or b"imports_driver" in path]
+    assert users_of(observed, own[0] / "fine.py") >= {"fine", "other"}
+    assert users_of(observed, own[0] / "other.py") >= {"other"}
+    assert "fine" not in users_of(observed, own[0] / "other.py")
 
 
 def test_the_driver_is_short_enough_for_an_argument() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from attributions import users_of
 from checks_context import IS_ROOT, NOBODY, Place, item, place
 from hypothesis import given
 from hypothesis import strategies as st
@@ -339,13 +340,14 @@ def test_watched_packages_leave_evidence_of_themselves_alone(place: Place, own: 
     with Seccomp() as watcher:
         watcher.step("it")
         env = {**place.env, "R_LIBS": str(own)}
-        context = checks.Context(spawn=watcher.spawn, env=env, user=None, cwd="/")
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
         spec = CheckSpec(kind="r-packages", name="it", parameters={"packages": ("fine", "plain")})
         result = checks.run(spec, context)
         observed = watcher.finish()
     assert (result.outcome, observed.losses, observed.stopped) == (Outcome.PASSED, (), ())
     for name in ("fine/R/fine.rdb", "fine/data/Rdata.rdb", "fine/help/fine.rdb", "plain/data/pair.R"):
         assert os.fsencode(own / name) in observed.accesses
+        assert users_of(observed, own / name) == {name.partition("/")[0]}
     assert not [path for path in observed.accesses if b"packages_driver" in path]
 
 

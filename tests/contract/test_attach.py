@@ -78,7 +78,7 @@ def test_what_others_do_is_seen_step_by_step(folder: bytes) -> None:
     assert accesses[second] == (How.OPENED, (1,))
     assert accesses[folder] == (How.LISTED, (1,))
     assert own not in accesses
-    assert set(watcher.blind_spots) == {BlindSpot.LOOKUPS, BlindSpot.WHO}
+    assert set(watcher.blind_spots) == {BlindSpot.LOOKUPS, BlindSpot.WHO, BlindSpot.TESTS}
 
 
 def test_what_already_runs_is_evidence_and_a_loss(folder: bytes) -> None:

@@ -77,15 +77,38 @@ def recorded(draw: st.DrawFn) -> traces.Trace:
         steps=st.lists(steps, max_size=3).map(lambda found: tuple(each for each in found if each is not None)),
         found=st.booleans(),
     )
+    used = draw(tuples(accesses))
+    tests = draw(st.lists(st.builds(traces.MarkedTest, step=steps, name=TEXTS), max_size=6)) if runs_steps(runs) else []
     return traces.Trace(
         before=draw(TEXTS),
         scopes=draw(tuples(PATHS)),
         excluded=draw(tuples(PATHS)),
         architecture=draw(TEXTS),
         runs=runs,
-        accesses=draw(tuples(accesses)),
+        accesses=used,
         changes=draw(tuples(CHANGES)),
+        tests=tuple(sorted(tests)),
+        attributed=tuple(draw(attributed(used, len(tests)))) if tests else (),
+        tests_cut=draw(st.booleans()) if tests else False,
     )
+
+
+def runs_steps(runs: tuple[traces.Run, ...]) -> int:
+    """How many steps the runs have."""
+    return sum(len(run.steps) for run in runs)
+
+
+@st.composite
+def attributed(draw: st.DrawFn, accesses: tuple[traces.Access, ...], tests: int) -> list[traces.Attributed]:
+    """What tests did with some of the paths, each test in one group at most."""
+    found = []
+    for access in {each.path: each for each in accesses}.values():
+        hows = draw(st.dictionaries(st.integers(0, tests - 1), HOWS, max_size=4))
+        groups = {how: tuple(sorted(test for test in hows if hows[test] == how)) for how in hows.values()}
+        if groups:
+            by = tuple(traces.ByTests(how, groups[how]) for how in sorted(groups))
+            found.append(traces.Attributed(access.path, access.how, access.steps, by))
+    return sorted(found)
 
 
 TRACES = recorded()
@@ -200,6 +223,8 @@ def plans(draw: st.DrawFn) -> plan.Plan:
     further = tuples(st.tuples(st.integers(0, len(entries) - 1), numbers)) if entries else st.just(())
     names = st.integers(0, len(entries) - 1)
     links = tuples(st.builds(plan.HardLink, names, names)) if entries else st.just(())
+    used = st.builds(plan.UsedBy, tests=COUNTS, names=tuples(TEXTS), outside=st.booleans())
+    used_by = tuples(st.tuples(names, used)) if entries else st.just(())
     return plan.Plan(
         tool=draw(TEXTS),
         level=draw(TEXTS),
@@ -217,6 +242,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
         packages=draw(st.tuples(*planned)),
         further=draw(further),
         hard_links=draw(links),
+        used_by=draw(used_by),
         edits=draw(tuples(EDITS)),
         problems=draw(tuples(st.tuples(PATHS, TEXTS))),
         strips=draw(tuples(STRIPS)),

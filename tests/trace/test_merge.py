@@ -24,12 +24,15 @@ from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import (
     FAILED_STEP,
     Access,
+    Attributed,
     BlindSpot,
+    ByTests,
     Change,
     ChangeKind,
     How,
     Loss,
     LossKind,
+    MarkedTest,
     Run,
     Trace,
     Use,
@@ -66,6 +69,9 @@ def traces(draw: st.DrawFn) -> Trace:
     )
     losses = st.dictionaries(st.sampled_from(["queue-overflow", "watch-limit"]), st.integers(1, 3))
     changes = st.dictionaries(PATHS, st.tuples(st.sampled_from(ChangeKind), st.integers(0, 2)))
+    used = draw(st.dictionaries(PATHS, uses))
+    marked = st.builds(MarkedTest, step=st.sampled_from(range(len(steps))), name=st.sampled_from(["one", "two"]))
+    tests = tuple(sorted(draw(st.sets(marked, max_size=3))))
     return trace_of(
         run_of(
             steps,
@@ -77,16 +83,30 @@ def traces(draw: st.DrawFn) -> Trace:
             mounts=tuple(sorted(draw(st.sets(PATHS)))),
             losses=tuple(Loss(kind=kind, count=count, example="x") for kind, count in draw(losses).items()),
         ),
-        *(
-            Access(path, how, tuple(at), found)
-            for path, (how, at, found) in sorted(draw(st.dictionaries(PATHS, uses)).items())
-        ),
+        *(Access(path, how, tuple(at), found) for path, (how, at, found) in sorted(used.items())),
+        tests=tests,
+        attributed=tuple(draw(attributed(sorted(used), len(tests)))) if tests else (),
+        tests_cut=bool(tests) and draw(st.booleans()),
         excluded=tuple(sorted(draw(st.sets(PATHS)))),
         changes=tuple(
             Change(path=path, kind=kind, mtime_ns=mtime)
             for path, (kind, mtime) in sorted(draw(changes).items(), key=lambda item: sort_key(item[0]))
         ),
     )
+
+
+@st.composite
+def attributed(draw: st.DrawFn, paths: list[bytes], tests: int) -> list[Attributed]:
+    """What tests did with some of the paths, and what was done with these outside of tests."""
+    found = []
+    for path in paths:
+        hows = draw(st.dictionaries(st.integers(0, tests - 1), st.integers(1, 15).map(How)))
+        outside = draw(st.sampled_from([(How(0), ()), (How.OPENED, (0,)), (How.LISTED, (0,))]))
+        by = tuple(
+            ByTests(how, tuple(sorted(test for test in hows if hows[test] == how))) for how in sorted({*hows.values()})
+        )
+        found += [Attributed(path, *outside, by)] if by else []
+    return found
 
 
 def document(*several: Trace) -> bytes:
@@ -137,6 +157,38 @@ def test_a_merged_trace_is_what_any_run_saw(several: list[Trace]) -> None:
     assert set(whole.volumes) == {path for trace in several for path in trace.volumes}
     assert set(whole.excluded) == {path for trace in several for path in trace.excluded}
     assert {change.path for change in whole.changes} == {each.path for trace in several for each in trace.changes}
+
+
+@given(several=st.lists(traces(), min_size=1, max_size=4))
+def test_a_merged_trace_knows_the_tests_of_every_run(several: list[Trace]) -> None:
+    """Of each path that a test used: what each test did, and all that was done with it outside of tests."""
+    whole = merge(several)
+    runs = {each.runs[0].identity: each for each in several}
+    places = [(run.identity, at) for run in whole.runs for at in range(len(run.steps))]
+
+    def named(trace: Trace, where: list[tuple[str, int]]) -> dict[bytes, dict[tuple[tuple[str, int], str], How]]:
+        return {
+            path: {(where[trace.tests[test].step], trace.tests[test].name): how for how, tests in by for test in tests}
+            for path, _, _, by in trace.attributed
+        }
+
+    saw: dict[bytes, dict[tuple[tuple[str, int], str], How]] = {}
+    outside: dict[bytes, tuple[int, set[tuple[str, int]]]] = {}
+    for identity, trace in runs.items():
+        where = [(identity, at) for at in range(len(trace.runs[0].steps))]
+        for path, hows in named(trace, where).items():
+            saw.setdefault(path, {}).update(hows)
+        by_tests = {each.path: each for each in trace.attributed}
+        for path, how, steps, _ in trace.accesses:
+            apart = by_tests.get(path)
+            used, at = (how, steps) if apart is None else (apart.how, apart.steps)
+            before = outside.get(path, (0, set()))
+            outside[path] = before[0] | used, before[1] | {where[step] for step in at}
+    assert named(whole, places) == saw
+    assert {path: (how, {places[at] for at in steps}) for path, how, steps, _ in whole.attributed} == {
+        path: outside[path] for path in saw
+    }
+    assert whole.tests_cut == any(trace.tests_cut for trace in several)
 
 
 def test_every_run_keeps_what_it_says() -> None:

@@ -285,11 +285,13 @@ class _Checked:
         inspector = Inspector(files, identities, self.command, names)
         left_out = self._skip()
         for each in scanned:
+            self.context.test(f"extension {each.identity or os.path.basename(each.directory)}")
             known = None if each.identity in left_out else inspector.inspect(each)
             if known is not None:
                 self.known.append(known)
                 self.items.append(known.item)
                 self.names[os.path.basename(each.directory)] = known.item.name.partition(" ")[2]
+        self.context.test("")
         self.items += all_skipped((f"extension {identity}" for identity in sorted(left_out & identities)), LEFT_OUT)
 
     def _hosted(self, page: Page) -> list[Item]:

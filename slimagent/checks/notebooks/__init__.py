@@ -55,7 +55,11 @@ def run(spec: CheckSpec, context: Context) -> Finding:
             ) as server:  # fmt: skip
                 asking = Asking(server.client, deadline, server.output)
                 specs = kernelspecs(asking)
-                items = [_item(asking, specs, found, spec) for found in chosen]
+                items = []
+                for found in chosen:
+                    context.test(found.name)
+                    items.append(_item(asking, specs, found, spec))
+                context.test("")
                 return of_items((*items, *more), log=asking.log)
         except (NotReadyError, RequestError) as error:
             lost = all_skipped((each.name for each in chosen), "no server")

@@ -42,7 +42,7 @@ class Fanotify(Backend):
     """
 
     name = "fanotify"
-    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.LOOKUPS, BlindSpot.OTHER_PROCESSES)
+    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.LOOKUPS, BlindSpot.OTHER_PROCESSES, BlindSpot.TESTS)
     no_new_privileges = False
     unlimited_queue = True
 
@@ -58,7 +58,7 @@ class Fanotify(Backend):
         if mask is not None:
             raise UsageError("fanotify cannot make files look gone", "use --backend seccomp")
         if attach:
-            self.blind_spots = (BlindSpot.LOOKUPS, BlindSpot.WHO)
+            self.blind_spots = (BlindSpot.LOOKUPS, BlindSpot.WHO, BlindSpot.TESTS)
         self.reading = threading.RLock()  # held while events are read: hold it to pause the reader
         self._directories = directories
         self._attach = attach

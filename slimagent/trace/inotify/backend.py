@@ -44,7 +44,12 @@ class Inotify(Backend):
     """
 
     name = "inotify"
-    blind_spots: tuple[BlindSpot, ...] = (BlindSpot.LOOKUPS, BlindSpot.EXECUTIONS, BlindSpot.WHO)
+    blind_spots: tuple[BlindSpot, ...] = (
+        BlindSpot.LOOKUPS,
+        BlindSpot.EXECUTIONS,
+        BlindSpot.WHO,
+        BlindSpot.TESTS,
+    )
     no_new_privileges = False
 
     def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:

@@ -20,9 +20,11 @@ from slimagent.linux import kernel
 from slimagent.linux.command import Command
 from slimagent.linux.family import Family
 from slimagent.linux.syscalls import Machine
-from slimagent.model.trace import BlindSpot, LossKind
+from slimagent.model.trace import TESTS_PLACE, BlindSpot, LossKind
 from slimagent.trace.backend import Backend
+from slimagent.trace.by_test import Room, TestUses
 from slimagent.trace.record import Record
+from slimagent.trace.seccomp.attribution import LONGEST_NAME
 from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.guardian import Guardian
 from slimagent.trace.seccomp.names import Changes
@@ -45,6 +47,8 @@ class Seccomp(Backend):
         self._supervisors: list[Supervisor] = []
         self._threads: list[threading.Thread] = []
         self._guardian = Guardian()
+        self._room = Room()
+        self._test = b""
         super().__init__(Family())
         self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
 
@@ -79,16 +83,24 @@ class Seccomp(Backend):
             resources.callback(self._guardian.end)
             self._guardian.start()
             kernel.close_memory()
+            self._marks = not os.path.lexists(TESTS_PLACE)
             resources.enter_context(self.family)
             self._resources = resources.pop_all()
         return self
 
     def step(self, name: str) -> int:
         """Begin a step. Processes left from an earlier step now count for this one."""
+        self.test("")
         self._step += 1
         for supervisor in self._supervisors:
             supervisor.step = self._step
         return self._step
+
+    def test(self, name: str) -> None:
+        """Put all processes that have no mark of their own into a test of this step; "" ends it."""
+        self._test = name.encode("utf-8", "replace")[:LONGEST_NAME]
+        for supervisor in self._supervisors:
+            supervisor.tests.everyone = self._test
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
@@ -130,8 +142,11 @@ class Seccomp(Backend):
 
     def _supervise(self, machine: Machine, ours: socket.socket) -> tuple[Supervisor, threading.Thread]:
         """Start a thread that serves the listener which comes over `ours`. Raises RuntimeError if that fails."""
-        supervisor = Supervisor(machine, self._mask, self._new_record(), self._changes)
+        record = self._new_record()
+        record.tests = TestUses(self._room)
+        supervisor = Supervisor(machine, self._mask, record, self._changes, marks=self._marks and not record.at_once)
         supervisor.step = max(self._step, 0)
+        supervisor.tests.everyone = self._test
         thread = threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
         )

@@ -11,6 +11,7 @@ from slimagent.linux import kernel
 from slimagent.linux.syscalls import O_CREAT, O_PATH, Action, Call, Machine, PathArgument
 from slimagent.model.trace import How, LossKind
 from slimagent.trace.made_programs import interpreter_of
+from slimagent.trace.seccomp.attribution import test_name
 from slimagent.trace.seccomp.names import Changes, Names
 from slimagent.trace.seccomp.tasks import Tasks
 
@@ -57,13 +58,20 @@ class Looked(NamedTuple):
 class Look:
     """Look at the calls of one supervisor. `lose` counts losses. With `names_all` every path is followed.
 
+    `mark` gets each task that marks a test, with its name (see `attribution`); None if marks are files of the image.
     `other_roots`: whether a task may have another root than ours.
     """
 
     def __init__(
-        self, machine: Machine, changes: Changes, lose: Callable[[LossKind, str], None], names_all: bool
+        self,
+        machine: Machine,
+        changes: Changes,
+        lose: Callable[[LossKind, str], None],
+        names_all: bool,
+        mark: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self.names = Names(changes)
+        self._mark = mark
         self.other_roots = False
         self._changes = changes
         self._lose = lose
@@ -118,6 +126,9 @@ class Look:
         root = tasks.root(task) if self.other_roots else b"/"
         start = root if is_absolute else tasks.base(task, descriptor)
         if not start or not root:
+            return []
+        if self._mark is not None and root == b"/" and (test := test_name(path)) is not None:
+            self._mark(task, test)
             return []
         spelled = path if is_absolute else start + b"/" + path
         is_usual = root == b"/" and not in_root

@@ -15,9 +15,10 @@ import time
 
 from slimagent.linux import kernel
 from slimagent.linux.syscalls import Action, Call, Machine
-from slimagent.model.trace import LossKind
+from slimagent.model.trace import TESTS_PLACE, LossKind
 from slimagent.paths.algebra import to_text
 from slimagent.trace.record import Record
+from slimagent.trace.seccomp.attribution import NONE, Attribution, test_name
 from slimagent.trace.seccomp.filter import X32_BIT
 from slimagent.trace.seccomp.look import EXECUTED, LOOKED_UP, OPENED, Look, Looked, Named
 from slimagent.trace.seccomp.names import Changes
@@ -36,9 +37,14 @@ _SIMPLE = (Action.LOOK_UP, Action.OPEN, Action.CHANGE_DIRECTORY, Action.REMOVE)
 class Supervisor:
     """Supervises one listener and keeps its record."""
 
-    def __init__(self, machine: Machine, mask: Mask | None, record: Record, changes: Changes) -> None:
+    def __init__(
+        self, machine: Machine, mask: Mask | None, record: Record, changes: Changes, *, marks: bool = False
+    ) -> None:
+        """With `marks`, a lookup of a path in `TESTS_PLACE` marks a test."""
         self.record = record
-        self._look = Look(machine, changes, record.lose, mask is not None)
+        self.tests = Attribution(record.tests)
+        self._marks = TESTS_PLACE if marks else b"\0"  # what a path that marks a test begins with
+        self._look = Look(machine, changes, record.lose, mask is not None, self._mark_test if marks else None)
         self._is_plain, self._plain = self._look.names.is_plain, self._look.names.plain
         self._at_once = self.record.at_once
         self._untraced = Untraced()
@@ -109,19 +115,44 @@ class Supervisor:
         path_at, flags_at = simple
         try:
             path = tasks.path(fields[1], fields[path_at])
-            if path and path not in self._plain and (path[0] != _SLASH or not self._is_plain(path)):
-                return False
+            if path and path not in self._plain:
+                if path.startswith(self._marks) and (name := test_name(path)) is not None:
+                    return self._serve_mark(listener, fields, name)
+                if path[0] != _SLASH or not self._is_plain(path):
+                    return False
         except OSError:
             return False
+        test = self._test_of(fields[1])
         if self._at_once and path:
-            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
+            self._add(test, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
         try:
             fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
         except OSError:
             return True  # killed meanwhile
         if path and not self._at_once:
-            self.record.add(self.step, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
+            self._add(test, path, self._look.use(fields[flags_at]) if flags_at else LOOKED_UP)
         return True
+
+    def _serve_mark(self, listener: int, fields: tuple[int, ...], name: bytes) -> bool:
+        """Serve a lookup that marks a test. What the task does next is seen by us, and so after the mark."""
+        now = self.tests.now()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
+        self._mark_test(fields[1], name, now)
+        return True
+
+    def _test_of(self, task: int) -> int:
+        """The test that a task is in. Ask while its call waits: afterwards the task may be gone."""
+        tests = self.tests
+        return tests.of(self.step, task) if tests.marked or tests.everyone else NONE
+
+    def _add(self, test: int, path: bytes, how: int) -> None:
+        """Record that `path` was used: in a test, or in the step alone."""
+        if test == NONE or not self.record.tests.add(test, path, how):
+            self.record.add(self.step, path, how)
+
+    def _mark_test(self, task: int, name: bytes, now: int = 0) -> None:
+        self.tests.mark(self.step, task, name, now or self.tests.now())
 
     def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
         identity, task, _, number, architecture, _, *arguments = fields
@@ -131,18 +162,19 @@ class Supervisor:
         looked, refusal = self._judge(tasks, task, call, arguments, (number, architecture))
         if call is not None and not refusal:
             _follow(tasks, task, call, looked.paths)
+        test = self._test_of(task)
         if self._at_once:
-            self._remember(looked)
+            self._remember(test, looked)
         with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
             fcntl.ioctl(listener, SEND, _pack(identity, 0, refusal, 0 if refusal else CONTINUE))
-        self._remember(looked)
+        self._remember(test, looked)
 
-    def _remember(self, looked: Looked) -> None:
+    def _remember(self, test: int, looked: Looked) -> None:
         for named in looked.paths:
             for path in named.recorded:
-                self.record.add(self.step, path, looked.how)
+                self._add(test, path, looked.how)
         for path in looked.interpreters:
-            self.record.add(self.step, path, EXECUTED)
+            self._add(test, path, EXECUTED)
 
     def _judge(
         self, tasks: Tasks, task: int, call: Call | None, arguments: list[int], unknown: tuple[int, int]
@@ -229,6 +261,7 @@ class Supervisor:
         for task in self._unseen_executions:
             self.record.lose(LossKind.UNREADABLE_PATH, f"execution by process {task}")
         self._look.end()
+        self.record.tests.end_all()
         if tasks.foreign_namespace:
             self.record.lose(LossKind.MOUNT_NAMESPACE, f"{tasks.foreign_namespace} has mounts of its own")
 
