@@ -10,8 +10,9 @@ from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import Verdict
 from slimagent.model.report import Fate, Needed, Untested, Watched
 from slimagent.model.trace import Trace
-from slimagent.report.explain import package_name, sentence
+from slimagent.report.explain import package_name
 from slimagent.report.fates import Fates
+from slimagent.report.sentences import sentence
 from slimagent.report.summary import how
 from slimagent.text.counted import counted
 

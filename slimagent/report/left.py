@@ -8,8 +8,9 @@ from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Left
 from slimagent.paths.algebra import to_text
-from slimagent.report.explain import package_name, sentence, step_names
+from slimagent.report.explain import package_name
 from slimagent.report.fates import Fates
+from slimagent.report.sentences import sentence, step_names
 from slimagent.report.text import size
 from slimagent.text.counted import counted
 

@@ -13,7 +13,8 @@ from slimagent.model.plan import Entry, Plan, PlannedPackage, Step
 from slimagent.model.profile import KeepRule
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import How
-from slimagent.report.explain import Explainer, sentence
+from slimagent.report.explain import Explainer
+from slimagent.report.sentences import sentence
 
 
 def plan_with(*reasons: Reason) -> Plan:
