@@ -286,7 +286,7 @@ def test_edits_of_what_is_not_there(directory: Path) -> None:
     )
     _, receipt = carry_out("in-place", plan(root, (), *edits), root, directory)
     assert [path for path, _ in receipt.left_alone] == [b"/a", EXCLUDES]
-    assert "no directory" in receipt.left_alone[1][1]
+    assert "does not exist" in receipt.left_alone[1][1]
     assert os.listdir(directory / "dpkg.cfg.d") == []
 
 

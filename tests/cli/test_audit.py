@@ -92,7 +92,7 @@ def test_one_trace_is_enough_from_outside(trace: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (("--profile", "nope"), "there is no profile 'nope'", "known are auto"),
+        (("--profile", "nope"), "no such profile: 'nope'", "known are auto"),
         (("--profile", "./nope.toml"), "nope.toml", ""),
         (("--accept-loss", "nope"), "no such kind of loss", "known are"),
         (("--root", "/srv"), "--root is only used without IMAGE", "leave --root out"),
