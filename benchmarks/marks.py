@@ -110,7 +110,12 @@ def _run(options: tuple[str, ...], *, marked: bool) -> tuple[float, float, Any]:
         watcher.step("suite")
         before, began = _busy(), time.monotonic()
         process = watcher.spawn(
-            Command(argv, env=marking(env, watcher) if marked else env, cwd="/bench/suite", stdout=subprocess.DEVNULL)
+            Command(
+                argv,
+                env=marking(env, watcher, asked=True) if marked else env,
+                cwd="/bench/suite",
+                stdout=subprocess.DEVNULL,
+            )
         )
         if process.wait() != 0:
             sys.exit(f"the suite failed: {process.returncode}")

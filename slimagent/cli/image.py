@@ -40,6 +40,7 @@ from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
 
 _STEPS = {"also"}
+_TRACING = {"by_test"}
 _DECISION = {"level", "accepted", *RULE_OPTIONS, *CONTENT_NAMES}
 
 
@@ -59,6 +60,7 @@ class _Asked:
     accepted: tuple[str, ...]
     user: str | None
     also: tuple[str, ...]
+    by_test: bool
     waiting: Waiting | None
     engine: str | None
     no_privileges: bool
@@ -80,6 +82,7 @@ class _Asked:
             container=self.container,
             user=self.user or "",
             steps=(*steps, *passed_on(_STEPS)),
+            tracing=passed_on(_TRACING),
             command=self.command,
             decision=passed_on(_DECISION),
             strip=self.strip,
@@ -99,7 +102,7 @@ class _Asked:
 @click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
-@options.also
+@options.together(options.also, options.by_test)
 @start_options
 @container_options
 @click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")

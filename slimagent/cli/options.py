@@ -98,6 +98,11 @@ accept_change = click.option(
     metavar="PATTERN",
     help="Export these paths as the test left them, changed or removed, e.g. /srv/db/**. Can be repeated.",
 )
+by_test = click.option(
+    "--by-test",
+    is_flag=True,
+    help="Let pytest and other test runners say which test uses which file (see docs/tests.md).",
+)
 also = click.option(
     "--also", multiple=True, metavar="COMMAND", help="Run this command line as one more check. Can be repeated."
 )
@@ -136,6 +141,7 @@ def session(
     user: str | None = None,
     backend: str = "auto",
     attach: bool = False,
+    by_test: bool = False,
     profile: Profile | None = None,
     rules: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
@@ -163,6 +169,7 @@ def session(
         cwd=os.getcwd(),
         backend=backend,
         attach=attach,
+        by_test=by_test,
         profile=chosen if rules is None else _with_rules(chosen, rules),
         volumes=() if image is None else tuple(seen_from(base, os.fsencode(each)) for each in image.volumes),
         mounted=tuple(seen_from(base, os.fsencode(each)) for each in mounted),

@@ -65,6 +65,7 @@ class _Asked:
     gate: Gate
     backend: str
     also: tuple[str, ...]
+    by_test: bool
     mounted: tuple[str, ...]
     image: ImageConfig | None
     layout: Layout | None
@@ -92,6 +93,7 @@ class _Asked:
             scopes=self.scopes,
             user=self.user,
             backend=self.backend,
+            by_test=self.by_test,
             profile=profile,
             rules=self.rules,
             outputs=self._outputs(),
@@ -117,7 +119,7 @@ class _Asked:
 
 @command(example="/agent/entrypoint.sh run --out /out -- pytest -q /app/tests")
 @options.together(options.scope, options.profile, options.level, options.user, rule_options)
-@options.together(options.backend, options.also, options.mounted)
+@options.together(options.backend, options.also, options.by_test, options.mounted)
 @layout_options
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and the tar."

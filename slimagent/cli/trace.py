@@ -23,6 +23,7 @@ from slimagent.workflows.step_logs import StepLogs
 
 @command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
 @options.together(options.profile, options.user, options.scope, options.backend, options.also)
+@options.by_test
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
 @click.option("--attach", is_flag=True, help="Record every process, not only those of COMMAND. Needs fanotify.")
 @click.option("--until-signal", is_flag=True, help="With --attach: record until SIGINT or SIGTERM.")
@@ -34,6 +35,7 @@ def trace(
     scopes: tuple[str, ...],
     backend: str,
     also: tuple[str, ...],
+    by_test: bool,
     output: str,
     attach: bool,
     until_signal: bool,
@@ -61,6 +63,7 @@ def trace(
         user=user,
         backend=backend,
         attach=attach,
+        by_test=by_test,
         profile=chosen,
         outputs=(os.fsencode(output),),
         image=options.read_image(image_config),

@@ -20,7 +20,8 @@ _ROOTS = ("", "0", "root")
 class Request:
     """What the user asked for, as options of the agent's commands.
 
-    `steps` say how to exercise the image (for `trace` and `verify`), `decision` what may go, `strip` how to strip.
+    `steps` say how to exercise the image (for `trace` and `verify`), `tracing` how to trace that, `decision` what may
+    go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
     which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
     """
@@ -30,6 +31,7 @@ class Request:
     container: Container
     user: str = ""
     steps: tuple[str, ...] = ()
+    tracing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     decision: tuple[str, ...] = ()
     strip: str = _AUTO
@@ -61,7 +63,8 @@ class Commands:
     def trace(self, started: str) -> tuple[str, ...]:
         """Run the steps, and record what they need. `started` is the diary of a start to wait for, or empty."""
         mounted = (word for path in self.mounted for word in ("--mounted", path))
-        options = (*self._user, *self._request.steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
+        steps = *self._request.steps, *self._request.tracing
+        options = (*self._user, *steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 
     def export(self, tag: str, when: str) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def check(
             )
         env = environment(user)
     if watcher is not None and spec.kind == "command":
-        env = marking(env, watcher)
+        env = marking(env, watcher, asked=session.by_test)
     context = checks.Context(
         spawn=start,
         test=(lambda name: None) if watcher is None else watcher.test,
@@ -259,7 +259,7 @@ def _run_command(
             process = watcher.spawn(
                 Command(
                     command,
-                    env=marking(session.env, watcher),
+                    env=marking(session.env, watcher, asked=session.by_test),
                     cwd=session.cwd,
                     user=session.user,
                     stdout=output,

@@ -12,12 +12,14 @@ from slimagent.trace.watcher import Watcher
 PLACE = os.path.dirname(os.path.abspath(runners.__file__))
 
 
-def marking(env: Mapping[str, str], watcher: Watcher) -> dict[str, str]:
-    """The environment of a command whose test runners mark their tests. Unchanged if the watcher cannot see marks.
+def marking(env: Mapping[str, str], watcher: Watcher, *, asked: bool) -> dict[str, str]:
+    """The environment of a command whose test runners mark their tests, if that was asked for.
+
+    Unchanged if the watcher cannot see marks.
 
     PYTHONPATH ends with the directory of the pytest plugin: nothing in it hides a module of the image.
     """
-    if BlindSpot.TESTS in watcher.blind_spots:
+    if not asked or BlindSpot.TESTS in watcher.blind_spots:
         return dict(env)
     path = env.get("PYTHONPATH")
     return {

@@ -54,6 +54,7 @@ class Session:
     cwd: str = "/"
     backend: str = "auto"
     attach: bool = False
+    by_test: bool = False
     profile: Profile = field(default_factory=lambda: Profile(name="base", description=""))
 
 

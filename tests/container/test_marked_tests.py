@@ -42,7 +42,7 @@ def suite(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 def traced(image: Image, suite: str, out: Path, *command: str) -> Trace:
     out.mkdir(exist_ok=True)
     out.chmod(0o777)
-    agent = ("trace", "--quiet", "--user", image.user, *SCOPES, "-o", "/out/trace.json", "--", *command)
+    agent = ("trace", "--quiet", "--by-test", "--user", image.user, *SCOPES, "-o", "/out/trace.json", "--", *command)
     done = Image(suite, "", image.user).agent(out, *agent)
     assert done.returncode == 0, done.stdout + done.stderr
     return decode_trace((out / "trace.json").read_bytes())
