@@ -24,6 +24,10 @@ _PIECE = struct.Struct("<HHIQIIHHIIIQQQ")
 _VERSION, _PIECE_VERSION = 1, 0x101
 _LARGEST_HEADER = 4096  # bytes; seen: 64, and more where the options of PTX are stored
 _MOST = 1 << 18  # pieces of one file; the largest library seen has 12,000
+_MOST_SECTIONS = 4  # of GPU code in one file; linkers make one of each name
+_LARGEST_SECTION = 1 << 34  # bytes; a file with holes can claim any size
+_HIGHEST = 999  # the number of an architecture has two or three digits
+_FEW, _MANY = 64, 1 << 20  # bytes that are read at once to find the end of zeros
 
 _PTX, _CUBIN, _LTO_IR = 1, 2, 8
 _LZ4, _ZSTD = 0x2000, 0x8000
@@ -80,10 +84,13 @@ class UnknownError(ValueError):
 
 def gpu_code(read: Read, found: Tables) -> tuple[Code, ...]:
     """The GPU code in each section that has some."""
-    codes = []
+    codes: list[Code] = []
     left = _MOST
     for at, section in enumerate(found.sections):
         if section.name in SECTIONS and section.kind != SHT_NOBITS and section.size:
+            if len(codes) == _MOST_SECTIONS:
+                codes.append(Code(at, (), "it has more sections than any linker makes"))
+                break
             code = _section(read, at, section, left)
             left -= sum(1 + len(each.pieces) for each in code.containers)
             codes.append(code)
@@ -93,13 +100,15 @@ def gpu_code(read: Read, found: Tables) -> tuple[Code, ...]:
 def _section(read: Read, at: int, section: Section, left: int) -> Code:
     if section.kind == SHT_STRTAB or section.flags & SHF_EXECINSTR or not section.is_loaded:
         return Code(at, (), "the section is not one of loaded data")
+    if section.size > _LARGEST_SECTION:
+        return Code(at, (), "the section is larger than any linker makes it")
     containers: list[Container] = []
     try:
         for each in _containers(read, section.offset, section.offset + section.size):
-            containers.append(each)
             left -= 1 + len(each.pieces)
             if left < 0:
                 return Code(at, tuple(containers), "it has more pieces than any compiler makes")
+            containers.append(each)
     except (ValueError, struct.error, OverflowError) as error:
         return Code(at, tuple(containers), str(error) or "it is cut short")
     return Code(at, tuple(containers))
@@ -110,7 +119,7 @@ def _containers(read: Read, offset: int, end: int) -> Iterator[Container]:
     while offset < end:
         header = read(offset, min(HEADER.size, end - offset))
         if len(header) == HEADER.size and not any(header[:ALIGNMENT]):
-            offset += ALIGNMENT
+            offset = _after_zeros(read, offset, end)
             continue
         if len(header) < HEADER.size:
             if any(header) or not header:
@@ -124,6 +133,19 @@ def _containers(read: Read, offset: int, end: int) -> Iterator[Container]:
             raise UnknownError("a container is longer than its section")
         yield _container(read, offset, stop)
         offset = stop
+
+
+def _after_zeros(read: Read, offset: int, end: int) -> int:
+    """Where the first word that is not zero lies. There are few zeros between containers, or very many."""
+    step = _FEW
+    while offset < end:
+        data = read(offset, min(step, end - offset))
+        rest = data.lstrip(b"\0")
+        if rest or not data:
+            return offset + (len(data) - len(rest)) // ALIGNMENT * ALIGNMENT
+        offset += len(data)
+        step = min(2 * step, _MANY)
+    return end
 
 
 def _container(read: Read, offset: int, stop: int) -> Container:
@@ -151,6 +173,8 @@ def _piece(read: Read, at: int, stop: int) -> Piece:
     form = _FORMS.get(kind)
     if form is None:  # e.g. 0x100: several cubins that were compressed as one, by `nvcc --concat` of CUDA 13.5
         raise UnknownError(f"a piece is of an unknown kind, {kind:#x}")
+    if number > _HIGHEST:
+        raise UnknownError("a piece is for an unknown architecture")
     packed = flags & (_LZ4 | _ZSTD)
     if (
         flags & ~(_FLAGS | (_LTO_IR_FLAG if form is Form.OTHER else 0))

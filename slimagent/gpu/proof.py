@@ -8,6 +8,7 @@ In each container exactly the chosen pieces must be left, byte for byte. What is
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from slimagent.elf import tables as elf
@@ -15,8 +16,8 @@ from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import HEADER, Code, Container, UnknownError, gpu_code
-from slimagent.gpu.references import Dynamic, dynamic, relative_words
-from slimagent.gpu.rewrite import PAGE
+from slimagent.gpu.dynamic import Dynamic, dynamic, relative_words
+from slimagent.gpu.layouts import PAGE
 from slimagent.gpu.spans import CHUNK, Span, inside, outside, part, same, shape
 
 _WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
@@ -156,6 +157,8 @@ def _without_place(segment: Segment) -> Segment:
 
 def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
     """Compare all that is loaded outside GPU code, and see that nothing else is loaded than was."""
+    if max(each.alignment for each in old.loads) != max(each.alignment for each in new.loads):
+        raise DifferenceError("its segments came out different")  # loaders choose its address by that
     here, there = list(outside(old.spans(), gpu)), list(outside(new.spans(), gpu))
     if shape(here) != shape(there):
         raise DifferenceError("its segments came out different")
@@ -231,6 +234,7 @@ def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict
     if here != there:
         raise DifferenceError("its dynamic section, which has the libraries that it needs, came out different")
     low, high = (min(begin for begin, _ in gpu), max(end for _, end in gpu)) if gpu else (0, 0)
+    starts = sorted(moved)
     for address, size in here.tables():
         one, other = old.place(address), new.place(address)
         for at in range(0, size, _RELA.size << 14):
@@ -238,28 +242,32 @@ def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict
             before, after = old.read(one + at, count), new.read(other + at, count)
             if len(before) != count or len(after) != count:
                 raise DifferenceError(_LOADED)
-            if _expected(before, low, high, gpu, moved) != after:
+            if _expected(before, low, high, gpu, moved, starts) != after:
                 raise DifferenceError("a relocation of it came out different")
     _relative(old, new, here, moved)
 
 
-def _expected(rows: bytes, low: int, high: int, gpu: list[tuple[int, int]], moved: dict[int, int]) -> bytes:
+def _expected(
+    rows: bytes, low: int, high: int, gpu: list[tuple[int, int]], moved: dict[int, int], starts: list[int]
+) -> bytes:
     """What relocations with addends must have become. Raises DifferenceError if one of them cannot have."""
     words = struct.unpack(f"<{len(rows) // _WORD.size}Q", rows)
     expected = bytearray(rows)
+    if any(low <= place < high and any(begin <= place < end for begin, end in gpu) for place in words[0::3]):
+        raise DifferenceError("a relocation of it writes into GPU code")
     for number, addend in enumerate(words[2::3]):
         if low <= addend < high and any(begin <= addend < end for begin, end in gpu):
             if words[3 * number + 1] == _RELATIVE and addend in moved:
                 _WORD.pack_into(expected, number * _RELA.size + 16, moved[addend])
-            elif _has_moved(addend, moved):
+            elif _has_moved(addend, moved, starts):
                 raise DifferenceError("a relocation of it leads into GPU code that moved")
     return bytes(expected)
 
 
-def _has_moved(address: int, moved: dict[int, int]) -> bool:
-    """Whether the container that an address lies in is elsewhere now. It is rare, so it may cost something."""
-    start = max((each for each in moved if each <= address), default=-1)
-    return start < 0 or moved[start] != start
+def _has_moved(address: int, moved: dict[int, int], starts: list[int]) -> bool:
+    """Whether the container that an address lies in is elsewhere now; `starts` are the old addresses in order."""
+    at = bisect_right(starts, address) - 1
+    return at < 0 or moved[starts[at]] != starts[at]
 
 
 def _relative(old: _File, new: _File, found: Dynamic, moved: dict[int, int]) -> None:

@@ -12,31 +12,30 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.containers import HEADER, Code, UnknownError
+from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, RELA, Dynamic, dynamic, relative_words
 
-PT_DYNAMIC = 2
-_DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
-_DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
-_DT_PLTREL, _DT_RELRSZ, _DT_RELR = 20, 35, 36
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
 _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
 _R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
-_RELA, _SYMBOL, _DYNAMIC = struct.Struct("<QQq"), struct.Struct("<IBBHQQ"), struct.Struct("<qQ")
-_ADDEND, _VALUE = 2, 1  # which of the three words of a relocation, and of a symbol, is an address
+_SYMBOL = struct.Struct("<IBBHQQ")
+_PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
-_CHUNK = _RELA.size << 16  # bytes
+_CHUNK = RELA.size << 16  # bytes
 _CODE_CHUNK = 1 << 24  # bytes
-_MOST = 1 << 25  # relocations of one file; the most seen are 400,000
+_MOST_TO_CODE = 1 << 20  # relocations to containers; the largest library seen has 3,000 containers
 # `lea` with an address relative to the next instruction (Intel's manual, volume 2: opcode 8D; ModR/M: mod 0, r/m 5)
 _LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
+_BETWEEN = "it refers to its section of GPU code where there is none"
+_TOO_OFTEN = "it refers to its GPU code more often than any compiler does"
+_WRITTEN = "a relocation writes into its GPU code"
 _LEA_REST = 6  # bytes from the opcode to the end of the instruction
 
 
@@ -55,25 +54,14 @@ class References:
     whole: set[int] = field(default_factory=set)
 
 
-class Dynamic(NamedTuple):
-    """The dynamic section, and its tables of relocations as (address, bytes): with addends, for calls, and RELR."""
-
-    tags: tuple[tuple[int, int], ...]
-    rela: tuple[int, int]
-    calls: tuple[int, int]
-    relr: tuple[int, int]
-
-    def tables(self) -> tuple[tuple[int, int], ...]:
-        """The tables of relocations with addends that are not empty."""
-        return tuple(each for each in (self.rela, self.calls) if each[1])
-
-
 class _Finder:
     def __init__(self, read: Read, found: Tables, codes: tuple[Code, ...]) -> None:
         self._read = read
         self._found = found
         self._loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
         spans = []
+        sections = [found.sections[each.section] for each in codes]
+        self._sections = [(each.address, each.address + each.size) for each in sections]
         self._points: dict[int, int] = {}  # addresses in containers that code could refer to, with their container
         for code in codes:
             section = found.sections[code.section]
@@ -88,13 +76,18 @@ class _Finder:
         self._spans = spans
         self._starts = [start for start, _ in spans]
         self.starts = frozenset(self._starts)
-        self.low, self.high = (spans[0][0], max(end for _, end in spans)) if spans else (0, 0)
+        self.low = min((low for low, _ in self._sections), default=0)
+        self.high = max((high for _, high in self._sections), default=0)
         self.references = References()
 
     def container(self, address: int) -> int | None:
         """The container that an address lies in."""
         at = bisect_right(self._starts, address) - 1
         return self._starts[at] if at >= 0 and address < self._spans[at][1] else None
+
+    def is_in_code(self, address: int) -> bool:
+        """Whether an address lies in a section of GPU code, perhaps between containers."""
+        return any(low <= address < high for low, high in self._sections)
 
     def offset(self, address: int) -> int:
         """Where an address that is loaded from the file lies in it. Raises UnknownError."""
@@ -107,8 +100,12 @@ class _Finder:
         """Note a reference to an address from a place in the file."""
         start = self.container(address)
         if start is None:
+            if self.is_in_code(address):
+                raise UnknownError(_BETWEEN)
             return
         if address == start and changeable:
+            if len(self.references.pointers) >= _MOST_TO_CODE:
+                raise UnknownError(_TOO_OFTEN)
             self.references.pointers.append((place, start))
         else:
             self.references.whole.add(start)
@@ -120,6 +117,8 @@ class _Finder:
             self._with_addends(self.offset(address), size)
         for address in relative_words(self._read, self.offset, found):
             place = self.offset(address)
+            if self.is_in_code(address):
+                raise UnknownError(_WRITTEN)
             (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
             if self.low <= value < self.high:
                 self.note(place, value, changeable=True)
@@ -132,12 +131,19 @@ class _Finder:
             data = self._read(offset + at, count)
             if len(data) != count:
                 raise UnknownError("its relocations are cut short")
-            if max(memoryview(data).cast("I")[3 :: _RELA.size // 4], default=0) >= symbols:
+            if max(memoryview(data).cast("I")[3 :: RELA.size // 4], default=0) >= symbols:
                 raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
+            if any(self.is_in_code(RELA.unpack_from(data, row * RELA.size)[0]) for row in self._inside(data, _PLACE)):
+                raise UnknownError(_WRITTEN)
+            for row in self._with_symbols(data):
+                _, info, addend = RELA.unpack_from(data, row * RELA.size)
+                start = self.container(self._value(info >> 32) + addend)
+                if start is not None:
+                    self.references.whole.add(start)
             for number in self._inside(data, _ADDEND):
-                place, kind, addend = _RELA.unpack_from(data, number * _RELA.size)
+                place, kind, addend = RELA.unpack_from(data, number * RELA.size)
                 is_relative = kind == _R_RELATIVE
-                self.note(offset + at + number * _RELA.size + 16, addend, is_relative)
+                self.note(offset + at + number * RELA.size + 16, addend, is_relative)
                 if is_relative:
                     self._in_place(place, addend)
 
@@ -146,6 +152,21 @@ class _Finder:
         low, high = self.low, self.high
         words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
         return [number for number, word in enumerate(words[column::3]) if low <= word < high]
+
+    @staticmethod
+    def _with_symbols(data: bytes) -> list[int]:
+        """The rows that add something to the value of a symbol: what they refer to need not be that symbol's."""
+        words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
+        return [
+            row
+            for row, (info, addend) in enumerate(zip(words[1::3], words[2::3], strict=True))
+            if info >> 32 and addend
+        ]
+
+    def _value(self, number: int) -> int:
+        """The value of a dynamic symbol."""
+        table = next(each for each in self._found.sections if each.kind == elf.SHT_DYNSYM)
+        return int(_SYMBOL.unpack(self._read(table.offset + number * _SYMBOL.size, _SYMBOL.size))[4])
 
     def _in_place(self, address: int, value: int) -> None:
         """Some linkers also write the address where the relocation will write it."""
@@ -160,7 +181,7 @@ class _Finder:
             if section.kind not in (elf.SHT_SYMTAB, elf.SHT_DYNSYM):
                 continue
             size, names = section.size // _SYMBOL.size * _SYMBOL.size, self._names(section)
-            if size > _MOST * _SYMBOL.size:
+            if size > MOST * _SYMBOL.size:
                 raise UnknownError("it has more symbols than any linker writes")
             for at in range(0, size, _CHUNK):
                 count = min(_CHUNK, size - at)
@@ -172,13 +193,21 @@ class _Finder:
                 for number in self._inside(data, _VALUE):
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
-                    start = self.container(value)
-                    if start is None or info & 15 == _STT_SECTION:
-                        continue
-                    if start == value and section.kind == elf.SHT_SYMTAB:
-                        self.references.sized.append((section.offset + at + place + 8, start))
-                    else:
-                        self.references.whole.add(start)
+                    self._symbol(section.kind, info & 15, section.offset + at + place + 8, value)
+
+    def _symbol(self, table: int, kind: int, place: int, value: int) -> None:
+        """Note a symbol in a table of this kind; `place` is the offset of its value."""
+        start, is_dynamic = self.container(value), table == elf.SHT_DYNSYM
+        if start is None and is_dynamic and self.is_in_code(value):
+            raise UnknownError(_BETWEEN)
+        if start is None or (kind == _STT_SECTION and not is_dynamic):
+            return
+        if start == value and not is_dynamic:
+            if len(self.references.sized) >= _MOST_TO_CODE:
+                raise UnknownError(_TOO_OFTEN)
+            self.references.sized.append((place, start))
+        else:
+            self.references.whole.add(start)
 
     def _names(self, section: Section) -> int:
         """The size of the table with the names of a table of symbols."""
@@ -187,9 +216,14 @@ class _Finder:
         return self._found.sections[section.link].size
 
     def tables(self, found: Dynamic) -> None:
-        """See that no table that the loader reads is said to lie in GPU code."""
-        if any(tag in _TABLES and self.container(value) is not None for tag, value in found.tags):
+        """See that no table that the loader reads lies in GPU code, and that its symbols are those of the section."""
+        if any(tag in _TABLES and self.is_in_code(value) for tag, value in found.tags):
             raise UnknownError("its dynamic section refers to its GPU code")
+        tags, sections = dict(found.tags), self._found.sections
+        symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
+        names = [sections[each.link].address for each in symbols if each.link < len(sections)]
+        if [each.address for each in symbols] != [tags.get(DT_SYMTAB)] or names != [tags.get(DT_STRTAB)]:
+            raise UnknownError("its dynamic section and its section headers do not say the same of its symbols")
 
     def instructions(self, skipped: list[tuple[int, int]]) -> None:
         """Look through all that can be executed but the given parts of the file."""
@@ -207,57 +241,6 @@ class _Finder:
                         if address in points:
                             start = points[address]
                             (self.references.fixed if address == start else self.references.whole).add(start)
-
-
-def dynamic(read: Read, found: Tables) -> Dynamic:
-    """Where a file's relocations are. Raises UnknownError for kinds that are not known."""
-    segment = next((each for each in found.segments if each.kind == PT_DYNAMIC), None)
-    if segment is None:
-        raise UnknownError("it has no dynamic section")
-    data = elf.bounded(read, segment.offset, segment.size)
-    tags, names = {}, [0]
-    for tag, value in _DYNAMIC.iter_unpack(data[: len(data) // _DYNAMIC.size * _DYNAMIC.size]):
-        if tag == _DT_NULL:
-            break
-        tags[tag] = value
-        if tag in _DT_NAMES:
-            names.append(value)
-    if max(names) > tags.get(_DT_STRSZ, 0):
-        raise UnknownError("its dynamic section has a name outside the table of names")
-    if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _DT_TEXTREL in tags:
-        raise UnknownError("it has relocations of an unusual kind")
-    sizes = [tags.get(each, 0) for each in (_DT_RELASZ, _DT_PLTRELSZ)]
-    if any(each > _MOST * _RELA.size or each % _RELA.size for each in sizes):
-        raise UnknownError("it has more relocations than any linker writes")
-    return Dynamic(
-        tuple(sorted(tags.items())),
-        (tags.get(_DT_RELA, 0), sizes[0] if _DT_RELA in tags else 0),
-        (tags.get(_DT_JMPREL, 0), sizes[1] if _DT_JMPREL in tags else 0),
-        (tags.get(_DT_RELR, 0), tags.get(_DT_RELRSZ, 0) if _DT_RELR in tags else 0),
-    )
-
-
-def relative_words(read: Read, offset: Callable[[int], int], found: Dynamic) -> Iterator[int]:
-    """The addresses of the words to which RELR relocations add the address of the file.
-
-    An even entry is an address, an odd one a bitmap of the 63 words that follow.
-    """
-    address, size = found.relr
-    if not size:
-        return
-    data = elf.bounded(read, offset(address), size)
-    if len(data) != size or size % _ADDRESS.size:
-        raise UnknownError("its relocations are cut short")
-    where = 0
-    for (entry,) in _ADDRESS.iter_unpack(data):
-        if not entry & 1:
-            yield entry
-            where = entry + _ADDRESS.size
-            continue
-        for at in range(63):
-            if entry >> (at + 1) & 1:
-                yield where + at * _ADDRESS.size
-        where += 63 * _ADDRESS.size
 
 
 def _without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

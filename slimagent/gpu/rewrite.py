@@ -17,20 +17,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.elf import tables as elf
-from slimagent.elf.tables import Read, Section, Segment, Tables
+from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.architectures import Target
-from slimagent.gpu.choice import staying, unserved
+from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import ALIGNMENT, HEADER, Code, Container, Piece, UnknownError, gpu_code
+from slimagent.gpu.dynamic import dynamic, is_program
+from slimagent.gpu.layouts import PAGE, PT_PHDR, why_not, why_not_for
 from slimagent.gpu.references import References, references
 
-PAGE = 4096  # of x86-64, the one processor that was measured
-_X86_64 = 62
 _LEAST = 16 * PAGE  # bytes: a smaller cut is not worth a mapping
 _SEGMENT, _SECTION = struct.Struct("<IIQQQQQQ"), struct.Struct("<IIQQQQIIQQ")
-_PT_PHDR, _PT_GNU_RELRO = 6, 0x6474E552
+_DATA, _LITTLE_ENDIAN = 5, b"\1"  # EI_DATA
 _PHOFF, _SHOFF, _PHNUM = 32, 40, 56  # offsets in the ELF header
-_MOST_SEGMENTS = 64
-_INTEGRITY = b".note.fdo.integrity"
 
 
 class Rewrite(NamedTuple):
@@ -78,7 +76,9 @@ class _Layout:
 def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | str:
     """The file of `size` bytes without what `target` does not need, or why it is left alone."""
     codes = gpu_code(read, found)
-    why = _why_not(found, size, codes) or _why_not_for(codes, target)
+    why = why_not(found, size, codes) or why_not_for(codes, target)
+    if not why and read(_DATA, 1) != _LITTLE_ENDIAN:
+        why = "it is for a processor other than x86-64, the only one that was measured"
     if not why and (size - found.end > PAGE or any(read(found.end, size - found.end))):  # patchelf appends a zero
         why = "data follow the ELF image"
     if why:
@@ -95,68 +95,9 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
         return "its tables are damaged"
 
 
-def _why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:
-    if not codes:
-        return "it has no GPU code"
-    if found.machine != _X86_64 or not found.wide:
-        return "it is for a processor other than x86-64, the only one that was measured"
-    if found.kind != elf.ET_DYN:
-        return "not a shared library: addresses in it are fixed"
-    if size < found.end:
-        return "it is cut short"
-    if any(each.name == _INTEGRITY for each in found.sections):
-        return "it holds a checksum of itself"
-    if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
-        return "it holds relocations that the linker left in it"
-    unknown = next((each.why for each in codes if each.why), "")
-    if unknown:
-        return f"its GPU code is not understood: {unknown}"
-    return next((why for each in codes if (why := _why_not_here(found, each.section))), "")
-
-
-def _why_not_for(codes: tuple[Code, ...], target: Target) -> str:
-    lacking = unserved(codes, target)
-    return f"it has no code for {', '.join(f'sm_{each}' for each in lacking)}" if lacking else ""
-
-
-def _why_not_here(found: Tables, at: int) -> str:
-    """Why nothing can be cut out of a section: it must lie alone in one loaded segment."""
-    section = found.sections[at]
-    shared = "its GPU code shares its place with something else"
-    loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
-    if [each.address for each in loads] != sorted(each.address for each in loads):
-        return "its segments are not in order"
-    inside = [each for each in loads if _within(section, each)]
-    if len(inside) != 1 or section.address - section.offset != inside[0].address - inside[0].offset:
-        return shared
-    if any(each is not inside[0] and _touch(section.offset, section.size, each.offset, each.size) for each in loads):
-        return shared
-    for other in found.segments:
-        if other.kind not in (elf.PT_LOAD, _PT_PHDR) and _touch(
-            section.address, section.size, other.address, other.memory
-        ):
-            return shared
-    for number, each in enumerate(found.sections):
-        if number != at and each.stored and _touch(section.offset, section.size, each.offset, each.stored):
-            return shared
-    if _touch(section.offset, section.size, found.segments_at, found.segment_row * len(found.segments)):
-        return shared
-    return ""
-
-
-def _within(section: Section, segment: Segment) -> bool:
-    return segment.offset <= section.offset and section.offset + section.size <= segment.offset + segment.size
-
-
-def _touch(one: int, size: int, other: int, length: int) -> bool:
-    return one < other + length and other < one + size
-
-
 def _layout(found: Tables, codes: tuple[Code, ...], refers: References, target: Target) -> _Layout:
     layout = _Layout()
     rows = len(found.segments) + len(codes)
-    if rows > _MOST_SEGMENTS:
-        raise UnknownError("it has more segments than any linker makes")
     for code in sorted(codes, key=lambda each: found.sections[each.section].offset):
         section = found.sections[code.section]
         placed = list(_packed(section, code.containers, refers, target))
@@ -273,16 +214,20 @@ def _headers_patched(read: Read, found: Tables, layout: _Layout) -> Iterator[tup
     rows = [_SEGMENT.unpack(row) for row in _rows(read, found.segments_at, len(found.segments), _SEGMENT.size)]
     segments = [new for row in rows for new in _segments(row, layout)]
     table = layout.offset(layout.table)
-    shift = next(row[3] - row[2] for row in rows if row[0] == elf.PT_LOAD and row[2] <= layout.table < row[2] + row[5])
-    first = next(row[3] - row[2] for row in rows if row[0] == elf.PT_LOAD)
-    if any(row[0] == elf.PT_INTERP for row in rows) and shift != first:
-        raise UnknownError(
-            "a program whose segments do not follow each other"
-        )  # older kernels add e_phoff to the start
+    loads = [row for row in rows if row[0] == elf.PT_LOAD]
+    shifts = [row[3] - row[2] for row in loads if row[2] <= layout.table < row[2] + row[5]]
+    if not shifts:  # it was changed meanwhile
+        raise UnknownError("its headers are damaged")
+    shift, first = shifts[0], loads[0][3] - loads[0][2]
+    if shift != first and (any(row[0] == elf.PT_INTERP for row in rows) or is_program(dynamic(read, found))):
+        # older kernels add e_phoff to the start
+        raise UnknownError("a program whose segments do not follow each other")
+    if max(row[-1] for row in segments if row[0] == elf.PT_LOAD) != max(row[-1] for row in loads):
+        raise UnknownError("something in it must lie at a multiple of more than a page")
     size = len(segments) * _SEGMENT.size
     segments = [
         (kind, flags, table, layout.table + shift, layout.table + shift, size, size, alignment)
-        if kind == _PT_PHDR
+        if kind == PT_PHDR
         else (kind, flags, *rest, alignment)
         for kind, flags, *rest, alignment in segments
     ]

@@ -21,11 +21,14 @@ from slimagent.plan.without_gpu import target_of
 
 # Libraries under NVIDIA's own agreement. Wheels and archives of others carry copies, whose licence is not theirs.
 _OF_NVIDIA = re.compile(
-    rb"lib(?:cublas(?:lt)?|cudart|cudnn|cufftw?|cufile|cupti|curand|cusolver(?:mg)?|cusparse(?:lt)?|cutensor|npp[a-z]{1,4}"
-    rb"|nvblas|nvinfer|nvjitlink|nvjpeg|nvonnxparser|nvperf|nvrtc|nvshmem)(?![a-z]).*",
+    rb"lib(?:cublas(?:lt|mp)?|cuda|cudart|cudensitymat|cudla|cudnn|cudss|cufft(?:w|mp)?|cufile|cupti|curand|cusolver(?:mg|mp)?"
+    rb"|cusparse(?:lt)?|custatevec|cutensor(?:mg|net)?|npp[a-z]{1,4}|nvblas|nvcomp|nvds|nvfatbin|nvidia|nvinfer|nvjitlink"
+    rb"|nvjpeg(?:2k)?|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler|nvrtc|nvshmem|nvtiff|nvvm|nvvpi|optix)"
+    rb"(?![a-z]).*",
     re.IGNORECASE | re.DOTALL,
 )
-_LICENCE_FILE = re.compile(rb"(?:un)?licen[cs]e|copying", re.IGNORECASE)
+# Beside a licence there may be an agreement that restricts it.
+_LICENCE_FILE = re.compile(rb"licen[cs]e|copying|eula|agreement|terms|(?<![a-z])sla(?![a-z])", re.IGNORECASE)
 _MOST_TEXTS = 64  # licence files of one package that are read
 
 
@@ -66,11 +69,17 @@ class _Permissions:
         self._texts = [each for each in owners if each.startswith("/")]
         self._paths = PathRules(self._texts)
         self._known: dict[int, tuple[str, str]] = {}
+        self._names: dict[int | tuple[int, ...], list[int]] = {}
+        for at, links in enumerate(self._inventory.links):
+            if links > 1 and stat.S_ISREG(self._inventory.modes[at]):
+                self._names.setdefault(self._inventory.file(at), []).append(at)
 
     def of(self, at: int) -> tuple[str, str]:
-        """What permits changing a file, or why nothing does."""
-        path, owners = self._inventory.paths[at], self._owners.owners(at)
-        which = self._paths.first(path)
+        """What permits changing a file, or why nothing does. All its names count, also those that go."""
+        names = self._names.get(self._inventory.file(at), [at])
+        paths = [self._inventory.paths[each] for each in names]
+        owners = list(dict.fromkeys(owner for each in names for owner in self._owners.owners(each)))
+        which = next((rule for path in paths if (rule := self._paths.first(path)) is not None), None)
         if which is not None:
             return f"by your word: {self._texts[which]}", ""
         for each in owners:
@@ -78,7 +87,9 @@ class _Permissions:
             for text, fits in self._packages:
                 if fits(package):
                     return f"by your word: {text}", ""
-        if _OF_NVIDIA.fullmatch(name(path)) and not any(self._is_of_nvidia(each) for each in owners):
+        if any(_OF_NVIDIA.fullmatch(name(path)) for path in paths) and not any(
+            self._is_of_nvidia(each) for each in owners
+        ):
             place = f"in {self._owners.packages[owners[0]].label}" if owners else "of no package"
             return "", f"no open licence: a library {place} that is NVIDIA's by its name"
         found = [self._package(each) for each in owners]
@@ -112,5 +123,5 @@ class _Permissions:
         for at in self._owners.files[number]:
             path = self._inventory.paths[at]
             is_file = stat.S_ISREG(self._inventory.modes[at])
-            if is_file and self._owners.weak[at] and _LICENCE_FILE.match(name(path)) and self._inventory.sizes[at]:
+            if is_file and self._owners.weak[at] and _LICENCE_FILE.search(name(path)) and self._inventory.sizes[at]:
                 yield path

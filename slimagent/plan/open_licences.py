@@ -36,6 +36,8 @@ _OTHER_NAMES = frozenset(
     )
 )  # fmt: skip
 _TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
+# Of SPDX (https://spdx.org/licenses/exceptions-index.html); nearly all are named so.
+_EXCEPTION = re.compile(r"(?!additionref-)[a-z0-9.-]+-exception(?:-[a-z0-9.-]+)?|linux-syscall-note|gpl-cc-1\.0")
 _ITS_OWN = re.compile(r"(?:documentref-[a-z0-9.-]+:)?licenseref-[a-z0-9.-]+", re.IGNORECASE)
 
 
@@ -76,7 +78,9 @@ def _tokens(text: str) -> list[str]:
             raise ValueError("not an expression")
         at = match.end()
         found.append(match[1])
-        if found[-2:-1] == ["with"]:  # an exception permits more
+        if found[-2:-1] == ["with"]:
+            if _EXCEPTION.fullmatch(found[-1]) is None:
+                raise ValueError("not an exception, which permits more, but perhaps a restriction")
             del found[-2:]
     return found
 
@@ -123,25 +127,17 @@ def _is_open_name(name: str) -> bool:
 
 
 _WORD = re.compile(r"[a-z0-9]+")
+_LAST_LATIN = "\u024f"  # of the block Latin Extended-B
 # Beside or inside a licence these may take back what it grants.
 _TAKES_BACK = frozenset(
     (
-        *("agree", "agreement", "cannot", "clause", "commercial", "condition", "conditions", "confidential", "eula"),
-        *(
-            "except",
-            "forbidden",
-            "must",
-            "no",
-            "not",
-            "notwithstanding",
-            "only",
-            "prohibited",
-            "proprietary",
-            "provided",
-        ),
-        *("require", "required", "restrict", "restricted", "restriction", "restrictions", "shall", "subject", "unless"),
+        "academic", "agree", "agreement", "cannot", "clause", "commercial", "condition", "conditions", "confidential",
+        "consent", "educational", "eula", "evaluation", "except", "forbidden", "internal", "must", "never", "no",
+        "noncommercial", "not", "notwithstanding", "only", "prohibited", "proprietary", "provided", "require",
+        "required", "restrict", "restricted", "restriction", "restrictions", "revoked", "shall", "subject",
+        "terminate", "terminated", "terminates", "trial", "unless",
     )
-)
+)  # fmt: skip
 # Names of people and firms.
 _SOME = rf"(?: (?!(?:{'|'.join(sorted(_TAKES_BACK))})\b)[a-z0-9]+){{0,40}}?"
 _BULLET = r"(?: [0-9abc])?"
@@ -197,7 +193,10 @@ def recognised(text: bytes) -> str:
     """The licence that a text is as a whole, by its SPDX name; empty if it is not one that is known here."""
     if len(text) > LONGEST_TEXT:
         return ""
-    words = " ".join(_WORD.findall(text.decode("utf-8", "replace").lower()))
+    whole = text.decode("utf-8", "replace").lower()
+    if any(each > _LAST_LATIN and each.isalpha() for each in whole):  # what it says in another script counts, too
+        return ""
+    words = " ".join(_WORD.findall(whole))
     for name, pattern in (("MIT", _MIT), ("BSD", _BSD), ("Apache-2.0", _APACHE)):
         match = pattern.search(words)
         if match is None or (name == "Apache-2.0" and not _is_apache(match[0])):

@@ -180,7 +180,34 @@ def test_every_owner_must_permit_it(tmp_path: Path) -> None:
     assert left(plan_with(tmp_path, packages))[0] == "no open licence: python:other (Proprietary)"
 
 
-@pytest.mark.parametrize("name", ["libcublas.so.12", "libcublasLt-f6c022dc.so.12", "libcudnn_ops.so.9"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_every_name_of_a_file_counts(tmp_path: Path, gone: bool) -> None:
+    """An installer's cache has hard links to what packages own; the cache has no owner and comes first."""
+    full = build_gpu_library(tmp_path, "/keep/cache/a.so", *WIDE)
+    other = "/z/libb.so" if gone else "/keep/libb.so"
+    (tmp_path / other.lstrip("/")).parent.mkdir(exist_ok=True)
+    os.link(full, tmp_path / other.lstrip("/"))
+    closed = [owned(other, "Proprietary")]
+    assert left(plan_with(tmp_path, closed, level="file"))[0] == "no open licence: python:torch (Proprietary)"
+    assert code(plan_with(tmp_path, [owned(other, "MIT")], level="file")).files
+    for word in ("python:torch", other):
+        assert code(plan_with(tmp_path, closed, level="file", owners=(word,))).files
+
+
+@pytest.mark.parametrize("name", ["EULA.txt", "NVIDIA_License.txt", "ACME-SLA"])
+def test_an_agreement_beside_the_licence_counts(tmp_path: Path, name: str) -> None:
+    """It may take back what the licence grants."""
+    build_gpu_library(tmp_path, LIBRARY, *WIDE)
+    texts = [f"{SITE}/x.dist-info/licenses/{each}" for each in ("LICENSE", name)]
+    write(tmp_path, texts[0], BSD)
+    write(tmp_path, texts[1], "You may use this on one computer.")
+    packages = [owned(LIBRARY, "LicenseRef-x", identity=[texts[0].rpartition("/")[0], *texts])]
+    assert left(plan_with(tmp_path, packages))[0] == "no open licence: python:torch (LicenseRef-x)"
+
+
+@pytest.mark.parametrize(
+    "name", ["libcublas.so.12", "libcublasLt-f6c022dc.so.12", "libcudnn_ops.so.9", "libnvcomp.so.4", "libcufftMp.so.11"]
+)
 def test_a_copy_of_nvidias_library_keeps_nvidias_licence(tmp_path: Path, name: str) -> None:
     """In the package of somebody else, or of nobody; in NVIDIA's own package its licence counts."""
     path = f"/keep/{name}"

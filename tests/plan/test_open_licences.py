@@ -14,6 +14,7 @@ from slimagent.plan.open_licences import LONGEST_TEXT, Said, recognised, said
 
 OPEN = ["MIT", "Apache-2.0", "BSD-3-Clause", "GPL-2.0-or-later", "MPL-2.0", "Zlib", "Expat", "GPL-3+"]
 CLOSED = ["Proprietary", "NVIDIA Proprietary Software", "Other/Proprietary License", "SSPL-1.0", "(", "MIT AND", "a b"]
+RESTRICTED = ["MIT WITH restrictions", "Apache-2.0 WITH Commons-Clause", "MIT WITH AdditionRef-x-exception"]
 OWN = ["LicenseRef-NVIDIA-Proprietary", "LicenseRef-x"]
 OPEN_EXPRESSIONS = st.recursive(
     st.sampled_from(OPEN),
@@ -43,7 +44,7 @@ def test_open_names(name: str) -> None:
     assert said([name]) is said([name.lower()]) is Said.OPEN
 
 
-@pytest.mark.parametrize("name", [*CLOSED, "", "(" * 150, "MIT" * 100])
+@pytest.mark.parametrize("name", [*CLOSED, *RESTRICTED, "", "(" * 150, "MIT" * 100])
 def test_other_names_are_closed(name: str) -> None:
     """What is not known, and what is no expression."""
     assert said([name]) is Said.CLOSED
@@ -77,6 +78,8 @@ def test_the_bsd_text_is_recognised() -> None:
     [
         BSD + "\nIt may only be used on hardware of ACME.\n",
         BSD + "\nYou must not modify the binaries.\n",
+        BSD + "\nFor noncommercial use.\n",
+        BSD + "\n禁止修改二进制文件。\n",
         BSD + "word " * 100,
         BSD.replace("with or without modification", "without modification"),
         BSD.replace("ACME CORPORATION nor", "ACME, and no modified copy must be passed on, nor"),

@@ -1,0 +1,237 @@
+"""Files that a linker does not make: they are left alone, with the reason, in little time and memory.
+
+They need a C compiler, and no compiler of NVIDIA's.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fat_binaries import Part, container
+from plan_images import compiler
+
+from slimagent.elf.tables import PT_LOAD, Tables, tables
+from slimagent.gpu.architectures import Target
+from slimagent.gpu.containers import Code, gpu_code
+from slimagent.gpu.proof import difference
+from slimagent.gpu.rewrite import rewrite
+
+from .test_containers import reader
+from .test_rewrite import applied
+
+H100, NO_GPU = Target((90,)), Target(())
+WIDE = container([Part("sm_80"), Part("sm_90")])
+SECTION, SEGMENT = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IIQQQQQQ")
+PT_DYNAMIC, SECONDS = 2, 20.0
+
+
+def library(place: Path, *lines: str, flags: str = "a", code: str = "", options: tuple[str, ...] = ()) -> Path:
+    """A library with one container of two pieces and its wrapper, and with these lines of assembler in `.data`."""
+    (place / "container").write_bytes(WIDE)
+    text = [
+        f'.section .nv_fatbin,"{flags}",@progbits',
+        ".balign 8",
+        "before:",
+        f'container: .incbin "{place / "container"}"',
+        *([code] if code else []),
+        '.section .nvFatBinSegment,"aw",@progbits',
+        ".quad 0x1466243b1, container, 0",
+        ".data",
+        ".balign 8",
+        *lines,
+        ".text",
+        ".globl host",
+        "host: ret",
+        '.section .note.GNU-stack,"",@progbits',
+        "",
+    ]
+    source, made = place / "source.s", place / "made.so"
+    source.write_text("\n".join(text))
+    subprocess.run([compiler(), "-nostdlib", "-shared", *options, source, "-o", made], check=True)
+    return made
+
+
+def answer(path: Path, target: Target = H100) -> str:
+    """Why a library is left alone; empty if it is rewritten, and proved."""
+    found, read = tables(reader(path)), reader(path)
+    assert found is not None
+    made = rewrite(read, found, path.stat().st_size, target)
+    if isinstance(made, str):
+        assert made.isprintable()
+        return made
+    new = applied(path.read_bytes(), made)
+    return difference(read, lambda offset, size: new[offset : offset + size], target)
+
+
+def changed(path: Path, change: Callable[[bytearray, Tables], None]) -> Path:
+    """The library with something changed in it."""
+    found, data = tables(reader(path)), bytearray(path.read_bytes())
+    assert found is not None
+    change(data, found)
+    path.write_bytes(data)
+    return path
+
+
+def test_an_honest_one_is_rewritten(tmp_path: Path) -> None:
+    """So what the other tests change is why theirs are not."""
+    assert answer(library(tmp_path)) == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "flags", "code", "why"),
+    [
+        ([], "aw", ".quad 0, host", "writes into"),
+        ([".quad before + 8"], "a", "", "nothing to save"),
+        ([".globl zeros", "zeros = gap"], "a", "gap: .zero 16", "where there is none"),
+        ([".quad gap"], "a", "gap: .zero 16", "where there is none"),
+        ([], "a", ".zero 200000", "gaps"),
+    ],
+    ids=["written", "middle", "symbol-of-gap", "pointer-to-gap", "zeros"],
+)
+def test_other_references_keep_the_code_in_its_place(
+    lines: list[str], flags: str, code: str, why: str, tmp_path: Path
+) -> None:
+    """Relocations that write into it, that lead into it, or to the zeros in its section."""
+    path = library(tmp_path, *lines, flags=flags, code=code)
+    assert why in answer(path)
+    assert why in answer(path, NO_GPU)
+
+
+def test_a_symbol_of_something_else_and_a_distance_lead_to_code(tmp_path: Path) -> None:
+    """A loader adds the two up."""
+    path = library(tmp_path, ".quad host + 0x1234567")
+
+    def distance(data: bytearray, found: Tables) -> None:
+        named = {each.name: each.address for each in found.sections}
+        at = data.index(struct.pack("<q", 0x1234567))
+        struct.pack_into("<q", data, at, named[b".nv_fatbin"] - named[b".text"])
+
+    assert answer(path) == ""
+    assert "nothing to save" in answer(changed(path, distance))
+
+
+def test_data_at_multiples_of_more_than_a_page_stay_there(tmp_path: Path) -> None:
+    """A cut moves the file's offsets by pages, and loaders need offsets and addresses equal by the alignment."""
+    path = library(tmp_path, ".balign 65536", "wide: .quad 1", options=("-Wl,-z,max-page-size=4096",))
+    found = tables(reader(path))
+    assert found is not None
+    assert {each.alignment for each in found.segments if each.kind == PT_LOAD} == {0x1000, 0x10000}
+    assert "multiple of more than a page" in answer(path)
+
+
+def shorter_dynamic(data: bytearray, found: Tables) -> None:
+    """Loaders read to the end that the section itself has."""
+    at = next(number for number, each in enumerate(found.segments) if each.kind == PT_DYNAMIC)
+    struct.pack_into("<Q", data, found.segments_at + 56 * at + 32, 32)
+
+
+def another_dynamic(data: bytearray, found: Tables) -> None:
+    """Loaders take the last one."""
+    last = found.segments_at + 56 * (len(found.segments) - 1)
+    at = next(number for number, each in enumerate(found.segments) if each.kind == PT_DYNAMIC)
+    data[last : last + 56] = data[found.segments_at + 56 * at :][:56]
+
+
+def other_symbols(data: bytearray, found: Tables) -> None:
+    """Loaders do not read section headers."""
+    at = next(number for number, each in enumerate(found.sections) if each.name == b".dynsym")
+    table = struct.unpack_from("<Q", data, 40)[0] + 64 * at
+    struct.pack_into("<QQ", data, table + 16, found.sections[at].address + 24, found.sections[at].offset + 24)
+
+
+def big_endian(data: bytearray, found: Tables) -> None:
+    """Every number of the ELF headers the other way round."""
+    (at,) = struct.unpack_from("<Q", data, 40)
+    for number in range(len(found.sections)):
+        struct.pack_into(">IIQQQQIIQQ", data, at + 64 * number, *SECTION.unpack_from(data, at + 64 * number))
+    for number in range(len(found.segments)):
+        place = found.segments_at + 56 * number
+        struct.pack_into(">IIQQQQQQ", data, place, *SEGMENT.unpack_from(data, place))
+    struct.pack_into(">HHIQQQIHHHHHH", data, 16, *struct.unpack_from("<HHIQQQIHHHHHH", data, 16))
+    data[5] = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (shorter_dynamic, "no end"),
+        (another_dynamic, "several dynamic sections"),
+        (other_symbols, "do not say the same"),
+        (big_endian, "other than x86-64"),
+    ],
+)
+def test_headers_that_loaders_read_otherwise(
+    change: Callable[[bytearray, Tables], None], why: str, tmp_path: Path
+) -> None:
+    """What is read must be what a loader reads."""
+    assert why in answer(changed(library(tmp_path), change))
+
+
+def with_sections(path: Path, offset: int, size: int, count: int) -> tuple[Code, ...]:
+    """The GPU code of a file that says that it has so many sections of it, at one place."""
+    with open(path, "rb") as file:
+        found = tables(lambda at, length: os.pread(file.fileno(), length, at))
+        assert found is not None
+        section = next(each for each in found.sections if each.name == b".nv_fatbin")
+        lying = found._replace(sections=(section._replace(offset=offset, size=size),) * count)
+        return gpu_code(lambda at, length: os.pread(file.fileno(), length, at), lying)
+
+
+def test_many_sections_at_one_place_are_not_read_again_and_again(tmp_path: Path) -> None:
+    """Each would take memory for all its pieces."""
+    path = library(tmp_path)
+    small = struct.pack("<HHIQIIHHIIIQQQ", 1, 0x101, 64, 8, 8, 0, 0, 0, 80, 0, 0, 0x11, 0, 0).ljust(64, b"\0") + bytes(
+        8
+    )
+    pieces = small * 20_000
+    at = path.stat().st_size // 8 * 8 + 8
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(pieces)) + pieces)
+    codes = with_sections(path, at, len(pieces) + 16, 1000)
+    assert 1 < len(codes) < 10 and codes[-1].why
+    assert len(codes[0].containers[0].pieces) == 20_000
+
+
+def test_a_hole_in_a_file_costs_little(tmp_path: Path) -> None:
+    """It is read in large steps, and not at all if it is larger than any section."""
+    path = library(tmp_path)
+    with open(path, "r+b") as file:
+        file.truncate(1 << 40)
+    begin = time.process_time()
+    (code,) = with_sections(path, 1 << 20, 1 << 30, 1)
+    assert not code.containers and not code.why
+    (code,) = with_sections(path, 1 << 20, 1 << 39, 1)
+    assert "larger than any linker" in code.why
+    assert time.process_time() - begin < SECONDS
+
+
+def test_many_segments_are_refused_before_their_code_is_searched(tmp_path: Path) -> None:
+    """All of them can be the same part of the file."""
+    path = library(tmp_path)
+    found = tables(reader(path))
+    assert found is not None
+    code = next(each for each in found.segments if each.kind == PT_LOAD and each.flags & 1)
+    many = tuple(code._replace(address=code.address + (1 << 40) + (at << 30), size=1) for at in range(60_000))
+    lying = found._replace(segments=(*found.segments, *many))
+    assert rewrite(reader(path), lying, path.stat().st_size, H100) == "it has more segments than any linker makes"
+    lying = found._replace(segments=(*found.segments, *(each._replace(size=1 << 16) for each in many[:9])), end=0)
+    assert rewrite(reader(path), lying, path.stat().st_size, H100) == "its segments overlap"
+
+
+def test_an_architecture_with_too_many_digits_is_unknown(tmp_path: Path) -> None:
+    """So a plan has few of them to list."""
+    path = library(tmp_path)
+    data = path.read_bytes()
+    at = data.index(WIDE) + 16 + 28
+    path.write_bytes(data[:at] + (123_456).to_bytes(4, "little") + data[at + 4 :])
+    found = tables(reader(path))
+    assert found is not None
+    ((one,),) = (each.containers for each in gpu_code(reader(path), found))
+    assert one.why == "a piece is for an unknown architecture"
