@@ -15,6 +15,7 @@ from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
+from slimagent.cli.marks import by_test
 from slimagent.cli.passing import carried_profile, passed_on
 from slimagent.cli.removing import CONTENT_NAMES, content_options
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
@@ -102,7 +103,7 @@ class _Asked:
 @click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
-@options.together(options.also, options.by_test)
+@options.together(options.also, by_test)
 @start_options
 @container_options
 @click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")

@@ -14,7 +14,7 @@ from slimagent.documents.missing import encode_missing
 from slimagent.errors import CheckFailedError, UsageError
 from slimagent.model.missing import Missing
 from slimagent.report.missing.answers import lines, nothing
-from slimagent.workflows.missing import RemovedList, explain, explain_command, usual_place
+from slimagent.workflows.missing import USUAL, RemovedList, explain, explain_command, usual_place
 
 _LARGEST = 1 << 20  # bytes of an error
 _EXAMPLE = """\
@@ -55,7 +55,7 @@ def missing(ctx: click.Context, words: tuple[str, ...], removed: str | None, use
         raise UsageError("an error and a command cannot be explained together", "leave one out")
     if user is not None and not command:
         raise UsageError("--user needs a command", "add -- COMMAND, or leave it out")
-    listed = RemovedList(removed if removed is not None else usual_place("slimagent-out"))
+    listed = RemovedList(removed if removed is not None else usual_place(USUAL))
     if command:
         session = options.session(user=user, outputs=(os.fsencode(listed.path),))
         made = explain_command(listed, session, command, Console(quiet=True))
@@ -81,7 +81,10 @@ def _error(words: tuple[str, ...]) -> bytes:
 
 def _unexplained(made: Missing, *, is_command: bool) -> CheckFailedError:
     if is_command:
-        return CheckFailedError("the command looked for nothing that was removed", "its failure has another cause")
+        return CheckFailedError(
+            "the command looked for nothing that was removed by its name",
+            "give what it said: slimagent missing 'ITS ERROR'; a program may only list a directory, as Python does",
+        )
     if not made.unexplained:
         return CheckFailedError(
             "the text names nothing that is missing", "paste the error of the program; or run it: missing -- COMMAND"

@@ -98,14 +98,7 @@ accept_change = click.option(
     metavar="PATTERN",
     help="Export these paths as the test left them, changed or removed, e.g. /srv/db/**. Can be repeated.",
 )
-by_test = click.option(
-    "--by-test",
-    is_flag=True,
-    help="Let pytest and other test runners say which test uses which file (see docs/tests.md).",
-)
-also = click.option(
-    "--also", multiple=True, metavar="COMMAND", help="Run this command line as one more check. Can be repeated."
-)
+also = click.option("--also", multiple=True, metavar="COMMAND", help="Run COMMAND as one more check. Can be repeated.")
 strip = click.option(
     "--strip",
     default="auto",

@@ -20,6 +20,7 @@ from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.layout import layout_options, require_place
+from slimagent.cli.marks import by_test
 from slimagent.cli.removing import content_options, require_list
 from slimagent.cli.rules import rule_options
 from slimagent.documents import encode_summary
@@ -119,7 +120,7 @@ class _Asked:
 
 @command(example="/agent/entrypoint.sh run --out /out -- pytest -q /app/tests")
 @options.together(options.scope, options.profile, options.level, options.user, rule_options)
-@options.together(options.backend, options.also, options.by_test, options.mounted)
+@options.together(options.backend, options.also, by_test, options.mounted)
 @layout_options
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and the tar."

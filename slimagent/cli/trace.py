@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -11,10 +11,11 @@ from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.cli.help import command
+from slimagent.cli.marks import by_test
 from slimagent.documents import TRACE
 from slimagent.errors import UsageError
 from slimagent.linux.files import write
-from slimagent.model.result import Outcome
+from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import KIND
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Start
@@ -23,7 +24,7 @@ from slimagent.workflows.step_logs import StepLogs
 
 @command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
 @options.together(options.profile, options.user, options.scope, options.backend, options.also)
-@options.by_test
+@by_test
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
 @click.option("--attach", is_flag=True, help="Record every process, not only those of COMMAND. Needs fanotify.")
 @click.option("--until-signal", is_flag=True, help="With --attach: record until SIGINT or SIGTERM.")
@@ -71,10 +72,15 @@ def trace(
     )
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
-    failed = [step for step in traced.trace.steps if step.outcome is Outcome.FAILED]
+    return traced.status or int(_tell_failed(traced.trace.steps))
+
+
+def _tell_failed(steps: Sequence[CheckResult]) -> bool:
+    """Say which steps failed. Returns whether one did."""
+    failed = [step for step in steps if step.outcome is Outcome.FAILED]
     for step in (each for each in failed if each.kind != KIND):  # a start may fail: see `admit`
         terminal.line(f"slimagent: {step.name} failed: {step.first_line}", err=True)
-    return traced.status or int(bool(failed))
+    return bool(failed)
 
 
 COMMANDS = (trace,)

@@ -67,6 +67,10 @@ def parse(text: str, ptx: bool = False) -> Target:
     words = [each.strip().lower().replace(" ", "-") for each in text.split(",")]
     if words == [NONE]:
         return Target(())
+    if NONE in words:
+        raise UsageError(
+            f"not a GPU architecture: {NONE!r}, which stands alone", f"name GPUs, e.g. sm_80,h100, or only {NONE}"
+        )
     return Target(tuple(sorted({_number(each) for each in words})), ptx)
 
 

@@ -73,7 +73,14 @@ def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
             for text in (() if rules.gpu is None else rules.gpu.owners)
             if not (_any(pattern(text), plan) if text.startswith("/") else fnmatch.filter(names, text))
         ),
+        *_without_gpu_code(plan),
     )
+
+
+def _without_gpu_code(plan: Plan) -> tuple[str, ...]:
+    if plan.gpu is None or plan.gpu.held or plan.gpu.files or plan.gpu.left:
+        return ()
+    return (f"--gpu-arch {plan.gpu.target}: no file that stays has GPU code",)
 
 
 def _any(found: re.Pattern[bytes], plan: Plan) -> bool:

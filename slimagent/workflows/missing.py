@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from typing import IO
@@ -20,6 +21,7 @@ from slimagent.trace.select import choose
 from slimagent.workflows.exercise import Reporter, Steps, watch
 from slimagent.workflows.session import Session
 
+USUAL = "slimagent-out"  # where a run leaves the list, if nobody says
 _LONGEST_LINE = 256  # bytes that the kernel reads (BINPRM_BUF_SIZE)
 _NO_WAIT = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # do not wait for the writer of a FIFO
 
@@ -31,6 +33,7 @@ class RemovedList:
     """
 
     def __init__(self, where: str) -> None:
+        self.where = where
         self.path = os.path.join(where, NAME) if os.path.isdir(where) else where
         self.is_inside = os.fsencode(os.path.realpath(self.path)) == INSIDE
         with self._opened() as stream:
@@ -73,6 +76,8 @@ def explain_command(listed: RemovedList, session: Session, command: tuple[str, .
     Raises UnavailableError if lookups cannot be seen here.
     """
     choose(session.backend)
+    if not os.path.dirname(command[0]) and shutil.which(command[0], path=session.env.get("PATH")) is None:
+        return _answered(listed, (Wanted(WantedKind.COMMAND, os.fsencode(command[0])),))
     watched = watch(session, Steps(command=command), reporter)
     if BlindSpot.LOOKUPS in watched.blind_spots:
         raise UnavailableError(
@@ -101,4 +106,5 @@ def _interpreter(wanted: Wanted) -> Iterator[Wanted]:
 
 def _answered(listed: RemovedList, wanted: tuple[Wanted, ...]) -> Missing:
     here = os.path.lexists if listed.is_inside else lambda path: False
-    return answered(listed.head, wanted, search(listed.rows, listed.head.leads, wanted, here))
+    named = "" if listed.is_inside or listed.where == USUAL else listed.where
+    return answered(listed.head, wanted, search(listed.rows, listed.head.leads, wanted, here), named)

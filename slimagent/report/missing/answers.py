@@ -32,8 +32,11 @@ def phrase(wanted: Wanted) -> str:
     return _PHRASES[wanted.kind].format(to_text(wanted.name)).rstrip()
 
 
-def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found) -> Missing:
-    """The answers, in the order in which things were wanted: one for each owner and reason."""
+def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found, removed: str = "") -> Missing:
+    """The answers, in the order in which things were wanted: one for each owner and reason.
+
+    `removed` is the list's name for commands that need it.
+    """
     groups: dict[tuple[int, int], tuple[dict[Wanted, None], dict[bytes, Gone]]] = {}
     for each in wanted:
         for gone in found.get(each, ()):
@@ -47,13 +50,14 @@ def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found) -> Missing
         plan=head.plan,
         image=head.image,
         answers=tuple(
-            _answer(head, owner, tuple(names), tuple(paths.values())) for (owner, _), (names, paths) in groups.items()
+            _answer(head, owner, tuple(names), tuple(paths.values()), removed)
+            for (owner, _), (names, paths) in groups.items()
         ),
         unexplained=tuple(each for each in wanted if each not in found),
     )
 
 
-def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...]) -> Answer:
+def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...], removed: str) -> Answer:
     owned = head.owners[owner] if owner >= 0 else None
     whole = owned is not None and owned.is_gone
     why = head.reasons[gone[0].reason]
@@ -69,7 +73,7 @@ def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[G
         whole=whole,
         kind=why.kind,
         reason=why.sentence,
-        restore=restore(things, head.image),
+        restore=restore(things, head.image, removed),
         ways=() if package is None else ways(package, is_gone=whole),
         rule=rule(package if whole else None, paths, f"a program needs {phrase(wanted[0])}"),
     )

@@ -33,7 +33,9 @@ def ways(package: Package, *, is_gone: bool) -> tuple[str, ...]:
         )
     if package.kind == PackageKind.PYTHON and package.version:
         site = _SITE.fullmatch(place)
-        python = shlex.quote(f"{site[1]}/bin/{site[2]}") if site is not None else "python3"
+        python = "python3" if site is None else shlex.quote(f"{site[1]}/bin/{site[2]}")
+        if site is not None and place.endswith("/dist-packages"):  # Debian's own Python has these, wherever they lie
+            python = site[2]
         return (f"{python} -m pip install {'' if is_gone else '--force-reinstall --no-deps '}{name}=={version}",)
     if package.kind == PackageKind.R:
         call = f"install.packages({_r(package.name)}, lib = {_r(place)})"
@@ -45,10 +47,11 @@ def ways(package: Package, *, is_gone: bool) -> tuple[str, ...]:
     return ()
 
 
-def restore(things: Sequence[str], image: str) -> str:
-    """The command line that restores paths or a package as they were."""
+def restore(things: Sequence[str], image: str, removed: str = "") -> str:
+    """The command line that restores paths or a package as they were; `removed` names a list in an unusual place."""
     shown = " ".join(map(shlex.quote, things[:_SHOWN])) + (" ..." if len(things) > _SHOWN else "")
-    return f"slimagent restore {shown} --from {shlex.quote(image) if image else 'IMAGE'} -t TAG"
+    listed = f" --removed {shlex.quote(removed)}" if removed else ""
+    return f"slimagent restore {shown} --from {shlex.quote(image) if image else 'IMAGE'} -t TAG{listed}"
 
 
 def rule(package: Package | None, paths: Sequence[bytes], why: str) -> str:
