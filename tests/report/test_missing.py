@@ -27,6 +27,11 @@ SITE = b"/opt/venv/lib/python3.11/site-packages"
     [
         ("sh: 1: git: not found", WantedKind.COMMAND, "git"),
         ("zsh: command not found: git", WantedKind.COMMAND, "git"),
+        ("git: not found", WantedKind.COMMAND, "git"),
+        ("tar (child): xz: Cannot exec: No such file or directory", WantedKind.COMMAND, "xz"),
+        ("error: cannot run ssh: No such file or directory", WantedKind.COMMAND, "ssh"),
+        ("gcc: fatal error: cannot execute 'cc1plus': execvp: No such file", WantedKind.PATH, "cc1plus"),
+        ("which: no git in (/usr/local/bin:/usr/bin)", WantedKind.COMMAND, "git"),
         ("/bin/sh: git: not found", WantedKind.COMMAND, "git"),
         ("xargs: git: No such file or directory", WantedKind.COMMAND, "git"),
         ("Error loading shared library libfoo.so.1: No such file (needed by x)", WantedKind.LIBRARY, "libfoo.so.1"),

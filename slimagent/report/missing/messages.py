@@ -50,6 +50,13 @@ def _command(found: re.Match[str]) -> Iterator[Wanted]:
         yield Wanted(WantedKind.COMMAND, _bytes(name))
 
 
+def _executed(found: re.Match[str]) -> Iterator[Wanted]:
+    """A program that another one starts: it may lie in no directory of PATH."""
+    yield from _command(found)
+    if "/" not in found[1] and _PROGRAM.fullmatch(found[1]):
+        yield Wanted(WantedKind.PATH, _bytes(found[1]))
+
+
 def _library(found: re.Match[str]) -> Iterator[Wanted]:
     yield Wanted(WantedKind.PATH if "/" in found[1] else WantedKind.LIBRARY, _bytes(found[1]))
 
@@ -84,6 +91,11 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Iterator[Wanted]]
     (_form(r"(?i)(?:^|[\s:])<W>: command not found"), _command),
     (_form(r"command not found: (\S{1,255})"), _command),
     (_form(r": (?:line )?\d+: <W>: not found"), _command),
+    (_form(r"^<W>: not found$"), _command),
+    (_form(r"(?i)(?:^|[\s:])<W>: cannot exec: "), _command),
+    (_form(r"(?i)cannot run <W>: no such file"), _command),
+    (_form(r"(?i)cannot execute <Q><W><Q>"), _executed),
+    (_form(r"which: no <W> in \("), _command),
     (_form(r"^(?:\S{0,100}/)?(?:sh|ash|dash|busybox): <W>: not found"), _command),
     (_form(r'exec: "([^"\n]{1,4096})": (?:executable file not found|stat )'), _command),
     (
