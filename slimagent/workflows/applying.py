@@ -102,7 +102,7 @@ def export(action: Action, target: Export) -> Receipt:
     action.require_fit(inventory)
     tools = action.tools(target)
     try:
-        with action.reporter.phase("export", "bytes") as progress:
+        with action.removals.kept_on_success(), action.reporter.phase("export", "bytes") as progress:
             to = target.destination
             return apply.export(action.plan, action.digest, inventory, to, progress, tools, action.save, action.leave)
     except OSError as error:

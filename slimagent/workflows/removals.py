@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -61,6 +62,27 @@ class Removals:
             return read(self.path) if self.inside else None
 
         return write
+
+    @contextlib.contextmanager
+    def kept_on_success(self) -> Iterator[None]:
+        """Remove a list that was written in the block if the block fails: nothing went."""
+        before = _identity(self.path)
+        try:
+            yield
+        except BaseException:
+            if _identity(self.path) not in (None, before):
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path)
+            raise
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """What tells a file from one that replaced it; None if it does not exist."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 NO_LIST = Removals()

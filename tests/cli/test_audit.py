@@ -38,7 +38,7 @@ def test_it_prints_what_is_there(root: Path) -> None:
     done = slimagent("audit", "--quiet", "--root", root)
     assert (done.returncode, done.stderr) == (0, "")
     shown = done.stdout.splitlines()
-    assert "nobody            5.4 kB" in shown
+    assert "nobody              5.4 kB" in shown
     low, medium = (at for at, line in enumerate(shown) if line.startswith("risk "))
     assert low < shown.index("   5.0 kB  logs: 1 file") < medium < shown.index("    300 B  headers: 1 file")
     assert shown[-1] == "this container: 5.4 kB in 3 files; 2 findings"
