@@ -62,7 +62,7 @@ def test_attached_it_sees_what_docker_exec_does(image: Image, tmp_path: Path) ->
     assert "/xml/etree/" in paths
     assert "sqlite3" in paths
     assert [loss["kind"] for loss in losses(trace) if loss["kind"] != "already-running"] == []
-    assert {spot for run in trace["runs"] for spot in run["blind_spots"]} == {"lookups", "who"}
+    assert {spot for run in trace["runs"] for spot in run["blind_spots"]} == {"lookups", "who", "tests"}
 
 
 def _wait_until_it_watches(agent: subprocess.Popen[bytes]) -> None:
