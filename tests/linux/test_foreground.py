@@ -228,6 +228,6 @@ def test_the_backend_of_a_name_or_the_best() -> None:
     assert (best.name, [name for name, _ in best.passed_over]) == ("seccomp", ["fanotify", "inotify"])
     assert isinstance(best.watcher(), Seccomp)
     assert choose("seccomp").passed_over == ()
-    with pytest.raises(UsageError, match="no backend 'psychic'") as refusal:
+    with pytest.raises(UsageError, match="no such backend: 'psychic'") as refusal:
         choose("psychic")
     assert "seccomp" in refusal.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -69,7 +70,7 @@ def test_the_same_image_reads_the_same_in_every_form() -> None:
     assert (inspected.architecture, inspected.variant, inspected.os) == ("arm64", "v8", "linux")
     assert (inspected.author, inspected.created, inspected.history) == ("A. Uthor", "2026-01-01T00:00:00.5Z", ())
     blob = read(BLOB)
-    assert blob == read([podman])
+    assert (blob.identity, blob) == ("", replace(read([podman]), identity=""))  # a blob does not have it
     assert blob.config == inspected.config
     assert blob.history == tuple(BLOB["history"])
 
