@@ -259,7 +259,7 @@ def _get_used_by(place: Place) -> tuple[tuple[int, UsedBy], ...]:
     def get_tested(row: Any) -> tuple[int, UsedBy]:
         entry, used = cells(row, 2)
         if not 0 <= whole(used) < len(rows):
-            raise ValueError(f"there is no row {used} of used_by")
+            raise ValueError(f"no such row of used_by: {used}")
         return whole(entry), rows[used]
 
     return place["tested"].rows(get_tested)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import struct
 
-from slimagent.elf.tables import LAYOUTS, MAGIC, PT_LOAD, Read, Segment, bounded, segments
+from slimagent.elf.tables import LAYOUTS, MAGIC, PT_DYNAMIC, PT_INTERP, PT_LOAD, Read, Segment, bounded, segments
 from slimagent.model.inventory import Needs
 
-_PT_DYNAMIC, _PT_INTERP = 2, 3
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 15, 29
 _DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 
@@ -34,9 +33,9 @@ def _needs(read: Read) -> Needs | None:
     interpreter = b""
     dynamic: list[tuple[int, int]] = []
     for segment in headers:
-        if segment.kind == _PT_INTERP:
+        if segment.kind == PT_INTERP:
             interpreter = bounded(read, segment.offset, segment.size).split(b"\0", 1)[0]
-        elif segment.kind == _PT_DYNAMIC:
+        elif segment.kind == PT_DYNAMIC:
             dynamic = _dynamic(bounded(read, segment.offset, segment.size), order + layout.dynamic)
     strings = _strings(read, headers, dict(dynamic))
     return Needs(

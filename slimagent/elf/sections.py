@@ -104,12 +104,13 @@ def stripped_size(found: Tables) -> int:
     end = max(end, found.segments_at + found.segment_row * len(found.segments))
     for each in stays:
         if not each.is_loaded:
-            end = _aligned(end, each.alignment) + each.stored
+            end = aligned(end, each.alignment) + each.stored
     end += _names_size([*(each.name for each in stays), b".shstrtab"])
-    return _aligned(end, 8 if found.wide else 4) + (64 if found.wide else 40) * (len(stays) + 2)
+    return aligned(end, 8 if found.wide else 4) + (64 if found.wide else 40) * (len(stays) + 2)
 
 
-def _aligned(offset: int, alignment: int) -> int:
+def aligned(offset: int, alignment: int) -> int:
+    """The first multiple of an alignment that is not below an offset; the offset itself for an alignment of 0 or 1."""
     return -(-offset // alignment) * alignment if alignment > 1 else offset
 
 

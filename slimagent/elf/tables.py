@@ -15,7 +15,7 @@ Read = Callable[[int, int], bytes]  # (offset, size) -> bytes, shorter at the en
 
 MAGIC = b"\x7fELF"
 ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
-PT_LOAD, PT_INTERP, PT_TLS = 1, 3, 7
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS = 1, 2, 3, 6, 7
 PF_W = 2
 SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL = 2, 3, 4, 6, 7, 8, 9
 SHT_DYNSYM, SHT_SYMTAB_SHNDX = 11, 18

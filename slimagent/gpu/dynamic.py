@@ -10,7 +10,7 @@ from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Tables
 from slimagent.gpu.containers import UnknownError
 
-PT_DYNAMIC = 2
+R_RELATIVE = 8  # R_X86_64_RELATIVE
 DT_STRTAB, DT_SYMTAB = 5, 6
 RELA = struct.Struct("<QQq")
 MOST = 1 << 25  # relocations of one file; the most seen are 400,000
@@ -37,7 +37,7 @@ class Dynamic(NamedTuple):
 
 def dynamic(read: Read, found: Tables) -> Dynamic:
     """Where a file's relocations are. Raises UnknownError for kinds that are not known."""
-    segments = [each for each in found.segments if each.kind == PT_DYNAMIC]
+    segments = [each for each in found.segments if each.kind == elf.PT_DYNAMIC]
     if len(segments) != 1:  # of several, loaders take different ones
         raise UnknownError("it has several dynamic sections" if segments else "it has no dynamic section")
     (segment,) = segments

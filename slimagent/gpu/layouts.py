@@ -9,7 +9,6 @@ from slimagent.gpu.choice import unserved
 from slimagent.gpu.containers import Code
 
 PAGE = 4096  # of x86-64, the one processor that was measured
-PT_PHDR = 6
 _X86_64 = 62
 _EXECUTABLE = 1  # PF_X
 _MOST_SEGMENTS = 64
@@ -77,7 +76,7 @@ def _why_not_here(found: Tables, at: int) -> str:
     if any(each is not inside[0] and _touch(section.offset, section.size, each.offset, each.size) for each in loads):
         return shared
     for other in found.segments:
-        if other.kind not in (elf.PT_LOAD, PT_PHDR) and _touch(
+        if other.kind not in (elf.PT_LOAD, elf.PT_PHDR) and _touch(
             section.address, section.size, other.address, other.memory
         ):
             return shared

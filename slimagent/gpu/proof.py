@@ -12,17 +12,16 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from slimagent.elf import tables as elf
+from slimagent.elf.equal import CHUNK, same
 from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import HEADER, Code, Container, UnknownError, gpu_code
-from slimagent.gpu.dynamic import Dynamic, dynamic, relative_words
+from slimagent.gpu.dynamic import R_RELATIVE, Dynamic, dynamic, relative_words
 from slimagent.gpu.layouts import PAGE
-from slimagent.gpu.spans import CHUNK, Span, inside, outside, part, same, shape
+from slimagent.gpu.spans import Span, inside, outside, part, shape
 
 _WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
-_RELATIVE = 8  # R_X86_64_RELATIVE
-_PT_PHDR = 6
 # Of a 64-bit ELF file: the bytes of its header and of a section header, and where the header says where they are.
 _HEADER, _SECTION, _SECTIONS_AT = 64, 64, 40
 # In the header of a 64-bit ELF file: where the two tables are, and how many program headers there are.
@@ -143,12 +142,14 @@ def _headers(old: _File, new: _File) -> None:
     for file in (old, new):
         table = file.tables.segments_at, file.tables.segment_row * len(file.tables.segments)
         for each in file.tables.segments:
-            if each.kind == _PT_PHDR and ((each.offset, each.size) != table or file.place(each.address) != each.offset):
+            if each.kind == elf.PT_PHDR and (
+                (each.offset, each.size) != table or file.place(each.address) != each.offset
+            ):
                 raise DifferenceError("its program headers came out different")
 
 
 def _others(file: _File) -> list[Segment]:
-    return [each for each in file.tables.segments if each.kind not in (elf.PT_LOAD, _PT_PHDR)]
+    return [each for each in file.tables.segments if each.kind not in (elf.PT_LOAD, elf.PT_PHDR)]
 
 
 def _without_place(segment: Segment) -> Segment:
@@ -257,7 +258,7 @@ def _expected(
         raise DifferenceError("a relocation of it writes into GPU code")
     for number, addend in enumerate(words[2::3]):
         if low <= addend < high and any(begin <= addend < end for begin, end in gpu):
-            if words[3 * number + 1] == _RELATIVE and addend in moved:
+            if words[3 * number + 1] == R_RELATIVE and addend in moved:
                 _WORD.pack_into(expected, number * _RELA.size + 16, moved[addend])
             elif _has_moved(addend, moved, starts):
                 raise DifferenceError("a relocation of it leads into GPU code that moved")

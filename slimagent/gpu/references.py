@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.containers import HEADER, Code, UnknownError
-from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, RELA, Dynamic, dynamic, relative_words
+from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
 _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
-_R_RELATIVE = 8  # R_X86_64_RELATIVE
 _STT_SECTION = 3
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
@@ -142,7 +141,7 @@ class _Finder:
                     self.references.whole.add(start)
             for number in self._inside(data, _ADDEND):
                 place, kind, addend = RELA.unpack_from(data, number * RELA.size)
-                is_relative = kind == _R_RELATIVE
+                is_relative = kind == R_RELATIVE
                 self.note(offset + at + number * RELA.size + 16, addend, is_relative)
                 if is_relative:
                     self._in_place(place, addend)

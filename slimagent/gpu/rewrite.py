@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slimagent.elf import tables as elf
+from slimagent.elf.sections import aligned
 from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import ALIGNMENT, HEADER, Code, Container, Piece, UnknownError, gpu_code
 from slimagent.gpu.dynamic import dynamic, is_program
-from slimagent.gpu.layouts import PAGE, PT_PHDR, why_not, why_not_for
+from slimagent.gpu.layouts import PAGE, why_not, why_not_for
 from slimagent.gpu.references import References, references
 
 _LEAST = 16 * PAGE  # bytes: a smaller cut is not worth a mapping
@@ -102,7 +103,7 @@ def _layout(found: Tables, codes: tuple[Code, ...], refers: References, target: 
         section = found.sections[code.section]
         placed = list(_packed(section, code.containers, refers, target))
         end = max((each.offset + each.size for each in placed), default=section.offset)
-        table = _aligned(end, ALIGNMENT) if not layout.table else 0
+        table = aligned(end, ALIGNMENT) if not layout.table else 0
         cut = _cut(section, table + rows * _SEGMENT.size if table else end)
         layout.placed[code.section] = placed
         layout.ends[code.section] = end if cut else section.offset + section.size
@@ -121,7 +122,7 @@ def _packed(
     for each in containers:
         address = each.offset + shift
         pieces = each.pieces if address in refers.whole else staying(each, target)
-        place = each.offset if address in refers.fixed else _aligned(end, ALIGNMENT)
+        place = each.offset if address in refers.fixed else aligned(end, ALIGNMENT)
         placed = _Placed(each, place, pieces, bool(each.why) or len(pieces) == len(each.pieces))
         yield placed
         end = place + placed.size
@@ -130,13 +131,9 @@ def _packed(
 def _cut(section: Section, end: int) -> Cut | None:
     """The whole pages between the end of what stays and that of the section, if they are worth it."""
     shift = section.address - section.offset
-    begin = _aligned(end + shift, PAGE) - shift
+    begin = aligned(end + shift, PAGE) - shift
     stop = (section.offset + section.size + shift) // PAGE * PAGE - shift
     return Cut(begin, stop) if stop - begin >= _LEAST else None
-
-
-def _aligned(offset: int, alignment: int) -> int:
-    return -(-offset // alignment) * alignment
 
 
 def _written(read: Read, found: Tables, size: int, layout: _Layout, refers: References) -> Rewrite:
@@ -227,7 +224,7 @@ def _headers_patched(read: Read, found: Tables, layout: _Layout) -> Iterator[tup
     size = len(segments) * _SEGMENT.size
     segments = [
         (kind, flags, table, layout.table + shift, layout.table + shift, size, size, alignment)
-        if kind == PT_PHDR
+        if kind == elf.PT_PHDR
         else (kind, flags, *rest, alignment)
         for kind, flags, *rest, alignment in segments
     ]

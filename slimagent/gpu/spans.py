@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from slimagent.elf.tables import Read
-
-CHUNK = 1 << 20  # bytes
-
 
 class Span(NamedTuple):
     """Addresses from `begin` to `end` with the rights of their segment; `offset` in the file, -1 for zeros."""
@@ -54,13 +50,3 @@ def shape(spans: list[Span]) -> list[tuple[int, int, int, bool]]:
             row = (found.pop()[0], *row[1:])
         found.append(row)
     return found
-
-
-def same(before: Read, here: int, after: Read, there: int, size: int) -> bool:
-    """Whether `size` bytes of two files are equal."""
-    for at in range(0, size, CHUNK):
-        count = min(CHUNK, size - at)
-        one = before(here + at, count)
-        if len(one) != count or one != after(there + at, count):
-            return False
-    return True

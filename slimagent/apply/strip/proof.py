@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from slimagent.elf import tables as elf
+from slimagent.elf.equal import same
 from slimagent.elf.tables import Read, Section, Segment, Tables
 
 # GPU code that compilers embed (CUDA fat binaries, HIP, OpenMP offloading).
@@ -17,7 +18,6 @@ _GPU = re.compile(rb"\.(?:nv|hip|omp_offloading|llvm\.offloading)|__nv_|__CLANG_
 _VERSIONS = (b".gnu.version", b".gnu.version_d", b".gnu.version_r", b".gnu.hash", b".hash", b".dynstr")
 _BUILD_ID = b".note.gnu.build-id"
 _MERGED = b".gnu.build.attributes"  # strip merges equal notes (strip(1), --merge-notes)
-_CHUNK = 1 << 20  # bytes
 
 _DAMAGED = "its headers came out damaged"
 
@@ -74,7 +74,7 @@ def _sections(old: Tables, new: Tables, before: Read, after: Read) -> str:
             return f"{_called(one)} came out in another place"
         if one.name == _MERGED:
             continue
-        if one.stored != other.stored or not _same(one.offset, other.offset, one.stored, before, after):
+        if one.stored != other.stored or not same(before, one.offset, after, other.offset, one.stored):
             return f"{_called(one)} came out different"
     return ""
 
@@ -124,13 +124,4 @@ def _loaded(found: Tables) -> Iterator[tuple[int, int]]:
 
 
 def _equal(parts: Iterable[tuple[int, int]], before: Read, after: Read) -> bool:
-    return all(_same(begin, begin, end - begin, before, after) for begin, end in parts)
-
-
-def _same(here: int, there: int, size: int, before: Read, after: Read) -> bool:
-    for at in range(0, size, _CHUNK):
-        count = min(_CHUNK, size - at)
-        one = before(here + at, count)
-        if len(one) != count or one != after(there + at, count):
-            return False
-    return True
+    return all(same(before, begin, after, begin, end - begin) for begin, end in parts)
