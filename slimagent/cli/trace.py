@@ -72,7 +72,8 @@ def trace(
     )
     traced = pipeline.trace(session, steps, Console(quiet=quiet, names=[spec.name for spec in steps.checks]))
     write(output, traced.data)
-    return traced.status or int(_tell_failed(traced.trace.steps))
+    failed = _tell_failed(traced.trace.steps)
+    return traced.status or int(failed)
 
 
 def _tell_failed(steps: Sequence[CheckResult]) -> bool:

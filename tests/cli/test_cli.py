@@ -55,6 +55,18 @@ def plan(trace: Path, tmp_path: Path) -> Path:
     return path
 
 
+# Commands that fail
+
+
+def test_every_failed_step_is_named_also_beside_a_failed_command(scope: Path) -> None:
+    """The status is the command's own, and each step that failed is said in a line of its own."""
+    step = ("--also", "false", "--", "sh", "-c", "exit 5")
+    done = slimagent("trace", "--quiet", "--scope", scope, "-o", scope.parent / "t.json", *step)
+    assert done.returncode == 5
+    assert "slimagent: false failed: exit status 1\n" in done.stderr
+    assert "slimagent: command failed: exit status 5: " in done.stderr
+
+
 # Commands that cannot be run
 
 
