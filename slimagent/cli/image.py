@@ -114,7 +114,7 @@ class _Asked:
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and logs."
 )
 @click.option(
-    "--repair/--no-repair", default=True, show_default=True, help="If a file is missed, put it back and try once more."
+    "--repair/--no-repair", default=True, show_default=True, help="If files are missed, put them back and try again."
 )
 @click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
 @options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)
@@ -154,7 +154,8 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
         end.summary = replace(
             summarised(blank, slimmed.whole),
             failure=None if error is None else failure(error),
-            repaired=slimmed.repaired,
+            repairs=tuple(slimmed.repairs),
+            repaired=len(frozenset().union(*(each.needed for each in slimmed.repairs))),
             notes=_notes(slimmed, rules),
             phases=console.phases,
             seconds=console.seconds,

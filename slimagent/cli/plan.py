@@ -10,7 +10,7 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
-from slimagent.cli.planning import Asked, prepare
+from slimagent.cli.planning import Asked, prepare, repair_option
 from slimagent.cli.rules import rule_options
 from slimagent.linux.files import write
 from slimagent.model.profile import Rules
@@ -22,11 +22,7 @@ from slimagent.report.text import plan_summary
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.root, options.scope, options.level, options.profile, rule_options, options.accept)
 @options.image_config
-@click.option(
-    "--repair",
-    metavar="FILE",
-    help="Keep what this verification of an earlier plan found missing.",
-)
+@repair_option
 @click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here.")
 @options.quiet
 def plan(
@@ -38,7 +34,7 @@ def plan(
     rules: Rules,
     accepted: tuple[str, ...],
     image_config: str | None,
-    repair: str | None,
+    repair: tuple[str, ...],
     output: str,
     quiet: bool,
 ) -> int:

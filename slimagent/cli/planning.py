@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import click
+
 from slimagent import documents
 from slimagent.cli import options
 from slimagent.linux.files import read
@@ -13,12 +15,19 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
-from slimagent.model.proof import Missed
+from slimagent.model.proof import Repair
 from slimagent.model.trace import Trace
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session
 from slimagent.workflows.tracing import merged
+
+repair_option = click.option(
+    "--repair",
+    multiple=True,
+    metavar="FILE",
+    help="Keep what this verification of an earlier plan found missing; can be repeated, in the order of the rounds.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +35,7 @@ class Asked:
     """What a command line asks of a plan.
 
     Its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, accepted kinds
-    of losses, and a verification (`repair`): what it missed stays.
+    of losses, and verifications (`repair`), in the order in which they were made: what they missed stays.
     """
 
     traces: Sequence[str]
@@ -34,16 +43,16 @@ class Asked:
     profile: str | None
     rules: Rules
     accepted: tuple[str, ...]
-    repair: str | None
+    repair: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All that a plan is made from, without the inventory. `digests` are the traces', `missed` must stay."""
+    """All that a plan is made from, but the inventory. `digests` are the traces'; what `repairs` bring back stays."""
 
     evidence: Trace
     digests: tuple[str, ...]
-    missed: tuple[Missed, ...]
+    repairs: tuple[Repair, ...]
     level: str
     accepted: frozenset[str]
     session: Session
@@ -58,7 +67,7 @@ class Prepared:
             self.accepted,
             reporter,
             inventory,
-            self.missed,
+            self.repairs,
             owned,
         )
 
@@ -77,7 +86,6 @@ def prepare(
     Raises DocumentError and UsageError.
     """
     evidence, digests = merged(((trace, read(trace)) for trace in asked.traces), reporter)
-    missed = () if asked.repair is None else documents.decode_verification(read(asked.repair), asked.repair).missed
     by_name = asked.profile
     profile = options.profile_of(evidence) if by_name is None else options.chosen_profile(by_name, False, None)
     session = options.session(
@@ -91,8 +99,25 @@ def prepare(
     return Prepared(
         evidence=evidence,
         digests=digests,
-        missed=missed,
+        repairs=_repairs(asked.repair),
         level=options.chosen_level(asked.level, profile),
         accepted=frozenset(asked.accepted),
         session=pipeline.seen_as(session, evidence),
     )
+
+
+def _repairs(names: Sequence[str]) -> tuple[Repair, ...]:
+    """The rounds of repair that these verifications led to.
+
+    One of the full image belongs to the round of the verification before it, of the slim image.
+    """
+    rounds: list[Repair] = []
+    for name in names:
+        found = documents.decode_verification(read(name), name)
+        if found.how != "full":
+            rounds.append(Repair(number=len(rounds) + 1, missed=found.missed))
+        elif rounds:
+            rounds[-1] = replace(rounds[-1], used=(*rounds[-1].used, *found.missed))
+        else:
+            rounds.append(Repair(number=1, used=found.missed))
+    return tuple(rounds)

@@ -33,6 +33,10 @@ from slimagent.workflows.step_logs import StepLogs
     metavar="FILE",
     help="Write the verification here.",
 )
+@click.option(
+    "--only", multiple=True, metavar="STEP", help="Run only this step, and compare only this one; can be repeated."
+)
+@click.option("--full", is_flag=True, help="Leave the dropped files in sight, and name those that the steps use.")
 @options.together(evidence_options, options.quiet)
 @options.command
 def verify(
@@ -43,6 +47,8 @@ def verify(
     backend: str,
     also: tuple[str, ...],
     output: str,
+    only: tuple[str, ...],
+    full: bool,
     logs: StepLogs | None,
     start: Callable[[], Start] | None,
     quiet: bool,
@@ -51,7 +57,7 @@ def verify(
     """Run COMMAND and the checks of a profile again, and compare with TRACE.
 
     Names what got worse, and every file that was needed and is missing. On the full image, dropped files are made to
-    look gone, which rehearses the slim image.
+    look gone, which rehearses the slim image. With --full they are not, and nothing is proved: the status is 1.
     """
     options.require_writable(output, options.own_document(documents.VERIFICATION))
     data = read(plan)
@@ -70,7 +76,7 @@ def verify(
     session = pipeline.seen_as(session, made)
     steps = options.steps(chosen, command, also, logs=logs, start=start)
     console = Console(quiet=quiet, names=[spec.name for spec in steps.checks])
-    result = verify_slim(session, steps, made, digest(data), baseline.steps, console)
+    result = verify_slim(session, steps, made, digest(data), baseline.steps, console, only=only, full=full)
     write(output, documents.encode_verification(result))
     if not quiet:
         terminal.lines(verification_summary(result))

@@ -24,7 +24,7 @@ from slimagent.documents.parts import (
     put_members,
 )
 from slimagent.model.plan import Caution
-from slimagent.model.proof import Layer
+from slimagent.model.proof import Layer, Repair
 from slimagent.model.result import Outcome
 from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Phase, Place, Reached, Summary
 from slimagent.text.shape import Place as At
@@ -79,6 +79,13 @@ _LAYER = Form(
 _CAUTION = Form(
     lambda caution: {"paths": caution.paths, "bytes": caution.size},
     lambda at: Caution(at["paths"].unsigned(), at["bytes"].unsigned()),
+)
+_OF_REPAIR = {"number": COUNT, "steps": TEXTS, "missed": each(MISSED), "used": each(MISSED), "files": or_null(COUNT)}
+_REPAIRS = each(
+    Form(
+        lambda repair: {**put_members(_OF_REPAIR, repair), "bytes": repair.size},
+        lambda at: Repair(**get_members(_OF_REPAIR, at), size=or_null(COUNT).get(at["bytes"])),
+    )
 )
 _PHASE = an_object(Phase, name=TEXT, seconds=number(3), depth=COUNT)
 _FIRST = {"tool": TEXT, "command": _one_of(_COMMANDS), "image": or_null(TEXT), "tag": or_null(TEXT)}
@@ -136,14 +143,18 @@ def summary_members(summary: Summary) -> dict[str, Any]:
         **put_members(_FIRST, summary),
         "status": 0 if failure is None else failure.status,
         "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
-        **put_members({**_MEMBERS, **_LAST}, summary),
+        **put_members(_MEMBERS, summary),
+        "repairs": _REPAIRS.put(summary.repairs),
+        **put_members(_LAST, summary),
     }
 
 
 def decode_summary(data: bytes, document: str = "summary") -> Summary:
     """Bytes as a summary. Raises DocumentError."""
     place = load(data, SUMMARY, document)
-    return Summary(**get_members({**_FIRST, **_MEMBERS, **_LAST}, place), failure=_failure(place))
+    members = get_members({**_FIRST, **_MEMBERS, **_LAST}, place)
+    repairs = place.optional("repairs", _REPAIRS.get, ())  # an earlier slimagent did not write it
+    return Summary(**members, repairs=repairs, failure=_failure(place))
 
 
 def _failure(place: At) -> Failure | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slimagent.image.container import Container
@@ -12,6 +12,7 @@ from slimagent.model.removed import NAME as REMOVED
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
+REPAIRS = "repair-*.json"  # what each round of repair brought back
 _AUTO, _NONE = "auto", "none"  # as for the agent's --strip
 _ROOTS = ("", "0", "root")
 
@@ -71,13 +72,18 @@ class Commands:
         """Look at the image, plan from the trace once the file `when` exists, and export what stays."""
         return ("export", *self._exporting(tag), "--when", _at(when), _at(TRACE))
 
-    def repair(self, tag: str) -> tuple[str, ...]:
-        """Plan and export again, with the files that the verification missed."""
-        return ("export", *self._exporting(tag), "--repair", _at(VERIFICATION), _at(TRACE))
+    def repair(self, tag: str, repairs: Sequence[str]) -> tuple[str, ...]:
+        """Plan and export again, with the files that these verifications missed, in the order of the rounds."""
+        missed = (word for name in repairs for word in ("--repair", _at(name)))
+        return ("export", *self._exporting(tag), *missed, _at(TRACE))
 
-    def verify(self, started: str) -> tuple[str, ...]:
-        """Run the steps again without the dropped files. `started` is as for `trace`."""
-        options = (*self._user, *self._request.steps, *_starting(started), "--logs", _at(LOGS))
+    def verify(self, started: str, only: Sequence[str] = (), *, full: bool = False) -> tuple[str, ...]:
+        """Run the steps again without the dropped files, or with them if `full`. `started` is as for `trace`.
+
+        With names in `only`, only these steps run.
+        """
+        chosen = (*(f"--only={name}" for name in only), *(("--full",) if full else ()))
+        options = (*self._user, *self._request.steps, *chosen, *_starting(started), "--logs", _at(LOGS))
         return ("verify", *options, "-o", _at(VERIFICATION), _at(PLAN), _at(TRACE), "--", *self._request.command)
 
     def _exporting(self, tag: str) -> tuple[str, ...]:

@@ -63,6 +63,28 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """A round of repair, by its `number` from 1, and what it brought back.
+
+    The steps looked for `missed` in vain in the slim image before it. They used `used` when they ran once more in the
+    full image, and that slim image lacked it. With their packages and what they need, `files` came back, of together
+    `size` bytes (None if unknown). `steps` are the steps that this concerns.
+    """
+
+    number: int
+    steps: tuple[str, ...] = ()
+    missed: tuple[Missed, ...] = ()
+    used: tuple[Missed, ...] = ()
+    files: int | None = None
+    size: int | None = None
+
+    @property
+    def needed(self) -> frozenset[bytes]:
+        """The files for which this round is there."""
+        return frozenset(each.path for each in (*self.missed, *self.used))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One check, or one item of a check, before and after. `worse` if it passed before and does not now."""
 
@@ -80,6 +102,7 @@ class Comparison:
 class Verification:
     """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
 
+    With `how` "full" the dropped files were there, and it is not a proof: `missed` are those that the steps used.
     A `backend` that cannot see lookups cannot tell which files were missing: `missed` is then empty and proves nothing.
     """
 

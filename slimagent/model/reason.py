@@ -28,7 +28,11 @@ class ReasonKind(OpenEnum):
     LOOKED_UP = "looked-up", "looked up{steps}, never opened"
     CHANGED = "changed", "the traced run found it and {detail} it"
     HIDDEN = "hidden", "a mount hid it during the trace, so what needs it is unknown"
-    MISSED = "missed", "a slim image without it looked for it in vain: {detail}"
+    MISSED = "missed", "needed, although an earlier plan dropped it: {detail}"
+    BESIDE_MISSED = (
+        "beside-missed",
+        "small, and {detail} as {source}, which an earlier plan dropped and which was needed",
+    )
     LINK_ON_THE_WAY = "link-on-the-way", "a symbolic link on the way to a requested path{steps}{link}"
     INTERPRETER = "interpreter", "the interpreter of {source}"
     LIBRARY = "library", "a library that {source} needs, as {detail}"

@@ -11,7 +11,7 @@ from slimagent.errors import GateFailedError
 from slimagent.model.gate import Ruling
 from slimagent.model.history import Since
 from slimagent.model.plan import Caution, Plan
-from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Verification
+from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Repair, Verification
 from slimagent.model.result import Outcome
 from slimagent.model.trace import Trace
 
@@ -125,7 +125,7 @@ class Summary:
     """What a run of `command` came to. `failure` is None for one that ended well.
 
     `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
-    `repaired` counts the files that were brought back because a first verification missed them. `notes` say what was
+    `repairs` are the rounds of repair, and `repaired` counts the files that made them necessary. `notes` say what was
     not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since the
     last run in the history. `seconds` are those of the whole run, from its start until it was summarised, `phases` what
     they were spent on, `peak_bytes` is the most memory that was in use.
@@ -165,6 +165,7 @@ class Summary:
     failed_before: tuple[Comparison, ...] = ()
     missed: tuple[Missed, ...] | None = None
     repaired: int | None = None
+    repairs: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()
     gate: tuple[Ruling, ...] = ()
     since: Since | None = None

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 from slimagent.model.inventory import Distribution, Inventory, Loader, Owners, PackageKind, package_test
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules
-from slimagent.model.proof import Missed
+from slimagent.model.proof import Repair
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Access, BlindSpot, ChangeKind, How, Trace
-from slimagent.paths.algebra import join, to_text, within
+from slimagent.paths.algebra import join, to_text
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.missed import below, keep_missed
 from slimagent.plan.without_gpu import GPU, is_without
 
 # The strongest first: of several accesses to a file, the strongest is its reason.
@@ -33,9 +34,9 @@ _STRENGTHS = [next((at for at, (how, _) in enumerate(_HOWS) if how.value & value
 class Evidence:
     """Everything that a plan is made from. `trace_digests` are the digests of the documents that `trace` was made from.
 
-    `accepted` are the tolerated losses. `missed` is what a verification of an earlier plan found missing. `shells` are
-    the login shells of the image's accounts, `search` the directories of its PATH. `volumes` are the declared volumes
-    that count as part of the image. `distribution` is for the plan's readers: nothing depends on it.
+    `accepted` are the tolerated losses. `repairs` are rounds of repair, and bring files back. `shells` are the login
+    shells of the image's accounts, `search` the directories of its PATH. `volumes` are the declared volumes that count
+    as part of the image. `distribution` is for the plan's readers: nothing depends on it.
     """
 
     trace: Trace
@@ -51,7 +52,7 @@ class Evidence:
     excluded: tuple[bytes, ...] = ()
     volumes: tuple[bytes, ...] = ()
     accepted: frozenset[str] = frozenset()
-    missed: tuple[Missed, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     distribution: Distribution = field(default_factory=Distribution)
 
 
@@ -66,7 +67,7 @@ def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> d
     _keep_accessed(keeper, trace.accesses)
     _keep_hidden(keeper, trace.mounts)
     _keep_changed(keeper, trace)
-    _keep_missed(keeper, evidence.missed)
+    keep_missed(keeper, evidence.repairs)
     bound = _keep_ruled(keeper, rules.keep)
     _keep_start(keeper, evidence)
     _keep_packages(keeper, evidence, compiling=compiling)
@@ -132,7 +133,7 @@ def _keep_hidden(keeper: Keeper, mounts: Iterable[bytes]) -> None:
         first = inventory.index.get(mount)
         if first is None or mount in inventory.mount_points:
             continue
-        for at in _below(inventory, first):
+        for at in below(inventory, first):
             _keep_used(keeper, at, reason)
 
 
@@ -159,21 +160,6 @@ def _keep_used(keeper: Keeper, at: int, reason: Reason) -> None:
     keeper.settle(at, reason)
     if not keeper.is_directory(at) and not keeper.owners.weak[at]:
         keeper.need_owners(at, Grade.USED, reason)
-
-
-def _below(inventory: Inventory, first: int) -> Iterator[int]:
-    """An entry and all entries below it, which follow it in the inventory."""
-    for at in range(first, len(inventory)):
-        if not within(inventory.paths[at], inventory.paths[first]):
-            return
-        yield at
-
-
-def _keep_missed(keeper: Keeper, missed: Iterable[Missed]) -> None:
-    """Keep what a slim image was found to miss, and the packages that own it."""
-    for each in missed:
-        reason = Reason(kind=ReasonKind.MISSED, detail=", ".join(each.steps))
-        keeper.keep(each.path, reason, reason, grade=Grade.USED)
 
 
 def _strength(access: Access) -> int:

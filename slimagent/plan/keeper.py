@@ -14,7 +14,15 @@ from slimagent.paths.algebra import Resolver
 from slimagent.plan.trees import Trees
 
 # A file that stays for one of these reasons says nothing about what lies beside it.
-_USES_NOTHING = frozenset({ReasonKind.RULE, ReasonKind.UNOWNED, ReasonKind.SMALL_UNOWNED, ReasonKind.EMPTY_FILE})
+_USES_NOTHING = frozenset(
+    {
+        ReasonKind.RULE,
+        ReasonKind.UNOWNED,
+        ReasonKind.SMALL_UNOWNED,
+        ReasonKind.BESIDE_MISSED,
+        ReasonKind.EMPTY_FILE,
+    }
+)
 
 _OPENED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED, ReasonKind.MISSED})
 
@@ -48,6 +56,8 @@ class Keeper:
         self.grades = bytearray(len(self.owners.packages))
         self.whole = bytearray(len(self.owners.packages))
         self.essentials_kept: set[str] = set()
+        self.missed: dict[int, int] = {}  # by package: a file of it that a slim image missed
+        self.missed_alone: list[int] = []  # missed entries without an owner and a tree
         self.attached: dict[int, list[tuple[int, str]]] = {}  # by package: what a rule lets it require, and why
         self.package_reasons = array("i", [-1]) * len(self.owners.packages)
         self._numbers: dict[Reason, int] = {}
@@ -125,6 +135,14 @@ class Keeper:
                 kind = ReasonKind.USED if grade is Grade.USED else ReasonKind.REACHED
                 path = self.inventory.paths[at]
                 self.need(package, grade, Reason(kind=kind, source=path, steps=because.steps))
+
+    def miss(self, at: int) -> None:
+        """Note that a slim image missed an entry: what lies beside it stays more readily (plan/levels.py)."""
+        owners = self.owners.owners(at)
+        for package in owners:
+            self.missed.setdefault(package, at)
+        if not owners and self.trees.of[at] < 0 and not self.is_directory(at):
+            self.missed_alone.append(at)
 
     def is_gone(self, at: int) -> bool:
         """Whether an entry has owners, and all of them go."""

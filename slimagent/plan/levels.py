@@ -13,6 +13,7 @@ from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.cruft import applicable, cruft
 from slimagent.plan.keeper import Grade, Keeper
+from slimagent.plan.missed import keep_small_of, keep_small_unowned
 from slimagent.plan.naming import Naming
 from slimagent.plan.pages import MOST, beside_pages
 from slimagent.plan.parts import Part, does_its_job, is_own, part
@@ -91,9 +92,15 @@ class Levels:
         self._keep_groups(keeper, package, joined(groups, self._inventory.paths), known=known)
         if known:
             self._keep_pages(keeper, package)
+        keep_small_of(keeper, package, self._is_small)
         if keeper.grades[package] >= Grade.USED and is_own(owner):
             whole_of = Reason(kind=ReasonKind.PACKAGE, package=package)
             self._use_manifests(keeper, keeper.trees.of_components.get(package, ()), whole_of)
+
+    def _is_small(self, at: int) -> bool:
+        """Whether an entry stays if a slim image missed a file beside it."""
+        is_file = stat.S_ISREG(self._inventory.modes[at]) and self._at[at] == _FILE and self.cruft[at] < 0
+        return is_file and 0 < self._inventory.sizes[at] <= self._budget
 
     def _group(self, at: int, what: Part, groups: dict[Key, Group], *, is_free: bool) -> None:
         """Put a file into its group; `is_free` says whether nothing keeps it yet."""
@@ -253,6 +260,7 @@ class Levels:
                     keeper.settle_number(at, unowned)
                 elif self._is_alone(keeper, at) and inventory.sizes[at] <= self._limit_alone(at):
                     keeper.settle_number(at, small)
+        keep_small_unowned(keeper, self._is_small)
         for tree, members in enumerate(keeper.trees.members):
             own = sum(inventory.sizes[at] for at in members if cruft[at] < 0 and not keeper.goes(at))
             if own <= self.program_limit and tree not in keeper.trees.loose:

@@ -94,6 +94,12 @@ def dropped_paths(plan: Plan, without: frozenset[ReasonKind] = frozenset()) -> f
     return frozenset(entry.path for entry in plan.entries if entry.reason in gone)
 
 
+def dropped_files(plan: Plan) -> dict[bytes, int]:
+    """The files that the plan removes from the image, with their sizes in bytes."""
+    gone = dropped_paths(plan)
+    return {entry.path: entry.size for entry in plan.entries if entry.size and entry.path in gone}
+
+
 def lacking(plan: Plan, outside: Collection[bytes], is_there: Callable[[bytes], bool]) -> tuple[tuple[bytes, ...], int]:
     """The files that the plan keeps and that are missing, and how many were looked for.
 

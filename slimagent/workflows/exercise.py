@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -63,6 +63,15 @@ class Steps:
             return self
         start = self.start()
         return replace(self, start=lambda: start)
+
+    def only(self, names: Collection[str]) -> Steps:
+        """The steps with these names. The start and its health check are one: both run or none."""
+        return replace(
+            self,
+            checks=tuple(spec for spec in self.checks if spec.name in names),
+            command=self.command if COMMAND_STEP in names else (),
+            start=self.start if any(name in names for name in started.STEPS) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from slimagent.inventory.owners import owners
 from slimagent.inventory.scan import mount_points, scan
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.plan import Plan
-from slimagent.model.proof import Missed
+from slimagent.model.proof import Repair
 from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
 from slimagent.plan.decide import decide
@@ -80,10 +80,10 @@ def plan(
     accepted: frozenset[str],
     reporter: Reporter,
     inventory: Inventory | None = None,
-    missed: tuple[Missed, ...] = (),
+    repairs: tuple[Repair, ...] = (),
     owned: Owners | None = None,
 ) -> Plan:
-    """Decide what the image at the session's root can lose, from a trace of it. `missed` must stay as well.
+    """Decide what the image at the session's root can lose, from a trace of it. What `repairs` bring back must stay.
 
     `trace_digests` name the documents that the trace was made from. `owned` are the inventory's owners, if known.
     """
@@ -94,7 +94,7 @@ def plan(
         owned = find_owners(inventory, reporter)
     contents = Contents(session.root, target_of(session.profile.rules))
     with reporter.phase("plan", "files") as progress:
-        evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, missed)
+        evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, repairs)
         made = decide(evidence, level, progress)
     if contents.unreadable:
         some = ", ".join(map(to_text, contents.unreadable[:3]))
@@ -114,7 +114,7 @@ def _evidence(
     contents: Contents,
     owned: Owners,
     accepted: frozenset[str],
-    missed: tuple[Missed, ...],
+    repairs: tuple[Repair, ...],
 ) -> Evidence:
     """Collect all that `decide` needs: the trace, the image as it is, and the session's rules and options."""
     return Evidence(
@@ -131,7 +131,7 @@ def _evidence(
         excluded=session.excluded,
         volumes=session.volumes,
         accepted=accepted,
-        missed=missed,
+        repairs=repairs,
         distribution=distribution(inventory),
     )
 

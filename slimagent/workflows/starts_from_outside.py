@@ -20,7 +20,8 @@ from slimagent.verify.compare import compare
 from slimagent.workflows import step_logs
 from slimagent.workflows.exercise import Reporter
 
-FULL, SLIM = "full", "slim"  # which image a log is of
+# Which image a log is of; `again` is the full one, run once more for a repair.
+FULL, SLIM, AGAIN = "full", "slim", "again"
 OUTSIDE = "start-from-outside"
 
 
