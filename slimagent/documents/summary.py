@@ -153,7 +153,8 @@ def decode_summary(data: bytes, document: str = "summary") -> Summary:
     """Bytes as a summary. Raises DocumentError."""
     place = load(data, SUMMARY, document)
     members = get_members({**_FIRST, **_MEMBERS, **_LAST}, place)
-    repairs = place.optional("repairs", _REPAIRS.get, ())  # an earlier slimagent did not write it
+    is_earlier = "repairs" not in place.of(dict)  # an earlier slimagent did not write it
+    repairs = () if is_earlier else _REPAIRS.get(place["repairs"])
     return Summary(**members, repairs=repairs, failure=_failure(place))
 
 

@@ -9,6 +9,7 @@ from textwrap import wrap
 from slimagent.model.report import Report
 from slimagent.model.summary import Summary
 from slimagent.report.fates import WORDS
+from slimagent.report.repairs import rounds_line
 from slimagent.report.result import headline as made
 from slimagent.report.result import result
 from slimagent.report.text import layer_table, share, size, table
@@ -72,8 +73,8 @@ def _image(report: Report) -> Iterator[str]:
         yield f"Planned at level {summary.level}{accepted}"
     if summary.seconds is not None:
         yield f"The run took {summary.seconds:.0f} s"
-    if summary.repaired:
-        yield f"{counted(summary.repaired, 'file was', 'files were')} brought back after a first verification"
+    if summary.repairs:
+        yield rounds_line(summary.repairs)
 
 
 def _trace(report: Report) -> Iterator[str]:

@@ -8,12 +8,14 @@ from slimagent.model.proof import Comparison
 from slimagent.model.summary import Place, Summary
 from slimagent.report.gate import gate_markdown
 from slimagent.report.markdown import folded, row_table
+from slimagent.report.repairs import needed_rows, round_line
 from slimagent.report.since import since_line
 from slimagent.report.text import share, size
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
 
 _SHOWN = 10
+_MOST_NEEDED = 200
 _PART, _DEEPEST = "· ", 8
 _UNKNOWN = "unknown"
 _UNNAMED = "the slim image"  # as its history calls it
@@ -34,6 +36,7 @@ def pull_request(summary: Summary) -> list[str]:
         *gate_markdown(summary.gate),
         *_proof(summary),
         *_reached(summary),
+        *_repaired(summary),
         *_gone(summary),
         *_layers(summary),
         *_already(summary),
@@ -85,6 +88,19 @@ def _proof(summary: Summary) -> list[str]:
     if summary.repaired:
         rows.append(("files brought back after a first verification", "", f"{summary.repaired:,}"))
     return [*row_table(("", markdown_code(summary.image or "before"), markdown_code(summary.tag or "after")), rows), ""]
+
+
+def _repaired(summary: Summary) -> list[str]:
+    """The rounds of repair, and the files that steps needed."""
+    if not summary.repairs:
+        return []
+    needed = list(needed_rows(summary.repairs))
+    rows = [(markdown_code(path), number, markdown(why)) for path, number, why in needed[:_MOST_NEEDED]]
+    table = row_table(("file", "round", "because"), rows, right=(1,))
+    if len(needed) > _MOST_NEEDED:
+        table += ["", f"… and {len(needed) - _MOST_NEEDED:,} more, in summary.json."]
+    rounds = [f"- {markdown(round_line(each))}." for each in summary.repairs]
+    return [*rounds, "", *folded("Brought back", table)]
 
 
 def _reached(summary: Summary) -> list[str]:

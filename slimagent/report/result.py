@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.gate import gate_lines, verdict
+from slimagent.report.repairs import needed_rows, round_line
 from slimagent.report.since import since_lines
 from slimagent.report.text import caution, share, size, table, verified
 from slimagent.text.counted import counted
@@ -26,6 +27,7 @@ def result(summary: Summary, directory: str) -> list[str]:
         _proof(summary),
         _reached(summary),
         _gone(summary, directory),
+        _repaired(summary),
         _worse(summary),
         caution(summary.caution),
         [f"note: {note}" for note in summary.notes],
@@ -56,7 +58,8 @@ def _proof(summary: Summary) -> list[str]:
     ]
     if summary.repaired:
         rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
-    return [*table(rows, right=(1, 2)), verified(summary.verified, summary.passed)]
+    rounds = map(round_line, summary.repairs)
+    return [*table(rows, right=(1, 2)), *rounds, verified(summary.verified, summary.passed)]
 
 
 def _reached(summary: Summary) -> list[str]:
@@ -102,6 +105,15 @@ def _exported(summary: Summary) -> list[str]:
     if summary.left_alone:
         lines.append(f"{counted(summary.left_alone, 'path was', 'paths were')} left alone: receipt.json says why")
     return lines
+
+
+def _repaired(summary: Summary) -> list[str]:
+    """The files that repair brought back because a step needed them."""
+    rows = [list(row) for row in needed_rows(summary.repairs)]
+    if not rows:
+        return []
+    lines = table([["brought back", "round", "because"], *rows[:_SHOWN]])
+    return [*lines, f"… and {len(rows) - _SHOWN:,} more (in summary.json)"] if len(rows) > _SHOWN else lines
 
 
 def _worse(summary: Summary) -> list[str]:

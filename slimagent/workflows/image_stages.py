@@ -52,8 +52,8 @@ class Stages:
         self._name = request.container.image
         self._commands = Commands(request, config.user)
         self._commands.mounted = work.mounted(image, config.volumes)
-        self._files = {**request.files, CONFIG: described}  # every container gets these
-        self._made: dict[str, bytes] = {}  # the containers' documents, as first read
+        self.files = {**request.files, CONFIG: described}  # every container gets these
+        self.made: dict[str, bytes] = {}  # the containers' documents, as first read
         self._starts = Starts(work, output, request, config, image, reporter, tell)
 
     def traced(self) -> Trace:
@@ -62,7 +62,7 @@ class Stages:
         task = self._task(shared, self._image, self._commands.trace(self._starts.document))
 
         def start() -> None:
-            self._hand_on(self._starts.watched(self._image, FULL, self._files, self.cap_add), shared)
+            self._hand_on(self._starts.watched(self._image, FULL, self.files, self.cap_add), shared)
 
         self._run_beside(task, start, TRACE, f"trace in a container of {self._name}")
         collected_logs.take(self.output, shared, FULL)
@@ -75,7 +75,7 @@ class Stages:
         exporting = self._begin_export(shared, self._commands.export(self.work.next_pending(), GO))
 
         def finish() -> None:
-            shared.give(TRACE, self._made[TRACE])
+            shared.give(TRACE, self.made[TRACE])
             shared.give(GO, b"")
             self._export("plan and export in a new container", shared, exporting)
 
@@ -108,12 +108,15 @@ class Stages:
         return self._starts.verified(verification, trace, outside)
 
     def used(self, only: Sequence[str]) -> Verification:
-        """Run steps again in a container of the original image. What they use and the plan drops counts as missed."""
+        """Run steps again in a container of the original image. What they use and the plan drops counts as missed.
+
+        Without names in `only`, all steps run.
+        """
         shared = self._share("again", PLAN, TRACE)
 
         def start() -> None:
-            if any(name in only for name in STARTS):
-                self._hand_on(self._starts.watched(self._image, AGAIN, self._files, self.cap_add), shared)
+            if not only or any(name in only for name in STARTS):
+                self._hand_on(self._starts.watched(self._image, AGAIN, self.files, self.cap_add), shared)
 
         task = self._verifying(shared, self._image, only, full=True)
         self._run_beside(task, start, VERIFICATION, f"run again in a container of {self._name}")
@@ -134,13 +137,13 @@ class Stages:
     def _share(self, name: str, *made: str) -> Shared:
         """A directory for one container, with the files that all get, and documents of earlier containers."""
         shared = self.work.share(name)
-        for each, data in {**self._files, **{each: self._made[each] for each in made}}.items():
+        for each, data in {**self.files, **{each: self.made[each] for each in made}}.items():
             shared.give(each, data)
         return shared
 
     def _take(self, shared: Shared, name: str) -> bytes:
         """Read a container's document once: later containers get exactly these bytes."""
-        self._made[name] = data = shared.read(name)
+        self.made[name] = data = shared.read(name)
         self.output.write(name, data)
         return data
 
@@ -180,7 +183,7 @@ class Stages:
         """
         work = self.work
         plainly = work.aside(lambda: self._starts.plain(work.pending, trace)) if work.can_run_together else None
-        start = self._starts.watched(work.pending, SLIM, self._files, self.cap_add)
+        start = self._starts.watched(work.pending, SLIM, self.files, self.cap_add)
         outside = self._starts.plain(work.pending, trace) if plainly is None else plainly.result()
         self._hand_on(start, shared)
         return outside

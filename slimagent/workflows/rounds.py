@@ -137,6 +137,8 @@ class Rounds:
     def _with_used(self, repair: Repair) -> Repair:
         """Run the steps concerned in the full image: one that ended at its first missing file hid the others."""
         found = self.stages.used(repair.steps)
+        if not found.missed and not repair.missed:  # they may depend on steps that are not worse
+            found = self.stages.used(())
         used = rounds.fresh(found.missed, self._known | repair.needed)
         if used:
             self._note(f"repair-{repair.number}-full.json", replace(found, missed=used))

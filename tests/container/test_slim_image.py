@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from schemas import problems, problems_in
 
 from slimagent import __version__
-from tests.container.slimming import command, docker, exists, identity, listed, slim, state
+from tests.container.slimming import Derive, command, docker, exists, identity, listed, slim, state
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -67,7 +68,7 @@ def test_a_slim_image_works_as_the_original(small: str, tag: str, tmp_path: Path
     assert "in a container of" in ended.stderr
 
 
-def test_what_was_missed_is_brought_back_once(small: str, tag: str, tmp_path: Path) -> None:
+def test_what_was_missed_is_brought_back(small: str, tag: str, tmp_path: Path) -> None:
     """A test that asks for another file the second time: the first slim image lacks it, the second one does not."""
     state = tmp_path / "state"
     state.mkdir(mode=0o777)
@@ -76,13 +77,48 @@ def test_what_was_missed_is_brought_back_once(small: str, tag: str, tmp_path: Pa
     words = ("--json", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
     ended = slim(small, tag, tmp_path / "out", *words)
     assert ended.returncode == 0, ended.stderr
-    assert "repair: 1 removed file was needed" in ended.stderr
+    assert "repair, round 1: 1 removed file was needed; " in ended.stderr
     told = json.loads(ended.stdout)
     assert ended.stdout == (tmp_path / "out/summary.json").read_text()
-    assert (told["tag"], told["repaired"], told["missed"]) == (tag, 1, [])
+    assert (told["tag"], told["repaired"], told["missed"], problems_in(tmp_path / "out")) == (tag, 1, [], [])
+    (first,) = told["repairs"]
+    assert (first["number"], first["used"], first["files"], first["steps"]) == (1, [], 1, [line])
+    assert first["missed"] == [{"path": "/srv/later", "steps": [line]}]
     assert told["bytes_after"] < told["bytes_before"]
     assert "| files brought back after a first verification |  | 1 |" in (tmp_path / "out/summary.md").read_text()
     assert listed(tag, "/srv") == ["later", "needed"]
+    explained = subprocess.run(
+        [sys.executable, "-m", "slimagent", "explain", str(tmp_path / "out"), "/srv/later"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"{line} looked for it in vain, round 1" in explained.stdout
+    steps = [each["name"] for each in json.loads((tmp_path / "out/verification.json").read_text())["steps"]]
+    assert {line, "command", "start", "start-from-outside"} <= {*steps}  # of which one ran twice in a container
+
+
+def test_a_step_that_ends_at_each_missing_file_takes_two_rounds(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """The second round sees in the full image what the step would have looked for next, and next, and next."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    needed = " && ".join(f"cat /srv/{name}" for name in ("later", "unneeded", "third", "fourth"))
+    line = f"if test -e /state/ran; then {needed}; else touch /state/ran; fi"
+    out = tmp_path / "out"
+    words = ("--json", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
+    image = derive("COPY third fourth /srv/", dict.fromkeys(("third", "fourth"), b"x" * 1_000_000))
+    ended = slim(image, tag, out, *words)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    found = [
+        ([each["path"] for each in one["missed"]], [each["path"] for each in one["used"]]) for one in told["repairs"]
+    ]
+    assert found == [(["/srv/later"], []), (["/srv/unneeded"], ["/srv/fourth", "/srv/third"])]
+    assert (told["repaired"], told["missed"], told["worse"], told["status"]) == (4, [], [], 0)
+    assert problems_in(out) == []
+    assert {path.name for path in out.glob("repair-*")} == {"repair-1.json", "repair-2.json", "repair-2-full.json"}
+    text = (out / "summary.md").read_text()
+    assert "repair, round 2: 3 removed files were needed; 3 files came back" in text
+    assert "/srv/fourth" in text
 
 
 def test_without_repair_a_slim_image_that_fails_is_no_image(small: str, tag: str, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def understands(said: Any, understood: Any) -> bool:
 OPTIONAL = (
     *("detail", "source", "steps", "package"),  # of a reason
     *(
+        "repairs",  # of a summary: the first ones do not have it
         "distribution",
         "descriptions",
         "hard_links",

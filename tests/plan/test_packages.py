@@ -29,7 +29,7 @@ from slimagent.model.finished_run import FinishedRun
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.plan import counted_entries
 from slimagent.model.profile import KeepRule, PackageRule, ProtectRule, Rules, StartRule
-from slimagent.model.proof import Missed
+from slimagent.model.proof import Missed, Repair
 from slimagent.model.reason import Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Change, ChangeKind, How
@@ -90,12 +90,17 @@ def test_what_a_verification_missed_stays_with_its_package(tmp_path: Path) -> No
     ]
     evidence = replace(
         evidence_for(tmp_path),
-        missed=(Missed(path=b"/opt/tool", steps=("imports", "r")), Missed(path=b"/none", steps=("r",))),
+        repairs=(
+            Repair(
+                number=1,
+                missed=(Missed(path=b"/opt/tool", steps=("imports", "r")), Missed(path=b"/none", steps=("r",))),
+            ),
+        ),
     )
     plan = decide(replace(evidence, owners=owners(evidence.inventory, (reader(packages),))), "package")
     assert paths_with(plan, Verdict.DROP) == {b"/usr/lib/two"}
     assert kinds(plan, "/opt/tool", "/usr/bin/tool", "/usr/share/tool/data") == ["missed", "missed", "package"]
-    assert reason(plan, "/usr/bin/tool").detail == "imports, r"
+    assert reason(plan, "/usr/bin/tool").detail == "imports, r looked for it in vain, round 1"
     assert staying(plan).keys() == {"dpkg:tool", "dpkg:one"}
 
 

@@ -158,6 +158,7 @@ RECEIPTS = st.builds(
     layers=tuples(LAYERS),
 )
 OUTCOMES = members(results.Outcome)
+MISSED = tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS)))
 COMPARISONS = st.builds(proof.Comparison, name=TEXTS, before=OUTCOMES, after=OUTCOMES, detail=TEXTS)
 VERIFICATIONS = st.builds(
     proof.Verification,
@@ -169,7 +170,7 @@ VERIFICATIONS = st.builds(
     passed=st.booleans(),
     steps=tuples(RESULTS),
     comparisons=tuples(COMPARISONS),
-    missed=tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS))),
+    missed=MISSED,
     losses=tuples(LOSSES),
 )
 
@@ -345,7 +346,18 @@ SUMMARIES = st.builds(
     start=tuples(CHECKED),
     worse=tuples(COMPARISONS),
     failed_before=tuples(COMPARISONS),
-    missed=st.none() | tuples(st.builds(proof.Missed, path=PATHS, steps=tuples(TEXTS))),
+    missed=st.none() | MISSED,
+    repairs=tuples(
+        st.builds(
+            proof.Repair,
+            number=COUNTS,
+            steps=tuples(TEXTS),
+            missed=MISSED,
+            used=MISSED,
+            files=st.none() | COUNTS,
+            size=st.none() | COUNTS,
+        )
+    ),
     notes=tuples(TEXTS),
     gate=tuples(RULINGS),
     since=st.none() | SINCES,
@@ -687,6 +699,9 @@ SUMMARY = summaries.Summary(
     failed_before=VERIFICATION.comparisons,
     missed=VERIFICATION.missed,
     repaired=1,
+    repairs=(
+        proof.Repair(number=1, steps=("a",), missed=VERIFICATION.missed, used=VERIFICATION.missed, files=3, size=4_000),
+    ),
     notes=("no step asked port 80",),
     phases=(summaries.Phase(name="load", seconds=1.5, depth=1),),
     seconds=2.5,
