@@ -2,10 +2,11 @@
 
     python benchmarks/repair.py lab:mini --seed 1 --files 50 --test /opt/lab/smoke --user jovyan
 
-Everything runs as `slimagent image` always runs, but one thing: after tracing, files are chosen at random among those
-that the trace saw in use, and their accesses are taken out of the trace. They are chosen so that the plan really drops
-all of them: what the plan keeps in spite of that (code, small files, libraries) is not chosen. Then it is for the
-repair to find each of them, and to make an image that passes.
+Everything runs as `slimagent image` always runs, but two things. After tracing, files are chosen at random among those
+that the trace saw in use and that no rule calls cruft. Their accesses are taken out of the trace, and a rule of the
+profile calls them cruft, so that no level keeps them for what they are. What the plan keeps even so, e.g. a library
+that a program needs, is not chosen: the first slim image really lacks all of them. Then it is for the repair to find
+each of them, and to make an image that passes.
 
 Prints a line for each round, then how many of the files were named, and which were not. The exit status is 0 if the
 image was made, all files were named, and at most `--rounds` rounds were needed; else 1. It is 2 if no such files were
@@ -18,6 +19,7 @@ import argparse
 import contextlib
 import json
 import random
+import re
 import secrets
 import subprocess
 import sys
@@ -31,6 +33,7 @@ from typing import Any
 from slimagent import documents
 from slimagent.cli.main import main as command_line
 from slimagent.image.request import CONFIG, PLAN, TRACE
+from slimagent.image.shared import Shared
 from slimagent.model.plan import Plan
 from slimagent.model.reason import ReasonKind
 from slimagent.model.trace import Trace
@@ -40,8 +43,10 @@ from slimagent.workflows import slim_image
 from slimagent.workflows.image_stages import Stages
 
 _USED = (ReasonKind.EXECUTED, ReasonKind.OPENED, ReasonKind.LOOKED_UP)
-_SHARE = 2  # one in so many used files is tried at once: the more go, the more of their packages go
 _TRIES = 30  # plans
+_NAME = "lost.toml"
+_PROFILE = f"profile/{_NAME}"  # where the containers see it (cli/passing.py)
+_PLAIN = re.compile(rb"[\w./+-]+", re.ASCII)  # a pattern that matches itself alone
 
 
 @dataclass(frozen=True)
@@ -80,50 +85,53 @@ class Planner:
         self._asked, self._folder, self.plans = asked, folder, 0
         (folder / CONFIG).write_bytes(described)
 
-    def plan(self, trace: Trace) -> Plan:
-        """The plan from a trace."""
+    def plan(self, trace: Trace, lost: frozenset[bytes]) -> Plan:
+        """The plan from a trace, with a profile that calls these files cruft."""
         self.plans += 1
+        (self._folder / _NAME).write_bytes(profile(lost))
         (self._folder / TRACE).write_bytes(documents.encode_trace(trace))
         mounts = ("-v", f"{self._asked.agent}:/.slimagent:ro", "-v", f"{self._folder}:/.slimagent-out")
-        start = (
-            "docker",
-            "run",
-            "--rm",
-            "--network=none",
-            "--user",
-            "0",
-            *mounts,
-            "--entrypoint",
-            "/.slimagent/entrypoint.sh",
-        )
+        start = ("docker", "run", "--rm", "--network=none", "--user", "0", *mounts)
+        agent = ("--entrypoint", "/.slimagent/entrypoint.sh", self._asked.image)
         words = ("plan", f"/.slimagent-out/{TRACE}", "-o", f"/.slimagent-out/{PLAN}", "--level", self._asked.level)
-        image = ("--image-config", f"/.slimagent-out/{CONFIG}")
-        ended = subprocess.run([*start, self._asked.image, *words, *image], capture_output=True, text=True, check=False)
+        own = ("--profile", f"/.slimagent-out/{_NAME}", "--image-config", f"/.slimagent-out/{CONFIG}")
+        ended = subprocess.run([*start, *agent, *words, *own], capture_output=True, text=True, check=False)
         if ended.returncode:
             raise NoneFoundError(f"cannot plan: {ended.stderr[-2000:]}")
         return documents.decode_plan((self._folder / PLAN).read_bytes())
 
 
 def used_files(plan: Plan) -> list[bytes]:
-    """The files with content that stay because the trace saw them in use."""
+    """The files with content that stay because the trace saw them in use, and whose names a rule can have."""
     used = [reason.kind in _USED for reason in plan.reasons]
-    return [entry.path for entry in plan.entries if used[entry.reason] and entry.size]
+    return [entry.path for entry in plan.entries if used[entry.reason] and entry.size and _PLAIN.fullmatch(entry.path)]
+
+
+def cruft(plan: Plan) -> frozenset[bytes]:
+    """What a plan drops because a rule calls it cruft."""
+    is_cruft = [reason.kind is ReasonKind.CRUFT for reason in plan.reasons]
+    return frozenset(entry.path for entry in plan.entries if is_cruft[entry.reason])
+
+
+def profile(lost: frozenset[bytes]) -> bytes:
+    """A profile that calls these files cruft."""
+    patterns = ", ".join(json.dumps(to_text(path)) for path in sorted(lost))
+    rule = f'[[cruft]]\nname = "lost"\npatterns = [{patterns}]\nwhy = "a benchmark lost it"\nrisk = "it is needed"\n'
+    return f'description = "files that a benchmark lost"\n{rule if lost else ""}'.encode()
 
 
 def chosen(planner: Planner, trace: Trace, asked: Asked) -> frozenset[bytes]:
     """So many used files that a plan drops all of them if the trace does not have them. Raises NoneFoundError."""
     chance = random.Random(asked.seed)  # noqa: S311 (not for secrets)
-    candidates = used_files(planner.plan(trace))
+    candidates = used_files(planner.plan(trace, frozenset()))
+    candidates = sorted({*candidates} - cruft(planner.plan(without(trace, frozenset(candidates)), frozenset())))
     chance.shuffle(candidates)
-    batch = frozenset(candidates[: max(asked.files * 2, len(candidates) // _SHARE)])
-    gone = dropped_paths(planner.plan(without(trace, batch)))
-    pending = [path for path in candidates if path in batch and path in gone]
-    found: frozenset[bytes] = frozenset()
+    pending, found = list(candidates), frozenset[bytes]()
     while planner.plans < _TRIES:
         more = pending[: asked.files - len(found)]
         pending = pending[len(more) :]
         tried = found | frozenset(more)
-        found = tried & dropped_paths(planner.plan(without(trace, tried)))
+        found = tried & dropped_paths(planner.plan(without(trace, tried), tried))
         if len(found) == asked.files == len(tried):
             return found
         if not pending and found == tried:
@@ -136,19 +144,25 @@ class Robbed(Stages):
 
     asked: Asked
     lost: frozenset[bytes] = frozenset()
+    _exporting: Shared
+
+    def _share(self, name: str, *made: str) -> Shared:
+        shared = super()._share(name, *made)
+        if name == "export":
+            self._exporting = shared
+        return shared
 
     def traced(self) -> Trace:
-        """The trace, less the accesses to files chosen at random."""
+        """The trace, less the accesses to files chosen at random, which the plan calls cruft from then on."""
         whole = super().traced()
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             planner = Planner(self.asked, self.files[CONFIG], Path(folder))
-            type(self).lost = chosen(planner, whole, self.asked)
-            print(
-                f"{len(self.lost)} files chosen with {planner.plans} plans, {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
-        self.whole.trace = robbed = without(whole, self.lost)
+            type(self).lost = lost = chosen(planner, whole, self.asked)
+            print(f"{len(lost)} files chosen with {planner.plans} plans, {time.monotonic() - began:.0f} s", flush=True)
+        self.files[_PROFILE] = profile(lost)
+        self._exporting.give(_PROFILE, self.files[_PROFILE])
+        self.whole.trace = robbed = without(whole, lost)
         self.made[TRACE] = documents.encode_trace(robbed)
         self.output.write(TRACE, self.made[TRACE])
         return robbed
@@ -159,7 +173,10 @@ def slimmed(asked: Asked, out: Path, tag: str) -> int:
     Robbed.asked = asked
     slim_image.Stages = Robbed  # type: ignore[misc]
     user = ["--user", asked.user] if asked.user else []
-    options = ["--level", asked.level, "--agent", str(asked.agent), "--out", str(out), *user]
+    own = out.parent / _NAME
+    out.parent.mkdir(parents=True, exist_ok=True)
+    own.write_bytes(profile(frozenset()))
+    options = ["--level", asked.level, "--agent", str(asked.agent), "--out", str(out), "--profile", str(own), *user]
     sys.argv = ["slimagent", "image", asked.image, "-t", tag, *options, "--", *asked.test.split()]
     try:
         command_line()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Found, Package
 from slimagent.model.plan import Plan
 from slimagent.model.profile import LEVELS, CruftRule, KeepRule, LevelRule, PackageRule, ProtectRule, Rules, StartRule
+from slimagent.model.proof import Missed, Repair
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.trace import Access, Change, ChangeKind, How
 from slimagent.plan.closure import Closure
@@ -288,6 +290,32 @@ def test_more_evidence_never_drops_more(
     """A plan from a superset of the accesses drops a subset of the files and packages, also if a compiler is seen."""
     with tree.made() as evidence:
         assert_less_goes(planned(evidence, [*seen, *more], rules, level), planned(evidence, seen, rules, level))
+
+
+some_missed = st.lists(st.sampled_from(NAMES), max_size=4).map(
+    lambda names: tuple(Missed(path=name.encode(), steps=("one",)) for name in names)
+)
+
+
+@few
+@given(trees, accesses, some_rules, levels, some_missed, some_missed, st.booleans())
+def test_more_repairs_never_drop_more(
+    tree: Tree,
+    seen: list[Access],
+    rules: Rules,
+    level: str,
+    first: tuple[Missed, ...],
+    second: tuple[Missed, ...],
+    full: bool,
+) -> None:
+    """Each round keeps what those before it kept, and what it brings back stays, unless the run had made it."""
+    rounds = (Repair(number=1, missed=first), Repair(number=2, **{"used" if full else "missed": second}))
+    with tree.made() as evidence:
+        plans = [planned(replace(evidence, repairs=rounds[:count]), seen, rules, level) for count in range(3)]
+    for less, more in pairwise(plans):
+        assert_less_goes(more, less)
+    created = {path.encode() for path in tree.created}
+    assert not dropped(plans[2]) & {each.path for each in (*first, *second)} - created
 
 
 @few
