@@ -101,11 +101,12 @@ def test_a_step_that_ends_at_each_missing_file_takes_two_rounds(derive: Derive, 
     state = tmp_path / "state"
     state.mkdir(mode=0o777)
     state.chmod(0o777)
-    needed = " && ".join(f"cat /srv/{name}" for name in ("later", "unneeded", "third", "fourth"))
+    needed = " && ".join(f"cat /srv/{name} > /dev/null" for name in ("later", "unneeded", "third", "fourth"))
     line = f"if test -e /state/ran; then {needed}; else touch /state/ran; fi"
     out = tmp_path / "out"
     words = ("--json", "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
-    image = derive("COPY third fourth /srv/", dict.fromkeys(("third", "fourth"), b"x" * 1_000_000))
+    large = b"x" * 7_000_000  # more than an unread program may have, which all files of a derived image are
+    image = derive("COPY third fourth /srv/", dict.fromkeys(("third", "fourth"), large))
     ended = slim(image, tag, out, *words)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
