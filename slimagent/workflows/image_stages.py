@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from slimagent import documents
@@ -26,20 +27,24 @@ STARTS = (*started.STEPS, OUTSIDE)  # steps of one start: all of them run, or no
 _T = TypeVar("_T")
 
 
-class Stages:
-    """What can be done with one image, and the documents that it left: `whole` has them decoded.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """An image by its ID, its configuration, and what the engine says about it."""
 
-    `image` is the original image's ID, `described` what the engine says about it.
-    """
+    image: str
+    config: ImageConfig
+    described: bytes
+
+
+class Stages:
+    """What can be done with one image, and the documents that it left: `whole` has them decoded."""
 
     def __init__(
         self,
         work: Work,
         output: Output,
         request: Request,
-        config: ImageConfig,
-        image: str,
-        described: bytes,
+        original: Original,
         whole: Whole,
         reporter: Reporter,
         tell: Callable[[str], None],
@@ -47,14 +52,13 @@ class Stages:
         self.work, self.output, self.request, self.whole = work, output, request, whole
         self.reporter, self.tell = reporter, tell
         self.cap_add: tuple[str, ...] = ()
-        self._config = config
-        self._image = image
+        self._config, self._image = original.config, original.image
         self._name = request.container.image
-        self._commands = Commands(request, config.user)
-        self._commands.mounted = work.mounted(image, config.volumes)
-        self.files = {**request.files, CONFIG: described}  # every container gets these
+        self._commands = Commands(request, original.config.user)
+        self._commands.mounted = work.mounted(original.image, original.config.volumes)
+        self.files = {**request.files, CONFIG: original.described}  # every container gets these
         self.made: dict[str, bytes] = {}  # the containers' documents, as first read
-        self._starts = Starts(work, output, request, config, image, reporter, tell)
+        self._starts = Starts(work, output, request, original.config, original.image, reporter, tell)
 
     def traced(self) -> Trace:
         """Start and exercise the image under a watcher."""

@@ -137,7 +137,9 @@ class Rounds:
     def _with_used(self, repair: Repair) -> Repair:
         """Run the steps concerned in the full image: one that ended at its first missing file hid the others."""
         found = self.stages.used(repair.steps)
-        if not found.missed and not repair.missed:  # they may depend on steps that are not worse
+        shows_nothing = not found.missed and not repair.missed
+        # Alone they may do less than after the others. A step that fails alone in the full image even ends early.
+        if set(repair.steps) < set(self._steps) and (shows_nothing or any(each.worse for each in found.comparisons)):
             found = self.stages.used(())
         used = rounds.fresh(found.missed, self._known | repair.needed)
         if used:

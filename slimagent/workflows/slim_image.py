@@ -34,7 +34,7 @@ from slimagent.report.failure import failed_steps
 from slimagent.text.counted import counted
 from slimagent.workflows import collected_logs
 from slimagent.workflows.exercise import Reporter
-from slimagent.workflows.image_stages import Stages
+from slimagent.workflows.image_stages import Original, Stages
 from slimagent.workflows.rounds import Rounds
 from slimagent.workflows.starts_from_outside import FULL, OUTSIDE
 
@@ -92,17 +92,7 @@ def slim(
                 contextlib.ExitStack() as rest,
                 Work(engine, agent, output.path, key, found.container, say, found.env) as work,
             ):
-                stages = Stages(
-                    work,
-                    output,
-                    request,
-                    found.config,
-                    found.container.image,
-                    found.described,
-                    slimmed.whole,
-                    reporter,
-                    tell,
-                )
+                stages = Stages(work, output, request, found.original, slimmed.whole, reporter, tell)
                 _Slimming(stages, slimmed).whole()
                 preflight.require_as_before(engine, request.tag, found.taken)
                 finish(output, slimmed, None)
@@ -128,6 +118,11 @@ class _Found:
     config: ImageConfig
     taken: str
     env: tuple[str, ...]
+
+    @property
+    def original(self) -> Original:
+        """What the stages need of it."""
+        return Original(image=self.container.image, config=self.config, described=self.described)
 
 
 def _look(engine: Engine, request: Request, key: str) -> _Found:

@@ -227,6 +227,14 @@ def test_only_the_steps_concerned_run_again() -> None:
     assert [*stages.written] == ["repair-1.json", "repair-2.json"]
 
 
+def test_a_step_that_fails_alone_in_the_full_image_runs_there_after_the_others() -> None:
+    """It needs what an earlier step makes; alone it would end before it uses anything, and hide what it needs."""
+    stages = FakeStages([Step("a", ()), Step("b", FILES, after="a")], frozenset())
+    first, second = repaired(stages).repairs
+    assert ([each.path for each in first.missed], first.used) == ([b"/0"], ())
+    assert {each.path for each in second.used} == {*FILES} - {b"/0", b"/1"}
+
+
 def test_what_the_full_image_shows_is_named_apart() -> None:
     """From the second round on a step that ends at its first missing file shows all others."""
     stages = FakeStages([Step("a", FILES)], frozenset())
