@@ -116,7 +116,7 @@ def cruft(plan: Plan) -> frozenset[bytes]:
 def profile(lost: frozenset[bytes]) -> bytes:
     """A profile that calls these files cruft."""
     patterns = ", ".join(json.dumps(to_text(path)) for path in sorted(lost))
-    rule = f'[[cruft]]\nname = "lost"\npatterns = [{patterns}]\nwhy = "a benchmark lost it"\nrisk = "it is needed"\n'
+    rule = f'[[cruft]]\nname = "lost"\npaths = [{patterns}]\nwhy = "a benchmark lost it"\nrisk = "it is needed"\n'
     return f'description = "files that a benchmark lost"\n{rule if lost else ""}'.encode()
 
 
@@ -185,6 +185,24 @@ def slimmed(asked: Asked, out: Path, tag: str) -> int:
     return 0
 
 
+def summarised(directory: Path, tag: str) -> dict[str, Any] | None:
+    """The summary of the run that was to make this tag, None if it left none, e.g. because it was interrupted."""
+    try:
+        found: dict[str, Any] = json.loads((directory / "summary.json").read_text())
+    except FileNotFoundError:
+        return None
+    return found if found["tag"] == tag else None
+
+
+def ending(directory: Path) -> str:
+    """How a run without a summary ended, in the words of its record, e.g. `failed, interrupted`."""
+    try:
+        record = json.loads((directory / "run.json").read_text())
+    except FileNotFoundError:
+        return f"the run did not begin: {directory} has no run.json"
+    return f"{record['state']}, {record.get('reason') or 'no reason noted'}"
+
+
 def named(summary: dict[str, Any]) -> frozenset[bytes]:
     """The files that some round of repair names."""
     return frozenset(
@@ -197,6 +215,8 @@ def told(summary: dict[str, Any], lost: frozenset[bytes], asked: Asked, seconds:
     for each in summary["repairs"]:
         counts = f"{len(each['missed'])} missed, {len(each['used'])} used in the full image, {each['files']} files back"
         yield f"round {each['number']}: {counts} ({(each['bytes'] or 0) / 1e6:.1f} MB); {', '.join(each['steps'])}"
+    if summary["error"] is not None:
+        yield f"not made: {summary['error']['message']}"
     unnamed = sorted(lost - named(summary))
     yield from (f"not named: {to_text(path)}" for path in unnamed)
     count = f"{len(lost) - len(unnamed)} of {len(lost)} named, {len(summary['repairs'])} rounds"
@@ -234,7 +254,10 @@ def main() -> int:
             return 2
         finally:
             subprocess.run(["docker", "rmi", "-f", tag], capture_output=True, check=False)
-        summary = json.loads((directory / "summary.json").read_text())
+        summary = summarised(directory, tag)
+        if summary is None:
+            print(f"no image and no summary: {ending(directory)}, status {status}")
+            return 1
         for line in told(summary, Robbed.lost, asked, time.monotonic() - began, status):
             print(line)
         good = not status and bool(Robbed.lost) and Robbed.lost <= named(summary)

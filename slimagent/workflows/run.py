@@ -94,7 +94,8 @@ def _require_proved(verification: Verification) -> None:
         worse = sum(each.worse for each in verification.comparisons)
         raise CheckFailedError(
             "the slim image does not do what the image does" + (f": {worse} worse than before" if worse else ""),
-            "keep what it lacks with --keep PATH or --keep-package KIND:NAME; verification.json has the details",
+            "keep what it lacks with --keep PATH or --keep-package KIND:NAME, or plan again in a new container: "
+            "`slimagent plan trace.json --repair verification.json`",
         )
 
 
