@@ -1,4 +1,4 @@
-"""By hand, step by step: what a test changes, two copies of one image, and a verification in the wrong place."""
+"""By hand, step by step: what a test changes, copies of an image, a verification in the wrong place, and repair."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from plan_images import access, evidence_for, kinds, with_run
 from python_images import record
 
 from slimagent.apply import altered
-from slimagent.documents import decode_trace, encode_trace, identified
+from slimagent.documents import decode_plan, decode_trace, decode_verification, encode_trace, identified
 from slimagent.inventory.scan import scan
 from slimagent.model.plan import Plan
-from slimagent.model.reason import Verdict
+from slimagent.model.proof import Verification
+from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.trace import BlindSpot, Change, ChangeKind
 from slimagent.plan.decide import decide
 from slimagent.trace.seccomp.backend import Seccomp
@@ -237,3 +238,50 @@ def test_half_of_what_goes_is_no_image_of_the_plan(image: Path, made: Path) -> N
     done = verify(made)
     assert_error(done, 3, "neither the image that the plan was made for nor the slim one", "2 of 3 dropped files")
     assert "in-place" not in done.stderr
+
+
+# Repair by hand
+
+
+def verified(made: Path, *arguments: str | Path) -> tuple[subprocess.CompletedProcess[str], Verification]:
+    """A verification whose options and command are given, and the document of the last one."""
+    to = made / "verification.json"
+    done = slimagent("verify", "--quiet", made / "plan.json", made / "trace.json", "-o", to, *arguments)
+    return done, decode_verification(to.read_bytes())
+
+
+@needs_seccomp
+def test_only_the_named_steps_run_and_are_compared(image: Path) -> None:
+    """Another step may fail meanwhile; a name that no step has is a usage error that lists those that there are."""
+    line = f"cat {image}/grown"
+    assert run(image, "true", "--also", line).returncode == 0
+    made = image.parent / "out"
+    done, found = verified(made, "--only", line, "--also", line, "--", "false")
+    assert done.returncode == 0, done.stderr
+    assert ([each.name for each in found.comparisons], [each.name for each in found.steps]) == ([line], [line])
+    done, found = verified(made, "--also", line, "--", "false")
+    assert (done.returncode, {each.name for each in found.steps}) == (1, {line, "command"})
+    assert_error(verified(made, "--only", "nobody", "--", "true")[0], 2, "no step is called 'nobody'", "command", line)
+
+
+@needs_seccomp
+def test_the_full_image_shows_at_once_what_a_step_would_miss_one_by_one(image: Path, made: Path) -> None:
+    """A masked run ends at the first missing file. --full names both; it proves nothing; a plan brings both back."""
+    command = ("--", "sh", "-ec", f"cat {image}/unused; cat {image}/seed.sql")
+    done, found = verified(made, *command)
+    assert (done.returncode, [os.path.basename(each.path) for each in found.missed]) == (1, [b"unused"])
+    shutil.copy(made / "verification.json", made / "first.json")
+    done, found = verified(made, "--full", *command)
+    assert (done.returncode, found.how, found.passed) == (1, "full", False)
+    assert sorted(os.path.basename(each.path) for each in found.missed) == [b"seed.sql", b"unused"]
+    assert not any(each.worse for each in found.comparisons)
+    repairs = ("--repair", made / "first.json", "--repair", made / "verification.json")
+    scope = ("--scope", str(image), "--quiet", *FILE_LEVEL)
+    again = slimagent("plan", made / "trace.json", "-o", made / "again.json", *scope, *repairs)
+    assert again.returncode == 0, again.stderr
+    plan = decode_plan((made / "again.json").read_bytes())
+    reasons = {os.path.basename(each.path): plan.reasons[each.reason] for each in plan.entries}
+    assert {reasons[name].kind for name in (b"unused", b"seed.sql")} == {ReasonKind.MISSED}
+    assert "in vain, round 1" in reasons[b"unused"].detail
+    assert "used it in the full image" in reasons[b"seed.sql"].detail
+    assert reasons[b"config.default.json"].verdict is Verdict.DROP
