@@ -69,22 +69,27 @@ class Rounds:
                 self._fail(proof.verification)
 
     def unexplained(self, verification: Verification) -> tuple[Missed, ...]:
-        """What to bring back if all steps ran, something is worse, and no removed file was looked for in vain.
+        """What to bring back if all steps ran, something is worse, and nothing shows what it needs.
 
-        Nothing, if the cause is unknown: then the image is not made. This is the one place where that is decided.
+        No removed file was looked for in vain, and the steps concerned use none in the full image. Nothing, if the
+        cause is unknown: then the image is not made. This is the one place where that is decided.
         """
         return ()
 
     def _explained(self, verification: Verification) -> Repair:
-        """A round for what no lookup explains. Raises CheckFailedError if nothing explains it."""
-        if self._may_repair and BlindSpot.LOOKUPS in verification.blind_spots:
-            found = self._next(verification)  # in the full image such a backend sees what the steps open
+        """A round for what no lookup explains. Raises CheckFailedError if nothing explains it.
+
+        A program that lists a directory, as Python does to import, looks for no file by its name. The full image shows
+        which files it uses.
+        """
+        if self._may_repair:
+            found = self._next(verification, look=True)
             if found.needed:
                 return found
         more = self.unexplained(verification)
         if not more or not self._may_repair:
             self._fail(verification)
-        return self._next(verification, more)
+        return self._next(verification, more, look=False)
 
     @property
     def _may_repair(self) -> bool:
@@ -113,18 +118,24 @@ class Rounds:
         self.stages.conclude(proof.verification)
         return proof
 
-    def _next(self, verification: Verification, more: Sequence[Missed] = ()) -> Repair:
+    def _next(self, verification: Verification, more: Sequence[Missed] = (), *, look: bool | None = None) -> Repair:
         """The next round: what a verification missed, `more`, and what the steps concerned use in the full image.
 
-        In the first round that last look is not needed, unless the backend saw no lookups.
+        In the first round that last look is not needed, unless the backend saw no lookups. `look` says otherwise.
         """
         number = len(self.repairs) + 1
         missed = rounds.all_missed((rounds.fresh(verification.missed, self._known), more))
         found = replace(verification, missed=rounds.all_missed((verification.missed, more)))
         repair = Repair(number=number, steps=rounds.concerned(found, self._steps, STARTS), missed=missed)
-        self._note(f"repair-{number}.json", replace(verification, missed=missed))
-        is_blind = BlindSpot.LOOKUPS in verification.blind_spots
-        return self._with_used(repair) if number > 1 or is_blind else repair
+        if look is None:
+            look = number > 1 or BlindSpot.LOOKUPS in verification.blind_spots
+        used = self._used(repair) if look else None
+        repair = replace(repair, used=() if used is None else used.missed)
+        if repair.needed:
+            self._note(f"repair-{number}.json", replace(verification, missed=missed))
+        if used is not None and used.missed:
+            self._note(f"repair-{number}-full.json", used)
+        return repair
 
     def _repaired(self, repair: Repair) -> _Proof:
         """Carry out a round: make a new slim image, and run the steps concerned on it."""
@@ -134,17 +145,17 @@ class Rounds:
         self.repairs[-1] = measured(repair, before, self.stages.whole.plan)
         return self._run(repair.steps if set(repair.steps) < set(self._steps) else ())
 
-    def _with_used(self, repair: Repair) -> Repair:
-        """Run the steps concerned in the full image: one that ended at its first missing file hid the others."""
+    def _used(self, repair: Repair) -> Verification:
+        """Run the steps concerned in the full image: one that ended at its first missing file hid the others.
+
+        What they used and neither this round nor an earlier one knew counts as missed.
+        """
         found = self.stages.used(repair.steps)
         shows_nothing = not found.missed and not repair.missed
         # Alone they may do less than after the others. A step that fails alone in the full image even ends early.
         if set(repair.steps) < set(self._steps) and (shows_nothing or any(each.worse for each in found.comparisons)):
             found = self.stages.used(())
-        used = rounds.fresh(found.missed, self._known | repair.needed)
-        if used:
-            self._note(f"repair-{repair.number}-full.json", replace(found, missed=used))
-        return replace(repair, used=used)
+        return replace(found, missed=rounds.fresh(found.missed, self._known | repair.needed))
 
     def _note(self, name: str, verification: Verification) -> None:
         self._documents[name] = data = documents.encode_verification(verification)

@@ -122,6 +122,20 @@ def test_a_step_that_ends_at_each_missing_file_takes_two_rounds(derive: Derive, 
     assert "/srv/fourth" in text
 
 
+def test_a_step_that_lists_a_directory_is_explained_in_the_full_image(small: str, tag: str, tmp_path: Path) -> None:
+    """It looks for nothing by name, as Python's import: the original image shows what it uses."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    listing = "case $(echo /srv/*) in *later*) cat /srv/later > /dev/null;; *) exit 1;; esac"
+    line = f"if test -e /state/ran; then {listing}; else touch /state/ran; fi"
+    ended = slim(small, tag, tmp_path / "out", "--json", "-v", f"{state}:/state", "--also", line)
+    assert ended.returncode == 0, ended.stderr
+    (only,) = json.loads(ended.stdout)["repairs"]
+    assert (only["missed"], only["used"], only["steps"]) == ([], [{"path": "/srv/later", "steps": [line]}], [line])
+    assert problems_in(tmp_path / "out") == []
+
+
 def test_without_repair_a_slim_image_that_fails_is_no_image(small: str, tag: str, tmp_path: Path) -> None:
     """Status 1, no tag, and the documents that say why."""
     state = tmp_path / "state"

@@ -29,7 +29,8 @@ class Step:
     """A step that needs files in this order. It ends at the first that is missing, unless it is `patient`.
 
     It does nothing, and so needs nothing, if the step that it is `after` runs before it and fails. If that does not run
-    at all, it fails. With `broken` it fails in every slim image, and misses nothing.
+    at all, it fails. With `broken` it fails in every slim image, and misses nothing. If it is `listing`, it sees in a
+    directory what is missing, and looks for nothing by name.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Step:
     patient: bool = False
     after: str = ""
     broken: bool = False
+    listing: bool = False
 
 
 def result(name: str, outcome: Outcome) -> CheckResult:
@@ -95,7 +97,7 @@ class FakeStages:
             lacking = [path for path in step.files if path not in there]
             looked = [path for path in step.files if how == "full" and path not in self.kept]  # those in use
             if how != "full":
-                looked = lacking if step.patient else lacking[:1]
+                looked = [] if step.listing else lacking if step.patient else lacking[:1]
             bad = bool(lacking) or (step.broken and how != "full")
             if step.after:
                 bad, looked = (bad, looked) if results.get(step.after) is Outcome.PASSED else (True, [])
@@ -122,7 +124,7 @@ def repaired(stages: FakeStages) -> Rounds:
 
 
 files = st.lists(st.sampled_from(FILES), max_size=6, unique=True).map(tuple)
-made_up = st.builds(Step, name=st.just(""), files=files, patient=st.booleans())
+made_up = st.builds(Step, name=st.just(""), files=files, patient=st.booleans(), listing=st.booleans())
 independent = st.lists(made_up, min_size=1, max_size=5).map(
     lambda steps: [replace(step, name=f"step {at}") for at, step in enumerate(steps)]
 )
@@ -187,6 +189,22 @@ def test_it_always_ends(
         assert each.needed and not each.needed & known
         known |= each.needed
     assert len(made.repairs) <= rounds.MOST
+
+
+def test_a_step_that_only_lists_directories_is_explained_in_the_full_image() -> None:
+    """As Python's import: it looks for no file by name, and fails. What it uses in the full image comes back."""
+    stages = FakeStages([Step("a", ()), Step("b", FILES, listing=True)], frozenset())
+    (only,) = repaired(stages).repairs
+    assert (only.steps, only.missed, {each.path for each in only.used}) == (("b",), (), {*FILES})
+    assert [*stages.written] == ["repair-1.json", "repair-1-full.json"]
+
+
+def test_a_cause_that_nothing_shows_leaves_no_round_behind() -> None:
+    """The full image was asked, in vain: no image, no document of a round that there was not."""
+    stages = FakeStages([Step("a", (), broken=True)], frozenset())
+    with pytest.raises(CheckFailedError, match="so slim was not made"):
+        repaired(stages)
+    assert (stages.images, stages.written) == (0, {})
 
 
 def test_without_leave_nothing_is_repaired() -> None:
