@@ -9,6 +9,7 @@ from slimagent.apply.export.tar import Tar
 from slimagent.apply.export.tree import Directory
 from slimagent.apply.going import Leave, digested, lost, nothing_left
 from slimagent.apply.in_place.between import is_carried_out
+from slimagent.apply.in_place.differing import make_differ
 from slimagent.apply.in_place.journal import Journal, alone
 from slimagent.apply.in_place.removal import contents, remove
 from slimagent.apply.source import Source
@@ -35,6 +36,7 @@ __all__ = [
     "find_strip",
     "is_carried_out",
     "lost",
+    "make_differ",
     "nothing_left",
     "remove",
     "strip_tools",

@@ -44,6 +44,8 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("start", "start", "Run the image's entrypoint as PID 1, and record it."),
             ("export", "export", "Plan, and export what stays, in a new container."),
             ("take", "restore", "Export what a list names, in a new container."),
+            ("differences", "trial", "List how a slim image differs from its plan."),
+            ("trial", "trial", "Run tests without chosen files, in a throw-away container."),
             ("ports", "start", "Print which TCP ports answer here."),
         ),
     }

@@ -13,6 +13,7 @@ from slimagent.documents.audit import (
 )
 from slimagent.documents.checks import CHECKS, decode_checks, encode_checks
 from slimagent.documents.comparison import COMPARISON, encode_comparison
+from slimagent.documents.differences import decode_differences, encode_differences
 from slimagent.documents.gate import GATE, decode_gate, encode_gate
 from slimagent.documents.history import HISTORY, decode_line, decode_lines, encode_history, encode_line
 from slimagent.documents.package_difference import PACKAGE_DIFFERENCE, encode_package_difference
@@ -41,6 +42,7 @@ __all__ = [
     "VERIFICATION",
     "decode_audit",
     "decode_checks",
+    "decode_differences",
     "decode_gate",
     "decode_layers",
     "decode_line",
@@ -55,6 +57,7 @@ __all__ = [
     "encode_audit",
     "encode_checks",
     "encode_comparison",
+    "encode_differences",
     "encode_gate",
     "encode_history",
     "encode_layers",

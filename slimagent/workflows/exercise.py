@@ -11,7 +11,7 @@ from typing import Protocol
 from slimagent import checks
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.command import Command
-from slimagent.linux.family import spawn
+from slimagent.linux.family import Family, spawn
 from slimagent.linux.ports import AskedPorts
 from slimagent.linux.signals import foreground
 from slimagent.model import started
@@ -157,6 +157,21 @@ def checklist(
     return tuple(results)
 
 
+def unwatched(
+    session: Session, steps: Steps, before: Sequence[CheckResult], reporter: Reporter
+) -> tuple[CheckResult, ...]:
+    """Run the checks and the command without a watcher, as the image's users do. `before` is as in `check`."""
+    results = []
+    with Family() as family:
+        for spec in steps.checks:
+            results.append(check(spec, session, family.spawn, before, steps.logs))
+            reporter.result(results[-1], earlier(spec, before))
+        if steps.command:
+            results.append(_run_command(family, session, steps.command, steps.logs)[0])
+        family.stop()
+    return tuple(results)
+
+
 def watch(
     session: Session,
     steps: Steps,
@@ -211,7 +226,8 @@ def _run_steps(
         reporter.result(results[-1], earlier(spec, before))
     if steps.command:
         watcher.step(COMMAND_STEP)
-        result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
+        marked = replace(session, env=marking(session.env, watcher, asked=session.by_test))
+        result, interrupted = _run_command(watcher, marked, steps.command, steps.logs)
         results.append(result)
         status = result.status or 0
     if steps.until_signal and not interrupted:
@@ -259,16 +275,21 @@ def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Wat
 
 
 def _run_command(
-    watcher: Watcher, session: Session, command: tuple[str, ...], logs: StepLogs | None
+    family: Watcher | Family, session: Session, command: tuple[str, ...], logs: StepLogs | None
 ) -> tuple[CheckResult, bool]:
+    """Run a command with our standard streams and signals. Returns its result, and whether it was interrupted."""
+
+    def reap() -> None:
+        family.reap()
+
     began = time.monotonic()
     with foreground() as front, contextlib.ExitStack() as stack:
         output = None if logs is None else stack.enter_context(logs.recording(COMMAND_STEP))
         try:
-            process = watcher.spawn(
+            process = family.spawn(
                 Command(
                     command,
-                    env=marking(session.env, watcher, asked=session.by_test),
+                    env=session.env,
                     cwd=session.cwd,
                     user=session.user,
                     stdout=output,
@@ -280,7 +301,7 @@ def _run_command(
                 f"cannot run {command[0]}: {error.strerror}",
                 "name a program in PATH, or give its path; for shell syntax, use sh -c '...'",
             ) from None
-        status = front.wait(process, watcher.reap)
+        status = front.wait(process, reap)
     outcome = Outcome.PASSED if status == 0 else Outcome.FAILED
     result = CheckResult(
         name=COMMAND_STEP,
