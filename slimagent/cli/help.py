@@ -16,7 +16,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("accepted", "accepted_changes", "repair"),
         ),
         "GPU code": ("gpu_arch", "gpu_ptx", "gpu_owners"),
-        "Stripping": ("strip", "strip_setuid"),
+        "Stripping": ("strip", "strip_setuid", "unstripped"),
         "What is run": ("also", "user", "backend", "attach", "until_signal", "diary", "scopes", "mounted"),
         "How the image starts": ("no_start", "start_until", "start_seconds", "start_settle", "image_config"),
         "Containers": ("engine", "network", "volumes", "env", "gpus", "run_options", "no_privileges", "agent"),

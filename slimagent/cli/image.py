@@ -68,6 +68,7 @@ class _Asked:
     agent: str | None
     out: str
     repair: bool
+    search_runs: int
     keep_failed: bool
     report: str | None
     quiet: bool
@@ -90,6 +91,7 @@ class _Asked:
             accepted=frozenset(self.accepted),
             files=files,
             repair=self.repair,
+            search_runs=self.search_runs,
             start=self.waiting,
             may_add_privileges=not self.no_privileges,
             overwrite=self.overwrite,
@@ -115,6 +117,14 @@ class _Asked:
 )
 @click.option(
     "--repair/--no-repair", default=True, show_default=True, help="If files are missed, put them back and try again."
+)
+@click.option(
+    "--search-runs",
+    default=60,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="If a step fails and misses no file, run it up to N times to find out why; 0 does not look.",
 )
 @click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
 @options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)

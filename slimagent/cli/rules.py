@@ -13,7 +13,7 @@ from slimagent.cli import options
 from slimagent.errors import UsageError
 from slimagent.gpu.architectures import parse
 from slimagent.model.inventory import PackageKind
-from slimagent.model.profile import GpuRule, KeepRule, PackageRule, Rules, StartRule
+from slimagent.model.profile import GpuRule, KeepRule, PackageRule, Rules, StartRule, StripRule
 from slimagent.profiles.rules import PTX
 from slimagent.text.near import meant
 
@@ -59,6 +59,13 @@ _OPTIONS: tuple[options.Decorator, ...] = (
         "--strip-setuid/--no-strip-setuid",
         default=None,
         help="Strip setuid and setgid programs too. [default: the profile's, else no]",
+    ),
+    click.option(
+        "--strip-except",
+        "unstripped",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave all bytes of these files: take out neither symbols nor GPU code. Can be repeated.",
     ),
     click.option(
         "--gpu-arch",
@@ -112,6 +119,7 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
         starts: tuple[str, ...],
         compiling: bool | None,
         strip_setuid: bool | None,
+        unstripped: tuple[str, ...],
         gpu_arch: str | None,
         gpu_ptx: str | None,
         gpu_owners: tuple[str, ...],
@@ -131,6 +139,10 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
             start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
             compiling=compiling,
             strip_setuid=strip_setuid,
+            strip=tuple(
+                StripRule(exclude=(options.path_pattern("--strip-except", text),), why="asked for with --strip-except")
+                for text in unstripped
+            ),
             gpu=_gpu(gpu_arch, gpu_ptx, gpu_owners),
             budget=budget,
         )

@@ -23,6 +23,7 @@ from slimagent.documents.parts import (
     or_null,
     put_members,
 )
+from slimagent.documents.search import SEARCHES
 from slimagent.model.plan import Caution
 from slimagent.model.proof import Layer, Repair
 from slimagent.model.result import Outcome
@@ -145,6 +146,7 @@ def summary_members(summary: Summary) -> dict[str, Any]:
         "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
         **put_members(_MEMBERS, summary),
         "repairs": _REPAIRS.put(summary.repairs),
+        "searches": SEARCHES.put(summary.searches),
         **put_members(_LAST, summary),
     }
 
@@ -153,9 +155,10 @@ def decode_summary(data: bytes, document: str = "summary") -> Summary:
     """Bytes as a summary. Raises DocumentError."""
     place = load(data, SUMMARY, document)
     members = get_members({**_FIRST, **_MEMBERS, **_LAST}, place)
-    is_earlier = "repairs" not in place.of(dict)  # an earlier slimagent did not write it
-    repairs = () if is_earlier else _REPAIRS.get(place["repairs"])
-    return Summary(**members, repairs=repairs, failure=_failure(place))
+    known = place.of(dict)  # an earlier slimagent did not write the last two
+    repairs = _REPAIRS.get(place["repairs"]) if "repairs" in known else ()
+    searches = SEARCHES.get(place["searches"]) if "searches" in known else ()
+    return Summary(**members, repairs=repairs, searches=searches, failure=_failure(place))
 
 
 def _failure(place: At) -> Failure | None:

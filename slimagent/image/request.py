@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from slimagent.image.container import Container
 from slimagent.image.starts import Waiting
-from slimagent.image.work import LAYOUT, LOGS, OUT, READY
+from slimagent.image.work import GIVEN, LAYOUT, LOGS, OUT, READY
 from slimagent.model.removed import NAME as REMOVED
+from slimagent.paths.algebra import to_text
 
 CONFIG, TRACE, PLAN = "image.json", "trace.json", "plan.json"
 RECEIPT, VERIFICATION = "receipt.json", "verification.json"
 REPAIRS = "repair-*.json"  # what each round of repair brought back
+DIFFERENCES, BYTES = "differences.jsonl", "bytes"  # how a slim image differs
+CHOSEN, CHECKS = "chosen.jsonl", "checks.json"  # with some of that, and the results
 _AUTO, _NONE = "auto", "none"  # as for the agent's --strip
 _ROOTS = ("", "0", "root")
 
@@ -25,6 +28,7 @@ class Request:
     go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
     which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
+    `search_runs` is how often the steps may run to find out why one is worse.
     """
 
     tag: str
@@ -39,6 +43,7 @@ class Request:
     accepted: frozenset[str] = frozenset()
     files: Mapping[str, bytes] = field(default_factory=dict)
     repair: bool = True
+    search_runs: int = 60
     start: Waiting | None = field(default_factory=Waiting)
     may_add_privileges: bool = True
     overwrite: bool = False
@@ -72,10 +77,14 @@ class Commands:
         """Look at the image, plan from the trace once the file `when` exists, and export what stays."""
         return ("export", *self._exporting(tag), "--when", _at(when), _at(TRACE))
 
-    def repair(self, tag: str, repairs: Sequence[str]) -> tuple[str, ...]:
-        """Plan and export again, with the files that these verifications missed, in the order of the rounds."""
+    def repair(self, tag: str, repairs: Sequence[str], unstripped: Sequence[bytes] = ()) -> tuple[str, ...]:
+        """Plan and export again, with the files that these verifications missed, in the order of the rounds.
+
+        `unstripped` are files whose bytes are left alone.
+        """
         missed = (word for name in repairs for word in ("--repair", _at(name)))
-        return ("export", *self._exporting(tag), *missed, _at(TRACE))
+        whole = (word for path in unstripped for word in ("--strip-except", to_text(path)))
+        return ("export", *self._exporting(tag), *missed, *whole, _at(TRACE))
 
     def verify(self, started: str, only: Sequence[str] = (), *, full: bool = False) -> tuple[str, ...]:
         """Run the steps again without the dropped files, or with them if `full`. `started` is as for `trace`.
@@ -85,6 +94,17 @@ class Commands:
         chosen = (*(f"--only={name}" for name in only), *(("--full",) if full else ()))
         options = (*self._user, *self._request.steps, *chosen, *_starting(started), "--logs", _at(LOGS))
         return ("verify", *options, "-o", _at(VERIFICATION), _at(PLAN), _at(TRACE), "--", *self._request.command)
+
+    def differences(self) -> tuple[str, ...]:
+        """List how the slim image differs from the image of the plan."""
+        return ("differences", "--quiet", "-o", _at(DIFFERENCES), "--bytes", _at(BYTES), _at(PLAN))
+
+    def trial(self, steps: Sequence[str]) -> tuple[str, ...]:
+        """Make the container differ as chosen, then run some steps. GIVEN is what `differences` left."""
+        mounted = (word for path in self.mounted for word in ("--mounted", path))
+        only = (f"--only={name}" for name in steps)
+        options = (*self._user, *self._request.steps, *mounted, *only, "--bytes", f"{GIVEN}/{BYTES}", "--quiet")
+        return ("trial", *options, "-o", _at(CHECKS), _at(CHOSEN), _at(TRACE), "--", *self._request.command)
 
     def _exporting(self, tag: str) -> tuple[str, ...]:
         # Not compressed: an engine would only undo it.

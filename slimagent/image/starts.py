@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slimagent.errors import SlimagentError, UnavailableError
+from slimagent.image.agent_error import raise_error
 from slimagent.image.engine import EngineRefusedError
 from slimagent.image.shared import Shared
-from slimagent.image.work import OUT, Task, Work, raise_error
+from slimagent.image.work import OUT, Task, Work
 from slimagent.model import started
 from slimagent.model.result import CheckResult
 from slimagent.model.started import Reached, Until

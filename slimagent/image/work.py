@@ -12,15 +12,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from slimagent.errors import (
-    ERROR_VARIABLE,
-    CheckFailedError,
-    RefusedError,
-    SlimagentError,
-    UnavailableError,
-    UsageError,
-)
+from slimagent.errors import ERROR_VARIABLE, SlimagentError
 from slimagent.image.agent import Bundle, held_back
+from slimagent.image.agent_error import ERROR, raise_error
 from slimagent.image.container import Container
 from slimagent.image.early import EarlyLoading
 from slimagent.image.engine import Engine, EngineRefusedError
@@ -28,15 +22,13 @@ from slimagent.image.shared import Shared
 from slimagent.linux.files import explained, make_directory
 from slimagent.linux.removal import remove_tree
 from slimagent.linux.signals import deferred
-from slimagent.text.json_input import parsed
 
 # Where containers see the agent and its output. Only root can enter the directory of the output: a user of the image
 # may have the same number as the user who runs slimagent and owns the output. An image that has these paths is
 # refused (preflight.py).
 AGENT, PRIVATE, OUT = "/.slimagent", "/.slimagent-out", "/.slimagent-out/out"
+GIVEN = "/.slimagent-out/given"
 LAYOUT, LOGS, READY = "layout", "logs", "ready"
-ERROR = "error.json"
-_ERRORS: dict[int, type[SlimagentError]] = {2: UsageError, 3: RefusedError, 4: UnavailableError}
 REMOVE = """
 import os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.__file__), "site-packages"))
@@ -45,9 +37,7 @@ for each in sys.argv[1:]:
     is_tree = os.path.isdir(each) and not os.path.islink(each)
     (remove_tree if is_tree else os.unlink)(each)
 """
-_LARGEST_ERROR = 1 << 16  # bytes
 _SAID = 12  # last lines of a container in which the agent recorded no error
-_KILLED = 137
 _PATIENCE = 0.2  # seconds
 _T = TypeVar("_T")
 
@@ -56,7 +46,8 @@ _T = TypeVar("_T")
 class Task:
     """What the agent does in a container of `image`, and where it writes.
 
-    `bare` leaves out the user's mounts, variables, GPUs and network settings.
+    `bare` leaves out the user's mounts, variables, GPUs and network settings. `given` is a directory on this machine
+    that it can read at GIVEN. If `silent`, nobody hears what it says.
     """
 
     shared: Shared
@@ -64,6 +55,8 @@ class Task:
     arguments: tuple[str, ...]
     bare: bool = False
     cap_add: tuple[str, ...] = ()
+    given: str = ""
+    silent: bool = False
 
 
 class Work:
@@ -129,6 +122,14 @@ class Work:
         self._shared += 1
         return Shared(os.path.join(self._private, f"{name}-{self._shared}"))
 
+    def discard(self, shared: Shared) -> None:
+        """Remove a container's directory before the end: many containers may follow."""
+        self._remove(shared.path)
+
+    def say(self, line: str) -> None:
+        """Say something as the agent does: where its lines go."""
+        self._say(line.encode())
+
     def begin(self, task: Task, *, leaves: str = "") -> Job[int]:
         """Run the agent in a new container, in its own thread. The job's result is the exit status.
 
@@ -147,7 +148,8 @@ class Work:
 
         def say(line: bytes) -> None:
             last.append(line)
-            self._say(line)
+            if not task.silent:
+                self._say(line)
 
         status = self.engine.run(name, say, say)
         self.engine.remove_container(name)
@@ -158,7 +160,8 @@ class Work:
     def create(self, task: Task) -> str:
         """Create a container for the agent, and return its name. It is removed at the end, whatever happens."""
         wanted = replace(self._container.bare() if task.bare else self._container, cap_add=task.cap_add)
-        mounts = ((self._agent.directory, AGENT, False), (task.shared.path, OUT, True))
+        given = ((task.given, GIVEN, False),) if task.given else ()
+        mounts = ((self._agent.directory, AGENT, False), (task.shared.path, OUT, True), *given)
         name = self.new_name()
         variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         self.engine.create(
@@ -292,32 +295,6 @@ class Work:
             self.engine.create(name, wanted)
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)
-
-
-def raise_error(shared: Shared, image: str, command: str, status: int, last: Collection[bytes] = ()) -> None:
-    """Raise the error that the agent recorded in a container, or an error that says that it was killed."""
-    if shared.has(ERROR):
-        kind, message, hint = _told(shared)
-        raise _ERRORS.get(kind, CheckFailedError)(message, hint)
-    if status >= _KILLED or status in (126, 127):
-        said = b"".join(last).decode("utf-8", "replace").strip()
-        ended = f"`slimagent {command}` in a container of {image} ended with status {status}"
-        raise UnavailableError(
-            f"{ended}: {said}" if said else ended,
-            "if the container ran out of memory, give it more" if status == _KILLED else "run it again",
-        )
-
-
-def _told(shared: Shared) -> tuple[int, str, str]:
-    """The exit status, the message and the hint of an error that the agent recorded."""
-    try:
-        told = parsed(shared.read(ERROR, _LARGEST_ERROR))
-        return int(told["status"]), str(told["message"]), str(told["hint"])
-    except (ValueError, TypeError, KeyError):
-        raise RefusedError(
-            f"a container left an {ERROR} that slimagent did not write",
-            "change the test or start that writes to slimagent's own directory in the container",
-        ) from None
 
 
 class Job(Generic[_T]):

@@ -51,13 +51,15 @@ class Outcome(str, enum.Enum):
     """How a search ended.
 
     `unstable`: the step fails now and then. `elsewhere`: it is worse in the slim image, and all differences together do
-    not make it worse. `stopped`: it took more runs than allowed. `broken`: a run could not be made.
+    not make it worse. `stopped`: it took more runs than allowed. `untried`: only a start is worse, which no step shows.
+    `broken`: a run could not be made.
     """
 
     FOUND = "found"
     UNSTABLE = "unstable"
     ELSEWHERE = "elsewhere"
     STOPPED = "stopped"
+    UNTRIED = "untried"
     BROKEN = "broken"
 
 

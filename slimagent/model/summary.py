@@ -5,7 +5,7 @@ Sizes are bytes. None is what does not apply, or was not known when the run ende
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slimagent.errors import GateFailedError
 from slimagent.model.gate import Ruling
@@ -13,6 +13,7 @@ from slimagent.model.history import Since
 from slimagent.model.plan import Caution, Plan
 from slimagent.model.proof import Comparison, Layer, Missed, Receipt, Repair, Verification
 from slimagent.model.result import Outcome
+from slimagent.model.search import Search
 from slimagent.model.trace import Trace
 
 
@@ -24,6 +25,7 @@ class Whole:
     plan: Plan | None = None
     receipt: Receipt | None = None
     verification: Verification | None = None
+    searches: list[Search] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,8 @@ class Summary:
     """What a run of `command` came to. `failure` is None for one that ended well.
 
     `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
-    `repairs` are the rounds of repair, and `repaired` counts the files that made them necessary. `notes` say what was
+    `repairs` are the rounds of repair, and `repaired` counts the files that made them necessary. `searches`
+    say why steps were worse that no lookup explains. `notes` say what was
     not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since the
     last run in the history. `seconds` are those of the whole run, from its start until it was summarised, `phases` what
     they were spent on, `peak_bytes` is the most memory that was in use.
@@ -166,6 +169,7 @@ class Summary:
     missed: tuple[Missed, ...] | None = None
     repaired: int | None = None
     repairs: tuple[Repair, ...] = ()
+    searches: tuple[Search, ...] = ()
     notes: tuple[str, ...] = ()
     gate: tuple[Ruling, ...] = ()
     since: Since | None = None

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from slimagent.model.proof import Comparison
 from slimagent.model.summary import Place, Summary
+from slimagent.paths.algebra import to_text
 from slimagent.report.gate import gate_markdown
 from slimagent.report.markdown import folded, row_table
 from slimagent.report.repairs import needed_rows, round_line
+from slimagent.report.search import answer, fate
 from slimagent.report.since import since_line
 from slimagent.report.text import share, size
 from slimagent.text.counted import counted
@@ -34,6 +36,7 @@ def pull_request(summary: Summary) -> list[str]:
         *([""] if summary.notes else []),
         *([] if summary.since is None else [f"{markdown(since_line(summary.since, summary.tag or _UNNAMED))}.", ""]),
         *gate_markdown(summary.gate),
+        *_searched(summary),
         *_proof(summary),
         *_reached(summary),
         *_repaired(summary),
@@ -74,6 +77,17 @@ def _failure(summary: Summary) -> list[str]:
             for each in summary.worse[:_SHOWN]
         ]
         lines += [*row_table(("worse", "before", "after", "why"), rows, right=()), ""]
+    return lines
+
+
+def _searched(summary: Summary) -> list[str]:
+    """What made a step worse that no lookup explains."""
+    lines: list[str] = []
+    for search in summary.searches:
+        lines += [f"{markdown(answer(search))}.", ""]
+        rows = [(markdown_code(to_text(each.path)), markdown(fate(each))) for each in search.causes[:_SHOWN]]
+        if rows:
+            lines += [*row_table(("file", "what happened to it"), rows, right=()), ""]
     return lines
 
 

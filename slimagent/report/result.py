@@ -9,6 +9,7 @@ from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.gate import gate_lines, verdict
 from slimagent.report.repairs import needed_rows, round_line
+from slimagent.report.search import search_lines
 from slimagent.report.since import since_lines
 from slimagent.report.text import caution, share, size, table, verified
 from slimagent.text.counted import counted
@@ -29,6 +30,7 @@ def result(summary: Summary, directory: str) -> list[str]:
         _gone(summary, directory),
         _repaired(summary),
         _worse(summary),
+        [line for each in summary.searches for line in search_lines(each)],
         caution(summary.caution),
         [f"note: {note}" for note in summary.notes],
         [] if summary.since is None else since_lines(summary.since, summary.tag or _UNNAMED),

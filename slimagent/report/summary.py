@@ -36,6 +36,7 @@ def summarised(blank: Summary, whole: Whole) -> Summary:
         summary,
         checks=tuple(each for each in results if each.kind != KIND),
         start=tuple(each for each in results if each.kind == KIND),
+        searches=tuple(whole.searches),
     )
 
 

@@ -52,21 +52,22 @@ class Stages:
         self.work, self.output, self.request, self.whole = work, output, request, whole
         self.reporter, self.tell = reporter, tell
         self.cap_add: tuple[str, ...] = ()
-        self._config, self._image = original.config, original.image
+        self.unstripped: tuple[bytes, ...] = ()  # files that the next plan leaves as they are
+        self._config, self.image = original.config, original.image
         self._name = request.container.image
-        self._commands = Commands(request, original.config.user)
-        self._commands.mounted = work.mounted(original.image, original.config.volumes)
+        self.commands = Commands(request, original.config.user)
+        self.commands.mounted = work.mounted(original.image, original.config.volumes)
         self.files = {**request.files, CONFIG: original.described}  # every container gets these
         self.made: dict[str, bytes] = {}  # the containers' documents, as first read
         self._starts = Starts(work, output, request, original.config, original.image, reporter, tell)
 
     def traced(self) -> Trace:
         """Start and exercise the image under a watcher."""
-        shared = self._share("trace")
-        task = self._task(shared, self._image, self._commands.trace(self._starts.document))
+        shared = self.share("trace")
+        task = self._task(shared, self.image, self.commands.trace(self._starts.document))
 
         def start() -> None:
-            self._hand_on(self._starts.watched(self._image, FULL, self.files, self.cap_add), shared)
+            self._hand_on(self._starts.watched(self.image, FULL, self.files, self.cap_add), shared)
 
         self._run_beside(task, start, TRACE, f"trace in a container of {self._name}")
         collected_logs.take(self.output, shared, FULL)
@@ -75,8 +76,8 @@ class Stages:
 
     def begin_export(self) -> Callable[[], None]:
         """Begin to export. Call the result once the trace is there: it plans, exports and loads."""
-        shared = self._share("export")
-        exporting = self._begin_export(shared, self._commands.export(self.work.next_pending(), GO))
+        shared = self.share("export")
+        exporting = self._begin_export(shared, self.commands.export(self.work.next_pending(), GO))
 
         def finish() -> None:
             shared.give(TRACE, self.made[TRACE])
@@ -87,10 +88,12 @@ class Stages:
 
     def repair(self, phase: str, repairs: Mapping[str, bytes]) -> None:
         """Plan and export again, and load. `repairs` are the verifications of all rounds so far, by file name."""
-        shared = self._share("repair", TRACE)
+        shared = self.share("repair", TRACE)
         for name, data in repairs.items():
             shared.give(name, data)
-        exporting = self._begin_export(shared, self._commands.repair(self.work.next_pending(), tuple(repairs)))
+        exporting = self._begin_export(
+            shared, self.commands.repair(self.work.next_pending(), tuple(repairs), self.unstripped)
+        )
         self._export(phase, shared, exporting)
 
     def verified(self, trace: Trace, only: Sequence[str] = ()) -> Verification:
@@ -98,7 +101,7 @@ class Stages:
 
         With names in `only`, only these steps run.
         """
-        shared = self._share("verify", PLAN, TRACE)
+        shared = self.share("verify", PLAN, TRACE)
         starts = not only or any(name in only for name in STARTS)
         task = self._verifying(shared, self.work.pending, only, full=False)
         outside = self._run_beside(
@@ -116,13 +119,13 @@ class Stages:
 
         Without names in `only`, all steps run.
         """
-        shared = self._share("again", PLAN, TRACE)
+        shared = self.share("again", PLAN, TRACE)
 
         def start() -> None:
             if not only or any(name in only for name in STARTS):
-                self._hand_on(self._starts.watched(self._image, AGAIN, self.files, self.cap_add), shared)
+                self._hand_on(self._starts.watched(self.image, AGAIN, self.files, self.cap_add), shared)
 
-        task = self._verifying(shared, self._image, only, full=True)
+        task = self._verifying(shared, self.image, only, full=True)
         self._run_beside(task, start, VERIFICATION, f"run again in a container of {self._name}")
         collected_logs.take(self.output, shared, AGAIN)
         return documents.decode_verification(shared.read(VERIFICATION))
@@ -136,9 +139,9 @@ class Stages:
         starts = not only or any(name in only for name in STARTS)
         inside = tuple(name for name in only if name != OUTSIDE)  # what the agent knows of
         document = self._starts.document if starts else ""
-        return self._task(shared, image, self._commands.verify(document, inside, full=full))
+        return self._task(shared, image, self.commands.verify(document, inside, full=full))
 
-    def _share(self, name: str, *made: str) -> Shared:
+    def share(self, name: str, *made: str) -> Shared:
         """A directory for one container, with the files that all get, and documents of earlier containers."""
         shared = self.work.share(name)
         for each, data in {**self.files, **{each: self.made[each] for each in made}}.items():
@@ -168,7 +171,7 @@ class Stages:
         config = self._config
         platform = {"architecture": config.architecture, "os": config.os, "variant": config.variant}
         self.work.load_early(shared, {key: value for key, value in platform.items() if value})
-        return self.work.begin(Task(shared=shared, image=self._image, arguments=command, bare=True))
+        return self.work.begin(Task(shared=shared, image=self.image, arguments=command, bare=True))
 
     def _export(self, phase: str, shared: Shared, exporting: Job[int]) -> None:
         with self.reporter.phase(phase):

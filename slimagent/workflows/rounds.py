@@ -14,13 +14,15 @@ from slimagent import documents
 from slimagent.errors import CheckFailedError
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Missed, Repair, Verification
+from slimagent.model.search import What
 from slimagent.model.trace import BlindSpot, Trace
 from slimagent.report.failure import not_proved
+from slimagent.report.search import MENDABLE, next_step, search_lines
 from slimagent.text.counted import counted
 from slimagent.verify import rounds
 from slimagent.verify.compare import dropped_files
 from slimagent.verify.rounds import Then
-from slimagent.workflows import collected_logs
+from slimagent.workflows import cause, collected_logs
 from slimagent.workflows.image_stages import STARTS, Stages
 from slimagent.workflows.starts_from_outside import SLIM
 
@@ -74,7 +76,18 @@ class Rounds:
         No removed file was looked for in vain, and the steps concerned use none in the full image. Nothing, if the
         cause is unknown: then the image is not made. This is the one place where that is decided.
         """
-        return ()
+        plan, request = self.stages.whole.plan, self.stages.request
+        if not request.search_runs or plan is None:
+            return ()
+        steps = rounds.concerned(verification, self._steps, STARTS)
+        found = cause.find(self.stages, self.trace, plan, verification, steps)
+        self.stages.whole.searches.append(found)
+        for line in search_lines(found):
+            self.stages.tell(line)
+        if any(each.what not in MENDABLE for each in found.causes):
+            return ()
+        self.stages.unstripped += tuple(each.path for each in found.causes if each.what is not What.REMOVED)
+        return tuple(Missed(path=each.path, steps=found.steps) for each in found.causes)
 
     def _explained(self, verification: Verification) -> Repair:
         """A round for what no lookup explains. Raises CheckFailedError if nothing explains it.
@@ -181,6 +194,8 @@ class Rounds:
         )
 
     def _hint(self, verification: Verification) -> str:
+        if self.stages.whole.searches:
+            return next_step(self.stages.whole.searches[-1])
         if not verification.missed:
             return "no removed file was needed, so the test fails now and then, or counts what is installed"
         if rounds.fresh(verification.missed, self._known) and len(self.repairs) >= rounds.MOST:

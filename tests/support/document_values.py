@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason, removed
+from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason, removed, search
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -358,6 +358,21 @@ SUMMARIES = st.builds(
             size=st.none() | COUNTS,
         )
     ),
+    searches=tuples(
+        st.builds(
+            search.Search,
+            outcome=members(search.Outcome),
+            steps=tuples(TEXTS),
+            differences=COUNTS,
+            runs=COUNTS,
+            seconds=SECONDS,
+            causes=tuples(
+                st.builds(search.Cause, path=PATHS, what=members(search.What), owner=TEXTS, alone=st.booleans())
+            ),
+            left=COUNTS,
+            note=TEXTS,
+        )
+    ),
     notes=tuples(TEXTS),
     gate=tuples(RULINGS),
     since=st.none() | SINCES,
@@ -701,6 +716,16 @@ SUMMARY = summaries.Summary(
     repaired=1,
     repairs=(
         proof.Repair(number=1, steps=("a",), missed=VERIFICATION.missed, used=VERIFICATION.missed, files=3, size=4_000),
+    ),
+    searches=(
+        search.Search(
+            outcome=search.Outcome.FOUND,
+            steps=("a",),
+            differences=45_000,
+            runs=8,
+            seconds=99.5,
+            causes=(search.Cause(path=b"/usr/lib/latin1-\xe9", what=search.What.STRIPPED, owner="dpkg:vim"),),
+        ),
     ),
     notes=("no step asked port 80",),
     phases=(summaries.Phase(name="load", seconds=1.5, depth=1),),
