@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -120,6 +123,27 @@ def write_files(context: Path, files: Mapping[str, str | bytes]) -> None:
         path = context / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         path.chmod(0o755)
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """Files as a tar, root's."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            made.addfile(member, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def faulty_engine(directory: Path, emptied: str) -> None:
+    """A `docker` in a directory that loses the bytes of one file when it loads a slim image."""
+    directory.mkdir(parents=True)
+    program = directory / "docker"
+    real, script = shutil.which("docker"), ROOT / "benchmarks/faulty_docker.py"
+    words = shlex.join([sys.executable, str(script), str(real), emptied])
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
 
 
 @dataclass(frozen=True, slots=True)
