@@ -167,9 +167,19 @@ def unwatched(
             results.append(check(spec, session, family.spawn, before, steps.logs))
             reporter.result(results[-1], earlier(spec, before))
         if steps.command:
-            results.append(_run_command(family, session, steps.command, steps.logs)[0])
+            results.append(_command_alone(family, session, steps))
         family.stop()
     return tuple(results)
+
+
+def _command_alone(family: Family, session: Session, steps: Steps) -> CheckResult:
+    """Run the command. One that cannot even begin fails like any other: a file that it needs may be gone."""
+    try:
+        return _run_command(family, session, steps.command, steps.logs)[0]
+    except UsageError as error:
+        return CheckResult(
+            name=COMMAND_STEP, kind="command", outcome=Outcome.FAILED, seconds=0.0, status=127, detail=error.message
+        )
 
 
 def watch(
