@@ -51,8 +51,8 @@ class Planted:
     def __init__(self, options: argparse.Namespace, work: Path) -> None:
         self.options, self.work = options, work
 
-    def opened(self) -> list[bytes]:
-        """What the test opens, or executes, in a container of the image."""
+    def opened(self) -> list[str]:
+        """What the test opens, or executes, in a container of the image: the files that its links lead to."""
         out = self.work / "traced"
         out.mkdir(mode=0o777)
         out.chmod(0o777)
@@ -62,11 +62,13 @@ class Planted:
         docker(*start, self.options.image, *words)
         trace = documents.decode_trace((out / "trace.json").read_bytes())
         used = How.OPENED | How.EXECUTED
-        return [
-            each.path
-            for each in trace.accesses
-            if each.found and each.how & used and not within_any(each.path, OUTSIDE)
-        ]
+        found = [each.path for each in trace.accesses if each.found and each.how & used]
+        real = docker(
+            *("run", "--rm", "-i", "--network=none", "-u", "root", "--entrypoint", "xargs", self.options.image),
+            *("-0", "realpath", "-z", "-q"),
+            data=b"\0".join(path for path in found if not within_any(path, OUTSIDE)),
+        )
+        return sorted({to_text(path) for path in real.split(b"\0") if path})
 
     def needed(self, path: str) -> bool:
         """Whether the test begins and fails with an emptied file at this path."""
@@ -110,8 +112,7 @@ class Planted:
 
 def chosen(planted: Planted, seed: int) -> Iterator[str]:
     """Files that the test opens, at random."""
-    paths = [to_text(each) for each in planted.opened()]
-    plain = sorted(each for each in paths if each.isprintable() and "\\" not in each)
+    plain = [each for each in planted.opened() if each.isprintable() and "\\" not in each]
     yield from random.Random(seed).sample(plain, min(TRIES, len(plain)))  # noqa: S311 - to be the same again
 
 

@@ -45,9 +45,9 @@ class Found(Generic[_T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How far a search is before a run: the number of the run, and about how many it will be for this cause.
+    """How far a search is before a run: the number of the run, and about how many it will be.
 
-    The cause is among `items` items of `groups` groups.
+    The next cause, if there is another one, is among `items` items of `groups` groups.
     """
 
     run: int
@@ -146,7 +146,7 @@ class _Search(Generic[_T]):
         while True:
             self._find_one()
             self._among = self._ahead
-            if not self._ahead or not self._is_worse([*self._behind, *_flat(self._ahead)]):
+            if not self._ahead or not self._is_worse([*self._behind, *_flat(self._ahead)], is_last=True):
                 return
 
     def _find_one(self) -> None:
@@ -190,12 +190,12 @@ class _Search(Generic[_T]):
                 low = middle
         return low
 
-    def _is_worse(self, items: Sequence[_T]) -> bool:
+    def _is_worse(self, items: Sequence[_T], *, is_last: bool = False) -> bool:
         if self._runs >= self._limit:
             raise _LimitReachedError
         self._runs += 1
         count = sum(len(each.items) for each in self._among)
-        about = self._runs + _halvings(count) + (2 if self._runs == 1 else 1)
+        about = self._runs if is_last else self._runs + _halvings(count) + (2 if self._runs == 1 else 1)
         self._tell(Standing(run=self._runs, about=min(about, self._limit), items=count, groups=len(self._among)))
         return self._worse(items)
 
