@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from slimagent.model.search import Cause, Outcome, Search, What
 from slimagent.paths.algebra import to_text
 from slimagent.text.counted import counted
@@ -98,8 +100,8 @@ def next_step(search: Search) -> str:
 
 def hint_for(causes: tuple[Cause, ...]) -> str:
     """The options that undo what was found."""
-    kept = [f"--keep {to_text(each.path)}" for each in causes if each.what is What.REMOVED]
-    left = [f"--strip-except {to_text(each.path)}" for each in causes if each.what is not What.REMOVED]
+    kept = [f"--keep {shlex.quote(to_text(each.path))}" for each in causes if each.what is What.REMOVED]
+    left = [f"--strip-except {shlex.quote(to_text(each.path))}" for each in causes if each.what is not What.REMOVED]
     words = [*kept, *left]
     more = f" and {len(words) - 3} more" if len(words) > 3 else ""
     return f"undo it with {' '.join(words[:3])}{more}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plan_images import build
 
 from tests.container import slimming
 from tests.container.slimming import Derive, exists, listed, slim
@@ -88,3 +90,15 @@ def test_a_test_that_fails_now_and_then_is_called_that(many: str, tag: str, tmp_
     (found,) = searches(tmp_path / "out")
     assert (found["outcome"], found["causes"]) == ("unstable", [])
     assert "now and then" in ended.stderr
+
+
+def test_a_stripped_file_is_left_as_it_is_the_next_time(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """A test that compares a library with its checksum: the new slim image has the library's own bytes."""
+    library = build(tmp_path, "/libnamed.so", "-g").read_bytes()
+    image = derive("COPY libnamed.so /srv/libnamed.so", {"libnamed.so": library})
+    line = f'test "$(/bin/busybox md5sum < /srv/libnamed.so)" = "{hashlib.md5(library).hexdigest()}  -"'  # noqa: S324
+    ended = slim(image, tag, tmp_path / "out", "--", "sh", "-c", line)
+    assert ended.returncode == 0, ended.stderr
+    (found,) = searches(tmp_path / "out")
+    assert [(each["path"], each["what"]) for each in found["causes"]] == [("/srv/libnamed.so", "stripped")]
+    assert slimming.started(tag, line).returncode == 0
