@@ -95,6 +95,10 @@ def next_step(search: Search) -> str:
         return "allow more runs with --search-runs N"
     if outcome is Outcome.UNSTABLE:
         return "no removed file was needed; repair the test, so that it passes every time"
+    if outcome is Outcome.UNTRIED:
+        return "compare logs/slim-start.log with logs/full-start.log"
+    if outcome is Outcome.BROKEN:
+        return "run it again; --search-runs 0 does not search"
     return "no removed file was needed, so the test counts on something that is not a file"
 
 

@@ -27,8 +27,8 @@ def search(outcome: Outcome, *causes: Cause, left: int = 0, note: str = "") -> S
         (search(Outcome.STOPPED, GONE, left=7), "1 file makes smoke worse so far, and the next one", "--search-runs"),
         (search(Outcome.UNSTABLE), "smoke fails now and then", "repair the test"),
         (search(Outcome.ELSEWHERE), "passes in the full image with all 45,000 differences", "not a file"),
-        (search(Outcome.UNTRIED), "only the start of the image is worse", "not a file"),
-        (search(Outcome.BROKEN, note="no space"), "given up after 8 runs, 100 s: no space", "not a file"),
+        (search(Outcome.UNTRIED), "only the start of the image is worse", "logs/slim-start.log"),
+        (search(Outcome.BROKEN, note="no space"), "given up after 8 runs, 100 s: no space", "run it again"),
     ],
 )
 def test_each_outcome_says_what_it_means_and_what_comes_next(found: Search, said: str, hint: str) -> None:
