@@ -25,7 +25,8 @@ from slimagent.report.search import standing_line
 from slimagent.text.counted import counted
 from slimagent.verify.candidates import Candidates
 from slimagent.verify.compare import compare, united
-from slimagent.verify.search import Found, Standing, most, search
+from slimagent.verify.rounds import step_of
+from slimagent.verify.search import Found, Group, Standing, most, search
 from slimagent.workflows import collected_logs, missing
 from slimagent.workflows.image_stages import STARTS, Stages
 from slimagent.workflows.starts_from_outside import SLIM
@@ -33,14 +34,14 @@ from slimagent.workflows.starts_from_outside import SLIM
 _LARGEST = 1 << 30  # bytes of a list of differences
 
 
-def find(stages: Stages, trace: Trace, plan: Plan, verification: Verification, steps: Sequence[str]) -> Search:
-    """Find out why `steps` are worse in the slim image that `stages` has loaded last.
+def find(stages: Stages, trace: Trace, plan: Plan, verification: Verification) -> Search:
+    """Find out why steps are worse in the slim image that `stages` has loaded last.
 
     Changes nothing but containers that are thrown away. Never raises a SlimagentError: a search that cannot go on says
     why in its `note`.
     """
     began = time.monotonic()
-    searching = _Searching(stages, trace, plan, verification, tuple(each for each in steps if each not in STARTS))
+    searching = _Searching(stages, trace, plan, verification)
     try:
         with stages.reporter.phase("search for the cause"):
             outcome, found = searching.result()
@@ -64,21 +65,32 @@ def find(stages: Stages, trace: Trace, plan: Plan, verification: Verification, s
 
 @dataclass(slots=True)
 class _Searching:
-    """One search. `runs` counts the trials so far."""
+    """One search. `steps` are those that are worse, `runs` counts the trials so far."""
 
     stages: Stages
     trace: Trace
     plan: Plan
     verification: Verification
-    steps: tuple[str, ...]
+    steps: tuple[str, ...] = ()
     runs: int = 0
     candidates: Candidates = field(init=False)
+    _worse: set[str] = field(default_factory=set)  # the names of the steps and items that are worse
+    _run: tuple[str, ...] = ()  # the steps that run in a trial
     _given: Shared | None = None
     _most: int = 0
     _spent: float = 0.0  # seconds of the last trial
 
     def __post_init__(self) -> None:
         self.candidates = Candidates(self.plan, ())
+        steps = self._every
+        owners = {each.name: step_of(each.name, steps) for each in self.verification.comparisons if each.worse}
+        self._worse = {name for name, step in owners.items() if step in steps}
+        self.steps = self._run = tuple(step for step in steps if step in owners.values())
+
+    @property
+    def _every(self) -> tuple[str, ...]:
+        """All steps that a trial can run."""
+        return tuple(each.name for each in united(self.trace.steps) if each.name not in STARTS)
 
     def result(self) -> tuple[Outcome, Found[Difference] | None]:
         """The search. Raises as the agent in a container does."""
@@ -87,10 +99,16 @@ class _Searching:
         self._look()
         groups = self.candidates.groups(self._named(), self.steps)
         self._most = most(groups)
-        found = search(groups, self._is_worse, self.stages.request.search_runs, self._tell)
+        found = self._search(groups)
+        if found.outcome is Outcome.UNSTABLE and set(self._run) < set(self._every):
+            self._run = self._every  # they may depend on others
+            found = self._search(groups)
         if found.outcome is Outcome.ELSEWHERE and not self._fails((), self.stages.work.pending):
             return Outcome.UNSTABLE, found  # this time it does not fail in the slim image either
         return found.outcome, found
+
+    def _search(self, groups: list[Group[Difference]]) -> Found[Difference]:
+        return search(groups, self._is_worse, self.stages.request.search_runs - self.runs, self._tell)
 
     def _look(self) -> None:
         """List the differences, in a new container of the slim image."""
@@ -119,15 +137,7 @@ class _Searching:
         results = self._results(chosen, image)
         self.runs += 1
         self._spent = time.monotonic() - began
-        worse = {each.name for each in self.verification.comparisons if each.worse}
-        compared = compare(united(self.trace.steps), results)
-        ran = {each.name for each in results}
-        if not ran >= set(self.steps):
-            return True  # a step did not even begin
-        return any(each.worse and each.name in worse and self._is_searched(each.name) for each in compared)
-
-    def _is_searched(self, name: str) -> bool:
-        return any(name == step or name.startswith(f"{step}: ") for step in self.steps)
+        return any(each.worse and each.name in self._worse for each in compare(united(self.trace.steps), results))
 
     def _results(self, chosen: Sequence[Difference], image: str) -> tuple[CheckResult, ...]:
         stages = self.stages
@@ -137,7 +147,7 @@ class _Searching:
         task = Task(
             shared=shared,
             image=image,
-            arguments=stages.commands.trial(self.steps),
+            arguments=stages.commands.trial(self._run),
             cap_add=stages.cap_add,
             given=self._given.path,
             silent=True,
@@ -148,10 +158,12 @@ class _Searching:
         return results
 
     def _tell(self, standing: Standing) -> None:
-        if standing.run == 2:  # now we know how long one takes
+        if self.runs == 1:  # now we know how long one takes
             runs = min(self._most, self.stages.request.search_runs)
             self.stages.work.say(
                 f"search: {counted(len(self.candidates.differences), 'difference')}; at most {counted(runs, 'run')} "
                 f"for one cause, {self._spent:.0f} s each"
             )
-        self.stages.work.say(standing_line(standing.run, standing.about, standing.items, standing.groups))
+        earlier = self.runs + 1 - standing.run  # with fewer steps
+        line = standing_line(standing.run + earlier, standing.about + earlier, standing.items, standing.groups)
+        self.stages.work.say(line)

@@ -77,10 +77,9 @@ class Rounds:
         cause is unknown: then the image is not made. This is the one place where that is decided.
         """
         plan, request = self.stages.whole.plan, self.stages.request
-        if not request.search_runs or plan is None:
+        if not request.search_runs or plan is None or not any(each.worse for each in verification.comparisons):
             return ()
-        steps = rounds.concerned(verification, self._steps, STARTS)
-        found = cause.find(self.stages, self.trace, plan, verification, steps)
+        found = cause.find(self.stages, self.trace, plan, verification)
         self.stages.whole.searches.append(found)
         for line in search_lines(found):
             self.stages.tell(line)
