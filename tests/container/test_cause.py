@@ -102,3 +102,13 @@ def test_a_stripped_file_is_left_as_it_is_the_next_time(derive: Derive, tag: str
     (found,) = searches(tmp_path / "out")
     assert [(each["path"], each["what"]) for each in found["causes"]] == [("/srv/libnamed.so", "stripped")]
     assert slimming.started(tag, line).returncode == 0
+
+
+def test_a_step_that_depends_on_another_runs_with_it(many: str, tag: str, tmp_path: Path) -> None:
+    """Alone it fails without any change; so all steps run, and the cause is the same."""
+    words = ("--budget", "0", "--also", "touch /tmp/made", "--", "sh", "-c", f"test -e /tmp/made || exit 1; {LISTS}")
+    ended = slim(many, tag, tmp_path / "out", *words)
+    assert ended.returncode == 0, ended.stderr
+    (found,) = searches(tmp_path / "out")
+    assert (found["outcome"], found["steps"]) == ("found", ["command"])
+    assert [each["path"] for each in found["causes"]] == ["/srv/file-42"]
