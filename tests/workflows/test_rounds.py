@@ -61,10 +61,12 @@ class FakeStages:
 
     def __post_init__(self) -> None:
         container = SimpleNamespace(image="app")
-        self.request = SimpleNamespace(repair=self.repair_allowed, keep_failed=False, tag="slim", container=container)
+        self.request = SimpleNamespace(
+            repair=self.repair_allowed, keep_failed=False, tag="slim", container=container, search_runs=0
+        )
         self.work = SimpleNamespace(engine=SimpleNamespace(find_image=lambda tag: None))
         self.output = SimpleNamespace(path="/nonexistent", write=self.written.__setitem__)
-        self.whole = SimpleNamespace(plan=None)
+        self.whole = SimpleNamespace(plan=None, searches=[])
         self.reporter = SimpleNamespace(phase=lambda *_: nullcontext())
 
     def tell(self, line: str) -> None:
