@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
             ("audit", "audit", "List what is in an image, and what could be smaller."),
             ("report", "report", "Show what a run came to, also as an HTML page."),
             ("explain", "explain", "Say why a file or a package stays or goes."),
+            ("reach", "reach", "Estimate what is missing for uses that no test covers."),
             ("missing", "missing", "Say what was removed that explains an error."),
             ("restore", "restore", "Bring removed files back, as they were."),
             ("gate", "gate", "Hold rules against the result of a run."),

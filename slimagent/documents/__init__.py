@@ -18,6 +18,7 @@ from slimagent.documents.gate import GATE, decode_gate, encode_gate
 from slimagent.documents.history import HISTORY, decode_line, decode_lines, encode_history, encode_line
 from slimagent.documents.package_difference import PACKAGE_DIFFERENCE, encode_package_difference
 from slimagent.documents.plan import PLAN, decode_plan, encode_plan
+from slimagent.documents.reach import REACH, decode_reach, encode_reach
 from slimagent.documents.receipt import RECEIPT, decode_receipt, encode_receipt
 from slimagent.documents.removed import REMOVED, decode_removed, encode_removed, read_removed, write_removed
 from slimagent.documents.report import REPORT, encode_report
@@ -34,6 +35,7 @@ __all__ = [
     "LAYERS",
     "PACKAGE_DIFFERENCE",
     "PLAN",
+    "REACH",
     "RECEIPT",
     "REMOVED",
     "REPORT",
@@ -48,6 +50,7 @@ __all__ = [
     "decode_line",
     "decode_lines",
     "decode_plan",
+    "decode_reach",
     "decode_receipt",
     "decode_removed",
     "decode_summary",
@@ -64,6 +67,7 @@ __all__ = [
     "encode_line",
     "encode_package_difference",
     "encode_plan",
+    "encode_reach",
     "encode_receipt",
     "encode_removed",
     "encode_report",

@@ -38,6 +38,7 @@ VERSIONS = {
     "slimagent/report": 1,
     "slimagent/removed": 1,
     "slimagent/missing": 1,
+    "slimagent/reach": 1,
 }
 _DAMAGED = partial(DocumentError, hint="the document is damaged or was edited; make it again")
 _BATCH = 1000  # rows

@@ -6,6 +6,7 @@ import re
 import stat
 from array import array
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from slimagent import __version__
 from slimagent.model.inventory import Owners, PackageKind
@@ -37,6 +38,20 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     """
     admit(evidence.trace, evidence.accepted)
     fit(evidence.fingerprint, (evidence.trace.before, *evidence.trace.afters), "the trace was made")
+    return _plan(evidence, level, settled(evidence, level, progress))
+
+
+class Settled(NamedTuple):
+    """Every entry of an inventory with its verdict, and what was found on the way there."""
+
+    keeper: Keeper
+    levels: Levels
+    unresolved: tuple[tuple[bytes, str], ...]
+    caution: Caution | None
+
+
+def settled(evidence: Evidence, level: str, progress: Callable[[int], None] | None = None) -> Settled:
+    """Give every entry its verdict, whatever the trace lacks: `decide` asks whether a plan may be made of it."""
     keeper = Keeper(evidence.inventory, evidence.owners)
     compiling = is_compiling(evidence)
     levels = Levels(evidence.inventory, keeper.owners, evidence.contents, evidence.rules, level, compiling=compiling)
@@ -52,18 +67,12 @@ def decide(evidence: Evidence, level: str, progress: Callable[[int], None] | Non
     while cautious.keep_more():
         _settle(keeper, levels, closure, bound, progress)
     _drop_rest(keeper, levels)
-    return _plan(evidence, level, keeper, levels, tuple(closure.unresolved), cautious.cost())
+    return Settled(keeper, levels, tuple(closure.unresolved), cautious.cost())
 
 
-def _plan(
-    evidence: Evidence,
-    level: str,
-    keeper: Keeper,
-    levels: Levels,
-    unresolved: tuple[tuple[bytes, str], ...],
-    caution: Caution | None,
-) -> Plan:
+def _plan(evidence: Evidence, level: str, done: Settled) -> Plan:
     """The plan once every entry has its verdict."""
+    keeper, levels = done.keeper, done.levels
     stripped, unstripped = strips(keeper, evidence)
     return Plan(
         tool=f"slimagent {__version__}",
@@ -79,7 +88,7 @@ def _plan(
         steps=tuple(Step(step.name, run.identity) for run in evidence.trace.runs for step in run.steps),
         entries=tuple(_entries(keeper, evidence)),
         changes=evidence.trace.changes,
-        unresolved=unresolved,
+        unresolved=done.unresolved,
         packages=planned_packages(keeper),
         reasons=tuple(keeper.reasons),
         further=further(keeper.owners),
@@ -88,7 +97,7 @@ def _plan(
         problems=tuple(keeper.owners.problems),
         strips=stripped,
         unstripped=unstripped,
-        caution=caution,
+        caution=done.caution,
         distribution=evidence.distribution,
         gpu=gpu_code(keeper, evidence),
         used_by=tuple(used_by(keeper, evidence.trace)),

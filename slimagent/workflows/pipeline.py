@@ -20,6 +20,7 @@ from slimagent.model.plan import Plan
 from slimagent.model.proof import Repair
 from slimagent.model.trace import Trace
 from slimagent.paths.algebra import USUAL_PATH, normalise, to_text, within_any
+from slimagent.plan.closure import ContentReader
 from slimagent.plan.decide import decide
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.without_gpu import target_of
@@ -94,7 +95,7 @@ def plan(
         owned = find_owners(inventory, reporter)
     contents = Contents(session.root, target_of(session.profile.rules))
     with reporter.phase("plan", "files") as progress:
-        evidence = _evidence(session, traced, trace_digests, inventory, contents, owned, accepted, repairs)
+        evidence = collect(session, traced, trace_digests, inventory, contents, owned, accepted, repairs)
         made = decide(evidence, level, progress)
     if contents.unreadable:
         some = ", ".join(map(to_text, contents.unreadable[:3]))
@@ -106,15 +107,15 @@ def plan(
     return made
 
 
-def _evidence(
+def collect(
     session: Session,
     traced: Trace,
     trace_digests: tuple[str, ...],
     inventory: Inventory,
-    contents: Contents,
+    contents: ContentReader,
     owned: Owners,
     accepted: frozenset[str],
-    repairs: tuple[Repair, ...],
+    repairs: tuple[Repair, ...] = (),
 ) -> Evidence:
     """Collect all that `decide` needs: the trace, the image as it is, and the session's rules and options."""
     return Evidence(

@@ -1,0 +1,155 @@
+"""Composition: leave the tests of a trace out one by one, on all cores; here, or in a container of the image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from slimagent import documents
+from slimagent.image import owner
+from slimagent.image.agent import Bundle
+from slimagent.image.container import Container
+from slimagent.image.engine import Engine
+from slimagent.image.labels import identity
+from slimagent.image.work import OUT, Task, Work
+from slimagent.inventory.contents import Contents
+from slimagent.model.reach import LeftOut, LevelReach, Reach, Unit
+from slimagent.model.trace import Trace
+from slimagent.plan.admit import admit, fit
+from slimagent.plan.evidence import Evidence
+from slimagent.plan.reach import Leaving, Remembered
+from slimagent.plan.units import Units
+from slimagent.plan.without_gpu import target_of
+from slimagent.workflows import pipeline
+from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.session import Session, require_readable
+from slimagent.workflows.tracing import TOOL
+
+_CONFIG, _TRACE, _REACH = "image.json", "trace.json", "reach.json"
+_MOST_PROCESSES = 8  # each may come to need as much memory as one plan
+_shared: list[Leaving] = []  # what the processes of a pool have from us: they are forked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A trace of the image at the session's root, the digests of its documents, and what to find out.
+
+    At each of the levels every unit is left out. If there are more than `most` units, a sample is.
+    """
+
+    trace: Trace
+    digests: tuple[str, ...]
+    accepted: frozenset[str]
+    levels: tuple[str, ...]
+    most: int
+
+
+def reach(session: Session, question: Question, reporter: Reporter) -> Reach:
+    """Leave out each unit of a trace. Nothing is run.
+
+    The same evidence gives the same result: a sample is drawn with a fixed seed. Raises RefusedError as for a plan, and
+    UnavailableError if the image cannot be read.
+    """
+    inventory = pipeline.inspect(session, reporter)
+    require_readable(inventory, "plan")
+    owned = pipeline.find_owners(inventory, reporter)
+    contents = Remembered(Contents(session.root, target_of(session.profile.rules)))
+    trace, accepted = question.trace, question.accepted
+    evidence = pipeline.collect(session, trace, question.digests, inventory, contents, owned, accepted)
+    admit(trace, accepted)
+    fit(evidence.fingerprint, (trace.before, *trace.afters), "the trace was made")
+    return _reach(evidence, question.levels, question.most, reporter)
+
+
+def _reach(evidence: Evidence, levels: Sequence[str], most: int, reporter: Reporter) -> Reach:
+    units = Units(evidence.trace)
+    numbers = range(len(units.units))
+    chosen = tuple(sorted(sorted(numbers, key=lambda number: _shuffled(units.units[number]))[:most]))
+    adding = units.alone()
+    found = []
+    for level in levels:
+        with reporter.phase(f"plan without each test, level {level}", "tests") as progress:
+            leaving = Leaving(evidence, level, units)
+            left_out = tuple(_left_out(leaving, [each for each in chosen if each in adding], progress))
+            found.append(LevelReach(level=level, kept=leaving.kept, left_out=left_out))
+    return Reach(
+        tool=TOOL,
+        traces=evidence.trace_digests,
+        steps=tuple(step.name for step in evidence.trace.steps),
+        units=tuple(units.units),
+        chosen=chosen,
+        idle=tuple(each for each in chosen if each not in adding),
+        levels=tuple(found),
+    )
+
+
+def _shuffled(unit: Unit) -> bytes:
+    """A key that puts units in an order that looks random, and is always the same."""
+    return hashlib.sha256(f"{unit.step} {unit.name}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _left_out(leaving: Leaving, chosen: Sequence[int], progress: Callable[[int], None]) -> Iterator[LeftOut]:
+    """The units without which something goes."""
+    _shared[:] = [leaving]
+    with ExitStack() as held:
+        found: Iterator[LeftOut | None] = map(_leave_out, chosen)
+        processes = min(len(os.sched_getaffinity(0)), len(chosen), _MOST_PROCESSES)
+        if processes > 1:
+            # In a container without semaphores (no /dev/shm), one after the other.
+            with suppress(OSError, ImportError, NotImplementedError):
+                pool = held.enter_context(ProcessPoolExecutor(processes, get_context("fork")))
+                found = pool.map(_leave_out, chosen)
+        for done, each in enumerate(found, 1):
+            progress(done)
+            if each is not None:
+                yield each
+    _shared.clear()
+
+
+def _leave_out(unit: int) -> LeftOut | None:
+    return _shared[0].left_out(unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An image, a trace of it as a document, options to pass on to the agent, and the files that they name."""
+
+    image: str
+    trace: bytes
+    options: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def reach_of_image(
+    engine: Engine, bundle: Callable[[], Bundle], asked: Asked, reporter: Reporter, say: Callable[[bytes], None]
+) -> Reach:
+    """Do it in a container of an image. Nothing of the image is run, and nothing is left in the engine.
+
+    Raises UsageError if the engine does not have the image, and what the agent raises.
+    """
+    inspected = engine.inspect(asked.image)
+    container = Container(image=identity(inspected) or asked.image)
+    with (
+        tempfile.TemporaryDirectory(prefix="slimagent-") as out,
+        Work(engine, bundle(), out, owner.new_key(), container, say) as work,
+    ):
+        shared = work.share("reach")
+        for name, data in {**asked.files, _CONFIG: inspected, _TRACE: asked.trace}.items():
+            shared.give(name, data)
+        words = ("reach", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}")
+        task = Task(
+            shared=shared,
+            image=container.image,
+            arguments=(*words, "-o", f"{OUT}/{_REACH}", f"{OUT}/{_TRACE}"),
+            bare=True,
+        )
+        job = work.begin(task)
+        with reporter.phase(f"plan without each test in a container of {asked.image}"):
+            job.result()
+        return documents.decode_reach(shared.read(_REACH))
