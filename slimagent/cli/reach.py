@@ -23,7 +23,7 @@ from slimagent.image.engine import ENGINES, find
 from slimagent.linux.files import read, write
 from slimagent.model.profile import LEVELS, Rules
 from slimagent.model.reach import NAME, Reach
-from slimagent.report import untested
+from slimagent.report import beyond
 from slimagent.workflows import reaching
 from slimagent.workflows.finished import TRACE, Finished
 
@@ -146,9 +146,9 @@ def _show(made: Reach, form: str) -> None:
     if form == options.JSON:
         terminal.json(documents.encode_reach(made))
     elif form == options.MARKDOWN:
-        terminal.lines(list(untested.markdown(made)))
+        terminal.lines(list(beyond.markdown(made)))
     else:
-        *lines, last = untested.lines(made)
+        *lines, last = beyond.lines(made)
         terminal.lines(lines)
         terminal.line(Styled(last, bold=True))
 

@@ -50,7 +50,7 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
         options.require_writable(html, None if overwrite else _PAGE)
     run = Finished(directory, lenient=True)
     summary = run.summary or summarised(Summary(tool=TOOL, command="run"), run.whole)
-    made = together(summary, run.whole, run.image, run.found())
+    made = together(summary, run.whole, run.image, run.found(), run.reach)
     if html is not None:
         data = _page(made, run.whole).encode()
         write(html, data)

@@ -41,5 +41,5 @@ def decode_reach(data: bytes, document: str = "reach") -> Reach:
     units, steps = len(made.units), len(made.steps)
     named = (*made.chosen, *made.idle, *(each.unit for level in made.levels for each in level.left_out))
     if any(number >= units for number in named) or any(unit.step >= steps for unit in made.units):
-        raise place.fail("an index names no unit or step")
+        raise place.fail("the index of a unit or a step leads nowhere")
     return made

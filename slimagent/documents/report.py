@@ -24,6 +24,7 @@ def encode_report(report: Report) -> bytes:
             "steps": [asdict(each) for each in report.needed],
             "left": [asdict(each) for each in report.left],
             "untested": [asdict(each) for each in report.untested],
+            "beyond": list(report.beyond),
             "watched": None if report.watched is None else asdict(report.watched),
             "start": None if report.started is None else asdict(report.started),
         },

@@ -109,7 +109,7 @@ class Report:
     """The documents of a run in one. `parts` and what follows are empty without a plan.
 
     `unread` are the bytes that stay and that no step used. `again` are bytes of additional names of files, which
-    `parts` count and the summary does not; None if that is not known.
+    `parts` count and the summary does not; None if that is not known. `beyond` are sentences on what no test does.
     """
 
     summary: Summary
@@ -121,6 +121,7 @@ class Report:
     untested: tuple[Untested, ...] = ()
     watched: Watched | None = None
     started: Started | None = None
+    beyond: tuple[str, ...] = ()
 
     @property
     def unread(self) -> int:

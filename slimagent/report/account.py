@@ -142,6 +142,11 @@ def _left(report: Report, directory: str) -> list[str]:
 
 
 def _untested(report: Report) -> list[str]:
+    beyond = [line for sentence in report.beyond for line in wrap(sentence, _WIDTH, subsequent_indent="  ")]
+    return [*beyond, *([""] if beyond and report.untested else []), *_unused(report)]
+
+
+def _unused(report: Report) -> list[str]:
     if not report.untested:
         return []
     whole = size(sum(each.bytes for each in report.untested))

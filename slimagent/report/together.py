@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.reach import Reach
 from slimagent.model.report import Found, Report, Started
 from slimagent.model.summary import Summary, Whole
+from slimagent.report.beyond import sentences
 from slimagent.report.exercised import needed, untested, watched
 from slimagent.report.fates import Fates
 from slimagent.report.left import left
 
 
-def together(summary: Summary, whole: Whole, image: ImageConfig | None, found: Sequence[Found]) -> Report:
+def together(
+    summary: Summary,
+    whole: Whole,
+    image: ImageConfig | None,
+    found: Sequence[Found],
+    reach: Reach | None = None,
+) -> Report:
     """One report. `found` says which documents there are; those that there are not are None in `whole`."""
     report = Report(
         summary=summary,
@@ -35,4 +43,5 @@ def together(summary: Summary, whole: Whole, image: ImageConfig | None, found: S
         left=left(plan, fates),
         needed=needed(plan, fates),
         untested=untested(plan, fates),
+        beyond=() if reach is None else sentences(reach, plan.level),
     )

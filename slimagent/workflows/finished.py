@@ -19,6 +19,8 @@ from slimagent.model.finished_run import FinishedRun
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt, Verification
+from slimagent.model.reach import NAME as REACH
+from slimagent.model.reach import Reach
 from slimagent.model.report import Found
 from slimagent.model.summary import Summary, Whole
 from slimagent.model.trace import Trace
@@ -79,6 +81,15 @@ class Finished:
     def summary(self) -> Summary | None:
         """The summary as the run wrote it."""
         return self._document(SUMMARY, documents.decode_summary)
+
+    @cached_property
+    def reach(self) -> Reach | None:
+        """What `slimagent reach` found out about the run's trace; None also if it was another trace."""
+        if not self._is_directory or not self._has(REACH):
+            return None
+        path = self._at(REACH)
+        made = documents.decode_reach(read(path), path)
+        return made if self.plan is not None and made.traces == self.plan.traces else None
 
     @cached_property
     def image(self) -> ImageConfig | None:

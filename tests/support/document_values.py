@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from slimagent import documents
-from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reason, removed, search
+from slimagent.model import audit, edit, gate, history, inventory, plan, proof, reach, reason, removed, search
 from slimagent.model import result as results
 from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
@@ -437,6 +437,30 @@ def layered(draw: st.DrawFn) -> audit.Layers:
     return audit.Layers(layers=layers, hidden=draw(tuples(HIDDEN)), of=of)
 
 
+@st.composite
+def reached(draw: st.DrawFn) -> reach.Reach:
+    steps = draw(tuples(TEXTS))
+    units = draw(tuples(st.builds(reach.Unit, st.integers(0, len(steps) - 1), TEXTS, COUNTS))) if steps else ()
+    numbers = st.integers(0, len(units) - 1) if units else st.nothing()
+    lost = st.builds(
+        reach.LeftOut,
+        unit=numbers,
+        **dict.fromkeys(("files", "size", "missed", "missed_with", "missed_size"), COUNTS),
+        packages=tuples(TEXTS),
+        examples=tuples(PATHS),
+    )
+    found = st.builds(reach.LevelReach, level=TEXTS, kept=COUNTS, left_out=tuples(lost) if units else st.just(()))
+    return reach.Reach(
+        tool=draw(TEXTS),
+        traces=draw(tuples(TEXTS)),
+        steps=steps,
+        units=units,
+        chosen=draw(tuples(numbers)) if units else (),
+        idle=draw(tuples(numbers)) if units else (),
+        levels=draw(tuples(found)),
+    )
+
+
 REMOVALS = st.builds(
     removed.Removed,
     **dict.fromkeys(("tool", "plan", "level", "image", "image_id"), TEXTS),
@@ -473,6 +497,7 @@ KINDS = (
     Kind("layers", layered(), documents.encode_layers, documents.decode_layers),
     Kind("gate", JUDGED, documents.encode_gate, documents.decode_gate),
     Kind("history-line", PAST_RUNS, documents.encode_line, documents.decode_line),
+    Kind("reach", reached(), documents.encode_reach, documents.decode_reach),
     Kind("removed", REMOVALS, documents.encode_removed, documents.decode_removed),
     Kind("summary", SUMMARIES, documents.encode_summary, documents.decode_summary),
 )
@@ -744,6 +769,32 @@ REMOVED = removed.Removed(
     reasons=(removed.Why("unused", "no test asked for it"),),
     leads=(removed.Lead(b"/bin", b"/usr/bin"),),
 )
+REACH = reach.Reach(
+    tool="slimagent 0",
+    traces=("0" * 64,),
+    steps=("tests",),
+    units=(reach.Unit(0, "test_plot", 2), reach.Unit(0, "test_read", 1)),
+    chosen=(0, 1),
+    idle=(1,),
+    levels=(
+        reach.LevelReach(
+            level="file",
+            kept=7,
+            left_out=(
+                reach.LeftOut(
+                    unit=0,
+                    files=2,
+                    size=9,
+                    packages=("dpkg:vim",),
+                    missed=2,
+                    missed_with=1,
+                    missed_size=8,
+                    examples=(b"/x\xe9",),
+                ),
+            ),
+        ),
+    ),
+)
 SAMPLES = {
     "trace": TRACE,
     "plan": PLAN,
@@ -754,6 +805,7 @@ SAMPLES = {
     "layers": LAYERS_OF,
     "gate": JUDGEMENT,
     "history-line": PAST_RUN,
+    "reach": REACH,
     "removed": REMOVED,
     "summary": SUMMARY,
 }

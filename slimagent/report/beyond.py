@@ -48,6 +48,22 @@ def _percent(part: float) -> str:
     return "less than 1 %" if part < 0.01 else f"about {part * 100:.0f} %"
 
 
+def sentences(reach: Reach, level: str) -> tuple[str, ...]:
+    """What a report says of it: the estimate at the report's level, and on which tests the image rests."""
+    found = next((each for each in reach.levels if each.level == level), None)
+    if found is None:
+        return ()
+    said = [estimate(reach, found)]
+    resting = _largest(LevelReach(level=level, kept=0, left_out=tuple(each for each in found.left_out if each.rests)))
+    if resting:
+        some = ", ".join(f"{label(reach, each)} ({size(each.size)})" for each in resting[:3])
+        said.append(
+            f"{counted(found.resting, 'test is', 'tests are')} alone in using some package, the largest: {some}"
+        )
+    said.append(f"{counted(len(reach.idle), 'test adds', 'tests add')} nothing to what stays")
+    return tuple(said)
+
+
 def lines(reach: Reach) -> Iterator[str]:
     """For a terminal; the estimates last."""
     yield from _head(reach)
@@ -81,7 +97,7 @@ def _figures(reach: Reach, level: LevelReach) -> list[str]:
 
 def _carriers(reach: Reach, level: LevelReach) -> Iterator[str]:
     """The tests without which most would go."""
-    largest = sorted(level.left_out, key=lambda each: (-each.size, each.unit))[:_SHOWN]
+    largest = _largest(level)[:_SHOWN]
     if not largest:
         return
     yield ""
@@ -90,6 +106,10 @@ def _carriers(reach: Reach, level: LevelReach) -> Iterator[str]:
     yield from table([head, *rows], right=(1, 2))
     if len(level.left_out) > _SHOWN:
         yield f"… and {len(level.left_out) - _SHOWN:,} more (--json)"
+
+
+def _largest(level: LevelReach) -> list[LeftOut]:
+    return sorted(level.left_out, key=lambda each: (-each.size, each.unit))
 
 
 def _packages(labels: tuple[str, ...]) -> str:
@@ -136,7 +156,7 @@ def markdown(reach: Reach) -> Iterator[str]:
     for level in reach.levels:
         yield f"| {level.level} | {' | '.join(_figures(reach, level))} |"
     for level in reach.levels:
-        largest = sorted(level.left_out, key=lambda each: (-each.size, each.unit))[:_SHOWN]
+        largest = _largest(level)[:_SHOWN]
         if largest:
             yield ""
             yield f"| stays for one test alone, level {level.level} | files | size | packages |"
