@@ -1,4 +1,4 @@
-"""The units of a trace that can be left out, and the trace without some of them. Pure."""
+"""The units of a trace that can be left out: tests, and steps without tests. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from slimagent.model.reach import Unit
-from slimagent.model.result import Outcome
 from slimagent.model.started import KIND
-from slimagent.model.trace import Access, Attributed, ByTests, How, Run, Trace
+from slimagent.model.trace import Access, How, Trace
+from slimagent.plan.leave_out import without
 
 OUTSIDE = -1  # stands for uses that belong to no unit
 _READ = How.OPENED | How.EXECUTED
@@ -80,55 +80,10 @@ class Units:
             yield from (self._of_test[test] for test in tests)
 
     def without(self, left_out: Collection[int]) -> Trace:
-        """The trace as if these units had not run. Whole steps among them count as skipped."""
+        """The trace as if these units had not run."""
         out = frozenset(left_out)
-        accesses, attributed = [], []
-        for access in self._trace.accesses:
-            by = self._by_path.get(access.path)
-            if by is None:
-                steps = tuple(step for step in access.steps if self._of_step[step] not in out)
-                if steps:
-                    accesses.append(access if steps == access.steps else access._replace(steps=steps))
-                continue
-            left = self._less(by, out)
-            if left is by:
-                accesses.append(access)
-                attributed.append(by)
-            elif left.how or left.by:
-                accesses.append(self._access(access, left))
-                if left.by:
-                    attributed.append(left)
-        return replace(self._trace, runs=self._runs(out), accesses=tuple(accesses), attributed=tuple(attributed))
-
-    def _less(self, by: Attributed, out: frozenset[int]) -> Attributed:
-        groups = []
-        for how, tests in by.by:
-            left = tuple(test for test in tests if self._of_test[test] not in out)
-            if left:
-                groups.append(ByTests(how, left))
-        steps = tuple(step for step in by.steps if self._of_step[step] not in out)
-        if steps == by.steps and tuple(groups) == by.by:
-            return by
-        return Attributed(by.path, by.how if steps else How(0), steps, tuple(groups))
-
-    def _access(self, access: Access, left: Attributed) -> Access:
-        how = left.how
-        steps = set(left.steps)
-        for done, tests in left.by:
-            how |= done
-            steps.update(self._trace.tests[test].step for test in tests)
-        return Access(access.path, how, tuple(sorted(steps)), access.found)
-
-    def _runs(self, out: frozenset[int]) -> tuple[Run, ...]:
-        runs, at = [], 0
-        for run in self._trace.runs:
-            steps = []
-            for step in run.steps:
-                gone = self._of_step[at] >= 0 and self._of_step[at] in out
-                steps.append(replace(step, outcome=Outcome.SKIPPED) if gone else step)
-                at += 1
-            runs.append(replace(run, steps=tuple(steps)))
-        return tuple(runs)
+        steps = frozenset(at for at, unit in enumerate(self._of_step) if unit in out)
+        return without(self._trace, steps, frozenset(at for at, unit in enumerate(self._of_test) if unit in out))
 
     def opened(self) -> list[list[bytes]]:
         """For each unit the paths that the image had and that the unit opened or executed.

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_images import STEP, evidence_for, run_of, write
 
+from slimagent.errors import UsageError
 from slimagent.inventory.owners import owners
 from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.model.profile import Rules
@@ -21,6 +22,7 @@ from slimagent.model.result import Outcome
 from slimagent.model.trace import Access, Attributed, ByTests, How, MarkedTest, Trace
 from slimagent.plan.decide import settled
 from slimagent.plan.evidence import Evidence
+from slimagent.plan.leave_out import without_steps
 from slimagent.plan.reach import Leaving, Remembered
 from slimagent.plan.units import Units
 from tests.plan.test_laws import NAMES, Tree, hows, levels, some_rules, trees
@@ -66,6 +68,11 @@ def blank() -> Trace:
     return Trace(before="", scopes=(b"/",), excluded=(), architecture="x86_64", runs=(run,), accesses=(), changes=())
 
 
+def step_of(who: int) -> int:
+    """The step of a user of `traced`."""
+    return -1 - who if who < 0 else TESTS[who].step
+
+
 def units_of(who: int) -> int | None:
     """The unit of a user of `traced`, None for what belongs to none."""
     if who >= 0:
@@ -89,6 +96,24 @@ def test_a_trace_without_units_is_that_of_the_others(used: list[Use], out: froze
         assert access.how & by_step[access.path].how == by_step[access.path].how
     skipped = [step.outcome is Outcome.SKIPPED for step in found.steps]
     assert skipped == [False, False, 3 in out, 4 in out]
+
+
+@given(used=uses, out=st.frozensets(st.integers(0, STEPS - 1)))
+@settings(max_examples=100, deadline=None)
+def test_a_trace_without_steps_has_none_of_their_tests(used: list[Use], out: frozenset[int]) -> None:
+    """Neither what a step did outside of its tests is left, nor what its tests did."""
+    found = without_steps(traced(blank(), used), {f"step {at}" for at in out})
+    expected = traced(blank(), [use for use in used if step_of(use[1]) not in out])
+    assert found.attributed == expected.attributed
+    assert {(each.path, each.steps) for each in found.accesses} == {
+        (each.path, each.steps) for each in expected.accesses
+    }
+
+
+def test_a_step_that_is_unknown_is_refused() -> None:
+    """The message says what is meant, or which steps there are."""
+    with pytest.raises(UsageError, match="no step 'step 9'"):
+        without_steps(traced(blank(), []), ["step 9"])
 
 
 @given(used=uses)

@@ -1,0 +1,80 @@
+"""The trace without some of its steps and tests, as if they had not run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from slimagent.errors import UsageError
+from slimagent.model.result import Outcome
+from slimagent.model.trace import Access, Attributed, ByTests, How, Run, Trace
+from slimagent.text.escapes import quoted
+from slimagent.text.near import meant
+
+
+def without_steps(trace: Trace, names: Collection[str]) -> Trace:
+    """The trace without the steps of these names, and without their tests. Raises UsageError for an unknown name."""
+    known = {step.name for step in trace.steps}
+    for name in names:
+        if name not in known:
+            hint = meant(name, known) or f"the steps are {', '.join(sorted(known))}"
+            raise UsageError(f"the trace has no step {quoted(name)}", hint)
+    steps = frozenset(at for at, step in enumerate(trace.steps) if step.name in names)
+    return without(trace, steps, frozenset(at for at, test in enumerate(trace.tests) if test.step in steps))
+
+
+def without(trace: Trace, steps: frozenset[int], tests: frozenset[int]) -> Trace:
+    """The trace without what these steps did outside of tests, and without what these tests did.
+
+    `steps` and `tests` are indices into those of the trace, which stay as they are; the steps count as skipped. A trace
+    has no use by step: of a path that several steps used without a test, what any of them did stays with the others.
+    """
+    by_path = {each.path: each for each in trace.attributed}
+    accesses, attributed = [], []
+    for access in trace.accesses:
+        by = by_path.get(access.path)
+        if by is None:
+            left = tuple(step for step in access.steps if step not in steps)
+            if left:
+                accesses.append(access if left == access.steps else access._replace(steps=left))
+            continue
+        less = _less(by, steps, tests)
+        if less is by:
+            accesses.append(access)
+        elif less.how or less.by:
+            accesses.append(_access(trace, access, less))
+        if less.by:
+            attributed.append(less)
+    runs = _runs(trace, steps)
+    return replace(trace, runs=runs, accesses=tuple(accesses), attributed=tuple(attributed))
+
+
+def _less(by: Attributed, steps: frozenset[int], tests: frozenset[int]) -> Attributed:
+    groups = []
+    for how, those in by.by:
+        left = tuple(test for test in those if test not in tests)
+        if left:
+            groups.append(ByTests(how, left))
+    outside = tuple(step for step in by.steps if step not in steps)
+    if outside == by.steps and tuple(groups) == by.by:
+        return by
+    return Attributed(by.path, by.how if outside else How(0), outside, tuple(groups))
+
+
+def _access(trace: Trace, access: Access, left: Attributed) -> Access:
+    how, steps = left.how, set(left.steps)
+    for done, tests in left.by:
+        how |= done
+        steps.update(trace.tests[test].step for test in tests)
+    return Access(access.path, how, tuple(sorted(steps)), access.found)
+
+
+def _runs(trace: Trace, skipped: frozenset[int]) -> tuple[Run, ...]:
+    runs, at = [], 0
+    for run in trace.runs:
+        steps = []
+        for step in run.steps:
+            steps.append(replace(step, outcome=Outcome.SKIPPED) if at in skipped else step)
+            at += 1
+        runs.append(replace(run, steps=tuple(steps)))
+    return tuple(runs)
