@@ -13,7 +13,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.help import command
 from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
-from slimagent.cli.planning import Asked, prepare, repair_option
+from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
 from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.cli.rules import rule_options
 from slimagent.errors import UsageError
@@ -39,7 +39,7 @@ docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoin
 @options.together(options.level, options.profile, rule_options, options.accept, layout_options)
 @click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar file, for `docker import`.")
 @click.option("--when", metavar="FILE", help="Scan the image at once, then wait until FILE exists.")
-@repair_option
+@evidence_changes
 @click.option(
     "--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here."
 )
@@ -55,7 +55,7 @@ def export(
     layout: Layout | None,
     tar: str | None,
     when: str | None,
-    repair: tuple[str, ...],
+    changes: Changes,
     plan_file: str,
     receipt: str,
     removals: Removals,
@@ -73,11 +73,11 @@ def export(
     options.require_writable(receipt, options.own_document(documents.RECEIPT))
     removals = placed(removals, removals.path or beside(receipt), image)
     require_place(place, strip, quiet=quiet)
-    require_distinct((place.path, plan_file, receipt, removals.path, *repair, *dict.fromkeys(traces)))
+    require_distinct((place.path, plan_file, receipt, removals.path, *changes["repair"], *dict.fromkeys(traces)))
     console = Console(quiet=quiet)
     written = {tar or os.fsdecode(place.path), plan_file, receipt, removals.path}
     outputs = tuple(map(os.fsencode, sorted({*written, *traces})))
-    asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair)
+    asked = Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, **changes)
     session, inventory, made = _planned(asked, outputs, image, when, console)
     data = documents.encode_plan(made)
     write(plan_file, data)

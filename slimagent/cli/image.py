@@ -17,6 +17,7 @@ from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
 from slimagent.cli.marks import by_test
 from slimagent.cli.passing import carried_profile, passed_on
+from slimagent.cli.planning import hold_out
 from slimagent.cli.removing import CONTENT_NAMES, content_options
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
@@ -34,6 +35,7 @@ from slimagent.model.gate import Rule
 from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
+from slimagent.report.beyond import held_out
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, unmatched, warnings
 from slimagent.report.summary import failure, summarised
@@ -67,6 +69,7 @@ class _Asked:
     no_privileges: bool
     agent: str | None
     out: str
+    held_out: tuple[str, ...]
     repair: bool
     search_runs: int
     keep_failed: bool
@@ -90,6 +93,7 @@ class _Asked:
             strip=self.strip,
             accepted=frozenset(self.accepted),
             files=files,
+            held_out=self.held_out,
             repair=self.repair,
             search_runs=self.search_runs,
             start=self.waiting,
@@ -105,7 +109,7 @@ class _Asked:
 @click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
-@options.together(options.also, by_test)
+@options.together(options.also, by_test, hold_out)
 @start_options
 @container_options
 @click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")
@@ -166,7 +170,7 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
             failure=None if error is None else failure(error),
             repairs=tuple(slimmed.repairs),
             repaired=len(frozenset().union(*(each.needed for each in slimmed.repairs))),
-            notes=_notes(slimmed, rules),
+            notes=(*_held_out(slimmed, asked.held_out), *_notes(slimmed, rules)),
             phases=console.phases,
             seconds=console.seconds,
         )
@@ -181,6 +185,11 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
 
     slim(engine, lambda: agent_bundle(asked.agent, console), request, console, say, tell, finish)
     return done[-1]
+
+
+def _held_out(slimmed: Slimmed, steps: tuple[str, ...]) -> tuple[str, ...]:
+    verification = slimmed.whole.verification
+    return () if verification is None else held_out(verification, steps)
 
 
 def _gate(profile: str | None) -> tuple[Rule, ...]:

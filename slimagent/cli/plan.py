@@ -10,7 +10,7 @@ from slimagent import documents
 from slimagent.cli import options, terminal
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
-from slimagent.cli.planning import Asked, prepare, repair_option
+from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
 from slimagent.cli.rules import rule_options
 from slimagent.linux.files import write
 from slimagent.model.profile import Rules
@@ -22,7 +22,7 @@ from slimagent.report.text import plan_summary
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
 @options.together(options.root, options.scope, options.level, options.profile, rule_options, options.accept)
 @options.image_config
-@repair_option
+@evidence_changes
 @click.option("-o", "--output", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here.")
 @options.quiet
 def plan(
@@ -34,7 +34,7 @@ def plan(
     rules: Rules,
     accepted: tuple[str, ...],
     image_config: str | None,
-    repair: tuple[str, ...],
+    changes: Changes,
     output: str,
     quiet: bool,
 ) -> int:
@@ -46,7 +46,7 @@ def plan(
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)
     prepared = prepare(
-        Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, repair=repair),
+        Asked(traces=traces, level=level, profile=profile, rules=rules, accepted=accepted, **changes),
         reading,
         root=root,
         scopes=scopes,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import click
 
@@ -17,17 +19,45 @@ from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
 from slimagent.model.proof import Repair
 from slimagent.model.trace import Trace
+from slimagent.plan.leave_out import without_steps
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session
 from slimagent.workflows.tracing import merged
 
-repair_option = click.option(
-    "--repair",
+hold_out = click.option(
+    "--hold-out",
+    "held_out",
     multiple=True,
-    metavar="FILE",
-    help="Keep what this verification of an earlier plan found missing; can be repeated, in the order of the rounds.",
+    metavar="STEP",
+    help="Plan as if this step had not run, to see what it would miss. Can be repeated; see docs/reach.md.",
 )
+_CHANGES = (
+    click.option(
+        "--repair",
+        multiple=True,
+        metavar="FILE",
+        help="Keep what this verification of an earlier plan found missing; can be repeated, in the order of rounds.",
+    ),
+    hold_out,
+)
+
+
+class Changes(TypedDict):
+    """What changes the evidence of a plan: see `Asked`."""
+
+    repair: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def evidence_changes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; it gets them as the argument `changes`."""
+
+    @functools.wraps(function)
+    def gather(*arguments: Any, repair: tuple[str, ...], held_out: tuple[str, ...], **others: Any) -> Any:
+        return function(*arguments, changes=Changes(repair=repair, held_out=held_out), **others)
+
+    return options.together(*_CHANGES)(gather)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +65,8 @@ class Asked:
     """What a command line asks of a plan.
 
     Its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, accepted kinds
-    of losses, and verifications (`repair`), in the order in which they were made: what they missed stays.
+    of losses, and verifications (`repair`), in the order in which they were made: what they missed stays. The steps
+    `held_out` are no evidence.
     """
 
     traces: Sequence[str]
@@ -43,7 +74,8 @@ class Asked:
     profile: str | None
     rules: Rules
     accepted: tuple[str, ...]
-    repair: Sequence[str]
+    repair: Sequence[str] = ()
+    held_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +129,7 @@ def prepare(
         image=image,
     )
     return Prepared(
-        evidence=evidence,
+        evidence=without_steps(evidence, asked.held_out) if asked.held_out else evidence,
         digests=digests,
         repairs=_repairs(asked.repair),
         level=options.chosen_level(asked.level, profile),

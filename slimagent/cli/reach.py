@@ -126,7 +126,7 @@ def _here(
     if misplaced:
         raise UsageError(f"--{misplaced[0]} is only used with the output directory of a run", "leave it out")
     prepared = prepare(
-        Asked(traces=(trace,), level=None, profile=profile, rules=rules, accepted=accepted, repair=()),
+        Asked(traces=(trace,), level=None, profile=profile, rules=rules, accepted=accepted),
         console,
         outputs=tuple(os.fsencode(each) for each in (output, trace) if each is not None),
         image=options.read_image(image_config),

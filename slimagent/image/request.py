@@ -27,8 +27,9 @@ class Request:
     `steps` say how to exercise the image (for `trace` and `verify`), `tracing` how to trace that, `decision` what may
     go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
-    which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter.
-    `search_runs` is how often the steps may run to find out why one is worse.
+    which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter. The
+    steps `held_out` are no evidence: then it is only found out what they miss, and nothing is tagged. `search_runs` is
+    how often the steps may run to find out why one is worse.
     """
 
     tag: str
@@ -42,6 +43,7 @@ class Request:
     strip: str = _AUTO
     accepted: frozenset[str] = frozenset()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    held_out: tuple[str, ...] = ()
     repair: bool = True
     search_runs: int = 60
     start: Waiting | None = field(default_factory=Waiting)
@@ -110,7 +112,8 @@ class Commands:
         # Not compressed: an engine would only undo it.
         layout = ("--oci", _at(LAYOUT), "--compression", "none", "--tag", tag, "--ready", _at(READY))
         written = ("--plan", _at(PLAN), "--receipt", _at(RECEIPT), "--removed", _at(REMOVED), "--quiet")
-        return (*self._request.decision, "--strip", self._request.strip, *self._config, *layout, *written)
+        held_out = (f"--hold-out={name}" for name in self._request.held_out)
+        return (*self._request.decision, *held_out, "--strip", self._request.strip, *self._config, *layout, *written)
 
 
 def _at(name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from slimagent.model.proof import Verification
 from slimagent.model.reach import LeftOut, LevelReach, Reach, Unit
+from slimagent.paths.algebra import to_text
 from slimagent.report.tables import table
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown_code, printable
@@ -62,6 +64,38 @@ def sentences(reach: Reach, level: str) -> tuple[str, ...]:
         )
     said.append(f"{counted(len(reach.idle), 'test adds', 'tests add')} nothing to what stays")
     return tuple(said)
+
+
+def held_out(verification: Verification, steps: Sequence[str]) -> tuple[str, ...]:
+    """What steps came to on an image that was planned without them, and whether it harmed the others; a sentence each.
+
+    `steps` are names. Each item of a step that was compared counts for its step.
+    """
+    said = []
+    for name in steps:
+        compared = [each for each in verification.comparisons if _is_of(each.name, name)]
+        worse = [each for each in compared if each.worse]
+        missed = [each.path for each in verification.missed if name in each.steps]
+        found = "works without being evidence" if not worse else f"{len(worse):,} of {len(compared):,} are worse"
+        some = ", ".join(map(to_text, missed[:3]))
+        files = f"; it misses {counted(len(missed), 'removed file')}, e.g. {some}" if missed else ""
+        first = f", e.g. {worse[0].name}: {worse[0].detail}" if worse and worse[0].detail else ""
+        said.append(f"{name}, held out: {found}{first}{files}")
+    others = [each.name for each in verification.comparisons if each.worse and not _of_any(each.name, steps)]
+    if steps and others:
+        said.append(f"worse, though not held out: {', '.join(others[:3])}")
+    if steps:
+        said.append("nothing was tagged, because steps were held out")
+    return tuple(said)
+
+
+def _of_any(compared: str, steps: Sequence[str]) -> bool:
+    return any(_is_of(compared, name) for name in steps)
+
+
+def _is_of(compared: str, step: str) -> bool:
+    """Whether a comparison is of a step or of one of its items."""
+    return compared == step or compared.startswith(f"{step}: ")
 
 
 def lines(reach: Reach) -> Iterator[str]:
