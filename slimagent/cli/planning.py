@@ -19,7 +19,6 @@ from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
 from slimagent.model.proof import Repair
 from slimagent.model.trace import Trace
-from slimagent.plan.leave_out import without_steps
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session
@@ -117,7 +116,7 @@ def prepare(
 
     Raises DocumentError and UsageError.
     """
-    evidence, digests = merged(((trace, read(trace)) for trace in asked.traces), reporter)
+    evidence, digests = merged(((trace, read(trace)) for trace in asked.traces), reporter, asked.held_out)
     by_name = asked.profile
     profile = options.profile_of(evidence) if by_name is None else options.chosen_profile(by_name, False, None)
     session = options.session(
@@ -129,7 +128,7 @@ def prepare(
         image=image,
     )
     return Prepared(
-        evidence=without_steps(evidence, asked.held_out) if asked.held_out else evidence,
+        evidence=evidence,
         digests=digests,
         repairs=_repairs(asked.repair),
         level=options.chosen_level(asked.level, profile),

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from slimagent import __version__, documents
 from slimagent.inventory.changes import changes
@@ -15,6 +15,7 @@ from slimagent.linux.files import digest
 from slimagent.model.inventory import Inventory
 from slimagent.model.trace import RESERVED_PLACE, TESTS_PLACE, Access, Attributed, How, Run, Trace
 from slimagent.paths.algebra import Resolver, within_any
+from slimagent.plan.leave_out import without_steps
 from slimagent.trace.by_test import Attributions
 from slimagent.trace.merge import Merging
 from slimagent.trace.watcher import Observed
@@ -140,10 +141,13 @@ def read_link(path: bytes) -> bytes | None:
         return None
 
 
-def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Trace, tuple[str, ...]]:
+def merged(
+    traces: Iterable[tuple[str, bytes]], reporter: Reporter, held_out: Collection[str] = ()
+) -> tuple[Trace, tuple[str, ...]]:
     """Merge traces, each with its name for messages, into one. Also returns the digests of all, sorted.
 
-    Reads them one by one, and drops each before the next. Raises as `decode_trace` and `Merging.add` do.
+    The steps `held_out` are left out of the result. Reads the traces one by one, and drops each before the next. Raises
+    as `decode_trace` and `Merging.add` do, and UsageError for a step that no trace has.
     """
     merging, digests = Merging(), set[str]()
     known: dict[str, bytes] = {}
@@ -152,7 +156,8 @@ def merged(traces: Iterable[tuple[str, bytes]], reporter: Reporter) -> tuple[Tra
             merging.add_uses(*documents.decode_uses(data, name, known), name)
             digests.add(digest(data))
             progress(number)
-        return merging.result(), tuple(sorted(digests))
+        whole = merging.result()
+        return without_steps(whole, held_out) if held_out else whole, tuple(sorted(digests))
 
 
 @contextlib.contextmanager
