@@ -167,6 +167,7 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
         end.whole = slimmed.whole
         end.summary = replace(
             summarised(blank, slimmed.whole),
+            tag=None if asked.held_out else asked.tag,
             failure=None if error is None else failure(error),
             repairs=tuple(slimmed.repairs),
             repaired=len(frozenset().union(*(each.needed for each in slimmed.repairs))),
