@@ -142,7 +142,7 @@ HEAD = Removed(
     paths=1,
     bytes=1,
     owners=(Owner(ODD, True), Owner(replace(ODD, kind=PackageKind.DPKG), False)),
-    reasons=(Why("unused", "no test asked for it"),),
+    reasons=(Why("unused", "no test asked for it"), Why("folder-gone", "nothing is left in it")),
     leads=(),
 )
 
@@ -165,6 +165,20 @@ def test_names_of_the_image_do_no_harm_when_pasted(path: bytes, owner: int) -> N
     assert [
         each for line in lines(answers(Gone(path, GoneKind.FILE, 1, 0, owner))) for each in line if each == "\n"
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "sentence"), [(0, "all that was in it went with its package"), (1, "all that was in it went")]
+)
+def test_an_empty_directory_is_no_reason(owner: int, sentence: str) -> None:
+    """What was in it went for a reason of its own, which counts if it was found, too."""
+    directory = Gone(b"/opt/m", GoneKind.DIRECTORY, 0, 1, owner)
+    assert answers(directory).answers[0].reason == sentence
+    wanted = (Wanted(WantedKind.PATH, b"/opt/m"), Wanted(WantedKind.PATH, b"/opt/m/x"))
+    rows = (directory, Gone(b"/opt/m/x", GoneKind.FILE, 1, 0, 0))
+    if owner == 0:
+        (answer,) = answered(HEAD, wanted, search(lambda: rows, (), wanted)).answers
+        assert answer.reason == "no test asked for it"
 
 
 @pytest.mark.parametrize("kind", list(PackageKind))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from slimagent.model.missing import Answer, Missing, RemovedPath, Wanted, WantedKind
-from slimagent.model.removed import Gone, Removed
+from slimagent.model.reason import ReasonKind
+from slimagent.model.removed import Gone, Removed, Why
 from slimagent.paths.algebra import to_text
 from slimagent.report.missing.remedies import restore, rule, ways
 from slimagent.report.missing.search import Found
@@ -60,7 +61,7 @@ def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found, removed: s
 def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...], removed: str) -> Answer:
     owned = head.owners[owner] if owner >= 0 else None
     whole = owned is not None and owned.is_gone
-    why = head.reasons[gone[0].reason]
+    why = _reason([head.reasons[each.reason] for each in gone], whole=whole)
     paths = [each.path for each in gone]
     package = None if owned is None else owned.package
     things = [package.label] if package is not None and whole else [to_text(each) for each in paths]
@@ -77,6 +78,14 @@ def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[G
         ways=() if package is None else ways(package, is_gone=whole),
         rule=rule(package if whole else None, paths, f"a program needs {phrase(wanted[0])}"),
     )
+
+
+def _reason(reasons: Sequence[Why], *, whole: bool) -> Why:
+    """Why the first of them went. That a directory is empty explains nothing: what was in it went for a reason."""
+    why = next((each for each in reasons if each.kind != ReasonKind.FOLDER_GONE), reasons[0])
+    if why.kind != ReasonKind.FOLDER_GONE:
+        return why
+    return why._replace(sentence="all that was in it went" + (" with its package" if whole else ""))
 
 
 def lines(missing: Missing) -> Iterator[str]:
