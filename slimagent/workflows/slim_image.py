@@ -99,13 +99,18 @@ def slim(
                 finish(output, slimmed, None)
                 with reporter.phase("tag"):
                     rest.enter_context(undisturbed())  # once the tag exists, nothing may interrupt us
-                    if not request.held_out:
-                        engine.tag(work.pending, request.tag)
+                    _tag(engine, work.pending, request)
                     output.finish("complete")
         except SlimagentError as error:
             with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
                 finish(output, slimmed, error)
             raise
+
+
+def _tag(engine: Engine, made: str, request: Request) -> None:
+    """Give the slim image its name, unless it was only tried how it does without some steps."""
+    if not request.held_out:
+        engine.tag(made, request.tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

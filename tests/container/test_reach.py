@@ -25,7 +25,7 @@ def slimagent(*words: str | Path) -> subprocess.CompletedProcess[str]:
 def test_each_test_and_step_is_left_out_in_a_container(derive: Derive, tag: str, tmp_path: Path) -> None:
     """What three tests and a step read alone would go without them; the image is not run for that."""
     out = tmp_path / "out"
-    files = dict.fromkeys(("a.png", "b.svg", "c.pdf", "all", "also.md"), b"x" * 3000000)
+    files = dict.fromkeys(("a.png", "b.svg", "c.pdf", "all", "also.md"), b"x" * 3_000_000)
     image = derive(f"COPY {' '.join(files)} /srv/", files)
     ended = slim(image, tag, out, "--also", "cat /srv/also.md", "--", "sh", "-c", TESTS)
     assert ended.returncode == 0, ended.stderr
