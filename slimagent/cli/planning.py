@@ -17,7 +17,7 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.inventory import Inventory, Owners
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
-from slimagent.model.proof import Repair
+from slimagent.model.proof import FULL, SEARCH, Repair
 from slimagent.model.trace import Trace
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
@@ -140,12 +140,15 @@ def prepare(
 def _repairs(names: Sequence[str]) -> tuple[Repair, ...]:
     """The rounds of repair that these verifications led to.
 
-    One of the full image belongs to the round of the verification before it, of the slim image.
+    One of the full image belongs to the round of the verification before it, of the slim image. What a search found is
+    a round of its own.
     """
     rounds: list[Repair] = []
     for name in names:
         found = documents.decode_verification(read(name), name)
-        if found.how != "full":
+        if found.how == SEARCH:
+            rounds.append(Repair(number=len(rounds) + 1, found=found.missed))
+        elif found.how != FULL:
             rounds.append(Repair(number=len(rounds) + 1, missed=found.missed))
         elif rounds:
             rounds[-1] = replace(rounds[-1], used=(*rounds[-1].used, *found.missed))

@@ -81,7 +81,14 @@ _CAUTION = Form(
     lambda caution: {"paths": caution.paths, "bytes": caution.size},
     lambda at: Caution(at["paths"].unsigned(), at["bytes"].unsigned()),
 )
-_OF_REPAIR = {"number": COUNT, "steps": TEXTS, "missed": each(MISSED), "used": each(MISSED), "files": or_null(COUNT)}
+_OF_REPAIR = {
+    "number": COUNT,
+    "steps": TEXTS,
+    "missed": each(MISSED),
+    "used": each(MISSED),
+    "found": each(MISSED),
+    "files": or_null(COUNT),
+}
 _REPAIRS = each(
     Form(
         lambda repair: {**put_members(_OF_REPAIR, repair), "bytes": repair.size},

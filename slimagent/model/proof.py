@@ -67,21 +67,23 @@ class Repair:
     """A round of repair, by its `number` from 1, and what it brought back.
 
     The steps looked for `missed` in vain in the slim image before it. They used `used` when they ran once more in the
-    full image, and that slim image lacked it. With their packages and what they need, `files` came back, of together
-    `size` bytes (None if unknown). `steps` are the steps that this concerns.
+    full image, and that slim image lacked it. A search showed that they are worse without `found` or, if it stays
+    there, with what became of it. With their packages and what they need, `files` came back, of together `size` bytes
+    (None if unknown). `steps` are the steps that this concerns.
     """
 
     number: int
     steps: tuple[str, ...] = ()
     missed: tuple[Missed, ...] = ()
     used: tuple[Missed, ...] = ()
+    found: tuple[Missed, ...] = ()
     files: int | None = None
     size: int | None = None
 
     @property
     def needed(self) -> frozenset[bytes]:
         """The files for which this round is there."""
-        return frozenset(each.path for each in (*self.missed, *self.used))
+        return frozenset(each.path for each in (*self.missed, *self.used, *self.found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,15 @@ class Comparison:
         return Standing.of(self.after, self.before) is Standing.WORSE
 
 
+FULL, SEARCH = "full", "search"  # how a verification that is no proof came about
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
 
-    With `how` "full" the dropped files were there, and it is not a proof: `missed` are those that the steps used.
+    Two are no proof: with `how` FULL the dropped files were there, and `missed` are those that the steps used; with
+    SEARCH `missed` is what a search found.
     A `backend` that cannot see lookups cannot tell which files were missing: `missed` is then empty and proves nothing.
     """
 

@@ -21,6 +21,8 @@ def keep_missed(keeper: Keeper, repairs: Iterable[Repair]) -> None:
     for each in repairs:
         for missed in each.missed:
             _keep(keeper, missed.path, f"{', '.join(missed.steps)} looked for it in vain, round {each.number}")
+        for found in each.found:
+            _keep(keeper, found.path, f"without it {', '.join(found.steps)} is worse, round {each.number}")
         for used in each.used:
             _keep(keeper, used.path, f"{', '.join(used.steps)} used it in the full image, round {each.number}")
 

@@ -34,5 +34,7 @@ def needed_rows(repairs: Sequence[Repair]) -> Iterator[tuple[str, str, str]]:
     for repair in repairs:
         for each in repair.missed:
             yield to_text(each.path), f"{repair.number}", f"{', '.join(each.steps)} looked for it in vain"
+        for each in repair.found:
+            yield to_text(each.path), f"{repair.number}", f"a search found it: {', '.join(each.steps)} needs it"
         for each in repair.used:
             yield to_text(each.path), f"{repair.number}", f"{', '.join(each.steps)} used it in the full image"

@@ -10,7 +10,7 @@ from slimagent.inventory.fingerprint import changing
 from slimagent.inventory.scan import mount_points
 from slimagent.model import started
 from slimagent.model.plan import Plan
-from slimagent.model.proof import Verification
+from slimagent.model.proof import FULL, Verification
 from slimagent.model.reason import ReasonKind
 from slimagent.model.result import CheckResult
 from slimagent.paths.algebra import to_text, within_any
@@ -59,7 +59,7 @@ def verify(
     steps = steps.awaited()
     with reporter.phase(f"run again on the {'full' if full else 'slim'} image"):
         watched = watch(session, steps, reporter, dropped.__contains__ if there and not full else None, baseline)
-    return _judged(watched, baseline, made, plan_digest, "full" if full else "masked" if there else "in-place", dropped)
+    return _judged(watched, baseline, made, plan_digest, FULL if full else "masked" if there else "in-place", dropped)
 
 
 def _judged(
@@ -79,7 +79,7 @@ def _judged(
         how=how,
         backend=watched.backend,
         blind_spots=watched.blind_spots,
-        passed=how != "full"
+        passed=how != FULL
         and not watched.interrupted
         and not any(each.worse for each in comparisons)
         and not unproved(baseline, watched.results)

@@ -13,7 +13,7 @@ from typing import NoReturn
 from slimagent import documents
 from slimagent.errors import CheckFailedError
 from slimagent.model.plan import Plan
-from slimagent.model.proof import Missed, Repair, Verification
+from slimagent.model.proof import SEARCH, Missed, Repair, Verification
 from slimagent.model.search import What
 from slimagent.model.trace import BlindSpot, Trace
 from slimagent.report.failure import not_proved
@@ -136,14 +136,17 @@ class Rounds:
         In the first round that last look is not needed, unless the backend saw no lookups. `look` says otherwise.
         """
         number = len(self.repairs) + 1
-        missed = rounds.all_missed((rounds.fresh(verification.missed, self._known), more))
-        found = replace(verification, missed=rounds.all_missed((verification.missed, more)))
-        repair = Repair(number=number, steps=rounds.concerned(found, self._steps, STARTS), missed=missed)
+        missed = rounds.fresh(verification.missed, self._known)
+        concerning = replace(verification, missed=rounds.all_missed((verification.missed, more)))
+        steps = rounds.concerned(concerning, self._steps, STARTS)
+        repair = Repair(number=number, steps=steps, missed=missed, found=tuple(more))
         if look is None:
             look = number > 1 or BlindSpot.LOOKUPS in verification.blind_spots
         used = self._used(repair) if look else None
         repair = replace(repair, used=() if used is None else used.missed)
-        if repair.needed:
+        if more:
+            self._note(f"repair-{number}-search.json", replace(verification, how=SEARCH, missed=repair.found))
+        elif repair.needed:
             self._note(f"repair-{number}.json", replace(verification, missed=missed))
         if used is not None and used.missed:
             self._note(f"repair-{number}-full.json", used)

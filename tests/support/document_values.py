@@ -354,6 +354,7 @@ SUMMARIES = st.builds(
             steps=tuples(TEXTS),
             missed=MISSED,
             used=MISSED,
+            found=MISSED,
             files=st.none() | COUNTS,
             size=st.none() | COUNTS,
         )
@@ -740,7 +741,15 @@ SUMMARY = summaries.Summary(
     missed=VERIFICATION.missed,
     repaired=1,
     repairs=(
-        proof.Repair(number=1, steps=("a",), missed=VERIFICATION.missed, used=VERIFICATION.missed, files=3, size=4_000),
+        proof.Repair(
+            number=1,
+            steps=("a",),
+            missed=VERIFICATION.missed,
+            used=VERIFICATION.missed,
+            found=VERIFICATION.missed,
+            files=3,
+            size=4_000,
+        ),
     ),
     searches=(
         search.Search(

@@ -38,7 +38,7 @@ def test_what_can_be_undone_is_one_more_round(monkeypatch: pytest.MonkeyPatch) -
     made: Any = stages(monkeypatch, Outcome.FOUND, *causes)
     monkeypatch.setattr("slimagent.workflows.rounds.measured", lambda repair, *_: repair)
     (first,) = repaired(made).repairs
-    assert [each.path for each in first.missed] == [b"/gone", b"/lib"]
+    assert [each.path for each in first.found] == [b"/gone", b"/lib"]
     assert made.unstripped == (b"/lib",)
     assert [each.outcome for each in made.whole.searches] == [Outcome.FOUND]
     assert any("/gone" in line for line in made.told)
