@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 from slimagent.elf.tables import Symbols
 from slimagent.gpu.weigh import Weight
 from slimagent.model.inventory import Needs
-from slimagent.model.profile import LEVELS
 from slimagent.model.reach import LeftOut
 from slimagent.model.reason import Verdict
 from slimagent.paths.algebra import source_of
 from slimagent.plan.closure import ContentReader
-from slimagent.plan.compilers import is_compiling
 from slimagent.plan.decide import settled
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.keeper import Keeper
@@ -76,39 +74,39 @@ class Leaving:
         self._whole = _kept(keeper)
         self.kept = sum(self._whole.entries)
         self._opened = [_ends(keeper, paths) for paths in units.opened()]
-        self._idle = frozenset(units.alone()) - self._adding(keeper)
+        self._idle = self._without_effect(keeper)
 
-    def _adding(self, keeper: Keeper) -> frozenset[int]:
-        """The units with paths of their own without which something may go.
+    def _without_effect(self, keeper: Keeper) -> frozenset[int]:
+        """The units with paths of their own without which nothing goes.
 
-        At the levels that keep packages whole, a use adds nothing if what it leads to stays anyway, and its packages
-        are needed as much anyway: by what several units used, which is a part of what all but one used. More evidence
-        never drops more.
+        More evidence never drops more. So if nothing goes without several units, nothing goes without one of them, and
+        one plan is enough for all. Those are tried together whose paths lead to what stays anyway, by what several
+        units used.
         """
         alone = self._units.alone()
-        base = replace(self._evidence, trace=self._units.shared())
-        if (
-            self._level == LEVELS[0]
-            or self._evidence.rules.levels
-            or is_compiling(base) != is_compiling(self._evidence)
-        ):
-            return frozenset(alone)
-        shared = settled(base, self._level).keeper
-        kept = _kept(shared)
+        shared = _kept(settled(replace(self._evidence, trace=self._units.shared()), self._level).keeper)
 
-        def adds(path: bytes) -> bool:
+        def stays(path: bytes) -> bool:
             hops, end = keeper.resolver.resolve(path)
-            entries = [keeper.inventory.index.get(each) for each in (*hops, *(() if end is None else (end,)))]
-            return any(
-                at is not None
-                and (
-                    kept.entries[at] < self._whole.entries[at]
-                    or any(kept.grades[each] != self._whole.grades[each] for each in self._owners.owners(at))
-                )
-                for at in entries
-            )
+            entries = (keeper.inventory.index.get(each) for each in (*hops, *(() if end is None else (end,))))
+            return all(at is None or shared.entries[at] >= self._whole.entries[at] for at in entries)
 
-        return frozenset(unit for unit, paths in alone.items() if any(map(adds, paths)))
+        idle = set[int]()
+        pending = [sorted(unit for unit, paths in alone.items() if all(map(stays, paths)))]
+        while pending:
+            several = pending.pop()
+            if not several or not self._lost_without(several):
+                idle.update(several)
+            elif len(several) > 1:
+                half = len(several) // 2
+                pending += [several[:half], several[half:]]
+        return frozenset(idle)
+
+    def _lost_without(self, units: Collection[int]) -> bool:
+        """Whether something goes without these units."""
+        without = replace(self._evidence, trace=self._units.without(units))
+        kept = _kept(settled(without, self._level).keeper)
+        return bool(_lost(self._whole.entries, kept.entries) or _lost(self._whole.grades, kept.grades))
 
     def left_out(self, unit: int) -> LeftOut | None:
         """What would go without a unit, and what the unit would miss of it. None if nothing would go."""
