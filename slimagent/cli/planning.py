@@ -31,14 +31,11 @@ hold_out = click.option(
     metavar="STEP",
     help="Plan as if this step had not run, to see what it would miss. Can be repeated; see docs/reach.md.",
 )
-_CHANGES = (
-    click.option(
-        "--repair",
-        multiple=True,
-        metavar="FILE",
-        help="Keep what this verification of an earlier plan found missing; can be repeated, in the order of rounds.",
-    ),
-    hold_out,
+repair = click.option(
+    "--repair",
+    multiple=True,
+    metavar="FILE",
+    help="Keep what this verification of an earlier plan found missing; can be repeated, in the order of rounds.",
 )
 
 
@@ -56,7 +53,7 @@ def evidence_changes(function: Callable[..., Any]) -> Callable[..., Any]:
     def gather(*arguments: Any, repair: tuple[str, ...], held_out: tuple[str, ...], **others: Any) -> Any:
         return function(*arguments, changes=Changes(repair=repair, held_out=held_out), **others)
 
-    return options.together(*_CHANGES)(gather)
+    return options.together(repair, hold_out)(gather)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import click
@@ -14,12 +15,13 @@ from slimagent.cli.console import Console
 from slimagent.cli.ending import chosen_form
 from slimagent.cli.help import command
 from slimagent.cli.passing import carried_profile, passed_on
-from slimagent.cli.planning import Asked, prepare
+from slimagent.cli.planning import Asked, prepare, repair
 from slimagent.cli.rules import NAMES as RULE_OPTIONS
 from slimagent.cli.rules import rule_options
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.image.engine import ENGINES, find
+from slimagent.image.work import OUT
 from slimagent.linux.files import read, write
 from slimagent.model.profile import LEVELS, Rules
 from slimagent.model.reach import NAME, Reach
@@ -27,6 +29,7 @@ from slimagent.report import beyond
 from slimagent.workflows import reaching
 from slimagent.workflows.finished import TRACE, Finished
 
+_REPAIR = re.compile(r"repair-([0-9]{1,4})(?:-full|-search)?\.json")
 _PASSED_ON = frozenset({*RULE_OPTIONS, "levels", "most"})
 
 
@@ -47,7 +50,7 @@ _PASSED_ON = frozenset({*RULE_OPTIONS, "levels", "most"})
     show_default=True,
     help="Leave out at most so many tests, drawn at random.",
 )
-@options.together(options.profile, rule_options, options.accept, options.image_config)
+@options.together(options.profile, rule_options, options.accept, repair, options.image_config)
 @click.option("--image", metavar="IMAGE", help="The image that was traced. [default: the run's]")
 @click.option("--engine", type=click.Choice(ENGINES), help="Engine that has it. [default: docker, else podman]")
 @click.option("--agent", metavar="DIR", help="Use this agent, made by `slimagent bundle`. [default: a cached one]")
@@ -86,10 +89,12 @@ def _outside(
     agent: str | None,
     profile: str | None,
     accepted: tuple[str, ...],
+    repair: tuple[str, ...],
     **_: Any,
 ) -> Reach:
-    if image_config is not None:
-        raise UsageError("--image-config is only used inside a container", "leave it out")
+    for option, value in (("--image-config", image_config), ("--repair", repair)):
+        if value:
+            raise UsageError(f"{option} is only used inside a container", "leave it out")
     finished = Finished(out)
     record = finished.record
     image = image or finished.image_id or (record.image if record else "")
@@ -100,12 +105,22 @@ def _outside(
     documents.decode_trace(trace, path)
     files, words = carried_profile(profile)
     words += tuple(word for kind in accepted for word in ("--accept-loss", kind))
+    repairs = _repairs(out)
+    files |= repairs
+    words += tuple(word for name in repairs for word in ("--repair", f"{OUT}/{name}"))
 
     def say(line: bytes) -> None:
         terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
 
     asked = reaching.Asked(image=image, trace=trace, options=(*passed_on(_PASSED_ON), *words), files=files)
     return reaching.reach_of_image(find(engine), lambda: agent_bundle(agent, console), asked, console, say)
+
+
+def _repairs(out: str) -> dict[str, bytes]:
+    """What a run's rounds of repair came from, in their order: of one round first what the slim image missed."""
+    found = [(int(each[1]), each[0]) for name in os.listdir(out) if (each := _REPAIR.fullmatch(name))]
+    order = sorted(found, key=lambda each: (each[0], each[1].count("-"), each[1]))
+    return {name: read(os.path.join(out, name)) for _, name in order}
 
 
 def _here(
@@ -117,6 +132,7 @@ def _here(
     profile: str | None,
     rules: Rules,
     accepted: tuple[str, ...],
+    repair: tuple[str, ...],
     image_config: str | None,
     image: str | None,
     engine: str | None,
@@ -126,7 +142,7 @@ def _here(
     if misplaced:
         raise UsageError(f"--{misplaced[0]} is only used with the output directory of a run", "leave it out")
     prepared = prepare(
-        Asked(traces=(trace,), level=None, profile=profile, rules=rules, accepted=accepted),
+        Asked(traces=(trace,), level=None, profile=profile, rules=rules, accepted=accepted, repair=repair),
         console,
         outputs=tuple(os.fsencode(each) for each in (output, trace) if each is not None),
         image=options.read_image(image_config),
@@ -136,6 +152,7 @@ def _here(
         trace=prepared.evidence,
         digests=prepared.digests,
         accepted=prepared.accepted,
+        repairs=prepared.repairs,
         levels=wanted,
         most=most,
     )

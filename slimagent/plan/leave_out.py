@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import replace
 
 from slimagent.errors import UsageError
 from slimagent.model.result import Outcome
-from slimagent.model.trace import Access, Attributed, ByTests, How, Run, Trace
+from slimagent.model.trace import Access, Attributed, ByTests, Change, ChangeKind, How, Run, Trace
 from slimagent.text.escapes import quoted
 from slimagent.text.near import meant
 
@@ -28,6 +28,7 @@ def without(trace: Trace, steps: frozenset[int], tests: frozenset[int]) -> Trace
 
     `steps` and `tests` are indices into those of the trace, which stay as they are; the steps count as skipped. A trace
     has no use by step: of a path that several steps used without a test, what any of them did stays with the others.
+    What they changed goes with their uses; what a run created stays in the list, since it is no part of the image.
     """
     by_path = {each.path: each for each in trace.attributed}
     accesses, attributed = [], []
@@ -35,7 +36,7 @@ def without(trace: Trace, steps: frozenset[int], tests: frozenset[int]) -> Trace
         by = by_path.get(access.path)
         if by is None:
             left = tuple(step for step in access.steps if step not in steps)
-            if left:
+            if left or not access.steps:
                 accesses.append(access if left == access.steps else access._replace(steps=left))
             continue
         less = _less(by, steps, tests)
@@ -45,8 +46,19 @@ def without(trace: Trace, steps: frozenset[int], tests: frozenset[int]) -> Trace
             accesses.append(_access(trace, access, less))
         if less.by:
             attributed.append(less)
-    runs = _runs(trace, steps)
-    return replace(trace, runs=runs, accesses=tuple(accesses), attributed=tuple(attributed))
+    return replace(
+        trace,
+        runs=_runs(trace, steps),
+        accesses=tuple(accesses),
+        attributed=tuple(attributed),
+        changes=_changes(trace, {each.path for each in accesses}),
+    )
+
+
+def _changes(trace: Trace, used: Set[bytes]) -> tuple[Change, ...]:
+    """The changes without those of paths that the trace saw used, and that nothing of it uses any more."""
+    gone = {each.path for each in trace.accesses}.difference(used)
+    return tuple(each for each in trace.changes if each.kind is ChangeKind.CREATED or each.path not in gone)
 
 
 def _less(by: Attributed, steps: frozenset[int], tests: frozenset[int]) -> Attributed:

@@ -30,7 +30,7 @@ class Units:
         self._of_test, self.units = array("i"), list[Unit]()
         known: dict[tuple[int, str], int] = {}
         for test in trace.tests:
-            key = test.step, test.name.partition("[")[0] or test.name
+            key = test.step, _without_parameter(test.name)
             number = known.setdefault(key, len(self.units))
             if number == len(self.units):
                 self.units.append(Unit(*key, 0))
@@ -105,3 +105,19 @@ class Units:
                 if unit >= 0:
                     found[unit].append(access.path)
         return found
+
+
+def _without_parameter(name: str) -> str:
+    """A test's name without the brackets at its end.
+
+    >>> _without_parameter("TestX[cuda]::test_plot[svg-[1]]")
+    'TestX[cuda]::test_plot'
+    >>> _without_parameter("pages/[id].test.js > renders")
+    'pages/[id].test.js > renders'
+    """
+    depth = 0
+    for at in range(len(name) - 1, -1, -1):
+        depth += (name[at] == "]") - (name[at] == "[")
+        if depth <= 0:
+            return name[:at] if name[at] == "[" and at else name
+    return name

@@ -26,6 +26,8 @@ def standing_line(run: int, about: int, items: int, groups: int) -> str:
     >>> standing_line(7, 18, 212, 3)
     'search: run 7 of about 18, the cause is among 212 files of 3 groups'
     """
+    if not items:
+        return f"search: run {run} of about {about}, to be certain"
     return (
         f"search: run {run} of about {about}, the cause is among {counted(items, 'file')} of {counted(groups, 'group')}"
     )

@@ -67,8 +67,11 @@ def search(
     `worse` says whether the test is worse with these items alone. With no item it must not be (else the outcome is
     UNSTABLE), with all of them it must be (else ELSEWHERE).
 
+    In the end both answers that count are asked for once more: worse with all items, and not without the causes. If one
+    is another one then, the test fails now and then: UNSTABLE, without a cause.
+
     With `n` items, weights that are the groups' sizes, and `k` causes, of which no group has more than `SINGLE`, there
-    are at most `2 + k * (log2(n) + 4)` trials (see `most`).
+    are at most `4 + k * (log2(n) + 4)` trials (see `most`).
     """
     return _Search(groups, worse, limit, tell).result()
 
@@ -76,13 +79,13 @@ def search(
 def most(groups: Sequence[Group[_T]]) -> int:
     """The largest number of trials for a single cause.
 
-    Two trials show that there is one, and one that there is no other. The bisection of groups takes at most
-    `log2(whole weight / weight) + 2` (it halves the weight, or cuts off a group that is heavier than half), that of
-    the group's items `log2`, rounded up.
+    Two trials show that there is one, one that there is no other, and two more that this was no chance. The bisection
+    of groups takes at most `log2(whole weight / weight) + 2` (it halves the weight, or cuts off a group that is heavier
+    than half), that of the group's items `log2`, rounded up.
     """
     whole = sum(each.weight for each in groups)
     depths = (int(math.log2(whole / each.weight)) + 2 + _halvings(len(each.items)) for each in groups if each.items)
-    return 3 + max(depths, default=0)
+    return 5 + max(depths, default=0)
 
 
 def _halvings(count: int) -> int:
@@ -131,7 +134,10 @@ class _Search(Generic[_T]):
             elif not self._ahead or not self._is_worse(_flat(self._ahead)):
                 outcome = Outcome.ELSEWHERE
             else:
+                whole = _flat(self._ahead)
                 self._find_all()
+                if not self._is_certain(whole):
+                    outcome, self._causes, self._together = Outcome.UNSTABLE, [], []
         except _LimitReachedError:
             outcome = Outcome.STOPPED
         return Found(
@@ -146,8 +152,18 @@ class _Search(Generic[_T]):
         while True:
             self._find_one()
             self._among = self._ahead
-            if not self._ahead or not self._is_worse([*self._behind, *_flat(self._ahead)], is_last=True):
+            if not self._ahead or not self._is_worse([*self._behind, *_flat(self._ahead)], last=3):
                 return
+
+    def _is_certain(self, whole: Sequence[_T]) -> bool:
+        """Whether it is still worse with all items, and still not without the causes.
+
+        If the limit does not allow both runs, what follows a search has to show it.
+        """
+        if self._runs + 2 > self._limit:
+            return True
+        self._among = []
+        return self._is_worse(whole, last=2) and not self._is_worse([*self._behind, *_flat(self._ahead)], last=1)
 
     def _find_one(self) -> None:
         """Find the end of the smallest prefix that is worse, and take it out."""
@@ -190,12 +206,14 @@ class _Search(Generic[_T]):
                 low = middle
         return low
 
-    def _is_worse(self, items: Sequence[_T], *, is_last: bool = False) -> bool:
+    def _is_worse(self, items: Sequence[_T], *, last: int = 0) -> bool:
+        """Ask. `last`: about how many runs are left, with this one; 0 where that follows from what is still ahead."""
         if self._runs >= self._limit:
             raise _LimitReachedError
         self._runs += 1
         count = sum(len(each.items) for each in self._among)
-        about = self._runs if is_last else self._runs + _halvings(count) + (2 if self._runs == 1 else 1)
+        ahead = last - 1 if last else _halvings(count) + (4 if self._runs == 1 else 3)
+        about = self._runs + ahead
         self._tell(Standing(run=self._runs, about=min(about, self._limit), items=count, groups=len(self._among)))
         return self._worse(items)
 

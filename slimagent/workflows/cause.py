@@ -5,13 +5,14 @@ A trial runs the steps in a container of the full image that really differs in s
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from slimagent import documents
-from slimagent.errors import SlimagentError
+from slimagent.errors import CheckFailedError, SlimagentError
 from slimagent.image.request import CHECKS, CHOSEN, DIFFERENCES, PLAN, TRACE
 from slimagent.image.shared import Shared
 from slimagent.image.work import Task
@@ -32,6 +33,7 @@ from slimagent.workflows.image_stages import STARTS, Stages
 from slimagent.workflows.starts_from_outside import SLIM
 
 _LARGEST = 1 << 30  # bytes of a list of differences
+_LEAST, _TIMES = 60.0, 10  # seconds that a trial may take, and how much longer than the first one
 
 
 def find(stages: Stages, trace: Trace, plan: Plan, verification: Verification) -> Search:
@@ -79,6 +81,7 @@ class _Searching:
     _given: Shared | None = None
     _most: int = 0
     _spent: float = 0.0  # seconds of the last trial
+    _first: float | None = None  # and of the first one
 
     def __post_init__(self) -> None:
         self.candidates = Candidates(self.plan, ())
@@ -90,7 +93,8 @@ class _Searching:
     @property
     def _every(self) -> tuple[str, ...]:
         """All steps that a trial can run."""
-        return tuple(each.name for each in united(self.trace.steps) if each.name not in STARTS)
+        steps = (each.name for each in united(self.trace.steps))
+        return tuple(name for name in steps if name not in STARTS and "\0" not in name)
 
     def result(self) -> tuple[Outcome, Found[Difference] | None]:
         """The search. Raises as the agent in a container does."""
@@ -137,6 +141,7 @@ class _Searching:
         results = self._results(chosen, image)
         self.runs += 1
         self._spent = time.monotonic() - began
+        self._first = self._spent if self._first is None else self._first
         return any(each.worse and each.name in self._worse for each in compare(united(self.trace.steps), results))
 
     def _results(self, chosen: Sequence[Difference], image: str) -> tuple[CheckResult, ...]:
@@ -152,10 +157,21 @@ class _Searching:
             given=self._given.path,
             silent=True,
         )
-        stages.work.begin(task, leaves=CHECKS).result()
+        stages.work.begin(task, leaves=CHECKS).result(self._watch(time.monotonic()))
         results = documents.decode_checks(shared.read(CHECKS), CHECKS)
         stages.work.discard(shared)
         return results
+
+    def _watch(self, began: float) -> Callable[[], None]:
+        """End a trial that takes far longer than the first one: its step may wait for ever for what is not there."""
+
+        def look() -> None:
+            limit = max(_LEAST, _TIMES * self._first) if self._first is not None else math.inf
+            if time.monotonic() - began > limit:
+                self.stages.work.end_containers()
+                raise CheckFailedError(f"a run had not ended after {limit:.0f} s", "see docs/cause.md")
+
+        return look
 
     def _tell(self, standing: Standing) -> None:
         if self.runs == 1:  # now we know how long one takes

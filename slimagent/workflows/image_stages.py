@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from slimagent import documents
+from slimagent.errors import RefusedError
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.shared import Shared
 from slimagent.image.starts import Plain, Watched
 from slimagent.image.work import Job, Task, Work
+from slimagent.linux.files import digest
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.proof import Verification
+from slimagent.model.proof import FULL as FULL_IMAGE
+from slimagent.model.proof import SEARCH, Verification
 from slimagent.model.removed import NAME as REMOVED
 from slimagent.model.summary import Whole
 from slimagent.model.trace import Trace
@@ -112,6 +115,10 @@ class Stages:
         )
         collected_logs.take(self.output, shared, SLIM)
         verification = documents.decode_verification(shared.read(VERIFICATION))
+        if verification.plan != digest(self.made[PLAN]) or verification.how in (FULL_IMAGE, SEARCH):
+            raise RefusedError(
+                f"{VERIFICATION} is not that of this plan", "did a step write to the agent's directory? see SECURITY.md"
+            )
         return self._starts.verified(verification, trace, outside)
 
     def used(self, only: Sequence[str]) -> Verification:
@@ -138,6 +145,8 @@ class Stages:
     def _verifying(self, shared: Shared, image: str, only: Sequence[str], *, full: bool) -> Task:
         starts = not only or any(name in only for name in STARTS)
         inside = tuple(name for name in only if name != OUTSIDE)  # what the agent knows of
+        if any("\0" in name for name in inside):  # no argument can be that; a test wrote it into its trace
+            inside = ()
         document = self._starts.document if starts else ""
         return self._task(shared, image, self.commands.verify(document, inside, full=full))
 

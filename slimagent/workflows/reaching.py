@@ -6,10 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 from slimagent import documents
 from slimagent.image import owner
@@ -19,6 +16,8 @@ from slimagent.image.engine import Engine
 from slimagent.image.labels import identity
 from slimagent.image.work import OUT, Task, Work
 from slimagent.inventory.contents import Contents
+from slimagent.linux.forked import computed
+from slimagent.model.proof import Repair
 from slimagent.model.reach import LeftOut, LevelReach, Reach, Unit
 from slimagent.model.trace import Trace
 from slimagent.plan.admit import admit, fit
@@ -33,19 +32,20 @@ from slimagent.workflows.tracing import TOOL
 
 _CONFIG, _TRACE, _REACH = "image.json", "trace.json", "reach.json"
 _MOST_PROCESSES = 8  # each may come to need as much memory as one plan
-_shared: list[Leaving] = []  # what the processes of a pool have from us: they are forked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A trace of the image at the session's root, the digests of its documents, and what to find out.
 
-    At each of the levels every unit is left out. If there are more than `most` units, a sample is.
+    What `repairs` brought back stays whatever is left out. At each of the levels every unit is left out. If there are
+    more than `most` units, a sample is.
     """
 
     trace: Trace
     digests: tuple[str, ...]
     accepted: frozenset[str]
+    repairs: tuple[Repair, ...]
     levels: tuple[str, ...]
     most: int
 
@@ -61,7 +61,9 @@ def reach(session: Session, question: Question, reporter: Reporter) -> Reach:
     owned = pipeline.find_owners(inventory, reporter)
     contents = Remembered(Contents(session.root, target_of(session.profile.rules)))
     trace, accepted = question.trace, question.accepted
-    evidence = pipeline.collect(session, trace, question.digests, inventory, contents, owned, accepted)
+    evidence = pipeline.collect(
+        session, trace, question.digests, inventory, contents, owned, accepted, question.repairs
+    )
     admit(trace, accepted)
     fit(evidence.fingerprint, (trace.before, *trace.afters), "the trace was made")
     return _reach(evidence, question.levels, question.most, reporter)
@@ -95,25 +97,13 @@ def _shuffled(unit: Unit) -> bytes:
 
 
 def _left_out(leaving: Leaving, chosen: Sequence[int], progress: Callable[[int], None]) -> Iterator[LeftOut]:
-    """The units without which something goes."""
-    _shared[:] = [leaving]
-    with ExitStack() as held:
-        found: Iterator[LeftOut | None] = map(_leave_out, chosen)
-        processes = min(len(os.sched_getaffinity(0)), len(chosen), _MOST_PROCESSES)
-        if processes > 1:
-            # In a container without semaphores (no /dev/shm), one after the other.
-            with suppress(OSError, ImportError, NotImplementedError):
-                pool = held.enter_context(ProcessPoolExecutor(processes, get_context("fork")))
-                found = pool.map(_leave_out, chosen)
-        for done, each in enumerate(found, 1):
-            progress(done)
-            if each is not None:
-                yield each
-    _shared.clear()
-
-
-def _leave_out(unit: int) -> LeftOut | None:
-    return _shared[0].left_out(unit)
+    """The units without which something goes, in their order."""
+    processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+    found: dict[int, LeftOut | None] = {}
+    for number, each in computed(lambda number: leaving.left_out(chosen[number]), len(chosen), processes):
+        found[number] = each
+        progress(len(found))
+    return (each for _, each in sorted(found.items()) if each is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,8 @@ class Rounds:
             self.stages.tell(line)
         if any(each.what not in MENDABLE for each in found.causes):
             return ()
+        if self._known >= {each.path for each in found.causes}:
+            return ()  # they are back, and that did not help
         self.stages.unstripped += tuple(each.path for each in found.causes if each.what is not What.REMOVED)
         return tuple(Missed(path=each.path, steps=found.steps) for each in found.causes)
 

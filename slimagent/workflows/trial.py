@@ -100,17 +100,16 @@ def trial(
 ) -> tuple[CheckResult, ...]:
     """Make this container differ in the chosen paths, then run the steps named in `only`, unwatched.
 
-    Changes the container's own file system and the image's volumes, and nothing else that is mounted here. Raises
-    RefusedError if this is not a container.
+    Changes the container's own file system, and nothing that is mounted in it, not even the image's volumes: which of
+    them is the user's own is not certain from here. Raises RefusedError if this is not a container.
     """
     if not in_container():
         raise RefusedError(
             "this is not a container: `trial` would remove files of this machine",
             "let `slimagent image` call it, in a container that is thrown away",
         )
-    beyond = mount_points(session.root).difference(set(session.volumes).difference(session.mounted))
     with reporter.phase(f"remove or change {len(chosen)} paths"):
-        apply.make_differ(session.root, chosen, blobs, beyond)
+        apply.make_differ(session.root, chosen, blobs, mount_points(session.root))
     some = replace(
         steps,
         checks=tuple(each for each in steps.checks if each.name in only),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from schemas import problems
 
+from slimagent.documents import decode_plan
+from slimagent.model.reason import Verdict
 from tests.container.slimming import Derive, exists, slim, state
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -68,3 +70,18 @@ def test_a_step_that_nobody_has_is_refused_before_the_export(small: str, tag: st
     assert "the trace has no step 'comand'" in ended.stderr
     assert "command" in ended.stderr.splitlines()[-1]
     assert not exists(tag)
+
+
+def test_what_repair_brought_back_is_not_lost(small: str, tag: str, tmp_path: Path) -> None:
+    """A file that the trace never saw stays in every plan, because the run's rounds of repair are read, too."""
+    state, out = tmp_path / "state", tmp_path / "out"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    line = "if test -e /state/ran; then cat /srv/later; else touch /state/ran; fi"
+    ended = slim(small, tag, out, "-v", f"{state}:/state", "--also", line, "--", "cat", "/srv/needed")
+    assert ended.returncode == 0, ended.stderr
+    done = slimagent("reach", out, "--level", "file", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = decode_plan((out / "plan.json").read_bytes())
+    kept = sum(plan.reasons[entry.reason].verdict is Verdict.KEEP for entry in plan.entries)
+    assert json.loads(done.stdout)["levels"][0]["kept"] == kept

@@ -38,7 +38,7 @@ def group_of(groups: Groups, item: int) -> int:
 
 @given(SIZES, st.data())
 def test_every_planted_cause_is_found_and_nothing_else(sizes: list[int], data: st.DataObject) -> None:
-    """Up to three in a group one by one, in at most `2 + k * (log2(n) + 4)` runs."""
+    """Up to three in a group one by one, in at most `4 + k * (log2(n) + 4)` runs."""
     groups, count = grouped(sizes), sum(sizes)
     causes = data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=5))
     found = search(groups, planted([{each} for each in causes]), LOTS)
@@ -51,7 +51,7 @@ def test_every_planted_cause_is_found_and_nothing_else(sizes: list[int], data: s
     rest = {item for some in found.together for item in some}
     assert rest >= causes - set(first)
     assert all(set(some) & causes for some in found.together)
-    assert found.runs <= 2 + len(causes) * (math.log2(count) + 4)
+    assert found.runs <= 4 + len(causes) * (math.log2(count) + 4)
 
 
 @given(SIZES, st.data())
@@ -139,7 +139,7 @@ def test_what_is_likely_is_tried_first() -> None:
 
     assert search(groups, worse, LOTS).causes == (3,)
     assert runs[2] == 10
-    assert len(runs) <= 3 + 4 + 1
+    assert len(runs) <= 5 + 4 + 1
 
 
 def test_at_the_limit_it_says_how_far_it_came() -> None:
@@ -157,9 +157,24 @@ def test_it_says_before_each_run_where_it_is() -> None:
     told: list[Standing] = []
     found = search(grouped([64] * 64), planted([{1000}]), LOTS, told.append)
     assert [each.run for each in told] == list(range(1, found.runs + 1))
-    left = [each.items for each in told[:-1]]
+    left = [each.items for each in told[:-3]]
     assert left == sorted(left, reverse=True)
-    assert all(abs(each.about - found.runs) <= 2 for each in told[:-1])
+    assert [each.items for each in told[-2:]] == [0, 0]
+    assert all(abs(each.about - found.runs) <= 2 for each in told)
+
+
+def test_a_cause_that_was_chance_is_not_named() -> None:
+    """The test failed once with all differences, and does not fail any more when that is asked again."""
+    groups, runs = grouped([4] * 4), 0
+
+    def worse(items: Sequence[int]) -> bool:
+        nonlocal runs
+        runs += 1
+        return runs < 8 and 7 in items
+
+    found = search(groups, worse, LOTS)
+    assert runs >= 8
+    assert (found.outcome, found.causes, found.together) == (Outcome.UNSTABLE, (), ())
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000])
@@ -169,4 +184,4 @@ def test_a_group_of_many_causes_goes_together(count: int) -> None:
     found = search(groups, planted([{each} for each in range(5, 5 + count)]), LOTS)
     assert found.causes == tuple(range(5, 5 + min(count, SINGLE)))
     assert [item for some in found.together for item in some] == list(range(5 + SINGLE, 5 + count))
-    assert found.runs < 2 + 4 * 16
+    assert found.runs < 4 + 4 * 16
