@@ -19,7 +19,7 @@ from slimagent.model.profile import Rules
 from slimagent.model.reach import LeftOut
 from slimagent.model.reason import Verdict
 from slimagent.model.result import Outcome
-from slimagent.model.trace import Access, Attributed, ByTests, How, MarkedTest, Trace
+from slimagent.model.trace import Access, Attributed, ByTests, Change, ChangeKind, How, MarkedTest, Trace
 from slimagent.plan.decide import settled
 from slimagent.plan.evidence import Evidence
 from slimagent.plan.leave_out import without_steps
@@ -108,6 +108,18 @@ def test_a_trace_without_steps_has_none_of_their_tests(used: list[Use], out: fro
     assert {(each.path, each.steps) for each in found.accesses} == {
         (each.path, each.steps) for each in expected.accesses
     }
+
+
+def test_what_a_step_changed_goes_with_it() -> None:
+    """Unless something else used the path, too; what was created stays known, and so does what nobody was seen to use."""
+    kinds = {"/alone": ChangeKind.MODIFIED, "/both": ChangeKind.REMOVED, "/new": ChangeKind.CREATED}
+    kinds["/unseen"] = ChangeKind.MODIFIED
+    used = [("/alone", -3, How.OPENED), ("/both", -3, How.OPENED), ("/both", 0, How.OPENED), ("/new", -3, How.OPENED)]
+    changes = tuple(Change(path=path.encode(), kind=kind, mtime_ns=0) for path, kind in sorted(kinds.items()))
+    trace = replace(traced(blank(), used), changes=changes)
+    left = {each.path for each in without_steps(trace, ["step 2"]).changes}
+    assert left == {b"/both", b"/new", b"/unseen"}
+    assert without_steps(trace, ["step 3"]).changes == changes
 
 
 def test_a_step_that_is_unknown_is_refused() -> None:
