@@ -111,7 +111,7 @@ def test_a_trace_without_steps_has_none_of_their_tests(used: list[Use], out: fro
 
 
 def test_what_a_step_changed_goes_with_it() -> None:
-    """Unless something else used the path, too; what was created stays known, and so does what nobody was seen to use."""
+    """Unless something else used it, too. What was created stays known, and so does what nothing was seen to use."""
     kinds = {"/alone": ChangeKind.MODIFIED, "/both": ChangeKind.REMOVED, "/new": ChangeKind.CREATED}
     kinds["/unseen"] = ChangeKind.MODIFIED
     used = [("/alone", -3, How.OPENED), ("/both", -3, How.OPENED), ("/both", 0, How.OPENED), ("/new", -3, How.OPENED)]
