@@ -64,6 +64,7 @@ class Link(NamedTuple):
 def package_name(package: Package) -> str:
     """Name a package as on the command line.
 
+    >>> from slimagent.model.inventory import PackageKind
     >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """

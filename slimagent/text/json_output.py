@@ -14,7 +14,7 @@ def encoded(value: Any, option: int = 0) -> bytes:
     """A value as JSON. A string that is not Unicode shows its bytes as `\\xNN`. `option` is orjson's.
 
     >>> encoded({"name": "k\\udcff"})
-    b'{"name":"k\\\\xff"}'
+    b'{"name":"k\\\\\\\\xff"}'
     """
     try:
         return orjson.dumps(value, option=option)

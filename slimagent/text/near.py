@@ -11,7 +11,7 @@ _FEW = 20
 def meant(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known ones, else all of them if they are few; empty if neither helps.
 
-    >>> meant("apt-cach", ["apt-cache", "pip-cache"])
+    >>> meant("apt-cach", ["apt-cache", "logs"])
     'did you mean apt-cache?'
     """
     names = sorted(known)
