@@ -26,7 +26,7 @@ def share(broken: int, others: int) -> tuple[float, float]:
     part, square = broken / others, _Z * _Z / others
     middle = part + square / 2
     spread = math.sqrt(part * (1 - part) * square + square * square / 4)
-    return part, min(1.0, (middle + spread) / (1 + square))
+    return part, max(part, min(1.0, (middle + spread) / (1 + square)))
 
 
 def estimate(reach: Reach, level: LevelReach) -> str:
@@ -79,7 +79,8 @@ def held_out(verification: Verification, steps: Sequence[str]) -> tuple[str, ...
         found = "works without being evidence" if not worse else f"{len(worse):,} of {len(compared):,} are worse"
         some = ", ".join(map(to_text, missed[:3]))
         files = f"; it misses {counted(len(missed), 'removed file')}, e.g. {some}" if missed else ""
-        first = f", e.g. {worse[0].name}: {worse[0].detail}" if worse and worse[0].detail else ""
+        why = worse[0].detail.partition("\n")[0] if worse else ""
+        first = f", e.g. {worse[0].name}: {why}" if why else ""
         said.append(f"{name}, held out: {found}{first}{files}")
     others = [each.name for each in verification.comparisons if each.worse and not _of_any(each.name, steps)]
     if steps and others:
