@@ -13,7 +13,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "What may go": (
             *("level", "profile", "keep", "keep_packages", "keep_cruft", "starts", "compiling", "budget"),
-            *("accepted", "accepted_changes", "repair", "search_runs"),
+            *("accepted", "accepted_changes", "repair", "search_runs", "search_minutes"),
         ),
         "GPU code": ("gpu_arch", "gpu_ptx", "gpu_owners"),
         "Stripping": ("strip", "strip_setuid", "unstripped"),

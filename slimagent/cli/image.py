@@ -72,6 +72,7 @@ class _Asked:
     held_out: tuple[str, ...]
     repair: bool
     search_runs: int
+    search_minutes: int
     keep_failed: bool
     report: str | None
     quiet: bool
@@ -96,6 +97,7 @@ class _Asked:
             held_out=self.held_out,
             repair=self.repair,
             search_runs=self.search_runs,
+            search_minutes=self.search_minutes,
             start=self.waiting,
             may_add_privileges=not self.no_privileges,
             overwrite=self.overwrite,
@@ -129,6 +131,14 @@ class _Asked:
     type=click.IntRange(min=0),
     metavar="N",
     help="If a step fails and misses no file, run it up to N times to find out why; 0 does not look.",
+)
+@click.option(
+    "--search-minutes",
+    default=60,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="And look for at most so long.",
 )
 @click.option("--keep-failed", is_flag=True, help="If the proof fails, leave the slim image under a name of its own.")
 @options.together(gating_options, junit, options.quiet, options.form, options.as_json, options.command)

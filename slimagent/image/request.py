@@ -29,7 +29,7 @@ class Request:
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
     which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter. The
     steps `held_out` are no evidence: then it is only found out what they miss, and nothing is tagged. `search_runs` is
-    how often the steps may run to find out why one is worse.
+    how often the steps may run to find out why one is worse, and `search_minutes` how long that may take.
     """
 
     tag: str
@@ -46,6 +46,7 @@ class Request:
     held_out: tuple[str, ...] = ()
     repair: bool = True
     search_runs: int = 60
+    search_minutes: int = 60
     start: Waiting | None = field(default_factory=Waiting)
     may_add_privileges: bool = True
     overwrite: bool = False

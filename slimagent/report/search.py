@@ -94,7 +94,7 @@ def next_step(search: Search) -> str:
     if outcome is Outcome.FOUND:
         return hint_for(search.causes)
     if outcome is Outcome.STOPPED:
-        return "allow more runs with --search-runs N"
+        return "allow more with --search-runs N or --search-minutes N"
     if outcome is Outcome.UNSTABLE:
         return "no removed file was needed; repair the test, so that it passes every time"
     if outcome is Outcome.UNTRIED:

@@ -61,8 +61,11 @@ def search(
     worse: Callable[[Sequence[_T]], bool],
     limit: int,
     tell: Callable[[Standing], None] = lambda standing: None,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> Found[_T]:
     """Find the causes in as few trials as possible, and in at most `limit`. `tell` is called before each.
+
+    It stops at the limit, and before a trial for which `has_time` is false.
 
     `worse` says whether the test is worse with these items alone. With no item it must not be (else the outcome is
     UNSTABLE), with all of them it must be (else ELSEWHERE).
@@ -73,7 +76,7 @@ def search(
     With `n` items, weights that are the groups' sizes, and `k` causes, of which no group has more than `SINGLE`, there
     are at most `4 + k * (log2(n) + 4)` trials (see `most`).
     """
-    return _Search(groups, worse, limit, tell).result()
+    return _Search(groups, worse, limit, tell, has_time).result()
 
 
 def most(groups: Sequence[Group[_T]]) -> int:
@@ -114,7 +117,9 @@ class _Search(Generic[_T]):
         worse: Callable[[Sequence[_T]], bool],
         limit: int,
         tell: Callable[[Standing], None],
+        has_time: Callable[[], bool],
     ) -> None:
+        self._has_time = has_time
         self._worse = worse
         self._limit = limit
         self._tell = tell
@@ -160,7 +165,7 @@ class _Search(Generic[_T]):
 
         If the limit does not allow both runs, what follows a search has to show it.
         """
-        if self._runs + 2 > self._limit:
+        if self._runs + 2 > self._limit or not self._has_time():
             return True
         self._among = []
         return self._is_worse(whole, last=2) and not self._is_worse([*self._behind, *_flat(self._ahead)], last=1)
@@ -208,7 +213,7 @@ class _Search(Generic[_T]):
 
     def _is_worse(self, items: Sequence[_T], *, last: int = 0) -> bool:
         """Ask. `last`: about how many runs are left, with this one; 0 where that follows from what is still ahead."""
-        if self._runs >= self._limit:
+        if self._runs >= self._limit or not self._has_time():
             raise _LimitReachedError
         self._runs += 1
         count = sum(len(each.items) for each in self._among)

@@ -82,6 +82,7 @@ class _Searching:
     _most: int = 0
     _spent: float = 0.0  # seconds of the last trial
     _first: float | None = None  # and of the first one
+    _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.candidates = Candidates(self.plan, ())
@@ -112,7 +113,12 @@ class _Searching:
         return found.outcome, found
 
     def _search(self, groups: list[Group[Difference]]) -> Found[Difference]:
-        return search(groups, self._is_worse, self.stages.request.search_runs - self.runs, self._tell)
+        request = self.stages.request
+        return search(groups, self._is_worse, request.search_runs - self.runs, self._tell, self._has_time)
+
+    def _has_time(self) -> bool:
+        """Whether one more trial like the last one ends in the time that is allowed."""
+        return time.monotonic() - self._began + self._spent < 60 * self.stages.request.search_minutes
 
     def _look(self) -> None:
         """List the differences, in a new container of the slim image."""

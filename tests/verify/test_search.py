@@ -152,6 +152,16 @@ def test_at_the_limit_it_says_how_far_it_came() -> None:
     assert len(found.left) < 100
 
 
+def test_without_time_it_stops_as_at_the_limit() -> None:
+    """It is asked before each run, and what was found until then counts."""
+    left = iter([True] * 6 + [False] * 100)
+    found = search(grouped([16] * 16), planted([{17}]), LOTS, has_time=lambda: next(left))
+    assert (found.outcome, found.runs) == (Outcome.STOPPED, 6)
+    assert 17 in found.left
+    one = search(grouped([1]), planted([{0}]), LOTS, has_time=iter([True, True, False]).__next__)
+    assert (one.outcome, one.causes, one.runs) == (Outcome.FOUND, (0,), 2)
+
+
 def test_it_says_before_each_run_where_it_is() -> None:
     """Runs are counted from 1, what is left becomes less, and the number of runs that it will be is about right."""
     told: list[Standing] = []
