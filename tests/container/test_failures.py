@@ -104,7 +104,20 @@ def test_what_is_worse_is_named_item_by_item(derive: Derive, tag: str, tmp_path:
         'name = "tools"\n[[check]]\nkind = "tools"\nneeded = ["counting --version", "steady --version"]\n'
     )
     out = tmp_path / "out"
-    ended = slim(image, tag, out, "--no-start", "--quiet", "--profile", str(profile), "--", "cat", "/srv/needed")
+    ended = slim(
+        image,
+        tag,
+        out,
+        "--no-start",
+        "--search-runs",
+        "0",
+        "--quiet",
+        "--profile",
+        str(profile),
+        "--",
+        "cat",
+        "/srv/needed",
+    )
     assert (ended.returncode, exists(tag)) == (1, False), ended.stderr
     worse = [line for line in ended.stderr.splitlines() if line.startswith("✗ worse: ")]
     assert any("counting: passed before, failed now" in line for line in worse), ended.stderr
@@ -123,7 +136,9 @@ def test_an_image_that_failed_can_be_kept_to_look_into(small: str, tag: str, tmp
     """Under the name that the hint says, and nowhere else: the same steps fail in it."""
     before = set(docker("images", "--format", "{{.Repository}}:{{.Tag}}", "slimagent-failed").split())
     script = f"cat /srv/needed > /dev/null; {COUNT}"
-    ended = slim(small, tag, tmp_path / "out", "--no-start", "--keep-failed", "--", "/bin/sh", "-c", script)
+    ended = slim(
+        small, tag, tmp_path / "out", "--no-start", "--search-runs", "0", "--keep-failed", "--", "/bin/sh", "-c", script
+    )
     after = set(docker("images", "--format", "{{.Repository}}:{{.Tag}}", "slimagent-failed").split())
     kept += [name for name in after - before if name in ended.stderr]
     assert (ended.returncode, exists(tag), len(kept)) == (1, False, 1), ended.stderr
