@@ -38,7 +38,7 @@ def test_a_run_takes_the_place_of_the_one_before_and_of_nothing_else(small: str,
     assert names(out) == full | mine
     assert {*record(out)["files"]} == full - {"run.json"}
 
-    ended = slim(small, tag, out, "--no-start", "--", "/bin/sh", "-c", ONLY_IN_FULL)
+    ended = slim(small, tag, out, "--no-start", "--search-runs", "0", "--", "/bin/sh", "-c", ONLY_IN_FULL)
     assert ended.returncode == 1, ended.stderr
     assert (state(out), record(out)["tag"]) == ("failed", tag)
     assert (
