@@ -54,12 +54,22 @@ def test_without_a_second_process_nothing_is_left_behind(monkeypatch: pytest.Mon
         os.waitpid(started[0], 0)
 
 
-def test_what_the_work_raises_here_is_raised() -> None:
-    """And no child stays when the caller gives up early."""
+def test_what_the_work_raises_here_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no child stays, also when the caller gives up early."""
+    fork, started = os.fork, list[int]()
+
+    def noted() -> int:
+        process = fork()
+        started.append(process)
+        return process
+
+    monkeypatch.setattr("os.fork", noted)
     with pytest.raises(ZeroDivisionError):
         list(computed(lambda number: 1 // 0, 3, 2))
     results = computed(lambda number: number, 100, 2)
     next(results)
     results.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(started) == 4
+    for process in started:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)
