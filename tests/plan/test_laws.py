@@ -502,16 +502,23 @@ def _plain(pattern: str) -> str:
 @few
 @given(trees, accesses, some_rules, levels)
 def test_the_numbers_of_packages_add_up(tree: Tree, seen: list[Access], rules: Rules, level: str) -> None:
-    """A package's size and what stays of it are those of its files; every entry has its owner, several included."""
+    """A package's size and what stays of it are those of its files; every entry has its owner, several included.
+
+    A file with several names in a package counts once, and stays if one of these names does.
+    """
     with tree.made() as evidence:
         plan = planned(evidence, seen, rules, level)
     assert evidence.owners is not None
     further = dict(plan.further)
-    sizes, kept = [0] * len(plan.packages), [0] * len(plan.packages)
+    sizes: list[dict[object, int]] = [{} for _ in plan.packages]
+    kept: list[dict[object, int]] = [{} for _ in plan.packages]
     for at, entry in enumerate(plan.entries):
         mine = () if entry.owner < 0 else (entry.owner, *further.get(at, ()))
         assert mine == evidence.owners.owners(at)
+        file = evidence.inventory.file(at)
         for number in mine:
-            sizes[number] += entry.size
-            kept[number] += entry.size if reason_at(plan, at).verdict is Verdict.KEEP else 0
-    assert [(each.size, each.kept) for each in plan.packages] == list(zip(sizes, kept, strict=True))
+            sizes[number][file] = entry.size
+            if reason_at(plan, at).verdict is Verdict.KEEP:
+                kept[number][file] = entry.size
+    found = [(sum(whole.values()), sum(some.values())) for whole, some in zip(sizes, kept, strict=True)]
+    assert [(each.size, each.kept) for each in plan.packages] == found
