@@ -67,7 +67,7 @@ def decode_record(data: bytes) -> Record | None:
     """A record of a run, without its files. None if slimagent did not write it."""
     try:
         whole = _ours(data)
-        if not _TIME.fullmatch(whole["started"]) or not _TIME.fullmatch(whole["ended"] or whole["started"]):
+        if not _TIME.fullmatch(whole["started"]) or (whole["ended"] != "" and not _TIME.fullmatch(whole["ended"])):
             return None
         return Record(
             image=str(whole["image"]),
