@@ -62,7 +62,7 @@ class Asked:
 
     Its traces, a level and a profile by name (None: those of the traces), rules beside the profile's, accepted kinds
     of losses, and verifications (`repair`), in the order in which they were made: what they missed stays. The steps
-    `held_out` are no evidence.
+    `held_out` do not count as evidence.
     """
 
     traces: Sequence[str]

@@ -28,8 +28,8 @@ class Request:
     go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
     which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter. The
-    steps `held_out` are no evidence: then it is only found out what they miss, and nothing is tagged. `search_runs` is
-    how often the steps may run to find out why one is worse, and `search_minutes` how long that may take.
+    steps `held_out` do not count as evidence: the run shows what they miss, and tags nothing. `search_runs` is how
+    often the steps may run to find out why one is worse, and `search_minutes` how long that may take.
     """
 
     tag: str

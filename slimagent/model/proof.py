@@ -100,15 +100,15 @@ class Comparison:
         return Standing.of(self.after, self.before) is Standing.WORSE
 
 
-FULL, SEARCH = "full", "search"  # how a verification that is no proof came about
+FULL, SEARCH = "full", "search"  # how a verification was made that does not prove anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The proof. `how` is "in-place" (dropped files were gone) or "masked" (they were made to look gone).
 
-    Two are no proof: with `how` FULL the dropped files were there, and `missed` are those that the steps used; with
-    SEARCH `missed` is what a search found.
+    Two kinds do not prove anything. With `how` FULL the dropped files were there, and `missed` are those that the steps
+    used. With SEARCH `missed` is what a search found.
     A `backend` that cannot see lookups cannot tell which files were missing: `missed` is then empty and proves nothing.
     """
 

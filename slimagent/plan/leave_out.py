@@ -28,7 +28,7 @@ def without(trace: Trace, steps: frozenset[int], tests: frozenset[int]) -> Trace
 
     `steps` and `tests` are indices into those of the trace, which stay as they are; the steps count as skipped. A trace
     has no use by step: of a path that several steps used without a test, what any of them did stays with the others.
-    What they changed goes with their uses; what a run created stays in the list, since it is no part of the image.
+    What they changed goes with their uses; what a run created stays in the list, since the image does not have it.
     """
     by_path = {each.path: each for each in trace.attributed}
     accesses, attributed = [], []
@@ -82,11 +82,7 @@ def _access(trace: Trace, access: Access, left: Attributed) -> Access:
 
 
 def _runs(trace: Trace, skipped: frozenset[int]) -> tuple[Run, ...]:
-    runs, at = [], 0
-    for run in trace.runs:
-        steps = []
-        for step in run.steps:
-            steps.append(replace(step, outcome=Outcome.SKIPPED) if at in skipped else step)
-            at += 1
-        runs.append(replace(run, steps=tuple(steps)))
-    return tuple(runs)
+    left = iter(
+        replace(step, outcome=Outcome.SKIPPED) if at in skipped else step for at, step in enumerate(trace.steps)
+    )
+    return tuple(replace(run, steps=tuple(next(left) for _ in run.steps)) for run in trace.runs)

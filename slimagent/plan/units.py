@@ -20,7 +20,7 @@ class Units:
 
     A unit is a marked test, or a step that marked none. Tests whose names differ only in a parameter in brackets
     (`test_plot[svg]`, as pytest writes them) are one: they are too much alike to tell what another test would do.
-    Starts of the image are no units. Neither is what a step with tests does outside of them: all its tests rest on it.
+    Starts of the image do not count, nor does what a step with tests does outside of them: all its tests rest on it.
     """
 
     def __init__(self, trace: Trace) -> None:

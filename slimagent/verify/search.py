@@ -82,7 +82,7 @@ def search(
 def most(groups: Sequence[Group[_T]]) -> int:
     """The largest number of trials for a single cause.
 
-    Two trials show that there is one, one that there is no other, and two more that this was no chance. The bisection
+    Two trials show that there is one, one that there is no other, and two more that it was not chance. The bisection
     of groups takes at most `log2(whole weight / weight) + 2` (it halves the weight, or cuts off a group that is heavier
     than half), that of the group's items `log2`, rounded up.
     """
