@@ -137,3 +137,13 @@ def test_it_does_not_wait_for_what_cannot_be_ended(monkeypatch: pytest.MonkeyPat
         assert process.poll() is None
         process.kill()
         process.wait()
+
+
+def test_what_is_still_ending_is_collected() -> None:
+    """A watcher hears that a process has left its filter before the process is a zombie: none stays behind."""
+    with Family() as family:
+        process = family.spawn(shell("setsid sh -c 'sleep 0.5 & echo $!'"))
+        daemon = number(process)
+        assert process.wait(timeout=60) == 0
+        assert family.stop(lambda: True) == ()
+        assert not psutil.pid_exists(daemon)

@@ -151,9 +151,21 @@ class Family:
                 time.sleep(_PAUSE)
         except BaseException:
             self._kill()
-            self.reap()
+            self._reap_last()
             raise
+        if ended is not None:
+            self._reap_last()
         return tuple(filter(None, stopped.values()))
+
+    def _reap_last(self) -> None:
+        """Collect those that are still ending.
+
+        A process closes its files, and leaves its filter since Linux 6.11 (do_exit), before it is a zombie: who waits
+        for the one does not find the other yet.
+        """
+        until = time.monotonic() + _GRACE
+        while (self.reap() or self._has_child()) and time.monotonic() < until:
+            time.sleep(_PAUSE)
 
     def _kill(self) -> None:
         """Kill all, even if they fork faster than we can list them: stop every process before killing any."""

@@ -161,7 +161,6 @@ class Seccomp(Backend):
         stopped = self.family.stop(lambda: not any(thread.is_alive() for thread in self._threads))
         for thread in self._threads:
             thread.join()
-        self.family.reap()
         return stopped
 
     def _receive_and_serve(self, supervisor: Supervisor, ours: socket.socket) -> None:
