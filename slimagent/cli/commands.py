@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
         "For containers": (
             ("bundle", "bundle", "Make an agent that runs in any Linux container."),
             ("start", "start", "Run the image's entrypoint as PID 1, and record it."),
+            ("enter", "start", "Run a command in a container that is recorded."),
             ("export", "export", "Plan, and export what stays, in a new container."),
             ("take", "restore", "Export what a list names, in a new container."),
             ("differences", "trial", "List how a slim image differs from its plan."),

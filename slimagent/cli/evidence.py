@@ -13,8 +13,10 @@ import click
 from slimagent.cli import options
 from slimagent.errors import DocumentError, UnavailableError
 from slimagent.linux.files import read
+from slimagent.model import hosted
+from slimagent.model.hosted import Hosted
 from slimagent.model.started import decode
-from slimagent.workflows.exercise import Start
+from slimagent.workflows.exercise import Evidence, Start
 from slimagent.workflows.step_logs import StepLogs
 
 _OPTIONS = (
@@ -27,19 +29,26 @@ _OPTIONS = (
         metavar="FILE",
         help="Add the start that `slimagent start` recorded in FILE. Waits until FILE exists.",
     ),
+    click.option(
+        "--hosted",
+        "record",
+        metavar="FILE",
+        help="Add the tests on the host that `slimagent image` recorded in FILE. Waits until FILE exists.",
+    ),
 )
 _LOOK_EVERY = 0.05  # seconds
 _PATIENCE = 86400.0  # seconds: tests may take hours
 
 
 def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command; it gets them as `logs` (a StepLogs or None) and `start` (returns a Start)."""
+    """Add the options to a command; it gets them as the argument `evidence`, an `Evidence`."""
 
     @functools.wraps(function)
-    def gather(*arguments: Any, directory: str | None, diary: str | None, **others: Any) -> Any:
+    def gather(*arguments: Any, directory: str | None, diary: str | None, record: str | None, **others: Any) -> Any:
         start = None if diary is None else functools.partial(_start, diary)
+        hosted = None if record is None else functools.partial(_hosted, record)
         logs = None if directory is None else StepLogs(directory)
-        return function(*arguments, logs=logs, start=start, **others)
+        return function(*arguments, evidence=Evidence(logs=logs, start=start, hosted=hosted), **others)
 
     return options.together(*_OPTIONS)(gather)
 
@@ -54,6 +63,12 @@ def _start(diary: str) -> Start:
             'add it as the last line, e.g. ["ended", 0]',
         )
     return Start(seen=seen, status=seen.status or 0)
+
+
+def _hosted(record: str) -> Hosted:
+    """Wait for a file, and return the tests that it records. Raises UnavailableError, DocumentError."""
+    await_file(record)
+    return hosted.decode(read(record), record)
 
 
 def await_file(path: str) -> None:

@@ -15,6 +15,7 @@ from slimagent.cli.containers import container_options
 from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
 from slimagent.cli.help import command
+from slimagent.cli.hosts import host_options
 from slimagent.cli.marks import by_test
 from slimagent.cli.passing import carried_profile, passed_on
 from slimagent.cli.planning import hold_out
@@ -28,10 +29,11 @@ from slimagent.image.container import Container
 from slimagent.image.engine import Engine, find
 from slimagent.image.labels import identity
 from slimagent.image.output import Output
-from slimagent.image.request import CONFIG, Request
+from slimagent.image.request import CONFIG, FromHost, Request
 from slimagent.image.starts import Waiting
 from slimagent.linux.files import read
 from slimagent.model.gate import Rule
+from slimagent.model.hosted import KIND as HOST_KIND
 from slimagent.model.profile import Rules
 from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
@@ -65,6 +67,7 @@ class _Asked:
     also: tuple[str, ...]
     by_test: bool
     waiting: Waiting | None
+    from_host: FromHost | None
     engine: str | None
     no_privileges: bool
     agent: str | None
@@ -89,7 +92,8 @@ class _Asked:
             user=self.user or "",
             steps=(*steps, *passed_on(_STEPS)),
             tracing=passed_on(_TRACING),
-            command=self.command,
+            command=() if self.from_host is not None else self.command,
+            from_host=None if self.from_host is None else replace(self.from_host, command=self.command),
             decision=passed_on(_DECISION),
             strip=self.strip,
             accepted=frozenset(self.accepted),
@@ -112,6 +116,7 @@ class _Asked:
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
 @options.together(options.also, by_test, hold_out)
+@host_options
 @start_options
 @container_options
 @click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")
@@ -219,7 +224,9 @@ def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
     starts = sum(step.kind == KIND for step in trace.steps)
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
     missed = unmatched(plan, rules)
-    return (*missed, *warnings(plan, trace.steps, configured, trace.asked_ports, slimmed.outside, own))
+    # What the tests on the host connected to was not seen.
+    asked = None if any(step.kind == HOST_KIND for step in trace.steps) else trace.asked_ports
+    return (*missed, *warnings(plan, trace.steps, configured, asked, slimmed.outside, own))
 
 
 COMMANDS = (image,)

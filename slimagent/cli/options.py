@@ -17,6 +17,7 @@ from slimagent.cli.own_agent import require_own_agent
 from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.linux.files import read
 from slimagent.linux.temporary import remove_left
+from slimagent.model.hosted import STEP as HOST_STEP
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
 from slimagent.model.started import STEPS as START_STEPS
@@ -27,7 +28,7 @@ from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft, with_gpus
 from slimagent.text.near import meant
 from slimagent.trace.select import NAMES
-from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Start, Steps
+from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Evidence, Steps
 from slimagent.workflows.session import (
     Session,
     canonical,
@@ -38,7 +39,6 @@ from slimagent.workflows.session import (
     user_named,
     with_mount_points,
 )
-from slimagent.workflows.step_logs import StepLogs
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -114,6 +114,9 @@ form = click.option(
     "--format", "form", type=click.Choice(FORMS), help="How to print the result. [default: table; json with --json]"
 )
 command = click.argument("command", nargs=-1, type=click.UNPROCESSED)
+
+
+NO_EVIDENCE = Evidence()
 
 
 def together(*options: Decorator) -> Decorator:
@@ -209,26 +212,38 @@ def steps(
     also: tuple[str, ...] = (),
     *,
     until_signal: bool = False,
-    logs: StepLogs | None = None,
-    start: Callable[[], Start] | None = None,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> Steps:
     """The steps that exercise the image: a profile's checks, more command lines, a command, then other processes.
 
     Raises UsageError if there is none, and for a check that cannot be run.
     """
     specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
-    if not specs and not command and not until_signal and start is None:
+    earlier = evidence.start is not None or evidence.hosted is not None
+    if not specs and not command and not until_signal and not earlier:
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
     for spec in specs:
         checks.validate(spec)
-        ours = (command and COMMAND_STEP, until_signal and ATTACHED_STEP, *(() if start is None else START_STEPS))
+        ours = (
+            command and COMMAND_STEP,
+            until_signal and ATTACHED_STEP,
+            *(() if evidence.start is None else START_STEPS),
+            evidence.hosted and HOST_STEP,
+        )
         if spec.name in ours:
             raise UsageError(
                 f"profile {profile.name}: {spec.name!r} is the name of one of slimagent's own steps", "rename the check"
             )
-    return Steps(checks=specs, command=command, until_signal=until_signal, logs=logs, start=start)
+    return Steps(
+        checks=specs,
+        command=command,
+        until_signal=until_signal,
+        logs=evidence.logs,
+        start=evidence.start,
+        hosted=evidence.hosted,
+    )
 
 
 def _also(line: str) -> CheckSpec:

@@ -6,14 +6,17 @@ import os
 
 import click
 
-from slimagent.cli import terminal
+from slimagent.cli import options, terminal
 from slimagent.cli.help import command
 from slimagent.cli.own_agent import require_own_agent
 from slimagent.cli.starting import UNTIL
+from slimagent.errors import UsageError
+from slimagent.linux.command import Command
 from slimagent.linux.files import read
 from slimagent.model.image_config import read_image_config
 from slimagent.model.started import Until, best_sign
-from slimagent.workflows import starting
+from slimagent.workflows import entering, starting
+from slimagent.workflows.session import configured_environment, user_named, with_engine_groups
 
 
 @command(example="/agent/entrypoint.sh start --image-config /out/image.json -o /out/started.jsonl")
@@ -26,7 +29,8 @@ from slimagent.workflows import starting
 @click.option(
     "--settle", default=5.0, show_default=True, help="Seconds that an image without a health check or port has to run."
 )
-def start(image_config: str, output: str, until: str, seconds: float, settle: float) -> int:
+@click.option("--enter", "door", default="", metavar="FILE", help="Let `slimagent enter` come in through this socket.")
+def start(image_config: str, output: str, until: str, seconds: float, settle: float, door: str) -> int:
     """Start the image as it is configured, as process 1, and record what it needs.
 
     Runs ENTRYPOINT and CMD as the image's user in its working directory. Give the output to `slimagent trace
@@ -36,7 +40,25 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
     config = read_image_config(read(image_config), image_config)
     sign = best_sign(health_check=bool(config.health_command), port=bool(config.tcp_ports))
     waited_for = sign if until == "auto" else Until(until)
-    starting.begin(starting.Start(config=config, until=waited_for, settle=settle, limit=seconds), output)
+    starting.begin(starting.Start(config=config, until=waited_for, settle=settle, limit=seconds), output, door)
+    return 0
+
+
+@command(example="/agent/entrypoint.sh enter --door /out/door --user app -- pytest -q")
+@click.option("--door", required=True, metavar="FILE", help="The socket of `slimagent start --enter`.")
+@click.option("--user", metavar="NAME", help="Run COMMAND as this user. [default: the user who runs this]")
+@click.option("--directory", default="/", show_default=True, metavar="DIR", help="Run COMMAND in this directory.")
+@options.command
+def enter(door: str, user: str | None, directory: str, command: tuple[str, ...]) -> int:
+    """Run COMMAND in a running container so that what it needs is recorded with the start.
+
+    `slimagent image --from-host` lets every `docker exec` do this.
+    """
+    if not command:
+        raise UsageError("nothing to run", "add `-- COMMAND`")
+    account = with_engine_groups(user_named(user))
+    env = configured_environment(account, ())
+    entering.enter(door, Command(command, env=env, cwd=directory, user=account))
     return 0
 
 
@@ -53,4 +75,4 @@ def ports(numbers: tuple[int, ...], seconds: float) -> int:
     return 0 if found else 1
 
 
-COMMANDS = (start, ports)
+COMMANDS = (start, enter, ports)

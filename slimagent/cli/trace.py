@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -18,8 +18,7 @@ from slimagent.linux.files import write
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import KIND
 from slimagent.workflows import pipeline
-from slimagent.workflows.exercise import Start
-from slimagent.workflows.step_logs import StepLogs
+from slimagent.workflows.exercise import Evidence
 
 
 @command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
@@ -42,8 +41,7 @@ def trace(
     until_signal: bool,
     image_config: str | None,
     mounted: tuple[str, ...],
-    logs: StepLogs | None,
-    start: Callable[[], Start] | None,
+    evidence: Evidence,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -57,8 +55,8 @@ def trace(
             "--until-signal needs --attach: there is nothing else to record", "add --attach, or a command to run"
         )
     options.require_writable(output, options.own_document(TRACE))
-    chosen = options.chosen_profile(profile, bool(command or also or until_signal), user)
-    steps = options.steps(chosen, command, also, until_signal=until_signal, logs=logs, start=start)
+    chosen = options.chosen_profile(profile, bool(command or also or until_signal or evidence.hosted), user)
+    steps = options.steps(chosen, command, also, until_signal=until_signal, evidence=evidence)
     session = options.session(
         scopes=scopes,
         user=user,

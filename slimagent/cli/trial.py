@@ -13,6 +13,7 @@ from slimagent.cli.help import command
 from slimagent.linux.files import read, write
 from slimagent.workflows import pipeline
 from slimagent.workflows import trial as trials
+from slimagent.workflows.exercise import Evidence
 from slimagent.workflows.step_logs import StepLogs
 
 _blobs = click.option(
@@ -71,7 +72,7 @@ def trial(
     picked = options.chosen_profile(profile, bool(command or also), user)
     outputs = tuple(map(os.fsencode, (chosen, trace, blobs, output)))
     session = options.session(user=user, profile=picked, outputs=outputs, mounted=mounted)
-    steps = options.steps(picked, command, also, logs=None if logs is None else StepLogs(logs))
+    steps = options.steps(picked, command, also, evidence=Evidence(logs=None if logs is None else StepLogs(logs)))
     results = trials.trial(
         pipeline.seen_as(session, baseline),
         steps,

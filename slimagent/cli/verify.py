@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import click
 
@@ -16,9 +15,8 @@ from slimagent.errors import RefusedError
 from slimagent.linux.files import digest, read, write
 from slimagent.report.text import verification_summary
 from slimagent.workflows import pipeline
-from slimagent.workflows.exercise import Start
+from slimagent.workflows.exercise import Evidence
 from slimagent.workflows.proof import verify as verify_slim
-from slimagent.workflows.step_logs import StepLogs
 
 
 @command(example="slimagent verify plan.json trace.json -- pytest -q /app/tests")
@@ -49,8 +47,7 @@ def verify(
     output: str,
     only: tuple[str, ...],
     full: bool,
-    logs: StepLogs | None,
-    start: Callable[[], Start] | None,
+    evidence: Evidence,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -69,12 +66,12 @@ def verify(
             f"not {made.fingerprints[0][:12]}",
             "name the trace that the plan was made from",
         )
-    chosen = options.chosen_profile(profile, bool(command or also), user)
+    chosen = options.chosen_profile(profile, bool(command or also or evidence.hosted), user)
     session = options.session(
         user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
     session = pipeline.seen_as(session, made)
-    steps = options.steps(chosen, command, also, logs=logs, start=start)
+    steps = options.steps(chosen, command, also, evidence=evidence)
     console = Console(quiet=quiet, names=[spec.name for spec in steps.checks])
     result = verify_slim(session, steps, made, digest(data), baseline.steps, console, only=only, full=full)
     write(output, documents.encode_verification(result))

@@ -8,13 +8,14 @@ registry.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Collection
 from typing import IO, Any, TypeVar
 
-from slimagent.errors import SlimagentError, UnavailableError, UsageError
+from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
 from slimagent.image.complaint import sentence, why_unreachable
 from slimagent.image.container import Container
 from slimagent.image.layout import send
@@ -45,9 +46,28 @@ class Engine:
     when it cannot be reached.
     """
 
-    def __init__(self, name: str, program: str) -> None:
+    def __init__(self, name: str, program: str, host: str = "") -> None:
         self.name = name
         self._program = program
+        self._command = (program, *(("--host", host) if host else ()))
+
+    def through(self, path: str) -> Engine:
+        """The same engine, asked through the Unix socket at `path`."""
+        return Engine(self.name, self._program, f"unix://{path}")
+
+    def socket(self) -> str:
+        """The path of the Unix socket at which Docker's API answers. Raises RefusedError if it answers elsewhere."""
+        if self.name != "docker":
+            raise RefusedError(
+                f"--from-host needs Docker: {self.name} has no API unless a service runs",
+                "use --engine docker, or run the tests in the container",
+            )
+        form = "{{.Endpoints.docker.Host}}"
+        host = os.environ.get("DOCKER_HOST") or self._need("context", "inspect", "--format", form).decode().strip()
+        path = host.removeprefix("unix://")
+        if path == host or not os.path.exists(path):
+            raise RefusedError(f"--from-host needs an engine on this machine, not {host}", "unset DOCKER_HOST")
+        return path
 
     def find_image(self, image: str) -> bytes | None:
         """What `image inspect` prints: a JSON list with one member. None if the engine does not have the image."""
@@ -92,7 +112,7 @@ class Engine:
         Passes on its output and its errors line by line, each from its own thread, and keeps nothing. A line of more
         than 64 KiB comes in pieces. Raises at the end what `say_out` or `say_err` raised.
         """
-        argv = [self._program, "start", "--attach", name]
+        argv = [*self._command, "start", "--attach", name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stderr is not None and process.stdout is not None  # noqa: S101  # for the type checker
             readers = (Reader("output", process.stdout, say_out), Reader("errors", process.stderr, say_err))
@@ -129,7 +149,7 @@ class Engine:
     def wait(self, name: str, seconds: float | None = None) -> int | None:
         """Wait until a container ends, and return its exit status. None if it still runs after `seconds`."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        argv = [self._program, "wait", name]
+        argv = [*self._command, "wait", name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             while True:
                 try:
@@ -159,7 +179,7 @@ class Engine:
 
     def logs(self, name: str, size: int = 64 << 10) -> bytes:
         """The last bytes that a container wrote to its output and its errors, in their order."""
-        argv = [self._program, "logs", "--tail", str(_LOG_LINES), name]
+        argv = [*self._command, "logs", "--tail", str(_LOG_LINES), name]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None  # noqa: S101  # for the type checker
             kept = last_bytes(process.stdout, size)
@@ -176,6 +196,10 @@ class Engine:
         except (ValueError, TypeError):
             pass
         raise self._failed("inspect", "its answer is not a description of one container")
+
+    def container_exists(self, name: str) -> bool:
+        """Whether there is such a container, running or not."""
+        return self._ask("container", "inspect", name).returncode == 0
 
     def is_healthy(self, name: str) -> bool:
         """Whether a container's own health check passed the last time."""
@@ -195,7 +219,7 @@ class Engine:
 
     def _copied(self, name: str, path: str, options: tuple[str, ...], look: Callable[[IO[bytes]], _T]) -> _T:
         """Pass the tar that `cp` writes of a path to `look`, and return its result. No such path: an empty tar."""
-        argv = [self._program, "cp", *options, f"{name}:{path}", "-"]
+        argv = [*self._command, "cp", *options, f"{name}:{path}", "-"]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
             found = look(process.stdout)
@@ -207,7 +231,7 @@ class Engine:
 
     def save(self, image: str, look: Callable[[IO[bytes]], _T]) -> _T:
         """Pass the archive of an image with all its layers to `look`, which reads it to its end. Returns its result."""
-        argv = [self._program, "save", image]
+        argv = [*self._command, "save", image]
         with child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None  # noqa: S101  # for the type checker
             try:
@@ -240,7 +264,7 @@ class Engine:
         An interruption ends the load: the engine drops a partial image. Nothing makes it drop a complete one, so we
         wait until it has loaded it; the caller then removes the image by its tag.
         """
-        argv = [self._program, "load", "--quiet"]
+        argv = [*self._command, "load", "--quiet"]
         with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None and process.stderr is not None  # noqa: S101  # for the type checker
             with contextlib.suppress(BrokenPipeError):  # its errors say why
@@ -263,7 +287,7 @@ class Engine:
         with deferred():
             try:
                 return subprocess.run(
-                    [self._program, *arguments],
+                    [*self._command, *arguments],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     timeout=patience,

@@ -21,15 +21,29 @@ _ROOTS = ("", "0", "root")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FromHost:
+    """Tests that run on this machine, against containers of the image.
+
+    `probes` are requests to a running image: method, port or None for the first exposed one, path. `compose` are the
+    files of a Compose project that runs meanwhile, in place of one container. Then `command` runs.
+    """
+
+    command: tuple[str, ...] = ()
+    probes: tuple[tuple[str, int | None, str], ...] = ()
+    compose: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What the user asked for, as options of the agent's commands.
 
     `steps` say how to exercise the image (for `trace` and `verify`), `tracing` how to trace that, `decision` what may
     go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
-    which image. If `start` is None, the image is not started. `accepted` are the kinds of loss that do not matter. The
-    steps `held_out` do not count as evidence: the run shows what they miss, and tags nothing. `search_runs` is how
-    often the steps may run to find out why one is worse, and `search_minutes` how long that may take.
+    which image. If `start` is None, the image is not started. `from_host` are tests that do not run in a container.
+    `accepted` are the kinds of loss that do not matter. The steps `held_out` do not count as evidence: the run shows
+    what they miss, and tags nothing. `search_runs` is how often the steps may run to find out why one is worse, and
+    `search_minutes` how long that may take.
     """
 
     tag: str
@@ -48,6 +62,7 @@ class Request:
     search_runs: int = 60
     search_minutes: int = 60
     start: Waiting | None = field(default_factory=Waiting)
+    from_host: FromHost | None = None
     may_add_privileges: bool = True
     overwrite: bool = False
     keep_failed: bool = False
@@ -69,11 +84,14 @@ class Commands:
         self._config = ("--image-config", _at(CONFIG))
         self.mounted: tuple[str, ...] = ()
 
-    def trace(self, started: str) -> tuple[str, ...]:
-        """Run the steps, and record what they need. `started` is the diary of a start to wait for, or empty."""
+    def trace(self, started: str, hosted: str) -> tuple[str, ...]:
+        """Run the steps, and record what they need.
+
+        `started` is the diary of a start to wait for, `hosted` the record of tests on the host; empty for none.
+        """
         mounted = (word for path in self.mounted for word in ("--mounted", path))
         steps = *self._request.steps, *self._request.tracing
-        options = (*self._user, *steps, *self._config, *mounted, *_starting(started), "--logs", _at(LOGS))
+        options = (*self._user, *steps, *self._config, *mounted, *_awaiting(started, hosted), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 
     def export(self, tag: str, when: str) -> tuple[str, ...]:
@@ -89,13 +107,13 @@ class Commands:
         whole = (word for path in unstripped for word in ("--strip-except", to_text(path)))
         return ("export", *self._exporting(tag), *missed, *whole, _at(TRACE))
 
-    def verify(self, started: str, only: Sequence[str] = (), *, full: bool = False) -> tuple[str, ...]:
-        """Run the steps again without the dropped files, or with them if `full`. `started` is as for `trace`.
+    def verify(self, started: str, hosted: str, only: Sequence[str] = (), *, full: bool = False) -> tuple[str, ...]:
+        """Run the steps again without the dropped files, or with them if `full`. The records are as for `trace`.
 
         With names in `only`, only these steps run.
         """
         chosen = (*(f"--only={name}" for name in only), *(("--full",) if full else ()))
-        options = (*self._user, *self._request.steps, *chosen, *_starting(started), "--logs", _at(LOGS))
+        options = (*self._user, *self._request.steps, *chosen, *_awaiting(started, hosted), "--logs", _at(LOGS))
         return ("verify", *options, "-o", _at(VERIFICATION), _at(PLAN), _at(TRACE), "--", *self._request.command)
 
     def differences(self) -> tuple[str, ...]:
@@ -121,5 +139,5 @@ def _at(name: str) -> str:
     return f"{OUT}/{name}"
 
 
-def _starting(started: str) -> tuple[str, ...]:
-    return ("--started", _at(started)) if started else ()
+def _awaiting(started: str, hosted: str) -> tuple[str, ...]:
+    return (*(("--started", _at(started)) if started else ()), *(("--hosted", _at(hosted)) if hosted else ()))

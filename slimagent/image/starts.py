@@ -67,7 +67,7 @@ def watched(
     name = work.create(Task(shared=shared, image=image, arguments=arguments, cap_add=cap_add))
     work.engine.start(name)
     deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
-    while not _has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
+    while not has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
         ended = work.engine.wait(name, _LOOK_EVERY)
         if ended is not None:
             break
@@ -95,7 +95,8 @@ def _stop(work: Work, name: str, grace: int) -> int:
     return int(work.engine.inspect_container(name)["State"]["ExitCode"])
 
 
-def _has_reached(path: str) -> bool:
+def has_reached(path: str) -> bool:
+    """Whether the record at `path` says that the start is over."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

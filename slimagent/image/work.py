@@ -78,9 +78,9 @@ class Work:
         env: Sequence[str] = (),
     ) -> None:
         self.engine = engine
-        self._agent = agent
+        self.agent = agent
         self._held_back = held_back(env)
-        self._container = container
+        self.container = container
         self._say = say
         self._key = key
         self._names: list[str] = []
@@ -159,9 +159,9 @@ class Work:
 
     def create(self, task: Task) -> str:
         """Create a container for the agent, and return its name. It is removed at the end, whatever happens."""
-        wanted = replace(self._container.bare() if task.bare else self._container, cap_add=task.cap_add)
+        wanted = replace(self.container.bare() if task.bare else self.container, cap_add=task.cap_add)
         given = ((task.given, GIVEN, False),) if task.given else ()
-        mounts = ((self._agent.directory, AGENT, False), (task.shared.path, OUT, True), *given)
+        mounts = ((self.agent.directory, AGENT, False), (task.shared.path, OUT, True), *given)
         name = self.new_name()
         variable = f"{ERROR_VARIABLE}={OUT}/{ERROR}"
         self.engine.create(
@@ -169,7 +169,7 @@ class Work:
             replace(
                 wanted,
                 image=task.image,
-                entry=(*self._agent.entry(AGENT), *task.arguments),
+                entry=(*self.agent.entry(AGENT), *task.arguments),
                 private=(PRIVATE,),
                 mounts=mounts,
                 agent_env=(*self._held_back, variable),
@@ -180,16 +180,16 @@ class Work:
     def create_as_configured(self, image: str, run_options: tuple[str, ...] = ()) -> str:
         """Create a container as `docker run` does: without the agent, without mounts. Returns its name."""
         name = self.new_name()
-        self.engine.create(name, self._container.as_configured(image, run_options))
+        self.engine.create(name, self.container.as_configured(image, run_options))
         return name
 
     def beside(self, name: str, image: str, arguments: tuple[str, ...]) -> bytes:
         """Run the agent in a container's network, and return the last line that it printed."""
         lines: collections.deque[bytes] = collections.deque(maxlen=1)
-        wanted = replace(self._container.bare(), network=f"container:{name}")
-        mounts = ((self._agent.directory, AGENT, False),)
+        wanted = replace(self.container.bare(), network=f"container:{name}")
+        mounts = ((self.agent.directory, AGENT, False),)
         own = self.new_name()
-        entry = (*self._agent.entry(AGENT), *arguments)
+        entry = (*self.agent.entry(AGENT), *arguments)
         self.engine.create(own, replace(wanted, image=image, entry=entry, mounts=mounts, agent_env=self._held_back))
         self.engine.run(own, lines.append, lambda line: None)
         self.engine.remove_container(own)
@@ -197,7 +197,7 @@ class Work:
 
     def mounted(self, image: str, volumes: Collection[str]) -> tuple[str, ...]:
         """The image's declared volumes where the user mounts something else."""
-        container = self._container
+        container = self.container
         if not (container.volumes or container.run_options) or not volumes:
             return ()
         name = self.create(Task(shared=self.share("look"), image=image, arguments=("--version",)))
@@ -214,7 +214,7 @@ class Work:
     @property
     def can_run_together(self) -> bool:
         """Whether two containers can run at once."""
-        return self._container.can_run_beside_another
+        return self.container.can_run_beside_another
 
     def new_name(self) -> str:
         """A name for a new container, which is removed at the end."""
@@ -285,13 +285,13 @@ class Work:
                 remove_tree(directory)
 
     def _remove_as_root(self, directory: str) -> None:
-        python = self._agent.entry(AGENT)[:-1]
+        python = self.agent.entry(AGENT)[:-1]
         inside = [f"{OUT}/{each}" for each in os.listdir(directory)]
-        mounts = ((self._agent.directory, AGENT, False), (directory, OUT, True))
+        mounts = ((self.agent.directory, AGENT, False), (directory, OUT, True))
         name = self.new_name()
         with contextlib.suppress(SlimagentError):
             entry = (*python, "-c", REMOVE, *inside)
-            wanted = replace(self._container.bare(), entry=entry, mounts=mounts, agent_env=self._held_back)
+            wanted = replace(self.container.bare(), entry=entry, mounts=mounts, agent_env=self._held_back)
             self.engine.create(name, wanted)
             self.engine.run(name, lambda line: None, lambda line: None)
         self.engine.remove_container(name)

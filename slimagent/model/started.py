@@ -8,6 +8,7 @@ is of a container that ended by itself.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,6 +115,36 @@ def whole(diary: bytes, status: int) -> bytes:
 def line(row: list[object]) -> bytes:
     """A row as a line. Paths are bytes, written as `paths.to_text` does."""
     return orjson.dumps([to_text(each) if isinstance(each, bytes) else each for each in row]) + b"\n"
+
+
+def rows(seen: Started) -> Iterator[list[object]]:
+    """The rows of what a start needed, and of how it was watched."""
+    yield head(seen)
+    for path, (how, steps) in sorted(seen.accesses.items()):
+        yield from (["access", step, int(how), path] for step in steps)
+    yield from (["loss", loss.kind.value, loss.count, loss.example] for loss in seen.losses)
+
+
+def united(starts: Iterable[Started]) -> Started:
+    """What several containers needed together, as one start whose end nobody waited for."""
+    whole = Started(waited_for=Until.EXIT)
+    uses: dict[bytes, int] = {}
+    losses: dict[str, Loss] = {}
+    for each in starts:
+        whole = replace(
+            whole,
+            backend=whole.backend or each.backend,
+            blind_spots=tuple(dict.fromkeys((*whole.blind_spots, *each.blind_spots))),
+            no_new_privileges=whole.no_new_privileges or each.no_new_privileges,
+            unwatched=whole.unwatched or each.unwatched,
+        )
+        for path, (how, _) in each.accesses.items():
+            uses[path] = uses.get(path, 0) | how
+        for loss in each.losses:
+            known = losses.get(loss.kind)
+            losses[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
+    accesses: dict[bytes, tuple[How, tuple[int, ...]]] = {path: (How(how), (0,)) for path, how in uses.items()}
+    return replace(whole, accesses=accesses, losses=tuple(losses[kind] for kind in sorted(losses)))
 
 
 def has_reached(lines: bytes) -> bool:

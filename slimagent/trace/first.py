@@ -54,11 +54,22 @@ def hand_over(
 
 
 def _become(command: Command, ready: int, enter: Callable[[], None]) -> NoReturn:
+    def entered() -> None:
+        if os.read(ready, 1) != _READY:  # the watcher failed and said why
+            os._exit(_NOT_EXECUTABLE)
+        enter()
+
+    turn_into(command, entered)
+
+
+def turn_into(command: Command, enter: Callable[[], None]) -> NoReturn:
+    """Become a command, with our streams and our session. `enter` is called before its user and directory are taken.
+
+    If that fails, say why and exit as a shell would.
+    """
     program, place = command.argv[0], ""
     try:
         _forget_ourselves()
-        if os.read(ready, 1) != _READY:  # the watcher failed and said why
-            os._exit(_NOT_EXECUTABLE)
         enter()
         if command.cwd is not None:
             place = f" in {command.cwd}"

@@ -16,6 +16,7 @@ from slimagent.errors import CheckFailedError, SlimagentError
 from slimagent.image.request import CHECKS, CHOSEN, DIFFERENCES, PLAN, TRACE
 from slimagent.image.shared import Shared
 from slimagent.image.work import Task
+from slimagent.model.hosted import STEP as HOST_STEP
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Verification
 from slimagent.model.removed import NAME as REMOVED
@@ -95,7 +96,7 @@ class _Searching:
     def _every(self) -> tuple[str, ...]:
         """All steps that a trial can run."""
         steps = (each.name for each in united(self.trace.steps))
-        return tuple(name for name in steps if name not in STARTS and "\0" not in name)
+        return tuple(name for name in steps if name not in (*STARTS, HOST_STEP) and "\0" not in name)
 
     def result(self) -> tuple[Outcome, Found[Difference] | None]:
         """The search. Raises as the agent in a container does."""

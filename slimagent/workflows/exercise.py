@@ -14,7 +14,8 @@ from slimagent.linux.command import Command
 from slimagent.linux.family import Family, spawn
 from slimagent.linux.ports import AskedPorts
 from slimagent.linux.signals import foreground
-from slimagent.model import started
+from slimagent.model import hosted, started
+from slimagent.model.hosted import Hosted
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import Attributed, BlindSpot, How, MarkedTest
@@ -44,11 +45,21 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What adds to the steps of a command: where their output goes, a start, and tests on the host. See `Steps`."""
+
+    logs: StepLogs | None = None
+    start: Callable[[], Start] | None = None
+    hosted: Callable[[], Hosted] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """What exercises the image: the profile's checks, then the user's command.
 
     With `until_signal`, we then watch other processes until we are asked to end. `logs` record the output of the steps'
-    commands; without them a command has our own standard streams. `start` returns an earlier start, which counts too.
+    commands; without them a command has our own standard streams. `start` returns an earlier start and `hosted` tests
+    that ran on the host; they count, too.
     """
 
     checks: tuple[CheckSpec, ...] = ()
@@ -56,13 +67,17 @@ class Steps:
     until_signal: bool = False
     logs: StepLogs | None = None
     start: Callable[[], Start] | None = None
+    hosted: Callable[[], Hosted] | None = None
 
     def awaited(self) -> Steps:
-        """Wait until the start is over, and return the same steps."""
-        if self.start is None:
-            return self
-        start = self.start()
-        return replace(self, start=lambda: start)
+        """Wait until the start and the tests on the host are over, and return the same steps."""
+        start = None if self.start is None else self.start()
+        tests = None if self.hosted is None else self.hosted()
+        return replace(
+            self,
+            start=None if start is None else lambda: start,
+            hosted=None if tests is None else lambda: tests,
+        )
 
     def only(self, names: Collection[str]) -> Steps:
         """The steps with these names. The start and its health check are one: both run or none."""
@@ -71,6 +86,7 @@ class Steps:
             checks=tuple(spec for spec in self.checks if spec.name in names),
             command=self.command if COMMAND_STEP in names else (),
             start=self.start if any(name in names for name in started.STEPS) else None,
+            hosted=self.hosted if hosted.STEP in names else None,
         )
 
 
@@ -211,7 +227,8 @@ def watch(
         status=status,
         interrupted=interrupted,
     )
-    return _with_start(None if steps.start is None else steps.start(), before, watched)
+    watched = _with_earlier(None if steps.hosted is None else steps.hosted(), before, watched)
+    return _with_earlier(None if steps.start is None else steps.start(), before, watched)
 
 
 def _run_steps(
@@ -246,8 +263,8 @@ def _run_steps(
     return tuple(results), status, interrupted
 
 
-def _with_start(start: Start | None, before: Sequence[CheckResult], watched: Watched) -> Watched:
-    """Put the start's steps first, as if all had been watched together."""
+def _with_earlier(start: Start | Hosted | None, before: Sequence[CheckResult], watched: Watched) -> Watched:
+    """Put the steps of what was watched elsewhere first, as if all had been watched together."""
     if start is None:
         return watched
     first = start.results(before)

@@ -8,21 +8,24 @@ from typing import TypeVar
 
 from slimagent import documents
 from slimagent.errors import RefusedError
+from slimagent.image.hosting import Examined, names_of
+from slimagent.image.labels import identity
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
 from slimagent.image.shared import Shared
 from slimagent.image.starts import Plain, Watched
 from slimagent.image.work import Job, Task, Work
 from slimagent.linux.files import digest
-from slimagent.model import started
+from slimagent.model import hosted, started
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.proof import FULL as FULL_IMAGE
 from slimagent.model.proof import SEARCH, Verification
 from slimagent.model.removed import NAME as REMOVED
 from slimagent.model.summary import Whole
 from slimagent.model.trace import Trace
-from slimagent.workflows import collected_logs
+from slimagent.workflows import collected_logs, step_logs
 from slimagent.workflows.exercise import Reporter
+from slimagent.workflows.from_host import HostTests
 from slimagent.workflows.starts_from_outside import AGAIN, FULL, OUTSIDE, SLIM, Starts
 
 GO = "go"  # an export waits for this file
@@ -63,14 +66,19 @@ class Stages:
         self.files = {**request.files, CONFIG: original.described}  # every container gets these
         self.made: dict[str, bytes] = {}  # the containers' documents, as first read
         self._starts = Starts(work, output, request, original.config, original.image, reporter, tell)
+        self._described = original.described
+        self._from_host: HostTests | None = None
+        if request.from_host is not None:
+            self._from_host = HostTests(work, request.from_host, original.config, self._name, request.start, tell)
 
     def traced(self) -> Trace:
         """Start and exercise the image under a watcher."""
         shared = self.share("trace")
-        task = self._task(shared, self.image, self.commands.trace(self._starts.document))
+        task = self._task(shared, self.image, self.commands.trace(self._starts.document, self._hosted))
 
         def start() -> None:
             self._hand_on(self._starts.watched(self.image, FULL, self.files, self.cap_add), shared)
+            self._test_from_host(shared, self.image, FULL)
 
         self._run_beside(task, start, TRACE, f"trace in a container of {self._name}")
         collected_logs.take(self.output, shared, FULL)
@@ -107,12 +115,14 @@ class Stages:
         shared = self.share("verify", PLAN, TRACE)
         starts = not only or any(name in only for name in STARTS)
         task = self._verifying(shared, self.work.pending, only, full=False)
-        outside = self._run_beside(
-            task,
-            (lambda: self._start_both(shared, trace)) if starts else lambda: None,
-            VERIFICATION,
-            "verify in a container of the slim image",
-        )
+
+        def start() -> Plain | None:
+            outside = self._start_both(shared, trace) if starts else None
+            if not only or hosted.STEP in only:
+                self._test_from_host(shared, self.work.pending, SLIM)
+            return outside
+
+        outside = self._run_beside(task, start, VERIFICATION, "verify in a container of the slim image")
         collected_logs.take(self.output, shared, SLIM)
         verification = documents.decode_verification(shared.read(VERIFICATION))
         if verification.plan != digest(self.made[PLAN]) or verification.how in (FULL_IMAGE, SEARCH):
@@ -131,6 +141,8 @@ class Stages:
         def start() -> None:
             if not only or any(name in only for name in STARTS):
                 self._hand_on(self._starts.watched(self.image, AGAIN, self.files, self.cap_add), shared)
+            if not only or hosted.STEP in only:
+                self._test_from_host(shared, self.image, AGAIN)
 
         task = self._verifying(shared, self.image, only, full=True)
         self._run_beside(task, start, VERIFICATION, f"run again in a container of {self._name}")
@@ -148,7 +160,8 @@ class Stages:
         if any("\0" in name for name in inside):  # no argument can be that; a test wrote it into its trace
             inside = ()
         document = self._starts.document if starts else ""
-        return self._task(shared, image, self.commands.verify(document, inside, full=full))
+        record = self._hosted if not only or hosted.STEP in only else ""
+        return self._task(shared, image, self.commands.verify(document, record, inside, full=full))
 
     def share(self, name: str, *made: str) -> Shared:
         """A directory for one container, with the files that all get, and documents of earlier containers."""
@@ -203,6 +216,25 @@ class Stages:
         outside = self._starts.plain(work.pending, trace) if plainly is None else plainly.result()
         self._hand_on(start, shared)
         return outside
+
+    @property
+    def _hosted(self) -> str:
+        """The name of the record of tests on the host; empty if there are none."""
+        return "" if self._from_host is None else "hosted.jsonl"
+
+    def _test_from_host(self, shared: Shared, image: str, which: str) -> None:
+        """Run the tests on the host against an image, and give their record to the container that waits for it."""
+        if self._from_host is None:
+            return
+        engine = self.work.engine
+        names = names_of(engine.inspect(self.image)) | {self._name}
+        ran_on = identity(engine.inspect(image))
+        examined = Examined(names=names, image=ran_on, described=self._described)
+        slim = which == SLIM
+        with self.reporter.phase(f"test {'the slim image' if slim else self._name} from this machine"):
+            ran = self._from_host.run(examined, which, self.cap_add)
+        self.output.write(f"logs/{which}-{step_logs.log_name(hosted.STEP)}", ran.said)
+        shared.give(self._hosted, hosted.encode(ran.hosted))
 
     def _hand_on(self, start: Watched | None, shared: Shared) -> None:
         """Give the record of a start to the container that waits for it, so that it runs its steps."""

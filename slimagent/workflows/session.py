@@ -97,6 +97,12 @@ def user_named(name: str | None) -> User | None:
     return None if os.geteuid() == user.uid and not group else user
 
 
+def with_engine_groups(user: User | None) -> User | None:
+    """The same user, also in the groups that the engine gave to this container (`--group-add`)."""
+    added = [group for group in os.getgroups() if group != 0]
+    return user if user is None or not added else replace(user, groups=tuple(dict.fromkeys((*user.groups, *added))))
+
+
 def _account(name: str) -> User:
     number = _identifier(name)
     try:

@@ -26,7 +26,8 @@ from slimagent.model.trace import LossKind
 from slimagent.trace.diary import Diary
 from slimagent.trace.first import hand_over
 from slimagent.trace.seccomp.backend import Seccomp, take_filter
-from slimagent.workflows.session import configured_environment, user_named
+from slimagent.workflows.entering import admit
+from slimagent.workflows.session import configured_environment, user_named, with_engine_groups
 
 _LOOK_EVERY = 0.1  # seconds
 _PROBE_EVERY = 1.0  # seconds between health checks; the image's own interval is for long-running containers
@@ -36,6 +37,7 @@ _GIVEN_UP = 30.0  # seconds without a new path: then we stop waiting
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]{1,2})?")
 _LARGEST = 256 << 20  # bytes of paths that a start may record
 _PROBE = 30.0  # seconds, the default timeout of a health check in engines
+_STARTS = 1000  # of one container
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +63,20 @@ class Start:
         return CheckSpec(kind="command", name=HEALTH_STEP, seconds=seconds, parameters={"argv": argv})
 
 
-def begin(start: Start, path: str) -> None:
+def begin(start: Start, path: str, door: str = "") -> None:
     """Turn this process into the image's own, and watch it from another one until the container ends.
 
-    Writes what it sees and how the start ends to `path`, a new file, line by line (see `started`). Never returns.
+    Writes what it sees and how the start ends to `path`, a new file, line by line (see `started`). With a `door`, other
+    processes may come in there (`entering.py`), and a container that starts again gets one more file. Never returns.
     Raises UsageError if the image starts nothing or lacks its configured user, and UnavailableError if `path` cannot
     be created.
     """
     if not start.config.started:
         raise UsageError("the image has neither ENTRYPOINT nor CMD", "there is nothing to start; leave out this step")
-    user = user_named(start.config.user or None)
+    user = with_engine_groups(user_named(start.config.user or None))
     env = configured_environment(user, start.config.env)
-    try:
-        diary = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise explained(error, path) from None
-    start_watch = _Watch(start, diary, checks.Context(spawn=spawn, env=env, user=user, cwd=start.cwd))
+    diary = _new_diary(path, again=bool(door))
+    start_watch = _Watch(start, diary, checks.Context(spawn=spawn, env=env, user=user, cwd=start.cwd), door)
     command = Command(start.config.started, env=env, cwd=start.cwd, user=user)
     hand_over(command, enter=start_watch.enter, watch=start_watch.begin)
     start_watch.follow()
@@ -84,11 +84,25 @@ def begin(start: Start, path: str) -> None:
         signal.pause()
 
 
+def _new_diary(path: str, *, again: bool) -> int:
+    """Create a new file. With `again`, one with a number if there is one already."""
+    for number in range(1, _STARTS if again else 2):
+        name = path if number == 1 else f"{path}.{number}"
+        try:
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except FileExistsError as error:
+            failed = error
+        except OSError as error:
+            raise explained(error, path) from None
+    raise explained(failed, path) from None
+
+
 class _Watch:
     """The agent's half of a start: it watches the image's process, and checks whether it is up."""
 
-    def __init__(self, start: Start, diary: int, context: checks.Context) -> None:
+    def __init__(self, start: Start, diary: int, context: checks.Context, door: str = "") -> None:
         self._start = start
+        self._door = door
         self._diary = diary
         self._context = context
         self._size, self._is_full = 0, False
@@ -136,7 +150,10 @@ class _Watch:
         watcher.__enter__()
         watcher.step(START_STEP)
         watcher.adopt(ours)
-        watcher.step(HEALTH_STEP)  # for what is spawned from here on; an adopted process stays in its step
+        if self._door:  # everybody who comes in belongs to what the container does
+            admit(self._door, watcher.adopt)
+        else:
+            watcher.step(HEALTH_STEP)  # for what is spawned from here on; an adopted process stays in its step
         self._context = replace(self._context, spawn=watcher.spawn)
 
     def follow(self) -> None:

@@ -1,0 +1,276 @@
+"""Run tests on the host, as their authors run them, against watched containers of an image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from slimagent.errors import UnavailableError, UsageError
+from slimagent.image.engine import Engine
+from slimagent.image.engine_api import Proxy
+from slimagent.image.hosting import Examined, Hosting, leave, short_enough
+from slimagent.image.request import FromHost
+from slimagent.image.starts import DIARY, Waiting, has_reached
+from slimagent.image.streams import Reader
+from slimagent.image.work import Work
+from slimagent.linux.command import Command, shell_status
+from slimagent.linux.family import Family
+from slimagent.model import hosted
+from slimagent.model.hosted import Hosted
+from slimagent.model.image_config import ImageConfig
+from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.text.counted import counted
+
+_LOOPBACK = "127.0.0.1"
+_LOG = 8 << 20  # bytes of the end of what the tests print
+_MORE = 60.0  # seconds that the agent gets beyond its own limit
+_LOOK_EVERY, _PAUSE = 0.2, 0.05  # seconds
+_ANSWER = 10.0  # seconds for an answer to a probe, and for a port to open
+_ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What came of it, and the end of what the tests printed."""
+
+    hosted: Hosted
+    said: bytes
+
+
+class HostTests:
+    """The tests of one request, and how to run them on an image."""
+
+    def __init__(
+        self,
+        work: Work,
+        tests: FromHost,
+        config: ImageConfig,
+        name: str,
+        waiting: Waiting | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        """`name` is what the tests call the image."""
+        self._work = work
+        self._tests = tests
+        self._config = config
+        self._name = name
+        self._waiting = waiting or Waiting()
+        self._tell = tell
+
+    def run(self, examined: Examined, which: str, cap_add: Sequence[str]) -> Ran:
+        """Run all of them against the image that `examined` names. `which` is what the tests are told of it.
+
+        Raises RefusedError if the engine's API cannot be reached through a socket of ours, UnavailableError if what the
+        containers need could not be seen.
+        """
+        work, began = self._work, time.monotonic()
+        main = work.new_name()
+        log = _Log(work.say)
+        with _own_socket() as path:
+            hosting = Hosting(work, examined, work.engine.socket(), main, self._waiting, cap_add)
+            with Proxy(path, work.engine.socket(), hosting):
+                engine = work.engine.through(path)
+                env = _environment(path, {"IMAGE": self._name, "RUN": which})
+                try:
+                    with self._up(engine, main, hosting, env, log) as variables:
+                        items, status = self._exercised(variables, log)
+                finally:
+                    left = leave(work, hosting.identities)
+        if left:
+            self._tell(f"removed {counted(left, 'container')} that the tests had left behind")
+        seen = hosting.needed(self._tell)
+        if seen.unwatched:
+            raise UnavailableError(
+                f"what the containers of the tests need was not seen: {seen.unwatched}", "see docs/tracing.md"
+            )
+        result = _result(self._tests.command, items, status, time.monotonic() - began)
+        return Ran(hosted=Hosted(seen=seen, result=result), said=log.said)
+
+    @contextlib.contextmanager
+    def _up(
+        self, engine: Engine, main: str, hosting: Hosting, env: dict[str, str], log: _Log
+    ) -> Iterator[dict[str, str]]:
+        """Bring up what the tests talk to until the block ends. Yields their environment."""
+        if self._tests.compose:
+            with _composed(self._tests.compose, env, log):
+                yield env
+            return
+        try:
+            yield env | self._start(engine, main, hosting)
+        finally:
+            with contextlib.suppress(UnavailableError):
+                engine.stop(main)
+            engine.remove_container(main)
+
+    def _start(self, engine: Engine, main: str, hosting: Hosting) -> dict[str, str]:
+        """Start the image as it is configured, and wait until it is up. Returns variables that say where it is."""
+        if not self._config.started:
+            return {}
+        container = self._work.container
+        is_private = container.network == "none"
+        network = "bridge" if is_private else container.network
+        published = [word for port in self._config.tcp_ports for word in ("-p", f"{_LOOPBACK}::{port}")]
+        options = (*container.run_options, *(() if network == "host" else published))
+        wanted = replace(container, image=self._name, user="", network=network, run_options=options)
+        engine.create(main, wanted)
+        engine.start(main)
+        deadline, ended = time.monotonic() + self._waiting.seconds + _MORE, None
+        assert hosting.main is not None  # noqa: S101  # it was created a moment ago
+        while not has_reached(hosting.main.at(DIARY)) and time.monotonic() < deadline:
+            ended = engine.wait(main, _LOOK_EVERY)
+            if ended is not None:
+                self._tell(
+                    f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours"
+                )
+                return {}
+        return _where(engine, main, self._config.tcp_ports)
+
+    def _exercised(self, env: dict[str, str], log: _Log) -> tuple[list[Item], int]:
+        """Ask the probes, then run the command. Returns the results of the probes, and the command's exit status."""
+        items = [_asked(method, port, path, env) for method, port, path in self._tests.probes]
+        return items, _run(self._tests.command, env, log) if self._tests.command else 0
+
+
+def _result(command: Sequence[str], items: Sequence[Item], status: int, seconds: float) -> CheckResult:
+    failed = [each for each in items if each.outcome is not Outcome.PASSED]
+    details = [f"{each.name}: {each.detail}" for each in failed]
+    if command:
+        details.insert(0, f"exit status {status}: {' '.join(command)}")
+    return CheckResult(
+        name=hosted.STEP,
+        kind=hosted.KIND,
+        outcome=Outcome.FAILED if failed or status else Outcome.PASSED,
+        seconds=seconds,
+        status=status,
+        detail="; ".join(details),
+        items=tuple(items),
+    )
+
+
+class _Log:
+    """Passes on what the tests print, line by line, and keeps the end of it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.said = b""
+        self._say = say
+
+    def line(self, line: bytes) -> None:
+        self.said = (self.said + line)[-_LOG:]
+        self._say(line.decode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def _own_socket() -> Iterator[str]:
+    """A path for a socket in a directory that only we can enter."""
+    with tempfile.TemporaryDirectory(prefix="slimagent-") as directory:
+        path = os.path.join(directory, "docker.sock")
+        if not short_enough(path):
+            raise UnavailableError(f"{path} is too long for a socket", "set TMPDIR to a shorter path")
+        yield path
+
+
+def _environment(path: str, words: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment, with the engine behind a socket, and variables of ours."""
+    env = {name: value for name, value in os.environ.items() if name not in _ENGINE_VARIABLES}
+    return env | {"DOCKER_HOST": f"unix://{path}"} | {f"SLIMAGENT_{name}": value for name, value in words.items()}
+
+
+def _where(engine: Engine, main: str, ports: Sequence[int]) -> dict[str, str]:
+    """The variables that say where the running image is."""
+    network = engine.inspect_container(main)["NetworkSettings"]
+    found = {"SLIMAGENT_CONTAINER": main, "SLIMAGENT_HOST": _LOOPBACK}
+    for each in (network.get("Networks") or {}).values():
+        if each.get("IPAddress"):
+            found["SLIMAGENT_ADDRESS"] = str(each["IPAddress"])
+    for port in ports:
+        published = (network.get("Ports") or {}).get(f"{port}/tcp") or [{"HostPort": str(port)}]
+        found[f"SLIMAGENT_PORT_{port}"] = str(published[0]["HostPort"])
+    if ports:
+        found["SLIMAGENT_PORT"] = found[f"SLIMAGENT_PORT_{ports[0]}"]
+        found["SLIMAGENT_URL"] = f"http://{_LOOPBACK}:{found['SLIMAGENT_PORT']}"
+    return found
+
+
+def _asked(method: str, port: int | None, path: str, env: Mapping[str, str]) -> Item:
+    """Ask a server for a path. It passes with a status below 400; a port gets a moment to open."""
+    name = f"{method} {'' if port is None else f':{port}'}{path}"
+    number = env.get("SLIMAGENT_PORT" if port is None else f"SLIMAGENT_PORT_{port}")
+    if number is None:
+        which = "the image exposes no port" if port is None else f"the image does not expose port {port}"
+        return Item(name=name, outcome=Outcome.FAILED, detail=f"{which}, or it does not run")
+    request = urllib.request.Request(f"http://{_LOOPBACK}:{number}{path}", method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not through a proxy of the host
+    until = time.monotonic() + _ANSWER
+    while True:
+        try:
+            with opener.open(request, timeout=_ANSWER) as answer:
+                return Item(name=name, outcome=Outcome.PASSED, detail=f"status {answer.status}")
+        except urllib.error.HTTPError as error:
+            return Item(name=name, outcome=Outcome.FAILED, detail=f"status {error.code}")
+        except (OSError, ValueError) as error:
+            if time.monotonic() >= until:
+                return Item(name=name, outcome=Outcome.FAILED, detail=str(error))
+        time.sleep(_LOOK_EVERY)
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str], log: _Log) -> int:
+    """Run a command here, and return its exit status as a shell would. Nothing that it started is left."""
+    with Family() as family:
+        try:
+            process = family.spawn(
+                Command(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            )
+        except OSError as error:
+            hint = "name a program of this machine; for shell syntax, use sh -c '...'"
+            raise UsageError(f"cannot run {argv[0]}: {error.strerror}", hint) from None
+        assert process.stdout is not None  # noqa: S101  # for the type checker
+        with process.stdout:
+            reader = Reader("tests", process.stdout, log.line)
+            try:
+                while process.poll() is None:  # short waits: a signal is noticed at once
+                    family.reap()
+                    time.sleep(_PAUSE)
+            finally:
+                family.stop()
+                reader.wait()
+    return shell_status(process.returncode)
+
+
+@contextlib.contextmanager
+def _composed(files: Sequence[str], env: Mapping[str, str], log: _Log) -> Iterator[None]:
+    """Bring up a Compose project until the block ends. Raises UnavailableError if that fails."""
+    project = f"slimagent-{secrets.token_hex(4)}"
+    program, wait = _compose(env)
+    base = [*program, "--project-name", project, *(word for each in files for word in ("--file", each))]
+    try:
+        _must([*base, "up", "--detach", *wait], env, log)
+        yield
+    finally:
+        with contextlib.suppress(UnavailableError):
+            _must([*base, "down", "--volumes"], env, log)
+
+
+def _compose(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The program that runs Compose projects, and its option to wait until all is healthy, which an old one lacks."""
+    asked = ["docker", "compose", "version"]
+    if shutil.which("docker") and subprocess.run(asked, env=env, capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"], ["--wait"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"], []
+    raise UnavailableError("not installed: docker compose", "install Docker's Compose plugin")
+
+
+def _must(argv: Sequence[str], env: Mapping[str, str], log: _Log) -> None:
+    status = _run(argv, env, log)
+    if status:
+        last = log.said.rstrip().rsplit(b"\n", 1)[-1].decode("utf-8", "replace")
+        raise UnavailableError(f"{' '.join(argv[:2])} ended with status {status}: {last}", "correct the Compose file")
