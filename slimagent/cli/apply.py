@@ -9,7 +9,7 @@ import click
 
 from slimagent import documents
 from slimagent.apply import Destination, Layout
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.in_place import Removal, in_place_options
@@ -58,7 +58,7 @@ def apply(
         raise UsageError("choose exactly one of --tar, --oci, --to and --in-place", "for a tar file: --tar rootfs.tar")
     place = destination(tar, layout, directory)
     if output is not None:
-        options.require_writable(output, options.own_document(documents.RECEIPT))
+        writing.require_writable(output, writing.own_document(documents.RECEIPT))
     require_place(place, strip, quiet=quiet)
     data = read(plan)
     made = documents.decode_plan(data, plan)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.ending import chosen_form
@@ -71,7 +71,7 @@ def audit(
     """
     chosen = chosen_form(form, as_json=as_json)
     if output is not None:
-        options.require_writable(output, options.own_document(documents.AUDIT))
+        writing.require_writable(output, writing.own_document(documents.AUDIT))
     misplaced = passed_on(_OUTSIDE if image is None else _INSIDE)
     if misplaced:
         where = "with IMAGE" if image is None else "without IMAGE, for the container that it runs in"

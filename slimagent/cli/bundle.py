@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.report.text import size, table
@@ -24,7 +24,7 @@ def bundle(directory: str, quiet: bool) -> int:
     """
     from slimagent.workflows import bundler  # imports readers of installed packages, which no other command needs
 
-    options.require_directory_for(directory)
+    writing.require_directory_for(directory)
     made = bundler.make(directory, Console(quiet=quiet))
     if not quiet:
         rows = [[name, size(amount)] for name, amount in sorted(made.parts.items(), key=lambda row: -row[1])]

@@ -7,7 +7,7 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
@@ -44,9 +44,9 @@ def check(
     Exits with 1 if a check failed, or with --baseline if something got worse.
     """
     if output is not None:
-        options.require_writable(output, options.own_document(documents.CHECKS))
+        writing.require_writable(output, writing.own_document(documents.CHECKS))
     if report is not None:
-        options.require_writable(report, options.OWN_REPORT)
+        writing.require_writable(report, writing.OWN_REPORT)
     chosen = options.chosen_profile(profile, False, user)
     specs = _specs(chosen, only)
     known = () if baseline is None else documents.decode_checks(read(baseline), baseline)

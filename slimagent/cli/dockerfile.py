@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from slimagent import __version__
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.help import command
 from slimagent.cli.passing import passed_on
 from slimagent.cli.removing import CONTENT_NAMES, content_options
@@ -76,7 +76,7 @@ def write_dockerfile(**given: Any) -> int:
     asked = _Asked(**given)
     output = asked.output
     if output is not None:
-        options.require_writable(output, None if asked.overwrite else options.OWN_TEXT)
+        writing.require_writable(output, None if asked.overwrite else writing.OWN_TEXT)
     if asked.agent is not None and asked.agent_image is not None:
         raise UsageError("--agent and --agent-image cannot be used together", "leave one out")
     options.require_sensible(asked.profile, asked.rules)

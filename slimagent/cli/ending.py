@@ -11,8 +11,9 @@ from dataclasses import replace
 import click
 
 from slimagent.cli import terminal
-from slimagent.cli.options import JSON, OWN_REPORT, TABLE, require_writable
+from slimagent.cli.options import JSON, TABLE
 from slimagent.cli.terminal import Styled
+from slimagent.cli.writing import OWN_REPORT, require_writable
 from slimagent.documents import encode_summary
 from slimagent.errors import SlimagentError, UsageError
 from slimagent.linux.files import write

@@ -16,8 +16,8 @@ from slimagent.linux.files import read
 from slimagent.model import hosted
 from slimagent.model.hosted import Hosted
 from slimagent.model.started import decode
-from slimagent.workflows.exercise import Evidence, Start
 from slimagent.workflows.step_logs import StepLogs
+from slimagent.workflows.steps import Evidence, Start
 
 _OPTIONS = (
     click.option(

@@ -8,7 +8,7 @@ import click
 
 from slimagent import documents
 from slimagent.apply import Layout
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.help import command
@@ -69,8 +69,8 @@ def export(
     place = destination(tar, layout)
     if place is None or (tar is not None and layout is not None):
         raise UsageError("choose exactly one of --tar and --oci", "see `slimagent export --help`")
-    options.require_writable(plan_file, options.own_document(documents.PLAN))
-    options.require_writable(receipt, options.own_document(documents.RECEIPT))
+    writing.require_writable(plan_file, writing.own_document(documents.PLAN))
+    writing.require_writable(receipt, writing.own_document(documents.RECEIPT))
     removals = placed(removals, removals.path or beside(receipt), image)
     require_place(place, strip, quiet=quiet)
     require_distinct((place.path, plan_file, receipt, removals.path, *changes["repair"], *dict.fromkeys(traces)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.ending import chosen_form
 from slimagent.cli.gating import annotate, gate_option
 from slimagent.cli.help import command
@@ -60,7 +60,7 @@ def gate(
     """
     shape = chosen_form(form, as_json=as_json)
     if report is not None:
-        options.require_writable(report, options.OWN_REPORT)
+        writing.require_writable(report, writing.OWN_REPORT)
     rules = merged((*(() if profile is None else profiles.load(profile).gate), *gates))
     if not rules:
         raise UsageError("no rule was given", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")

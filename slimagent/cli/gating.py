@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.errors import GateFailedError, SlimagentError
 from slimagent.gate import rules as gate_rules
 from slimagent.gate.judge import judge
@@ -89,7 +89,7 @@ def gating_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def gather(*arguments: Any, gates: tuple[Rule, ...], history: str | None, **others: Any) -> Any:
         if history is not None:
-            options.require_writable(history)
+            writing.require_writable(history)
         runs = () if history is None else histories.runs_in(history)
         return function(*arguments, gate=Gate(rules=gates, history=history, runs=runs), **others)
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.ending import chosen_form
 from slimagent.cli.gating import DEFAULT
 from slimagent.cli.help import Group, command
@@ -43,7 +43,7 @@ def add(out: str, history: str, label: str, quiet: bool) -> int:
 
     Its line goes to the end of the file; all others stay as they are. A run that is there is not added again.
     """
-    options.require_writable(history)
+    writing.require_writable(history)
     before = histories.runs_in(history)
     done = Finished(out)
     run = None

@@ -49,9 +49,7 @@ def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if from_host and not command:
             raise UsageError("--from-host: nothing to run", "add `-- COMMAND`, or use --http")
         if probes and command and not from_host:
-            raise UsageError(
-                "--http and a COMMAND in the container exclude each other", "add --from-host, or use --also"
-            )
+            raise UsageError("--http excludes a COMMAND in the container", "add --from-host, or use --also COMMAND")
         if compose and not from_host:
             raise UsageError("--compose needs --from-host", "add --from-host and `-- COMMAND`")
         for path in compose:

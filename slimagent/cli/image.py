@@ -39,7 +39,7 @@ from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
 from slimagent.report.beyond import held_out
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Configured, unmatched, warnings
+from slimagent.report.reach import Configured, unmatched, unwanted, warnings
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
@@ -223,7 +223,7 @@ def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
     )
     starts = sum(step.kind == KIND for step in trace.steps)
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
-    missed = unmatched(plan, rules)
+    missed = (*unmatched(plan, rules), *unwanted(plan, trace))
     # What the tests on the host connected to was not seen.
     asked = None if any(step.kind == HOST_KIND for step in trace.steps) else trace.asked_ports
     return (*missed, *warnings(plan, trace.steps, configured, asked, slimmed.outside, own))

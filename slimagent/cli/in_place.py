@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from slimagent.bundle.agent_directory import remove, require_removable
-from slimagent.cli import options
+from slimagent.cli import options, writing
 from slimagent.errors import RefusedError, UsageError
 from slimagent.paths.algebra import within
 from slimagent.workflows.session import in_container, own_directory
@@ -80,7 +80,7 @@ def _here(plan: str, root: str, force: bool, journal: str | None, remove_agent: 
     if remove_agent and not is_own_root:
         raise UsageError("--remove-agent and --root cannot be used together", "leave one out")
     path = os.path.abspath(journal if journal is not None else f"{plan}.journal")
-    options.require_writable(path)
+    writing.require_writable(path)
     files = tuple(os.path.realpath(os.fsencode(each)) for each in (plan, path))
     return Removal(journal=path, own=_own(files) if remove_agent else None, files=files)
 

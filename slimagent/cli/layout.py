@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar, find_strip
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
 
@@ -98,9 +98,9 @@ def require_place(destination: Destination | None, strip: str, *, quiet: bool) -
     """
     find_strip(strip)
     if isinstance(destination, Tar):
-        options.require_writable(os.fsdecode(destination.path))
+        writing.require_writable(os.fsdecode(destination.path))
     elif destination is not None:
-        options.require_directory_for(os.fsdecode(destination.path))
+        writing.require_directory_for(os.fsdecode(destination.path))
     if isinstance(destination, Layout) and destination.config is None and not quiet:
         terminal.lines(
             (

@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.documents import TRACE, encode_trace
@@ -28,7 +28,7 @@ def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> i
     The result has what any run needed, and what each run could not see. The order does not matter, and a trace that
     is given twice counts once. FILE may be one of the traces.
     """
-    options.require_writable(output, options.own_document(TRACE))
+    writing.require_writable(output, writing.own_document(TRACE))
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))
     write(output, encode_trace(whole))
     if as_json:

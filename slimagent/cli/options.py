@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
-import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from slimagent import checks
 from slimagent.cli.own_agent import require_own_agent
-from slimagent.errors import RefusedError, SlimagentError, UnavailableError, UsageError
+from slimagent.errors import SlimagentError, UsageError
 from slimagent.linux.files import read
-from slimagent.linux.temporary import remove_left
 from slimagent.model.hosted import STEP as HOST_STEP
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.profile import LEVELS, SECONDS, VARIANTS, CheckSpec, Profile, Rules
@@ -28,7 +24,6 @@ from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft, with_gpus
 from slimagent.text.near import meant
 from slimagent.trace.select import NAMES
-from slimagent.workflows.exercise import ATTACHED_STEP, COMMAND_STEP, Evidence, Steps
 from slimagent.workflows.session import (
     Session,
     canonical,
@@ -39,6 +34,7 @@ from slimagent.workflows.session import (
     user_named,
     with_mount_points,
 )
+from slimagent.workflows.steps import ATTACHED_STEP, COMMAND_STEP, Evidence, Steps
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -276,70 +272,6 @@ def chosen_level(said: str | None, profile: Profile) -> str:
     if said is not None:
         return VARIANTS.get(said, said)
     return profile.level or "package"
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """How a file that slimagent wrote begins, and what to call it."""
-
-    what: str
-    beginning: re.Pattern[bytes]
-    hint: str = "name another file, or move that one away"
-
-    def replaces(self, path: str) -> bool:
-        """Whether writing loses nothing: there is no file, an empty one, a device or FIFO, or one that begins so."""
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                return True
-            with open(path, "rb") as file:
-                found = file.read(_BEGINNING)
-        except FileNotFoundError:
-            return True
-        except OSError:  # it exists, and we cannot tell what it is
-            return False
-        return not found or self.beginning.match(found) is not None
-
-
-_BEGINNING = 256  # bytes that show who wrote a file
-FIRST_LINE = "Written by slimagent"  # as a comment, in files that people may also write by hand
-OWN_TEXT = Own(
-    "a file that slimagent wrote",
-    re.compile(b"# %b \\d" % FIRST_LINE.encode()),
-    "name another file, or give --overwrite",
-)
-OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*)?<testsuites name="slimagent"'))
-
-
-def own_document(schema: str) -> Own:
-    """How one of our documents begins, by the name of its schema."""
-    return Own(f"a {schema} document", re.compile(rb'\{\s*"schema":\s*"%b"' % schema.encode()))
-
-
-def require_writable(path: str, own: Own | None = None) -> None:
-    """Fail now, not after an hour of tracing, if a document cannot be written. Raises UnavailableError.
-
-    Raises RefusedError for a file that does not begin as `own` says: slimagent did not write it.
-    """
-    if os.path.isdir(path):
-        raise UnavailableError(f"cannot write {path}: it is a directory", "name a file")
-    require_directory_for(path)
-    if own is not None and not own.replaces(path):
-        raise RefusedError(f"{path} exists and is not {own.what}", own.hint)
-
-
-def require_directory_for(path: str) -> None:
-    """Fail early if nothing can be created at `path`, a file or a directory. Removes what killed runs left beside it.
-
-    Raises UnavailableError.
-    """
-    directory = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(directory):
-        raise UnavailableError(
-            f"cannot write {path}: {directory} does not exist", f"create it: mkdir -p {shlex.quote(directory)}"
-        )
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise UnavailableError(f"cannot write {path}: Permission denied", "choose another place")
-    remove_left(os.fsencode(directory))
 
 
 def _scope(base: bytes, directory: str) -> bytes:

@@ -7,7 +7,7 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
@@ -42,7 +42,7 @@ def plan(
 
     Several traces count as one.
     """
-    options.require_writable(output, options.own_document(documents.PLAN))
+    writing.require_writable(output, writing.own_document(documents.PLAN))
     console = Console(quiet=quiet)
     reading = Console(quiet=quiet or len(traces) == 1)
     prepared = prepare(

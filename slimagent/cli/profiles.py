@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import click
 
 from slimagent import __version__
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.help import command
 from slimagent.linux.files import write
 from slimagent.model.profile import CheckSpec, Parameter
@@ -18,7 +18,7 @@ from slimagent.text.escapes import printable
 from slimagent.text.json_output import indented
 from slimagent.workflows.session import environment, user_named
 
-_FIRST_LINE = f"# {options.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
+_FIRST_LINE = f"# {writing.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
 
 
 @command(example="slimagent profiles")
@@ -45,7 +45,7 @@ def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool)
     With -o they become a profile. Its first line lets slimagent replace the file: remove that line when you change it.
     """
     if output is not None:
-        options.require_writable(output, None if overwrite else options.OWN_TEXT)
+        writing.require_writable(output, None if overwrite else writing.OWN_TEXT)
     found = shipped.found(environment(user_named(user)))
     if output is not None:
         write(output, (_FIRST_LINE + shipped.written(found)).encode())

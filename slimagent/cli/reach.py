@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.ending import chosen_form
@@ -67,11 +67,11 @@ def reach(out: str, output: str | None, quiet: bool, form: str | None, as_json: 
     console = Console(quiet=quiet, is_alone=True)
     if os.path.isdir(out):
         output = output or os.path.join(out, NAME)
-        options.require_writable(output, options.own_document(documents.REACH))
+        writing.require_writable(output, writing.own_document(documents.REACH))
         made = _outside(out, console, **given)
     else:
         if output is not None:
-            options.require_writable(output, options.own_document(documents.REACH))
+            writing.require_writable(output, writing.own_document(documents.REACH))
         made = _here(out, output, console, **given)
     if output is not None:
         write(output, documents.encode_reach(made))

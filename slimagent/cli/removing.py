@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from slimagent.cli import options
+from slimagent.cli import options, writing
 from slimagent.documents.removed import BEGINNING
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.removed import INSIDE, NAME
 from slimagent.paths.algebra import to_text
 from slimagent.workflows.removals import Removals
 
-OWN_LIST = options.Own("a list of what went that slimagent wrote", BEGINNING)
+OWN_LIST = writing.Own("a list of what went that slimagent wrote", BEGINNING)
 _CONTENT = (
     click.option(
         "--removed-inside", is_flag=True, help=f"Put the list of what went into the image, too: {to_text(INSIDE)}."
@@ -69,4 +69,4 @@ def placed(removals: Removals, path: str, image: ImageConfig | None) -> Removals
 def require_list(path: str) -> None:
     """Fail early if a list cannot be written there. Raises UnavailableError, and RefusedError for another file."""
     if path:
-        options.require_writable(path, OWN_LIST)
+        writing.require_writable(path, OWN_LIST)

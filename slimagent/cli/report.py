@@ -8,7 +8,7 @@ import re
 import click
 
 from slimagent import __version__, documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.ending import chosen_form
 from slimagent.cli.help import command
 from slimagent.cli.options import JSON, MARKDOWN
@@ -27,7 +27,7 @@ from slimagent.workflows.finished import Finished
 from slimagent.workflows.tracing import TOOL
 
 _HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "report", "page")
-_PAGE = options.Own(
+_PAGE = writing.Own(
     "a page that slimagent wrote",
     re.compile(rb"<!doctype html>\n<html lang=\"en\">\n<!-- Written by slimagent "),
     "name another file, or give --overwrite",
@@ -47,7 +47,7 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
     """
     shown = chosen_form(form, as_json=as_json)
     if html is not None:
-        options.require_writable(html, None if overwrite else _PAGE)
+        writing.require_writable(html, None if overwrite else _PAGE)
     run = Finished(directory, lenient=True)
     summary = run.summary or summarised(Summary(tool=TOOL, command="run"), run.whole)
     made = together(summary, run.whole, run.image, run.found(), run.reach)

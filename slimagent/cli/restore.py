@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from slimagent.apply import Directory, Tar
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
@@ -83,9 +83,9 @@ def _asked(
     if sum(each is not None for each in (tag, tar, directory)) != 1:
         raise UsageError("choose exactly one of --tag, --tar and --to", "for a new image: -t TAG")
     if tar is not None:
-        options.require_writable(tar)
+        writing.require_writable(tar)
     if directory is not None:
-        options.require_directory_for(directory)
+        writing.require_directory_for(directory)
         if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
             raise UsageError(f"{directory} exists and is not an empty directory", "name a new directory")
     listed, record = RemovedList(removed), _record(removed)

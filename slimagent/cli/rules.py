@@ -13,7 +13,7 @@ from slimagent.cli import options
 from slimagent.errors import UsageError
 from slimagent.gpu.architectures import parse
 from slimagent.model.inventory import PackageKind
-from slimagent.model.profile import GpuRule, KeepRule, PackageRule, Rules, StartRule, StripRule
+from slimagent.model.profile import DropRule, GpuRule, KeepRule, PackageRule, Rules, StartRule, StripRule
 from slimagent.profiles.rules import PTX
 from slimagent.text.near import meant
 
@@ -36,6 +36,13 @@ _OPTIONS: tuple[options.Decorator, ...] = (
         multiple=True,
         metavar="KIND:NAME",
         help="Keep these packages whole, e.g. dpkg:git-lfs or 'python:nvidia-*'. Can be repeated.",
+    ),
+    click.option(
+        "--drop",
+        multiple=True,
+        metavar="KIND:NAME|PATTERN",
+        help="Drop these packages or paths, whatever needs them; the proof shows whether the tests do. "
+        "Can be repeated.",
     ),
     click.option(
         "--keep-cruft",
@@ -115,6 +122,7 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any,
         keep: tuple[str, ...],
         keep_packages: tuple[str, ...],
+        drop: tuple[str, ...],
         keep_cruft: tuple[str, ...],
         starts: tuple[str, ...],
         compiling: bool | None,
@@ -135,6 +143,7 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 PackageRule(pattern=_package("--keep-package", text), why="asked for with --keep-package")
                 for text in keep_packages
             ),
+            drop=tuple(DropRule(what=_package_or_path("--drop", text), why="asked for with --drop") for text in drop),
             kept_cruft=keep_cruft,
             start=tuple(StartRule(command=_command(text), why="what the image is started with") for text in starts),
             compiling=compiling,
@@ -154,11 +163,14 @@ def rule_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _gpu(architectures: str | None, ptx: str | None, owners: tuple[str, ...]) -> GpuRule | None:
     if architectures is None and ptx is None and not owners:
         return None
-    return GpuRule(architectures=architectures or "", ptx=PTX.get(ptx or ""), owners=tuple(map(_gpu_owner, owners)))
+    return GpuRule(
+        architectures=architectures or "",
+        ptx=PTX.get(ptx or ""),
+        owners=tuple(_package_or_path("--gpu-code-of", text) for text in owners),
+    )
 
 
-def _gpu_owner(text: str) -> str:
-    option = "--gpu-code-of"
+def _package_or_path(option: str, text: str) -> str:
     return options.path_pattern(option, text) if text.startswith("/") else _package(option, text)
 
 

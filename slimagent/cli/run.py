@@ -14,7 +14,7 @@ import click
 
 from slimagent import documents
 from slimagent.apply import Layout, Tar
-from slimagent.cli import options
+from slimagent.cli import options, writing
 from slimagent.cli.console import Console
 from slimagent.cli.ending import Ending, chosen_form, ending, junit, show
 from slimagent.cli.gating import Gate, gating_options
@@ -31,7 +31,7 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
 from slimagent.model.removed import NAME
 from slimagent.model.summary import Whole
-from slimagent.report.reach import unmatched
+from slimagent.report.reach import unmatched, unwanted
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.applying import Export, InPlace, Target
 from slimagent.workflows.removals import Removals
@@ -184,7 +184,7 @@ def _prepare(directory: bytes) -> None:
     make_directory(directory)
     paths = {name: os.path.join(os.fsdecode(directory), name) for name in (*_DOCUMENTS, CHANGED, _TAR)}
     for name, schema in _DOCUMENTS.items():
-        options.require_writable(paths[name], options.own_document(schema))
+        writing.require_writable(paths[name], writing.own_document(schema))
     has_run = any(os.path.lexists(paths[name]) for name in _DOCUMENTS)
     require_list(os.path.join(os.fsdecode(directory), NAME))
     for path in (paths[CHANGED], paths[_TAR]):  # nothing in them says who wrote them
@@ -227,7 +227,9 @@ def _summarise(
     error: SlimagentError | None,
     profile: tuple[Rule, ...],
 ) -> None:
-    missed = () if whole.plan is None else unmatched(whole.plan, asked.rules)
+    missed: tuple[str, ...] = ()
+    if whole.plan is not None and whole.trace is not None:
+        missed = (*unmatched(whole.plan, asked.rules), *unwanted(whole.plan, whole.trace))
     end.summary = replace(
         summarised(end.summary, whole),
         notes=(*end.summary.notes, *missed),

@@ -12,7 +12,7 @@ import click
 
 from slimagent import __version__, documents
 from slimagent.apply.export.components import package_layers
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.help import command
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.image.labels import identity
@@ -25,14 +25,14 @@ from slimagent.text.counted import counted
 from slimagent.workflows.finished import Finished
 
 _TOOL = f"slimagent {__version__}"
-_COMMENT = f"{options.FIRST_LINE} {__version__}"
+_COMMENT = f"{writing.FIRST_LINE} {__version__}"
 _JSON, _XML = "json", "xml"
-_OWN = options.Own(
+_OWN = writing.Own(
     "a bill of materials that slimagent wrote",
     re.compile(
         rb'\{\s*"bomFormat":\s*"CycloneDX",\s*"specVersion":\s*"[^"]*",\s*"metadata":\s*\{'
         rb'\s*"tools":\s*\{\s*"components":\s*\[\s*\{\s*"name":\s*"slimagent"'
-        rb"|<\?xml[^>]*>\s*<!-- %b" % options.FIRST_LINE.encode()
+        rb"|<\?xml[^>]*>\s*<!-- %b" % writing.FIRST_LINE.encode()
     ),
     "name another file, or give --overwrite",
 )
@@ -80,7 +80,7 @@ def sbom(**given: Any) -> int:
     _require_sound(asked)
     _require_library()
     if asked.output is not None:
-        options.require_writable(asked.output, None if asked.overwrite else _OWN)
+        writing.require_writable(asked.output, None if asked.overwrite else _OWN)
     run = Finished(asked.run).run()
     if asked.diff:
         _show_difference(run, as_json=asked.as_json)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.cli.help import command
@@ -18,7 +18,7 @@ from slimagent.linux.files import write
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import KIND
 from slimagent.workflows import pipeline
-from slimagent.workflows.exercise import Evidence
+from slimagent.workflows.steps import Evidence
 
 
 @command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
@@ -54,7 +54,7 @@ def trace(
         raise UsageError(
             "--until-signal needs --attach: there is nothing else to record", "add --attach, or a command to run"
         )
-    options.require_writable(output, options.own_document(TRACE))
+    writing.require_writable(output, writing.own_document(TRACE))
     chosen = options.chosen_profile(profile, bool(command or also or until_signal or evidence.hosted), user)
     steps = options.steps(chosen, command, also, until_signal=until_signal, evidence=evidence)
     session = options.session(

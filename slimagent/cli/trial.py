@@ -7,14 +7,14 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.cli import options
+from slimagent.cli import options, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.linux.files import read, write
 from slimagent.workflows import pipeline
 from slimagent.workflows import trial as trials
-from slimagent.workflows.exercise import Evidence
 from slimagent.workflows.step_logs import StepLogs
+from slimagent.workflows.steps import Evidence
 
 _blobs = click.option(
     "--bytes", "blobs", required=True, metavar="DIR", help="Directory with the bytes of files that are not the same."
@@ -67,7 +67,7 @@ def trial(
 
     Run it in a container of the full image that is thrown away: nothing is put back.
     """
-    options.require_writable(output, options.own_document(documents.CHECKS))
+    writing.require_writable(output, writing.own_document(documents.CHECKS))
     baseline = documents.decode_trace(read(trace), trace)
     picked = options.chosen_profile(profile, bool(command or also), user)
     outputs = tuple(map(os.fsencode, (chosen, trace, blobs, output)))

@@ -7,7 +7,7 @@ import os
 import click
 
 from slimagent import documents
-from slimagent.cli import options, terminal
+from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.cli.help import command
@@ -15,8 +15,8 @@ from slimagent.errors import RefusedError
 from slimagent.linux.files import digest, read, write
 from slimagent.report.text import verification_summary
 from slimagent.workflows import pipeline
-from slimagent.workflows.exercise import Evidence
 from slimagent.workflows.proof import verify as verify_slim
+from slimagent.workflows.steps import Evidence
 
 
 @command(example="slimagent verify plan.json trace.json -- pytest -q /app/tests")
@@ -56,7 +56,7 @@ def verify(
     Names what got worse, and every file that was needed and is missing. On the full image, dropped files are made to
     look gone, which rehearses the slim image. With --full they are not, and nothing is proved: the status is 1.
     """
-    options.require_writable(output, options.own_document(documents.VERIFICATION))
+    writing.require_writable(output, writing.own_document(documents.VERIFICATION))
     data = read(plan)
     made = documents.decode_plan(data, plan)
     baseline = documents.decode_trace(read(trace), trace)

@@ -33,6 +33,19 @@ class KeepRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropRule:
+    """What goes whatever needs it, and why: paths (`paths.pattern` syntax), or packages as `KIND:NAME`."""
+
+    what: str
+    why: str
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it names paths."""
+        return self.what.startswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRule:
     """Packages that stay whole, as `KIND:NAME` with `*` and `?` in NAME, and why.
 
@@ -136,6 +149,7 @@ class Rules:
 
     keep: tuple[KeepRule, ...] = ()
     packages: tuple[PackageRule, ...] = ()
+    drop: tuple[DropRule, ...] = ()
     cruft: tuple[CruftRule, ...] = ()
     kept_cruft: tuple[str, ...] = ()
     protect: tuple[ProtectRule, ...] = ()

@@ -68,6 +68,7 @@ class ReasonKind(OpenEnum):
     TOO_LARGE = "too-large", "no test asked for it; unread {detail}"
     TREE_UNUSED = "tree-unused", "no package owns it, and no test asked for anything in {detail}"
     CRUFT = "cruft", "cruft, {detail}"
+    UNWANTED = "unwanted", "dropped by rule, whatever needs it: {detail}"
     PACKAGE_GONE = "package-gone", "part of {package}, which goes"
     RECORD_GONE = "record-gone", "it identifies {package}, which goes"
     FOLDER_GONE = "folder-gone", "nothing is left in it"

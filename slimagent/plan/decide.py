@@ -27,7 +27,7 @@ from slimagent.plan.packages import attach, edits, further, keep_requirements, p
 from slimagent.plan.strip import strips
 from slimagent.plan.times import directory_times
 
-_WITH_ITS_PACKAGE = (ReasonKind.PACKAGE_GONE, ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE)
+_WITH_ITS_PACKAGE = (ReasonKind.PACKAGE_GONE, ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE, ReasonKind.UNWANTED)
 _IN_SITE = re.compile(rb"/(?:site|dist)-packages/")
 
 
@@ -205,7 +205,10 @@ def _settle_directories(keeper: Keeper) -> None:
     for at in range(len(inventory) - 1, -1, -1):  # backwards: a directory's contents come before it
         path = inventory.paths[at]
         number = keeper.reason(at)
-        if number < 0:
+        if at in keeper.unwanted and held[at] == lost[at]:
+            number = drop
+            keeper.let_go(at, number)
+        elif number < 0:
             number = keep
             if (
                 held[at]

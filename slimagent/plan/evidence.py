@@ -17,6 +17,7 @@ from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
 from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.missed import below, keep_missed
+from slimagent.plan.unwanted import drop_unwanted
 from slimagent.plan.without_gpu import GPU, is_without
 
 # The strongest first: of several accesses to a file, the strongest is its reason.
@@ -57,13 +58,14 @@ class Evidence:
 
 
 def settle_evidence(keeper: Keeper, evidence: Evidence, *, compiling: bool) -> dict[int, str]:
-    """Drop what the traced run created, and keep what it used, what rules name and what the image starts with.
+    """Drop what the traced run created and what nobody wants; keep what it used, what rules name and what starts.
 
     Returns the entries that a rule keeps only if their package stays, with its `why`.
     """
     trace, rules = evidence.trace, evidence.rules
     if evidence.fingerprint in trace.afters:  # else this is the original image: nothing in it comes from the run
         _drop_created(keeper, trace)
+    drop_unwanted(keeper, rules)
     _keep_accessed(keeper, trace.accesses)
     _keep_hidden(keeper, trace.mounts)
     _keep_changed(keeper, trace)

@@ -54,6 +54,8 @@ class Keeper:
         self.grow: deque[tuple[int, int]] = deque()  # a tree, and the entry in it that is needed, or -1
         self._grown = bytearray(len(self.trees.roots))
         self.grades = bytearray(len(self.owners.packages))
+        self.refused: set[int] = set()  # packages that go whatever needs them
+        self.unwanted: set[int] = set()  # directories that go if all in them goes
         self.whole = bytearray(len(self.owners.packages))
         self.essentials_kept: set[str] = set()
         self.missed: dict[int, int] = {}  # by package: a file of it that a slim image missed
@@ -166,13 +168,22 @@ class Keeper:
     def need_whole(self, package: int, reason: Reason) -> None:
         """Keep a package whole at every level."""
         self.need(package, Grade.USED, reason)
-        if not self.whole[package]:
+        if not self.whole[package] and package not in self.refused:
             self.whole[package] = 1
             self.expand.append(package)
 
+    def refuse(self, package: int, reason: Reason) -> None:
+        """Let a package go, whatever will need it. Before anything does."""
+        self.refused.add(package)
+        self.package_reasons[package] = self.number(reason)
+
+    def let_go(self, at: int, number: int) -> None:
+        """Drop an unwanted directory after all, although something looked into it."""
+        self._of[at] = number
+
     def need(self, package: int, grade: Grade, reason: Reason) -> None:
-        """Raise a package's grade, unless it is already as high."""
-        if self.grades[package] >= grade:
+        """Raise a package's grade, unless it is already as high, or the package is refused."""
+        if self.grades[package] >= grade or package in self.refused:
             return
         self.grades[package] = grade
         self.package_reasons[package] = self.number(reason)

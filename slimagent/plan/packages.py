@@ -64,7 +64,7 @@ def _planned(keeper: Keeper) -> Iterator[PlannedPackage]:
         kept = {inventory.file(at) for at in files if stays[keeper.reason(at)]}
         yield PlannedPackage(
             package=package,
-            reason=keeper.package_reasons[number] if keeper.grades[number] else gone,
+            reason=keeper.package_reasons[number] if keeper.grades[number] or number in keeper.refused else gone,
             files=len(files),
             size=sum(sizes.values()),
             kept=sum(sizes[file] for file in kept),

@@ -16,6 +16,7 @@ from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import (
     LEVELS,
     CruftRule,
+    DropRule,
     GpuRule,
     KeepRule,
     LevelRule,
@@ -41,6 +42,7 @@ def read(table: Table) -> Rules:
     return Rules(
         keep=_each(table, "keep", _keep),
         packages=_each(table, "keep-package", _package),
+        drop=_each(table, "drop", _drop, lambda rule: rule.what),
         cruft=_each(table, "cruft", _cruft, lambda rule: rule.name),
         kept_cruft=table.strings("keep_cruft"),
         protect=_each(table, "protect", _protect, lambda rule: rule.check),
@@ -65,6 +67,7 @@ def merge(earlier: Rules, later: Rules) -> Rules:
         packages=_unique(
             (*earlier.packages, *later.packages), lambda rule: (rule.pattern, rule.section, rule.when, rule.of)
         ),
+        drop=_unique((*earlier.drop, *later.drop), lambda rule: rule.what),
         cruft=_unique((*earlier.cruft, *later.cruft), lambda rule: rule.name),
         kept_cruft=tuple(dict.fromkeys((*earlier.kept_cruft, *later.kept_cruft))),
         protect=_unique((*earlier.protect, *later.protect), lambda rule: rule.check),
@@ -150,6 +153,15 @@ def _keep(table: Table) -> KeepRule:
         follow=table.take("follow", bool, False),
         of_kept=table.take("of_kept", bool, False),
     )
+
+
+def _drop(table: Table) -> DropRule:
+    """A rule with a `path`, or with a `package`."""
+    path, package = table.take("path", str, ""), table.take("package", str, "")
+    if bool(path) == bool(package):
+        raise table.wrong("path", "give a path or a package, and not both")
+    what = table.checked_path("path", path) if path else _one_package(table, "package", package)
+    return DropRule(what=what, why=table.text("why"))
 
 
 def _package_key(rule: PackageRule) -> tuple[str, str, str, str]:

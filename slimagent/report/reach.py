@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
+from slimagent.model.reason import ReasonKind, Verdict
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import HEALTH_STEP, HEALTHY, KIND, RUNNING, START_STEP, UNSEEN
-from slimagent.paths.algebra import pattern
+from slimagent.model.trace import How, Trace
+from slimagent.paths.algebra import pattern, to_text
 from slimagent.report.summary import groups
-from slimagent.report.text import share
+from slimagent.report.text import share, size
 from slimagent.text.counted import counted
 
 _THIN = 0.02  # a test is thin if the steps touch less than this part of the bytes in packages
+_READS = How.OPENED | How.EXECUTED
 _FEW = 50  # files: even a program that does nothing asks for a dozen
 
 
@@ -69,12 +72,47 @@ def unmatched(plan: Plan, rules: Rules) -> tuple[str, ...]:
             if not fnmatch.filter(names, rule.pattern)
         ),
         *(
+            f"--drop {rule.what} matches nothing in the image"
+            for rule in rules.drop
+            if not (_any(pattern(rule.what), plan) if rule.is_path else fnmatch.filter(names, rule.what))
+        ),
+        *(
             f"--gpu-code-of {text} matches nothing in the image"
             for text in (() if rules.gpu is None else rules.gpu.owners)
             if not (_any(pattern(text), plan) if text.startswith("/") else fnmatch.filter(names, text))
         ),
         *_without_gpu_code(plan),
     )
+
+
+def unwanted(plan: Plan, trace: Trace) -> tuple[str, ...]:
+    """What --drop and the profile took away, and how much of it a step had used; packages that stay and require it."""
+    numbers = {at for at, reason in enumerate(plan.reasons) if reason.kind == ReasonKind.UNWANTED}
+    if not numbers:
+        return ()
+    gone = {entry.path: entry.size for entry in plan.entries if entry.reason in numbers}
+    used = [each.path for each in trace.accesses if each.path in gone and each.how & _READS]
+    among = f"; the steps used {len(used):,} of them, e.g. {to_text(used[0])}" if used else ""
+    words = f"by a rule to drop, {counted(len(gone), 'path')} with {size(sum(gone.values()))} went{among}"
+    return (words, *_requiring(plan, numbers))
+
+
+def _requiring(plan: Plan, numbers: Collection[int]) -> Iterator[str]:
+    """The packages that stay although one that they require was dropped by a rule, in a sentence for each of those."""
+    for at, each in enumerate(plan.packages):
+        if each.reason in numbers:
+            left = [
+                other.package.label
+                for other in plan.packages
+                if at in other.requires and plan.reasons[other.reason].verdict is Verdict.KEEP
+            ]
+            if left:
+                yield f"{each.package.label} was dropped by a rule, and {_named(left)} what stays and requires it"
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - 2} more are" if len(labels) > 2 else " is" if len(labels) == 1 else " are"
+    return ", ".join(labels[:2]) + more
 
 
 def _without_gpu_code(plan: Plan) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def _give_streams(user: User) -> None:
     """Give the three streams to the container's user, as engines do: programs reopen /dev/stdout."""
     for descriptor in range(_HERE):
         with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
                 os.fchown(descriptor, user.uid, -1)
 
 

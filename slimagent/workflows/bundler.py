@@ -35,8 +35,9 @@ from slimagent.model.result import CheckResult, Outcome
 from slimagent.profiles import shipped as profiles
 from slimagent.workflows import pipeline
 from slimagent.workflows.applying import Action, Export, export
-from slimagent.workflows.exercise import Reporter, Steps, checklist
+from slimagent.workflows.exercise import Reporter, checklist
 from slimagent.workflows.session import Session
+from slimagent.workflows.steps import Steps
 
 PROFILE = "slimagent"
 

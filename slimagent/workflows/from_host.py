@@ -19,12 +19,13 @@ from slimagent.image.engine import Engine
 from slimagent.image.engine_api import Proxy
 from slimagent.image.hosting import Examined, Hosting, leave, short_enough
 from slimagent.image.request import FromHost
+from slimagent.image.shared import Shared
 from slimagent.image.starts import DIARY, Waiting, has_reached
 from slimagent.image.streams import Reader
 from slimagent.image.work import Work
 from slimagent.linux.command import Command, shell_status
 from slimagent.linux.family import Family
-from slimagent.model import hosted
+from slimagent.model import hosted, started
 from slimagent.model.hosted import Hosted
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.result import CheckResult, Item, Outcome
@@ -132,7 +133,7 @@ class HostTests:
                     f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours"
                 )
                 return {}
-        return _where(engine, main, self._config.tcp_ports)
+        return _where(engine, main, _answering_first(self._config.tcp_ports, hosting.main), network)
 
     def _exercised(self, env: dict[str, str], log: _Log) -> tuple[list[Item], int]:
         """Ask the probes, then run the command. Returns the results of the probes, and the command's exit status."""
@@ -184,16 +185,28 @@ def _environment(path: str, words: Mapping[str, str]) -> dict[str, str]:
     return env | {"DOCKER_HOST": f"unix://{path}"} | {f"SLIMAGENT_{name}": value for name, value in words.items()}
 
 
-def _where(engine: Engine, main: str, ports: Sequence[int]) -> dict[str, str]:
-    """The variables that say where the running image is."""
+def _answering_first(ports: Sequence[int], shared: Shared) -> list[int]:
+    """The exposed ports, those first that answered when the image had started."""
+    state = started.decode(shared.read(DIARY), DIARY).reached
+    answers = {} if state is None else dict(state.ports)
+    return sorted(ports, key=lambda port: not answers.get(port, False))
+
+
+def _where(engine: Engine, main: str, ports: Sequence[int], name: str) -> dict[str, str]:
+    """The variables that say where the running image is. Raises UnavailableError for a port that is not published."""
     network = engine.inspect_container(main)["NetworkSettings"]
     found = {"SLIMAGENT_CONTAINER": main, "SLIMAGENT_HOST": _LOOPBACK}
     for each in (network.get("Networks") or {}).values():
         if each.get("IPAddress"):
             found["SLIMAGENT_ADDRESS"] = str(each["IPAddress"])
     for port in ports:
-        published = (network.get("Ports") or {}).get(f"{port}/tcp") or [{"HostPort": str(port)}]
-        found[f"SLIMAGENT_PORT_{port}"] = str(published[0]["HostPort"])
+        published = (network.get("Ports") or {}).get(f"{port}/tcp")
+        if not published and name != "host":
+            raise UnavailableError(
+                f"{engine.name} does not publish port {port} of a container in the network {name}",
+                f"name another network: `{engine.name} network create NAME`, then --network NAME; or --network host",
+            )
+        found[f"SLIMAGENT_PORT_{port}"] = str(published[0]["HostPort"] if published else port)
     if ports:
         found["SLIMAGENT_PORT"] = found[f"SLIMAGENT_PORT_{ports[0]}"]
         found["SLIMAGENT_URL"] = f"http://{_LOOPBACK}:{found['SLIMAGENT_PORT']}"
@@ -218,7 +231,7 @@ def _asked(method: str, port: int | None, path: str, env: Mapping[str, str]) -> 
             return Item(name=name, outcome=Outcome.FAILED, detail=f"status {error.code}")
         except (OSError, ValueError) as error:
             if time.monotonic() >= until:
-                return Item(name=name, outcome=Outcome.FAILED, detail=str(error))
+                return Item(name=name, outcome=Outcome.FAILED, detail=str(getattr(error, "reason", error)))
         time.sleep(_LOOK_EVERY)
 
 

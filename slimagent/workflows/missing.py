@@ -18,8 +18,9 @@ from slimagent.report.missing.answers import answered
 from slimagent.report.missing.messages import wanted_in
 from slimagent.report.missing.search import search
 from slimagent.trace.select import choose
-from slimagent.workflows.exercise import Reporter, Steps, watch
+from slimagent.workflows.exercise import Reporter, watch
 from slimagent.workflows.session import Session
+from slimagent.workflows.steps import Steps
 
 USUAL = "slimagent-out"  # where a run leaves the list, if nobody says
 _LONGEST_LINE = 256  # bytes that the kernel reads (BINPRM_BUF_SIZE)

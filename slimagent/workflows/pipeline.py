@@ -27,8 +27,9 @@ from slimagent.plan.without_gpu import target_of
 from slimagent.text.counted import counted
 from slimagent.trace.select import choose
 from slimagent.workflows import gained_rights
-from slimagent.workflows.exercise import Reporter, Steps, watch
+from slimagent.workflows.exercise import Reporter, watch
 from slimagent.workflows.session import Session, require_readable
+from slimagent.workflows.steps import Steps
 from slimagent.workflows.tracing import recorded
 
 

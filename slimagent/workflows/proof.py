@@ -15,8 +15,9 @@ from slimagent.model.reason import ReasonKind
 from slimagent.model.result import CheckResult
 from slimagent.paths.algebra import to_text, within_any
 from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved
-from slimagent.workflows.exercise import COMMAND_STEP, Reporter, Steps, Watched, watch
+from slimagent.workflows.exercise import Reporter, watch
 from slimagent.workflows.session import Session
+from slimagent.workflows.steps import COMMAND_STEP, Steps, Watched
 from slimagent.workflows.tracing import TOOL, read_link
 
 STILL_LISTED = frozenset({ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE})  # what a masked run finds in listings only

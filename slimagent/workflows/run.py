@@ -19,11 +19,12 @@ from slimagent.paths.algebra import to_text
 from slimagent.plan.admit import useless
 from slimagent.trace.select import choose
 from slimagent.workflows.applying import Action, Export, InPlace, Target, carry_out, require_unaltered
-from slimagent.workflows.exercise import Reporter, Steps
+from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.pipeline import Traced, inspect, plan, trace
 from slimagent.workflows.proof import verify
 from slimagent.workflows.removals import NO_LIST, Removals
 from slimagent.workflows.session import Session, require_readable
+from slimagent.workflows.steps import Steps
 
 CHANGED = "changed.txt"  # lists the kept files that the test changed or removed
 _LATE = ("difflib", "encodings.idna", "linecache", "rich.console", "traceback", "urllib.request", "websocket")

@@ -23,6 +23,7 @@ from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, REPAIRS, TRACE, VERIFICATION, Request
 from slimagent.image.work import Work
 from slimagent.linux.signals import undisturbed
+from slimagent.model import hosted
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.proof import Repair
 from slimagent.model.removed import NAME as REMOVED
@@ -44,6 +45,10 @@ WRITTEN = (
     *("summary.json", "summary.md", "logs/*.log"),
 )
 _PTRACE = ("SYS_PTRACE",)
+_IN_CONTAINER = (
+    "it runs in a container of its own, where the image's servers run only if the step starts them (docs/image.md)"
+)
+_ON_HOST = "it runs on this machine, with the image's container and ports in its environment (docs/from-host.md)"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -202,10 +207,10 @@ class _Slimming:
             for line in failed_steps(failed, collected_logs.ends(stages.output, FULL, [step.name for step in failed])):
                 stages.tell(line)
             names = ", ".join(step.name for step in failed)
+            hint = _ON_HOST if all(step.kind == hosted.KIND for step in failed) else _IN_CONTAINER
             raise CheckFailedError(
                 f"{names} failed in the unchanged image {self._name}, so no slim image was made",
-                "repair the step, then run again; it runs in a container of its own, where the image's servers "
-                "run only if the step starts them (docs/image.md)",
+                f"repair the step, then run again; {hint}",
             )
         if unreadable is not None:
             self._refuse_unreadable(unreadable)

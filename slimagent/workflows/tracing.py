@@ -19,8 +19,9 @@ from slimagent.plan.leave_out import without_steps
 from slimagent.trace.by_test import Attributions
 from slimagent.trace.merge import Merging
 from slimagent.trace.watcher import Observed
-from slimagent.workflows.exercise import Reporter, Watched
+from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session, user_name
+from slimagent.workflows.steps import Watched
 
 TOOL = f"slimagent {__version__}"
 _KERNEL = (b"/proc", b"/sys", b"/dev")  # file systems that the kernel fills in every container

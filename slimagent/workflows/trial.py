@@ -24,8 +24,9 @@ from slimagent.model.search import Difference, Form
 from slimagent.paths.algebra import within_any
 from slimagent.verify.compare import united
 from slimagent.workflows import pipeline
-from slimagent.workflows.exercise import COMMAND_STEP, Reporter, Steps, unwatched
+from slimagent.workflows.exercise import Reporter, unwatched
 from slimagent.workflows.session import Session, in_container, require_readable
+from slimagent.workflows.steps import COMMAND_STEP, Steps
 
 _MADE = {stat.S_IFREG: Form.FILE, stat.S_IFLNK: Form.LINK, stat.S_IFDIR: Form.DIRECTORY}
 

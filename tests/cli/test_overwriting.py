@@ -10,7 +10,7 @@ import pytest
 from command_line import assert_error, slimagent
 
 from slimagent import documents
-from slimagent.cli import options
+from slimagent.cli import writing
 from slimagent.profiles import shipped as profiles
 
 MINE = "# mine, an evening's work\n"
@@ -102,7 +102,7 @@ def test_a_document_replaces_no_other_file(tmp_path: Path, arguments: Callable[[
 def test_each_document_is_known_by_how_it_begins() -> None:
     """As it is written now, and after a program has printed it anew."""
     for schema in (documents.TRACE, documents.PLAN, documents.RECEIPT, documents.VERIFICATION, documents.CHECKS):
-        own = options.own_document(schema).beginning
+        own = writing.own_document(schema).beginning
         assert own.match(orjson.dumps({"schema": schema, "version": 1}))
         assert own.match(orjson.dumps({"schema": schema, "version": 1}, option=orjson.OPT_INDENT_2))
         assert not own.match(orjson.dumps({"schema": schema + "s", "version": 1}))

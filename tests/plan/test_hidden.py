@@ -19,8 +19,8 @@ from slimagent.model.reason import Verdict
 from slimagent.model.trace import How, Trace
 from slimagent.plan.decide import decide
 from slimagent.trace.watcher import Observed
-from slimagent.workflows.exercise import Watched
 from slimagent.workflows.session import Session, seen_from
+from slimagent.workflows.steps import Watched
 from slimagent.workflows.tracing import recorded
 
 

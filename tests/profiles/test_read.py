@@ -14,6 +14,7 @@ from slimagent.model.gate import Level
 from slimagent.model.profile import (
     CheckSpec,
     CruftRule,
+    DropRule,
     KeepRule,
     LevelRule,
     PackageRule,
@@ -114,6 +115,12 @@ def test_every_kind_of_rule_is_read() -> None:
         [[keep-package]]
         package = "python:jupyter*"
         why = "the front end"
+        [[drop]]
+        path = "/t/**"
+        why = "tests"
+        [[drop]]
+        package = "python:pytest*"
+        why = "tests, too"
         [[cruft]]
         name = "docs"
         paths = ["/d/**", "/e"]
@@ -141,6 +148,7 @@ def test_every_kind_of_rule_is_read() -> None:
     assert found.rules == Rules(
         keep=(KeepRule(pattern="/p/**", why="plugins", of_kept=True),),
         packages=(PackageRule(pattern="python:jupyter*", why="the front end"),),
+        drop=(DropRule(what="/t/**", why="tests"), DropRule(what="python:pytest*", why="tests, too")),
         cruft=(
             CruftRule(
                 name="docs",
@@ -301,6 +309,12 @@ def test_a_circle_is_named() -> None:
         ("compiling = 1", "profile top.compiling: expected bool, found int"),
         ("keep_cruft = 'docs'", "profile top.keep_cruft: expected list, found str"),
         ("keep_cruft = [1]", "profile top.keep_cruft: expected a list of strings"),
+        ("[[drop]]\npath = '/a'", "drop[0]: why is missing"),
+        ("[[drop]]\nwhy = 'w'", "drop[0].path: give a path or a package, and not both"),
+        ("[[drop]]\npath = '/a'\npackage = 'r:a'\nwhy = 'w'", "drop[0].path: give a path or a package, and not both"),
+        ("[[drop]]\npath = 'a'\nwhy = 'w'", "drop[0].path: 'a' is not an absolute path"),
+        ("[[drop]]\npackage = 'a'\nwhy = 'w'", "drop[0].package: 'a' is not KIND:NAME"),
+        ("[[drop]]\npath = '/a'\nwhy = 'w'\n[[drop]]\npath = '/a'\nwhy = 'x'", "drop[1]: a second rule named '/a'"),
         ("[[keep-package]]\nwhy = 'w'", "profile top: keep-package[0]: package is missing"),
         ("[[keep-package]]\npackage = 'numpy'\nwhy = 'w'", "keep-package[0].package: 'numpy' is not KIND:NAME"),
         ("[[keep-package]]\npackage = 'pip:numpy'\nwhy = 'w'", "'pip:numpy' is not KIND:NAME"),

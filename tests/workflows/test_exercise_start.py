@@ -12,7 +12,7 @@ from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.started import Reached, Started, Until
 from slimagent.model.trace import How, Loss
 from slimagent.trace.watcher import Observed
-from slimagent.workflows.exercise import Start, Watched, _with_earlier
+from slimagent.workflows.steps import Start, Watched, with_earlier
 
 paths = st.sampled_from([b"/a", b"/b", b"/c"])
 hows = st.integers(1, 15).map(How)
@@ -51,7 +51,7 @@ def test_the_steps_of_a_start_come_first_and_the_others_move(
     """
     seen = Started(waited_for=Until.TIME, accesses=of_start, losses=losses(start_losses, "first"), health=health)
     before = watched(of_steps, step_losses)
-    after = _with_earlier(Start(seen=seen, status=0), (), before)
+    after = with_earlier(Start(seen=seen, status=0), (), before)
     firsts = ["start"] if health is None else ["start", "health check"]
     names = [each.name for each in after.results]
     assert names == [*firsts, "x", "y"]
@@ -78,7 +78,7 @@ def test_the_steps_of_a_start_come_first_and_the_others_move(
 def test_without_a_start_nothing_changes() -> None:
     """It is the same."""
     before = watched({b"/a": (How.OPENED, (0,))}, {"one": 1})
-    assert _with_earlier(None, (), before) is before
+    assert with_earlier(None, (), before) is before
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -87,7 +87,7 @@ def test_a_process_that_gained_no_rights_is_told_of(own: bool, of_start: bool) -
     """Whichever of the two it was."""
     before = dataclasses.replace(watched({}, {}), no_new_privileges=own)
     start = Start(seen=Started(waited_for=Until.TIME, no_new_privileges=of_start), status=0)
-    assert _with_earlier(start, (), before).no_new_privileges is (own or of_start)
+    assert with_earlier(start, (), before).no_new_privileges is (own or of_start)
 
 
 def test_a_start_is_held_against_the_one_before() -> None:

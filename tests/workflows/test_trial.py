@@ -17,8 +17,8 @@ from slimagent.inventory.scan import scan
 from slimagent.model.plan import HardLink, Strip
 from slimagent.model.search import Difference, Form
 from slimagent.workflows import trial as trials
-from slimagent.workflows.exercise import Steps
 from slimagent.workflows.session import Session
+from slimagent.workflows.steps import Steps
 
 
 class Silent:

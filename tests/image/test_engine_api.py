@@ -1,0 +1,187 @@
+"""Between Docker's own client and the engine: nothing is changed but what is to be changed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_images import told
+
+from slimagent.errors import RefusedError
+from slimagent.image.engine import Engine
+from slimagent.image.engine_api import Proxy, told_id
+
+LIMIT = 60  # seconds
+
+
+class Labels:
+    """Gives each new container of an image a label and remembers it; changes what is executed in it."""
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.made: list[str] = []
+        self.names: list[str] = []
+        self.refuses = False
+
+    def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any], Callable[[str], None]] | None:
+        """See Changes."""
+        if wanted["Image"] != self.image:
+            return None
+        if self.refuses:
+            raise RefusedError("not this one", "take another")
+        self.names.append(name)
+        return {**wanted, "Labels": {"a": "b c"}}, self.made.append
+
+    def execute(self, container: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """See Changes."""
+        return {**wanted, "Cmd": ["/probe", "7", "changed"]} if wanted["Cmd"] == ["/probe", "0", "asked"] else None
+
+
+@pytest.fixture
+def labels(probe: str) -> Labels:
+    return Labels(probe)
+
+
+@pytest.fixture
+def client(engine: Engine, labels: Labels, tmp_path: Path) -> Iterator[str]:
+    """The path of a socket of ours."""
+    with Proxy(str(tmp_path / "s"), engine.socket(), labels) as proxy:
+        yield proxy.path
+    assert not (tmp_path / "s").exists()
+
+
+def ask(client: str, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """What Docker's client says."""
+    command = ["docker", "--host", f"unix://{client}", *words]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=LIMIT)
+
+
+def test_a_container_is_changed_before_it_starts(client: str, labels: Labels, probe: str) -> None:
+    """And its ID is known then. Its output, its errors and its exit status come through."""
+    name = f"slimagent-test-{secrets.token_hex(4)}"
+    done = ask(client, "run", "--name", name, "--network=none", probe, "5", "out", "err")
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (5, "out\n", "err\n")
+        (described,) = json.loads(subprocess.run(["docker", "inspect", name], capture_output=True, check=True).stdout)
+        assert described["Config"]["Labels"] == {"a": "b c"}
+        assert (labels.made, labels.names) == ([described["Id"]], [name])
+    finally:
+        told("rm", "-f", name)
+
+
+def test_other_images_are_left_alone(client: str, labels: Labels, probe: str) -> None:
+    """The same image by another name is another one here: who changes decides."""
+    identity = told("image", "inspect", "-f", "{{.Id}}", probe)[0]
+    done = ask(client, "run", "--rm", "--network=none", identity, "0", "plain")
+    assert (done.returncode, done.stdout) == (0, "plain\n")
+    assert labels.made == []
+
+
+def test_what_is_executed_is_changed(client: str, engine: Engine, probe: str) -> None:
+    """Only the one, though many run at once; a container is found by its name, its ID and the beginning of it."""
+    name = f"slimagent-test-{secrets.token_hex(4)}"
+    ask(client, "run", "-d", "--name", name, "--network=none", probe, "wait").check_returncode()
+    try:
+        identity = told("inspect", "-f", "{{.Id}}", name)[0]
+        found = {
+            each: told_id("/var/run/docker.sock", each) for each in (name, identity, identity[:12], "nosuch", "../x")
+        }
+        assert found == {name: identity, identity: identity, identity[:12]: identity, "nosuch": "", "../x": ""}
+        results: dict[int, tuple[int, str]] = {}
+
+        def execute(number: int) -> None:
+            said = "asked" if number % 2 else f"other{number}"
+            done = ask(client, "exec", "-i", name, "/probe", "0", said, given="x" * 100_000)
+            results[number] = done.returncode, done.stdout
+
+        threads = [threading.Thread(target=execute, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        expected = {each: (7, "changed\n") if each % 2 else (0, f"other{each}\n") for each in range(8)}
+        assert results == expected
+    finally:
+        told("rm", "-f", name)
+
+
+def test_streams_of_any_length_come_through(client: str, engine: Engine, probe: str, tmp_path: Path) -> None:
+    """An image that is saved, loaded and built upon, and a container's long output."""
+    assert len(ask(client, "run", "--rm", "--network=none", probe, "flood").stdout) == 300_000
+    subprocess.run(["docker", "save", "-o", str(tmp_path / "a"), probe], check=True)
+    ask(client, "save", "-o", str(tmp_path / "b"), probe).check_returncode()
+    assert (tmp_path / "a").stat().st_size == (tmp_path / "b").stat().st_size
+    assert probe in ask(client, "load", "-i", str(tmp_path / "b")).stdout
+    (tmp_path / "Dockerfile").write_text(f"FROM {probe}\nLABEL x=y\n")
+    tag = f"slimagent-test-proxy:{secrets.token_hex(4)}"
+    try:
+        ask(client, "build", "-t", tag, str(tmp_path)).check_returncode()
+        assert told("image", "inspect", "-f", "{{.Config.Labels.x}}", tag) == ["y"]
+    finally:
+        engine.remove_image(tag)
+
+
+def test_who_refuses_is_heard(client: str, labels: Labels, probe: str) -> None:
+    """Nothing is created."""
+    labels.refuses = True
+    done = ask(client, "run", "--rm", "--network=none", probe, "0")
+    assert done.returncode != 0
+    assert "slimagent: not this one; take another" in done.stderr
+    assert labels.made == []
+
+
+BODY = b'{"Image": "nosuch-image"}'
+CHUNKED = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in (BODY[:5], BODY[5:])) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: %d" % len(BODY), BODY),
+        (b"Transfer-Encoding: chunked", CHUNKED),
+        (b"Content-Length: 3", b"no!"),
+        (b"Content-Length: 2", b"[]"),
+    ],
+)
+def test_bodies(client: str, engine: Engine, labels: Labels, head: bytes, body: bytes) -> None:
+    """In one piece, in chunks, and what the engine itself refuses: the answer is the engine's own."""
+    labels.image = "another"
+    (status, *_), (expected, *_) = (_raw(each, head, body).split(b"\r\n") for each in (client, engine.socket()))
+    assert status == expected
+    assert status.startswith(b"HTTP/1.1 404 " if BODY[:5] in body else b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 999", b"cut off"),
+        (b"Content-Length: 999999999", b""),
+        (b"Transfer-Encoding: chunked", b"fffffffff\r\n"),
+        (b"Transfer-Encoding: chunked", b"x" * 200_000),
+        (b"X: " + b"y" * 200_000, b""),
+    ],
+)
+def test_a_strange_request_is_dropped_and_the_next_one_answered(client: str, head: bytes, body: bytes) -> None:
+    """No answer, no more memory than the limit, and nobody else notices."""
+    assert _raw(client, head, body) == b""
+    assert ask(client, "version").returncode == 0
+
+
+def _raw(client: str, head: bytes, body: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(LIMIT)
+        stream.connect(client)
+        lines = (b"POST /v1.41/containers/create HTTP/1.1", b"Host: docker", b"Content-Type: application/json", head)
+        try:
+            stream.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+            stream.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: stream.recv(1 << 16), b""))
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
