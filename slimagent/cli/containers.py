@@ -38,15 +38,15 @@ _OPTIONS = (
 
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command with an argument `image`.
+    """Add the options to a command with an argument `image`, which may be None.
 
-    It gets them as the arguments `container`, a Container of that image, and `engine`, a name or None.
+    It gets them as the arguments `container`, a Container of that image or of none, and `engine`, a name or None.
     """
 
     @functools.wraps(function)
     def gather(
         *arguments: Any,
-        image: str,
+        image: str | None,
         network: str,
         volumes: tuple[str, ...],
         env: tuple[str, ...],
@@ -55,7 +55,7 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         container = Container(
-            image=image, network=network, volumes=volumes, env=env, gpus=gpus, run_options=run_options
+            image=image or "", network=network, volumes=volumes, env=env, gpus=gpus, run_options=run_options
         )
         return function(*arguments, container=container, **others)
 

@@ -9,7 +9,9 @@ import click
 
 from slimagent import __version__
 from slimagent.cli import options, terminal, writing
+from slimagent.cli.asking import Asking, asking_options
 from slimagent.cli.help import command
+from slimagent.image.work import OUT
 from slimagent.linux.files import write
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.profiles import shipped
@@ -18,6 +20,7 @@ from slimagent.text.escapes import printable
 from slimagent.text.json_output import indented
 from slimagent.workflows.session import environment, user_named
 
+_PROFILE = "profile.toml"  # in the container
 _FIRST_LINE = f"# {writing.FIRST_LINE} {__version__}, which replaces the file as long as this line is here.\n"
 
 
@@ -34,28 +37,46 @@ def profiles(as_json: bool) -> int:
     return 0
 
 
-@command(example="slimagent detect -o profile.toml")
+@command(example="slimagent detect app:latest -o profile.toml")
+@click.argument("image", required=False, metavar="[IMAGE]")
 @options.user
 @click.option("-o", "--output", metavar="FILE", help="Write the checks here as a profile that you can change.")
 @options.overwrite
 @options.as_json
-def detect(user: str | None, output: str | None, overwrite: bool, as_json: bool) -> int:
-    """List what is installed here, and which checks `--profile auto` runs for it.
+@asking_options
+def detect(asking: Asking | None, user: str | None, output: str | None, overwrite: bool, as_json: bool) -> int:
+    """List what is installed here, or in IMAGE, and which checks `--profile auto` runs for it.
 
     With -o they become a profile. Its first line lets slimagent replace the file: remove that line when you change it.
     """
     if output is not None:
         writing.require_writable(output, None if overwrite else writing.OWN_TEXT)
+    if asking is not None:
+        return _outside(asking, user, output, as_json=as_json)
     found = shipped.found(environment(user_named(user)))
     if output is not None:
-        write(output, (_FIRST_LINE + shipped.written(found)).encode())
-        terminal.line(f"wrote {output}; use it with --profile {shlex.quote(output)}", err=True)
+        _write(output, (_FIRST_LINE + shipped.written(found)).encode())
     if as_json:
         terminal.json(indented(_facts(found)))
     elif output is None:
         for line in _lines(found):
             terminal.lines(_wrapped(printable(line)))
     return 0
+
+
+def _write(output: str, profile: bytes) -> None:
+    write(output, profile)
+    terminal.line(f"wrote {output}; use it with --profile {shlex.quote(output)}", err=True)
+
+
+def _outside(asking: Asking, user: str | None, output: str | None, *, as_json: bool) -> int:
+    """Ask in a container of an image, as the image's user."""
+    words = ("detect", *asking.user(user))
+    if output is not None:
+        _write(output, asking.ask((*words, "-o", f"{OUT}/{_PROFILE}"), {}, (_PROFILE,), silent=True).files[_PROFILE])
+        if not as_json:
+            return 0
+    return asking.ask((*words, *(("--json",) if as_json else ()))).status
 
 
 def _lines(found: shipped.Detected) -> list[str]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from slimagent import documents
-from slimagent.image import owner
 from slimagent.image.agent import Bundle
 from slimagent.image.container import Container
 from slimagent.image.engine import Engine
 from slimagent.image.labels import identity
 from slimagent.image.layers import read_layers
-from slimagent.image.work import OUT, Task, Work
+from slimagent.image.work import OUT
 from slimagent.model.audit import Audit
+from slimagent.workflows.asking import Inquiry, ask
 from slimagent.workflows.exercise import Reporter
 
 _CONFIG, _LAYERS, _TRACE, _AUDIT = "image.json", "layers.json", "trace.json", "audit.json"
@@ -42,23 +41,14 @@ def audit_image(
     agent = bundle()  # before the layers, which take long
     with reporter.phase("read the layers", "bytes") as progress:
         layers = engine.save(container.image, lambda stream: read_layers(stream, progress))
-    with (
-        tempfile.TemporaryDirectory(prefix="slimagent-") as out,
-        Work(engine, agent, out, owner.new_key(), container, say) as work,
-    ):
-        shared = work.share("audit")
-        shared.give(_CONFIG, inspected)
-        shared.give(_LAYERS, documents.encode_layers(layers))
-        for name, data in asked.files.items():
-            shared.give(name, data)
-        words = ["audit", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}"]
-        words += ["--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"]
-        if asked.trace is not None:
-            shared.give(_TRACE, asked.trace)
-            words += ["--trace", f"{OUT}/{_TRACE}"]
-        task = Task(shared=shared, image=container.image, arguments=tuple(words), bare=True)
-        job = work.begin(task)
-        with reporter.phase(f"audit in a container of {asked.image}"):
-            job.result()
-        made = documents.decode_audit(shared.read(_AUDIT))
+    files = {**asked.files, _CONFIG: inspected, _LAYERS: documents.encode_layers(layers)}
+    words = ["audit", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}"]
+    words += ["--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"]
+    if asked.trace is not None:
+        files[_TRACE] = asked.trace
+        words += ["--trace", f"{OUT}/{_TRACE}"]
+    inquiry = Inquiry(container=container, arguments=tuple(words), files=files, answers=(_AUDIT,))
+    phase = f"audit in a container of {asked.image}"
+    answer = ask(engine, lambda: agent, inquiry, say, lambda: reporter.phase(phase))
+    made = documents.decode_audit(answer.files[_AUDIT])
     return replace(made, image=asked.image, layers=layers.layers, hidden=layers.hidden)

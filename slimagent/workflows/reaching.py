@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slimagent import documents
-from slimagent.image import owner
 from slimagent.image.agent import Bundle
 from slimagent.image.container import Container
 from slimagent.image.engine import Engine
-from slimagent.image.labels import identity
-from slimagent.image.work import OUT, Task, Work
+from slimagent.image.work import OUT
 from slimagent.inventory.contents import Contents
 from slimagent.linux.forked import computed
 from slimagent.model.proof import Repair
@@ -26,6 +23,7 @@ from slimagent.plan.reach import Leaving, Remembered
 from slimagent.plan.units import Units
 from slimagent.plan.without_gpu import target_of
 from slimagent.workflows import pipeline
+from slimagent.workflows.asking import Inquiry, ask
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session, require_readable
 from slimagent.workflows.tracing import TOOL
@@ -123,23 +121,12 @@ def reach_of_image(
 
     Raises UsageError if the engine does not have the image, and what the agent raises.
     """
-    inspected = engine.inspect(asked.image)
-    container = Container(image=identity(inspected) or asked.image)
-    with (
-        tempfile.TemporaryDirectory(prefix="slimagent-") as out,
-        Work(engine, bundle(), out, owner.new_key(), container, say) as work,
-    ):
-        shared = work.share("reach")
-        for name, data in {**asked.files, _CONFIG: inspected, _TRACE: asked.trace}.items():
-            shared.give(name, data)
-        words = ("reach", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}")
-        task = Task(
-            shared=shared,
-            image=container.image,
-            arguments=(*words, "-o", f"{OUT}/{_REACH}", f"{OUT}/{_TRACE}"),
-            bare=True,
-        )
-        job = work.begin(task)
-        with reporter.phase(f"plan without each test in a container of {asked.image}"):
-            job.result()
-        return documents.decode_reach(shared.read(_REACH))
+    words = ("reach", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}")
+    inquiry = Inquiry(
+        container=Container(image=asked.image),
+        arguments=(*words, "-o", f"{OUT}/{_REACH}", f"{OUT}/{_TRACE}"),
+        files={**asked.files, _CONFIG: engine.inspect(asked.image), _TRACE: asked.trace},
+        answers=(_REACH,),
+    )
+    phase = f"plan without each test in a container of {asked.image}"
+    return documents.decode_reach(ask(engine, bundle, inquiry, say, lambda: reporter.phase(phase)).files[_REACH])
