@@ -146,8 +146,8 @@ class Robbed(Stages):
     lost: frozenset[bytes] = frozenset()
     _exporting: Shared
 
-    def _share(self, name: str, *made: str) -> Shared:
-        shared = super()._share(name, *made)
+    def share(self, name: str, *made: str) -> Shared:
+        shared = super().share(name, *made)
         if name == "export":
             self._exporting = shared
         return shared

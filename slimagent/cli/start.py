@@ -47,9 +47,10 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
 @command(example="/agent/entrypoint.sh enter --door /out/door --user app -- pytest -q")
 @click.option("--door", required=True, metavar="FILE", help="The socket of `slimagent start --enter`.")
 @click.option("--user", metavar="NAME", help="Run COMMAND as this user. [default: the user who runs this]")
+@click.option("--keep-home", is_flag=True, help="HOME is set for this container: do not set the user's.")
 @click.option("--directory", default="/", show_default=True, metavar="DIR", help="Run COMMAND in this directory.")
 @options.command
-def enter(door: str, user: str | None, directory: str, command: tuple[str, ...]) -> int:
+def enter(door: str, user: str | None, keep_home: bool, directory: str, command: tuple[str, ...]) -> int:
     """Run COMMAND in a running container so that what it needs is recorded with the start.
 
     `slimagent image --from-host` lets every `docker exec` do this.
@@ -57,7 +58,7 @@ def enter(door: str, user: str | None, directory: str, command: tuple[str, ...])
     if not command:
         raise UsageError("nothing to run", "add `-- COMMAND`")
     account = with_engine_groups(user_named(user))
-    env = configured_environment(account, ())
+    env = configured_environment(account, ("HOME=",) if keep_home else ())
     entering.enter(door, Command(command, env=env, cwd=directory, user=account))
     return 0
 

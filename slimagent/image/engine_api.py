@@ -1,7 +1,8 @@
 """Stand between a program and Docker's API: pass everything on, and change what it asks for when it starts processes.
 
 Every client of an engine goes this way if DOCKER_HOST names our socket: `docker`, Compose, libraries of any language.
-Two requests are changed, `containers/create` and `containers/ID/exec`; everything else is passed on byte by byte.
+Two requests are changed, `containers/create` and `containers/ID/exec`; everything else is passed on byte by byte. Each
+connection carries one request: so none is missed.
 
 Sources: the reference of the Docker Engine API (v1.41; the requests have not changed since v1.24), and RFC 9112. A
 connection that becomes a stream (attach, exec, build) is upgraded as RFC 9110, section 7.8, says.
@@ -12,23 +13,26 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import selectors
 import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 import orjson
 
-from slimagent.errors import SlimagentError
+from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.text.json_input import parsed
 
 _HEAD, _BODY = 1 << 16, 64 << 20  # bytes: the most of a request's head, and of a body that we read
 _PIECE = 1 << 16
 _CREATE = re.compile(r"(?:/v[0-9.]+)?/containers/create")
 _EXEC = re.compile(r"(?:/v[0-9.]+)?/containers/([^/]+)/exec")
+_START = re.compile(r"(?:/v[0-9.]+)?/containers/([^/]+)/(?:re)?start")
+_STREAM = re.compile(
+    rb"(?i)HTTP/1\.1 101 |HTTP/1\.[01] 200 .*\r\ncontent-type\s*:\s*application/vnd\.docker\.", re.DOTALL
+)
 _OURS = re.compile(rb"(?i)(?:content-length|transfer-encoding|connection|expect)\s*:")
 _PATIENCE = 60.0  # seconds for an answer about a container
 
@@ -44,6 +48,9 @@ class Changes(Protocol):
 
     def execute(self, container: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         """Change a command for a running container, which is named as the client named it."""
+
+    def started(self, container: str) -> None:
+        """Hear that a container is to be started, which is named as the client named it."""
 
 
 class Proxy:
@@ -101,11 +108,18 @@ class _Exchange:
         """Change the request if it starts a process, pass it on, and pass the answer back."""
         method, target, _ = (*head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")[:3]
         path, _, query = target.partition("?")
-        exec_of = _EXEC.fullmatch(path)
-        if method != "POST" or not (exec_of or _CREATE.fullmatch(path)):
+        exec_of, start_of = _EXEC.fullmatch(path), _START.fullmatch(path)
+        if method == "POST" and start_of:
+            self._changes.started(unquote(start_of[1]))
+        starts = method == "POST" and bool(exec_of or _CREATE.fullmatch(path))
+        if not starts and not _upgrades(head):
             self._pass_on(_closing(head) + rest)
             return
-        body = b"".join(_body(self._client, head, rest))
+        stream = _Stream(self._client, rest)
+        body = b"".join(_body(stream, head))
+        if not starts:
+            self._pass_on(_closing(head, len(body)) + body, stream.rest, upgrades=True)
+            return
         done: Callable[[str], None] = lambda _: None  # noqa: E731
         changed: dict[str, Any] | None = None
         try:
@@ -135,12 +149,39 @@ class _Exchange:
             engine.sendall(request)
             return b"".join(iter(lambda: engine.recv(_PIECE), b""))
 
-    def _pass_on(self, request: bytes) -> None:
-        """Send a request to the engine, and connect the client with it until both have ended."""
+    def _pass_on(self, request: bytes, rest: bytes = b"", *, upgrades: bool = False) -> None:
+        """Send a request to the engine, and connect the client with it until the engine has sent all.
+
+        `rest` follows if the connection is upgraded.
+        """
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(self._engine)
-            engine.sendall(request)
-            _connect(self._client, engine)
+            with contextlib.suppress(BrokenPipeError):  # it refuses a long body before it has read all
+                engine.sendall(request)
+            if upgrades:
+                if not self._is_upgraded(engine):
+                    return
+                engine.sendall(rest)
+            forth = threading.Thread(target=_copy, args=(self._client, engine), name="to the engine", daemon=True)
+            forth.start()  # a thread for each direction: neither may wait for the other
+            _copy(engine, self._client)
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)
+            forth.join()
+
+    def _is_upgraded(self, engine: socket.socket) -> bool:
+        """Pass the head of the answer on, and say whether a stream follows. If not, pass on all of it and no more.
+
+        After an answer without an upgrade the connection could carry another request, which we would not see.
+        """
+        head, rest = _until_blank(engine)
+        if _STREAM.match(head):
+            self._client.sendall(head + rest)
+            return True
+        engine.shutdown(socket.SHUT_WR)
+        self._client.sendall(_closing(head) + rest)
+        _copy(engine, self._client)
+        return False
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -152,24 +193,12 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _connect(client: socket.socket, engine: socket.socket) -> None:
-    """Pass bytes on in both directions, until the engine has sent all."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(client, selectors.EVENT_READ, engine)
-        selector.register(engine, selectors.EVENT_READ, client)
-        while True:
-            for key, _ in selector.select():
-                source, target = key.fileobj, key.data
-                assert isinstance(source, socket.socket)  # noqa: S101  # for the type checker
-                piece = source.recv(_PIECE)
-                if piece:
-                    target.sendall(piece)
-                    continue
-                if source is engine:
-                    return
-                selector.unregister(source)  # the client has sent all, and may still read
-                with contextlib.suppress(OSError):
-                    target.shutdown(socket.SHUT_WR)
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes until it ends, then its end."""
+    with contextlib.suppress(OSError):
+        while piece := source.recv(_PIECE):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
 
 
 def _until_blank(stream: socket.socket) -> tuple[bytes, bytes]:
@@ -184,25 +213,28 @@ def _until_blank(stream: socket.socket) -> tuple[bytes, bytes]:
     return head + b"\r\n\r\n", rest
 
 
+def _upgrades(head: bytes) -> bool:
+    """Whether the head of a request or an answer asks for an upgrade."""
+    return re.search(rb"(?i)\r\nconnection\s*:[^\r\n]*upgrade", head.partition(b"\r\n\r\n")[0]) is not None
+
+
 def _closing(head: bytes, length: int | None = None) -> bytes:
     """The head of a request after which the connection is closed, unless it is to be upgraded.
 
     So each connection carries one request. `length` is that of a new body.
     """
     lines = head.rstrip(b"\r\n").split(b"\r\n")
-    upgrades = any(re.match(rb"(?i)connection\s*:.*upgrade", line) for line in lines)
     if length is not None:
         lines = [line for line in lines if not _OURS.match(line)] + [b"Content-Length: %d" % length]
-    if not upgrades:
+    if not _upgrades(head):
         lines = [line for line in lines if not re.match(rb"(?i)connection\s*:", line)] + [b"Connection: close"]
     return b"\r\n".join((*lines, b"", b""))
 
 
-def _body(client: socket.socket, head: bytes, rest: bytes) -> Iterator[bytes]:
+def _body(stream: _Stream, head: bytes) -> Iterator[bytes]:
     """The pieces of a request's body. Raises OSError if it is too long or is cut off."""
-    stream = _Stream(client, rest)
     if re.search(rb"(?i)\r\nexpect\s*:\s*100-continue", head):
-        client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        stream.client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length\s*:\s*([0-9]{1,9})\s*\r\n", head)
     if length:
         yield stream.exactly(int(length[1]))
@@ -220,7 +252,12 @@ class _Stream:
     """What a socket still sends, after what was read of it."""
 
     def __init__(self, client: socket.socket, rest: bytes) -> None:
-        self._client, self._data = client, bytearray(rest)
+        self.client, self._data = client, bytearray(rest)
+
+    @property
+    def rest(self) -> bytes:
+        """What was read and not taken."""
+        return bytes(self._data)
 
     def exactly(self, size: int) -> bytes:
         if size > _BODY:
@@ -241,7 +278,7 @@ class _Stream:
         return line
 
     def _more(self) -> None:
-        piece = self._client.recv(_PIECE)
+        piece = self.client.recv(_PIECE)
         if not piece:
             raise OSError("cut off")
         self._data += piece
@@ -254,19 +291,28 @@ def _refusal(message: str) -> bytes:
     )
 
 
-def told_id(engine: str, container: str) -> str:
-    """The ID of a container that a client named. Empty if the engine knows none, or answers strangely."""
-    with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError, ValueError):
-        connection.settimeout(_PATIENCE)
-        connection.connect(engine)
-        connection.sendall(b"GET /containers/%b/json HTTP/1.0\r\nHost: docker\r\n\r\n" % _quoted(container))
-        said = b"".join(iter(lambda: connection.recv(_PIECE), b""))
+def told(engine: str, path: str) -> dict[str, Any] | None:
+    """What the engine says of a container or an image: the object at a path of its API. None if it knows none.
+
+    Raises UnavailableError if it says neither.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(engine)
+            connection.sendall(b"GET %b HTTP/1.0\r\nHost: docker\r\n\r\n" % _quoted(path))
+            said = b"".join(iter(lambda: connection.recv(_PIECE), b""))
         head, _, body = said.partition(b"\r\n\r\n")
-        found = parsed(body)
-        if b" 200 " in head.split(b"\r\n", 1)[0] and isinstance(found, dict):
-            return str(found.get("Id", ""))
-    return ""
+        status = head.split(b" ", 2)[1:2]
+        found = parsed(body) if status == [b"200"] else None
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"the engine does not say what {path} is: {error}", "run it again") from None
+    if isinstance(found, dict):
+        return found
+    if status and status[0] in (b"400", b"404"):
+        return None
+    raise UnavailableError(f"the engine does not say what {path} is", "run it again")
 
 
-def _quoted(name: str) -> bytes:
-    return re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"%{ord(found[0]) & 255:02X}", name).encode()
+def _quoted(path: str) -> bytes:
+    return quote(path, safe="/:@.-_~").encode()

@@ -10,27 +10,28 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from slimagent.errors import ERROR_VARIABLE, SlimagentError
-from slimagent.image.agent import held_back
+from slimagent.errors import ERROR_VARIABLE, RefusedError, SlimagentError
+from slimagent.image.agent import HELD_BACK, held_back
 from slimagent.image.agent_error import ERROR, raise_error
-from slimagent.image.engine_api import told_id
+from slimagent.image.engine_api import told
 from slimagent.image.request import CONFIG
 from slimagent.image.shared import Shared
 from slimagent.image.starts import DIARY, Waiting
 from slimagent.image.work import AGENT, OUT, PRIVATE, Work
+from slimagent.linux.signals import deferred
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig, read_image_config
 from slimagent.model.started import Started
 from slimagent.text.json_input import parsed
 
-_DOOR = f"{OUT}/door"
-_LARGEST = 300 << 20  # bytes: more than an agent writes (workflows/starting.py)
+_DOOR = f"{PRIVATE}/door"
+LARGEST = 300 << 20  # bytes: more than an agent writes (workflows/starting.py)
 _LONGEST_PATH = 107  # bytes
 _MOST = 1000  # records of one container
 _SHELL = ("/bin/sh", "-c")
@@ -42,26 +43,27 @@ _ROOTS = ("", "0", "root")
 class Examined:
     """The image that the tests are about.
 
-    `names` are all its names and IDs. `image` is the ID of the image that runs in its place, `described` what the
-    engine prints of the original.
+    `original` is its ID, and `image` that of the image that runs in its place. `described` is what the engine prints of
+    the original.
     """
 
-    names: frozenset[str]
+    original: str
     image: str
     described: bytes
 
 
 @dataclass(slots=True)
 class _Hosted:
-    """A container of the tests: what it shares with us, and the user and the directory of its commands."""
+    """A container of the tests: what it shares with us, its configuration, and its name."""
 
     shared: Shared
-    user: str
-    directory: str
+    config: ImageConfig
+    name: str
+    was_started: bool = False
 
 
 class Hosting:
-    """Changes what the tests ask of the engine. `engine` is the path of its socket, `say` tells what went wrong.
+    """Changes what the tests ask of the engine. `engine` is the path of its socket, `tell` is for people.
 
     `main` is the name of the container that we start ourselves: it starts as `waiting` says.
     """
@@ -74,6 +76,7 @@ class Hosting:
         main: str,
         waiting: Waiting,
         cap_add: Sequence[str],
+        tell: Callable[[str], None],
     ) -> None:
         self._work = work
         self._examined = examined
@@ -82,62 +85,137 @@ class Hosting:
         self._cap_add = tuple(cap_add)
         self._config = read_image_config(examined.described)
         self._containers: dict[str, _Hosted] = {}
-        self._shared: list[Shared] = []
+        self._hosted: list[_Hosted] = []
+        self._is_closed = False
+        self._tell, self._told = tell, set[str]()
+        (described,) = parsed(examined.described)
+        self._layers: list[str] = list((described.get("RootFS") or {}).get("Layers") or ())
         self._of_main: Shared | None = None
+        self.main_has_ended = False  # before the tests began
         self._lock = threading.Lock()  # requests come from several threads
 
     def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any], Callable[[str], None]] | None:
         """See `engine_api.Changes`."""
-        if str(wanted.get("Image", "")) not in self._examined.names:
+        if not self._is_examined(str(wanted.get("Image", ""))):
             return None
-        config = _configured(self._config, wanted)
         is_main = name == self._main
+        config = _configured(self._config, {**wanted, "Healthcheck": None} if is_main else wanted)
         with self._lock:
+            if self._is_closed:
+                raise RefusedError("the tests are over", "wait for every process of the tests")
             shared = self._work.share("hosted")
-            self._shared.append(shared)
+            self._hosted.append(hosted := _Hosted(shared, config, name))
             if is_main:
                 self._of_main = shared
         shared.give(CONFIG, _described(self._examined.described, config, checks=is_main))
-        hosted = _Hosted(shared, config.user, config.working_dir or "/")
 
         def made(identity: str) -> None:
             with self._lock:
+                hosted.name = hosted.name or identity[:12]
                 self._containers[identity] = hosted
 
-        return self._created(wanted, config, hosted, self._waiting if is_main else _QUICK), made
+        return self._created(wanted, hosted, is_main=is_main), made
 
     def execute(self, container: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         """See `engine_api.Changes`."""
-        hosted = self._containers.get(container) or self._containers.get(told_id(self._engine, container))
+        hosted = self._named(container)
         if hosted is None:
             return None
-        user = str(wanted.get("User") or hosted.user)
-        command = _entering(self._agent, user, str(wanted.get("WorkingDir") or hosted.directory))
-        return {**wanted, "User": "0:0", "Cmd": [*command, *_words(wanted.get("Cmd"))]}
+        given = _words(wanted.get("Env"))
+        environment = [*(each for each in given if each.partition("=")[0] not in HELD_BACK), *held_back(given)]
+        config = replace(
+            hosted.config,
+            config={
+                **hosted.config.config,
+                "User": str(wanted.get("User") or hosted.config.user),
+                "WorkingDir": str(wanted.get("WorkingDir") or hosted.config.working_dir),
+                "Env": [*hosted.config.env, *given],
+            },
+        )
+        command = [*_entering(self._agent, config), *_words(wanted.get("Cmd"))]
+        # What `enter` cannot do, it tells the client.
+        return {**wanted, "User": "0:0", "Cmd": command, "Env": [*environment, f"{ERROR_VARIABLE}="]}
+
+    def started(self, container: str) -> None:
+        """See `engine_api.Changes`."""
+        with contextlib.suppress(SlimagentError):
+            hosted = self._named(container)
+            if hosted is not None:
+                hosted.was_started = True
+
+    def close(self) -> tuple[str, ...]:
+        """Refuse containers from now on. Returns the IDs of those so far."""
+        with self._lock:
+            self._is_closed = True
+            return tuple(self._containers)
+
+    def _named(self, container: str) -> _Hosted | None:
+        """A container of ours, as a client named it. Raises UnavailableError if the engine does not say which it is."""
+        known = self._containers.get(container)
+        if known is not None or not self._containers:
+            return known
+        found = told(self._engine, f"/containers/{container}/json")
+        return None if found is None else self._containers.get(str(found.get("Id", "")))
+
+    def _is_examined(self, name: str) -> bool:
+        """Whether a client's name for an image means the one that is examined. Tells once of images built on it."""
+        found = told(self._engine, f"/images/{name}/json") if name else None
+        if found is None:
+            return False
+        if found.get("Id") == self._examined.original:
+            return True
+        layers = (found.get("RootFS") or {}).get("Layers") or []
+        if self._layers and layers[: len(self._layers)] == self._layers and name not in self._told:
+            self._told.add(name)
+            self._tell(f"{name} is built on the image: what its containers need of it was not seen, nor proved")
+        return False
 
     @property
-    def identities(self) -> tuple[str, ...]:
-        """The IDs of the containers so far."""
-        with self._lock:
-            return tuple(self._containers)
+    def original(self) -> str:
+        """The ID of the image that is examined."""
+        return self._examined.original
 
     @property
     def main(self) -> Shared | None:
         """What our own container shares with us, once it was created."""
         return self._of_main
 
-    def needed(self, tell: Callable[[str], None]) -> Started:
-        """What all containers needed. An agent that could not do its work is told of: its container ran nothing."""
-        return started.united(each for shared in self._shared for each in _records(shared, self._examined.image, tell))
+    def needed(self, *, passed: bool) -> Started:
+        """What all containers needed.
+
+        Raises RefusedError if one ran without leaving a record, or if the tests passed and none ran. An agent that
+        could not do its work is told of: its container ran nothing.
+        """
+        return started.united(self._records(passed=passed))
+
+    def _records(self, *, passed: bool) -> Iterator[Started]:
+        """One record at a time."""
+        ran = 0
+        for each in self._hosted:
+            before = ran
+            for record in _records(each, self._examined.image, self._tell):
+                ran += 1
+                yield record
+            if self.main_has_ended and each.shared is self._of_main:
+                ran = before
+                continue
+            if each.was_started and ran == before and not each.shared.has(ERROR):
+                raise RefusedError(
+                    f"the container {each.name} of the tests ran, and what it needed was not recorded",
+                    "start it without --cap-drop and --security-opt; see what `docker logs` says of it",
+                )
+        if passed and not ran:
+            raise RefusedError(
+                f"no container of {self._work.container.image} ran while the tests did, so they prove nothing",
+                "let the tests start one by that name, through DOCKER_HOST (docs/from-host.md)",
+            )
 
     @property
     def _agent(self) -> tuple[str, ...]:
         return self._work.agent.entry(AGENT)
 
-    def _created(
-        self, wanted: dict[str, Any], config: ImageConfig, hosted: _Hosted, waiting: Waiting
-    ) -> dict[str, Any]:
-        host = dict(wanted.get("HostConfig") or {})
+    def _created(self, wanted: dict[str, Any], hosted: _Hosted, *, is_main: bool) -> dict[str, Any]:
+        host, config = dict(wanted.get("HostConfig") or {}), hosted.config
         mounts = [
             _bind(self._work.agent.directory, AGENT, writable=False),
             {"Type": "tmpfs", "Target": PRIVATE, "TmpfsOptions": {"Mode": 0o700}},
@@ -150,22 +228,23 @@ class Hosting:
         changed = {
             **wanted,
             "Image": self._examined.image,
-            "Entrypoint": [*self._agent, *arguments, *waiting.options()],
+            "Entrypoint": [*self._agent, *arguments, *(self._waiting if is_main else _QUICK).options()],
             "Cmd": [],
             "User": "0:0",
             "Env": environment,
             "HostConfig": host,
         }
-        if config.health_command:
+        if config.health_command and not is_main:  # the agent asks our own container by itself
             check = config.config["Healthcheck"]
-            command = [*_entering(self._agent, config.user, hosted.directory), *config.health_command]
+            command = [*_entering(self._agent, config), *config.health_command]
             changed["Healthcheck"] = {**(check if isinstance(check, dict) else {}), "Test": ["CMD", *command]}
         return changed
 
 
-def _entering(agent: Sequence[str], user: str, directory: str) -> list[str]:
-    by = () if user.partition(":")[0] in _ROOTS and ":" not in user else ("--user", user)
-    return [*agent, "enter", "--door", _DOOR, *by, "--directory", directory, "--"]
+def _entering(agent: Sequence[str], config: ImageConfig) -> list[str]:
+    by = () if config.user.partition(":")[0] in _ROOTS and ":" not in config.user else ("--user", config.user)
+    home = ("--keep-home",) if any(each.startswith("HOME=") for each in config.env) else ()
+    return [*agent, "enter", "--door", _DOOR, *by, *home, "--directory", config.working_dir or "/", "--"]
 
 
 def _bind(here: str, there: str, *, writable: bool) -> dict[str, Any]:
@@ -180,23 +259,25 @@ def _words(value: Any) -> list[str]:
 def _configured(image: ImageConfig, wanted: dict[str, Any]) -> ImageConfig:
     """The configuration of a container: the request's, else the image's.
 
-    As Docker's daemon merges them (daemon/commit.go, `merge`): an entrypoint of its own makes the image's CMD void.
+    As Docker's daemon merges them (daemon/commit.go, `merge`): an entrypoint of its own makes the image's CMD void, an
+    empty list clears the entrypoint, and so does one empty word (daemon/create.go).
     """
     config = dict(image.config)
-    if wanted.get("Entrypoint"):
-        entrypoint = _words(wanted["Entrypoint"])
-        config["Entrypoint"] = [] if entrypoint == [""] else entrypoint
-        config["Cmd"] = _words(wanted.get("Cmd"))
-    elif wanted.get("Cmd"):
-        config["Cmd"] = _words(wanted["Cmd"])
+    entrypoint, command = wanted.get("Entrypoint"), _words(wanted.get("Cmd"))
+    if entrypoint is not None:
+        config["Entrypoint"] = [] if (words := _words(entrypoint)) == [""] else words
+    if command or (entrypoint is not None and _words(entrypoint)):
+        config["Cmd"] = command
     for name in ("User", "WorkingDir"):
         if wanted.get(name):
             config[name] = str(wanted[name])
-    if (wanted.get("Healthcheck") or {}).get("Test"):
-        config["Healthcheck"] = wanted["Healthcheck"]
+    check = {key: value for key, value in (wanted.get("Healthcheck") or {}).items() if value}
+    own = config.get("Healthcheck")
+    if check:
+        config["Healthcheck"] = {**(own if isinstance(own, dict) else {}), **check}
     given = dict(each.partition("=")[::2] for each in _words(wanted.get("Env")))
-    own = [each for each in image.env if each.partition("=")[0] not in given]
-    config["Env"] = [*own, *(f"{name}={value}" for name, value in given.items())]
+    rest = [each for each in image.env if each.partition("=")[0] not in given]
+    config["Env"] = [*rest, *(f"{name}={value}" for name, value in given.items())]
     return read_image_config(orjson.dumps({"architecture": image.architecture, "os": image.os, "config": config}))
 
 
@@ -211,30 +292,20 @@ def _described(described: bytes, config: ImageConfig, *, checks: bool) -> bytes:
     return orjson.dumps([{**whole, "Config": changed}])
 
 
-def _records(shared: Shared, image: str, tell: Callable[[str], None]) -> list[Started]:
+def _records(hosted: _Hosted, image: str, tell: Callable[[str], None]) -> Iterator[Started]:
     """The records that the agent of a container left, one for each time that it was started."""
+    shared = hosted.shared
     try:
         raise_error(shared, image, "start", 0)
     except SlimagentError as error:
-        tell(f"a container of the tests did not start: {error.message}")
-    found = []
+        tell(f"the container {hosted.name} of the tests did not start: {error.message}")
     for number in range(1, _MOST):
         name = DIARY if number == 1 else f"{DIARY}.{number}"
         if not shared.has(name):
             break
-        data = shared.read(name, _LARGEST)
-        found.append(started.decode(data[: data.rfind(b"\n") + 1], name))
-    return found
-
-
-def names_of(inspected: bytes) -> frozenset[str]:
-    """All names and IDs by which the engine knows an image, from what `image inspect` prints."""
-    (image,) = parsed(inspected)
-    tags = [str(each) for each in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))]
-    identity = str(image.get("Id", ""))
-    number = identity.removeprefix("sha256:")
-    plain = [each.removesuffix(":latest") for each in tags]
-    return frozenset({*tags, *plain, identity, number, number[:12]} - {""})
+        data = shared.read(name, LARGEST)
+        if data.count(b"\n"):
+            yield started.decode(data[: data.rfind(b"\n") + 1], name)
 
 
 def short_enough(path: str) -> bool:
@@ -245,9 +316,10 @@ def short_enough(path: str) -> bool:
 def leave(work: Work, identities: Sequence[str]) -> int:
     """Remove the containers that tests left behind. Returns how many there were."""
     left = 0
-    for identity in identities:
-        with contextlib.suppress(SlimagentError):
-            if work.engine.container_exists(identity):
-                left += 1
-                work.engine.remove_container(identity)
+    with deferred():
+        for identity in identities:
+            with contextlib.suppress(SlimagentError):
+                if work.engine.container_exists(identity):
+                    left += 1
+                    work.engine.remove_container(identity)
     return left

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slimagent.errors import RefusedError
+from slimagent.model.hosted import KIND as HOST_KIND
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.trace import FAILED_STEP, Loss, LossKind, Run, Trace
 from slimagent.text.counted import counted
@@ -51,8 +52,11 @@ def _whose(runs: Sequence[Run], trace: Trace) -> str:
 def useless(step: CheckResult) -> bool:
     """Whether a step failed as a whole. A step with some passed items was exercised: its items count one by one.
 
-    A start that fails counts as exercised, too: an image that needs a separate database cannot start on its own.
+    A command on the host is no item of its step, so its exit status counts whatever the items did. A start that fails
+    counts as exercised, too: an image that needs a separate database cannot start on its own.
     """
+    if step.kind == HOST_KIND and step.status:
+        return True
     passed_in_part = any(item.outcome is Outcome.PASSED for item in step.items)
     return step.outcome is Outcome.FAILED and step.kind != "start" and not passed_in_part
 

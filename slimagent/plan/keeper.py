@@ -56,6 +56,7 @@ class Keeper:
         self.grades = bytearray(len(self.owners.packages))
         self.refused: set[int] = set()  # packages that go whatever needs them
         self.unwanted: set[int] = set()  # directories that go if all in them goes
+        self.dropped: set[int] = set()  # files that go whatever needs them
         self.whole = bytearray(len(self.owners.packages))
         self.essentials_kept: set[str] = set()
         self.missed: dict[int, int] = {}  # by package: a file of it that a slim image missed
@@ -122,6 +123,8 @@ class Keeper:
             if grade:
                 self.need_owners(at, grade, way)
         at_end = None if end is None else self.inventory.index.get(end)
+        if at_end is not None and at_end in self.dropped:  # for what needs it, it is not there
+            return None
         if at_end is not None:
             self.settle(at_end, reason)
             if grade:

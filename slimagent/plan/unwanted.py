@@ -5,10 +5,10 @@ The proof shows whether the tests can do without it. What a rule keeps by its pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from slimagent.model.inventory import package_test
-from slimagent.model.profile import DropRule, Rules
+from slimagent.model.profile import DropRule, KeepRule, Rules
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.keeper import Keeper
@@ -21,15 +21,25 @@ def drop_unwanted(keeper: Keeper, rules: Rules) -> None:
     """
     if not rules.drop:
         return
-    always = PathRules([rule.pattern for rule in rules.keep if not rule.of_kept])
-    kept = {at for at, _ in always.scan(keeper.inventory.paths)}
+    kept = _kept(keeper, [rule for rule in rules.keep if not rule.of_kept])
     for at, reason in (*_of_packages(keeper, rules.drop), *_at_paths(keeper, rules.drop)):
         if at in kept:
             continue
         if keeper.is_directory(at):
             keeper.unwanted.add(at)
         else:
+            keeper.dropped.add(at)
             keeper.settle(at, reason)
+
+
+def _kept(keeper: Keeper, rules: Sequence[KeepRule]) -> set[int]:
+    """What these rules keep, with what their links lead to."""
+    inventory = keeper.inventory
+    kept = {at for at, _ in PathRules([rule.pattern for rule in rules]).scan(inventory.paths)}
+    for at, _ in PathRules([rule.pattern for rule in rules if rule.follow]).scan(inventory.paths):
+        hops, end = keeper.resolver.resolve(inventory.paths[at])
+        kept |= {inventory.index[each] for each in (*hops, end) if each in inventory.index}
+    return kept
 
 
 def _of_packages(keeper: Keeper, rules: Iterable[DropRule]) -> list[tuple[int, Reason]]:
@@ -49,9 +59,17 @@ def _of_packages(keeper: Keeper, rules: Iterable[DropRule]) -> list[tuple[int, R
 
 
 def _at_paths(keeper: Keeper, rules: Iterable[DropRule]) -> list[tuple[int, Reason]]:
+    """A pattern that matches a directory stands for all in it."""
     paths = [rule for rule in rules if rule.is_path]
-    scanned = PathRules([rule.what for rule in paths]).scan(keeper.inventory.paths)
-    return [(at, _reason(paths[which[0]])) for at, which in scanned]
+    patterns = [each for rule in paths for each in (rule.what, f"{rule.what.rstrip('/*')}/**")]
+    whole = [rule.what.endswith("*") for rule in paths]
+    scanned = PathRules(patterns).scan(keeper.inventory.paths)
+    found = []
+    for at, which in scanned:
+        fitting = [each for each in which if each % 2 == 0 or not whole[each // 2]]
+        if fitting:
+            found.append((at, _reason(paths[fitting[0] // 2])))
+    return found
 
 
 def _reason(rule: DropRule) -> Reason:

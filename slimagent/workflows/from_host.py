@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import http.client
 import os
 import secrets
 import shutil
@@ -15,9 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slimagent.errors import UnavailableError, UsageError
+from slimagent.image.agent_error import raise_error
 from slimagent.image.engine import Engine
 from slimagent.image.engine_api import Proxy
-from slimagent.image.hosting import Examined, Hosting, leave, short_enough
+from slimagent.image.hosting import LARGEST, Examined, Hosting, leave, short_enough
 from slimagent.image.request import FromHost
 from slimagent.image.shared import Shared
 from slimagent.image.starts import DIARY, Waiting, has_reached
@@ -29,6 +32,7 @@ from slimagent.model import hosted, started
 from slimagent.model.hosted import Hosted
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.started import Reached, Until, best_sign
 from slimagent.text.counted import counted
 
 _LOOPBACK = "127.0.0.1"
@@ -36,6 +40,12 @@ _LOG = 8 << 20  # bytes of the end of what the tests print
 _MORE = 60.0  # seconds that the agent gets beyond its own limit
 _LOOK_EVERY, _PAUSE = 0.2, 0.05  # seconds
 _ANSWER = 10.0  # seconds for an answer to a probe, and for a port to open
+_AWAITED = {
+    Until.HEALTHY: "healthy",
+    Until.PORT: "answering at a port",
+    Until.EXIT: "at its end",
+    Until.TIME: "running",
+}
 _ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
@@ -77,7 +87,7 @@ class HostTests:
         main = work.new_name()
         log = _Log(work.say)
         with _own_socket() as path:
-            hosting = Hosting(work, examined, work.engine.socket(), main, self._waiting, cap_add)
+            hosting = Hosting(work, examined, work.engine.socket(), main, self._waiting, cap_add, self._tell)
             with Proxy(path, work.engine.socket(), hosting):
                 engine = work.engine.through(path)
                 env = _environment(path, {"IMAGE": self._name, "RUN": which})
@@ -85,15 +95,15 @@ class HostTests:
                     with self._up(engine, main, hosting, env, log) as variables:
                         items, status = self._exercised(variables, log)
                 finally:
-                    left = leave(work, hosting.identities)
+                    left = leave(work, hosting.close())
         if left:
             self._tell(f"removed {counted(left, 'container')} that the tests had left behind")
-        seen = hosting.needed(self._tell)
+        result = _result(self._tests.command, items, status, time.monotonic() - began)
+        seen = hosting.needed(passed=result.outcome is Outcome.PASSED)
         if seen.unwatched:
             raise UnavailableError(
                 f"what the containers of the tests need was not seen: {seen.unwatched}", "see docs/tracing.md"
             )
-        result = _result(self._tests.command, items, status, time.monotonic() - began)
         return Ran(hosted=Hosted(seen=seen, result=result), said=log.said)
 
     @contextlib.contextmanager
@@ -102,7 +112,7 @@ class HostTests:
     ) -> Iterator[dict[str, str]]:
         """Bring up what the tests talk to until the block ends. Yields their environment."""
         if self._tests.compose:
-            with _composed(self._tests.compose, env, log):
+            with _composed(self._tests.compose, env, log, self._tell):
                 yield env
             return
         try:
@@ -121,7 +131,7 @@ class HostTests:
         network = "bridge" if is_private else container.network
         published = [word for port in self._config.tcp_ports for word in ("-p", f"{_LOOPBACK}::{port}")]
         options = (*container.run_options, *(() if network == "host" else published))
-        wanted = replace(container, image=self._name, user="", network=network, run_options=options)
+        wanted = replace(container, image=hosting.original, user="", network=network, run_options=options)
         engine.create(main, wanted)
         engine.start(main)
         deadline, ended = time.monotonic() + self._waiting.seconds + _MORE, None
@@ -129,11 +139,25 @@ class HostTests:
         while not has_reached(hosting.main.at(DIARY)) and time.monotonic() < deadline:
             ended = engine.wait(main, _LOOK_EVERY)
             if ended is not None:
+                raise_error(hosting.main, self._name, "start", 0)  # any other status is the image's own
                 self._tell(
                     f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours"
                 )
+                hosting.main_has_ended = True
                 return {}
-        return _where(engine, main, _answering_first(self._config.tcp_ports, hosting.main), network)
+        state = _reached(hosting.main)
+        if state is not None and state.what is not self._until:
+            self._tell(
+                f"{self._name} is not {_AWAITED[self._until]} after {state.seconds:.0f} s; the tests begin anyway"
+            )
+        return _where(engine, main, _answering_first(self._config.tcp_ports, state), network)
+
+    @property
+    def _until(self) -> Until:
+        """The sign that a start waits for."""
+        if self._waiting.until != "auto":
+            return Until(self._waiting.until)
+        return best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
 
     def _exercised(self, env: dict[str, str], log: _Log) -> tuple[list[Item], int]:
         """Ask the probes, then run the command. Returns the results of the probes, and the command's exit status."""
@@ -161,11 +185,20 @@ class _Log:
     """Passes on what the tests print, line by line, and keeps the end of it."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.said = b""
+        self._lines, self._size = collections.deque[bytes](), 0
         self._say = say
 
+    @property
+    def said(self) -> bytes:
+        """The end of it."""
+        return b"".join(self._lines)
+
     def line(self, line: bytes) -> None:
-        self.said = (self.said + line)[-_LOG:]
+        """Hear a line."""
+        self._lines.append(line)
+        self._size += len(line)
+        while self._size > _LOG:
+            self._size -= len(self._lines.popleft())
         self._say(line.decode("utf-8", "replace"))
 
 
@@ -185,9 +218,14 @@ def _environment(path: str, words: Mapping[str, str]) -> dict[str, str]:
     return env | {"DOCKER_HOST": f"unix://{path}"} | {f"SLIMAGENT_{name}": value for name, value in words.items()}
 
 
-def _answering_first(ports: Sequence[int], shared: Shared) -> list[int]:
+def _reached(shared: Shared) -> Reached | None:
+    """What the start of a container that still runs has reached."""
+    data = shared.read(DIARY, LARGEST)
+    return started.decode(data[: data.rfind(b"\n") + 1], DIARY).reached
+
+
+def _answering_first(ports: Sequence[int], state: Reached | None) -> list[int]:
     """The exposed ports, those first that answered when the image had started."""
-    state = started.decode(shared.read(DIARY), DIARY).reached
     answers = {} if state is None else dict(state.ports)
     return sorted(ports, key=lambda port: not answers.get(port, False))
 
@@ -229,7 +267,7 @@ def _asked(method: str, port: int | None, path: str, env: Mapping[str, str]) -> 
                 return Item(name=name, outcome=Outcome.PASSED, detail=f"status {answer.status}")
         except urllib.error.HTTPError as error:
             return Item(name=name, outcome=Outcome.FAILED, detail=f"status {error.code}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             if time.monotonic() >= until:
                 return Item(name=name, outcome=Outcome.FAILED, detail=str(getattr(error, "reason", error)))
         time.sleep(_LOOK_EVERY)
@@ -259,7 +297,7 @@ def _run(argv: Sequence[str], env: Mapping[str, str], log: _Log) -> int:
 
 
 @contextlib.contextmanager
-def _composed(files: Sequence[str], env: Mapping[str, str], log: _Log) -> Iterator[None]:
+def _composed(files: Sequence[str], env: Mapping[str, str], log: _Log, tell: Callable[[str], None]) -> Iterator[None]:
     """Bring up a Compose project until the block ends. Raises UnavailableError if that fails."""
     project = f"slimagent-{secrets.token_hex(4)}"
     program, wait = _compose(env)
@@ -268,8 +306,10 @@ def _composed(files: Sequence[str], env: Mapping[str, str], log: _Log) -> Iterat
         _must([*base, "up", "--detach", *wait], env, log)
         yield
     finally:
-        with contextlib.suppress(UnavailableError):
+        try:
             _must([*base, "down", "--volumes"], env, log)
+        except UnavailableError as error:
+            tell(f"the Compose project {project} may still be there: {error.message}")
 
 
 def _compose(env: Mapping[str, str]) -> tuple[list[str], list[str]]:

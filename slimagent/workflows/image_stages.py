@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from slimagent import documents
 from slimagent.errors import RefusedError
-from slimagent.image.hosting import Examined, names_of
+from slimagent.image.hosting import Examined
 from slimagent.image.labels import identity
 from slimagent.image.output import Output
 from slimagent.image.request import CONFIG, PLAN, RECEIPT, TRACE, VERIFICATION, Commands, Request
@@ -227,9 +227,11 @@ class Stages:
         if self._from_host is None:
             return
         engine = self.work.engine
-        names = names_of(engine.inspect(self.image)) | {self._name}
-        ran_on = identity(engine.inspect(image))
-        examined = Examined(names=names, image=ran_on, described=self._described)
+        examined = Examined(
+            original=identity(engine.inspect(self.image)),
+            image=identity(engine.inspect(image)),
+            described=self._described,
+        )
         slim = which == SLIM
         with self.reporter.phase(f"test {'the slim image' if slim else self._name} from this machine"):
             ran = self._from_host.run(examined, which, self.cap_add)

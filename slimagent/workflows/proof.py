@@ -21,6 +21,7 @@ from slimagent.workflows.steps import COMMAND_STEP, Steps, Watched
 from slimagent.workflows.tracing import TOOL, read_link
 
 STILL_LISTED = frozenset({ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE})  # what a masked run finds in listings only
+_BY_WORD = frozenset({ReasonKind.UNWANTED})
 _TOLERATED = 100  # one in this many kept files may be missing from an image that is verified
 
 
@@ -87,7 +88,12 @@ def _judged(
         and not (how == "masked" and unmasked(watched.observed.losses, made.accepted)),
         steps=watched.results,
         comparisons=comparisons,
-        missed=missed(finder(dropped, read_link), accesses, [result.name for result in watched.results]),
+        # What goes by the user's word was to be missed: only the results count.
+        missed=missed(
+            finder(dropped & dropped_paths(made, _BY_WORD), read_link),
+            accesses,
+            [result.name for result in watched.results],
+        ),
         losses=watched.observed.losses,
     )
 

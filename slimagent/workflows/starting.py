@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from slimagent import checks
 from slimagent.errors import UsageError
@@ -106,16 +107,21 @@ class _Watch:
         self._diary = diary
         self._context = context
         self._size, self._is_full = 0, False
-        self._records: list[Diary] = []
+        self._first: Diary | None = None
+        self._known: dict[bytes, int] = {}  # of all processes that came in by the door: what was written of a path
         self._unwatched = Seccomp.unavailable() or ""
         self._watcher = Seccomp(record=self._record)
         self._began = 0.0
 
     def _record(self) -> Diary:
-        self._records.append(Diary(self._write))
-        return self._records[-1]
+        diary = Diary(self._write)
+        if self._first is None:
+            self._first = diary
+        return diary
 
     def _write(self, row: list[object]) -> None:
+        if row[0] == "access" and self._door and not self._is_new(*row[2:]):
+            return
         if self._size > _LARGEST and row[0] == "access":
             if not self._is_full:  # an image that keeps asking for new names must not fill the disk
                 self._is_full = True
@@ -124,6 +130,12 @@ class _Watch:
                 )
             return
         self._size += os.write(self._diary, started.line(row))
+
+    def _is_new(self, how: Any, path: Any) -> bool:
+        """Whether this use of a path was not written yet. Each process has a record of its own."""
+        known = self._known.get(path, 0)
+        self._known[path] = known | how
+        return bool(known | how != known)
 
     def enter(self, theirs: socket.socket) -> None:
         """Take the filter, in the process that becomes the image's."""
@@ -159,7 +171,7 @@ class _Watch:
     def follow(self) -> None:
         """Wait until the start is over, and record what it reached."""
         signs = _Signs(self._start, self._probe)
-        silence = _Silence(lambda: sum(record.written for record in self._records[:1]))
+        silence = _Silence(lambda: 0 if self._first is None else self._first.written)
         while True:
             time.sleep(_LOOK_EVERY)
             spent, silent = time.monotonic() - self._began, silence.seconds()

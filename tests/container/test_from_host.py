@@ -13,7 +13,7 @@ import pytest
 from python_images import lacking
 
 from slimagent import documents
-from tests.container.slimming import Derive, docker, exists, listed, ours, slim
+from tests.container.slimming import Derive, docker, exists, listed, ours, remove, slim
 
 pytestmark = pytest.mark.container
 SERVED = """\
@@ -124,6 +124,44 @@ def test_tests_that_fail_anyway(small: str, tag: str, tmp_path: Path) -> None:
     assert f"host-tests failed in the unchanged image {small}" in done.stderr
     assert "it runs on this machine" in done.stderr
     assert "ended by itself with exit status 0" in done.stderr
+    assert not exists(tag)
+
+
+def test_tests_that_never_touch_the_image(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """An image that starts nothing, and tests that start no container of it: they prove nothing, and are refused.
+
+    The same image by any other name counts, and in the second run it stands for the slim one.
+    """
+    image, out = derive("ENTRYPOINT []\nCMD []"), tmp_path / "out"
+    assert "prove nothing" in slim(image, tag, out, "--from-host", "--network=host", "--", "true").stderr
+    assert not exists(tag)
+    other, identity = f"{tag}-other", docker("inspect", "-f", "{{.Id}}", image).strip().removeprefix("sha256:")
+    docker("tag", image, other)
+    tests = script(
+        tmp_path,
+        f"""
+        cat() {{ docker run --rm --network=none --entrypoint=/bin/cat "$@"; }}
+        for name in docker.io/library/{other} {identity[:15]}; do
+          cat "$name" /srv/needed | wc -c | grep -qx 1000000
+          test $SLIMAGENT_RUN = full || cat "$name" /srv/later || echo gone
+        done
+        """,
+    )
+    try:
+        done = slim(image, tag, out, "--no-repair", "--from-host", "--network=host", "--", "sh", tests)
+    finally:
+        remove(other)
+    assert done.returncode == 0, done.stderr
+    assert (out / "logs/slim-host-tests.log").read_text().count("gone") == 2
+    assert (out / "logs/full-host-tests.log").read_text() == ""
+
+
+def test_a_passing_probe_does_not_hide_a_failing_command(served: str, tag: str, network: str, tmp_path: Path) -> None:
+    """The command's status counts by itself."""
+    words = ("--from-host", "--network", network, "--http", ":8080/needed", "--", "sh", "-c", "exit 5")
+    done = slim(served, tag, tmp_path / "out", *words)
+    assert done.returncode == 1
+    assert "host-tests failed in the unchanged image" in done.stderr
     assert not exists(tag)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import socket
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 
 import pytest
 from engine_images import told
+from python_images import lacking
 
-from slimagent.errors import RefusedError
+from slimagent.errors import RefusedError, UnavailableError
 from slimagent.image.engine import Engine
-from slimagent.image.engine_api import Proxy, told_id
+from slimagent.image.engine_api import Proxy
+from slimagent.image.engine_api import told as answered
 
 LIMIT = 60  # seconds
 
@@ -28,6 +32,7 @@ class Labels:
         self.image = image
         self.made: list[str] = []
         self.names: list[str] = []
+        self.begun: list[str] = []
         self.refuses = False
 
     def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any], Callable[[str], None]] | None:
@@ -42,6 +47,10 @@ class Labels:
     def execute(self, container: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         """See Changes."""
         return {**wanted, "Cmd": ["/probe", "7", "changed"]} if wanted["Cmd"] == ["/probe", "0", "asked"] else None
+
+    def started(self, container: str) -> None:
+        """See Changes."""
+        self.begun.append(container)
 
 
 @pytest.fixture
@@ -71,7 +80,7 @@ def test_a_container_is_changed_before_it_starts(client: str, labels: Labels, pr
         assert (done.returncode, done.stdout, done.stderr) == (5, "out\n", "err\n")
         (described,) = json.loads(subprocess.run(["docker", "inspect", name], capture_output=True, check=True).stdout)
         assert described["Config"]["Labels"] == {"a": "b c"}
-        assert (labels.made, labels.names) == ([described["Id"]], [name])
+        assert (labels.made, labels.names, labels.begun) == ([described["Id"]], [name], [described["Id"]])
     finally:
         told("rm", "-f", name)
 
@@ -90,10 +99,12 @@ def test_what_is_executed_is_changed(client: str, engine: Engine, probe: str) ->
     ask(client, "run", "-d", "--name", name, "--network=none", probe, "wait").check_returncode()
     try:
         identity = told("inspect", "-f", "{{.Id}}", name)[0]
-        found = {
-            each: told_id("/var/run/docker.sock", each) for each in (name, identity, identity[:12], "nosuch", "../x")
-        }
-        assert found == {name: identity, identity: identity, identity[:12]: identity, "nosuch": "", "../x": ""}
+        for each in (name, identity, identity[:12]):
+            described = answered(engine.socket(), f"/containers/{each}/json")
+            assert described is not None
+            assert described["Id"] == identity
+        for each in ("nosuch", "a b", "%2e"):
+            assert answered(engine.socket(), f"/containers/{each}/json") is None
         results: dict[int, tuple[int, str]] = {}
 
         def execute(number: int) -> None:
@@ -135,6 +146,56 @@ def test_who_refuses_is_heard(client: str, labels: Labels, probe: str) -> None:
     assert done.returncode != 0
     assert "slimagent: not this one; take another" in done.stderr
     assert labels.made == []
+
+
+def test_an_engine_that_does_not_answer(tmp_path: Path) -> None:
+    """What is unknown is not taken for absent."""
+    with pytest.raises(UnavailableError, match="does not say"):
+        answered(str(tmp_path / "nobody"), "/containers/x/json")
+
+
+def test_both_directions_at_once(client: str, small_cat: str) -> None:
+    """A program that answers while it still reads: more goes each way than any buffer holds."""
+    given = "0123456789abcdef" * (4 << 16)  # 4 MiB
+    double = "/bin/busybox cat | /bin/busybox cat"
+    done = ask(client, "exec", "-i", small_cat, "/bin/busybox", "sh", "-c", double, given=given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == given
+
+
+def test_after_a_refused_upgrade_the_connection_ends(client: str, labels: Labels) -> None:
+    """Else the next request on it would pass unseen."""
+    upgrade = b"POST /v1.41/exec/nosuch/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+    upgrade += b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    body = b'{"Image": "%b"}' % labels.image.encode()
+    create = b"POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
+    create += b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(LIMIT)
+        stream.connect(client)
+        stream.sendall(upgrade + create)
+        said = b"".join(iter(lambda: stream.recv(1 << 16), b""))
+    assert said.startswith(b"HTTP/1.1 404")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in said
+    assert labels.made == []
+
+
+@pytest.fixture
+def small_cat(tmp_path: Path) -> Iterator[str]:
+    """A running container that has busybox."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        lacking("no busybox (Debian: busybox-static)")
+    tag, name = f"slimagent-test-cat:{secrets.token_hex(4)}", f"slimagent-test-{secrets.token_hex(4)}"
+    with tarfile.open(tmp_path / "cat.tar", "w") as archive:
+        archive.add(str(busybox), "bin/busybox")
+    subprocess.run(["docker", "import", str(tmp_path / "cat.tar"), tag], check=True, capture_output=True)
+    command = ["docker", "run", "-d", "--name", name, "--network=none", tag, "/bin/busybox", "sleep", "1000"]
+    subprocess.run(command, check=True, capture_output=True)
+    yield name
+    told("rm", "-f", name)
+    told("rmi", tag)
 
 
 BODY = b'{"Image": "nosuch-image"}'
