@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -46,7 +47,9 @@ def start_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if not (0 < start_seconds <= _DAY and 0 < start_settle <= _DAY):
             raise UsageError(f"--start-seconds and --start-settle must be above 0 and at most {_DAY}", "leave them out")
-        waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle) if not no_start else None
-        return function(*arguments, waiting=waiting, **others)
+        waiting = Waiting(until=start_until, seconds=start_seconds, settle=start_settle)
+        if others.get("from_host") is not None:  # these tests need a running image in any case
+            others["from_host"] = replace(others["from_host"], waiting=waiting)
+        return function(*arguments, waiting=None if no_start else waiting, **others)
 
     return options.together(*_OPTIONS)(gather)

@@ -25,12 +25,14 @@ class FromHost:
     """Tests that run on this machine, against containers of the image.
 
     `probes` are requests to a running image: method, port or None for the first exposed one, path. `compose` are the
-    files of a Compose project that runs meanwhile, in place of one container. Then `command` runs.
+    files of a Compose project that runs meanwhile, in place of one container. Then `command` runs. The image has
+    started before that as `waiting` says.
     """
 
     command: tuple[str, ...] = ()
     probes: tuple[tuple[str, int | None, str], ...] = ()
     compose: tuple[str, ...] = ()
+    waiting: Waiting = field(default_factory=Waiting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

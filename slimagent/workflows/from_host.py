@@ -23,7 +23,7 @@ from slimagent.image.engine_api import Proxy
 from slimagent.image.hosting import LARGEST, Examined, Hosting, leave, short_enough
 from slimagent.image.request import FromHost
 from slimagent.image.shared import Shared
-from slimagent.image.starts import DIARY, Waiting, has_reached
+from slimagent.image.starts import DIARY, has_reached
 from slimagent.image.streams import Reader
 from slimagent.image.work import Work
 from slimagent.linux.command import Command, shell_status
@@ -66,7 +66,6 @@ class HostTests:
         tests: FromHost,
         config: ImageConfig,
         name: str,
-        waiting: Waiting | None,
         tell: Callable[[str], None],
     ) -> None:
         """`name` is what the tests call the image."""
@@ -74,7 +73,7 @@ class HostTests:
         self._tests = tests
         self._config = config
         self._name = name
-        self._waiting = waiting or Waiting()
+        self._waiting = tests.waiting
         self._tell = tell
 
     def run(self, examined: Examined, which: str, cap_add: Sequence[str]) -> Ran:

@@ -69,7 +69,7 @@ class Stages:
         self._described = original.described
         self._from_host: HostTests | None = None
         if request.from_host is not None:
-            self._from_host = HostTests(work, request.from_host, original.config, self._name, request.start, tell)
+            self._from_host = HostTests(work, request.from_host, original.config, self._name, tell)
 
     def traced(self) -> Trace:
         """Start and exercise the image under a watcher."""

@@ -25,6 +25,9 @@ HEALTHCHECK NONE
 ENTRYPOINT ["/bin/httpd", "-f", "-p", "8080", "-h", "/srv"]
 CMD []
 """
+# Port 80 of the small image never answers, and the start is tested elsewhere.
+QUICK = ("--no-start", "--start-until=time", "--start-settle=1")
+HOST = ("--from-host", "--network=host", *QUICK)
 SLEEPS = 'ENTRYPOINT ["/bin/sleep"]\nCMD ["1000"]\n'
 
 
@@ -99,7 +102,7 @@ def test_what_they_miss_is_repaired(derive: Derive, tag: str, tmp_path: Path) ->
         'file=needed; test "$SLIMAGENT_RUN" = full || file=later\n'
         'docker exec "$SLIMAGENT_CONTAINER" cat "/srv/$file" | wc -c | grep -qx 1000000\n',
     )
-    done = slim(image, tag, tmp_path / "out", "--from-host", "--network=host", "--", "sh", tests)
+    done = slim(image, tag, tmp_path / "out", *HOST, "--", "sh", tests)
     assert done.returncode == 0, done.stderr
     assert set(listed(tag, "/srv")) == {"needed", "later"}
     (repair,) = json.loads((tmp_path / "out/summary.json").read_text())["repairs"]
@@ -110,7 +113,7 @@ def test_tests_that_fail_on_the_slim_image_alone(derive: Derive, tag: str, tmp_p
     """Nothing is tagged, and the last words are shown."""
     image = derive(SLEEPS)
     tests = script(tmp_path, 'test "$SLIMAGENT_RUN" = full || { echo it is another; exit 3; }\n')
-    done = slim(image, tag, tmp_path / "out", "--from-host", "--network=host", "--search-runs=3", "--", "sh", tests)
+    done = slim(image, tag, tmp_path / "out", *HOST, "--search-runs=3", "--", "sh", tests)
     assert done.returncode == 1, done.stderr
     assert "host-tests" in done.stderr
     assert "it is another" in done.stderr
@@ -119,7 +122,7 @@ def test_tests_that_fail_on_the_slim_image_alone(derive: Derive, tag: str, tmp_p
 
 def test_tests_that_fail_anyway(small: str, tag: str, tmp_path: Path) -> None:
     """On the original image: the hint speaks of this machine. The image ends by itself, which is said, too."""
-    done = slim(small, tag, tmp_path / "out", "--from-host", "--network=host", "--", "sh", "-c", "echo no; exit 4")
+    done = slim(small, tag, tmp_path / "out", *HOST, "--", "sh", "-c", "echo no; exit 4")
     assert done.returncode == 1
     assert f"host-tests failed in the unchanged image {small}" in done.stderr
     assert "it runs on this machine" in done.stderr
@@ -133,7 +136,7 @@ def test_tests_that_never_touch_the_image(derive: Derive, tag: str, tmp_path: Pa
     The same image by any other name counts, and in the second run it stands for the slim one.
     """
     image, out = derive("ENTRYPOINT []\nCMD []"), tmp_path / "out"
-    assert "prove nothing" in slim(image, tag, out, "--from-host", "--network=host", "--", "true").stderr
+    assert "prove nothing" in slim(image, tag, out, *HOST, "--", "true").stderr
     assert not exists(tag)
     other, identity = f"{tag}-other", docker("inspect", "-f", "{{.Id}}", image).strip().removeprefix("sha256:")
     docker("tag", image, other)
@@ -148,7 +151,7 @@ def test_tests_that_never_touch_the_image(derive: Derive, tag: str, tmp_path: Pa
         """,
     )
     try:
-        done = slim(image, tag, out, "--no-repair", "--from-host", "--network=host", "--", "sh", tests)
+        done = slim(image, tag, out, "--no-repair", *HOST, "--", "sh", tests)
     finally:
         remove(other)
     assert done.returncode == 0, done.stderr
@@ -158,7 +161,7 @@ def test_tests_that_never_touch_the_image(derive: Derive, tag: str, tmp_path: Pa
 
 def test_a_passing_probe_does_not_hide_a_failing_command(served: str, tag: str, network: str, tmp_path: Path) -> None:
     """The command's status counts by itself."""
-    words = ("--from-host", "--network", network, "--http", ":8080/needed", "--", "sh", "-c", "exit 5")
+    words = (*QUICK, "--from-host", "--network", network, "--http", ":8080/needed", "--", "sh", "-c", "exit 5")
     done = slim(served, tag, tmp_path / "out", *words)
     assert done.returncode == 1
     assert "host-tests failed in the unchanged image" in done.stderr
@@ -167,7 +170,7 @@ def test_a_passing_probe_does_not_hide_a_failing_command(served: str, tag: str, 
 
 def test_a_command_that_is_not_here(small: str, tag: str, tmp_path: Path) -> None:
     """Said as the shell would, and nothing is left."""
-    done = slim(small, tag, tmp_path / "out", "--from-host", "--network=host", "--", "nosuchcommand")
+    done = slim(small, tag, tmp_path / "out", *HOST, "--", "nosuchcommand")
     assert done.returncode == 2
     assert "cannot run nosuchcommand: No such file or directory" in done.stderr
     assert ours() == set()
@@ -197,7 +200,7 @@ def test_health_checks_of_their_containers(derive: Derive, tag: str, tmp_path: P
         exit 1
         """,
     )
-    done = slim(image, tag, tmp_path / "out", "--from-host", "--network=host", "--", "sh", tests)
+    done = slim(image, tag, tmp_path / "out", *HOST, "--", "sh", tests)
     assert done.returncode == 0, done.stderr
     assert set(listed(tag, "/srv")) == {"needed", "later"}
 
@@ -233,7 +236,7 @@ services:
         """,
     )
     compose = ("--compose", str(tmp_path / "compose.yml"))
-    done = slim(served, tag, tmp_path / "out", "--from-host", *compose, "--", "sh", tests)
+    done = slim(served, tag, tmp_path / "out", *HOST, *compose, "--", "sh", tests)
     assert done.returncode == 0, done.stderr
     assert set(listed(tag, "/srv")) == {"needed", "later"}
     assert docker("ps", "-aq", "--filter", "label=com.docker.compose.service").split() == []
