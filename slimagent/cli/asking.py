@@ -17,10 +17,10 @@ from slimagent.cli.containers import container_options
 from slimagent.errors import UsageError
 from slimagent.image.container import Container
 from slimagent.image.engine import Engine, find
+from slimagent.image.request import user_option
 from slimagent.model.image_config import read_image_config
 from slimagent.workflows.asking import Answer, Inquiry, ask
 
-_ROOTS = ("", "0", "root")
 _SETTINGS = ("engine", "network", "volumes", "env", "gpus", "run_options", "agent")
 
 
@@ -34,9 +34,8 @@ class Asking:
 
     def user(self, name: str | None) -> tuple[str, ...]:
         """The option that names the user of the checks: the image's own, if none was named."""
-        if name is None:
-            name = read_image_config(self.engine.inspect(self.container.image), self.container.image).user
-        return () if name.partition(":")[0] in _ROOTS else ("--user", name)
+        image = self.container.image
+        return user_option(name or "", read_image_config(self.engine.inspect(image), image).user)
 
     def ask(
         self,
@@ -50,7 +49,7 @@ class Asking:
 
         def say(line: bytes) -> None:
             if not silent:
-                terminal.line(line.decode("utf-8", "replace").rstrip("\n"))
+                terminal.heard(line)
 
         inquiry = Inquiry(container=self.container, arguments=arguments, files=files or {}, answers=answers, bare=False)
         return ask(self.engine, lambda: agent_bundle(self.agent, Console(is_alone=True)), inquiry, say)
@@ -59,7 +58,7 @@ class Asking:
 def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command with an argument `image`, which may be None.
 
-    It gets them as the argument `asking`, None if there is no image. Raises UsageError for a setting without one.
+    The command gets an argument `asking`, None without an image. Raises UsageError for a setting without an image.
     """
 
     @functools.wraps(function)
@@ -70,12 +69,7 @@ def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
         asking = Asking(engine=find(engine), container=container, agent=agent)
         return function(*arguments, asking=asking, **others)
 
-    agent = click.option(
-        "--agent",
-        metavar="DIR",
-        help="Use this agent, made by `slimagent bundle`. [default: one is made once, and cached]",
-    )
-    return options.together(container_options, agent)(gather)
+    return options.together(container_options, options.agent)(gather)
 
 
 def _require_none(context: click.Context) -> None:

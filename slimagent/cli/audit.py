@@ -112,7 +112,7 @@ def _outside(
             options.profile_of(evidence)
 
     def say(line: bytes) -> None:
-        terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
+        terminal.heard(line, err=True)
 
     asked = Asked(image=image, trace=trace, options=words, files=files)
     return audit_image(find(engine), lambda: agent_bundle(agent, console), asked, console, say)

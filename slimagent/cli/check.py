@@ -11,7 +11,7 @@ from slimagent.cli import options, terminal, writing
 from slimagent.cli.asking import Asking, asking_options
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
-from slimagent.cli.passing import carried_profile
+from slimagent.cli.passing import carried_profile, passed_on
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.image.work import OUT
@@ -54,7 +54,7 @@ def check(
     if report is not None:
         writing.require_writable(report, writing.OWN_REPORT)
     if asking is not None:
-        return _outside(asking, profile, user, only, baseline, output, report, quiet=quiet, as_json=as_json)
+        return _outside(asking, profile, user, baseline, output, report, quiet=quiet, as_json=as_json)
     chosen = options.chosen_profile(profile, False, user)
     specs = _specs(chosen, only)
     known = () if baseline is None else documents.decode_checks(read(baseline), baseline)
@@ -84,7 +84,6 @@ def _outside(
     asking: Asking,
     profile: str | None,
     user: str | None,
-    only: tuple[str, ...],
     baseline: str | None,
     output: str | None,
     report: str | None,
@@ -94,8 +93,7 @@ def _outside(
 ) -> int:
     """Do it in a container of an image, as the image's user."""
     files, words = carried_profile(profile)
-    words += asking.user(user)
-    words += tuple(word for name in only for word in ("--only", name))
+    words += (*asking.user(user), *passed_on(("only",)))
     if baseline is not None:
         data = read(baseline)
         documents.decode_checks(data, baseline)

@@ -83,7 +83,7 @@ def _images(a: str, b: str, engine: Engine, agent: str | None, console: Console)
     identities = [_identity(engine, name) for name in (a, b)]
 
     def say(line: bytes) -> None:
-        terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
+        terminal.heard(line, err=True)
 
     of_a = audit_image(engine, lambda: agent_bundle(agent, console), Asked(image=a), console, say)
     if identities[0] == identities[1]:

@@ -120,9 +120,7 @@ class _Asked:
 @start_options
 @container_options
 @click.option("--no-privileges", is_flag=True, help="Never add SYS_PTRACE to a container that needs it.")
-@click.option(
-    "--agent", metavar="DIR", help="Use this agent, made by `slimagent bundle`. [default: one is made once, and cached]"
-)
+@options.agent
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and logs."
 )
@@ -173,7 +171,7 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
 
     def say(line: bytes) -> None:
         if not quiet:
-            terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
+            terminal.heard(line, err=True)
 
     def tell(line: str) -> None:
         terminal.line(line, err=True)

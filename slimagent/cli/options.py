@@ -102,6 +102,9 @@ strip = click.option(
     metavar="auto|none|PROGRAM",
     help="Strip with the agent's own strip or else the image's (auto), not at all, or with this program.",
 )
+agent = click.option(
+    "--agent", metavar="DIR", help="Use this agent, made by `slimagent bundle`. [default: one is made once, and cached]"
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace FILE even if slimagent did not write it.")
 quiet = click.option("--quiet", is_flag=True, help="Show no progress, only errors and notes.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -110,7 +110,7 @@ def _outside(
     words += tuple(word for name in repairs for word in ("--repair", f"{OUT}/{name}"))
 
     def say(line: bytes) -> None:
-        terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
+        terminal.heard(line, err=True)
 
     asked = reaching.Asked(image=image, trace=trace, options=(*passed_on(_PASSED_ON), *words), files=files)
     return reaching.reach_of_image(find(engine), lambda: agent_bundle(agent, console), asked, console, say)

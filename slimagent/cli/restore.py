@@ -62,7 +62,7 @@ def restore(engine: str | None, agent: str | None, quiet: bool, **given: Any) ->
 
     def say(line: bytes) -> None:
         if not quiet:
-            terminal.line(line.decode("utf-8", "replace").rstrip("\n"), err=True)
+            terminal.heard(line, err=True)
 
     done = restoring.restore(find(engine), lambda: agent_bundle(agent, console), asked, console, say)
     if not quiet:

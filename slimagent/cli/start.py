@@ -14,7 +14,7 @@ from slimagent.errors import UsageError
 from slimagent.linux.command import Command
 from slimagent.linux.files import read
 from slimagent.model.image_config import read_image_config
-from slimagent.model.started import Until, best_sign
+from slimagent.model.started import awaited
 from slimagent.workflows import entering, starting
 from slimagent.workflows.session import configured_environment, user_named, with_engine_groups
 
@@ -38,9 +38,8 @@ def start(image_config: str, output: str, until: str, seconds: float, settle: fl
     """
     require_own_agent((os.fsencode(output),))
     config = read_image_config(read(image_config), image_config)
-    sign = best_sign(health_check=bool(config.health_command), port=bool(config.tcp_ports))
-    waited_for = sign if until == "auto" else Until(until)
-    starting.begin(starting.Start(config=config, until=waited_for, settle=settle, limit=seconds), output, door)
+    asked = starting.Start(config=config, until=awaited(until, config), settle=settle, limit=seconds)
+    starting.begin(asked, output, door)
     return 0
 
 

@@ -35,6 +35,11 @@ def line(*parts: str | Styled, err: bool = False) -> None:
     _echo("".join(map(_shown, parts)), err)
 
 
+def heard(line_of_agent: bytes, *, err: bool = False) -> None:
+    """Show a line that an agent in a container printed."""
+    line(line_of_agent.decode("utf-8", "replace").rstrip("\n"), err=err)
+
+
 def lines(each: Iterable[str], *, err: bool = False) -> None:
     """Show lines, all at once."""
     _echo("\n".join(map(printable, each)), err)

@@ -21,7 +21,7 @@ class Own:
     hint: str = "name another file, or move that one away"
 
     def replaces(self, path: str) -> bool:
-        """Whether writing loses nothing: there is no file, an empty one, a device or FIFO, or one that begins so."""
+        """Whether writing loses nothing: the file is absent, empty, a device or a FIFO, or it begins like ours."""
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 return True

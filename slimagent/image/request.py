@@ -75,14 +75,22 @@ class Request:
         return "" if self.strip in (_AUTO, _NONE) else self.strip
 
 
+def user_option(asked: str, image: str) -> tuple[str, ...]:
+    """The agent's option for who runs the checks: the user that was asked for, else the one that the image sets.
+
+    The agent runs as root, so root as the image's user takes no option.
+    """
+    user = asked or ("" if image.partition(":")[0] in _ROOTS else image)
+    return ("--user", user) if user else ()
+
+
 class Commands:
     """The agent's command lines. Its documents are in the output directory, at its path in the container."""
 
     def __init__(self, request: Request, user: str) -> None:
         """`user` is the user that the image sets."""
         self._request = request
-        user = request.user or ("" if user.partition(":")[0] in _ROOTS else user)
-        self._user = ("--user", user) if user else ()
+        self._user = user_option(request.user, user)
         self._config = ("--image-config", _at(CONFIG))
         self.mounted: tuple[str, ...] = ()
 

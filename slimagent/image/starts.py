@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.image.agent_error import raise_error
-from slimagent.image.engine import EngineRefusedError
+from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.shared import Shared
 from slimagent.image.work import OUT, Task, Work
 from slimagent.model import started
@@ -66,17 +66,24 @@ def watched(
     arguments = ("start", "--image-config", f"{OUT}/{config}", "-o", f"{OUT}/{DIARY}", *waiting.options())
     name = work.create(Task(shared=shared, image=image, arguments=arguments, cap_add=cap_add))
     work.engine.start(name)
-    deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
-    while not has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
-        ended = work.engine.wait(name, _LOOK_EVERY)
-        if ended is not None:
-            break
+    ended = await_reached(work.engine, name, shared, waiting)
     stops = _stops(shared)
     status = _stop(work, name, _GRACE if stops else 0)
     said = work.engine.logs(name, _LOG)
     work.engine.remove_container(name)
     raise_error(shared, image, "start", 0)  # any other status is the image's own
     return Watched(diary=started.whole(shared.read(DIARY), status), said=said, stops=stops, status=ended)
+
+
+def await_reached(engine: Engine, name: str, shared: Shared, waiting: Waiting) -> int | None:
+    """Wait until the agent in a container has recorded what its start reached, or until the container ends.
+
+    Returns the exit status of a container that ended by itself, None if it still runs.
+    """
+    deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
+    while ended is None and not _has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
+        ended = engine.wait(name, _LOOK_EVERY)
+    return ended
 
 
 def _stops(shared: Shared) -> bool:
@@ -95,8 +102,7 @@ def _stop(work: Work, name: str, grace: int) -> int:
     return int(work.engine.inspect_container(name)["State"]["ExitCode"])
 
 
-def has_reached(path: str) -> bool:
-    """Whether the record at `path` says that the start is over."""
+def _has_reached(path: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

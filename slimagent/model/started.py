@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from slimagent.errors import DocumentError
+from slimagent.model.image_config import ImageConfig
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.trace import BlindSpot, How, Loss, LossKind
+from slimagent.model.trace import BlindSpot, How, Loss, LossKind, summed
 from slimagent.paths.algebra import from_text, normalise, to_text
 from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
@@ -47,6 +48,13 @@ def best_sign(*, health_check: bool, port: bool) -> Until:
     if health_check:
         return Until.HEALTHY
     return Until.PORT if port else Until.TIME
+
+
+def awaited(until: str, config: ImageConfig) -> Until:
+    """What to wait for in a start of an image. `until` is the name of a sign, or `auto` for the best one."""
+    if until != "auto":
+        return Until(until)
+    return best_sign(health_check=bool(config.health_command), port=bool(config.tcp_ports))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +137,7 @@ def united(starts: Iterable[Started]) -> Started:
     """What several containers needed together, as one start whose end nobody waited for."""
     whole = Started(waited_for=Until.EXIT)
     uses: dict[bytes, int] = {}
-    losses: dict[str, Loss] = {}
+    losses: list[Loss] = []
     for each in starts:
         whole = replace(
             whole,
@@ -140,11 +148,9 @@ def united(starts: Iterable[Started]) -> Started:
         )
         for path, (how, _) in each.accesses.items():
             uses[path] = uses.get(path, 0) | how
-        for loss in each.losses:
-            known = losses.get(loss.kind)
-            losses[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
+        losses += each.losses
     accesses: dict[bytes, tuple[How, tuple[int, ...]]] = {path: (How(how), (0,)) for path, how in uses.items()}
-    return replace(whole, accesses=accesses, losses=tuple(losses[kind] for kind in sorted(losses)))
+    return replace(whole, accesses=accesses, losses=summed(losses))
 
 
 def has_reached(lines: bytes) -> bool:

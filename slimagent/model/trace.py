@@ -6,6 +6,7 @@ Paths are `bytes` as in `model`. Frozen, slotted, keyword-only; no I/O and no JS
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -106,6 +107,15 @@ class Loss:
         return self.kind != LossKind.OWN_LISTENER
 
 
+def summed(losses: Iterable[Loss]) -> tuple[Loss, ...]:
+    """Losses summed by kind, each with the first example, sorted."""
+    whole: dict[LossKind, Loss] = {}
+    for loss in losses:
+        known = whole.get(loss.kind)
+        whole[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
+    return tuple(whole[kind] for kind in sorted(whole))
+
+
 class BlindSpot(str, enum.Enum):
     """What a backend cannot see by its nature, wherever it runs. What it failed to see in one run is a `Loss`."""
 
@@ -194,11 +204,7 @@ class Trace:
     @property
     def losses(self) -> tuple[Loss, ...]:
         """What the runs could not see, summed by kind, each with the example of the first run that has one."""
-        whole: dict[LossKind, Loss] = {}
-        for loss in (loss for run in self.runs for loss in run.losses):
-            known = whole.get(loss.kind)
-            whole[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
-        return tuple(whole[kind] for kind in sorted(whole))
+        return summed(loss for run in self.runs for loss in run.losses)
 
     @property
     def blind_spots(self) -> tuple[BlindSpot, ...]:

@@ -52,7 +52,7 @@ def _whose(runs: Sequence[Run], trace: Trace) -> str:
 def useless(step: CheckResult) -> bool:
     """Whether a step failed as a whole. A step with some passed items was exercised: its items count one by one.
 
-    A command on the host is no item of its step, so its exit status counts whatever the items did. A start that fails
+    The items of tests on the host are the probes, so a command that failed there counts by itself. A start that fails
     counts as exercised, too: an image that needs a separate database cannot start on its own.
     """
     if step.kind == HOST_KIND and step.status:

@@ -60,16 +60,16 @@ def _of_packages(keeper: Keeper, rules: Iterable[DropRule]) -> list[tuple[int, R
 
 def _at_paths(keeper: Keeper, rules: Iterable[DropRule]) -> list[tuple[int, Reason]]:
     """A pattern that matches a directory stands for all in it."""
-    paths = [rule for rule in rules if rule.is_path]
-    patterns = [each for rule in paths for each in (rule.what, f"{rule.what.rstrip('/*')}/**")]
-    whole = [rule.what.endswith("*") for rule in paths]
-    scanned = PathRules(patterns).scan(keeper.inventory.paths)
-    found = []
-    for at, which in scanned:
-        fitting = [each for each in which if each % 2 == 0 or not whole[each // 2]]
-        if fitting:
-            found.append((at, _reason(paths[fitting[0] // 2])))
-    return found
+    rules_of: dict[str, DropRule] = {}
+    for rule in rules:
+        if rule.is_path:
+            rules_of.setdefault(rule.what, rule)
+            if not rule.what.endswith("*"):
+                rules_of.setdefault(f"{rule.what.rstrip('/')}/**", rule)
+    patterns = list(rules_of)
+    return [
+        (at, _reason(rules_of[patterns[which[0]]])) for at, which in PathRules(patterns).scan(keeper.inventory.paths)
+    ]
 
 
 def _reason(rule: DropRule) -> Reason:

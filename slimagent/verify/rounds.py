@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from slimagent.model.proof import Comparison, Missed, Verification
 from slimagent.model.result import Outcome
-from slimagent.model.trace import Loss
+from slimagent.model.trace import summed
 
 MOST = 10  # rounds: a safeguard, two or three are enough
 
@@ -86,7 +86,7 @@ def united(first: Verification, second: Verification, order: Sequence[str]) -> V
         steps=tuple(sorted(steps, key=lambda step: rank(step.name))),
         comparisons=tuple(sorted(compared, key=lambda each: rank(each.name))),
         missed=all_missed((first.missed, second.missed)),
-        losses=_losses(first.losses, second.losses),
+        losses=summed((*first.losses, *second.losses)),
     )
 
 
@@ -97,11 +97,3 @@ def all_missed(lists: Iterable[Iterable[Missed]]) -> tuple[Missed, ...]:
         for each in missed:
             steps.setdefault(each.path, {}).update(dict.fromkeys(each.steps))
     return tuple(Missed(path=path, steps=tuple(steps[path])) for path in sorted(steps))
-
-
-def _losses(first: Iterable[Loss], second: Iterable[Loss]) -> tuple[Loss, ...]:
-    found: dict[str, Loss] = {}
-    for loss in (*first, *second):
-        known = found.get(loss.kind)
-        found[loss.kind] = loss if known is None else replace(known, count=known.count + loss.count)
-    return tuple(found[kind] for kind in sorted(found))

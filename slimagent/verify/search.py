@@ -82,9 +82,9 @@ def search(
 def most(groups: Sequence[Group[_T]]) -> int:
     """The largest number of trials for a single cause.
 
-    Two trials show that there is one, one that there is no other, and two more that it was not chance. The bisection
-    of groups takes at most `log2(whole weight / weight) + 2` (it halves the weight, or cuts off a group that is heavier
-    than half), that of the group's items `log2`, rounded up.
+    Two trials show that there is a cause, and a third shows that there is only one. Two more rule out chance. To bisect
+    the groups takes at most `log2(whole weight / weight) + 2` trials: each halves the weight, or cuts off a group that
+    is heavier than half. To bisect the items of a group takes `log2`, rounded up.
     """
     whole = sum(each.weight for each in groups)
     depths = (int(math.log2(whole / each.weight)) + 2 + _halvings(len(each.items)) for each in groups if each.items)

@@ -1,7 +1,7 @@
 """Let other processes of a container be watched, too: those that `docker exec` starts.
 
-They are no descendants of the process that is watched, so each takes the filter by itself, and sends its listener
-through a Unix socket that only root can reach. Then it becomes the command that was to be executed.
+They do not descend from the watched process. So each takes the filter by itself, and sends its listener through a Unix
+socket that only root can reach. Then it becomes the command that `docker exec` named.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from slimagent.image.engine_api import Proxy
 from slimagent.image.hosting import LARGEST, Examined, Hosting, leave, short_enough
 from slimagent.image.request import FromHost
 from slimagent.image.shared import Shared
-from slimagent.image.starts import DIARY, has_reached
+from slimagent.image.starts import DIARY, await_reached
 from slimagent.image.streams import Reader
 from slimagent.image.work import Work
 from slimagent.linux.command import Command, shell_status
@@ -32,12 +32,11 @@ from slimagent.model import hosted, started
 from slimagent.model.hosted import Hosted
 from slimagent.model.image_config import ImageConfig
 from slimagent.model.result import CheckResult, Item, Outcome
-from slimagent.model.started import Reached, Until, best_sign
+from slimagent.model.started import Reached, Until
 from slimagent.text.counted import counted
 
 _LOOPBACK = "127.0.0.1"
 _LOG = 8 << 20  # bytes of the end of what the tests print
-_MORE = 60.0  # seconds that the agent gets beyond its own limit
 _LOOK_EVERY, _PAUSE = 0.2, 0.05  # seconds
 _ANSWER = 10.0  # seconds for an answer to a probe, and for a port to open
 _AWAITED = {
@@ -133,30 +132,18 @@ class HostTests:
         wanted = replace(container, image=hosting.original, user="", network=network, run_options=options)
         engine.create(main, wanted)
         engine.start(main)
-        deadline, ended = time.monotonic() + self._waiting.seconds + _MORE, None
         assert hosting.main is not None  # noqa: S101  # it was created a moment ago
-        while not has_reached(hosting.main.at(DIARY)) and time.monotonic() < deadline:
-            ended = engine.wait(main, _LOOK_EVERY)
-            if ended is not None:
-                raise_error(hosting.main, self._name, "start", 0)  # any other status is the image's own
-                self._tell(
-                    f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours"
-                )
-                hosting.main_has_ended = True
-                return {}
+        ended = await_reached(engine, main, hosting.main, self._waiting)
+        if ended is not None:
+            raise_error(hosting.main, self._name, "start", 0)  # any other status is the image's own
+            self._tell(f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours")
+            hosting.main_has_ended = True
+            return {}
         state = _reached(hosting.main)
-        if state is not None and state.what is not self._until:
-            self._tell(
-                f"{self._name} is not {_AWAITED[self._until]} after {state.seconds:.0f} s; the tests begin anyway"
-            )
+        until = started.awaited(self._waiting.until, self._config)
+        if state is not None and state.what is not until:
+            self._tell(f"{self._name} is not {_AWAITED[until]} after {state.seconds:.0f} s; the tests begin anyway")
         return _where(engine, main, _answering_first(self._config.tcp_ports, state), network)
-
-    @property
-    def _until(self) -> Until:
-        """The sign that a start waits for."""
-        if self._waiting.until != "auto":
-            return Until(self._waiting.until)
-        return best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
 
     def _exercised(self, env: dict[str, str], log: _Log) -> tuple[list[Item], int]:
         """Ask the probes, then run the command. Returns the results of the probes, and the command's exit status."""

@@ -108,8 +108,7 @@ class Starts:
     @property
     def _until(self) -> started.Until:
         """The sign that a start waits for."""
-        sign = started.best_sign(health_check=bool(self._config.health_command), port=bool(self._config.tcp_ports))
-        return sign if self._waiting is None or self._waiting.until == "auto" else started.Until(self._waiting.until)
+        return started.awaited((self._waiting or Waiting()).until, self._config)
 
 
 def _start_of(trace: Trace) -> CheckResult | None:

@@ -9,7 +9,7 @@ from slimagent.model import hosted, started
 from slimagent.model.hosted import Hosted
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult
-from slimagent.model.trace import Attributed, BlindSpot, How, MarkedTest
+from slimagent.model.trace import Attributed, BlindSpot, How, MarkedTest, summed
 from slimagent.trace.watcher import Observed
 from slimagent.workflows.step_logs import StepLogs
 
@@ -110,16 +110,10 @@ def with_earlier(start: Start | Hosted | None, before: Sequence[CheckResult], wa
     for path, (how, steps) in watched.observed.accesses.items():
         known, known_steps = accesses.get(path, (How(0), ()))
         accesses[path] = known | how, (*known_steps, *(step + len(first) for step in steps))
-    losses = {each.kind: each for each in start.seen.losses}
-    for loss in watched.observed.losses:
-        earlier_loss = losses.get(loss.kind)
-        losses[loss.kind] = (
-            loss if earlier_loss is None else replace(earlier_loss, count=earlier_loss.count + loss.count)
-        )
     observed = replace(
         watched.observed,
         accesses=accesses,
-        losses=tuple(losses[kind] for kind in sorted(losses)),
+        losses=summed((*start.seen.losses, *watched.observed.losses)),
         tests=tuple(MarkedTest(step + len(first), name) for step, name in watched.observed.tests),
         attributed=tuple(attributed),
     )

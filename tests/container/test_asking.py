@@ -56,6 +56,8 @@ def test_checks_before_and_after(small: str, derive: Derive, profile: str, tmp_p
     assert ask("check", changed, "--profile", profile, "--only", "who", "--quiet").stdout == ""
     as_root = ask("check", small, "--profile", profile, "--user", "root", "--only", "who")
     assert as_root.returncode == 1
+    Path(profile).write_text(f'user = "somebody"{PROFILE}')  # what is asked for counts more than the profile
+    assert ask("check", small, "--profile", profile, "--user", "root", "--only", "who").returncode == 1
     assert ours() == set()
 
 
@@ -104,7 +106,7 @@ def test_settings_without_an_image(words: tuple[str, ...]) -> None:
 
 
 def test_the_default_agent_of_an_image_that_has_none(small: str) -> None:
-    """A directory that is no agent is refused before anything starts."""
+    """A directory that does not hold an agent is refused before anything starts."""
     command = [sys.executable, "-m", "slimagent", "check", small, "--agent", "/nonexistent-agent"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4

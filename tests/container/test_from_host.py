@@ -48,9 +48,9 @@ def network() -> Iterator[str]:
     subprocess.run(["docker", "network", "rm", name], check=True, capture_output=True)
 
 
-def script(folder: Path, text: str) -> str:
+def script(directory: Path, text: str) -> str:
     """A program of the host that runs these lines and ends with the first that fails."""
-    path = folder / "tests.sh"
+    path = directory / "tests.sh"
     path.write_text("set -eu\n" + text)
     return str(path)
 
