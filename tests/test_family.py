@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -147,3 +148,28 @@ def test_what_is_still_ending_is_collected() -> None:
         assert process.wait(timeout=60) == 0
         assert family.stop(lambda: True) == ()
         assert not psutil.pid_exists(daemon)
+
+
+def test_a_limit_of_its_own_does_not_give_a_process_to_another_family() -> None:
+    """Its parent says whose it is, while the parent lives. Checks that run side by side depend on it."""
+    with Family() as one, Family() as two:
+        first = spawn(shell(f'{sys.executable} -c \'{LOWER}os.execvp("sleep", ["sleep", "1000"])\' & echo $!; wait'))
+        second = spawn(shell("echo $$; exec sleep 1000"))
+        one.follow(first)
+        two.follow(second)
+        own = number(first)
+        number(second)
+        wait_until(lambda: marks.limit(own) == 200000, "the limit")
+        assert (one.has(own), two.has(own)) == (True, False)
+        two.stop()
+        assert lives(own)
+        assert "sleep 1000" in one.stop()
+        assert not lives(own)
+
+
+def test_a_family_that_was_stopped_starts_nothing() -> None:
+    """A check in a thread of its own may not notice at once that all is over."""
+    with Family() as family:
+        family.stop()
+        with pytest.raises(OSError, match="cancel"):
+            family.spawn(shell("true"))

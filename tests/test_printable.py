@@ -70,7 +70,7 @@ def reports() -> dict[str, list[str]]:
             *plots(with_changes([value["history-line"]]), BLOCKS, by_component=True),
             since_line(since(replace(value["history-line"], packages=(), packages_kept=0), value["history-line"])),
         ],
-        "summary": [summary(results, [])],
+        "summary": [summary(results, [], 1.0)],
         "reach": list(warnings(plan, (start,), Configured(starts=True, health_check=True), None, start)),
         "report": account(together(value["summary"], whole, None, (found,)), HOSTILE),
         "facts": facts(together(value["summary"], whole, None, (found,))),

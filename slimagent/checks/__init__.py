@@ -31,21 +31,31 @@ __all__ = ["KINDS", "Context", "Kind", "Spawn", "run", "validate"]
 
 
 class Kind(NamedTuple):
-    """A kind of check: the function that runs it, and the types of its parameters in a profile."""
+    """A kind of check: the function that runs it, and the types of its parameters in a profile.
+
+    `alone`: what it changes may change what another check finds, or the other way round. `spreads`: it runs as many of
+    its items at a time as the context has jobs.
+    """
 
     run: Callable[[CheckSpec, Context], Finding]
     parameters: Mapping[str, type]
+    alone: bool = False
+    spreads: bool = False
+
+    def is_alone(self, spec: CheckSpec) -> bool:
+        """Whether a check of this kind runs while no other does."""
+        return self.alone if spec.alone is None else spec.alone
 
 
 KINDS: dict[str, Kind] = {
     "code-server": Kind(code_server.run, code_server.PARAMETERS),
-    "command": Kind(command.run, command.PARAMETERS),
-    "compile": Kind(compiling.run, compiling.PARAMETERS),
+    "command": Kind(command.run, command.PARAMETERS, alone=True),
+    "compile": Kind(compiling.run, compiling.PARAMETERS, alone=True),
     "gpu": Kind(gpu.run, gpu.PARAMETERS),
     "tools": Kind(tools.run, tools.PARAMETERS),
-    "permissions": Kind(permissions.run, permissions.PARAMETERS),
-    "python-imports": Kind(python.run, python.PARAMETERS),
-    "r-packages": Kind(r.run, r.PARAMETERS),
+    "permissions": Kind(permissions.run, permissions.PARAMETERS, alone=True),
+    "python-imports": Kind(python.run, python.PARAMETERS, spreads=True),
+    "r-packages": Kind(r.run, r.PARAMETERS, spreads=True),
     "jupyterlab": Kind(jupyter.run, jupyter.PARAMETERS),
     "notebooks": Kind(notebooks.run, notebooks.PARAMETERS),
     "rstudio": Kind(rstudio.run, rstudio.PARAMETERS),

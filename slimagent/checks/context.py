@@ -24,7 +24,7 @@ class Context:
 
     `before` is the result of the same check on the original image, if known. `log` is a file for all output of a
     check's command; empty for none. `test` says which item is exercised from now on, by all processes of the check,
-    and "" that none is: a trace then knows which item needed a file.
+    and "" that none is: a trace then knows which item needed a file. `jobs` is how many of its items may run at a time.
     """
 
     spawn: Spawn
@@ -34,3 +34,4 @@ class Context:
     before: CheckResult | None = None
     log: str = ""
     test: Callable[[str], None] = _untold
+    jobs: int = 1

@@ -27,7 +27,7 @@ _BASELINE, _CHECKS, _JUNIT = "before.json", "checks.json", "checks.xml"  # in th
 
 @command(example="slimagent check app:latest -o before.json\nslimagent check app:slim --baseline before.json")
 @click.argument("image", required=False, metavar="[IMAGE]")
-@options.together(options.profile, options.user)
+@options.together(options.profile, options.user, options.jobs)
 @click.option("--only", multiple=True, metavar="NAME", help="Run only checks of this name or kind. Can be repeated.")
 @click.option("--baseline", metavar="FILE", help="Compare with these results: only what got worse fails.")
 @click.option("-o", "--output", metavar="FILE", help="Write the results here.")
@@ -38,6 +38,7 @@ def check(
     asking: Asking | None,
     profile: str | None,
     user: str | None,
+    jobs: int | None,
     only: tuple[str, ...],
     baseline: str | None,
     output: str | None,
@@ -60,7 +61,7 @@ def check(
     known = () if baseline is None else documents.decode_checks(read(baseline), baseline)
     before = tuple(each for each in known if not only or any(each.name == spec.name for spec in specs))
     outputs = tuple(os.fsencode(path) for path in (baseline, output, report) if path is not None)
-    session = options.session(user=user, profile=chosen, outputs=outputs)
+    session = options.session(user=user, jobs=jobs, profile=chosen, outputs=outputs)
     console = Console(quiet=quiet or as_json, names=[spec.name for spec in specs], err=False)
     results = exercise.checklist(session, specs, before, console)
     earlier = [exercise.earlier(spec, before) for spec in specs]
@@ -72,7 +73,7 @@ def check(
     if as_json:
         terminal.json(data)
     elif not quiet:
-        terminal.line(summary(results, list(map(standing, results, earlier))))
+        terminal.line(summary(results, list(map(standing, results, earlier)), console.seconds))
     if baseline is None:
         return int(any(result.outcome is Outcome.FAILED for result in results))
     for name in sorted({each.name for each in before} - {each.name for each in results}):
@@ -93,7 +94,7 @@ def _outside(
 ) -> int:
     """Do it in a container of an image, as the image's user."""
     files, words = carried_profile(profile)
-    words += (*asking.user(user), *passed_on(("only",)))
+    words += (*asking.user(user), *passed_on(("only", "jobs")))
     if baseline is not None:
         data = read(baseline)
         documents.decode_checks(data, baseline)

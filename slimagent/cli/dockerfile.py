@@ -29,7 +29,7 @@ from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import starts
 from slimagent.workflows.removals import Removals
 
-_PASSED_ON = {"level", "accepted", "also", "strip", "removed_digests", *RULE_OPTIONS}
+_PASSED_ON = {"level", "accepted", "also", "jobs", "strip", "removed_digests", *RULE_OPTIONS}
 _ROOT = ("", "0", "root", "0:0", "root:root")
 
 
@@ -45,6 +45,7 @@ class _Asked:
     strip: str
     accepted: tuple[str, ...]
     also: tuple[str, ...]
+    jobs: int | None
     user: str | None
     agent: str | None
     agent_image: str | None
@@ -57,7 +58,14 @@ class _Asked:
 @command("dockerfile", example="slimagent dockerfile app:latest -o Dockerfile.slim -- pytest -q /app/tests")
 @click.argument("image", metavar="IMAGE")
 @options.together(
-    options.profile, options.level, rule_options, options.strip, content_options, options.accept, options.also
+    options.profile,
+    options.level,
+    rule_options,
+    options.strip,
+    content_options,
+    options.accept,
+    options.also,
+    options.jobs,
 )
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
 @click.option("--agent", metavar="DIR", help="Directory of the agent in the build context. [default: agent]")

@@ -44,7 +44,7 @@ from slimagent.report.summary import failure, summarised
 from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
 
-_STEPS = {"also"}
+_STEPS = {"also", "jobs"}
 _TRACING = {"by_test"}
 _DECISION = {"level", "accepted", *RULE_OPTIONS, *CONTENT_NAMES}
 
@@ -65,6 +65,7 @@ class _Asked:
     accepted: tuple[str, ...]
     user: str | None
     also: tuple[str, ...]
+    jobs: int | None
     by_test: bool
     waiting: Waiting | None
     from_host: FromHost | None
@@ -115,7 +116,7 @@ class _Asked:
 @click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
 @options.together(options.profile, options.level, rule_options, options.strip, options.accept, content_options)
 @click.option("--user", metavar="NAME", help="Run the checks and COMMAND as this user. [default: the image's user]")
-@options.together(options.also, by_test, hold_out)
+@options.together(options.also, options.jobs, by_test, hold_out)
 @host_options
 @start_options
 @container_options

@@ -51,6 +51,13 @@ user = click.option("--user", metavar="NAME", help="Run the checks and COMMAND a
 backend = click.option(
     "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="How to watch the processes."
 )
+jobs = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run up to N checks, or items of a check, side by side. [default: 2; 1 on one core]",
+)
 
 
 def _known_losses(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,6 +123,7 @@ command = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 
 
 NO_EVIDENCE = Evidence()
+_JOBS = 2
 
 
 def together(*options: Decorator) -> Decorator:
@@ -137,6 +145,7 @@ def session(
     backend: str = "auto",
     attach: bool = False,
     by_test: bool = False,
+    jobs: int | None = None,
     profile: Profile | None = None,
     rules: Rules | None = None,
     outputs: tuple[bytes, ...] = (),
@@ -165,6 +174,7 @@ def session(
         backend=backend,
         attach=attach,
         by_test=by_test,
+        jobs=jobs or min(_JOBS, len(os.sched_getaffinity(0))),
         profile=chosen if rules is None else _with_rules(chosen, rules),
         volumes=() if image is None else tuple(seen_from(base, os.fsencode(each)) for each in image.volumes),
         mounted=tuple(seen_from(base, os.fsencode(each)) for each in mounted),

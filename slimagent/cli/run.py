@@ -66,6 +66,7 @@ class _Asked:
     gate: Gate
     backend: str
     also: tuple[str, ...]
+    jobs: int | None
     by_test: bool
     mounted: tuple[str, ...]
     image: ImageConfig | None
@@ -95,6 +96,7 @@ class _Asked:
             user=self.user,
             backend=self.backend,
             by_test=self.by_test,
+            jobs=self.jobs,
             profile=profile,
             rules=self.rules,
             outputs=self._outputs(),
@@ -120,7 +122,7 @@ class _Asked:
 
 @command(example="/agent/entrypoint.sh run --out /out -- pytest -q /app/tests")
 @options.together(options.scope, options.profile, options.level, options.user, rule_options)
-@options.together(options.backend, options.also, by_test, options.mounted)
+@options.together(options.backend, options.also, options.jobs, by_test, options.mounted)
 @layout_options
 @click.option(
     "--out", default="slimagent-out", show_default=True, metavar="DIR", help="Directory for all documents and the tar."

@@ -22,7 +22,7 @@ from slimagent.workflows.steps import Evidence
 
 
 @command(example="slimagent trace -o trace.json -- pytest -q /app/tests")
-@options.together(options.profile, options.user, options.scope, options.backend, options.also)
+@options.together(options.profile, options.user, options.scope, options.backend, options.also, options.jobs)
 @by_test
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
 @click.option("--attach", is_flag=True, help="Record every process, not only those of COMMAND. Needs fanotify.")
@@ -35,6 +35,7 @@ def trace(
     scopes: tuple[str, ...],
     backend: str,
     also: tuple[str, ...],
+    jobs: int | None,
     by_test: bool,
     output: str,
     attach: bool,
@@ -63,6 +64,7 @@ def trace(
         backend=backend,
         attach=attach,
         by_test=by_test,
+        jobs=jobs,
         profile=chosen,
         outputs=(os.fsencode(output),),
         image=options.read_image(image_config),

@@ -22,7 +22,7 @@ from slimagent.workflows.steps import Evidence
 @command(example="slimagent verify plan.json trace.json -- pytest -q /app/tests")
 @click.argument("plan", metavar="PLAN")
 @click.argument("trace", metavar="TRACE")
-@options.together(options.profile, options.user, options.backend, options.also)
+@options.together(options.profile, options.user, options.backend, options.also, options.jobs)
 @click.option(
     "-o",
     "--output",
@@ -44,6 +44,7 @@ def verify(
     user: str | None,
     backend: str,
     also: tuple[str, ...],
+    jobs: int | None,
     output: str,
     only: tuple[str, ...],
     full: bool,
@@ -68,7 +69,7 @@ def verify(
         )
     chosen = options.chosen_profile(profile, bool(command or also or evidence.hosted), user)
     session = options.session(
-        user=user, backend=backend, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
+        user=user, backend=backend, jobs=jobs, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
     )
     session = pipeline.seen_as(session, made)
     steps = options.steps(chosen, command, also, evidence=evidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -12,6 +13,8 @@ from typing import Any
 
 from slimagent.linux import kernel
 from slimagent.model.user import User
+
+_starting = threading.Lock()  # catch_warnings replaces filters that all threads share
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def start(command: Command, enter: Callable[[], None] = lambda: None) -> subproc
         if command.user is not None:
             become(command.user)
 
-    with warnings.catch_warnings():
+    with _starting, warnings.catch_warnings():
         # Python 3.12 warns of every fork beside threads. This child only makes system calls before it executes.
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(

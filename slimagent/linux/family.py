@@ -8,10 +8,12 @@ family of a check is one of these commands. We read the process table without ps
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -24,6 +26,7 @@ _PAUSE = 0.02  # seconds
 _MANY = 100  # processes: with more new ones between two looks they multiply; and we name at most so many
 _AT_ONCE = 1000  # children to collect at once: if some end all the time, there is no last one
 _TRIES, _NEWEST = 200, 3
+_DEEPEST = 100  # ancestors
 
 # The Popen of each process that we started, and its mark. Only the Popen may take the status: if anything else waits
 # for the process, the Popen reports 0.
@@ -41,8 +44,9 @@ def spawn(
         marks.give(mark)
 
     process = start(command, first)
-    for number in [number for number, (waiting, _) in _started.items() if waiting.returncode is not None]:
-        del _started[number]
+    for number, (waiting, _) in list(_started.items()):  # a copy: other threads start processes, too
+        if waiting.returncode is not None:
+            _started.pop(number, None)
     _started[process.pid] = process, mark
     return process
 
@@ -56,6 +60,8 @@ class Family:
 
     def __init__(self) -> None:
         self._mark = marks.drawn()
+        self._starting = threading.Lock()
+        self._is_over = False
         self._before: set[int] = set()
         self._was_subreaper = False
 
@@ -74,8 +80,14 @@ class Family:
             kernel.prctl(kernel.SET_SUBREAPER, int(adopts))
 
     def spawn(self, command: Command, enter: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
-        """Start a command that belongs to the family. See `start`."""
-        return spawn(command, enter, within=self._mark)
+        """Start a command that belongs to the family. See `start`. Any thread may call it.
+
+        Raises OSError (ECANCELED) once the family was stopped.
+        """
+        with self._starting:
+            if self._is_over:
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+            return spawn(command, enter, within=self._mark)
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
         """Make this process and its descendants the family. `spawn` or another family must have started it.
@@ -89,10 +101,11 @@ class Family:
         limit = marks.limit(process)
         if limit is None:
             return None
-        # A process that chose its own limit cannot be attributed: the family that was created last takes it.
-        return marks.holds(self._mark, limit) or (
-            0 <= limit < min(self._mark, marks.LOWEST) and process not in self._before
-        )
+        if not 0 <= limit < min(self._mark, marks.LOWEST) or process in self._before:
+            return marks.holds(self._mark, limit)
+        # It chose its own limit. If it is an orphan, too, it cannot be attributed: any family takes it.
+        above = _mark_above(process)
+        return above is None or marks.holds(self._mark, above)
 
     def lives(self) -> bool:
         """Whether any process of the family is alive."""
@@ -132,6 +145,8 @@ class Family:
 
         SIGTERM, then SIGKILL after `grace` seconds, or at once on an exception. Gives up `patience` seconds later.
         """
+        with self._starting:
+            self._is_over = True
         stopped: dict[int, str] = {}
         deadline = time.monotonic() + grace
         try:
@@ -209,6 +224,19 @@ class Family:
             if process.parent in family or self.has(process.number):
                 family.add(process.number)
                 yield process
+
+
+def _mark_above(process: int) -> int | None:
+    """The mark of the nearest ancestor that we started; None for an orphan, whose parents have ended."""
+    for _ in range(_DEEPEST):
+        waiting, mark = _started.get(process, (None, 0))
+        if waiting is not None and waiting.returncode is None:
+            return mark
+        try:
+            process = kernel.status(process).parent
+        except (OSError, ValueError):
+            return None
+    return None
 
 
 def _signal(process: int, number: signal.Signals) -> None:

@@ -169,13 +169,15 @@ Parameter = str | int | float | bool | tuple[str, ...]
 class CheckSpec:
     """A check in a profile: its kind, a name, a limit in seconds, and the parameters of its kind.
 
-    `user` is the user that runs it, a name or a number; empty: the same as for everything else.
+    `user` is the user that runs it, a name or a number; empty: the same as for everything else. `alone` says whether it
+    runs while no other check does; None: as its kind says.
     """
 
     kind: str
     name: str
     seconds: float = SECONDS
     user: str = ""
+    alone: bool | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 

@@ -154,8 +154,9 @@ def _check(table: Table) -> CheckSpec:
     name = table.take("name", str, kind)
     seconds = _seconds(table)
     user = table.take("user", str, "")
+    alone = table.maybe("alone", bool)
     parameters = {key: _parameter(value, f"{table.where}.{key}") for key, value in table.rest().items()}
-    return CheckSpec(kind=kind, name=name, seconds=seconds, user=user, parameters=parameters)
+    return CheckSpec(kind=kind, name=name, seconds=seconds, user=user, alone=alone, parameters=parameters)
 
 
 def _gate(table: Table) -> Iterator[Rule]:

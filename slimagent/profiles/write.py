@@ -23,6 +23,7 @@ def text(name: str, description: str, extends: Sequence[tuple[str, str]], checks
         lines += ["", "[[check]]", f"kind = {_string(check.kind)}", f"name = {_string(check.name)}"]
         lines += [f"seconds = {check.seconds:g}"]
         lines += [f"user = {_string(check.user)}"] if check.user else []
+        lines += [] if check.alone is None else [f"alone = {_value(check.alone)}"]
         lines += [f"{key} = {_value(value)}" for key, value in check.parameters.items()]
     return "\n".join(lines) + "\n"
 

@@ -69,8 +69,8 @@ def _short(text: str) -> str:
     return next(iter(text.splitlines()), "")
 
 
-def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> str:
-    """Summarise the whole list in one line."""
+def summary(results: Sequence[CheckResult], standings: Sequence[Standing], seconds: float) -> str:
+    """Summarise the whole list, which took `seconds`, in one line. Checks that ran side by side share seconds."""
     counts = Counter(standings)
     parts = [f"{counts[Standing.PASSED]:,} of {counted(len(results), 'check')} passed"]
     parts += [
@@ -86,7 +86,7 @@ def summary(results: Sequence[CheckResult], standings: Sequence[Standing]) -> st
     items = [item for result in results for item in result.items]
     if items:
         parts.append(f"{_passed(items):,} of {counted(len(items), 'item')} passed")
-    return ", ".join(parts) + f"  {sum(result.seconds for result in results):.1f} s"
+    return ", ".join(parts) + f"  {seconds:.1f} s"
 
 
 def _passed(items: Iterable[Item]) -> int:

@@ -8,11 +8,13 @@ from types import TracebackType
 
 from slimagent.linux.family import Family
 from slimagent.trace.record import Record, combine
-from slimagent.trace.watcher import Observed
+from slimagent.trace.watcher import Lane, Observed
 
 
 class Backend(ABC):
     """The part of a `Watcher` that is the same for every backend. `_resources` are closed on exit."""
+
+    tells_apart = False
 
     def __init__(self, family: Family, *records: Record) -> None:
         self.family = family
@@ -35,6 +37,10 @@ class Backend(ABC):
 
     def test(self, name: str) -> None:  # noqa: B027  # what a backend does that is blind to tests
         """Do nothing."""
+
+    def beside(self, name: str) -> Lane:
+        """Begin a step beside others, if the backend `tells_apart`."""
+        raise NotImplementedError
 
     def finish(self) -> Observed:
         """Stop what still runs, and return everything that was seen. Later calls return the same."""

@@ -36,10 +36,27 @@ class Observed:
     tests_cut: bool = False
 
 
-class Watcher(Protocol):
-    """A backend. Enter it, `spawn` commands, `finish` to get the result. Nothing is left behind after exit."""
+class Lane(Protocol):
+    """Where the processes of one step start. Steps in lanes of their own can run side by side."""
+
+    def test(self, name: str) -> None:
+        """Put all its processes that have no mark of their own into a test of the step; "" ends it.
+
+        A backend that is blind to tests (`BlindSpot.TESTS`) does nothing.
+        """
+
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError as Popen does."""
+
+
+class Watcher(Lane, Protocol):
+    """A backend. Enter it, `spawn` commands, `finish` to get the result. Nothing is left behind after exit.
+
+    It is also the lane of the step that was begun last.
+    """
 
     name: str
+    tells_apart: bool  # whether it knows which lane an access belongs to, so that steps can run side by side
     blind_spots: tuple[BlindSpot, ...]
     no_new_privileges: bool  # whether processes cannot gain privileges (PR_SET_NO_NEW_PRIVS of prctl(2))
 
@@ -56,14 +73,11 @@ class Watcher(Protocol):
     def step(self, name: str) -> int:
         """Begin a step. Later accesses belong to it. Returns its index, from 0."""
 
-    def test(self, name: str) -> None:
-        """Put all processes that have no mark of their own into a test of this step; "" ends it.
+    def beside(self, name: str) -> Lane:
+        """Begin a step that runs beside others: only what its lane spawns belongs to it. It has the next index.
 
-        A backend that is blind to tests (`BlindSpot.TESTS`) does nothing.
+        Any thread may use the lane. Raises NotImplementedError unless the backend `tells_apart`.
         """
-
-    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
-        """Start a watched process. Raises OSError as Popen does."""
 
     def reap(self) -> None:
         """Collect orphans that ended. Call it while waiting for a long command."""

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from slimagent import checks
 from slimagent.errors import UnavailableError, UsageError
 from slimagent.linux.command import Command
-from slimagent.linux.family import Family, spawn
+from slimagent.linux.family import Family
 from slimagent.linux.ports import AskedPorts
 from slimagent.linux.signals import foreground
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.trace.select import choose
-from slimagent.trace.watcher import Mask, Watcher
+from slimagent.trace.watcher import Lane, Mask, Watcher
 from slimagent.workflows.marking import marking
 from slimagent.workflows.session import Session, environment, user_named
+from slimagent.workflows.side_by_side import Job, run
 from slimagent.workflows.step_logs import StepLogs
 from slimagent.workflows.steps import ATTACHED_STEP, COMMAND_STEP, Steps, Watched, with_earlier
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Reporter(Protocol):
@@ -43,14 +48,17 @@ class Reporter(Protocol):
 def check(
     spec: CheckSpec,
     session: Session,
-    start: checks.Spawn,
+    lane: Lane,
+    jobs: int = 1,
+    *,
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
     watcher: Watcher | None = None,
 ) -> CheckResult:
     """Run one check as its own user or the session's. `before`: the results on the original image, if known.
 
-    A `watcher` is told which item is exercised. A check is skipped if we cannot become its user: only root can.
+    The `lane` starts its processes, and is told which item is exercised. `jobs` is how many items may run at a time.
+    The check is skipped if we cannot become its user: only root can.
     """
     user, env = session.user, session.env
     if spec.user:
@@ -64,15 +72,18 @@ def check(
     if watcher is not None and spec.kind == "command":
         env = marking(env, watcher, asked=session.by_test)
     context = checks.Context(
-        spawn=start,
-        test=(lambda name: None) if watcher is None else watcher.test,
+        spawn=lane.spawn,
+        test=lane.test,
         env=env,
         user=user,
         cwd=session.cwd,
         before=earlier(spec, before),
         log="" if logs is None else logs.path(spec.name),
+        jobs=jobs,
     )
-    return checks.run(spec, context)
+    result = checks.run(spec, context)
+    lane.test("")
+    return result
 
 
 def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | None:
@@ -83,28 +94,58 @@ def earlier(spec: CheckSpec, before: Sequence[CheckResult]) -> CheckResult | Non
 def checklist(
     session: Session, specs: Sequence[CheckSpec], before: Sequence[CheckResult], reporter: Reporter
 ) -> tuple[CheckResult, ...]:
-    """Run checks one after the other, without a watcher. `before` is as in `check`."""
-    results = []
-    for spec in specs:
-        with reporter.waiting(spec.name):
-            results.append(check(spec, session, spawn, before))
-        reporter.result(results[-1], earlier(spec, before))
-    return tuple(results)
+    """Run checks without a watcher, and show what we wait for. `before` is as in `check`."""
+    with Family() as family:
+        results = _run_unwatched(family, session, Steps(checks=tuple(specs)), before, reporter, reporter.waiting)
+        family.stop()
+    return results
 
 
 def unwatched(
     session: Session, steps: Steps, before: Sequence[CheckResult], reporter: Reporter
 ) -> tuple[CheckResult, ...]:
     """Run the checks and the command without a watcher, as the image's users do. `before` is as in `check`."""
-    results = []
     with Family() as family:
-        for spec in steps.checks:
-            results.append(check(spec, session, family.spawn, before, steps.logs))
-            reporter.result(results[-1], earlier(spec, before))
+        results = _run_unwatched(family, session, steps, before, reporter, _silently)
         if steps.command:
-            results.append(_command_alone(family, session, steps))
+            results = (*results, _command_alone(family, session, steps))
         family.stop()
-    return tuple(results)
+    return results
+
+
+def _run_unwatched(
+    family: Family,
+    session: Session,
+    steps: Steps,
+    before: Sequence[CheckResult],
+    reporter: Reporter,
+    waiting: Callable[[str], contextlib.AbstractContextManager[None]],
+) -> tuple[CheckResult, ...]:
+    def begin(spec: CheckSpec, *, beside: bool) -> Job:
+        return partial(check, spec, session, _Unwatched(family), before=before, logs=steps.logs)
+
+    def ended(spec: CheckSpec, result: CheckResult) -> None:
+        reporter.result(result, earlier(spec, before))
+
+    return run(steps.checks, session.jobs, begin, ended, family.stop, waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwatched:
+    """A lane that nobody watches."""
+
+    family: Family
+
+    def test(self, name: str) -> None:
+        """Nobody needs to know."""
+
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        """Start a process of the family."""
+        return self.family.spawn(command)
+
+
+def _silently(what: str) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 def _command_alone(family: Family, session: Session, steps: Steps) -> CheckResult:
@@ -162,14 +203,22 @@ def _run_steps(
 
     Returns the results, the command's exit status, and whether the command was interrupted.
     """
-    results: list[CheckResult] = []
     status, interrupted = 0, False
-    for spec in steps.checks:
-        watcher.step(spec.name)
-        results.append(check(spec, session, watcher.spawn, before, steps.logs, watcher))
-        watcher.test("")
+
+    def begin(spec: CheckSpec, *, beside: bool) -> Job:
+        lane: Lane = watcher
+        if beside:
+            lane = watcher.beside(spec.name)
+        else:
+            watcher.step(spec.name)
+        return partial(check, spec, session, lane, before=before, logs=steps.logs, watcher=watcher)
+
+    def ended(spec: CheckSpec, result: CheckResult) -> None:
         asked.look()
-        reporter.result(results[-1], earlier(spec, before))
+        reporter.result(result, earlier(spec, before))
+
+    together = session.jobs if watcher.tells_apart else 1
+    results = [*run(steps.checks, session.jobs, begin, ended, watcher.finish, _silently, together=together)]
     if steps.command:
         watcher.step(COMMAND_STEP)
         marked = replace(session, env=marking(session.env, watcher, asked=session.by_test))

@@ -41,7 +41,7 @@ class Session:
 
     `volumes` are the volumes that the image declares. An engine mounts a copy of the image's files there, which still
     count as part of the image, unless `mounted` says that the mount is the user's own. With `attach`, what every
-    process does counts, not only what we start.
+    process does counts, not only what we start. `jobs` is how many checks, or items of one, may run at a time.
     """
 
     root: bytes = b"/"
@@ -55,6 +55,7 @@ class Session:
     backend: str = "auto"
     attach: bool = False
     by_test: bool = False
+    jobs: int = 1
     profile: Profile = field(default_factory=lambda: Profile(name="base", description=""))
 
 

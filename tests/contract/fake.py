@@ -24,6 +24,7 @@ class Fake:
     name = "fake"
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.TESTS,)
     no_new_privileges = False
+    tells_apart = False
 
     def __init__(self, mask: Mask | None = None, directories: Sequence[bytes] = (b"/",)) -> None:
         if mask is not None:

@@ -109,8 +109,8 @@ def test_what_failed_before_is_only_named() -> None:
 def test_the_list_in_a_line() -> None:
     """Checks by how they stand, then items."""
     results = [result(PASSED, a=PASSED), result(FAILED, b=FAILED), result(SKIPPED)]
-    line = summary(results, [Standing.PASSED, Standing.WORSE, Standing.SKIPPED])
-    assert line == "1 of 3 checks passed, 1 worse than before, 1 skipped, 1 of 2 items passed  3.8 s"
+    line = summary(results, [Standing.PASSED, Standing.WORSE, Standing.SKIPPED], 12.5)
+    assert line == "1 of 3 checks passed, 1 worse than before, 1 skipped, 1 of 2 items passed  12.5 s"
 
 
 def parsed(data: bytes) -> ElementTree.Element:

@@ -41,7 +41,6 @@ PARAMETERS: dict[str, type] = {
     "seconds_each": float,
 }
 _SECONDS_EACH = 60.0
-_MOST_PARALLEL = 2
 # Python then imports a directory of that name (PEP 420) without an error.
 _EMPTIED = "its __init__ is gone: Python imports an empty directory of that name"
 _DRIVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "imports_driver.py")
@@ -177,7 +176,7 @@ def _explore(target: _Target, spec: CheckSpec, context: Context, deadline: float
 
 def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, report: _Report) -> None:
     """Start the driver and fill the report. Raises OSError if the interpreter cannot be started."""
-    argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_request(target, spec)))
+    argv = (target.python, "-c", read(_DRIVER).decode("utf-8"), json.dumps(_request(target, spec, context.jobs)))
     with temporary_directory(context.user) as directory, Output() as output:
         env = {**context.env, "TMPDIR": directory}  # packages leave logs and caches there
         with started(context, argv, env=env, cwd=directory, stdout=subprocess.PIPE, stderr=output) as process:
@@ -189,10 +188,10 @@ def _drive(target: _Target, spec: CheckSpec, context: Context, deadline: float, 
         report.problem, report.log = f"{target.python} could not list its modules: {why}", log
 
 
-def _request(target: _Target, spec: CheckSpec) -> dict[str, Any]:
+def _request(target: _Target, spec: CheckSpec, jobs: int) -> dict[str, Any]:
     return {
         "seconds_each": parameters.number(spec, "seconds_each", _SECONDS_EACH),
-        "parallel": min(_MOST_PARALLEL, os.cpu_count() or 1),
+        "parallel": jobs,
         "skip": [name.removesuffix(target.suffix) for name in parameters.strings(spec, "skip")],
         "modules": parameters.strings(spec, "modules"),
         "first": not target.suffix,

@@ -35,7 +35,6 @@ from slimagent.model.result import Item
 
 PARAMETERS: dict[str, type] = {"R": str, "packages": tuple, "skip": tuple, "seconds_each": float}
 _SECONDS_EACH = 60.0
-_MOST_PARALLEL = 2
 _LARGEST_LOG = 16 << 20  # a package that writes without end must not fill the disk
 _DRIVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packages_driver.R")
 # An argument of -e may have 10,000 characters at most (R's src/unix/system.c), a variable 128 KiB (execve(2)). Below
@@ -107,7 +106,7 @@ def run(spec: CheckSpec, context: Context) -> Finding:
         return skipped(f"{given or 'R'} is not on PATH")
     deadline = time.monotonic() + spec.seconds
     with temporary_directory(context.user) as directory, Output() as output:
-        env = {**context.env, "TMPDIR": directory, **_variables(spec)}
+        env = {**context.env, "TMPDIR": directory, **_variables(spec, context.jobs)}
         argv = (program, *_OPTIONS)
         with started(context, argv, env=env, cwd=directory, stdout=subprocess.PIPE, stderr=output) as process:
             work = _Work(process.pid, parameters.number(spec, "seconds_each", _SECONDS_EACH))
@@ -128,11 +127,11 @@ def run(spec: CheckSpec, context: Context) -> Finding:
     return of_items(_items(work, spec, in_time))
 
 
-def _variables(spec: CheckSpec) -> dict[str, str]:
+def _variables(spec: CheckSpec, jobs: int) -> dict[str, str]:
     """The input of the driver."""
     return {
         "SLIMAGENT_R_DRIVER": read(_DRIVER).decode("ascii"),
-        "SLIMAGENT_R_LANES": str(min(_MOST_PARALLEL, os.cpu_count() or 1)),
+        "SLIMAGENT_R_LANES": str(jobs),
         "SLIMAGENT_R_SKIP": _lines(spec, "skip"),
         "SLIMAGENT_R_ONLY": _lines(spec, "packages"),
     }

@@ -29,13 +29,37 @@ from slimagent.trace.seccomp.filter import build
 from slimagent.trace.seccomp.guardian import Guardian
 from slimagent.trace.seccomp.names import Changes
 from slimagent.trace.seccomp.supervise import Supervisor
-from slimagent.trace.watcher import Mask
+from slimagent.trace.watcher import Lane, Mask
+
+
+class _Lane:
+    """The lane of a step: its index, the supervisors of its processes, and the test that these are in."""
+
+    def __init__(self, backend: Seccomp, step: int) -> None:
+        self.number = step
+        self.name = b""
+        self.supervisors: list[Supervisor] = []
+        self._backend = backend
+
+    def test(self, name: str) -> None:
+        """Put all processes of the lane that have no mark of their own into a test of its step; "" ends it."""
+        self.name = name.encode("utf-8", "replace")[:LONGEST_NAME]
+        for supervisor in self.supervisors:
+            supervisor.tests.everyone = self.name
+
+    def spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
+        return self._backend.spawn_in(self, command)
 
 
 class Seccomp(Backend):
-    """Watch by seccomp user notification. Paths in `mask` look as if they did not exist."""
+    """Watch by seccomp user notification. Paths in `mask` look as if they did not exist.
+
+    Each process that we start has a supervisor of its own, with the step of its lane.
+    """
 
     name = "seccomp"
+    tells_apart = True
     blind_spots: tuple[BlindSpot, ...] = (BlindSpot.OTHER_PROCESSES, BlindSpot.KERNEL_OPENS)
 
     def __init__(
@@ -44,11 +68,10 @@ class Seccomp(Backend):
         self._directories = directories  # it sees calls, wherever they lead
         self._mask = mask
         self._new_record = record
-        self._supervisors: list[Supervisor] = []
+        self._lane = _Lane(self, 0)  # with all supervisors, of the lanes that have ended, too
         self._threads: list[threading.Thread] = []
         self._guardian = Guardian()
         self._room = Room()
-        self._test = b""
         super().__init__(Family())
         self.no_new_privileges = not kernel.has_capability(kernel.CAP_SYS_ADMIN)
 
@@ -92,18 +115,27 @@ class Seccomp(Backend):
         """Begin a step. Processes left from an earlier step now count for this one."""
         self.test("")
         self._step += 1
-        for supervisor in self._supervisors:
+        self._lane.number = self._step
+        for supervisor in self._lane.supervisors:
             supervisor.step = self._step
         return self._step
 
+    def beside(self, name: str) -> Lane:
+        """Begin a step that runs beside others: only what its lane spawns belongs to it."""
+        self.test("")
+        self._step += 1
+        return _Lane(self, self._step)
+
     def test(self, name: str) -> None:
         """Put all processes that have no mark of their own into a test of this step; "" ends it."""
-        self._test = name.encode("utf-8", "replace")[:LONGEST_NAME]
-        for supervisor in self._supervisors:
-            supervisor.tests.everyone = self._test
+        self._lane.test(name)
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
         """Start a watched process. Raises OSError where Popen does, UnavailableError if it cannot be watched."""
+        return self.spawn_in(self._lane, command)
+
+    def spawn_in(self, lane: _Lane, command: Command) -> subprocess.Popen[bytes]:
+        """Start a watched process in a lane. Raises as `spawn` does. Any thread may call it."""
         machine = _machine()
         program = build(machine)
         ours, theirs = socket.socketpair()
@@ -113,7 +145,7 @@ class Seccomp(Backend):
 
         with theirs:
             try:
-                supervisor, thread = self._supervise(machine, ours)
+                supervisor, thread = self._supervise(machine, ours, lane)
             except RuntimeError:
                 ours.close()
                 raise UnavailableError(
@@ -121,7 +153,9 @@ class Seccomp(Backend):
                     "raise the limit on processes (`--pids-limit`)",
                 ) from None
             self._threads.append(thread)
-            self._supervisors.append(supervisor)
+            lane.supervisors.append(supervisor)
+            if lane is not self._lane:
+                self._lane.supervisors.append(supervisor)
             self.records.append(supervisor.record)
             try:
                 return self.family.spawn(command, enter)
@@ -138,15 +172,15 @@ class Seccomp(Backend):
 
         It is not part of the family: it is not stopped at the end, and its accesses stay in the step in which it came.
         """
-        self._supervise(_machine(), ours)
+        self._supervise(_machine(), ours, self._lane)
 
-    def _supervise(self, machine: Machine, ours: socket.socket) -> tuple[Supervisor, threading.Thread]:
+    def _supervise(self, machine: Machine, ours: socket.socket, lane: _Lane) -> tuple[Supervisor, threading.Thread]:
         """Start a thread that serves the listener which comes over `ours`. Raises RuntimeError if that fails."""
         record = self._new_record()
         record.tests = TestUses(self._room)
         supervisor = Supervisor(machine, self._mask, record, self._changes, marks=self._marks and not record.at_once)
-        supervisor.step = max(self._step, 0)
-        supervisor.tests.everyone = self._test
+        supervisor.step = lane.number
+        supervisor.tests.everyone = lane.name
         thread = threading.Thread(
             target=self._receive_and_serve, args=(supervisor, ours), name="supervisor", daemon=True
         )
@@ -155,7 +189,7 @@ class Seccomp(Backend):
 
     def called(self, task: int) -> bool:
         """Whether a task with that number made a call that we saw."""
-        return any(task in supervisor.callers for supervisor in self._supervisors)
+        return any(task in supervisor.callers for supervisor in self._lane.supervisors)
 
     def _stop(self) -> tuple[str, ...]:
         stopped = self.family.stop(lambda: not any(thread.is_alive() for thread in self._threads))
