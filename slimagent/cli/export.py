@@ -16,6 +16,7 @@ from slimagent.cli.layout import destination, layout_options, require_distinct, 
 from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
 from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.cli.rules import rule_options
+from slimagent.cli.traces import traces as traces_argument
 from slimagent.errors import UsageError
 from slimagent.linux.files import digest, write
 from slimagent.model.image_config import ImageConfig
@@ -35,7 +36,7 @@ docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoin
 
 
 @command(example=_EXAMPLE)
-@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@traces_argument
 @options.together(options.level, options.profile, rule_options, options.accept, layout_options)
 @click.option("--tar", metavar="FILE", help="Write the slim root file system as a tar file, for `docker import`.")
 @click.option("--when", metavar="FILE", help="Scan the image at once, then wait until FILE exists.")
@@ -62,7 +63,7 @@ def export(
     strip: str,
     quiet: bool,
 ) -> int:
-    """Plan from a trace and export what stays, in one go.
+    """Plan from traces and export what stays, in one go. TRACE may be a directory: that means all traces in it.
 
     Run it in a new container that no test has touched.
     """

@@ -9,6 +9,7 @@ import click
 from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
+from slimagent.cli.traces import traces as traces_argument
 from slimagent.documents import TRACE, encode_trace
 from slimagent.linux.files import read, write
 from slimagent.model.trace import Run, Trace
@@ -19,14 +20,14 @@ from slimagent.workflows.tracing import merged
 
 
 @command(example="slimagent merge monday.json tuesday.json -o both.json")
-@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@traces_argument
 @click.option("-o", "--output", default="trace.json", show_default=True, metavar="FILE", help="Write the trace here.")
 @options.together(options.quiet, options.as_json)
 def merge(traces: tuple[str, ...], output: str, quiet: bool, as_json: bool) -> int:
     """Merge traces of one image into one trace.
 
     The result has what any run needed, and what each run could not see. The order does not matter, and a trace that
-    is given twice counts once. FILE may be one of the traces.
+    is given twice counts once. FILE may be one of the traces. TRACE may be a directory: that means all traces in it.
     """
     writing.require_writable(output, writing.own_document(TRACE))
     whole, _ = merged(((trace, read(trace)) for trace in traces), Console(quiet=quiet or as_json))

@@ -12,6 +12,7 @@ from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
 from slimagent.cli.rules import rule_options
+from slimagent.cli.traces import traces as traces_argument
 from slimagent.linux.files import write
 from slimagent.model.profile import Rules
 from slimagent.report.reach import unmatched
@@ -19,7 +20,7 @@ from slimagent.report.text import plan_summary
 
 
 @command(example="slimagent plan trace.json -o plan.json")
-@click.argument("traces", metavar="TRACE...", nargs=-1, required=True)
+@traces_argument
 @options.together(options.root, options.scope, options.level, options.profile, rule_options, options.accept)
 @options.image_config
 @evidence_changes
@@ -40,7 +41,7 @@ def plan(
 ) -> int:
     """Decide from a trace what the image can lose, with a reason for every path.
 
-    Several traces count as one.
+    Several traces count as one. TRACE may be a directory: that means all traces in it.
     """
     writing.require_writable(output, writing.own_document(documents.PLAN))
     console = Console(quiet=quiet)

@@ -20,6 +20,14 @@ class Own:
     beginning: re.Pattern[bytes]
     hint: str = "name another file, or move that one away"
 
+    def wrote(self, path: str) -> bool:
+        """Whether a file begins like ours. False also if it cannot be read."""
+        try:
+            with open(path, "rb") as file:
+                return self.beginning.match(file.read(_BEGINNING)) is not None
+        except OSError:
+            return False
+
     def replaces(self, path: str) -> bool:
         """Whether writing loses nothing: the file is absent, empty, a device or a FIFO, or it begins like ours."""
         try:
