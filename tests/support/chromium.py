@@ -85,6 +85,12 @@ class Page:
             ready += " && (!document.querySelector('#picture') || document.documentElement.dataset.ready !== undefined)"
         self.wait_until(ready)
 
+    def visit(self, address: str) -> None:
+        """Open a page of a server."""
+        for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
+            self.call(f"{domain}.enable")
+        assert "errorText" not in self.call("Page.navigate", url=address)
+
     def wait_until(self, expression: str) -> None:
         """Wait until an expression is true. The page may have no scripts of its own, and then has no clock either."""
         until = time.monotonic() + LIMIT
