@@ -2,7 +2,7 @@
 
 Every client of an engine goes this way if DOCKER_HOST names our socket: `docker`, Compose, libraries of any language.
 Two requests are changed, `containers/create` and `containers/ID/exec`; everything else is passed on byte by byte. Each
-connection carries one request: so none is missed.
+connection carries one request: so none is missed. What we cannot read as the engine would is refused.
 
 Sources: the reference of the Docker Engine API (v1.41; the requests have not changed since v1.24), and RFC 9112. A
 connection that becomes a stream (attach, exec, build) is upgraded as RFC 9110, section 7.8, says.
@@ -16,24 +16,20 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote
 
 import orjson
 
-from slimagent.errors import SlimagentError, UnavailableError
+from slimagent.errors import RefusedError, SlimagentError, UnavailableError
+from slimagent.image.engine_http import PIECE, Stream, body, closing, refusal, request_line, until_blank, upgrades
+from slimagent.image.engine_request import Asked, Kind, asked, wanted
 from slimagent.text.json_input import parsed
 
-_HEAD, _BODY = 1 << 16, 64 << 20  # bytes: the most of a request's head, and of a body that we read
-_PIECE = 1 << 16
-_CREATE = re.compile(r"(?:/v[0-9.]+)?/containers/create")
-_EXEC = re.compile(r"(?:/v[0-9.]+)?/containers/([^/]+)/exec")
-_START = re.compile(r"(?:/v[0-9.]+)?/containers/([^/]+)/(?:re)?start")
 _STREAM = re.compile(
     rb"(?i)HTTP/1\.1 101 |HTTP/1\.[01] 200 .*\r\ncontent-type\s*:\s*application/vnd\.docker\.", re.DOTALL
 )
-_OURS = re.compile(rb"(?i)(?:content-length|transfer-encoding|connection|expect)\s*:")
 _PATIENCE = 60.0  # seconds for an answer about a container
 
 
@@ -43,14 +39,20 @@ class Changes(Protocol):
     They may raise SlimagentError: the client gets its message, and nothing is started.
     """
 
-    def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any], Callable[[str], None]] | None:
-        """Change a container that is to be created, with a name or without one. The function gets its ID."""
+    def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any] | None, Callable[[str], None]]:
+        """Change a container that is to be created, with a name or without one. The function gets its ID.
+
+        The function may raise SlimagentError, too.
+        """
 
     def execute(self, container: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         """Change a command for a running container, which is named as the client named it."""
 
     def started(self, container: str) -> None:
         """Hear that a container is to be started, which is named as the client named it."""
+
+    def unseen(self, error: SlimagentError) -> None:
+        """Hear that a request was refused because nobody can tell what it would have started."""
 
 
 class Proxy:
@@ -77,7 +79,7 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            head, rest = _until_blank(client)
+            head, rest = until_blank(client)
             if head:
                 _Exchange(client, self._engine, self._changes).answer(head, rest)
 
@@ -106,50 +108,64 @@ class _Exchange:
 
     def answer(self, head: bytes, rest: bytes) -> None:
         """Change the request if it starts a process, pass it on, and pass the answer back."""
-        method, target, _ = (*head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")[:3]
-        path, _, query = target.partition("?")
-        exec_of, start_of = _EXEC.fullmatch(path), _START.fullmatch(path)
-        if method == "POST" and start_of:
-            self._changes.started(unquote(start_of[1]))
-        starts = method == "POST" and bool(exec_of or _CREATE.fullmatch(path))
-        if not starts and not _upgrades(head):
-            self._pass_on(_closing(head) + rest)
-            return
-        stream = _Stream(self._client, rest)
-        body = b"".join(_body(stream, head))
-        if not starts:
-            self._pass_on(_closing(head, len(body)) + body, stream.rest, upgrades=True)
-            return
-        done: Callable[[str], None] = lambda _: None  # noqa: E731
-        changed: dict[str, Any] | None = None
         try:
-            wanted = _object(body)
-            if wanted is not None and exec_of:
-                changed = self._changes.execute(unquote(exec_of[1]), wanted)
-            elif wanted is not None:
-                changed, done = self._changes.create(wanted, parse_qs(query).get("name", [""])[0]) or (None, done)
+            request = asked(*request_line(head))
+        except ValueError as error:
+            self._refuse(error)
+            return
+        if request.kind is Kind.START:
+            self._changes.started(request.container)
+        stream = Stream(self._client, rest)
+        if request.kind in (Kind.CREATE, Kind.EXECUTE):
+            self._begin(request, head, b"".join(body(stream, head)))
+        elif request.kind is Kind.STREAM and upgrades(head):
+            given = b"".join(body(stream, head))
+            self._pass_on(closing(head, len(given), upgrade=True) + given, stream.rest, streams=True)
+        else:
+            self._pass_on(closing(head) + rest)
+
+    def _begin(self, request: Asked, head: bytes, given: bytes) -> None:
+        """Answer a request that starts a process."""
+        done: Callable[[str], None] = lambda _: None  # noqa: E731
+        try:
+            what = wanted(given, request.kind)
+            if request.kind is Kind.EXECUTE:
+                changed = self._changes.execute(request.container, what)
+            else:
+                changed, done = self._changes.create(what, request.name)
+            content = given if changed is None else orjson.dumps(changed)
+            passed = closing(head, len(content)) + content
+            if request.kind is Kind.EXECUTE:
+                self._pass_on(passed)
+                return
+            said = self._asked(passed)
+            made = re.search(rb'"Id"\s*:\s*"([0-9a-f]+)"', said)
+            if made and re.match(rb"HTTP/1\.[01] 201 ", said):
+                done(made[1].decode())  # before the client can start it
+        except ValueError as error:
+            self._refuse(error)
         except SlimagentError as error:
-            self._client.sendall(_refusal(f"slimagent: {error.message}; {error.hint}"))
-            return
-        body = body if changed is None else orjson.dumps(changed)
-        request = _closing(head, len(body)) + body
-        if exec_of:
-            self._pass_on(request)
-            return
-        said = self._asked(request)
-        made = re.search(rb'"Id"\s*:\s*"([0-9a-f]+)"', said)
-        if made and re.match(rb"HTTP/1\.[01] 201 ", said):
-            done(made[1].decode())  # before the client can start it
-        self._client.sendall(said)
+            self._client.sendall(refusal(f"slimagent: {error.message}; {error.hint}"))
+        else:
+            self._client.sendall(said)
+
+    def _refuse(self, why: ValueError) -> None:
+        """Answer a request that we cannot read as the engine would: what it starts would run unseen."""
+        error = RefusedError(
+            f"a client asked the engine for something that slimagent cannot follow: {why}",
+            "let the tests use an ordinary client of Docker, with names and values in UTF-8 (docs/from-host.md)",
+        )
+        self._changes.unseen(error)
+        self._client.sendall(refusal(f"slimagent: {error.message}; {error.hint}", 400))
 
     def _asked(self, request: bytes) -> bytes:
         """The engine's whole answer to a request."""
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(self._engine)
             engine.sendall(request)
-            return b"".join(iter(lambda: engine.recv(_PIECE), b""))
+            return b"".join(iter(lambda: engine.recv(PIECE), b""))
 
-    def _pass_on(self, request: bytes, rest: bytes = b"", *, upgrades: bool = False) -> None:
+    def _pass_on(self, request: bytes, rest: bytes = b"", *, streams: bool = False) -> None:
         """Send a request to the engine, and connect the client with it until the engine has sent all.
 
         `rest` follows if the connection is upgraded.
@@ -158,7 +174,7 @@ class _Exchange:
             engine.connect(self._engine)
             with contextlib.suppress(BrokenPipeError):  # it refuses a long body before it has read all
                 engine.sendall(request)
-            if upgrades:
+            if streams:
                 if not self._is_upgraded(engine):
                     return
                 engine.sendall(rest)
@@ -174,121 +190,22 @@ class _Exchange:
 
         After an answer without an upgrade the connection could carry another request, which we would not see.
         """
-        head, rest = _until_blank(engine)
+        head, rest = until_blank(engine)
         if _STREAM.match(head):
             self._client.sendall(head + rest)
             return True
         engine.shutdown(socket.SHUT_WR)
-        self._client.sendall(_closing(head) + rest)
+        self._client.sendall(closing(head) + rest)
         _copy(engine, self._client)
         return False
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    """The object in a body. None if it is none: then the engine says what is wrong with it."""
-    try:
-        value = parsed(body)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
     """Pass on what comes until it ends, then its end."""
     with contextlib.suppress(OSError):
-        while piece := source.recv(_PIECE):
+        while piece := source.recv(PIECE):
             target.sendall(piece)
         target.shutdown(socket.SHUT_WR)
-
-
-def _until_blank(stream: socket.socket) -> tuple[bytes, bytes]:
-    """Read the head of a request. Returns it with its empty line, and what came after it; empty if there is none."""
-    data = bytearray()
-    while b"\r\n\r\n" not in data:
-        piece = stream.recv(_PIECE)
-        if not piece or len(data) > _HEAD:
-            return b"", b""
-        data += piece
-    head, _, rest = bytes(data).partition(b"\r\n\r\n")
-    return head + b"\r\n\r\n", rest
-
-
-def _upgrades(head: bytes) -> bool:
-    """Whether the head of a request or an answer asks for an upgrade."""
-    return re.search(rb"(?i)\r\nconnection\s*:[^\r\n]*upgrade", head.partition(b"\r\n\r\n")[0]) is not None
-
-
-def _closing(head: bytes, length: int | None = None) -> bytes:
-    """The head of a request after which the connection is closed, unless it is to be upgraded.
-
-    So each connection carries one request. `length` is that of a new body.
-    """
-    lines = head.rstrip(b"\r\n").split(b"\r\n")
-    if length is not None:
-        lines = [line for line in lines if not _OURS.match(line)] + [b"Content-Length: %d" % length]
-    if not _upgrades(head):
-        lines = [line for line in lines if not re.match(rb"(?i)connection\s*:", line)] + [b"Connection: close"]
-    return b"\r\n".join((*lines, b"", b""))
-
-
-def _body(stream: _Stream, head: bytes) -> Iterator[bytes]:
-    """The pieces of a request's body. Raises OSError if it is too long or is cut off."""
-    if re.search(rb"(?i)\r\nexpect\s*:\s*100-continue", head):
-        stream.client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length\s*:\s*([0-9]{1,9})\s*\r\n", head)
-    if length:
-        yield stream.exactly(int(length[1]))
-    elif re.search(rb"(?i)\r\ntransfer-encoding\s*:.*chunked", head):
-        total = 0
-        while size := int(stream.line().partition(b";")[0] or b"0", 16):
-            total += size
-            if total > _BODY:
-                raise OSError("the body is too long")
-            yield stream.exactly(size)
-            stream.line()
-
-
-class _Stream:
-    """What a socket still sends, after what was read of it."""
-
-    def __init__(self, client: socket.socket, rest: bytes) -> None:
-        self.client, self._data = client, bytearray(rest)
-
-    @property
-    def rest(self) -> bytes:
-        """What was read and not taken."""
-        return bytes(self._data)
-
-    def exactly(self, size: int) -> bytes:
-        if size > _BODY:
-            raise OSError("the body is too long")
-        while len(self._data) < size:
-            self._more()
-        taken = bytes(self._data[:size])
-        del self._data[:size]
-        return taken
-
-    def line(self) -> bytes:
-        while b"\r\n" not in self._data:
-            if len(self._data) > _HEAD:
-                raise OSError("the line is too long")
-            self._more()
-        line, _, rest = bytes(self._data).partition(b"\r\n")
-        self._data = bytearray(rest)
-        return line
-
-    def _more(self) -> None:
-        piece = self.client.recv(_PIECE)
-        if not piece:
-            raise OSError("cut off")
-        self._data += piece
-
-
-def _refusal(message: str) -> bytes:
-    body = orjson.dumps({"message": message})
-    return b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close\r\n" + (
-        b"Content-Length: %d\r\n\r\n" % len(body) + body
-    )
 
 
 def told(engine: str, path: str) -> dict[str, Any] | None:
@@ -301,7 +218,7 @@ def told(engine: str, path: str) -> dict[str, Any] | None:
             connection.settimeout(_PATIENCE)
             connection.connect(engine)
             connection.sendall(b"GET %b HTTP/1.0\r\nHost: docker\r\n\r\n" % _quoted(path))
-            said = b"".join(iter(lambda: connection.recv(_PIECE), b""))
+            said = b"".join(iter(lambda: connection.recv(PIECE), b""))
         head, _, body = said.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]
         found = parsed(body) if status == [b"200"] else None

@@ -20,6 +20,7 @@ from slimagent.errors import ERROR_VARIABLE, RefusedError, SlimagentError
 from slimagent.image.agent import HELD_BACK, held_back
 from slimagent.image.agent_error import ERROR, raise_error
 from slimagent.image.engine_api import told
+from slimagent.image.image_names import ImageNames
 from slimagent.image.request import CONFIG
 from slimagent.image.shared import Shared
 from slimagent.image.starts import DIARY, Waiting
@@ -43,10 +44,11 @@ _ROOTS = ("", "0", "root")
 class Examined:
     """The image that the tests are about.
 
-    `original` is its ID, and `image` that of the image that runs in its place. `described` is what the engine prints of
-    the original.
+    `name` is the user's for it, `original` its ID, and `image` that of the image that runs in its place. `described` is
+    what the engine printed of the original when the run began.
     """
 
+    name: str
     original: str
     image: str
     described: bytes
@@ -87,17 +89,22 @@ class Hosting:
         self._containers: dict[str, _Hosted] = {}
         self._hosted: list[_Hosted] = []
         self._is_closed = False
-        self._tell, self._told = tell, set[str]()
-        (described,) = parsed(examined.described)
-        self._layers: list[str] = list((described.get("RootFS") or {}).get("Layers") or ())
+        self._tell = tell
+        self._names = _names(engine, examined, tell)
+        self._refused: SlimagentError | None = None  # the first request that was not let through
+        self._strays: list[str] = []  # containers of the image that came into being without the agent
         self._of_main: Shared | None = None
         self.main_has_ended = False  # before the tests began
         self._lock = threading.Lock()  # requests come from several threads
 
-    def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any], Callable[[str], None]] | None:
+    def create(self, wanted: dict[str, Any], name: str) -> tuple[dict[str, Any] | None, Callable[[str], None]]:
         """See `engine_api.Changes`."""
-        if not self._is_examined(str(wanted.get("Image", ""))):
-            return None
+        try:
+            if not self._names.stands_for_it(str(wanted.get("Image") or "")):
+                return None, self._see_that_it_is_another
+        except SlimagentError as error:
+            self.unseen(error)
+            raise
         is_main = name == self._main
         config = _configured(self._config, {**wanted, "Healthcheck": None} if is_main else wanted)
         with self._lock:
@@ -143,11 +150,16 @@ class Hosting:
             if hosted is not None:
                 hosted.was_started = True
 
+    def unseen(self, error: SlimagentError) -> None:
+        """See `engine_api.Changes`. The run is refused at its end, whatever the tests make of it."""
+        with self._lock:
+            self._refused = self._refused or error
+
     def close(self) -> tuple[str, ...]:
         """Refuse containers from now on. Returns the IDs of those so far."""
         with self._lock:
             self._is_closed = True
-            return tuple(self._containers)
+            return *self._containers, *self._strays
 
     def _named(self, container: str) -> _Hosted | None:
         """A container of ours, as a client named it. Raises UnavailableError if the engine does not say which it is."""
@@ -157,18 +169,19 @@ class Hosting:
         found = told(self._engine, f"/containers/{container}/json")
         return None if found is None else self._containers.get(str(found.get("Id", "")))
 
-    def _is_examined(self, name: str) -> bool:
-        """Whether a client's name for an image means the one that is examined. Tells once of images built on it."""
-        found = told(self._engine, f"/images/{name}/json") if name else None
-        if found is None:
-            return False
-        if found.get("Id") == self._examined.original:
-            return True
-        layers = (found.get("RootFS") or {}).get("Layers") or []
-        if self._layers and layers[: len(self._layers)] == self._layers and name not in self._told:
-            self._told.add(name)
-            self._tell(f"{name} is built on the image: what its containers need of it was not seen, nor proved")
-        return False
+    def _see_that_it_is_another(self, identity: str) -> None:
+        """Raise RefusedError if a new container is of the image after all: a name may move while it is asked for."""
+        found = told(self._engine, f"/containers/{identity}/json")
+        if found is not None and found.get("Image") == self._examined.original:
+            with self._lock:
+                self._strays.append(identity)
+            error = RefusedError(
+                f"the container {identity[:12]} of the image was created unwatched: its name was given to the image "
+                "at that moment",
+                "do not build, pull or tag images while the tests run",
+            )
+            self.unseen(error)
+            raise error
 
     @property
     def original(self) -> str:
@@ -183,9 +196,13 @@ class Hosting:
     def needed(self, *, passed: bool) -> Started:
         """What all containers needed.
 
-        Raises RefusedError if one ran without leaving a record, or if the tests passed and none ran. An agent that
-        could not do its work is told of: its container ran nothing.
+        Raises RefusedError if one ran without leaving a record, if the tests passed and none ran, and if they used
+        another image by a name of this one. What was refused while they ran is raised again. An agent that could not do
+        its work is told of: its container ran nothing.
         """
+        if self._refused is not None:
+            raise self._refused
+        self._names.see_that_it_stayed()
         return started.united(self._records(passed=passed))
 
     def _records(self, *, passed: bool) -> Iterator[Started]:
@@ -206,7 +223,7 @@ class Hosting:
                 )
         if passed and not ran:
             raise RefusedError(
-                f"no container of {self._work.container.image} ran while the tests did, so they prove nothing",
+                f"no container of {self._examined.name} ran while the tests did, so they prove nothing",
                 "let the tests start one by that name, through DOCKER_HOST (docs/from-host.md)",
             )
 
@@ -239,6 +256,12 @@ class Hosting:
             command = [*_entering(self._agent, config), *config.health_command]
             changed["Healthcheck"] = {**(check if isinstance(check, dict) else {}), "Test": ["CMD", *command]}
         return changed
+
+
+def _names(engine: str, examined: Examined, tell: Callable[[str], None]) -> ImageNames:
+    (described,) = parsed(examined.described)
+    layers = (described.get("RootFS") or {}).get("Layers") or ()
+    return ImageNames(engine, examined.original, examined.name, described.get("RepoTags") or (), layers, tell)
 
 
 def _entering(agent: Sequence[str], config: ImageConfig) -> list[str]:

@@ -228,6 +228,7 @@ class Stages:
             return
         engine = self.work.engine
         examined = Examined(
+            name=self._name,
             original=identity(engine.inspect(self.image)),
             image=identity(engine.inspect(image)),
             described=self._described,

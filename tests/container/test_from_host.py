@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,46 @@ def test_tests_that_never_touch_the_image(derive: Derive, tag: str, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert (out / "logs/slim-host-tests.log").read_text().count("gone") == 2
     assert (out / "logs/full-host-tests.log").read_text() == ""
+
+
+def test_tests_that_build_the_image_anew(derive: Derive, small: str, tag: str, tmp_path: Path) -> None:
+    """Their containers are of another image, which our own container does not make up for."""
+    image, out = derive(SLEEPS), tmp_path / "out"
+    run = f"docker run --rm --network=none --entrypoint=/bin/cat {image} /srv/needed | wc -c"
+    for tests in (f"docker tag {small} {image}; {run} || true", f"docker tag {small} {image}"):
+        identity = docker("inspect", "-f", "{{.Id}}", image).strip()
+        try:
+            done = slim(image, tag, out, *HOST, "--", "sh", script(tmp_path, tests))
+        finally:
+            docker("tag", identity, image)
+        assert done.returncode == 3, done.stderr
+        assert f"{image} is no longer the image that slimagent examines" in done.stderr
+        assert "do not build, pull or tag that name while the tests run" in done.stderr
+        assert not exists(tag)
+    assert ours() == set()
+
+
+def test_a_request_that_cannot_be_followed(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """The tests shrug at the refusal, and pass; the run is refused nevertheless."""
+    image = derive(SLEEPS)
+    program = tmp_path / "client.py"
+    program.write_text(
+        f"""
+import http.client, json, os, socket
+connection = http.client.HTTPConnection("docker")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+body = json.dumps({{"Image": {image!r}, "Env": ["A=" + os.fsdecode(b"\\xff")]}})
+connection.request("POST", "/containers/create", body, {{"Content-Type": "application/json"}})
+answer = connection.getresponse()
+print(answer.status, json.load(answer)["message"])
+"""
+    )
+    done = slim(image, tag, tmp_path / "out", *HOST, "--", sys.executable, str(program))
+    assert done.returncode == 3, done.stderr
+    assert "400 slimagent: a client asked the engine for something that slimagent cannot follow" in done.stderr
+    assert "let the tests use an ordinary client of Docker" in done.stderr
+    assert not exists(tag)
 
 
 def test_a_passing_probe_does_not_hide_a_failing_command(served: str, tag: str, network: str, tmp_path: Path) -> None:
