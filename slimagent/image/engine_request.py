@@ -82,7 +82,7 @@ def _named(what: str, value: Any, fields: tuple[str, ...]) -> dict[str, Any]:
     known = {each.casefold(): each for each in fields}
     named: dict[str, Any] = {}
     for key, each in value.items():
-        field: str = known.get(key.casefold(), key)
+        field = known.get(str(key).casefold(), str(key))
         if field in named:
             raise ValueError(f"{field} is there twice")
         named[field] = each

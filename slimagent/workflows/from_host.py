@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import http.client
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,11 +31,10 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.started import Reached, Until
 from slimagent.text.counted import counted
+from slimagent.workflows.probes import LOOPBACK, ask
 
-_LOOPBACK = "127.0.0.1"
 _LOG = 8 << 20  # bytes of the end of what the tests print
-_LOOK_EVERY, _PAUSE = 0.2, 0.05  # seconds
-_ANSWER = 10.0  # seconds for an answer to a probe, and for a port to open
+_PAUSE = 0.05  # seconds
 _AWAITED = {
     Until.HEALTHY: "healthy",
     Until.PORT: "answering at a port",
@@ -127,7 +123,7 @@ class HostTests:
         container = self._work.container
         is_private = container.network == "none"
         network = "bridge" if is_private else container.network
-        published = [word for port in self._config.tcp_ports for word in ("-p", f"{_LOOPBACK}::{port}")]
+        published = [word for port in self._config.tcp_ports for word in ("-p", f"{LOOPBACK}::{port}")]
         options = (*container.run_options, *(() if network == "host" else published))
         wanted = replace(container, image=hosting.original, user="", network=network, run_options=options)
         engine.create(main, wanted)
@@ -147,7 +143,7 @@ class HostTests:
 
     def _exercised(self, env: dict[str, str], log: _Log) -> tuple[list[Item], int]:
         """Ask the probes, then run the command. Returns the results of the probes, and the command's exit status."""
-        items = [_asked(method, port, path, env) for method, port, path in self._tests.probes]
+        items = [ask(method, port, path, env) for method, port, path in self._tests.probes]
         return items, _run(self._tests.command, env, log) if self._tests.command else 0
 
 
@@ -219,7 +215,7 @@ def _answering_first(ports: Sequence[int], state: Reached | None) -> list[int]:
 def _where(engine: Engine, main: str, ports: Sequence[int], name: str) -> dict[str, str]:
     """The variables that say where the running image is. Raises UnavailableError for a port that is not published."""
     network = engine.inspect_container(main)["NetworkSettings"]
-    found = {"SLIMAGENT_CONTAINER": main, "SLIMAGENT_HOST": _LOOPBACK}
+    found = {"SLIMAGENT_CONTAINER": main, "SLIMAGENT_HOST": LOOPBACK}
     for each in (network.get("Networks") or {}).values():
         if each.get("IPAddress"):
             found["SLIMAGENT_ADDRESS"] = str(each["IPAddress"])
@@ -233,30 +229,8 @@ def _where(engine: Engine, main: str, ports: Sequence[int], name: str) -> dict[s
         found[f"SLIMAGENT_PORT_{port}"] = str(published[0]["HostPort"] if published else port)
     if ports:
         found["SLIMAGENT_PORT"] = found[f"SLIMAGENT_PORT_{ports[0]}"]
-        found["SLIMAGENT_URL"] = f"http://{_LOOPBACK}:{found['SLIMAGENT_PORT']}"
+        found["SLIMAGENT_URL"] = f"http://{LOOPBACK}:{found['SLIMAGENT_PORT']}"
     return found
-
-
-def _asked(method: str, port: int | None, path: str, env: Mapping[str, str]) -> Item:
-    """Ask a server for a path. It passes with a status below 400; a port gets a moment to open."""
-    name = f"{method} {'' if port is None else f':{port}'}{path}"
-    number = env.get("SLIMAGENT_PORT" if port is None else f"SLIMAGENT_PORT_{port}")
-    if number is None:
-        which = "the image exposes no port" if port is None else f"the image does not expose port {port}"
-        return Item(name=name, outcome=Outcome.FAILED, detail=f"{which}, or it does not run")
-    request = urllib.request.Request(f"http://{_LOOPBACK}:{number}{path}", method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not through a proxy of the host
-    until = time.monotonic() + _ANSWER
-    while True:
-        try:
-            with opener.open(request, timeout=_ANSWER) as answer:
-                return Item(name=name, outcome=Outcome.PASSED, detail=f"status {answer.status}")
-        except urllib.error.HTTPError as error:
-            return Item(name=name, outcome=Outcome.FAILED, detail=f"status {error.code}")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            if time.monotonic() >= until:
-                return Item(name=name, outcome=Outcome.FAILED, detail=str(getattr(error, "reason", error)))
-        time.sleep(_LOOK_EVERY)
 
 
 def _run(argv: Sequence[str], env: Mapping[str, str], log: _Log) -> int:
