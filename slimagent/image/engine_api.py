@@ -51,6 +51,9 @@ class Changes(Protocol):
     def started(self, container: str) -> None:
         """Hear that a container is to be started, which is named as the client named it."""
 
+    def building(self) -> contextlib.AbstractContextManager[object]:
+        """Hear that an image is built while the block runs: the engine then starts containers by itself."""
+
     def unseen(self, error: SlimagentError) -> None:
         """Hear that a request was refused because nobody can tell what it would have started."""
 
@@ -122,7 +125,8 @@ class _Exchange:
             given = b"".join(body(stream, head))
             self._pass_on(closing(head, len(given), upgrade=True) + given, stream.rest, streams=True)
         else:
-            self._pass_on(closing(head) + rest)
+            with self._changes.building() if request.kind is Kind.BUILD else contextlib.nullcontext():
+                self._pass_on(closing(head) + rest)
 
     def _begin(self, request: Asked, head: bytes, given: bytes) -> None:
         """Answer a request that starts a process."""

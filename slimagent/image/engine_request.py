@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     CREATE = r"/containers/create"
     EXECUTE = r"/containers/(.+)/exec"
     START = r"/containers/(.+)/(?:re)?start"
+    BUILD = r"/build"
     STREAM = r"/containers/.+/attach(?:/ws)?|/exec/.+/start|/session|/grpc"
     OTHER = r".*"
 
@@ -29,10 +30,11 @@ class Kind(enum.Enum):
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _VERSION = re.compile(r"/v[0-9.]+(?=/)")
 _FIELDS = {
-    Kind.CREATE: ("Image", "Entrypoint", "Cmd", "User", "Env", "WorkingDir", "Healthcheck", "HostConfig"),
+    Kind.CREATE: ("Image", "Entrypoint", "Cmd", "User", "Env", "WorkingDir", "Healthcheck", "Labels", "HostConfig"),
     Kind.EXECUTE: ("Cmd", "User", "Env", "WorkingDir"),
 }
-_BELOW = {
+_BELOW: dict[str, tuple[str, ...]] = {
+    "Labels": (),
     "HostConfig": ("Mounts", "CapAdd"),
     "Healthcheck": ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"),
 }

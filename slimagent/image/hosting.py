@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from slimagent.errors import ERROR_VARIABLE, RefusedError, SlimagentError
+from slimagent.image import owner
 from slimagent.image.agent import HELD_BACK, held_back
 from slimagent.image.agent_error import ERROR, raise_error
+from slimagent.image.configured import configured, described_with, words
 from slimagent.image.engine_api import told
+from slimagent.image.engine_events import Begun
 from slimagent.image.image_names import ImageNames
 from slimagent.image.request import CONFIG
 from slimagent.image.shared import Shared
@@ -28,6 +31,7 @@ from slimagent.image.work import AGENT, OUT, PRIVATE, Work
 from slimagent.linux.signals import deferred
 from slimagent.model import started
 from slimagent.model.image_config import ImageConfig, read_image_config
+from slimagent.model.image_labels import WATCHED
 from slimagent.model.started import Started
 from slimagent.text.json_input import parsed
 
@@ -38,6 +42,7 @@ _MOST = 1000  # records of one container
 _SHELL = ("/bin/sh", "-c")
 _QUICK = Waiting(until="time", seconds=3.0, settle=0.1)  # nobody waits for containers that tests start
 _ROOTS = ("", "0", "root")
+_OTHER_RUNS = re.compile(rf"slimagent-{owner.PATTERN}-[0-9]+")  # of this run, and of others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,7 @@ class Hosting:
         self._tell = tell
         self._names = _names(engine, examined, tell)
         self._refused: SlimagentError | None = None  # the first request that was not let through
+        self._builds: list[tuple[int, int | None]] = []  # from when to when, in nanoseconds since the epoch
         self._strays: list[str] = []  # containers of the image that came into being without the agent
         self._of_main: Shared | None = None
         self.main_has_ended = False  # before the tests began
@@ -106,7 +112,7 @@ class Hosting:
             self.unseen(error)
             raise
         is_main = name == self._main
-        config = _configured(self._config, {**wanted, "Healthcheck": None} if is_main else wanted)
+        config = configured(self._config, {**wanted, "Healthcheck": None} if is_main else wanted)
         with self._lock:
             if self._is_closed:
                 raise RefusedError("the tests are over", "wait for every process of the tests")
@@ -114,7 +120,7 @@ class Hosting:
             self._hosted.append(hosted := _Hosted(shared, config, name))
             if is_main:
                 self._of_main = shared
-        shared.give(CONFIG, _described(self._examined.described, config, checks=is_main))
+        shared.give(CONFIG, described_with(self._examined.described, config, checks=is_main))
 
         def made(identity: str) -> None:
             with self._lock:
@@ -128,7 +134,7 @@ class Hosting:
         hosted = self._named(container)
         if hosted is None:
             return None
-        given = _words(wanted.get("Env"))
+        given = words(wanted.get("Env"))
         environment = [*(each for each in given if each.partition("=")[0] not in HELD_BACK), *held_back(given)]
         config = replace(
             hosted.config,
@@ -139,7 +145,7 @@ class Hosting:
                 "Env": [*hosted.config.env, *given],
             },
         )
-        command = [*_entering(self._agent, config), *_words(wanted.get("Cmd"))]
+        command = [*_entering(self._agent, config), *words(wanted.get("Cmd"))]
         # What `enter` cannot do, it tells the client.
         return {**wanted, "User": "0:0", "Cmd": command, "Env": [*environment, f"{ERROR_VARIABLE}="]}
 
@@ -149,6 +155,31 @@ class Hosting:
             hosted = self._named(container)
             if hosted is not None:
                 hosted.was_started = True
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """See `engine_api.Changes`. Docker's own builder runs each step of a Dockerfile in a container."""
+        began = time.time_ns()
+        self._builds.append((began, None))
+        try:
+            yield
+        finally:
+            self._builds[self._builds.index((began, None))] = (began, time.time_ns())
+
+    def _require_all(self, begun: Iterable[Begun]) -> None:
+        """Raise RefusedError if a container of the image was started that did not come through our socket."""
+        for each in begun:
+            is_ours = each.identity in self._containers or _OTHER_RUNS.fullmatch(each.name) or WATCHED in each.labels
+            if is_ours or any(start <= each.when <= (end or each.when) for start, end in self._builds):
+                continue
+            found = told(self._engine, f"/containers/{each.identity}/json")
+            if self._names.is_now(each.image) if found is None else found.get("Image") == self._examined.original:
+                raise RefusedError(
+                    f"the container {each.name} of {self._examined.name} was started while the tests ran, and nobody "
+                    "watched it: slimagent was not asked",
+                    "let the tests use DOCKER_HOST (not `sudo docker` or `docker --context`), and let nothing else "
+                    "start containers of that image meanwhile (docs/from-host.md)",
+                )
 
     def unseen(self, error: SlimagentError) -> None:
         """See `engine_api.Changes`. The run is refused at its end, whatever the tests make of it."""
@@ -193,16 +224,17 @@ class Hosting:
         """What our own container shares with us, once it was created."""
         return self._of_main
 
-    def needed(self, *, passed: bool) -> Started:
-        """What all containers needed.
+    def needed(self, begun: Iterable[Begun], *, passed: bool) -> Started:
+        """What all containers needed. `begun` are all that the engine started meanwhile.
 
-        Raises RefusedError if one ran without leaving a record, if the tests passed and none ran, and if they used
-        another image by a name of this one. What was refused while they ran is raised again. An agent that could not do
-        its work is told of: its container ran nothing.
+        Raises RefusedError if one ran without leaving a record, if the tests passed and none ran, if one ran past us,
+        and if they used another image by a name of this one. What was refused while they ran is raised again. An agent
+        that could not do its work is told of: its container ran nothing.
         """
         if self._refused is not None:
             raise self._refused
         self._names.see_that_it_stayed()
+        self._require_all(begun)
         return started.united(self._records(passed=passed))
 
     def _records(self, *, passed: bool) -> Iterator[Started]:
@@ -241,13 +273,14 @@ class Hosting:
         host["Mounts"] = [*(host.get("Mounts") or ()), *mounts]
         host["CapAdd"] = list(dict.fromkeys((*(host.get("CapAdd") or ()), *self._cap_add)))
         arguments = ("start", "--image-config", f"{OUT}/{CONFIG}", "-o", f"{OUT}/{DIARY}", "--enter", _DOOR)
-        environment = [*_words(wanted.get("Env")), *held_back(config.env), f"{ERROR_VARIABLE}={OUT}/{ERROR}"]
+        environment = [*words(wanted.get("Env")), *held_back(config.env), f"{ERROR_VARIABLE}={OUT}/{ERROR}"]
         changed = {
             **wanted,
             "Image": self._examined.image,
             "Entrypoint": [*self._agent, *arguments, *(self._waiting if is_main else _QUICK).options()],
             "Cmd": [],
             "User": "0:0",
+            "Labels": {**(wanted.get("Labels") or {}), WATCHED: ""},
             "Env": environment,
             "HostConfig": host,
         }
@@ -272,47 +305,6 @@ def _entering(agent: Sequence[str], config: ImageConfig) -> list[str]:
 
 def _bind(here: str, there: str, *, writable: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": here, "Target": there, "ReadOnly": not writable}
-
-
-def _words(value: Any) -> list[str]:
-    """A command or a list of variables, which may be one text (`strslice` in Docker's API)."""
-    return [value] if isinstance(value, str) else [str(each) for each in value or ()]
-
-
-def _configured(image: ImageConfig, wanted: dict[str, Any]) -> ImageConfig:
-    """The configuration of a container: the request's, else the image's.
-
-    As Docker's daemon merges them (daemon/commit.go, `merge`): an entrypoint of its own makes the image's CMD void, an
-    empty list clears the entrypoint, and so does one empty word (daemon/create.go).
-    """
-    config = dict(image.config)
-    entrypoint, command = wanted.get("Entrypoint"), _words(wanted.get("Cmd"))
-    if entrypoint is not None:
-        config["Entrypoint"] = [] if (words := _words(entrypoint)) == [""] else words
-    if command or (entrypoint is not None and _words(entrypoint)):
-        config["Cmd"] = command
-    for name in ("User", "WorkingDir"):
-        if wanted.get(name):
-            config[name] = str(wanted[name])
-    check = {key: value for key, value in (wanted.get("Healthcheck") or {}).items() if value}
-    own = config.get("Healthcheck")
-    if check:
-        config["Healthcheck"] = {**(own if isinstance(own, dict) else {}), **check}
-    given = dict(each.partition("=")[::2] for each in _words(wanted.get("Env")))
-    rest = [each for each in image.env if each.partition("=")[0] not in given]
-    config["Env"] = [*rest, *(f"{name}={value}" for name, value in given.items())]
-    return read_image_config(orjson.dumps({"architecture": image.architecture, "os": image.os, "config": config}))
-
-
-def _described(described: bytes, config: ImageConfig, *, checks: bool) -> bytes:
-    """The image's description with a container's configuration. Without `checks`, nothing asks whether it is up."""
-    (whole,) = parsed(described)
-    changed = dict(config.config)
-    if not checks:
-        for name in ("Healthcheck", "ExposedPorts"):
-            changed.pop(name, None)
-        whole = {key: value for key, value in whole.items() if key != "Healthcheck"}
-    return orjson.dumps([{**whole, "Config": changed}])
 
 
 def _records(hosted: _Hosted, image: str, tell: Callable[[str], None]) -> Iterator[Started]:

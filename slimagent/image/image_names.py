@@ -61,6 +61,10 @@ class ImageNames:
                 self._tell(f"{name} is built on the image: what its containers need of it was not seen, nor proved")
         return False
 
+    def is_now(self, name: str) -> bool:
+        """Whether a name means the examined image now, whatever it meant before."""
+        return self._identity(name) == self._original
+
     def see_that_it_stayed(self) -> None:
         """Raise RefusedError if the user's name came to mean another image while the tests ran."""
         now = self._identity(self._name)

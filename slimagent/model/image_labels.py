@@ -11,4 +11,5 @@ SOURCE, SOURCE_ID, SOURCE_DIGEST = (
     "io.slimagent.source.digest",
 )
 PLAN, LEVEL = "io.slimagent.plan", "io.slimagent.level"
+WATCHED = "io.slimagent.watched"  # of a container that tests on the host started, not of an image
 EVERY = (VERSION, SOURCE, SOURCE_ID, SOURCE_DIGEST, PLAN, LEVEL)

@@ -17,6 +17,7 @@ from slimagent.errors import UnavailableError, UsageError
 from slimagent.image.agent_error import raise_error
 from slimagent.image.engine import Engine
 from slimagent.image.engine_api import Proxy
+from slimagent.image.engine_events import Beginnings
 from slimagent.image.hosting import LARGEST, Examined, Hosting, leave, short_enough
 from slimagent.image.request import FromHost
 from slimagent.image.shared import Shared
@@ -80,7 +81,7 @@ class HostTests:
         work, began = self._work, time.monotonic()
         main = work.new_name()
         log = _Log(work.say)
-        with _own_socket() as path:
+        with _own_socket() as path, Beginnings(work.engine.socket()) as beginnings:
             hosting = Hosting(work, examined, work.engine.socket(), main, self._waiting, cap_add, self._tell)
             with Proxy(path, work.engine.socket(), hosting):
                 engine = work.engine.through(path)
@@ -90,10 +91,11 @@ class HostTests:
                         items, status = self._exercised(variables, log)
                 finally:
                     left = leave(work, hosting.close())
+            begun = beginnings.seen()
         if left:
             self._tell(f"removed {counted(left, 'container')} that the tests had left behind")
         result = _result(self._tests.command, items, status, time.monotonic() - began)
-        seen = hosting.needed(passed=result.outcome is Outcome.PASSED)
+        seen = hosting.needed(begun, passed=result.outcome is Outcome.PASSED)
         if seen.unwatched:
             raise UnavailableError(
                 f"what the containers of the tests need was not seen: {seen.unwatched}", "see docs/tracing.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -175,6 +176,32 @@ def test_tests_that_build_the_image_anew(derive: Derive, small: str, tag: str, t
         assert "do not build, pull or tag that name while the tests run" in done.stderr
         assert not exists(tag)
     assert ours() == set()
+
+
+def test_tests_that_go_past_the_socket(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """Their container is of the original image in the second run, too; our own one does not make up for it.
+
+    What another run of slimagent starts is watched by that one, and a build runs its steps in containers.
+    """
+    image, out = derive(SLEEPS), tmp_path / "out"
+    run = "docker run --rm --network=none --entrypoint=/bin/true"
+    past = f"DOCKER_HOST={os.environ.get('DOCKER_HOST', 'unix:///var/run/docker.sock')} {run}"
+    done = slim(image, tag, out, *HOST, "--", "sh", script(tmp_path, f"{past} --name mine-{tag[-8:]} {image}"))
+    assert done.returncode == 3, done.stderr
+    assert (
+        f"the container mine-{tag[-8:]} of {image} was started while the tests ran, and nobody watched it"
+        in done.stderr
+    )
+    assert "let the tests use DOCKER_HOST" in done.stderr
+    assert not exists(tag)
+    (tmp_path / "Dockerfile").write_text(f'FROM {image}\nRUN ["/bin/true"]\n')
+    build = f"DOCKER_BUILDKIT=0 docker build -q --no-cache --network=none -t {tag}-built {tmp_path}"
+    tests = f"{past} --label io.slimagent.watched= {image}; {run} {image}; {build}"
+    try:
+        done = slim(image, tag, out, *HOST, "--", "sh", script(tmp_path, tests))
+    finally:
+        remove(f"{tag}-built")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_request_that_cannot_be_followed(derive: Derive, tag: str, tmp_path: Path) -> None:
