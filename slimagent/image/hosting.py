@@ -88,7 +88,7 @@ class Hosting:
         self._work = work
         self._examined = examined
         self._engine = engine
-        self._main, self._waiting = main, waiting
+        self._main_name, self._waiting = main, waiting
         self._cap_add = tuple(cap_add)
         self._config = read_image_config(examined.described)
         self._containers: dict[str, _Hosted] = {}
@@ -99,7 +99,7 @@ class Hosting:
         self._refused: SlimagentError | None = None  # the first request that was not let through
         self._builds: list[tuple[int, int | None]] = []  # from when to when, in nanoseconds since the epoch
         self._strays: list[str] = []  # containers of the image that came into being without the agent
-        self._of_main: Shared | None = None
+        self._main: Shared | None = None
         self.main_has_ended = False  # before the tests began
         self._lock = threading.Lock()  # requests come from several threads
 
@@ -111,7 +111,7 @@ class Hosting:
         except SlimagentError as error:
             self.unseen(error)
             raise
-        is_main = name == self._main
+        is_main = name == self._main_name
         config = configured(self._config, {**wanted, "Healthcheck": None} if is_main else wanted)
         with self._lock:
             if self._is_closed:
@@ -119,7 +119,7 @@ class Hosting:
             shared = self._work.share("hosted")
             self._hosted.append(hosted := _Hosted(shared, config, name))
             if is_main:
-                self._of_main = shared
+                self._main = shared
         shared.give(CONFIG, described_with(self._examined.described, config, checks=is_main))
 
         def made(identity: str) -> None:
@@ -222,7 +222,7 @@ class Hosting:
     @property
     def main(self) -> Shared | None:
         """What our own container shares with us, once it was created."""
-        return self._of_main
+        return self._main
 
     def needed(self, begun: Iterable[Begun], *, passed: bool) -> Started:
         """What all containers needed. `begun` are all that the engine started meanwhile.
@@ -245,7 +245,7 @@ class Hosting:
             for record in _records(each, self._examined.image, self._tell):
                 ran += 1
                 yield record
-            if self.main_has_ended and each.shared is self._of_main:
+            if self.main_has_ended and each.shared is self._main:
                 ran = before
                 continue
             if each.was_started and ran == before and not each.shared.has(ERROR):
