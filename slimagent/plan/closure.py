@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from slimagent.elf.tables import Symbols
@@ -18,6 +18,7 @@ from slimagent.plan.parts import EXECUTABLE
 _LIB = (b"lib", b"lib64", b"lib/x86_64-linux-gnu", b"lib/aarch64-linux-gnu")
 _PLATFORM = (b"x86_64", b"haswell", b"xeon_phi", b"aarch64")
 _TOKEN = re.compile(rb"\$(?:(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_])|\{(ORIGIN|LIB|PLATFORM)\})")
+_PATH_MAX = 4096  # <linux/limits.h>
 _HWCAPS = b"/glibc-hwcaps/"
 # R's lazy-load databases (R Internals, "Lazy loading"): an index and the data, useless without each other.
 _R_HALVES = {b".rdb": b".rdx", b".rdx": b".rdb"}
@@ -166,13 +167,17 @@ class Closure:
 
 def expand(entry: bytes, path: bytes) -> list[bytes]:
     """The absolute directories that an entry of DT_RPATH or DT_RUNPATH of the file at `path` can mean (ld.so(8))."""
-    values = {b"ORIGIN": (parent(path),), b"LIB": _LIB, b"PLATFORM": _PLATFORM}
-    entries, at = [b""], 0
-    for token in _TOKEN.finditer(entry):
-        before = entry[at : token.start()]
-        entries = [each + before + value for each in entries for value in values[token[1] or token[2]]]
-        at = token.end()
-    return [whole for each in entries if (whole := each + entry[at:])[:1] == b"/"]
+    tokens = [token[1] or token[2] for token in _TOKEN.finditer(entry)]
+    if tokens.count(b"ORIGIN") * len(parent(path)) > _PATH_MAX:
+        return []  # no file has such a path
+    # A token means the same wherever it stands, so there is one result for each machine, however many tokens there are.
+    machines = [(lib, platform) for lib in _LIB for platform in _PLATFORM] if tokens else [(b"", b"")]
+    found = [_substituted(entry, {b"ORIGIN": parent(path), b"LIB": lib, b"PLATFORM": each}) for lib, each in machines]
+    return [whole for whole in dict.fromkeys(found) if whole[:1] == b"/"]
+
+
+def _substituted(entry: bytes, values: Mapping[bytes, bytes]) -> bytes:
+    return _TOKEN.sub(lambda token: values[token[1] or token[2]], entry)
 
 
 def _twins(inventory: Inventory) -> dict[int | tuple[int, ...], list[int]]:

@@ -242,12 +242,19 @@ def test_the_source_is_what_this_python_compiled(module: str, level: str) -> Non
     assert source_of(importlib.util.cache_from_source(source, optimization=level).encode()) == source.encode()
 
 
+MACHINES = (b"x86_64-linux-gnu", b"aarch64-linux-gnu")
+LIBRARIES = (b"lib", b"lib64", *(b"lib/" + each for each in MACHINES))
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
         (b"$ORIGIN/../lib", [b"/opt/bin/../lib"]),
         (b"${ORIGIN}", [b"/opt/bin"]),
         (b"/opt/$LIB", [b"/opt/lib", b"/opt/lib64", b"/opt/lib/x86_64-linux-gnu", b"/opt/lib/aarch64-linux-gnu"]),
+        (b"/$LIB/$LIB", [b"/%b/%b" % (each, each) for each in LIBRARIES]),
+        (b"/a" + b"/$LIB" * 800, [b"/a" + (b"/" + each) * 800 for each in LIBRARIES]),
+        (b"$ORIGIN" * 600, []),
         (b"$ORIGINAL", []),
         (b"/opt/$OTHER", [b"/opt/$OTHER"]),
         (b"relative", []),
@@ -255,5 +262,5 @@ def test_the_source_is_what_this_python_compiled(module: str, level: str) -> Non
     ],
 )
 def test_loader_tokens(entry: bytes, expected: list[bytes]) -> None:
-    """Tokens of ld.so(8) become every directory that they can mean; what is no token stays as it is."""
+    """Tokens of ld.so(8) become every directory that they can mean, each token the same one wherever it stands."""
     assert expand(entry, b"/opt/bin/tool") == expected
