@@ -7,10 +7,12 @@ the sections that are not loaded, their names, and the section headers.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 
 from slimagent.elf import tables as elf
-from slimagent.elf.tables import Read, Section, Segment, Symbols, Tables
+from slimagent.elf.tables import Read, Segment, Symbols, Tables
 
 _APPENDED = "data follow the ELF image: a program that reads itself, as self-extracting ones do"
 _PATCHED = "its segments would move, as in files that patchelf or auditwheel has changed"
@@ -76,8 +78,8 @@ def _why_not_movable(found: Tables) -> str:
     loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
     if any(each.alignment > 1 and (each.offset - each.address) % each.alignment for each in loads):
         return "its program headers break p_offset ≡ p_vaddr (mod p_align)"
-    writable = [each for each in loads if each.flags & elf.PF_W]
-    if any(each.name in _DYNAMIC_TABLES and _inside(each, writable) for each in found.sections):
+    tables = [each.offset for each in found.sections if each.name in _DYNAMIC_TABLES]
+    if _is_any_inside(tables, [each for each in loads if each.flags & elf.PF_W]):
         return _PATCHED
     end = None
     for each in loads:
@@ -88,8 +90,12 @@ def _why_not_movable(found: Tables) -> str:
     return ""
 
 
-def _inside(section: Section, segments: Iterable[Segment]) -> bool:
-    return any(each.offset <= section.offset < each.offset + each.size for each in segments)
+def _is_any_inside(offsets: Iterable[int], segments: Iterable[Segment]) -> bool:
+    """Whether an offset lies in a segment. A hostile file has very many of both, so not each is tried with each."""
+    spans = sorted((each.offset, each.offset + each.size) for each in segments)
+    begins, ends = [begin for begin, _ in spans], list(accumulate((end for _, end in spans), max))
+    places = ((each, bisect_right(begins, each)) for each in offsets)
+    return any(place and ends[place - 1] > each for each, place in places)
 
 
 def stripped_size(found: Tables) -> int:

@@ -21,6 +21,7 @@ SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL = 2
 SHT_DYNSYM, SHT_SYMTAB_SHNDX = 11, 18
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 _XINDEX = 0xFFFF  # PN_XNUM and SHN_XINDEX: the number does not fit here
+LONGEST = 4096  # bytes of a name: the kernel takes no longer path (PATH_MAX), and no linker names a section so
 _LIMIT = 1 << 24  # bytes of a table: no linker writes more, and a hostile header must not fill the memory
 _FARTHEST = 1 << 62  # pread(2) refuses offsets near the end of its range
 
@@ -168,13 +169,22 @@ def _named(read: Read, rows: list[tuple[int, ...]], names: int) -> tuple[Section
         return tuple(Section(b"", *row[1:]) for row in rows)
     table = rows[names]
     text = _whole(read, table[4], table[5])
-    found = []
+    found, left = [], _LIMIT
     for row in rows:
-        end = text.find(0, row[0])
-        if end < 0:
-            raise ValueError("a name lies outside its table")
-        found.append(Section(text[row[0] : end], *row[1:]))
+        name = string(text, row[0])
+        left -= len(name)
+        if left < 0:  # names may share their place in the table, so a small file could have any number of long ones
+            raise ValueError("the names of its sections are longer than any table of names")
+        found.append(Section(name, *row[1:]))
     return tuple(found)
+
+
+def string(table: bytes, offset: int, longest: int = LONGEST) -> bytes:
+    """The string at an offset of a table. Raises ValueError if it does not end there within `longest` bytes."""
+    end = table.find(0, offset, offset + longest + 1)
+    if end < 0:
+        raise ValueError("a string lies outside its table, or is longer than any linker writes it")
+    return table[offset:end]
 
 
 def segments(read: Read, shape: str, offset: int, size: int, count: int) -> tuple[Segment, ...]:

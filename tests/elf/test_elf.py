@@ -5,7 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import struct
 import subprocess
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimagent.elf import needs as elf
+from slimagent.elf.sections import DAMAGED, _why_not, symbols
+from slimagent.elf.tables import Section, Segment, Tables, tables
 from slimagent.inventory.contents import Contents
 from slimagent.model.inventory import Needs
 
@@ -172,3 +177,136 @@ def test_any_bytes_never_raise(data: bytes) -> None:
     for each in (data, elf.MAGIC + data):
         found = elf.needs(lambda offset, size, each=each: each[offset : offset + size])  # type: ignore[misc]
         assert found is None or isinstance(found, Needs)
+
+
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_RUNPATH = 1, 5, 10, 29
+STRINGS = 4096  # where the strings of a made file begin; its segments begin at 64
+DYNSTR = Section(b".dynstr", 3, 2, 0, 10, 10, 0, 0, 1, 0)
+MOST_SECONDS, MOST_MEMORY = 5.0, 200 << 20
+
+
+def made(
+    *,
+    strings: bytes = b"\0",
+    dynamic: list[tuple[int, int]] | None = None,
+    segments: list[tuple[int, int, int]] | None = None,
+    sections: list[tuple[int, int]] | None = None,
+) -> bytes:
+    """A library that is all headers: segments as (kind, offset, size), sections as (where the name begins, kind).
+
+    The strings name the libraries, and also the sections; those of the dynamic section follow them.
+    """
+    entries = b"".join(struct.pack("<qQ", *each) for each in dynamic or [])
+    entries += struct.pack("<qQqQqQ", DT_STRTAB, STRINGS, DT_STRSZ, len(strings), 0, 0)
+    at = STRINGS + len(strings)
+    rows = [(PT_LOAD, 0, at + len(entries)), (PT_DYNAMIC, at, len(entries)), *(segments or [])]
+    table = at + len(entries)
+    headers = [(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]
+    headers.append((0, 3, 0, 0, STRINGS, len(strings), 0, 0, 1, 0))
+    headers += [(name, kind, 0, 0, STRINGS, 0, 0, 0, 1, 0) for name, kind in sections or []]
+    start = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    start += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, table, 0, 64, 56, len(rows), 64, len(headers), 1)
+    start += b"".join(struct.pack("<IIQQQQQQ", kind, 4, o, o, o, size, size, 4096) for kind, o, size in rows)
+    assert len(start) <= STRINGS
+    return start.ljust(STRINGS, b"\0") + strings + entries + b"".join(struct.pack("<IIQQQQIIQQ", *h) for h in headers)
+
+
+def of_bytes(data: bytes) -> Needs | None:
+    return elf.needs(lambda offset, size: data[offset : offset + size])
+
+
+def test_a_made_library_is_read() -> None:
+    """So what the tests below change is why theirs are not."""
+    data = made(
+        strings=b"\0liba.so\0/opt/lib:$ORIGIN\0.text\0",
+        dynamic=[(DT_NEEDED, 1), (DT_RUNPATH, 9)],
+        segments=[(PT_INTERP, STRINGS + 1, 8)],
+        sections=[(26, 1)],
+    )
+    found = of_bytes(data)
+    assert found is not None
+    assert (found.interpreter, found.libraries, found.search) == (b"liba.so", (b"liba.so",), (b"/opt/lib", b"$ORIGIN"))
+    read = tables(lambda offset, size: data[offset : offset + size])
+    assert read is not None and [each.name for each in read.sections] == [b"", b"", b".text"]
+
+
+LONG = b"\0" + b"a" * 4097 + b"\0"
+MANY = b"\0" + b"a" * 4000 + b"\0"
+DIRECTORIES = b"\0" + b":".join(b"/%d" % each for each in range(1000)) + b"\0"
+
+
+def test_a_name_may_be_as_long_as_a_path() -> None:
+    """PATH_MAX of <linux/limits.h>."""
+    found = of_bytes(made(strings=LONG, dynamic=[(DT_NEEDED, 2), (DT_RUNPATH, 2)]))
+    assert found is not None and found.libraries == found.search == (b"a" * 4096,)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        made(strings=LONG, dynamic=[(DT_NEEDED, 1)]),
+        made(strings=LONG, dynamic=[(DT_RUNPATH, 1)]),
+        made(strings=MANY, dynamic=[(DT_NEEDED, 1)] * 66),
+        made(strings=MANY, dynamic=[(DT_RUNPATH, 1)] * 66),
+        made(strings=DIRECTORIES, dynamic=[(DT_RUNPATH, 1)] + [(DT_NEEDED, 0)] * 300),
+        made(dynamic=[(2, 0)] * (1 << 16)),
+        made(segments=[(PT_DYNAMIC, 64, 0)]),
+        made(segments=[(PT_INTERP, STRINGS, 1)] * 2),
+        made(segments=[(PT_INTERP, 0, 4097)]),
+    ],
+    ids=["name", "directory", "names", "paths", "lookups", "entries", "dynamic", "interpreters", "interpreter"],
+)
+def test_more_than_any_linker_writes_is_damage(data: bytes) -> None:
+    """Entries may share a string, so the sum of names has a limit, too. Of two headers of a kind, loaders differ."""
+    assert of_bytes(data) is None
+
+
+@pytest.mark.parametrize("end", [b"", b"\0"], ids=["without-end", "long"])
+def test_names_that_share_their_place_cost_little(end: bytes) -> None:
+    """A table of names that is one string, which thousands of sections and needed libraries begin in."""
+    data = made(
+        strings=b"a" * (15 << 20) + end,
+        dynamic=[(DT_NEEDED, at) for at in range(30_000)],
+        sections=[(at, 1) for at in range(30_000)],
+    )
+    view = memoryview(data)
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        assert elf.needs(lambda offset, size: bytes(view[offset : offset + size])) is None
+        found = symbols(lambda offset, size: bytes(view[offset : offset + size]), len(data))
+        assert time.process_time() - began < MOST_SECONDS
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    finally:
+        tracemalloc.stop()
+    assert found is not None and found.why == DAMAGED
+
+
+def test_names_of_sections_have_a_sum() -> None:
+    """Each of them is short enough, and there are many: they would be held all at once."""
+    name = b"a" * 4000 + b"\0"
+    few, many = (made(strings=name, sections=[(0, 1)] * count) for count in (100, 5000))
+    assert tables(lambda offset, size: few[offset : offset + size]) is not None
+    assert tables(lambda offset, size: many[offset : offset + size]) is None
+
+
+def test_many_dynamic_tables_and_segments_are_not_tried_with_each_other() -> None:
+    """Each section with a name of a dynamic table is looked for in the writable segments."""
+    found = Tables(
+        wide=True,
+        kind=3,
+        machine=62,
+        header=64,
+        segments_at=64,
+        names=0,
+        end=100,
+        segments=(Segment(PT_LOAD, 6, 50, 50, 10, 10, 1), *(Segment(PT_LOAD, 6, 50, 50, 0, 10, 1),) * 60_000),
+        sections=(Section(b".symtab", 2, 0, 0, 0, 0, 0, 0, 1, 0), *(DYNSTR,) * 60_000),
+    )
+    began = time.process_time()
+    assert _why_not(found, 100) == ""
+    assert time.process_time() - began < MOST_SECONDS
+    inside = found._replace(sections=(*found.sections, DYNSTR._replace(offset=59)))
+    assert "patchelf" in _why_not(inside, 100)
+    assert _why_not(found._replace(sections=(*found.sections, DYNSTR._replace(offset=60))), 100) == ""
