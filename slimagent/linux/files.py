@@ -14,15 +14,52 @@ from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.temporary import new_file
 from slimagent.paths.algebra import to_text
 
+MOST = 1 << 30  # bytes of a document
+_CHUNK = 1 << 20  # bytes
+# By these names a user passes what another program writes: `< FILE`, `<(COMMAND)` of a shell.
+_STREAMS = (b"/dev/stdin", b"/dev/fd/", b"/proc/self/fd/")
+_NO_WAIT = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
 
 def read(path: str | bytes) -> bytes:
-    """Read a document. Raises DocumentError if it is missing or cannot be read."""
+    """Read a document of at most 1 GiB. Raises DocumentError if it is missing or cannot be read.
+
+    It has to be a regular file: nobody may ever write to a FIFO, and a device may have no end. But what /dev/stdin and
+    /dev/fd/N lead to is read to its end, whatever it is.
+    """
+    is_stream = os.fsencode(path).startswith(_STREAMS)
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC if is_stream else _NO_WAIT)
+        with closing(descriptor):
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not is_stream and not stat.S_ISREG(status.st_mode):
+                raise DocumentError(
+                    f"cannot read {_shown(path)}: not a regular file",
+                    "name a file; to pass what another program writes: /dev/stdin",
+                )
+            data = _whole(descriptor, status.st_size)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         problem = error.strerror if isinstance(error, OSError) else error
         raise DocumentError(f"cannot read {_shown(path)}: {problem}", "check the path and its permissions") from None
+    if data is None:
+        raise DocumentError(
+            f"cannot read {_shown(path)}: it is larger than 1 GiB", "name a file that slimagent wrote, or make it again"
+        )
+    return data
+
+
+def _whole(descriptor: int, size: int) -> bytes | None:
+    """What can be read of a descriptor, `size` bytes if it is known; None if it is more than MOST."""
+    parts: list[bytes] = []
+    total, count = 0, max(size + 1, _CHUNK)
+    while size <= MOST and total <= MOST and (part := os.read(descriptor, count)):
+        parts.append(part)
+        total, count = total + len(part), _CHUNK
+    if max(size, total) > MOST:
+        return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)  # a file is one part: not copied
 
 
 def digest(data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -207,6 +208,71 @@ def test_a_document_that_cannot_be_read_is_one_line(tmp_path: Path, path: str | 
         files.read(whole)
     assert caught.value.message.isprintable()
     assert caught.value.hint
+
+
+def refused(path: str | Path) -> DocumentError:
+    """What `read` says of a file that is no document: one line with its name, and a hint."""
+    with pytest.raises(DocumentError) as caught:
+        files.read(str(path))
+    assert str(path) in caught.value.message and caught.value.message.isprintable() and caught.value.hint
+    return caught.value
+
+
+@pytest.mark.timeout(20)
+def test_only_regular_files_are_documents(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to, a device without an end, a socket, a directory, also behind a link."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "input").symlink_to("/dev/stdin")
+    (tmp_path / "plan.json").symlink_to("fifo")
+    for name in ("fifo", "zero", "plan.json"):
+        assert "not a regular file" in refused(tmp_path / name).message
+    assert "/dev/stdin" in refused(tmp_path / "fifo").hint
+    assert "not a regular file" in refused("/dev/zero").message
+    assert "Is a directory" in refused(tmp_path).message
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        assert "cannot read" in refused(tmp_path / "socket").message
+    script = f"from slimagent.linux import files; files.read({str(tmp_path / 'input')!r})"
+    done = subprocess.run([sys.executable, "-c", script], stdin=subprocess.PIPE, capture_output=True, text=True)
+    assert "not a regular file" in done.stderr
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_a_pipe_that_the_user_passes_is_read(tmp_path: Path, name: str) -> None:
+    """A shell's `<(COMMAND)` is such a name. What comes slowly and in parts is read to its end."""
+    script = f"from slimagent.linux import files; print(files.digest(files.read({name!r})))"
+    data = os.urandom(3 << 20)
+    (tmp_path / "data").write_bytes(data)
+    slowly = '{ head -c 100 data; sleep 0.2; tail -c +101 data; } | "$@"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", slowly, "sh", sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == files.digest(data)
+
+
+@pytest.mark.timeout(20)
+def test_a_document_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told from its size, and of what has none by reading."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(files.MOST + 1)
+    error = refused(tmp_path / "large")
+    assert "larger than 1 GiB" in error.message
+    monkeypatch.setattr(files, "MOST", 1 << 20)
+    (tmp_path / "largest").write_bytes(b"a" * files.MOST)
+    assert files.read(str(tmp_path / "largest")) == b"a" * files.MOST
+    reading, writing = os.pipe()
+    large = ["head", "-c", str(3 << 20), "/dev/zero"]
+    with os.fdopen(reading, "rb"), subprocess.Popen(large, stdout=writing) as process:
+        os.close(writing)
+        assert "larger than 1 GiB" in refused(f"/dev/fd/{reading}").message
+        process.kill()
 
 
 def test_a_digest_is_sha256() -> None:
