@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from slimagent.inventory.licenses import licenses
 from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import LARGEST_JSON, Image, too_long
 from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import parent
 from slimagent.text.json_input import parsed
@@ -53,7 +53,7 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
     depends: list[list[str]] = []
     for each in image.names(meta):
         path = meta + b"/" + each
-        data = image.read(path) if each.endswith(b".json") else None
+        data = image.read(path, LARGEST_JSON) if each.endswith(b".json") else None
         record = None if data is None else _record(image, path, data)
         if record is None:
             continue
@@ -78,7 +78,7 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
 
 
 def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
-    """The fields that matter, one of a wrong type empty and a problem; None, and a problem, if there is no name."""
+    """The fields that matter, one of a wrong type empty and a problem; None, and a problem, without a sound name."""
     try:
         document = parsed(data)
     except ValueError:
@@ -92,6 +92,10 @@ def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
     if not isinstance(version, str):
         image.problem(path, "no version, or not a text")
         version = ""
+    why = too_long(name=name, version=version)
+    if why:
+        image.problem(path, why)
+        return None
     files, depends = _texts(image, path, document, "files"), _texts(image, path, document, "depends")
     return _Record(name, version, files, depends, _description(document))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slimagent.inventory.dpkg_formats import Group, relations
+from slimagent.inventory.reader import too_long
 from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import to_text
 
@@ -65,11 +66,16 @@ def package(values: dict[bytes, bytes], file: bytes = b"") -> Record:
         raise ValueError("no name of a package")
     if _ARCHITECTURE.fullmatch(architecture) is None:
         raise ValueError("no Architecture")
+    version = to_text(values.get(b"version", b"").strip())
+    section = to_text(values.get(b"section", b"").strip().rpartition(b"/")[2])  # without its area: non-free/libs
+    why = too_long(name=name.decode(), architecture=architecture.decode(), version=version, section=section)
+    if why:
+        raise ValueError(why)
     return Record(
         name=name.decode(),
         architecture=architecture.decode(),
-        version=to_text(values.get(b"version", b"").strip()),
-        section=to_text(values.get(b"section", b"").strip().rpartition(b"/")[2]),  # without its area: non-free/libs
+        version=version,
+        section=section,
         essential=any(values.get(each, b"").strip() == b"yes" for each in (b"essential", b"protected"))
         or values.get(b"priority", b"").strip() == b"required",
         same=values.get(b"multi-arch", b"").strip() == b"same",

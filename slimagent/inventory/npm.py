@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from slimagent.inventory import package_json
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import LARGEST_JSON, Image, too_long
 from slimagent.inventory.rows import innermost
 from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found, Package, PackageKind
@@ -23,9 +23,7 @@ from slimagent.paths.algebra import ancestors, name, parent, to_text
 _MANIFEST = b"/package.json"
 _MODULES = b"/node_modules"
 _LOCK = _MODULES + b"/.package-lock.json"
-_UNSOUND = "the dependencies are not an object"
 _PART = "part of it"  # a requirement that no manifest states
-_LOCK_LIMIT = 1 << 26  # bytes
 # A name that begins with a dot is the manager's own: .bin, .cache, .pnpm.
 _LOCATION = re.compile(rb"(.*)/node_modules/((?:@[^/]+/)?[^/@.][^/]*)", re.DOTALL)
 
@@ -118,8 +116,9 @@ class _Tree:
         manifest = package_json.manifest(self.image, path)
         if manifest is None:
             return None
-        if not _is_sound(manifest):
-            self.image.problem(path, _UNSOUND)
+        why = _why_unsound(manifest)
+        if why:
+            self.image.problem(path, why)
             return None
         package = Package(
             kind=PackageKind.NPM,
@@ -161,8 +160,9 @@ class _Tree:
             manifest = package_json.manifest(self.image, path)
             if manifest is None:
                 continue
-            if not _is_sound(manifest):
-                self.image.problem(path, _UNSOUND)
+            why = _why_unsound(manifest)
+            if why:
+                self.image.problem(path, why)
                 continue
             package = self._inside(home)
             parts.append((self._program(home, path, manifest) if package is None else package, manifest, home))
@@ -216,7 +216,7 @@ class _Tree:
     def record(self) -> None:
         """Note the packages' places in npm's hidden lock files: one beside each tree that npm itself installed."""
         for path in [path for path in self._inventory.paths if path.endswith(_LOCK)]:
-            lock = package_json.read(self.image, path, _LOCK_LIMIT)
+            lock = package_json.read(self.image, path, LARGEST_JSON)
             packages = lock.get("packages") if isinstance(lock, dict) else None
             if not isinstance(packages, dict):
                 if lock is not None:
@@ -228,6 +228,8 @@ class _Tree:
                     self.found[package].records.append((path, EditKind.NPM_LOCK, key))
 
 
-def _is_sound(manifest: dict[str, Any]) -> bool:
-    """Whether the dependencies in a manifest are objects."""
-    return all(isinstance(manifest.get(key) or {}, dict) for key in ("dependencies", "optionalDependencies"))
+def _why_unsound(manifest: dict[str, Any]) -> str:
+    """Why a manifest describes no package; empty if it does."""
+    if not all(isinstance(manifest.get(key) or {}, dict) for key in ("dependencies", "optionalDependencies")):
+        return "the dependencies are not an object"
+    return too_long(version=package_json.text(manifest.get("version")))

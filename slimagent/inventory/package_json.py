@@ -19,11 +19,7 @@ _MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over
 
 def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
     """The document at `path`; None if there is none, and None and a problem if it cannot be understood."""
-    at = image.end(path)
-    if at is not None and image.inventory.sizes[at] > limit:
-        image.problem(path, "too large for a document of this kind")
-        return None
-    data = image.read(path)
+    data = image.read(path, limit)
     if data is None:
         return None
     try:

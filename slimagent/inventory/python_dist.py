@@ -19,7 +19,7 @@ from slimagent.inventory.python_editable import Sources
 from slimagent.inventory.python_projects import Project, projects
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import Image, too_long
 from slimagent.model.inventory import EDITABLE, Description, Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
@@ -106,6 +106,11 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
     elif not meta.is_name(called):
         image.problem(path, "has no valid name of a distribution")
         return None
+    version = fields.version if fields.version.isprintable() and fields.version else version
+    why = too_long(name=called, version=version)
+    if why:
+        image.problem(path, why)
+        return None
     requires = fields.requires
     if not (requires or modern or single):
         requires = meta.egg_requires(image.read(info + b"/requires.txt") or b"")
@@ -113,7 +118,7 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
         site=index,
         info=info,
         name=canonicalize_name(called),
-        version=fields.version if fields.version.isprintable() and fields.version else version,
+        version=version,
         requires=requires,
         licenses=fields.licenses,
         root=root,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from slimagent.inventory.python_metadata import editable_root, finder_mapping, path_lines
 from slimagent.inventory.python_sites import Site
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import LARGEST_JSON, Image
 from slimagent.paths.algebra import join, name, parent, to_text, within
 from slimagent.paths.hierarchy import is_shared
 
@@ -45,7 +45,7 @@ class Sources:
 
     def _targets(self, site: Site, info: bytes, own: Iterable[bytes], link: bytes | None) -> list[bytes]:
         found = [link] if link is not None else []
-        data = self._image.read(info + b"/direct_url.json")
+        data = self._image.read(info + b"/direct_url.json", LARGEST_JSON)
         try:
             root = editable_root(data) if data is not None else None
         except ValueError:

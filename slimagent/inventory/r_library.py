@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from slimagent.inventory.licenses import licenses
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import Image, too_long
 from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import ancestors, name, parent, within
 
@@ -81,6 +81,10 @@ def _described(image: Image, directory: bytes) -> dict[str, str] | None:
         return None
     if not _VERSION.fullmatch(fields.get("Version", "")):
         image.problem(path, "the field Version is missing or not a version")
+        return None
+    why = too_long(version=fields["Version"], priority=fields.get("Priority", ""))
+    if why:
+        image.problem(path, why)
         return None
     return fields
 

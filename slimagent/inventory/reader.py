@@ -10,6 +10,8 @@ from slimagent.model.inventory import Found, Inventory
 from slimagent.paths.algebra import Resolver
 
 _LIMIT = 1 << 28  # bytes: no package database is larger, and a hostile one must not fill the memory
+LARGEST_JSON = 1 << 25  # bytes: parsed, it takes up to thirty times as much memory; the longest real ones have some MB
+LONGEST = 1000  # bytes of a name or a version; the longest real ones have some 100
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK = 1 << 20
 
@@ -73,15 +75,15 @@ class Image:
         """Whether an entry is a regular file."""
         return stat.S_ISREG(self.inventory.modes[at])
 
-    def read(self, path: bytes) -> bytes | None:
+    def read(self, path: bytes, limit: int = _LIMIT) -> bytes | None:
         """The bytes of the regular file that `path` leads to, with links followed inside the image.
 
-        None if it is missing; None, and a problem noted, if it cannot be read whole.
+        None if it is missing; None, and a problem noted, if it has more than `limit` bytes or cannot be read whole.
         """
         at = self.end(path)
         if at is None or not self.is_file(at):
             return None
-        if self.inventory.sizes[at] > _LIMIT:
+        if self.inventory.sizes[at] > limit:
             self.problem(path, "too large for a package record")
             return None
         try:
@@ -90,9 +92,13 @@ class Image:
             self.problem(path, error.strerror or "cannot be read")
             return None
         try:
-            parts = []
+            parts, left = [], limit
             while part := os.read(descriptor, _CHUNK):
                 parts.append(part)
+                left -= len(part)
+                if left < 0:  # it grew
+                    self.problem(path, "too large for a package record")
+                    return None
             return b"".join(parts)
         except OSError as error:
             self.problem(path, error.strerror or "cannot be read")
@@ -101,8 +107,17 @@ class Image:
             os.close(descriptor)
 
     def problem(self, path: bytes, why: str) -> None:
-        """Note a record that cannot be read or parsed."""
-        self.problems.append((path, why))
+        """Note a record that cannot be read or parsed. A reason can quote the record, so only its start is kept."""
+        self.problems.append((path, why[:LONGEST]))
+
+
+def too_long(**texts: str) -> str:
+    """Which of these texts, e.g. a name and a version, is longer than any real one; empty if none is.
+
+    Plans, reports and bills of materials repeat them for each file, so a small record could fill the disk.
+    """
+    found = (each for each, text in texts.items() if len(text.encode("utf-8", "surrogatepass")) > LONGEST)
+    return next((f"its {each} is longer than {LONGEST:,} bytes" for each in found), "")
 
 
 class Reader(Protocol):

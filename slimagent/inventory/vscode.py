@@ -11,14 +11,13 @@ import re
 from typing import Any
 
 from slimagent.inventory import package_json
-from slimagent.inventory.reader import Image
+from slimagent.inventory.reader import LARGEST_JSON, Image, too_long
 from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found, Package, PackageKind
 from slimagent.paths.algebra import name, parent
 
 _MANIFEST = b"/package.json"
 _LIST = b"/extensions.json"
-_LIST_LIMIT = 1 << 26  # bytes
 _BUILT_IN = b"/extensions"
 _INSTALLED = re.compile(rb"[^./][^./]*\.[^/]+-[0-9]+\.[0-9]+\.[0-9]+[^/]*")
 _NO_PUBLISHER = "undefined_publisher"  # what VS Code itself puts in the place of one
@@ -74,14 +73,22 @@ def _manifest(image: Image, directory: bytes) -> dict[str, Any] | None:
     if not package_json.text(manifest.get("name")) or wrong:
         image.problem(directory + _MANIFEST, f"not an extension's: {wrong[0]} is not a list" if wrong else "no name")
         return None
+    why = too_long(name=_title(manifest), version=package_json.text(manifest.get("version")))
+    if why:
+        image.problem(directory + _MANIFEST, why)
+        return None
     return manifest
 
 
+def _title(manifest: dict[str, Any]) -> str:
+    """PUBLISHER.NAME in lower case."""
+    return f"{package_json.text(manifest.get('publisher')) or _NO_PUBLISHER}.{manifest['name']}".lower()
+
+
 def _extension(manifest: dict[str, Any], place: bytes, files: list[int]) -> Found:
-    publisher = package_json.text(manifest.get("publisher")) or _NO_PUBLISHER
     package = Package(
         kind=PackageKind.VSCODE,
-        name=f"{publisher}.{manifest['name']}".lower(),
+        name=_title(manifest),
         version=package_json.text(manifest.get("version")),
         place=place,
     )
@@ -147,7 +154,7 @@ def _record(image: Image, found: list[Found]) -> None:
 
 def _listed(image: Image, path: bytes) -> dict[tuple[str, bytes], str]:
     """The ids in an `extensions.json` as they are written, by id in lower case and directory (empty if it has none)."""
-    entries = package_json.read(image, path, _LIST_LIMIT)
+    entries = package_json.read(image, path, LARGEST_JSON)
     if entries is None:
         return {}
     if not isinstance(entries, list):
