@@ -73,6 +73,8 @@ def _why_not_here(found: Tables, at: int) -> str:
     inside = [each for each in loads if _within(section, each)]
     if len(inside) != 1 or section.address - section.offset != inside[0].address - inside[0].offset:
         return shared
+    if not inside[0].flags & elf.PF_R:  # loaders read the program headers, which move there
+        return "its GPU code lies in a segment that cannot be read"
     if any(each is not inside[0] and _touch(section.offset, section.size, each.offset, each.size) for each in loads):
         return shared
     for other in found.segments:

@@ -139,6 +139,8 @@ def _headers(old: _File, new: _File) -> None:
     for each in _others(new):
         if each.size and each.offset != new.place(each.address):
             raise DifferenceError("its program headers came out different")
+    if not _is_table_readable(new.loads, new.tables.segments_at, new.tables.segment_row * len(new.tables.segments)):
+        raise DifferenceError("its program headers came out where a loader cannot read them")
     for file in (old, new):
         table = file.tables.segments_at, file.tables.segment_row * len(file.tables.segments)
         for each in file.tables.segments:
@@ -146,6 +148,21 @@ def _headers(old: _File, new: _File) -> None:
                 (each.offset, each.size) != table or file.place(each.address) != each.offset
             ):
                 raise DifferenceError("its program headers came out different")
+
+
+def _is_table_readable(loads: list[Segment], at: int, size: int) -> bool:
+    """Whether loaders can read the program headers at an offset: exactly one segment holds them, and is readable.
+
+    glibc takes the first segment with them in its pages (_dl_map_segments in elf/dl-map-segments.h). A neighbour can
+    have them in its last page: there it must be readable, too, and not have zeros that are not in the file.
+    """
+    holders = [each for each in loads if each.offset <= at and at + size <= each.offset + each.size]
+    for each in loads:
+        end = each.offset + each.size
+        in_pages = each.offset // PAGE * PAGE <= at and at + size <= -(-end // PAGE) * PAGE
+        if in_pages and each not in holders and (not each.flags & elf.PF_R or each.memory > each.size):
+            return False
+    return len(holders) == 1 and bool(holders[0].flags & elf.PF_R)
 
 
 def _others(file: _File) -> list[Segment]:

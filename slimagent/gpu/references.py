@@ -35,6 +35,8 @@ _LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
 _BETWEEN = "it refers to its section of GPU code where there is none"
 _TOO_OFTEN = "it refers to its GPU code more often than any compiler does"
 _WRITTEN = "a relocation writes into its GPU code"
+# Instructions of that kind: compilers write one in 28 bytes or more. A file of nothing else would take minutes.
+_LEA_EVERY, _LEA_MORE = 12, 1 << 16
 _LEA_REST = 6  # bytes from the opcode to the end of the instruction
 
 
@@ -226,7 +228,7 @@ class _Finder:
 
     def instructions(self, skipped: list[tuple[int, int]]) -> None:
         """Look through all that can be executed but the given parts of the file."""
-        points = self._points
+        points, left = self._points, _LEA_MORE
         for segment in self._loads:
             if not segment.flags & 1:
                 continue
@@ -234,7 +236,11 @@ class _Finder:
                 shift = segment.address - segment.offset
                 for at in range(begin, end, _CODE_CHUNK):
                     data = self._read(at, min(_CODE_CHUNK + _LEA_REST, end - at))
+                    left += len(data) // _LEA_EVERY
                     for match in _LEA.finditer(data, 0, max(0, len(data) - _DISTANCE.size)):
+                        left -= 1
+                        if left < 0:
+                            raise UnknownError("its code computes more addresses than that of any compiler")
                         after = match.end()
                         address = _DISTANCE.unpack_from(data, after)[0] + at + after + 4 + shift
                         if address in points:

@@ -16,10 +16,10 @@ import pytest
 from fat_binaries import Part, container
 from plan_images import compiler
 
-from slimagent.elf.tables import PT_LOAD, Tables, tables
+from slimagent.elf.tables import PF_R, PT_LOAD, Segment, Tables, tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.containers import Code, gpu_code
-from slimagent.gpu.proof import difference
+from slimagent.gpu.proof import _is_table_readable, difference
 from slimagent.gpu.rewrite import rewrite
 
 from .test_containers import reader
@@ -235,3 +235,65 @@ def test_an_architecture_with_too_many_digits_is_unknown(tmp_path: Path) -> None
     assert found is not None
     ((one,),) = (each.containers for each in gpu_code(reader(path), found))
     assert one.why == "a piece is for an unknown architecture"
+
+
+def holder(found: Tables) -> int:
+    """Which program header is that of the segment with the GPU code."""
+    section = next(each for each in found.sections if each.name == b".nv_fatbin")
+    return next(
+        at
+        for at, each in enumerate(found.segments)
+        if each.kind == PT_LOAD and each.offset <= section.offset < each.offset + each.size
+    )
+
+
+def unreadable(data: bytearray, found: Tables) -> None:
+    """A loader does not read GPU code, and so the library loads."""
+    place = found.segments_at + 56 * holder(found) + 4
+    struct.pack_into("<I", data, place, struct.unpack_from("<I", data, place)[0] & ~PF_R)
+
+
+def test_program_headers_do_not_move_to_where_loaders_cannot_read_them(tmp_path: Path) -> None:
+    """The rewrite leaves such a library alone. The proof refuses it too, without trusting the rewrite."""
+    path = library(tmp_path)
+    honest = tables(reader(path))
+    assert honest is not None
+    assert answer(changed(path, unreadable)) == "its GPU code lies in a segment that cannot be read"
+    made = rewrite(reader(path), honest, path.stat().st_size, H100)
+    assert not isinstance(made, str)
+    new = applied(path.read_bytes(), made)
+    why = difference(reader(path), lambda offset, size: new[offset : offset + size], H100)
+    assert why == "its program headers came out where a loader cannot read them"
+
+
+BEFORE = Segment(PT_LOAD, 6, 0x1000, 0x1000, 0x1F00, 0x1F00, 0x1000)
+GPU = Segment(PT_LOAD, 4, 0x2F00, 0x3F00, 0x8000, 0x8000, 0x1000)
+
+
+@pytest.mark.parametrize(
+    ("loads", "is_readable"),
+    [
+        ([GPU], True),
+        ([BEFORE, GPU], True),
+        ([], False),
+        ([BEFORE], False),
+        ([GPU._replace(flags=3)], False),
+        ([GPU, GPU._replace(address=0x100000)], False),
+        ([GPU._replace(size=0x100, memory=0x100)], False),
+        ([BEFORE._replace(flags=2), GPU], False),
+        ([BEFORE._replace(memory=0x5000), GPU], False),
+    ],
+    ids=["one", "neighbour", "none", "beside", "unreadable", "twice", "beyond", "unreadable-neighbour", "zeros"],
+)
+def test_where_loaders_find_program_headers(loads: list[Segment], is_readable: bool) -> None:
+    """glibc looks into whole pages, in which the end of a neighbour may lie."""
+    at = 0x2F80 if GPU._replace(size=0x100, memory=0x100) not in loads else 0x2FD0
+    assert _is_table_readable(loads, at, 0x60) == is_readable
+
+
+def test_code_full_of_addresses_is_not_searched(tmp_path: Path) -> None:
+    """The two bytes that begin such an instruction, over and over."""
+    path = library(tmp_path, ".text", f".fill {3 << 20}, 2, 0x058d", ".data")
+    begin = time.process_time()
+    assert answer(path) == "its code computes more addresses than that of any compiler"
+    assert time.process_time() - begin < 2
