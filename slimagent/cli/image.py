@@ -40,6 +40,7 @@ from slimagent.profiles import shipped as profiles
 from slimagent.report.beyond import held_out
 from slimagent.report.pull_request import pull_request
 from slimagent.report.reach import Configured, unmatched, unwanted, warnings
+from slimagent.report.smaller import gpu_notes
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
@@ -179,13 +180,14 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
 
     def finish(output: Output, slimmed: Slimmed, error: SlimagentError | None) -> None:
         end.whole = slimmed.whole
+        made = summarised(blank, slimmed.whole)
         end.summary = replace(
-            summarised(blank, slimmed.whole),
+            made,
             tag=None if asked.held_out else asked.tag,
             failure=None if error is None else failure(error),
             repairs=tuple(slimmed.repairs),
             repaired=len(frozenset().union(*(each.needed for each in slimmed.repairs))),
-            notes=(*_held_out(slimmed, asked.held_out), *_notes(slimmed, rules)),
+            notes=(*_held_out(slimmed, asked.held_out), *_notes(slimmed, rules), *gpu_notes(made)),
             phases=console.phases,
             seconds=console.seconds,
         )

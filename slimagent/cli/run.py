@@ -32,6 +32,7 @@ from slimagent.model.profile import Profile, Rules
 from slimagent.model.removed import NAME
 from slimagent.model.summary import Whole
 from slimagent.report.reach import unmatched, unwanted
+from slimagent.report.smaller import gpu_notes
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.applying import Export, InPlace, Target
 from slimagent.workflows.removals import Removals
@@ -232,9 +233,10 @@ def _summarise(
     missed: tuple[str, ...] = ()
     if whole.plan is not None and whole.trace is not None:
         missed = (*unmatched(whole.plan, asked.rules), *unwanted(whole.plan, whole.trace))
+    made = summarised(end.summary, whole)
     end.summary = replace(
-        summarised(end.summary, whole),
-        notes=(*end.summary.notes, *missed),
+        made,
+        notes=(*end.summary.notes, *missed, *gpu_notes(made)),
         failure=None if error is None else failure(error),
         phases=console.phases,
         seconds=console.seconds,

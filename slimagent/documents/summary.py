@@ -12,6 +12,7 @@ from slimagent.documents.parts import (
     COMPARISON,
     COUNT,
     MISSED,
+    PATH,
     TEXT,
     TEXTS,
     Form,
@@ -27,7 +28,20 @@ from slimagent.documents.search import SEARCHES
 from slimagent.model.plan import Caution
 from slimagent.model.proof import Layer, Repair
 from slimagent.model.result import Outcome
-from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Owner, Phase, Place, Reached, Summary
+from slimagent.model.summary import (
+    Checked,
+    Dropped,
+    Export,
+    Failure,
+    Gone,
+    GpuGone,
+    Owner,
+    Phase,
+    Place,
+    Reached,
+    Summary,
+    Unstripped,
+)
 from slimagent.text.shape import Place as At
 
 SUMMARY = "slimagent/summary"
@@ -95,6 +109,10 @@ _REPAIRS = each(
         lambda at: Repair(**get_members(_OF_REPAIR, at), size=or_null(COUNT).get(at["bytes"])),
     )
 )
+_GPU = or_null(
+    an_object(GpuGone, target=TEXT, files=COUNT, bytes=COUNT, more_files=COUNT, more_bytes=COUNT, proved=BOOLEAN)
+)
+_UNSTRIPPED = each(an_object(Unstripped, why=TEXT, files=COUNT, bytes=COUNT, largest=PATH))
 _PHASE = an_object(Phase, name=TEXT, seconds=number(3), depth=COUNT)
 _FIRST = {"tool": TEXT, "command": _one_of(_COMMANDS), "image": or_null(TEXT), "tag": or_null(TEXT)}
 _MEMBERS = {
@@ -138,6 +156,9 @@ _LAST = {
     "peak_bytes": or_null(COUNT),
 }
 
+# An earlier slimagent did not write these.
+_LATER = {"gpu": _GPU, "unstripped": _UNSTRIPPED, "repairs": _REPAIRS, "searches": SEARCHES}
+
 
 def encode_summary(summary: Summary) -> bytes:
     """A summary as bytes."""
@@ -152,6 +173,8 @@ def summary_members(summary: Summary) -> dict[str, Any]:
         "status": 0 if failure is None else failure.status,
         "error": None if failure is None else {name: getattr(failure, name) for name in ("slug", "message", "hint")},
         **put_members(_MEMBERS, summary),
+        "gpu": _GPU.put(summary.gpu),
+        "unstripped": _UNSTRIPPED.put(summary.unstripped),
         "repairs": _REPAIRS.put(summary.repairs),
         "searches": SEARCHES.put(summary.searches),
         **put_members(_LAST, summary),
@@ -162,10 +185,9 @@ def decode_summary(data: bytes, document: str = "summary") -> Summary:
     """Bytes as a summary. Raises DocumentError."""
     place = load(data, SUMMARY, document)
     members = get_members({**_FIRST, **_MEMBERS, **_LAST}, place)
-    known = place.of(dict)  # an earlier slimagent did not write the last two
-    repairs = _REPAIRS.get(place["repairs"]) if "repairs" in known else ()
-    searches = SEARCHES.get(place["searches"]) if "searches" in known else ()
-    return Summary(**members, repairs=repairs, searches=searches, failure=_failure(place))
+    known = place.of(dict)
+    members |= {name: form.get(place[name]) for name, form in _LATER.items() if name in known}
+    return Summary(**members, failure=_failure(place))
 
 
 def _failure(place: At) -> Failure | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -191,12 +191,14 @@ def counted_entries(plan: Plan) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def saved_in_files(plan: Plan, unstripped: Container[bytes] = ()) -> dict[bytes, int]:
-    """What each file that stays loses, but those in `unstripped`, by the path of the name that counts.
+def saved_in_files(plan: Plan, not_saved: Mapping[bytes, tuple[int, str]] | None = None) -> dict[bytes, int]:
+    """What each file that stays loses, by the path of the name that counts: symbols, debugging sections, GPU code.
 
-    It loses symbols, debugging sections and GPU code.
+    `not_saved` are bytes that the plan expects by mistake, and why, by path.
     """
-    saved = {path: saves for path, saves in plan.savings.items() if path not in unstripped}
+    kept = {} if not_saved is None else not_saved
+    saved = {path: saves - kept.get(path, (0, ""))[0] for path, saves in plan.savings.items()}
+    saved = {path: saves for path, saves in saved.items() if saves > 0 or path not in kept}
     for at, counts_with in plan.hard_links:
         if plan.entries[at].path in saved:
             saved[plan.entries[counts_with].path] = saved.pop(plan.entries[at].path)

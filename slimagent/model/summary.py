@@ -87,6 +87,35 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuGone:
+    """GPU code that went of `files` files that stay, for an image for the GPUs `target` (`none`: without a GPU).
+
+    `bytes` are part of what was stripped. `more_files` could lose `more_bytes` if the user permitted it. `proved`: the
+    check `gpu` passed in the slim image, so a GPU ran code of it.
+    """
+
+    target: str
+    files: int
+    bytes: int
+    more_files: int = 0
+    more_bytes: int = 0
+    proved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unstripped:
+    """Files that the plan makes smaller and that stay as they are for the same reason, with the bytes that this costs.
+
+    `largest` is the one that costs most.
+    """
+
+    why: str
+    files: int
+    largest: bytes
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """A check in the image as it is (`before`) and in the slim one (`after`), with the items that passed.
 
@@ -126,12 +155,12 @@ class Export:
 class Summary:
     """What a run of `command` came to. `failure` is None for one that ended well.
 
-    `plan` is the digest of the plan's bytes. `missed` is None where nobody can know what was looked for in vain.
-    `repairs` are the rounds of repair, and `repaired` counts the files that made them necessary. `searches`
-    say why steps were worse that no lookup explains. `notes` say what was
-    not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since the
-    last run in the history. `seconds` are those of the whole run, from its start until it was summarised, `phases` what
-    they were spent on, `peak_bytes` is the most memory that was in use.
+    `plan` is the digest of the plan's bytes. `gpu` is None where nobody said which GPUs the image is for. `missed` is
+    None where nobody can know what was looked for in vain. `repairs` are the rounds of repair, and `repaired` counts
+    the files that made them necessary. `searches` say why steps were worse that no lookup explains. `notes` say what
+    was not exercised, a sentence each. `gate` is what the rules about the result came to, `since` what changed since
+    the last run in the history. `seconds` are those of the whole run, from its start until it was summarised, `phases`
+    what they were spent on, `peak_bytes` is the most memory that was in use.
     """
 
     tool: str
@@ -150,6 +179,8 @@ class Summary:
     paths_after: int | None = None
     files_stripped: int | None = None
     left_alone: int | None = None
+    gpu: GpuGone | None = None
+    unstripped: tuple[Unstripped, ...] = ()
     caution: Caution | None = None
     dropped: tuple[Dropped, ...] = ()
     owners: tuple[Owner, ...] = ()

@@ -9,6 +9,7 @@ from slimagent.model.plan import Plan, counted_entries, saved_in_files
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Part
+from slimagent.report.smaller import not_saved
 
 WORDS = {
     Fate.USED: "stays: used by a step",
@@ -35,15 +36,14 @@ def fate(reason: Reason) -> Fate:
 class Fates:
     """The fates of a plan's entries: `of` by reason, `saved` by path what is stripped.
 
-    What is not part of the image has the fate None. With a receipt, what apply did not strip counts as not stripped.
+    What is not part of the image has the fate None. With a receipt, what apply left in a file counts as left there.
     """
 
     def __init__(self, plan: Plan, receipt: Receipt | None = None) -> None:
         self.of: Sequence[Fate | None] = [
             None if each.kind == ReasonKind.CREATED else fate(each) for each in plan.reasons
         ]
-        refused = {path for path, _ in receipt.unstripped} if receipt is not None else set()
-        planned = saved_in_files(plan, refused)
+        planned = saved_in_files(plan, {} if receipt is None else not_saved(plan, receipt))
         self.saved: dict[bytes, int] = {}
         for path, reason, size, _, _ in counted_entries(plan):
             if path in planned:  # an estimate, and documents are anybody's: never more than there is

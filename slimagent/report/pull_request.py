@@ -12,6 +12,7 @@ from slimagent.report.markdown import folded, row_table
 from slimagent.report.repairs import needed_rows, round_line
 from slimagent.report.search import answer, fate
 from slimagent.report.since import since_line
+from slimagent.report.smaller import smaller
 from slimagent.report.text import share, size
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown, markdown_code
@@ -136,12 +137,9 @@ def _gone(summary: Summary) -> list[str]:
     if summary.level is None:
         return []
     gone = summary.packages_dropped
-    stripped = (
-        ""
-        if summary.files_stripped is None
-        else f", {counted(summary.files_stripped, 'file')} stripped ({_size(summary.bytes_stripped)})"
-    )
-    lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}){stripped}.", ""]
+    lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}).", ""]
+    out_of_files = [f"- {markdown(each)}." for each in smaller(summary)]
+    lines += [*out_of_files, ""] if out_of_files else []
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
         title = "The largest of them (one of them: <code>slimagent explain OUT KIND:NAME</code>)"

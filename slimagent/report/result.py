@@ -11,6 +11,7 @@ from slimagent.report.gate import gate_lines, verdict
 from slimagent.report.repairs import needed_rows, round_line
 from slimagent.report.search import search_lines
 from slimagent.report.since import since_lines
+from slimagent.report.smaller import smaller
 from slimagent.report.text import caution, share, size, table, verified
 from slimagent.text.counted import counted
 
@@ -85,10 +86,7 @@ def _gone(summary: Summary, directory: str) -> list[str]:
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
     if summary.unowned_dropped:
         lines += [*([""] if lines else []), *_nobody_s(summary.unowned_dropped)]
-    if summary.files_stripped:
-        stripped = counted(summary.files_stripped, "file was", "files were")
-        lines.append(f"{stripped} stripped, which saved {_size(summary.bytes_stripped)}")
-    return lines
+    return [*lines, *smaller(summary)]
 
 
 def _nobody_s(places: Sequence[Place]) -> list[str]:

@@ -16,6 +16,7 @@ from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Own
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import parent, to_text
 from slimagent.report.kinds import kind
+from slimagent.report.smaller import gpu_gone, ran_on_gpu, unstripped
 
 _UNUSED = (ReasonKind.UNUSED, ReasonKind.TOO_LARGE, ReasonKind.TREE_UNUSED)
 _HOWS = ("touched by the steps", "required by those", "kept by a rule", "not needed")
@@ -29,6 +30,9 @@ def summarised(blank: Summary, whole: Whole) -> Summary:
         summary = _with_plan(summary, whole.plan)
     if whole.receipt is not None:
         summary = _with_receipt(summary, whole.receipt)
+        if whole.plan is not None:
+            gone, left = gpu_gone(whole.plan, whole.receipt), unstripped(whole.plan, whole.receipt)
+            summary = replace(summary, gpu=gone, unstripped=left)
     if whole.verification is not None:
         summary = _with_verification(summary, whole.verification)
     results = tuple(_checks(whole))
@@ -98,8 +102,10 @@ def _with_receipt(summary: Summary, receipt: Receipt) -> Summary:
 
 def _with_verification(summary: Summary, verification: Verification) -> Summary:
     things = single_things(verification)
+    gpu = None if summary.gpu is None else replace(summary.gpu, proved=ran_on_gpu(verification))
     return replace(
         summary,
+        gpu=gpu,
         verified=verification.how,
         passed=verification.passed,
         passing_before=sum(each.before is Outcome.PASSED for each in things),

@@ -340,6 +340,17 @@ SUMMARIES = st.builds(
     unowned_dropped=tuples(st.builds(summaries.Place, directory=TEXTS, files=COUNTS, bytes=COUNTS)),
     layers=tuples(LAYERS),
     export=st.none() | st.builds(summaries.Export, sha256=TEXTS, bytes=COUNTS),
+    gpu=st.none()
+    | st.builds(
+        summaries.GpuGone,
+        target=TEXTS,
+        files=COUNTS,
+        bytes=COUNTS,
+        more_files=COUNTS,
+        more_bytes=COUNTS,
+        proved=st.booleans(),
+    ),
+    unstripped=tuples(st.builds(summaries.Unstripped, why=TEXTS, files=COUNTS, bytes=COUNTS, largest=PATHS)),
     verified=st.none() | TEXTS,
     passed=st.none() | st.booleans(),
     checks=tuples(CHECKED),

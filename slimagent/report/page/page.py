@@ -22,6 +22,7 @@ from slimagent.report.account import facts, headline, subtitle
 from slimagent.report.fates import WORDS, Fates
 from slimagent.report.page.payload import packed, payload
 from slimagent.report.page.tree import NAMED
+from slimagent.report.smaller import smaller
 from slimagent.report.text import share, size, verified
 from slimagent.text.counted import counted
 from slimagent.text.escapes import xml
@@ -137,6 +138,7 @@ def _values(report: Report) -> dict[str, Any]:
         "few": FEW,
         "rest_left": sum(each.bytes for each in report.left[SHOWN:]),
         "untested_bytes": sum(each.bytes for each in report.untested),
+        "smaller": list(smaller(summary)),
         "gone_packages": sum(each.bytes for each in summary.packages_dropped),
         "steps": _steps(report),
         "proof": _proof(report),
