@@ -12,6 +12,7 @@ from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.errors import UsageError
 from slimagent.model.plan import Plan
+from slimagent.model.proof import Receipt
 from slimagent.model.reason import Verdict
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.gpu import held_table
@@ -36,10 +37,11 @@ def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
     the largest things that go and stay. A package is named KIND:NAME, e.g. dpkg:vim, python:torch or r:ggplot2, or NAME
     alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
     """
-    made = Finished(out).require_plan()
-    explainer = Explainer(made)
+    run = Finished(out)
+    made, receipt = run.require_plan(), run.receipt
+    explainer = Explainer(made, receipt)
     if not things:
-        _overview(explainer, made, as_json=as_json)
+        _overview(explainer, made, receipt, as_json=as_json)
         return 0
     explanations, unknown = list[Explanation](), list[UsageError]()
     for thing in things:
@@ -81,7 +83,7 @@ def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanati
     return found
 
 
-def _overview(explainer: Explainer, plan: Plan, *, as_json: bool) -> None:
+def _overview(explainer: Explainer, plan: Plan, receipt: Receipt | None, *, as_json: bool) -> None:
     """What goes and what stays, the largest first."""
     largest = {verdict: explainer.largest(verdict, _LARGEST) for verdict in (Verdict.DROP, Verdict.KEEP)}
     if as_json:
@@ -91,8 +93,8 @@ def _overview(explainer: Explainer, plan: Plan, *, as_json: bool) -> None:
         }
         terminal.json(indented(rows))
         return
-    terminal.lines(plan_summary(plan))
-    stay = "the largest that stay, in bytes that stay" + (" (before stripping)" if plan.strips else "")
+    terminal.lines(plan_summary(plan, receipt))
+    stay = "the largest that stay, in bytes that stay" + (" (before stripping)" if plan.savings else "")
     for title, verdict in (("the largest that go, in bytes that go", Verdict.DROP), (stay, Verdict.KEEP)):
         terminal.line("")
         terminal.line(Styled(title, _COLOURS[verdict], bold=True))

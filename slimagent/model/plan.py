@@ -191,13 +191,13 @@ def counted_entries(plan: Plan) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def saved_in_files(plan: Plan, not_saved: Mapping[bytes, tuple[int, str]] | None = None) -> dict[bytes, int]:
+def saved_in_files(plan: Plan, not_saved: Mapping[bytes, int] | None = None) -> dict[bytes, int]:
     """What each file that stays loses, by the path of the name that counts: symbols, debugging sections, GPU code.
 
-    `not_saved` are bytes that the plan expects by mistake, and why, by path.
+    `not_saved` are bytes that stay although the plan says that they go, by path.
     """
     kept = {} if not_saved is None else not_saved
-    saved = {path: saves - kept.get(path, (0, ""))[0] for path, saves in plan.savings.items()}
+    saved = {path: saves - kept.get(path, 0) for path, saves in plan.savings.items()}
     saved = {path: saves for path, saves in saved.items() if saves > 0 or path not in kept}
     for at, counts_with in plan.hard_links:
         if plan.entries[at].path in saved:
@@ -205,10 +205,14 @@ def saved_in_files(plan: Plan, not_saved: Mapping[bytes, tuple[int, str]] | None
     return saved
 
 
-def saved_by_package(plan: Plan) -> Counter[int]:
-    """What the files of each package that stay lose, by its number; as in `PlannedPackage.size`."""
+def saved_by_package(plan: Plan, not_saved: Mapping[bytes, int] | None = None) -> Counter[int]:
+    """What the files of each package that stay lose, by its number; as in `PlannedPackage.size`.
+
+    `not_saved` is as in `saved_in_files`.
+    """
     found = Counter[int]()
-    saved = plan.savings
+    kept = {} if not_saved is None else not_saved
+    saved = {path: saves - kept.get(path, 0) for path, saves in plan.savings.items()}
     if saved:
         further = dict(plan.further)
         for at, entry in enumerate(plan.entries):

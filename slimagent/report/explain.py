@@ -8,7 +8,7 @@ import re
 import shlex
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 from slimagent.model.inventory import Package
 from slimagent.model.plan import Entry, GpuHeld, Plan, counted_entries, saved_by_package
+from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.paths.algebra import normalise, parent, to_text
 from slimagent.report.gpu import GpuWords
 from slimagent.report.sentences import sentence
+from slimagent.report.undone import Undone, undone
 from slimagent.text.counted import counted
 
 _SHARE = re.compile(r"\((\d+)(?:/(\d+))? budgets\)")  # plan/levels.py
@@ -72,16 +74,16 @@ def package_name(package: Package) -> str:
 
 
 class Explainer:
-    """Explains paths and packages of one plan."""
+    """Explains paths and packages of one plan. With its receipt it says what was done and not what was to be done."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, receipt: Receipt | None = None) -> None:
         self._plan = plan
         self._at = {entry.path: at for at, entry in enumerate(plan.entries)}
         self._further = dict(plan.further)
         self._used_by = {plan.entries[at].path: used for at, used in plan.used_by}
-        self._stripped = {path: f"strip saves {saves:,} bytes: symbols and debugging" for path, saves in plan.strips}
-        self._stripped |= {path: f"not stripped: {why}" for path, why in plan.unstripped}
-        self._gpu = GpuWords(plan.gpu)
+        self._undone = undone(plan, receipt)
+        self._stripped = _symbols(plan, self._undone, is_done=receipt is not None)
+        self._gpu = GpuWords(plan, receipt)
         self._costs: dict[int, str] = {}  # by package
         self._alike: dict[Reason, _Alike] = {}
 
@@ -163,7 +165,7 @@ class Explainer:
     @cached_property
     def _saved(self) -> Counter[int]:
         """What stripping saves, by package."""
-        return saved_by_package(self._plan)
+        return saved_by_package(self._plan, {path: each.expected for path, each in self._undone.items()})
 
     @cached_property
     def _with_reason(self) -> dict[Reason, list[Entry]]:
@@ -280,6 +282,20 @@ def reason_sentence(plan: Plan, number: int) -> str:
     reason = plan.reasons[number]
     package = "" if reason.package is None else package_name(plan.packages[reason.package].package)
     return sentence(reason, plan.steps, package)
+
+
+def _symbols(plan: Plan, failed: Mapping[bytes, Undone], *, is_done: bool) -> dict[bytes, str]:
+    """What happens to the symbols of files that stay, or happened, by path."""
+    goes = (
+        "strip saved about {:,} bytes: symbols and debugging"
+        if is_done
+        else ("strip saves {:,} bytes: symbols and debugging")
+    )
+    found = {path: goes.format(saves) for path, saves in plan.strips}
+    for path, each in failed.items():
+        if each.symbols:
+            found[path] = f"not stripped, which would have saved {each.symbols:,} bytes: {each.why}"
+    return found | {path: f"not stripped: {why}" for path, why in plan.unstripped}
 
 
 class _Alike:

@@ -9,7 +9,7 @@ from slimagent.model.plan import Plan, counted_entries, saved_in_files
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Part
-from slimagent.report.smaller import not_saved
+from slimagent.report.undone import undone
 
 WORDS = {
     Fate.USED: "stays: used by a step",
@@ -43,7 +43,8 @@ class Fates:
         self.of: Sequence[Fate | None] = [
             None if each.kind == ReasonKind.CREATED else fate(each) for each in plan.reasons
         ]
-        planned = saved_in_files(plan, {} if receipt is None else not_saved(plan, receipt))
+        self.receipt = receipt
+        planned = saved_in_files(plan, {path: each.expected for path, each in undone(plan, receipt).items()})
         self.saved: dict[bytes, int] = {}
         for path, reason, size, _, _ in counted_entries(plan):
             if path in planned:  # an estimate, and documents are anybody's: never more than there is

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from slimagent.model.plan import GpuCode, GpuHeld, Plan
+from slimagent.model.plan import GpuHeld, Plan
+from slimagent.model.proof import Receipt
 from slimagent.report.tables import table
+from slimagent.report.undone import undone
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
@@ -16,14 +18,20 @@ _PERMIT = "if you permit it with --gpu-code-of"
 _FORMS = {"cubin": "machine code", "ptx": "PTX", "other": "other code", "unknown": "not understood"}
 
 
-def gpu_plan(plan: Plan) -> list[str]:
-    """What goes of GPU code and what permits it, then what is left alone, with the reason and what it could save."""
+def gpu_plan(plan: Plan, receipt: Receipt | None = None) -> list[str]:
+    """What goes of GPU code and what permits it, then what is left alone, with the reason and what it could save.
+
+    With a receipt: what went.
+    """
     gpu = plan.gpu
     if gpu is None or not (gpu.files or gpu.left):
         return []
-    goes, count = size(sum(each.saves for each in gpu.files)), counted(len(gpu.files), "kept file")
-    lines = [f"GPU code goes from {count}, {goes}: {_why(gpu.target)}" if gpu.files else "no GPU code goes"]
-    lines += _by("goes", "because", ((each.permitted, each.saves) for each in gpu.files))
+    failed, goes = undone(plan, receipt), "goes" if receipt is None else "went"
+    those = [each for each in gpu.files if each.path not in failed or not failed[each.path].code]
+    saved = sum(each.saves for each in those) if receipt is None else receipt.bytes_gpu
+    count = counted(len(those), "kept file")
+    lines = [f"GPU code {goes} from {count}, {size(saved)}: {_why(gpu.target)}" if those else f"no GPU code {goes}"]
+    lines += _by(goes, "because", ((each.permitted, each.saves) for each in those))
     could = [each.could_save for each in gpu.left if each.could_save]
     if could:
         files = counted(len(could), "file")
@@ -50,9 +58,10 @@ def _by(first: str, why: str, files: Iterable[tuple[str, int]]) -> list[str]:
 
 
 class GpuWords:
-    """What a plan says of the GPU code in each file."""
+    """What a plan says of the GPU code in each file; with a receipt, what was done."""
 
-    def __init__(self, gpu: GpuCode | None) -> None:
+    def __init__(self, plan: Plan, receipt: Receipt | None = None) -> None:
+        gpu, failed = plan.gpu, undone(plan, receipt)
         self._said: dict[bytes, str] = {}
         self._held: dict[bytes, list[GpuHeld]] = {}
         if gpu is None:
@@ -60,7 +69,10 @@ class GpuWords:
         for each in gpu.held:
             self._held.setdefault(each.path, []).append(each)
         for path, saves, permitted in gpu.files:
-            self._said[path] = f"{size(saves)} goes, for {gpu.target}: {permitted}"
+            word = "goes" if receipt is None else "went"
+            self._said[path] = f"{size(saves)} {word}, for {gpu.target}: {permitted}"
+            if path in failed and failed[path].code:
+                self._said[path] = f"{size(saves)} should have gone, for {gpu.target}, and stays: {failed[path].why}"
         for path, why, could_save in gpu.left:
             could = f"; {size(could_save)} could go, {_PERMIT}" if could_save else ""
             self._said[path] = f"left alone: {why}{could}"

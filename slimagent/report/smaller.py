@@ -10,47 +10,19 @@ from slimagent.model.result import Outcome
 from slimagent.model.summary import GpuGone, Summary, Unstripped
 from slimagent.paths.algebra import to_text
 from slimagent.report.gpu import NONE
+from slimagent.report.undone import undone
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
 _CHECK = "gpu"  # the kind of check that computes something on a GPU
-_OF_GPU_CODE = "GPU code: "  # apply begins a reason so where only the GPU code stays (Outcome.partly)
 _SHOWN = 3  # reasons
 
 
-def not_saved(plan: Plan, receipt: Receipt) -> dict[bytes, tuple[int, str]]:
-    """The files that are larger than the plan says, by path: the bytes that it expected to save, and why not.
-
-    A receipt does not say whether a file that could not be stripped lost its GPU code. It says how many files did:
-    if these are all that can have lost some, each of them did.
-    """
-    symbols = dict(plan.strips)
-    code = {each.path: each.saves for each in (() if plan.gpu is None else plan.gpu.files)}
-    whys = dict(receipt.unstripped)
-    kept_code = {path for path, why in whys.items() if path in code and _keeps_code(path, why, symbols)}
-    others_lost_code = len(code) - len(kept_code) == receipt.gpu
-    found = {}
-    for path, why in whys.items():
-        if why.startswith(_OF_GPU_CODE):
-            expected = code.get(path, 0)
-        elif path in code and path not in kept_code and others_lost_code:
-            expected = symbols.get(path, 0)
-        else:
-            expected = symbols.get(path, 0) + code.get(path, 0)
-        found[path] = expected, why.removeprefix(_OF_GPU_CODE)
-    return found
-
-
-def _keeps_code(path: bytes, why: str, symbols: dict[bytes, int]) -> bool:
-    """Whether a file that is not as the plan says certainly has its GPU code."""
-    return why.startswith(_OF_GPU_CODE) or path not in symbols
-
-
 def unstripped(plan: Plan, receipt: Receipt) -> tuple[Unstripped, ...]:
-    """The same by reason, those with the most bytes first."""
+    """The files that should have become smaller, by the reason why they did not, those with the most bytes first."""
     groups: dict[str, list[tuple[int, bytes]]] = {}
-    for path, (expected, why) in not_saved(plan, receipt).items():
-        groups.setdefault(why, []).append((expected, path))
+    for path, each in undone(plan, receipt).items():
+        groups.setdefault(each.why, []).append((each.expected, path))
     rows = [
         Unstripped(
             why=why,
@@ -93,9 +65,10 @@ def smaller(summary: Summary) -> Iterator[str]:
 
     They have no full stop.
     """
-    if summary.files_stripped:
-        yield _stripped(summary, summary.files_stripped, summary.bytes_stripped or 0)
     gpu = summary.gpu
+    if summary.files_stripped:
+        saved = summary.bytes_stripped or 0
+        yield went(summary.files_stripped, saved, *(() if gpu is None else (gpu.files, gpu.bytes, gpu.target)))
     if gpu is not None and gpu.more_bytes:
         yield (
             f"{size(gpu.more_bytes)} more of GPU code could go from {counted(gpu.more_files, 'file')}, if you permit "
@@ -112,13 +85,15 @@ def smaller(summary: Summary) -> Iterator[str]:
         yield f"{files}, {size(sum(each.bytes for each in rest))}, could not be made smaller: receipt.json says why"
 
 
-def _stripped(summary: Summary, files: int, saved: int) -> str:
-    """How much smaller the files are, by what went: somebody who removes GPU code wants to see it."""
-    code = 0 if summary.gpu is None else summary.gpu.bytes
-    if summary.gpu is None or not code:
+def went(files: int, saved: int, lost_code: int = 0, code: int = 0, target: str = NONE) -> str:
+    """How much smaller files are, by what went. `lost_code` of them lost `code` bytes of GPU code.
+
+    >>> went(9, 5_000_000, 1, 5_000_000, "sm_90")
+    '9 files are 5.0 MB smaller: 5.0 MB of GPU code that is not for sm_90 (1 file)'
+    """
+    if not code:
         return f"{counted(files, 'file was', 'files were')} stripped, which saved {size(saved)}"
-    made = counted(files, "file is", "files are")
-    of = counted(summary.gpu.files, "of them lost", "of them lost")
-    symbols = f"{size(saved - code)} of symbols and debugging sections" if saved > code else "nothing else"
-    target = "" if summary.gpu.target == NONE else f" that is not for {summary.gpu.target.replace(',', ', ')}"
-    return f"{made} {size(saved)} smaller: {of} {size(code)} of GPU code{target}, and {symbols} went"
+    only = "" if target == NONE else f" that is not for {target.replace(',', ', ')}"
+    parts = [f"{size(code)} of GPU code{only} ({counted(lost_code, 'file')})"]
+    parts += [f"{size(saved - code)} of symbols and debugging sections"] if saved > code else []
+    return f"{counted(files, 'file is', 'files are')} {size(saved)} smaller: {', '.join(parts)}"

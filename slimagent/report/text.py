@@ -13,6 +13,7 @@ from slimagent.model.result import Outcome
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import area, to_text
 from slimagent.report.gpu import gpu_plan
+from slimagent.report.smaller import unstripped, went
 from slimagent.report.summary import dropped, owners, single_things
 from slimagent.report.tables import table as table  # what shows anything takes it from here, too
 from slimagent.text.counted import counted
@@ -34,18 +35,18 @@ def dropped_by_kind(plan: Plan) -> list[str]:
     return table([["dropped", "files", "size"], *rows], right=(1, 2))
 
 
-def plan_summary(plan: Plan) -> list[str]:
-    """What a plan says, in a few lines."""
+def plan_summary(plan: Plan, receipt: Receipt | None = None) -> list[str]:
+    """What a plan says, in a few lines. With its receipt, what was done with it."""
     sizes = _by_verdict(plan)
     whole = sum(sizes.values())
     lines = [
-        f"level {plan.level}: {size(sizes[Verdict.KEEP])} of {size(whole)} stays, "
+        f"level {plan.level}: {size(sizes[Verdict.KEEP])} of {size(whole)} stays{_before(plan)}, "
         f"{size(sizes[Verdict.DROP])} goes ({share(sizes[Verdict.DROP], whole)})",
         *dropped_by_kind(plan),
         *by_owner(plan),
         *caution(plan.caution),
-        *strip_plan(plan),
-        *gpu_plan(plan),
+        *(strip_plan(plan) if receipt is None else [*stripped_files(receipt, plan), *_untouched(plan)]),
+        *gpu_plan(plan, receipt),
     ]
     lines += [f"not understood: {to_text(path)}: {why}" for path, why in plan.problems[:_SHOWN]]
     if len(plan.problems) > _SHOWN:
@@ -77,12 +78,20 @@ def strip_plan(plan: Plan) -> list[str]:
     if not (plan.strips or plan.unstripped):
         return []
     saved = sum(each.saves for each in plan.strips)
-    lines = [
-        f"strip removes {size(saved)} of symbols and debugging sections from {counted(len(plan.strips), 'kept file')}"
-    ]
+    kept = counted(len(plan.strips), "kept file")
+    return [f"strip removes {size(saved)} of symbols and debugging sections from {kept}", *_untouched(plan)]
+
+
+def _before(plan: Plan) -> str:
+    """A word at a size that has what goes out of files that stay."""
+    return " (before stripping)" if plan.savings else ""
+
+
+def _untouched(plan: Plan) -> list[str]:
+    """A table of the files that strip must not touch, by reason."""
     counts = Counter(_general(why) for _, why in plan.unstripped)
     rows = [[f"  {count:,}", why] for why, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
-    return lines + table([["  not stripped", "because"], *rows], right=(0,)) if rows else lines
+    return table([["  not stripped", "because"], *rows], right=(0,)) if rows else []
 
 
 def _general(why: str) -> str:
@@ -160,18 +169,15 @@ def layer_table(layers: Sequence[Layer]) -> list[str]:
 
 
 def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:
-    """What stripping saved, and a table of what it did not save, by reason."""
-    if not plan.strips:
+    """What went out of files that stay, and a table of what did not although the plan says so, by reason."""
+    if not plan.savings:
         return []
     proved = (
         f"; {counted(receipt.loaded, 'library was', 'libraries were')} loaded to prove it" if receipt.loaded else ""
     )
-    lines = [f"strip took {size(receipt.bytes_stripped)} out of {counted(receipt.stripped, 'file')}{proved}"]
-    planned, lost, counts = dict(plan.strips), Counter[str](), Counter[str]()
-    for path, why in receipt.unstripped:
-        counts[why] += 1
-        lost[why] += planned.get(path, 0)
-    rows = [[f"  {count:,}", size(lost[why]), why] for why, count in counts.most_common()]
+    target = "" if plan.gpu is None else plan.gpu.target
+    lines = [went(receipt.stripped, receipt.bytes_stripped, receipt.gpu, receipt.bytes_gpu, target) + proved]
+    rows = [[f"  {each.files:,}", size(each.bytes), each.why] for each in unstripped(plan, receipt)]
     return lines + table([["  left", "size", "because"], *rows], right=(0, 1)) if rows else lines
 
 

@@ -15,8 +15,9 @@ from slimagent.model.summary import GpuGone, Summary, Unstripped, Whole
 from slimagent.report.fates import Fates
 from slimagent.report.pull_request import pull_request
 from slimagent.report.result import result
-from slimagent.report.smaller import gpu_notes, not_saved, smaller, unstripped
+from slimagent.report.smaller import gpu_notes, smaller, unstripped
 from slimagent.report.summary import summarised
+from slimagent.report.undone import undone
 
 TORCH, TRITON, OWN = b"/files/0/kept", b"/files/1/kept", b"/files/2/kept"
 GPU = GpuCode(
@@ -102,6 +103,7 @@ def test_many_reasons_are_counted() -> None:
 def test_what_went_of_a_file_although_something_did_not(why: str, gpu: int, expected: int) -> None:
     """Stripping and taking out GPU code fail apart. The picture counts what went."""
     done = receipt((TORCH, why), gpu=gpu)
-    assert not_saved(plan(), done) == {TORCH: (expected, why.removeprefix("GPU code: "))}
+    (found,) = undone(plan(), done).values()
+    assert (found.expected, found.why) == (expected, why.removeprefix("GPU code: "))
     assert unstripped(plan(), done)[0].bytes == expected
     assert Fates(plan(), done).saved.get(TORCH, 0) == 480_000_000 - expected

@@ -41,7 +41,7 @@ class Texts:
 def payload(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> dict[str, Any]:
     """The values that the script reads; `slimagent/report/page/data.js` says the same in its language."""
     made, at_least = tree(plan, fates, title, named)
-    explainer, texts = Explainer(plan), Texts()
+    explainer, texts = Explainer(plan, fates.receipt), Texts()
     links = explainer.links()
     return {
         "words": [WORDS[each] for each in Fate],
