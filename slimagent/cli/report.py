@@ -19,7 +19,7 @@ from slimagent.model.report import Report
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.account import account, headline
 from slimagent.report.page.page import PARTS, VENDORED, Assets, page
-from slimagent.report.pull_request import pull_request
+from slimagent.report.report_markdown import report_markdown
 from slimagent.report.summary import summarised
 from slimagent.report.text import size
 from slimagent.report.together import together
@@ -58,7 +58,7 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
     if shown == JSON:
         terminal.json(documents.encode_report(made))
     elif shown == MARKDOWN:
-        terminal.lines(pull_request(made.summary))
+        terminal.lines(report_markdown(made))
     elif html is None:
         *lines, last = account(made, directory)
         terminal.lines(lines)

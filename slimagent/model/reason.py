@@ -19,7 +19,7 @@ class ReasonKind(OpenEnum):
     """The kinds of reasons: each with its name in documents and the sentence for people.
 
     In a sentence, `steps` is " in" and the steps' names, or empty; `link` is " by" the source, " as" the detail, or
-    empty. The rest are the reason's own fields.
+    empty. `was` is "was used", or "is needed" where no step used it. The rest are the reason's own fields.
     """
 
     EXECUTED = "executed", "executed{steps}"
@@ -74,7 +74,7 @@ class ReasonKind(OpenEnum):
     FOLDER_GONE = "folder-gone", "nothing is left in it"
     CREATED = "created", "the traced run made it; it is not part of the image"
     # Of packages
-    USED = "used", "{source} was used{steps}"
+    USED = "used", "{source} {was}{steps}"
     REACHED = "reached", "{source} stays"
     REQUIRED = "required", "{package} requires it: {detail}"
     ESSENTIAL = "essential", "the system does not work without it"

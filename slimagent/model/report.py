@@ -1,6 +1,6 @@
 """The nouns of a report: what a run's documents say together, for people and for scripts. As in `model`.
 
-Sizes are bytes. A file with several names counts once for each of them, as in a plan.
+Sizes are bytes. A file with several names counts once, as in `counted_entries`.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ class Started:
 class Report:
     """The documents of a run in one. `parts` and what follows are empty without a plan.
 
-    `unread` are the bytes that stay and that no step used. `again` are bytes of additional names of files, which
-    `parts` count and the summary does not; None if that is not known. `beyond` are sentences on what no test does.
+    `unread` are the bytes that stay and that no step used. `again` are bytes that `parts` count and
+    `bytes_before` does not, None if unknown: what edits took out of package records, and in a plan of an earlier
+    slimagent additional names of files. `beyond` are sentences on what no test does.
     """
 
     summary: Summary

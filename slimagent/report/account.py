@@ -8,7 +8,8 @@ from textwrap import wrap
 
 from slimagent.model.report import Report
 from slimagent.model.summary import Summary
-from slimagent.report.fates import WORDS
+from slimagent.report.fates import words
+from slimagent.report.passing import passing
 from slimagent.report.repairs import rounds_line
 from slimagent.report.result import headline as made
 from slimagent.report.result import result
@@ -42,7 +43,7 @@ def _proof(summary: Summary) -> str:
         return f"{counted(len(summary.missed), 'removed file was', 'removed files were')} needed"
     if not summary.passed:
         return "not proved"
-    return f"{counted(summary.passing_after, 'check passes', 'checks pass')} as before"
+    return f"{passing(summary)} {'passes' if summary.passing_after == 1 else 'pass'} as before"
 
 
 def subtitle(summary: Summary) -> str:
@@ -94,7 +95,10 @@ def _trace(report: Report) -> Iterator[str]:
 def _figures(report: Report) -> Iterator[str]:
     summary = report.summary
     if report.again:
-        yield f"The picture counts a file once for each of its names: {size(abs(report.again))} more than the image has"
+        yield (
+            f"The picture has the plan's sizes, which differ by {size(abs(report.again))} from the first lines: "
+            "package records became smaller"
+        )
     if summary.files_stripped:
         yield "What stripping saves is the plan's estimate in the picture, and what was saved in the first lines"
     if summary.left_alone:
@@ -115,7 +119,8 @@ def account(report: Report, directory: str) -> list[str]:
 
 def _fates(report: Report) -> list[str]:
     whole = sum(part.bytes for part in report.parts)
-    rows = [[WORDS[part.fate], f"{part.files:,}", size(part.bytes), share(part.bytes, whole)] for part in report.parts]
+    names = words(report.summary)
+    rows = [[names[part.fate], f"{part.files:,}", size(part.bytes), share(part.bytes, whole)] for part in report.parts]
     return table([["what becomes of the bytes", "files", "size", "share"], *rows], right=(1, 2, 3)) if rows else []
 
 

@@ -9,6 +9,7 @@ from slimagent.model.plan import Plan, counted_entries, saved_in_files
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Part
+from slimagent.model.summary import Summary
 from slimagent.report.undone import undone
 
 WORDS = {
@@ -18,6 +19,15 @@ WORDS = {
     Fate.CRUFT: "goes: cruft",
     Fate.UNUSED: "goes: unused",
 }
+STRIPPED_AND_GPU = "goes: stripped, GPU code"
+
+
+def words(summary: Summary) -> dict[Fate, str]:
+    """What to call each fate. What goes out of files that stay has its name by what went of these."""
+    has_gpu_code = summary.gpu is not None and summary.gpu.bytes > 0
+    return {**WORDS, **({Fate.STRIPPED: STRIPPED_AND_GPU} if has_gpu_code else {})}
+
+
 _USED = frozenset(
     {
         *(ReasonKind.EXECUTED, ReasonKind.OPENED, ReasonKind.LISTED, ReasonKind.LOOKED_UP),

@@ -17,7 +17,8 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("Python sources", r".*\.pyi?"),
     ("R code and data", r".*\.(rd[abxs]|R|RData)|.*/R/.*"),
     ("JavaScript and web pages", r".*\.(m?js|cjs|ts|tsx|css|html?|wasm|vue|svg|woff2?|ttf)"),
-    ("programs", r".*/(bin|sbin|libexec)/[^/]*"),
+    ("programs", r".*/(bin|sbin|libexec)/[^/]*|.*/lib/gcc/.*/(cc1[^/.]*|lto1|lto-wrapper|collect2)"),
+    ("C and Cython sources", r".*\.(c|cc|cpp|cxx|pyx|pxi|cu)"),
 )
 OTHER = "other"
 # One test for all: each kind is a named group, and groups inside a kind do not capture.

@@ -71,9 +71,12 @@ class _Pricing:
                     self._required_by[other].append(at)
 
     def price(self, reason: Reason, package: int, unread: int) -> str:
-        """A sentence, without a full stop. `package` is -1 for a file; `unread` are bytes that no step used."""
+        """What to give up; empty if that is everything.
+
+        `package` is -1 for a file; `unread` are bytes that no step used.
+        """
         if reason.kind == ReasonKind.ESSENTIAL:
-            return "the system, which does not work without it"
+            return ""  # its reason says that nothing works without it
         given = []
         names = list(step_names(reason, self._plan.steps))
         if names:

@@ -124,7 +124,7 @@ def _reached(summary: Summary) -> list[str]:
     rows = [
         (each.how, f"{each.packages:,}", f"{size(each.bytes)} ({share(each.bytes, whole)})") for each in summary.reached
     ]
-    return [*row_table(("packages", "number", "size"), rows), ""] if rows else []
+    return [*row_table(("packages", "number", "size in the image"), rows), ""] if rows else []
 
 
 def _places(places: Sequence[Place]) -> list[str]:
@@ -137,12 +137,12 @@ def _gone(summary: Summary) -> list[str]:
     if summary.level is None:
         return []
     gone = summary.packages_dropped
-    lines = [f"{counted(len(gone), 'package')} removed ({size(sum(each.bytes for each in gone))}).", ""]
+    lines = [f"{counted(len(gone), 'package')} removed; {size(sum(each.bytes for each in gone))} went with them.", ""]
     out_of_files = [f"- {markdown(each)}." for each in smaller(summary)]
     lines += [*out_of_files, ""] if out_of_files else []
     if gone:
         rows = [(markdown_code(f"{each.kind}:{each.name}"), size(each.bytes)) for each in gone[:_SHOWN]]
-        title = "The largest of them (one of them: <code>slimagent explain OUT KIND:NAME</code>)"
+        title = "The largest removed packages (why one went: <code>slimagent explain OUT KIND:NAME</code>)"
         lines += folded(title, row_table(("package", "size"), rows))
     if summary.unowned_dropped:
         lines += folded("Removed files that no package owns", _places(summary.unowned_dropped))

@@ -72,11 +72,17 @@ def _reached(summary: Summary) -> list[str]:
         for each in summary.reached
         if each.packages or each.bytes
     ]
-    return table([["packages", "number", "size", "share"], *rows], right=(1, 2, 3)) if rows else []
+    return table([["packages", "number", "size in the image", "share"], *rows], right=(1, 2, 3)) if rows else []
 
 
 def _gone(summary: Summary, directory: str) -> list[str]:
     classes = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in summary.dropped[:_SHOWN]]
+    rest = summary.dropped[_SHOWN:]
+    if rest:
+        more = counted(len(rest), "more class", "more classes")
+        classes.append(
+            [f"… and {more}", f"{sum(each.files for each in rest):,}", size(sum(each.bytes for each in rest))]
+        )
     lines = table([["removed", "files", "size"], *classes], right=(1, 2)) if classes else []
     packages = [[f"{each.kind}:{each.name}", size(each.bytes)] for each in summary.packages_dropped[:_SHOWN]]
     if packages:

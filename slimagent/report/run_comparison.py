@@ -172,7 +172,7 @@ def _reason(how: Movement, key: Key, on_a: OnSide, on_b: OnSide, a: _Weighed, b:
     changed["symbols are stripped in one of the two"] += (a.stripped(key) - b.stripped(key)) * (1 if more else -1)
     sentence, largest = max(changed.items(), key=lambda each: (each[1], each[0]))
     if largest > 0:
-        return sentence
+        return sentence if how in (Movement.CAME, Movement.WENT) else f"most of the difference: {sentence}"
     return "its files are larger in the image" if more else "its files are smaller in the image"
 
 

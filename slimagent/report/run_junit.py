@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slimagent.errors import GateFailedError
 from slimagent.model.result import NOT_RUN, CheckResult, Outcome
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.checklist import suites
@@ -13,6 +14,8 @@ _FULL, _SLIM = " (full image)", " (slim image)"
 
 def run_junit(summary: Summary, whole: Whole) -> bytes:
     """The checks of both runs, the rules of the gate, and the run itself as a case that fails where the command does.
+
+    A rule that fails is one failure: then the run has none of its own.
 
     What failed in the full image is a failure if the run ended there, and counts as skipped if the run went on: it is
     the image that fails then, and not slimming.
@@ -39,6 +42,6 @@ def _not_run(check: CheckResult) -> CheckResult:
 
 def _of_run(summary: Summary) -> Suite:
     name, error = f"slimagent {summary.command}", summary.failure
-    if error is None:
+    if error is None or (error.slug == GateFailedError.slug and summary.gate):
         return Suite(name=name, cases=[Case(name=name)])
     return Suite(name=name, cases=[Case(name=name, mark=Mark.FAILED, message=error.message, text=error.hint)])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from slimagent.model.plan import Step, UsedBy
-from slimagent.model.reason import Reason
+from slimagent.model.reason import Reason, ReasonKind
 from slimagent.paths.algebra import to_text
+from slimagent.text.sizes import size
 
 _NAMED = 2  # tests, if there are many
+_BUDGETS = re.compile(r"([\d,]+) bytes \((\d+(?:/\d+)?) budgets\)")  # as plan/levels.py writes it
+_BYTECODE = re.compile(r"(.*/)?__pycache__/([^/]+?)\.[^./]+(?:\.opt-[12])?\.pyc")  # PEP 3147
 _UNSAID = "the plan gives no reason"  # a kind without a name, which no slimagent writes
 
 
@@ -33,18 +37,44 @@ def sentence(reason: Reason, steps: tuple[Step, ...], package: str = "", used: U
     if used is not None and used.names:
         shown += f" by {tests_named(used)}" + (", and outside of tests" if used.outside else "")
     if reason.source is not None:
-        link = f" by {to_text(reason.source)}"
+        link = f" by {_named(reason.source)}"
     else:
         link = f" as {reason.detail}" if reason.detail else ""
     if not reason.kind.sentence:
         return str(reason.kind) or _UNSAID
     return reason.kind.sentence.format(
         steps=shown,
-        detail=reason.detail,
-        source=to_text(reason.source) if reason.source is not None else "",
+        detail=_plain(reason.detail) if reason.kind == ReasonKind.TOO_LARGE else reason.detail,
+        source=_named(reason.source) if reason.source is not None else "",
+        was="was used" if names else "is needed",
         link=link,
         package=package,
     )
+
+
+def _named(path: bytes) -> str:
+    """A path, for compiled Python the module: its name says more, and it is what somebody would look for.
+
+    >>> _named(b"/p/uv/__pycache__/__init__.cpython-311.pyc")
+    '/p/uv/__init__.py (compiled)'
+    """
+    text = to_text(path)
+    found = _BYTECODE.fullmatch(text)
+    return f"{found[1] or ''}{found[2]}.py (compiled)" if found else text
+
+
+def _plain(detail: str) -> str:
+    """A limit as people know it: a size, and how it comes from an option.
+
+    >>> _plain("data files stay up to 6,800,000 bytes (340 budgets)")
+    'data files stay up to 6.8 MB (340 times --budget)'
+    """
+    return _BUDGETS.sub(_limit, detail)
+
+
+def _limit(found: re.Match[str]) -> str:
+    times = "" if found[2] == "1" else f"{found[2]} of " if "/" in found[2] else f"{found[2]} times "
+    return f"{size(int(found[1].replace(',', '')))} ({times}--budget)"
 
 
 def step_names(reason: Reason, steps: tuple[Step, ...]) -> Iterator[str]:

@@ -77,10 +77,16 @@ def unowned(plan: Plan) -> list[Place]:
 
 
 def _gone(plan: Plan) -> Iterator[Gone]:
-    for each in plan.packages:
+    """The packages that go, with the bytes that go with them. A file of several packages counts with the first one."""
+    sizes = Counter[int]()
+    for _, reason, length, _, owner in counted_entries(plan):
+        why = plan.reasons[reason]
+        if why.verdict is Verdict.DROP and why.kind != ReasonKind.CREATED:
+            sizes[owner] += length
+    for at, each in enumerate(plan.packages):
         if plan.reasons[each.reason].verdict is Verdict.DROP and each.size:
             package = each.package
-            yield Gone(kind=package.kind, name=package.name, version=package.version, bytes=each.size - each.kept)
+            yield Gone(kind=package.kind, name=package.name, version=package.version, bytes=sizes[at])
 
 
 def _with_receipt(summary: Summary, receipt: Receipt) -> Summary:

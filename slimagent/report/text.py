@@ -13,6 +13,7 @@ from slimagent.model.result import Outcome
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import area, to_text
 from slimagent.report.gpu import gpu_plan
+from slimagent.report.passing import verified_things
 from slimagent.report.smaller import unstripped, went
 from slimagent.report.summary import dropped, owners, single_things
 from slimagent.report.tables import table as table  # what shows anything takes it from here, too
@@ -206,17 +207,15 @@ def verified(how: str | None, passed: bool | None) -> str:
 def verification_summary(verification: Verification) -> list[str]:
     """What was proved, in a few lines."""
     worse = [each for each in verification.comparisons if each.worse]
-    things = single_things(verification)
-    passed = sum(each.after is Outcome.PASSED for each in things)
     lines = [
-        f"{verified(verification.how, verification.passed)}: {passed:,} of {len(things):,} checks and items pass, "
-        f"{len(worse)} worse than before, "
+        f"{verified(verification.how, verification.passed)}: {_pass(verification)}, {len(worse)} worse than before, "
         + (
             f"which removed files were needed is unknown ({verification.backend} cannot see it)"
             if BlindSpot.LOOKUPS in verification.blind_spots
             else f"{counted(len(verification.missed), 'removed file')} needed"
         )
     ]
+    things = single_things(verification)
     already = [each.name for each in things if each.before is Outcome.FAILED is each.after]
     skipped = [each.name for each in things if each.after is Outcome.SKIPPED and not each.worse]
     for words, names in (("failed before too", already), ("skipped", skipped)):
@@ -237,3 +236,11 @@ def verification_summary(verification: Verification) -> list[str]:
     if verification.how == "masked" and any(loss.hides for loss in verification.losses) and not verification.passed:
         lines.append("  a call that could not be read may have reached a dropped file, so this is not a proof")
     return lines
+
+
+def _pass(verification: Verification) -> str:
+    """How many things pass, and which kinds of things these are."""
+    things = single_things(verification)
+    passed = sum(each.after is Outcome.PASSED for each in things)
+    which = verified_things(verification) if passed else ""
+    return f"{passed:,} of {len(things):,} checks, starts and items pass{f' ({which})' if which else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from command_line import slimagent
 from document_values import (
     FOREIGN,
     KINDS,
+    MOST_BYTES,
     PAST_RUNS,
     PLAN,
     RECEIPTS,
@@ -25,7 +27,7 @@ from document_values import (
     replaced,
     without,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemas import DIRECTORY, NAMES, problems, schema
@@ -34,7 +36,7 @@ from slimagent.documents import decode_summary, encode_history, encode_report, e
 from slimagent.documents.envelope import VERSIONS
 from slimagent.errors import DocumentError
 from slimagent.model.history import PastRun
-from slimagent.model.plan import Plan
+from slimagent.model.plan import Entry, Plan
 from slimagent.model.proof import Receipt
 from slimagent.model.report import Found
 from slimagent.model.summary import Summary, Whole
@@ -43,6 +45,8 @@ from slimagent.report.together import together
 
 ROWS = ("change", "note", "use", "access", "package", "entry", "item")  # definitions that are rows
 LATER = (("repairs",), ("searches",), ("gpu",), ("unstripped",))  # of a summary: earlier versions do not write them
+# As large as `plans()` makes one: the sums in a report are not above what a document can have.
+LARGEST = replace(PLAN, entries=tuple(Entry(b"/%d" % at, 1, MOST_BYTES, 0) for at in range(3)), hard_links=())
 each_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -142,6 +146,7 @@ def test_a_history_is_described(rows: list[tuple[PastRun, int | None]]) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(SUMMARIES, st.none() | plans(), st.none() | RECEIPTS, st.none() | TRACES)
+@example(SAMPLES["summary"], LARGEST, None, None)
 def test_a_report_is_described(
     summary: Summary, plan: Plan | None, receipt: Receipt | None, trace: Trace | None
 ) -> None:

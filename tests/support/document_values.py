@@ -16,7 +16,10 @@ from slimagent.model import summary as summaries
 from slimagent.model import trace as traces
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
-COUNTS = st.integers(0, 2**53 - 1)
+MOST = 2**53 - 1
+COUNTS = st.integers(0, MOST)
+MOST_BYTES = MOST // 8  # of a file: the sizes of a few add up to what a document can have, as those of real files do
+SIZES = st.integers(0, MOST_BYTES)
 TEXTS = st.text(max_size=12)
 PATHS = st.binary(max_size=16).map(lambda name: b"/" + name.replace(b"\0", b"\xff"))
 SECONDS = st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
@@ -124,15 +127,15 @@ PACKAGES = st.builds(
 DESCRIPTIONS = st.builds(
     inventory.Description, licenses=tuples(TEXTS), source=TEXTS, architecture=TEXTS, build=TEXTS, channel=TEXTS
 )
-STRIPS = st.builds(plan.Strip, path=PATHS, saves=COUNTS)
+STRIPS = st.builds(plan.Strip, path=PATHS, saves=SIZES)
 GPU_CODE = st.builds(
     plan.GpuCode,
     target=TEXTS,
     ptx=st.booleans(),
-    files=tuples(st.builds(plan.GpuFile, path=PATHS, saves=COUNTS, permitted=TEXTS)),
-    left=tuples(st.builds(plan.GpuLeft, path=PATHS, why=TEXTS, could_save=COUNTS)),
+    files=tuples(st.builds(plan.GpuFile, path=PATHS, saves=SIZES, permitted=TEXTS)),
+    left=tuples(st.builds(plan.GpuLeft, path=PATHS, why=TEXTS, could_save=SIZES)),
     held=tuples(
-        st.builds(plan.GpuHeld, path=PATHS, form=TEXTS, architecture=TEXTS, size=COUNTS, pieces=COUNTS, stays=COUNTS)
+        st.builds(plan.GpuHeld, path=PATHS, form=TEXTS, architecture=TEXTS, size=SIZES, pieces=COUNTS, stays=SIZES)
     ),
 )
 LAYERS = st.builds(proof.Layer, component=TEXTS, digest=TEXTS, diff_id=TEXTS, size=COUNTS, paths=COUNTS)
@@ -202,7 +205,7 @@ def plans(draw: st.DrawFn) -> plan.Plan:
                 plan.Entry,
                 path=PATHS,
                 reason=some_reason,
-                size=COUNTS,
+                size=SIZES,
                 mtime_ns=st.integers(-(2**63), 2**64 - 1),  # ext4 has times up to 2446, and 63 bits end in 2262
                 owner=st.integers(-1, len(owners) - 1),
             )
@@ -214,8 +217,8 @@ def plans(draw: st.DrawFn) -> plan.Plan:
             package=st.just(each),
             reason=some_reason,
             files=COUNTS,
-            size=COUNTS,
-            kept=COUNTS,
+            size=SIZES,
+            kept=SIZES,
             requires=numbers,
             description=DESCRIPTIONS,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from slimagent.model.report import Fate, Needed, Part, Report
 from slimagent.model.summary import Checked
 from slimagent.paths.algebra import to_text
 from slimagent.report.account import facts, headline, subtitle
-from slimagent.report.fates import WORDS, Fates
+from slimagent.report.fates import Fates, words
 from slimagent.report.page.payload import packed, payload
 from slimagent.report.page.tree import NAMED
 from slimagent.report.smaller import smaller
@@ -118,6 +118,7 @@ def _values(report: Report) -> dict[str, Any]:
     whole = sum(part.bytes for part in parts)
     stays = [part for part in parts if part.fate.stays]
     after = sum(part.bytes for part in stays)
+    names = words(summary)
     return {
         "report": report,
         "summary": summary,
@@ -131,9 +132,9 @@ def _values(report: Report) -> dict[str, Any]:
         "used": sum(part.bytes for part in parts if part.fate is Fate.USED),
         "stacked": _stacked(parts),
         "stacked_after": _stacked(stays),
-        "sentence_before": _sentence(parts),
-        "sentence_after": _sentence(stays),
-        "words": WORDS,
+        "sentence_before": _sentence(parts, names),
+        "sentence_after": _sentence(stays, names),
+        "words": names,
         "shown": SHOWN,
         "few": FEW,
         "rest_left": sum(each.bytes for each in report.left[SHOWN:]),
@@ -155,8 +156,8 @@ def _stacked(parts: Iterable[Part]) -> list[_Slice]:
     return found
 
 
-def _sentence(parts: Iterable[Part]) -> str:
-    return "; ".join(f"{WORDS[part.fate]}: {size(part.bytes)}" for part in parts)
+def _sentence(parts: Iterable[Part], names: Mapping[Fate, str]) -> str:
+    return "; ".join(f"{names[part.fate]}: {size(part.bytes)}" for part in parts)
 
 
 def _steps(report: Report) -> list[tuple[Checked, Needed | None]]:

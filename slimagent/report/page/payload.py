@@ -11,7 +11,7 @@ from slimagent.model.reason import Verdict
 from slimagent.model.report import Fate
 from slimagent.paths.algebra import to_text
 from slimagent.report.explain import Explainer, package_name
-from slimagent.report.fates import WORDS, Fates
+from slimagent.report.fates import STRIPPED_AND_GPU, WORDS, Fates
 from slimagent.report.page.tree import NAMED, Sort, Tree, tree
 from slimagent.text.escapes import printable
 from slimagent.text.json_output import encoded
@@ -44,7 +44,7 @@ def payload(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> dict[st
     explainer, texts = Explainer(plan, fates.receipt), Texts()
     links = explainer.links()
     return {
-        "words": [WORDS[each] for each in Fate],
+        "words": [_word(each, plan, fates) for each in Fate],
         "level": plan.level,
         "atLeast": at_least,
         "sort": made.sort,
@@ -67,6 +67,12 @@ def payload(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> dict[st
         "what": [texts.at(each.what) for each in links],
         "texts": texts.shown,
     }
+
+
+def _word(fate: Fate, plan: Plan, fates: Fates) -> str:
+    """What to call a fate; also what goes of GPU code by the plan counts as stripped."""
+    code = plan.gpu is not None and plan.gpu.files and (fates.receipt is None or fates.receipt.bytes_gpu)
+    return STRIPPED_AND_GPU if code and fate is Fate.STRIPPED else WORDS[fate]
 
 
 def packed(value: dict[str, Any]) -> str:
