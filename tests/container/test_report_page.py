@@ -85,7 +85,7 @@ def here(shown: Page) -> str:
 def test_the_script_explains_what_python_explains(shown: Page) -> None:
     """Every file and every package, with any name: the same sentences, owners, sizes and costs as `explain`."""
     made = plan(SMALL)
-    explainer = Explainer(made)
+    explainer = Explainer(made, documents_of(made)[0].receipt)
     code = "JSON.stringify(Array.from({length: slimagent.image.count}, (_, at) => [slimagent.image.sort(at), " \
            "slimagent.image.raw.entry[at], slimagent.image.path(at), slimagent.image.explanation(at)]))"  # fmt: skip
     rows = json.loads(shown.evaluate(code))

@@ -165,8 +165,8 @@ class Page {
     row("Size", `${size(said.size)}${kept}`);
     if (!said.verdict) {
       const stays = image.bytes(node, "after");
-      row("Stays by the plan", `${size(stays)}, ${share(stays, said.size)}`);
-      row("Goes by the plan", `${size(said.size - stays)}, ${share(said.size - stays, said.size)}`);
+      row("Stays", `${size(stays)}, ${share(stays, said.size)}`);
+      row("Goes", `${size(said.size - stays)}, ${share(said.size - stays, said.size)}`);
     }
     if (image.children[node].length) row("Files", number(image.files[node]));
     if (said.verdict) row("Level", said.level);

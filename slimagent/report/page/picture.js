@@ -3,6 +3,21 @@
 const HEADER = 24, INNER = 17, GAP = 3, MOST = 120, SMALLEST = 5;
 const RESTS = 150; // milliseconds until a pointer rests on a tile
 
+const LABEL = "650 13.2px system-ui, sans-serif"; // at least as wide as page.css makes a label
+
+// As much of a text as there is room for: cut after a character, and marked.
+function shortened(pen, text, room) {
+  if (pen.measureText(text).width <= room) return text;
+  const letters = Array.from(text);
+  let fits = 0, more = letters.length;
+  while (fits < more - 1) {
+    const middle = (fits + more) >> 1;
+    if (pen.measureText(`${letters.slice(0, middle).join("")}…`).width <= room) fits = middle;
+    else more = middle;
+  }
+  return fits ? `${letters.slice(0, fits).join("")}…` : "";
+}
+
 class Picture {
   constructor(holder, image, act) {
     this.holder = holder;
@@ -104,12 +119,7 @@ class Picture {
     pen.fillStyle = colours.ink;
     pen.font = "11px system-ui, sans-serif";
     pen.textBaseline = "middle";
-    pen.save();
-    pen.beginPath();
-    pen.rect(box.x0, box.y0, width - 4, INNER);
-    pen.clip();
-    pen.fillText(this.image.name(each.node), box.x0 + 5, box.y0 + INNER / 2 + 0.5);
-    pen.restore();
+    pen.fillText(shortened(pen, this.image.name(each.node), width - 9), box.x0 + 5, box.y0 + INNER / 2 + 0.5);
     return INNER;
   }
 
@@ -159,8 +169,13 @@ class Picture {
       const bytes = size(image.bytes(tile.node, view));
       const named = document.createElement("b");
       named.textContent = image.name(tile.node);
-      label.append(named, ` ${bytes}`);
+      const weight = document.createElement("span");
+      weight.textContent = ` ${bytes}`;
+      label.append(named, weight);
       label.className = width > 46 && height > HEADER + 14 ? "label" : "unseen";
+      if (label.className === "unseen") button.title = label.textContent;
+      this.pen.font = LABEL; // half a size says less than none
+      if (this.pen.measureText(label.textContent).width > width - 15) weight.className = "unseen";
       button.append(label);
       const more = document.createElement("span");
       more.className = "unseen";
