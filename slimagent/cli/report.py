@@ -20,7 +20,7 @@ from slimagent.model.summary import Summary, Whole
 from slimagent.report.account import account, headline
 from slimagent.report.page.page import PARTS, VENDORED, Assets, page
 from slimagent.report.report_markdown import report_markdown
-from slimagent.report.summary import summarised
+from slimagent.report.summary import completed, summarised
 from slimagent.report.text import size
 from slimagent.report.together import together
 from slimagent.workflows.finished import Finished
@@ -49,7 +49,8 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
     if html is not None:
         writing.require_writable(html, None if overwrite else _PAGE)
     run = Finished(directory, lenient=True)
-    summary = run.summary or summarised(Summary(tool=TOOL, command="run"), run.whole)
+    blank = Summary(tool=TOOL, command="run")
+    summary = completed(run.summary or summarised(blank, run.whole), run.whole)
     made = together(summary, run.whole, run.image, run.found(), run.reach)
     if html is not None:
         data = _page(made, run.whole).encode()

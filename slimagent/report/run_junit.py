@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slimagent.errors import GateFailedError
+from slimagent.model.gate import Outcome as Ruled
 from slimagent.model.result import NOT_RUN, CheckResult, Outcome
 from slimagent.model.summary import Summary, Whole
 from slimagent.report.checklist import suites
@@ -42,6 +43,10 @@ def _not_run(check: CheckResult) -> CheckResult:
 
 def _of_run(summary: Summary) -> Suite:
     name, error = f"slimagent {summary.command}", summary.failure
-    if error is None or (error.slug == GateFailedError.slug and summary.gate):
+    if error is None or (error.slug == GateFailedError.slug and _has_failing_rule(summary)):
         return Suite(name=name, cases=[Case(name=name)])
     return Suite(name=name, cases=[Case(name=name, mark=Mark.FAILED, message=error.message, text=error.hint)])
+
+
+def _has_failing_rule(summary: Summary) -> bool:
+    return any(each.outcome is Ruled.FAILED for each in summary.gate)

@@ -55,8 +55,8 @@ def gpu_notes(summary: Summary) -> Iterator[str]:
     gpu = summary.gpu
     if gpu is not None and gpu.files and gpu.target != NONE and not gpu.proved:
         yield (
-            "GPU code was removed, and no check ran on a GPU: that the rest of it runs is not proved "
-            "(give the containers a GPU, and run the check `gpu`)"
+            "GPU code was removed, and no check of kind `gpu` passed in the slim image: that the rest of it runs on a "
+            "GPU is not proved (give the containers one, e.g. with --gpus all, and run that check)"
         )
 
 

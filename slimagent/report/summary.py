@@ -16,7 +16,7 @@ from slimagent.model.summary import Checked, Dropped, Export, Failure, Gone, Own
 from slimagent.model.trace import BlindSpot
 from slimagent.paths.algebra import parent, to_text
 from slimagent.report.kinds import kind
-from slimagent.report.smaller import gpu_gone, ran_on_gpu, unstripped
+from slimagent.report.smaller import gpu_gone, gpu_notes, ran_on_gpu, unstripped
 
 _UNUSED = (ReasonKind.UNUSED, ReasonKind.TOO_LARGE, ReasonKind.TREE_UNUSED)
 _HOWS = ("touched by the steps", "required by those", "kept by a rule", "not needed")
@@ -30,11 +30,9 @@ def summarised(blank: Summary, whole: Whole) -> Summary:
         summary = _with_plan(summary, whole.plan)
     if whole.receipt is not None:
         summary = _with_receipt(summary, whole.receipt)
-        if whole.plan is not None:
-            gone, left = gpu_gone(whole.plan, whole.receipt), unstripped(whole.plan, whole.receipt)
-            summary = replace(summary, gpu=gone, unstripped=left)
     if whole.verification is not None:
         summary = _with_verification(summary, whole.verification)
+    summary = _with_smaller(summary, whole)
     results = tuple(_checks(whole))
     return replace(
         summary,
@@ -42,6 +40,21 @@ def summarised(blank: Summary, whole: Whole) -> Summary:
         start=tuple(each for each in results if each.kind == KIND),
         searches=tuple(whole.searches),
     )
+
+
+def completed(summary: Summary, whole: Whole) -> Summary:
+    """A summary with what its run's documents say of files that became smaller: an earlier slimagent left that out."""
+    made, known = _with_smaller(summary, whole), {*summary.notes}
+    return replace(made, notes=(*made.notes, *(each for each in gpu_notes(made) if each not in known)))
+
+
+def _with_smaller(summary: Summary, whole: Whole) -> Summary:
+    if whole.plan is None or whole.receipt is None:
+        return summary
+    gone, left = gpu_gone(whole.plan, whole.receipt), unstripped(whole.plan, whole.receipt)
+    if gone is not None and whole.verification is not None:
+        gone = replace(gone, proved=ran_on_gpu(whole.verification))
+    return replace(summary, gpu=gone, unstripped=left)
 
 
 def failure(error: SlimagentError) -> Failure:

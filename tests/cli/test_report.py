@@ -115,9 +115,12 @@ def test_as_json_it_is_the_document_that_the_schema_describes(run: Path) -> None
 
 
 def test_as_markdown_it_is_the_text_for_a_pull_request(run: Path) -> None:
-    """The same as the run itself printed, whose summary it reads."""
+    """The same as the run itself printed, whose summary it reads; then what becomes of the bytes, and what is left."""
     summary = documents.decode_summary((run / "summary.json").read_bytes())
-    assert shown(run, "--format", "markdown") == pull_request(summary)
+    lines, same = shown(run, "--format", "markdown"), pull_request(summary)
+    assert lines[: len(same)] == same
+    assert "| goes: cruft | 1 | 1.0 MB (9.5 %) |" in lines[len(same) :]
+    assert "| `dpkg:x 1` | 5.0 MB | 60.0 % | /usr/lib/libx.so was used in command |" in lines[len(same) :]
 
 
 def test_the_page_is_written_whole_and_nothing_else_is_printed(run: Path) -> None:

@@ -86,6 +86,14 @@ def test_a_step_that_several_runs_have_says_of_which(at: tuple[int, ...], expect
     assert sentence(keep("opened", steps=at), steps) == f"opened in {expected}"
 
 
+def test_what_nothing_used_is_needed() -> None:
+    """A login shell stays without an access; compiled Python has the name of its module."""
+    assert sentence(keep("used", b"/bin/bash"), ()) == "/bin/bash is needed"
+    assert sentence(keep("used", b"/bin/bash", steps=(0,)), (Step("a", "r"),)) == "/bin/bash was used in a"
+    compiled = keep("used", b"/p/uv/__pycache__/__init__.cpython-311.opt-1.pyc")
+    assert sentence(compiled, ()) == "/p/uv/__init__.py (compiled) is needed"
+
+
 def test_an_odd_name_is_shown_as_text() -> None:
     """Names that are not UTF-8 and names with braces come out readable."""
     assert sentence(keep("hard-link", b"/\xe9{x}"), ()) == "another name of /\\xe9{x}, the same bytes"

@@ -77,6 +77,16 @@ def test_the_rules_of_the_gate_are_cases() -> None:
     assert cases(run_junit(replace(BLANK, gate=rules), Whole()))["slimagent gate"] == {"size < 1 kB": "failure"}
 
 
+def test_a_rule_that_fails_is_one_failure() -> None:
+    """The run has no other one then, unless it failed for something else, or nobody knows the rule."""
+    rules = tuple(Ruling(rule=f"size < {at} kB", outcome=Ruled.FAILED, message="size is 5 kB") for at in range(1, 4))
+    gate = replace(FAILURE, slug="gate-failed")
+    data = run_junit(replace(BLANK, gate=rules, failure=gate), Whole())
+    assert ElementTree.fromstring(data).get("failures") == "3"  # noqa: S314  # our own
+    for summary in (replace(BLANK, gate=rules, failure=FAILURE), replace(BLANK, failure=gate)):
+        assert cases(run_junit(summary, Whole()))["slimagent image"] == {"slimagent image": "failure"}
+
+
 @given(SUMMARIES, st.none() | TRACES, st.none() | VERIFICATIONS)
 @settings(max_examples=50)
 def test_any_run_makes_an_xml_document(summary: Summary, trace: object, verification: object) -> None:

@@ -12,11 +12,13 @@ from slimagent.model.plan import GpuCode, GpuFile, GpuLeft, Plan, Strip
 from slimagent.model.proof import Receipt
 from slimagent.model.result import CheckResult, Outcome
 from slimagent.model.summary import GpuGone, Summary, Unstripped, Whole
+from slimagent.report.explain import Explainer
 from slimagent.report.fates import Fates
 from slimagent.report.pull_request import pull_request
 from slimagent.report.result import result
 from slimagent.report.smaller import gpu_notes, smaller, unstripped
-from slimagent.report.summary import summarised
+from slimagent.report.summary import completed, summarised
+from slimagent.report.text import plan_summary
 from slimagent.report.undone import undone
 
 TORCH, TRITON, OWN = b"/files/0/kept", b"/files/1/kept", b"/files/2/kept"
@@ -66,7 +68,7 @@ def test_without_gpu_code_only_stripping_is_named() -> None:
 def test_that_nothing_ran_on_a_gpu_is_a_note() -> None:
     """Unless the check passed in the slim image, or the image runs without a GPU. A skipped one proves nothing."""
     (note,) = gpu_notes(made())
-    assert "no check ran on a GPU" in note
+    assert "no check of kind `gpu` passed" in note and "--gpus all" in note
     ran = CheckResult(name="g", kind="gpu", outcome=Outcome.PASSED, seconds=1.0)
     for outcome, expected in ((Outcome.PASSED, 0), (Outcome.SKIPPED, 1), (Outcome.FAILED, 1)):
         proof = replace(verification({}), steps=(replace(ran, outcome=outcome),))
@@ -107,3 +109,32 @@ def test_what_went_of_a_file_although_something_did_not(why: str, gpu: int, expe
     assert (found.expected, found.why) == (expected, why.removeprefix("GPU code: "))
     assert unstripped(plan(), done)[0].bytes == expected
     assert Fates(plan(), done).saved.get(TORCH, 0) == 480_000_000 - expected
+
+
+def test_explain_says_what_was_done() -> None:
+    """With a receipt, of a file and of the whole plan; without one what is to be done."""
+    done = receipt((TRITON, WHY), (OWN, "GPU code: not smaller"), gpu=1, code=400_000_000)
+    before, after = Explainer(plan()), Explainer(plan(), done)
+    assert before.explain(TRITON).stripped.startswith("strip saves 313,656,648 bytes")
+    assert after.explain(TRITON).stripped == f"not stripped, which would have saved 313,656,648 bytes: {WHY}"
+    assert after.explain(OWN).stripped.startswith("strip saved about 2,000,000 bytes")
+    assert after.explain(OWN).gpu == "75.0 MB should have gone, for sm_90, and stays: not smaller"
+    assert after.explain(TORCH).gpu == "400.0 MB went, for sm_90: open"
+    assert (before.explain_package(1).saved, after.explain_package(1).saved) == (313_656_648, 0)
+    lines = plan_summary(plan(), done)
+    assert "stays (before stripping)" in lines[0]
+    assert any(line.startswith("GPU code went from 1 kept file, 400.0 MB") for line in lines)
+    assert any("313.7 MB" in line and WHY in line for line in lines)
+    assert not any("strip removes" in line for line in lines)
+    assert any("strip removes 395.7 MB" in line for line in plan_summary(plan()))
+
+
+def test_a_summary_of_an_earlier_version_gets_what_its_documents_say() -> None:
+    """With the note, once."""
+    done = made((TRITON, WHY))
+    earlier, whole = replace(done, gpu=None, unstripped=()), Whole(plan=plan(), receipt=receipt((TRITON, WHY)))
+    complete = completed(earlier, whole)
+    assert (complete.gpu, complete.unstripped) == (done.gpu, done.unstripped)
+    assert complete.notes == tuple(gpu_notes(done)) != ()
+    assert completed(complete, whole) == complete
+    assert completed(earlier, Whole()) == earlier

@@ -213,8 +213,8 @@ def test_a_verification_in_a_few_lines() -> None:
     )  # fmt: skip
     lines = verification_summary(verification)
     assert lines[0] == (
-        "not proved with the dropped files made to look gone: 0 of 1 checks and items pass, 1 worse than before, "
-        "12 removed files needed"
+        "not proved with the dropped files made to look gone: 0 of 1 checks, starts and items pass, 1 worse than "
+        "before, 12 removed files needed"
     )
     assert lines[1:3] == ["  worse: smoke  exit status 1", "  removed, but needed: /gone0  (smoke, other)"]
     assert lines[-3:] == [
@@ -237,5 +237,7 @@ def test_a_verification_names_what_it_does_not_count_as_passed() -> None:
         ),
         missed=(), losses=(),
     )  # fmt: skip
-    assert "1 of 4 checks and items pass, 0 worse than before" in verification_summary(verification)[0]
+    assert (
+        "1 of 4 checks, starts and items pass (1 check), 0 worse than before" in verification_summary(verification)[0]
+    )
     assert verification_summary(verification)[1:] == ["  failed before too: b", "  skipped: c, d"]
