@@ -137,6 +137,32 @@ def test_the_script_writes_numbers_and_words_as_python_does(shown: Page) -> None
     assert shown.evaluate(f"{json.dumps(words)}.map({text}.word)") == [shlex.quote(each) for each in words]
 
 
+def test_on_a_narrow_screen_each_figure_says_what_it_is(shown: Page) -> None:
+    """There the tables have no header that can be seen: each cell in it is labelled, in the table's words."""
+    shown.screen(390, 844)
+    cells = shown.evaluate(
+        "[...document.querySelectorAll('.stack td:not(.sentence)')].filter((each) => each.checkVisibility())"
+        ".map((each) => [getComputedStyle(each, '::before').content, each.textContent, [...each.closest('table').tHead.rows[0].cells]"
+        ".map((head) => head.textContent)])"
+    )
+    assert len(cells) > 10
+    for label, text, heads in cells:
+        assert label.startswith('"') and label.strip('"').removesuffix(": ") in heads, (label, text)
+        assert text.strip() != "\N{EN DASH}"
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_label_has_a_whole_size_or_none(shown: Page) -> None:
+    """Half a size is another size. What has no label on it has a title."""
+    tiles = shown.evaluate(
+        "[...document.querySelectorAll('.tile')].map((each) => { const label = each.firstChild; return ["
+        "label.className, each.title, label.scrollWidth - label.clientWidth, label.lastChild.className]; })"
+    )
+    assert tiles
+    for kind, title, beyond, weight in tiles:
+        assert title if kind == "unseen" else beyond <= 0 or weight == "unseen"
+
+
 # What it does not do
 
 
