@@ -142,8 +142,8 @@ def test_on_a_narrow_screen_each_figure_says_what_it_is(shown: Page) -> None:
     shown.screen(390, 844)
     cells = shown.evaluate(
         "[...document.querySelectorAll('.stack td:not(.sentence)')].filter((each) => each.checkVisibility())"
-        ".map((each) => [getComputedStyle(each, '::before').content, each.textContent, [...each.closest('table').tHead.rows[0].cells]"
-        ".map((head) => head.textContent)])"
+        ".map((each) => [getComputedStyle(each, '::before').content, each.textContent,"
+        " [...each.closest('table').tHead.rows[0].cells].map((head) => head.textContent)])"
     )
     assert len(cells) > 10
     for label, text, heads in cells:
