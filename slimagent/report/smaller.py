@@ -55,7 +55,7 @@ def gpu_notes(summary: Summary) -> Iterator[str]:
     gpu = summary.gpu
     if gpu is not None and gpu.files and gpu.target != NONE and not gpu.proved:
         yield (
-            "GPU code was removed, and no check of kind `gpu` passed in the slim image: that the rest of it runs on a "
+            "GPU code was removed, and no check of kind gpu passed in the slim image: that the rest of it runs on a "
             "GPU is not proved (give the containers one, e.g. with --gpus all, and run that check)"
         )
 
@@ -72,7 +72,7 @@ def smaller(summary: Summary) -> Iterator[str]:
     if gpu is not None and gpu.more_bytes:
         yield (
             f"{size(gpu.more_bytes)} more of GPU code could go from {counted(gpu.more_files, 'file')}, if you permit "
-            "it with --gpu-code-of; `slimagent explain` says of which packages"
+            "it with --gpu-code-of; slimagent explain OUT says of which packages"
         )
     for each in summary.unstripped[:_SHOWN]:
         whose = to_text(each.largest)

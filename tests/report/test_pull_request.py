@@ -26,10 +26,15 @@ def package(name: str, size: int, reason: int = 1, kept: int = 0) -> PlannedPack
 
 PLAN = Plan(
     tool="slimagent 0", level="package", root=b"/", scopes=(b"/",), excluded=(), fingerprints=(), traces=(),
-    accepted=(), steps=(), entries=(Entry(b"/a", 1, 5_000_010, 0, 1), Entry(b"/stays", 0, 7, 0, 2)), changes=(),
+    accepted=(), steps=(), changes=(),
+    entries=(
+        Entry(b"/a", 1, 4_000_000, 0, 1), Entry(b"/kept", 0, 1_000_000, 0, 1), Entry(b"/small", 1, 10, 0, 0),
+        Entry(b"/stays", 0, 7, 0, 2),
+    ),
+    further=((0, (0,)),),
     reasons=(Reason(kind=ReasonKind.USED), Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED)),
     packages=(
-        package("small", 10), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
+        package("small", 4_000_010), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
     ),
 )  # fmt: skip
 RECEIPT = Receipt(
@@ -85,10 +90,10 @@ def test_the_proof_is_a_table() -> None:
 
 
 def test_packages_that_went_are_named_the_largest_first() -> None:
-    """Those with files; what stays of one is not counted, and no name becomes markup."""
+    """Those with files; what stays is not counted, what two own counts once, and no name becomes markup."""
     lines = summary()
     assert not any(line.startswith("3 packages removed") for line in lines)
-    assert "2 packages removed (4.0 MB)." in lines
+    assert "2 packages removed; 4.0 MB went with them." in lines
     assert "- 3 files were stripped, which saved 1.0 MB." in lines
     where = lines.index("| `dpkg:a\\x7cb<i>` | 4.0 MB |")
     assert lines[where + 1] == "| `dpkg:small` | 10 B |"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slimagent.model.summary import Dropped, Failure, Gone, Reached, Summary
+from slimagent.report.kinds import kind
 from slimagent.report.result import headline, result
 from slimagent.text.escapes import printable
 
@@ -44,6 +46,14 @@ def test_the_columns_line_up() -> None:
     assert table[1].split() == ["size", "10.00", "GB", "4.00", "GB"]
 
 
+def test_what_is_not_shown_is_counted() -> None:
+    """The classes of files that there is no row for, with their files and bytes."""
+    many = tuple(Dropped(kind=f"class {at}", files=at, bytes=at * 1000) for at in range(14, 0, -1))
+    lines = result(replace(MADE, dropped=many), "out")
+    at = next(at for at, line in enumerate(lines) if line.startswith("class 7 "))
+    assert lines[at + 1].split() == ["…", "and", "6", "more", "classes", "21", "21.0", "kB"]
+
+
 def test_what_failed_was_not_made() -> None:
     """What is not known is said to be unknown, and nothing is claimed."""
     failed = replace(
@@ -68,3 +78,19 @@ def test_a_command_to_type_is_one_whatever_an_image_calls_its_packages() -> None
     gone = (Gone(kind="npm", name="$(touch x); a b", version="", bytes=1),)
     (line,) = (each for each in result(replace(MADE, packages_dropped=gone), "my out") if "slimagent explain" in each)
     assert shlex.split(line.partition("slimagent ")[2]) == ["explain", "my out", "npm:$(touch x); a b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/usr/lib/gcc/x86_64-linux-gnu/12/cc1plus", "programs"),
+        (b"/usr/lib/gcc/x86_64-linux-gnu/12/lto-wrapper", "programs"),
+        (b"/usr/lib/gcc/x86_64-linux-gnu/12/libgcc.a", "static libraries"),
+        (b"/opt/venv/lib/python3.11/site-packages/fontTools/varLib/iup.c", "C and Cython sources"),
+        (b"/opt/venv/lib/python3.11/site-packages/scipy/special/_ufuncs.pyx", "C and Cython sources"),
+        (b"/etc/x", "other"),
+    ],
+)
+def test_what_is_large_has_a_class(path: bytes, expected: str) -> None:
+    """A compiler's own programs, and what was compiled."""
+    assert kind(path) == expected
