@@ -34,7 +34,8 @@ PLAN = Plan(
     further=((0, (0,)),),
     reasons=(Reason(kind=ReasonKind.USED), Reason(verdict=Verdict.DROP, kind=ReasonKind.NOT_NEEDED)),
     packages=(
-        package("small", 4_000_010), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0), package("empty", 0),
+        package("small", 4_000_010), package("a|b<i>", 5_000_000, kept=1_000_000), package("stays", 7, 0),
+        package("empty", 0),
     ),
 )  # fmt: skip
 RECEIPT = Receipt(
