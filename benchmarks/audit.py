@@ -32,9 +32,9 @@ from audit_items import ITEMS, Item, instructions
 ROOT = Path(__file__).resolve().parent.parent
 NAMED, COMMANDS = 0.05, 0.20  # by how much a finding may differ from what its edit saves
 REPOSITORY = "slimagent-benchmark-audit"
-COMMAND = re.compile(r"(?:RUN )?((?:find|rm|cd) .*?)(?:   # .*)?")
+COMMAND = re.compile(r"(?:RUN )?((?:find|rm|cd) .*)")
 PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
-STATED = re.compile(r".*   # (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
+STATED = re.compile(r"removes (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 # Regular files' sizes, hard links counted once, as an audit does.
 MEASURE = "find / -xdev -type f -printf '%D:%i %s\\n' | sort -u | awk '{ n += $2 } END { printf \"%.0f\\n\", n }'"
@@ -188,13 +188,14 @@ def commands(image: Planted, document: Document) -> Iterator[Row]:
     try:
         now = measured()
         for each in document["findings"]:
-            match = COMMAND.fullmatch(each["edit"])
-            if match:
-                docker("exec", container, "sh", "-c", match[1])
+            matches = [COMMAND.fullmatch(line) for line in each["edit"].split("\n") if not line.startswith("# ")]
+            some = [match[1] for match in matches if match]
+            if some and len(some) == len(matches):
+                docker("exec", container, "sh", "-c", "\n".join(some))
                 now, before = measured(), now
-                stated = STATED.fullmatch(each["edit"])
+                stated = STATED.fullmatch(each["comment"])
                 promised = bytes_of(stated) if stated else each["size"]
-                yield Row(f"`{match[1][:40]}…`", each["kind"], promised, before - now, COMMANDS)
+                yield Row(f"`{some[0][:40]}…`", each["kind"], promised, before - now, COMMANDS)
     finally:
         docker("rm", "-f", container)
 

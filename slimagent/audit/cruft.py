@@ -6,13 +6,15 @@ import posixpath
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from slimagent.audit.known import Known, most_in, told, whole
+from slimagent.audit import edits
+from slimagent.audit.by_layer import by_path, each_headed
+from slimagent.audit.known import Known, most_in, places_of, told
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
-from slimagent.paths.algebra import parent, to_text
+from slimagent.paths.algebra import parent
 from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
@@ -24,6 +26,10 @@ _MORE = 1.05  # of a finding's bytes: a command that removes more than this is n
 _WORTH_IT = 0.3  # of a finding's bytes: an edit that saves less is none
 _SUBJECTS = 10
 _LONG = 20  # characters of a directory: longer ones are named once
+_UNPROVED = (
+    "each command at the end of the RUN of its layer, with binutils; nothing compares the files there: run your tests. "
+    "`slimagent image` strips copies, and takes each only if what is loaded of it is the same"
+)
 # Patterns that find(1) has, although its `*` matches slashes, too: one at the end of any path, or whole directories.
 _SIMPLE = re.compile(r"/\*\*/\*[^*?\[/]+|(?:/\*\*)?(?:/[^*?\[/]+)+(?:/\*\*)?")
 _SPECIAL = re.compile(r"[.^$+(){}|\[\]\\]")  # in a POSIX extended regular expression, beside * and ?
@@ -49,6 +55,7 @@ def cruft(known: Known) -> Iterator[Finding]:
         if found_by_find.get(rule_name, 0) > _MORE * known.size(entries):
             del commands[rule_name]
         places = most_in(known, entries)
+        edit, comment = _edit(known, rule, entries, commands.get(rule_name, ""))
         yield Finding(
             kind=rule.name,
             title=counted(len(entries), "file"),
@@ -61,7 +68,8 @@ def cruft(known: Known) -> Iterator[Finding]:
                 told(places),
             ),
             file="Dockerfile",
-            edit=commands.get(rule_name) or _by_path(known, rule, entries),
+            edit=edit,
+            comment=comment,
             subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
@@ -115,17 +123,35 @@ def removal(rule: CruftRule) -> str:
     return f"find / -xdev{kind} -type f '(' {names} ')'{spared} -delete"
 
 
-def _by_path(known: Known, rule: CruftRule, entries: list[int]) -> str:
-    """A command that removes most of these files, by as few paths as can be; a sentence if they are too scattered."""
-    all_of_it, named, saves = known.size(entries), list[bytes](), 0
-    for path, bytes_of in whole(known, entries)[:_MOST_PATHS]:
-        named.append(path)
-        saves += bytes_of
-        if saves >= _ENOUGH * all_of_it:
+def _edit(known: Known, rule: CruftRule, entries: list[int], command: str) -> tuple[str, str]:
+    """The edit and its comment: a command for every layer, or one with paths for each, or a sentence."""
+    if command:
+        layers = each_headed(known, entries)
+        where = "at the end of the RUN of each of these layers" if layers else "at the end of the RUN that makes them"
+        return "\n".join((*layers, command)), rule.edit_note or where
+    sizes = {at: known.inventory.sizes[at] for at in entries if known.is_counted[at]}
+    places = dict(places_of(known, entries))
+    made = by_path(known, sizes, lambda some: _most(places, some), _remove)
+    all_of_it = sum(sizes.values())
+    if not made.lines or made.saves < _WORTH_IT * all_of_it:
+        return f"# slimagent removes them at every level (rule {rule.name})", ""
+    told = f"removes {size(made.saves)} of {size(all_of_it)}"
+    return "\n".join(made.lines), f"{told}; each command at the end of the RUN of its layer"
+
+
+def _most(places: Mapping[int, bytes], saves: Mapping[int, int]) -> tuple[list[bytes], int]:
+    """The paths that save most of these bytes, as few as can be, and what they save. They can stand in a command."""
+    bytes_of: Counter[bytes] = Counter()
+    for at, saved in saves.items():
+        bytes_of[places[at]] += saved
+    named, found, enough = list[bytes](), 0, _ENOUGH * sum(saves.values())
+    for path, saved in sorted(bytes_of.items(), key=lambda pair: (-pair[1], pair[0])):
+        if found >= enough or len(named) == _MOST_PATHS:
             break
-    if saves < _WORTH_IT * all_of_it:
-        return f"# slimagent removes them at every level (rule {rule.name})"
-    return f"{_remove(named)}   # {size(saves)} of {size(all_of_it)}"
+        if edits.is_writable(path):
+            named.append(path)
+            found += saved
+    return named, found
 
 
 def _remove(paths: list[bytes]) -> str:
@@ -136,13 +162,9 @@ def _remove(paths: list[bytes]) -> str:
     """
     shared = posixpath.commonpath(list(map(parent, paths)))
     if len(shared) < _LONG:
-        return f"rm -rf {' '.join(map(_quoted, paths))}"
-    inside = " ".join(_quoted(path[len(shared) + 1 :]) for path in paths)
-    return f"cd {_quoted(shared)} && rm -rf -- {inside}"
-
-
-def _quoted(path: bytes) -> str:
-    return shlex.quote(to_text(path))
+        return edits.words("rm -rf {}", paths)
+    inside = edits.words("rm -rf -- {}", [path[len(shared) + 1 :] for path in paths])
+    return f"{edits.line('cd {}', shared)} && {inside}"
 
 
 def _test(pattern: str) -> str:
@@ -175,6 +197,9 @@ def symbols(known: Known) -> Iterator[Finding]:
     names = [known.owners.packages[number].name if number >= 0 else "nobody's" for number, _ in largest]
     kept = len(known.plan.unstripped)
     more = f"{counted(kept, 'more file')} must not be stripped" if kept else "no file forbids it"
+    entries = {known.inventory.index[each.path]: each.saves for each in strips}
+    paths = {at: known.inventory.paths[at] for at in entries}
+    made = by_path(known, entries, lambda some: _most(paths, some), _strip)
     yield Finding(
         kind="symbols",
         title=f"symbols and debugging sections of {counted(len(strips), 'file')}",
@@ -182,6 +207,11 @@ def symbols(known: Known) -> Iterator[Finding]:
         risk=Risk.LOW,
         evidence=(f"most are in {', '.join(names)}", more),
         file="Dockerfile",
-        edit="strip --strip-unneeded FILE...   # in the RUN that installs them; slimagent proves each file",
-        layers=known.layers_of(known.inventory.index[each.path] for each in strips),
+        edit="\n".join(made.lines) or edits.BY_HAND,
+        comment=f"saves {size(made.saves)} of {size(whole)}; {_UNPROVED}",
+        layers=known.layers_of(entries),
     )
+
+
+def _strip(paths: list[bytes]) -> str:
+    return edits.words("strip --strip-unneeded -- {}", paths)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
 
+from slimagent.audit import edits
 from slimagent.audit.known import Known, where
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -104,7 +105,7 @@ def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: 
         risk=Risk.LOW if known.traced and not any(known.used[each] for each in spare) else Risk.MEDIUM,
         evidence=(*told, *_used(known, len(used))),
         file=where(packages[spare[0]]),
-        edit=f"- {packages[spare[0]].name}",
+        edit=edits.line("- {}", packages[spare[0]].name),
         subjects=tuple(packages[each].label for each in copies),
         layers=known.layers_of(at for each in spare for at in known.owners.files[each]),
     )
@@ -163,7 +164,7 @@ def _again(known: Known, by_key: dict[bytes, list[int]]) -> Finding:
         file="Dockerfile",
         edit=_LIBRARIES
         if key.startswith(b"lib")
-        else f"# keep one, e.g. {to_text(paths[best])}, and let others use it",
+        else edits.line("# keep one, e.g. {}, and let others use it", paths[best]),
         subjects=tuple(to_text(paths[at]) for at in copies),
         layers=known.layers_of(spare),
     )

@@ -192,21 +192,27 @@ def where(package: Package) -> str:
     }.get(package.kind, "Dockerfile")
 
 
-def whole(known: Known, entries: Iterable[int]) -> list[tuple[bytes, int]]:
-    """These entries as the fewest paths: directories that hold nothing else, else the files; the largest first.
+def places_of(known: Known, entries: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Each entry with the path that stands for it: the largest directory that holds nothing else, or itself.
 
     A directory that every system has is not named as a whole.
     """
-    paths, sizes, counted = known.inventory.paths, known.inventory.sizes, known.is_counted
-    chosen = list(entries)
+    paths, chosen = known.inventory.paths, list(entries)
     found = Counter(directory for at in chosen for directory in ancestors(paths[at]))
-    bytes_of: Counter[bytes] = Counter()
     for at in chosen:
         place = paths[at]
         for directory in ancestors(place):  # the innermost first
             if _STANDING.fullmatch(directory) or found[directory] != known.holds[directory]:
                 break
             place = directory
+        yield at, place
+
+
+def whole(known: Known, entries: Iterable[int]) -> list[tuple[bytes, int]]:
+    """These entries as the fewest paths, as `places_of` has them, with their bytes; the largest first."""
+    sizes, counted = known.inventory.sizes, known.is_counted
+    bytes_of: Counter[bytes] = Counter()
+    for at, place in places_of(known, entries):
         bytes_of[place] += sizes[at] if counted[at] else 0
     return sorted(bytes_of.items(), key=lambda pair: (-pair[1], pair[0]))
 

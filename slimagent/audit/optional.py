@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from slimagent.audit import edits
 from slimagent.audit.known import Known
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -99,7 +100,7 @@ def extensions(known: Known) -> Iterator[Finding]:
             risk=Risk.MEDIUM,
             evidence=("no test activated it",) if known.traced else ("installed; without a trace its use is unknown",),
             file="extensions.json",
-            edit=f'"recommendations": ["{package.name}"]',
+            edit=f'"recommendations": [{edits.json_value(package.name)}]',
             subjects=(package.label,),
             layers=known.layers_of(files),
         )

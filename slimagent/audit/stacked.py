@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from slimagent.audit.by_layer import command
 from slimagent.audit.known import Known
 from slimagent.model.audit import Fate, Finding, Hidden, Risk
 from slimagent.paths.algebra import to_text
 from slimagent.text.counted import counted
 
 _LEAST = 100_000  # bytes
-_WORD = 60  # characters of a command in a sentence
 _RIGHTS = frozenset({"owner", "mode"})
 
 
@@ -73,12 +73,7 @@ def _copied(known: Known, each: Hidden) -> Finding:
 
 
 def _told(known: Known, each: Hidden) -> tuple[str, ...]:
-    made, hides = _command(known, each.layer), _command(known, each.by)
+    made, hides = command(known, each.layer), command(known, each.by)
     told = [f"layer {each.layer + 1}: {made}"] if made else []
     told += [f"layer {each.by + 1}: {hides}"] if hides else []
     return (*told, f"the largest are {', '.join(map(to_text, each.examples[:3]))}")
-
-
-def _command(known: Known, layer: int) -> str:
-    command = " ".join(known.layers.layers[layer].command.removeprefix("/bin/sh -c ").split())
-    return command if len(command) <= _WORD else command[: _WORD - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from slimagent.audit import edits
 from slimagent.audit.known import Known, where, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -48,9 +49,11 @@ def _without(known: Known, number: int) -> str:
     """The edit that leaves a package out: its line, or what a person unpacked."""
     package = known.owners.packages[number]
     if package.kind != PackageKind.COMPONENT:
-        return f"- {package.name}"
-    places = [to_text(path) for path, _ in whole(known, known.owners.files[number])]
-    return f"# without what unpacks {_some(places)}"
+        return edits.line("- {}", package.name)
+    places = [path for path, _ in whole(known, known.owners.files[number])]
+    rest = len(places) - _MOST
+    more = f" and {rest} more" if rest > 0 else ""
+    return edits.words(f"# without what unpacks {{}}{more}", places[:_MOST])
 
 
 def required_anyway(known: Known) -> Iterator[Finding]:
@@ -72,7 +75,7 @@ def required_anyway(known: Known) -> Iterator[Finding]:
             risk=Risk.NONE,
             evidence=(f"required: {_some(told)}",),
             file=file,
-            edit="\n".join(f"- {packages[number].name}" for number, _ in pairs),
+            edit="\n".join(dict.fromkeys(edits.line("- {}", packages[number].name) for number, _ in pairs)),
             subjects=tuple(packages[number].label for number, _ in pairs),
         )
 

@@ -55,6 +55,7 @@ _FINDING = an_object(
     evidence=TEXTS,
     file=TEXT,
     edit=TEXT,
+    comment=TEXT,
     subjects=TEXTS,
     layers=each(COUNT),
 )

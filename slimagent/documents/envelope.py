@@ -28,7 +28,7 @@ VERSIONS = {
     "slimagent/verification": 3,
     "slimagent/checks": 2,
     "slimagent/summary": 1,
-    "slimagent/audit": 2,
+    "slimagent/audit": 3,
     "slimagent/layers": 1,
     "slimagent/gate": 1,
     "slimagent/history": 1,

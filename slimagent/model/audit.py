@@ -79,7 +79,8 @@ class Finding:
     """Something in an image that could be smaller.
 
     `size` is what the edit saves, in bytes. `evidence` are sentences. `edit` is the text for the file `file` (a
-    Dockerfile, environment.yml, ...). `subjects` are packages (`dpkg:gcc-12`) or paths. `layers` are counted from 0.
+    Dockerfile, environment.yml, ...); `comment` says where in it the text belongs, or what it does not do. Names and
+    paths in `edit` are shell words. `subjects` are packages (`dpkg:gcc-12`) or paths. `layers` are counted from 0.
     Findings can overlap: a package that could go has documentation that could go, too.
     """
 
@@ -90,6 +91,7 @@ class Finding:
     evidence: tuple[str, ...]
     file: str
     edit: str
+    comment: str = ""
     subjects: tuple[str, ...] = ()
     layers: tuple[int, ...] = ()
 

@@ -69,7 +69,8 @@ class CruftRule:
     "of-package" (only files that a package owns), "program" (only executables), "without-gpu" (only what the rules
     protect for GPUs, in an image that runs without one). `unless_packages` (`KIND:NAME`
     patterns): not cruft in an image with one of them. `keep_out`: dpkg leaves them out of later packages too.
-    `edit` is the line of a Dockerfile that does not make them, or removes them where they are made.
+    `edit` is the line of a Dockerfile that does not make them, or removes them where they are made; `edit_note` says
+    where it belongs.
     """
 
     name: str
@@ -82,6 +83,7 @@ class CruftRule:
     when: str = ""
     keep_out: bool = False
     edit: str = ""
+    edit_note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

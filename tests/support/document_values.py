@@ -416,6 +416,7 @@ FINDINGS = st.builds(
     evidence=tuples(TEXTS),
     file=TEXTS,
     edit=TEXTS,
+    comment=TEXTS,
     subjects=tuples(TEXTS),
     layers=tuples(COUNTS),
 )
