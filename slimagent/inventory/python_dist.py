@@ -20,7 +20,7 @@ from slimagent.inventory.python_projects import Project, projects
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image, too_long
-from slimagent.model.inventory import EDITABLE, Description, Found, Package, PackageKind
+from slimagent.model.inventory import EDITABLE, REQUIREMENTS, Description, Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
 _BYTECODE = b"__pycache__"
@@ -342,5 +342,5 @@ def _require(image: Image, sites: list[Site], dists: list[_Dist], own: list[Proj
     for number, project in enumerate(own):
         first = len(dists) + number * len(sites)
         required = dict(each for at in range(first, first + len(sites)) for each in requirements.of(at).requires)
-        package = Package(kind=PackageKind.PYTHON, name=project.name, place=project.place)
+        package = Package(kind=PackageKind.PYTHON, name=project.name, place=project.place, section=REQUIREMENTS)
         found.append(Found(package=package, files=[project.at], requires=sorted(required.items())))

@@ -1,7 +1,8 @@
 """What an application that was only copied into the image says that it requires: requirements.txt, pyproject.toml, ….
 
-Such a file lies beside the application's code, outside of every environment. The application becomes a package that
-owns only this file, as a program of Node's does (inventory/npm.py), so that its requirements stay where it is used.
+Such a file lies beside the application's code, outside of every environment. The list becomes an owner of
+this file alone, as a program of Node's does (inventory/npm.py), so that what it names stays where the application is
+used. It is no package, and no report counts it as one: see `Package.is_list`.
 
 Sources: "Requirements File Format" in pip's reference; "Declaring project metadata" (PEP 621) and Poetry's
 "pyproject.toml"; Pipenv's "Pipfile".

@@ -25,6 +25,7 @@ class PackageKind(OpenEnum):
 
 
 EDITABLE = "editable"  # the section of a Python distribution whose source is used where it lies
+REQUIREMENTS = "requirements"  # the section of an entry that is no package, see `Package.is_list`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,11 @@ class Package:
 
     @property
     def is_list(self) -> bool:
-        """Whether it is only a list of what an application requires: a requirements.txt, without a version."""
-        return self.kind == PackageKind.PYTHON and not self.version
+        """Whether it is only a list of what an application requires, e.g. a requirements.txt.
+
+        It keeps what it names where the application is used. Nobody installed it: no report counts it as a package.
+        """
+        return self.section == REQUIREMENTS
 
 
 def package_test(pattern: str) -> Callable[[Package], bool]:

@@ -176,16 +176,28 @@ class Plan:
             found[each.path] = found.get(each.path, 0) + each.saves
         return found
 
+    @property
+    def installed(self) -> tuple[tuple[int, PlannedPackage], ...]:
+        """The packages that count as such, each with its number: all but lists of requirements."""
+        return tuple((at, each) for at, each in enumerate(self.packages) if not each.package.is_list)
+
 
 def counted_entries(plan: Plan) -> tuple[Entry, ...]:
     """The plan's entries as they count in a sum: a file once for all of its names, and with its first owner.
 
     One name counts, and the others have no bytes. A plan that an earlier slimagent wrote does not say which entries are
-    names of one file: there each name counts.
+    names of one file: there each name counts. A list of requirements is no owner: see `Package.is_list`.
     """
-    if not plan.hard_links:
+    lists = {at for at, each in enumerate(plan.packages) if each.package.is_list}
+    if not plan.hard_links and not lists:
         return plan.entries
     found = list(plan.entries)
+    if lists:
+        others = dict(plan.further)
+        for at, entry in enumerate(plan.entries):
+            if entry.owner in lists:
+                owner = next((each for each in others.get(at, ()) if each not in lists), -1)
+                found[at] = entry._replace(owner=owner)
     for at, _ in plan.hard_links:
         found[at] = found[at]._replace(size=0)
     return tuple(found)

@@ -119,13 +119,14 @@ class Leaving:
             return None
         missed = [at for at in gone if at in self._opened[unit] and not self._is_made_again(at, kept)]
         with_packages = [at for at in missed if self._goes_with_package(at, kept)]
+        lost = [self._owners.packages[at] for at in _lost(self._whole.grades, kept.grades)]
         others = sorted(frozenset(missed).difference(with_packages))
         paths = self._inventory.paths
         return LeftOut(
             unit=unit,
             files=sum(stat.S_ISREG(self._inventory.modes[at]) for at in gone),
             size=self._size(gone),
-            packages=tuple(sorted({self._owners.packages[at].label for at in _lost(self._whole.grades, kept.grades)})),
+            packages=tuple(sorted({each.label for each in lost if not each.is_list})),
             missed=len(missed),
             missed_with=len(with_packages),
             missed_size=self._size(missed),

@@ -58,6 +58,7 @@ def _packages(plan: Plan, *, before: bool, layers: Sequence[tuple[str, ...]]) ->
     stays = [plan.reasons[each.reason].verdict is Verdict.KEEP for each in plan.packages]
     references, carriers = _references(plan), _carriers(plan)
     saved, going = saved_by_package(plan), _going(plan)
+    listed = {at for at, _ in plan.installed if before or stays[at]}
     return tuple(
         Listed(
             reference=references[at],
@@ -68,12 +69,12 @@ def _packages(plan: Plan, *, before: bool, layers: Sequence[tuple[str, ...]]) ->
             goes=going[at],
             stays=stays[at],
             reason=reason_sentence(plan, each.reason),
-            requires=tuple(references[other] for other in each.requires if other != at and (before or stays[other])),
-            part_of=references[carriers[at]] if at in carriers and (before or stays[carriers[at]]) else "",
+            requires=tuple(references[other] for other in each.requires if other != at and other in listed),
+            part_of=references[carriers[at]] if carriers.get(at) in listed else "",
             layers=layers[at] if layers else (),
         )
-        for at, each in enumerate(plan.packages)
-        if before or stays[at]
+        for at, each in plan.installed
+        if at in listed
     )
 
 

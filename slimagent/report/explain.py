@@ -70,6 +70,8 @@ def package_name(package: Package) -> str:
     >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """
+    if package.is_list:
+        return f"the list of requirements in {to_text(package.place).rstrip('/')}/{package.name.strip('/')}"
     return f"{package.label} {package.version}".rstrip()
 
 

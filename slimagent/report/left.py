@@ -94,7 +94,8 @@ class _Pricing:
         return whole
 
     def _name(self, at: int) -> str:
-        return self._plan.packages[at].package.label
+        package = self._plan.packages[at].package
+        return package_name(package) if package.is_list else package.label
 
     def _dependents(self, package: int) -> list[int]:
         """The packages that stay and cannot do without it, directly or not, the largest first."""

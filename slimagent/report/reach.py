@@ -48,7 +48,7 @@ def warnings(
     `outside` is how the slim image started under `docker run`. `own_files` is how many files of the image the checks
     and the command asked for. None means unknown.
     """
-    whole = sum(each.size for each in plan.packages)
+    whole = sum(each.size for _, each in plan.installed)
     touched = groups(plan)[0].bytes
     found = [*_start_warnings(steps, configured, outside), *_port_warnings(steps, configured, asked)]
     if whole and touched < _THIN * whole:

@@ -49,7 +49,7 @@ class _Weighed:
         self._directories: dict[bytes, _Weight] = {}
         self._weigh()
         packages = [each.package for each in run.plan.packages]
-        self.keys: dict[Key, int | bytes] = {**keyed(packages)}
+        self.keys: dict[Key, int | bytes] = {key: at for key, at in keyed(packages).items() if not packages[at].is_list}
         self.keys |= {("", to_text(path), path, DIRECTORY): path for path in self._directories}
 
     def _weigh(self) -> None:
@@ -120,8 +120,8 @@ class _Weighed:
             level=plan.level,
             before=before,
             after=sum(map(self.kept, self.keys)),
-            packages=len(plan.packages),
-            packages_kept=sum(self._stays[each.reason] for each in plan.packages),
+            packages=len(plan.installed),
+            packages_kept=sum(self._stays[each.reason] for _, each in plan.installed),
             passed=None if verification is None else verification.passed,
         )
 

@@ -21,7 +21,7 @@ _NAMED = 3  # of each list, in the line for people
 def kept_packages(plan: Plan) -> tuple[Weight, ...]:
     """The packages that stay as KIND:NAME, the largest first; those of one name, in several places, as one."""
     sizes: Counter[str] = Counter()
-    for each in plan.packages:
+    for _, each in plan.installed:
         if plan.reasons[each.reason].verdict is Verdict.KEEP:
             sizes[each.package.label] += each.kept
     return tuple(Weight(*row) for row in sorted(sizes.items(), key=lambda row: (-row[1], row[0])))

@@ -96,7 +96,7 @@ def _gone(plan: Plan) -> Iterator[Gone]:
         why = plan.reasons[reason]
         if why.verdict is Verdict.DROP and why.kind != ReasonKind.CREATED:
             sizes[owner] += length
-    for at, each in enumerate(plan.packages):
+    for at, each in plan.installed:
         if plan.reasons[each.reason].verdict is Verdict.DROP and each.size:
             package = each.package
             yield Gone(kind=package.kind, name=package.name, version=package.version, bytes=sizes[at])
@@ -179,7 +179,7 @@ def groups(plan: Plan) -> tuple[Reached, ...]:
     A file of several packages counts with the first one.
     """
     hows = [how(plan.reasons[each.reason]) for each in plan.packages]
-    counts, sizes = Counter(hows), Counter[str]()
+    counts, sizes = Counter(hows[at] for at, _ in plan.installed), Counter[str]()
     for _, reason, length, _, owner in counted_entries(plan):
         if owner >= 0 and plan.reasons[reason].kind != ReasonKind.CREATED:
             sizes[hows[owner]] += length
@@ -215,7 +215,7 @@ def dropped(plan: Plan) -> tuple[Dropped, ...]:
 def owners(plan: Plan) -> tuple[Owner, ...]:
     """The packages by kind, then what no package owns. A file of several packages counts with the first one."""
     counts: Counter[tuple[str, bool]] = Counter()
-    for each in plan.packages:
+    for _, each in plan.installed:
         counts[each.package.kind, plan.reasons[each.reason].verdict is Verdict.KEEP] += 1
     whole: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -233,5 +233,5 @@ def owners(plan: Plan) -> tuple[Owner, ...]:
             bytes=whole[name],
             bytes_kept=kept[name],
         )
-        for name in (*sorted({each.package.kind for each in plan.packages}), "")
+        for name in (*sorted({each.package.kind for _, each in plan.installed}), "")
     )

@@ -78,7 +78,7 @@ def tree(plan: Plan, fates: Fates, title: str, named: int = NAMED) -> tuple[Tree
     made = Tree()
     image = made.add(Sort.IMAGE, -1, title)
     by_kind: dict[str, list[int]] = {}
-    for number, each in enumerate(plan.packages):
+    for number, each in plan.installed:
         by_kind.setdefault(str(each.package.kind), []).append(number)
     for kind in sorted(by_kind):
         manager = made.add(Sort.MANAGER, image, kind)
