@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from slimagent.cli.console import Console
 from slimagent.image.agent import Bundle, bundle
-from slimagent.workflows.exercise import Reporter
 
 
-def agent_bundle(directory: str | None, reporter: Reporter) -> Bundle:
+def agent_bundle(directory: str | None, console: Console) -> Bundle:
     """The bundle in `directory`, or by default this version's, made when first needed.
 
     Raises UnavailableError or DocumentError for a directory that is not a bundle, UnavailableError if none can be made.
@@ -18,4 +18,7 @@ def agent_bundle(directory: str | None, reporter: Reporter) -> Bundle:
         return bundle(home)
     from slimagent.workflows import bundler  # imports readers of installed packages, which no other command needs
 
-    return bundler.cached(reporter)
+    def announce(directory: str) -> None:
+        console.say(f"make the agent for containers once, in {directory}: nothing of an image is run for this")
+
+    return bundler.cached(console, announce)

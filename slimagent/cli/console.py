@@ -71,6 +71,11 @@ class Console:
         if not self._quiet:
             self._line(f"{name}  {seconds:.1f} s")
 
+    def say(self, text: str) -> None:
+        """Say what begins now, in a line."""
+        if not self._quiet:
+            self._line(text)
+
     @property
     def seconds(self) -> float:
         """How long ago this began."""

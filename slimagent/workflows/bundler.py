@@ -68,15 +68,20 @@ def make(directory: str, reporter: Reporter) -> Made:
     return result
 
 
-def cached(reporter: Reporter) -> agent.Bundle:
-    """Return this version's bundle from the user's cache, and make it if necessary. Raises as `make` does."""
+def cached(reporter: Reporter, announce: Callable[[str], None]) -> agent.Bundle:
+    """Return this version's bundle from the user's cache, and make it if necessary. Raises as `make` does.
+
+    Before it is made, `announce` gets its directory. Its phases are called like those of the user's image (`run under
+    trace`, `plan`), so they are not shown: one phase stands for all of them.
+    """
     source = host()
     directory = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
     with contextlib.suppress(UnavailableError, DocumentError):
         return agent.bundle(directory)
     make_directory(os.path.dirname(directory))
+    announce(directory)
     with reporter.phase("make the agent, once"):
-        return make(directory, _Silent(reporter)).bundle
+        return make(directory, _Hidden()).bundle
 
 
 def _cache() -> str:
@@ -220,6 +225,22 @@ class _Silent:
 
     def watching(self) -> None:
         self.reporter.watching()
+
+    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
+        pass
+
+
+class _Hidden:
+    """A reporter that shows nothing."""
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
+        return contextlib.nullcontext(lambda done: None)
+
+    def watching(self) -> None:
+        pass
 
     def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
         pass
