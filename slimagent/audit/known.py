@@ -92,13 +92,21 @@ class Known:
         return marks
 
     @cached_property
+    def executed(self) -> bytearray:
+        """Marks the entries that the trace executed, by whatever name of the file."""
+        return self._marked(frozenset({ReasonKind.EXECUTED}))
+
+    @cached_property
     def touched(self) -> bytearray:
         """Marks the entries that the trace opened or executed."""
-        inventory, kinds = self.inventory, [reason.kind in _TOUCHED for reason in self.plan.reasons]
+        return self._marked(_TOUCHED)
+
+    def _marked(self, of: frozenset[ReasonKind]) -> bytearray:
+        inventory, kinds = self.inventory, [reason.kind in of for reason in self.plan.reasons]
         marks = bytearray(kinds[entry.reason] for entry in self.plan.entries)
         several = [at for at, links in enumerate(inventory.links) if links > 1 and stat.S_ISREG(inventory.modes[at])]
         used = {inventory.file(at) for at in several if marks[at]}
-        for at in several:  # a file is touched by whatever name
+        for at in several:  # a file is used by whatever name
             marks[at] = inventory.file(at) in used
         return marks
 

@@ -22,6 +22,7 @@ TOOLS = {
     b"azcopy": "AzCopy", b"s5cmd": "s5cmd", b"duckdb": "DuckDB CLI", b"claude": "Claude Code", b"codex": "Codex",
 }  # fmt: skip
 _BIN = re.compile(rb".*/bin/[^/]+", re.DOTALL)
+_OF_PYTHON = (PackageKind.PYTHON, PackageKind.CONDA)
 _BUILT_IN = b"/lib/vscode/extensions"
 _CODE = re.compile(rb".*\.(?:js|cjs|mjs|wasm|py)", re.DOTALL)
 _BUILD_SECTIONS = frozenset({"devel", "libdevel"})
@@ -62,21 +63,39 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Finding]:
     size = known.size_of(going) + known.size(loose)
     if not size:
         return
-    is_used = any(known.touched[at] for at in entries) or any(known.used[each] for each in packages)
-    told = "a test used it" if is_used else "no test used it"
+    risk, told = _use(known, entries, packages)
     paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
     by = sorted(known.owners.packages[each].label for each in packages)
     yield Finding(
         kind="optional-tool",
         title=TOOLS[program],
         size=size,
-        risk=Risk.HIGH if is_used else Risk.LOW if known.traced else Risk.MEDIUM,
-        evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *([told] if known.traced else [])),
+        risk=risk,
+        evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *told),
         file="Dockerfile",
         edit=f'ARG INSTALL_{_variable(program)}=false\nRUN if [ "$INSTALL_{_variable(program)}" = true ]; then ...; fi',
         subjects=(*by, *paths),
         layers=known.layers_of(entries),
     )
+
+
+def _use(known: Known, entries: set[int], packages: set[int]) -> tuple[Risk, tuple[str, ...]]:
+    """The risk of leaving a tool out, and what a trace says of its use.
+
+    A test that imports every module of an environment opens files of a tool without running it. An interpreter opens
+    the script that it runs, and some backends see only that.
+    """
+    if not known.traced:
+        return Risk.MEDIUM, ()
+    if any(known.executed[at] for at in entries):
+        return Risk.HIGH, ("a test ran it",)
+    if any(known.touched[at] for at in entries):
+        return Risk.HIGH, ("a test opened the program",)
+    if not any(known.used[each] for each in packages):
+        return Risk.LOW, ("no test used it",)
+    is_module = any(known.owners.packages[each].kind in _OF_PYTHON for each in packages if known.used[each])
+    what = "imported its Python module" if is_module else "used other files of its package"
+    return Risk.MEDIUM, (f"a test {what}; the program was not run",)
 
 
 def _variable(program: bytes) -> str:

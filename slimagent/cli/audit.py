@@ -23,11 +23,17 @@ from slimagent.profiles import shipped as profiles
 from slimagent.report import audit as report
 from slimagent.workflows import pipeline
 from slimagent.workflows.audit_image import Asked, audit_image
-from slimagent.workflows.auditing import audit_here
+from slimagent.workflows.auditing import audit_here, require_fit
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.tracing import merged
 
-_INSIDE = ("root", "scopes", "image_config", "layers")  # options for the container that an audit runs in
+_INSIDE = (
+    "root",
+    "scopes",
+    "image_config",
+    "layers",
+    "only_compare",
+)  # options for the container that an audit runs in
 _OUTSIDE = ("engine", "agent")
 
 
@@ -44,6 +50,7 @@ _OUTSIDE = ("engine", "agent")
 @click.option(
     "--layers", metavar="FILE", hidden=True, help="The image's layers, as `slimagent audit IMAGE` reads them."
 )
+@click.option("--only-compare", is_flag=True, hidden=True, help="Only refuse a trace of another image.")
 @click.option("-o", "--output", metavar="FILE", help="Write the audit here, too.")
 @click.option("--all", "whole", is_flag=True, help="Show every finding.")
 @options.together(options.quiet, options.form, options.as_json)
@@ -58,6 +65,7 @@ def audit(
     agent: str | None,
     image_config: str | None,
     layers: str | None,
+    only_compare: bool,
     output: str | None,
     whole: bool,
     quiet: bool,
@@ -72,22 +80,31 @@ def audit(
     chosen = chosen_form(form, as_json=as_json)
     if output is not None:
         writing.require_writable(output, writing.own_document(documents.AUDIT))
+    _require_placed(image)
+    console = Console(quiet=quiet, is_alone=image is not None)
+    if image is None:
+        here = _here(traces, root, scopes, accepted, profile, image_config, layers, output, only_compare, console)
+        if here is None:
+            return 0
+        made = here
+    else:
+        made = _outside(image, traces, accepted, profile, engine, agent, console)
+    if output is not None:
+        write(output, documents.encode_audit(made))
+        console.say(f"wrote {output}")
+    if not (quiet and output is not None):
+        _show(made, chosen, whole=whole)
+    return 0
+
+
+def _require_placed(image: str | None) -> None:
+    """Refuse an option that is for an audit of the other kind, with or without IMAGE."""
     misplaced = passed_on(_OUTSIDE if image is None else _INSIDE)
     if misplaced:
         where = "with IMAGE" if image is None else "without IMAGE, for the container that it runs in"
         raise UsageError(
             f"{misplaced[0]} is only used {where}", f"leave {misplaced[0]} out; see slimagent audit --help"
         )
-    console = Console(quiet=quiet, is_alone=image is not None)
-    if image is None:
-        made = _here(traces, root, scopes, accepted, profile, image_config, layers, output, console)
-    else:
-        made = _outside(image, traces, accepted, profile, engine, agent, console)
-    if output is not None:
-        write(output, documents.encode_audit(made))
-    if not (quiet and output is not None):
-        _show(made, chosen, whole=whole)
-    return 0
 
 
 def _outside(
@@ -127,8 +144,10 @@ def _here(
     image_config: str | None,
     layers: str | None,
     output: str | None,
+    only_compare: bool,
     reporter: Reporter,
-) -> Audit:
+) -> Audit | None:
+    """Audit what is here. None if the trace was only to be compared with it."""
     evidence = merged(((trace, read(trace)) for trace in traces), reporter)[0] if traces else None
     by_name = options.profile_of(evidence) if evidence and profile is None else None
     rules = by_name or options.chosen_profile(profile, True, None)
@@ -141,6 +160,10 @@ def _here(
     )
     if evidence is not None:
         session = pipeline.seen_as(session, evidence)
+    if only_compare:
+        if evidence is not None:
+            require_fit(session, evidence, frozenset(accepted), reporter)
+        return None
     known = Layers() if layers is None else documents.decode_layers(read(layers), layers)
     return audit_here(session, evidence, frozenset(accepted), reporter, known, HERE)
 

@@ -12,6 +12,7 @@ from slimagent.text.counted import counted
 
 # What a new trace needs in order not to have these losses.
 _WAYS_OUT = {LossKind.UNREADABLE_PATH: "in a container started with `--cap-add SYS_PTRACE`"}
+_TRACE_IT = "trace and plan this image, in a new container of it"
 
 
 def admit(trace: Trace, accepted: frozenset[str]) -> None:
@@ -61,11 +62,11 @@ def useless(step: CheckResult) -> bool:
     return step.outcome is Outcome.FAILED and step.kind != "start" and not passed_in_part
 
 
-def fit(fingerprint: str, known: Sequence[str], what: str) -> None:
-    """Refuse any image but the one that `what` names. Raises RefusedError."""
+def fit(fingerprint: str, known: Sequence[str], what: str, hint: str = _TRACE_IT) -> None:
+    """Refuse any image but the one that `what` names. `hint` says what to do instead. Raises RefusedError."""
     if fingerprint not in known:
         raise RefusedError(
             f"this is not the image that {what} for: its fingerprint is {fingerprint[:12]}, "
             f"expected {' or '.join(dict.fromkeys(each[:12] for each in known))}",
-            "trace and plan this image, in a new container of it",
+            hint,
         )

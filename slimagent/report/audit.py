@@ -30,10 +30,11 @@ _LONGEST_WORD, _LONGEST = 400, 2000  # characters of a sentence: a package's nam
 # Of a shell's line: a word, with what is quoted in it, and spaces. A word that begins with # is a comment to the end.
 _SHELL = re.compile(r"#.*|(?:[^\s'\"\\]|\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\")+|\s+", re.DOTALL)
 _EDGE = " \\"  # of a command that goes on in the next line
+_UNUSED = "cruft, or what no test used and few people use"  # of low risk, where a trace says it
 _MEANS = {
     Risk.NONE: "nothing can miss it",
-    Risk.LOW: "cruft, or what no test used and few people use",
-    Risk.MEDIUM: "somebody asked for it, or there is no trace that says whether it is used",
+    Risk.LOW: "cruft, which programs do not need for their work",
+    Risk.MEDIUM: "somebody asked for it, or it may be in use",
     Risk.HIGH: "a test used it, or the image is for it",
 }
 
@@ -127,7 +128,8 @@ def _findings(audit: Audit, *, whole: bool) -> list[str]:
     for risk, some in _by_risk(shown):
         of = sum(each.risk is risk for each in audit.findings)
         count = counted(of, "finding") if len(some) == of else f"{len(some)} of {counted(of, 'finding')}"
-        found += ["", f"risk {risk.value}: {_MEANS[risk]} ({count})"]
+        means = _UNUSED if audit.traced and risk is Risk.LOW else _MEANS[risk]
+        found += ["", f"risk {risk.value}: {means} ({count})"]
         for each in some:
             found += ["", *_finding(each)]
     rest = audit.findings[len(shown) :]

@@ -13,7 +13,7 @@ from slimagent.image.labels import identity
 from slimagent.image.layers import read_layers
 from slimagent.image.work import OUT
 from slimagent.model.audit import Audit
-from slimagent.workflows.asking import Inquiry, ask
+from slimagent.workflows.asking import Answer, Inquiry, ask
 from slimagent.workflows.exercise import Reporter
 
 _CONFIG, _LAYERS, _TRACE, _AUDIT = "image.json", "layers.json", "trace.json", "audit.json"
@@ -39,16 +39,34 @@ def audit_image(
     inspected = engine.inspect(asked.image)
     container = Container(image=identity(inspected) or asked.image)
     agent = bundle()  # before the layers, which take long
+    inside = _Inside(engine, agent, container, say)
+    if asked.trace is not None:  # so is a trace of another image
+        with reporter.phase(f"compare the trace with {asked.image}"):
+            inside.audit((*asked.options, "--only-compare"), {**asked.files, _CONFIG: inspected, _TRACE: asked.trace})
     with reporter.phase("read the layers", "bytes") as progress:
         layers = engine.save(container.image, lambda stream: read_layers(stream, progress))
     files = {**asked.files, _CONFIG: inspected, _LAYERS: documents.encode_layers(layers)}
-    words = ["audit", *asked.options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}"]
-    words += ["--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"]
     if asked.trace is not None:
         files[_TRACE] = asked.trace
-        words += ["--trace", f"{OUT}/{_TRACE}"]
-    inquiry = Inquiry(container=container, arguments=tuple(words), files=files, answers=(_AUDIT,))
-    phase = f"audit in a container of {asked.image}"
-    answer = ask(engine, lambda: agent, inquiry, say, lambda: reporter.phase(phase))
+    with reporter.phase(f"audit in a container of {asked.image}"):
+        answer = inside.audit((*asked.options, "--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"), files, _AUDIT)
     made = documents.decode_audit(answer.files[_AUDIT])
     return replace(made, image=asked.image, layers=layers.layers, hidden=layers.hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """Runs the agent's part of an audit in a container of the image."""
+
+    engine: Engine
+    agent: Bundle
+    container: Container
+    say: Callable[[bytes], None]
+
+    def audit(self, options: tuple[str, ...], files: Mapping[str, bytes], *answers: str) -> Answer:
+        """Run `audit` with these options, and with those for the configuration and the trace among `files`."""
+        words = ["audit", *options, "--quiet", "--image-config", f"{OUT}/{_CONFIG}"]
+        if _TRACE in files:
+            words += ["--trace", f"{OUT}/{_TRACE}"]
+        inquiry = Inquiry(container=self.container, arguments=tuple(words), files=files, answers=answers)
+        return ask(self.engine, lambda: self.agent, inquiry, self.say)

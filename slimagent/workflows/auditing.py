@@ -13,10 +13,15 @@ from slimagent.inventory.requests import requests
 from slimagent.model.audit import Audit, Layers
 from slimagent.model.inventory import Inventory
 from slimagent.model.trace import Trace
+from slimagent.plan.admit import admit, fit
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session, require_readable
 
+_HINT = (
+    "audit the image that was traced, or make a trace of this one: `slimagent image IMAGE` leaves it in "
+    "slimagent-out/trace.json"
+)
 TRACED, UNTRACED = "package", "cruft"  # the level of the plan that an audit looks at
 
 
@@ -29,6 +34,8 @@ def audit_here(
     """
     inventory = pipeline.inspect(session, reporter)
     require_readable(inventory, "audit")
+    if traced is not None:
+        _require_fit(session, traced, inventory)
     owners = pipeline.find_owners(inventory, reporter)
     trace = traced or _none(session, inventory)
     level = TRACED if traced else UNTRACED
@@ -45,6 +52,20 @@ def audit_here(
             layers=layers,
         )
         return audit(known, image)
+
+
+def require_fit(session: Session, traced: Trace, accepted: frozenset[str], reporter: Reporter) -> None:
+    """Check that a trace can be used for an audit of the image at the session's root, before anything that takes long.
+
+    Raises RefusedError if it is one of another image, or is not complete.
+    """
+    admit(traced, accepted)
+    _require_fit(session, traced, pipeline.inspect(session, reporter))
+
+
+def _require_fit(session: Session, traced: Trace, inventory: Inventory) -> None:
+    found = fingerprint(inventory, (*traced.mounts, *session.excluded))
+    fit(found, (traced.before, *traced.afters), "the trace was made", _HINT)
 
 
 def _none(session: Session, inventory: Inventory) -> Trace:

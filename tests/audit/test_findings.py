@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from audit_images import audit_of, known_of, of_kind, one
 from fat_binaries import build_gpu_library
-from plan_images import Installed, link, write
+from plan_images import Installed, access, link, write
 
 from slimagent.audit.cruft import removal
 from slimagent.audit.edits import BY_HAND
 from slimagent.audit.known import asked_here
 from slimagent.model.audit import WEIGHT, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, KeepRule, Rules
+from slimagent.model.trace import Access, How
 from slimagent.profiles import shipped
 
 MB = b"x" * 1_000_000
@@ -237,6 +238,26 @@ def test_a_tool_that_nobody_called_is_found(tmp_path: Path) -> None:
         "rclone": (500, Risk.HIGH),
     }
     assert "INSTALL_AWS=false" in found["AWS CLI"].edit
+
+
+def test_an_imported_module_is_no_call_of_the_tool(tmp_path: Path) -> None:
+    """A smoke test that imports everything opens uv's module; the program beside it was not run."""
+    files = ["/opt/venv/bin/uv", f"{SITE}/uv/__init__.py"]
+    write(tmp_path, files[0], b"x" * 900, 0o755)
+    write(tmp_path, files[1], b"x" * 100)
+    link(tmp_path, "/usr/local/bin/uv", files[0])
+    packages = [Installed("python:uv", files)]
+
+    def found(*accesses: Access) -> tuple[Risk, str]:
+        made = one(audit_of(tmp_path, packages, list(accesses)), "optional-tool")
+        return made.risk, made.evidence[-1]
+
+    imported = access(files[1])
+    assert found(imported) == (Risk.MEDIUM, "a test imported its Python module; the program was not run")
+    assert found(imported, access(files[0], How.EXECUTED)) == (Risk.HIGH, "a test ran it")
+    assert found(access("/usr/local/bin/uv", How.EXECUTED)) == (Risk.HIGH, "a test ran it")
+    assert found(access(files[0])) == (Risk.HIGH, "a test opened the program")
+    assert found() == (Risk.LOW, "no test used it")
 
 
 def test_an_extension_that_was_never_activated_is_found(tmp_path: Path) -> None:

@@ -66,7 +66,24 @@ def test_a_trace_says_more(root: Path, trace: Path) -> None:
 def test_a_trace_of_another_image_is_refused(root: Path, trace: Path) -> None:
     """What it says of use would be wrong."""
     write(root, "/usr/bin/other", b"x")
-    assert_error(slimagent("audit", "--quiet", "--root", root, "--trace", trace), 3, "not the image", "trace")
+    done = slimagent("audit", "--quiet", "--root", root, "--trace", trace)
+    assert_error(done, 3, "not the image", "`slimagent image IMAGE` leaves it in slimagent-out/trace.json")
+
+
+def test_a_trace_is_compared_with_the_image_alone(root: Path, trace: Path) -> None:
+    """From outside this comes before the layers, which take long to read. Nothing is audited."""
+    words = ("audit", "--quiet", "--root", root, "--trace", trace, "--only-compare")
+    done = slimagent(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    write(root, "/usr/bin/other", b"x")
+    assert_error(slimagent(*words), 3, "not the image", "slimagent image IMAGE")
+
+
+def test_it_says_what_it_wrote(root: Path, tmp_path: Path) -> None:
+    """Unless it is quiet."""
+    out = tmp_path / "audit.json"
+    assert f"slimagent: wrote {out}" in slimagent("audit", "--root", root, "-o", out).stderr.splitlines()
+    assert slimagent("audit", "--quiet", "--root", root, "-o", out).stderr == ""
 
 
 def test_a_page_for_a_pull_request(root: Path) -> None:
