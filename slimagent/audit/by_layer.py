@@ -60,8 +60,8 @@ def parts(known: Known, saves: Mapping[int, int]) -> dict[int, dict[int, int]]:
 
 def each_headed(known: Known, entries: Iterable[int]) -> list[str]:
     """A comment for each layer that these files come from."""
-    sizes = {at: known.inventory.sizes[at] for at in entries if known.is_counted[at]}
-    return [headed(known, layer, size(sum(each.values()))) for layer, each in parts(known, sizes).items()]
+    found = parts(known, known.sizes(entries))
+    return [headed(known, layer, size(sum(each.values()))) for layer, each in found.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import by_path, each_headed
-from slimagent.audit.known import Known, most_in, places_of, told
+from slimagent.audit.known import Known, Saving, most_in, places_of, told
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.model.reason import ReasonKind
@@ -35,7 +35,7 @@ _SIMPLE = re.compile(r"/\*\*/\*[^*?\[/]+|(?:/\*\*)?(?:/[^*?\[/]+)+(?:/\*\*)?")
 _SPECIAL = re.compile(r"[.^$+(){}|\[\]\\]")  # in a POSIX extended regular expression, beside * and ?
 
 
-def cruft(known: Known) -> Iterator[Finding]:
+def cruft(known: Known) -> Iterator[Saving]:
     """A finding for each rule by which files are cruft."""
     rules = {rule.name: rule for rule in known.rules.cruft}
     by_reason = {
@@ -56,7 +56,7 @@ def cruft(known: Known) -> Iterator[Finding]:
             del commands[rule_name]
         places = most_in(known, entries)
         edit, comment = _edit(known, rule, entries, commands.get(rule_name, ""))
-        yield Finding(
+        finding = Finding(
             kind=rule.name,
             title=counted(len(entries), "file"),
             size=known.size(entries),
@@ -73,6 +73,7 @@ def cruft(known: Known) -> Iterator[Finding]:
             subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
+        yield Saving(finding, known.sizes(entries))
 
 
 def _found(known: Known, rules: list[CruftRule]) -> Counter[str]:
@@ -129,7 +130,7 @@ def _edit(known: Known, rule: CruftRule, entries: list[int], command: str) -> tu
         layers = each_headed(known, entries)
         where = "at the end of the RUN of each of these layers" if layers else "at the end of the RUN that makes them"
         return "\n".join((*layers, command)), rule.edit_note or where
-    sizes = {at: known.inventory.sizes[at] for at in entries if known.is_counted[at]}
+    sizes = known.sizes(entries)
     places = dict(places_of(known, entries))
     made = by_path(known, sizes, lambda some: _most(places, some), _remove)
     all_of_it = sum(sizes.values())
@@ -184,7 +185,7 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\{match[0]}"
 
 
-def symbols(known: Known) -> Iterator[Finding]:
+def symbols(known: Known) -> Iterator[Saving]:
     """What stripping would save, as the plan weighed it."""
     strips = known.plan.strips
     whole = sum(each.saves for each in strips)
@@ -200,7 +201,7 @@ def symbols(known: Known) -> Iterator[Finding]:
     entries = {known.inventory.index[each.path]: each.saves for each in strips}
     paths = {at: known.inventory.paths[at] for at in entries}
     made = by_path(known, entries, lambda some: _most(paths, some), _strip)
-    yield Finding(
+    finding = Finding(
         kind="symbols",
         title=f"symbols and debugging sections of {counted(len(strips), 'file')}",
         size=whole,
@@ -211,6 +212,7 @@ def symbols(known: Known) -> Iterator[Finding]:
         comment=f"saves {size(made.saves)} of {size(whole)}; {_UNPROVED}",
         layers=known.layers_of(entries),
     )
+    yield Saving(finding, entries)
 
 
 def _strip(paths: list[bytes]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from packaging.utils import canonicalize_name
 
 from slimagent.audit import edits
-from slimagent.audit.known import Known, where
+from slimagent.audit.known import Known, Saving, where
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.paths.algebra import name, to_text
@@ -29,7 +29,7 @@ _SO = re.compile(rb"(lib[A-Za-z0-9+_]+?)(?:64_)?(?:p-r0)?(?:-[0-9a-f]{8,})*(?:-[
 _OWN = frozenset({b"libstdc++", b"libgcc", b"libgfortran", b"libquadmath", b"libpython"})
 
 
-def distributions(known: Known) -> Iterator[Finding]:
+def distributions(known: Known) -> Iterator[Saving]:
     """Distributions that are installed several times: by conda and pip, or in several environments."""
     found: defaultdict[str, list[int]] = defaultdict(list)
     for number, package in known.packages():
@@ -45,10 +45,10 @@ def distributions(known: Known) -> Iterator[Finding]:
         if size < _WORTH:
             small += spare
             continue
-        yield _twice(known, title, copies, spare, size)
+        yield Saving(_twice(known, title, copies, spare, size), known.sizes(known.files_of(spare)))
     if small:
         packages = known.owners.packages
-        yield Finding(
+        finding = Finding(
             kind="duplicate",
             title=f"{counted(len(small), 'more distribution')} installed several times",
             size=known.size_of(small),
@@ -58,6 +58,7 @@ def distributions(known: Known) -> Iterator[Finding]:
             edit="# install the programs that need them into one environment",
             subjects=tuple(sorted(packages[each].label for each in small)),
         )
+        yield Saving(finding, known.sizes(known.files_of(small)))
 
 
 def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
@@ -118,7 +119,7 @@ def _used(known: Known, copies: int) -> tuple[str, ...]:
     return (f"the tests used {counted(copies, 'copy', 'copies') if copies else 'none of them'}",)
 
 
-def programs(known: Known) -> Iterator[Finding]:
+def programs(known: Known) -> Iterator[Saving]:
     """Programs and libraries of one name that several packages bring, each with its own bytes.
 
     What the same packages bring several times is one finding: a second Quarto has a second deno and a second typst.
@@ -139,7 +140,7 @@ def programs(known: Known) -> Iterator[Finding]:
         yield _again(known, by_key)
 
 
-def _again(known: Known, by_key: dict[bytes, list[int]]) -> Finding:
+def _again(known: Known, by_key: dict[bytes, list[int]]) -> Saving:
     """Several copies of a program, or of several that the same packages bring. The one that names a package is it."""
     of, sizes, paths = known.owners.of, known.inventory.sizes, known.inventory.paths
     key = max(by_key, key=lambda each: (_names_all(known, each, by_key[each]), sizes[by_key[each][0]], each))
@@ -149,10 +150,11 @@ def _again(known: Known, by_key: dict[bytes, list[int]]) -> Finding:
     all_of = {
         at: [each for some in by_key.values() for each in some if of[each] == of[at] >= 0] or [at] for at in copies
     }
-    saves = {at: _whole(known, at, all_of[at]) for at in copies}
+    wholes = {at: known.sizes(_whole(known, at, all_of[at])) for at in copies}
+    saves = {at: sum(each.values()) for at, each in wholes.items()}
     touched = sum(any(known.touched[each] for each in all_of[at]) for at in copies)
     others = sorted(to_text(each) for each in by_key if each != key)
-    return Finding(
+    finding = Finding(
         kind="duplicate",
         title=f"{to_text(key)} is there {len(copies)} times" + (f", with {', '.join(others)}" if others else ""),
         size=sum(saves[at] for at in spare),
@@ -168,6 +170,7 @@ def _again(known: Known, by_key: dict[bytes, list[int]]) -> Finding:
         subjects=tuple(to_text(paths[at]) for at in copies),
         layers=known.layers_of(spare),
     )
+    return Saving(finding, {entry: size for at in spare for entry, size in wholes[at].items()})
 
 
 def _is_required(known: Known, at: int) -> bool:
@@ -216,11 +219,11 @@ def _by_owner(known: Known, entries: list[int]) -> list[int]:
     return sorted(largest.values())
 
 
-def _whole(known: Known, at: int, files: list[int]) -> int:
-    """The bytes of a copy: of a component that is this program, all of it; else of the files."""
+def _whole(known: Known, at: int, files: list[int]) -> Iterable[int]:
+    """The entries of a copy: of a component that is this program, all of it; else the files."""
     if _is_named(known, name(known.inventory.paths[at]), at):
-        return known.size_of([known.owners.of[at]])
-    return known.size(files)
+        return known.files_of([known.owners.of[at]])
+    return files
 
 
 def _owner(known: Known, at: int) -> str:
@@ -228,7 +231,7 @@ def _owner(known: Known, at: int) -> str:
     return known.owners.packages[owner].label if owner >= 0 else "nobody"
 
 
-def content(known: Known) -> Iterator[Finding]:
+def content(known: Known) -> Iterator[Saving]:
     """Files with the same content in several places, one finding for each set of directories."""
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for at in known.files:
@@ -250,7 +253,7 @@ def content(known: Known) -> Iterator[Finding]:
         if size < _WORTH:
             continue
         first = max(sets, key=lambda entries: known.inventory.sizes[entries[0]])
-        yield Finding(
+        finding = Finding(
             kind="same-content",
             title=f"{counted(len(spare), 'file')} of {_named(owners)} also elsewhere",
             size=size,
@@ -261,6 +264,7 @@ def content(known: Known) -> Iterator[Finding]:
             subjects=tuple(to_text(known.inventory.paths[at]) for at in first),
             layers=known.layers_of(spare),
         )
+        yield Saving(finding, known.sizes(spare))
 
 
 def _named(owners: tuple[str, ...]) -> str:

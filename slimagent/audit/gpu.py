@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from slimagent.audit.known import Known
+from slimagent.audit.known import Known, Saving
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.weigh import UNKNOWN
 from slimagent.model.audit import Finding, Risk
@@ -18,7 +18,7 @@ _TARGETS = (75, 80, 86, 89, 90, 100, 120)  # what an image is most often for
 _MOST = 8  # kinds of code that are named
 
 
-def gpu(known: Known) -> Iterator[Finding]:
+def gpu(known: Known) -> Iterator[Saving]:
     """Packages for GPUs, and the machine code for GPUs in libraries: what an image for processors alone would save."""
     patterns = [pattern for rule in known.rules.protect if rule.check == _GPU for pattern in rule.packages]
     tests = list(map(package_test, patterns))
@@ -28,7 +28,7 @@ def gpu(known: Known) -> Iterator[Finding]:
     if not size:
         return
     names = sorted(known.owners.packages[each].label for each in going)
-    yield Finding(
+    finding = Finding(
         kind="gpu",
         title="packages and code for GPUs",
         size=size,
@@ -43,6 +43,7 @@ def gpu(known: Known) -> Iterator[Finding]:
         subjects=tuple(names),
         layers=known.layers_of(code.sizes),
     )
+    yield Saving(finding, {**code.sizes, **known.sizes(known.files_of(going))})
 
 
 class _Code:

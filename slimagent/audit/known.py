@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from slimagent.gpu.weigh import Inside
-from slimagent.model.audit import Layers
+from slimagent.model.audit import Finding, Layers
 from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
@@ -23,6 +23,16 @@ _TOUCHED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED})
 
 # The Filesystem Hierarchy Standard 3.0, sections 3.2, 4.2, 4.9.2 and 5.2.
 _STANDING = re.compile(rb"/[^/]*|/(?:usr|var)/[^/]+|/usr/local/[^/]+", re.DOTALL)
+
+
+class Saving(NamedTuple):
+    """A finding, and the bytes that its edit saves of each entry: what all findings save together counts a byte once.
+
+    What lies in hidden layers has no entry.
+    """
+
+    finding: Finding
+    gone: Mapping[int, int]
 
 
 class Reader(Protocol):
@@ -159,10 +169,19 @@ class Known:
         sizes, counted = self.inventory.sizes, self.is_counted
         return sum(sizes[at] for at in entries if counted[at])
 
+    def sizes(self, entries: Iterable[int]) -> dict[int, int]:
+        """The same by entry."""
+        sizes, counted = self.inventory.sizes, self.is_counted
+        return {at: sizes[at] for at in entries if counted[at]}
+
     def size_of(self, packages: Iterable[int]) -> int:
         """The bytes that go if these packages go: of files that no other package owns."""
+        return self.size(self.files_of(packages))
+
+    def files_of(self, packages: Iterable[int]) -> Iterator[int]:
+        """The entries that go if these packages go, each once."""
         going = set(packages)
-        return self.size(at for each in going for at in self.owners.files[each] if self._goes(at, each, going))
+        return (at for each in going for at in self.owners.files[each] if self._goes(at, each, going))
 
     def _goes(self, at: int, package: int, going: set[int]) -> bool:
         """Whether an entry goes with these packages. It is counted for the first of them that owns it."""

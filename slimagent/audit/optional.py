@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit import edits
-from slimagent.audit.known import Known
+from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.model.reason import ReasonKind
@@ -29,7 +29,7 @@ _BUILD_SECTIONS = frozenset({"devel", "libdevel"})
 _BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
 
 
-def tools(known: Known) -> Iterator[Finding]:
+def tools(known: Known) -> Iterator[Saving]:
     """Command-line tools by the names of their programs, a finding for each installation."""
     found: defaultdict[bytes, set[int]] = defaultdict(set)
     for at, path in enumerate(known.inventory.paths):
@@ -56,7 +56,7 @@ def _installations(known: Known, entries: set[int]) -> list[set[int]]:
     return [members for _, members in found]
 
 
-def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Finding]:
+def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
     packages = {known.owners.of[at] for at in entries if known.owners.of[at] >= 0}
     going = {each for number in packages for each in known.going_with(number)}
     loose = [at for at in entries if known.owners.of[at] < 0]
@@ -66,7 +66,7 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Finding]:
     risk, told = _use(known, entries, packages)
     paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
     by = sorted(known.owners.packages[each].label for each in packages)
-    yield Finding(
+    finding = Finding(
         kind="optional-tool",
         title=TOOLS[program],
         size=size,
@@ -77,6 +77,7 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Finding]:
         subjects=(*by, *paths),
         layers=known.layers_of(entries),
     )
+    yield Saving(finding, known.sizes([*known.files_of(going), *loose]))
 
 
 def _use(known: Known, entries: set[int], packages: set[int]) -> tuple[Risk, tuple[str, ...]]:
@@ -102,7 +103,7 @@ def _variable(program: bytes) -> str:
     return re.sub(r"[^A-Z0-9]", "_", program.decode().upper())
 
 
-def extensions(known: Known) -> Iterator[Finding]:
+def extensions(known: Known) -> Iterator[Saving]:
     """Extensions that somebody installed; with a trace, only those that no test activated."""
     for number, package in known.packages():
         if package.kind != PackageKind.VSCODE or package.place.endswith(_BUILT_IN):
@@ -111,11 +112,11 @@ def extensions(known: Known) -> Iterator[Finding]:
         is_active = any(known.touched[at] and _CODE.fullmatch(known.inventory.paths[at]) for at in files)
         if is_active:
             continue
-        size = known.size_of(known.going_with(number))
-        yield Finding(
+        going = known.going_with(number)
+        finding = Finding(
             kind="extension",
             title=f"{package.name} {package.version}".strip(),
-            size=size,
+            size=known.size_of(going),
             risk=Risk.MEDIUM,
             evidence=("no test activated it",) if known.traced else ("installed; without a trace its use is unknown",),
             file="extensions.json",
@@ -123,9 +124,10 @@ def extensions(known: Known) -> Iterator[Finding]:
             subjects=(package.label,),
             layers=known.layers_of(files),
         )
+        yield Saving(finding, known.sizes(known.files_of(going)))
 
 
-def build_tools(known: Known) -> Iterator[Finding]:
+def build_tools(known: Known) -> Iterator[Saving]:
     """Compilers, headers and static libraries: a build in several stages would leave them behind."""
     packages = {
         number
@@ -147,7 +149,7 @@ def build_tools(known: Known) -> Iterator[Finding]:
         if known.plan.entries[at].reason in rules and not going.intersection(known.owners.owners(at))
     ]
     names = sorted(known.owners.packages[each].label for each in going)
-    yield Finding(
+    finding = Finding(
         kind="build-tools",
         title="compilers, headers and static libraries",
         size=known.size_of(going) + known.size(entries),
@@ -161,6 +163,7 @@ def build_tools(known: Known) -> Iterator[Finding]:
         subjects=tuple(names),
         layers=known.layers_of(entries),
     )
+    yield Saving(finding, known.sizes([*known.files_of(going), *entries]))
 
 
 def _only_for(known: Known, number: int, building: set[int]) -> bool:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit.by_layer import command
-from slimagent.audit.known import Known
+from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Fate, Finding, Hidden, Risk
 from slimagent.paths.algebra import to_text
 from slimagent.text.counted import counted
@@ -15,18 +15,18 @@ _LEAST = 100_000  # bytes
 _RIGHTS = frozenset({"owner", "mode"})
 
 
-def hidden(known: Known) -> Iterator[Finding]:
+def hidden(known: Known) -> Iterator[Saving]:
     """For each pair of layers, what the later one hides of the earlier one, and what it has again with other rights."""
     pairs: defaultdict[tuple[int, int], list[Hidden]] = defaultdict(list)
     for each in known.layers.hidden:
         if each.fate is Fate.COPIED and not _RIGHTS.isdisjoint(each.changed):
             if each.size >= _LEAST:
-                yield _copied(known, each)
+                yield Saving(_copied(known, each), {})
         else:
             pairs[each.layer, each.by].append(each)
     for parts in pairs.values():
         if sum(each.size for each in parts) >= _LEAST:
-            yield _lost(known, parts)
+            yield Saving(_lost(known, parts), {})
 
 
 def _lost(known: Known, parts: list[Hidden]) -> Finding:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit import edits
-from slimagent.audit.known import Known, where, whole
+from slimagent.audit.known import Known, Saving, where, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.paths.algebra import to_text
@@ -15,7 +15,7 @@ from slimagent.text.counted import counted
 _MOST = 6  # names in a sentence
 
 
-def unused(known: Known) -> Iterator[Finding]:
+def unused(known: Known) -> Iterator[Saving]:
     """Packages that were asked for, that no test used and that nothing in use requires. None without a trace."""
     if not known.traced:
         return
@@ -32,7 +32,7 @@ def unused(known: Known) -> Iterator[Finding]:
             evidence.append(f"it is in {to_text(package.place)}")
         if others:
             evidence.append(f"{counted(len(others), 'package')} would go with it: {_some(others)}")
-        yield Finding(
+        finding = Finding(
             kind="unused",
             title=f"{package.label} {package.version}".strip(),
             size=size,
@@ -43,6 +43,7 @@ def unused(known: Known) -> Iterator[Finding]:
             subjects=(package.label, *others),
             layers=known.layers_of(known.owners.files[number]),
         )
+        yield Saving(finding, known.sizes(known.files_of(going)))
 
 
 def _without(known: Known, number: int) -> str:
@@ -56,7 +57,7 @@ def _without(known: Known, number: int) -> str:
     return edits.words(f"# without what unpacks {{}}{more}", places[:_MOST])
 
 
-def required_anyway(known: Known) -> Iterator[Finding]:
+def required_anyway(known: Known) -> Iterator[Saving]:
     """Packages that were asked for although another one that was asked for requires them: the lines can go."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for number, package in known.packages():
@@ -68,7 +69,7 @@ def required_anyway(known: Known) -> Iterator[Finding]:
     for file, pairs in found.items():
         packages = known.owners.packages
         told = [f"{packages[number].name} (by {packages[by].name})" for number, by in pairs]
-        yield Finding(
+        finding = Finding(
             kind="required-anyway",
             title=f"{counted(len(pairs), 'package')} in {file} that others require anyway",
             size=0,
@@ -78,6 +79,7 @@ def required_anyway(known: Known) -> Iterator[Finding]:
             edit="\n".join(dict.fromkeys(edits.line("- {}", packages[number].name) for number, _ in pairs)),
             subjects=tuple(packages[number].label for number, _ in pairs),
         )
+        yield Saving(finding, {})
 
 
 def _asks_for(known: Known, requirer: int, number: int) -> bool:

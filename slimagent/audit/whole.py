@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from slimagent import __version__
 from slimagent.audit import cruft, duplicates, gpu, optional, stacked, unused
-from slimagent.audit.known import Known
-from slimagent.model.audit import WEIGHT, Area, Audit, Component, Finding
+from slimagent.audit.known import Known, Saving
+from slimagent.model.audit import OF_LAYERS, WEIGHT, Area, Audit, Component
 from slimagent.paths.algebra import area
 
 _REQUIRERS = 20  # names of packages that require one
 
-KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
+KINDS: tuple[Callable[[Known], Iterator[Saving]], ...] = (
     cruft.cruft,
     cruft.symbols,
     unused.unused,
@@ -32,7 +32,8 @@ KINDS: tuple[Callable[[Known], Iterator[Finding]], ...] = (
 
 def audit(known: Known, image: str) -> Audit:
     """All that is known of an image."""
-    findings = [each for find in KINDS for each in find(known)]
+    savings = [each for find in KINDS for each in find(known)]
+    findings = [each.finding for each in savings]
     layers = known.layers
     areas = _areas(known)
     return Audit(
@@ -42,6 +43,7 @@ def audit(known: Known, image: str) -> Audit:
         files=len(known.files),
         carried=sum(layer.size for layer in layers.layers),
         unowned=sum(area.size for area in areas),
+        together=_together(savings),
         traced=known.traced,
         layers=layers.layers,
         hidden=layers.hidden,
@@ -50,6 +52,15 @@ def audit(known: Known, image: str) -> Audit:
         findings=tuple(sorted(findings, key=lambda each: (-each.size / WEIGHT[each.risk], each.kind, each.title))),
         problems=tuple(known.owners.problems),
     )
+
+
+def _together(savings: Sequence[Saving]) -> int:
+    """What all edits save together: of each file as much as the edit that saves most of it, and what layers hide."""
+    most: dict[int, int] = {}
+    for each in savings:
+        for at, size in each.gone.items():
+            most[at] = max(size, most.get(at, 0))
+    return sum(most.values()) + sum(each.finding.size for each in savings if each.finding.kind in OF_LAYERS)
 
 
 def _components(known: Known) -> Iterator[Component]:

@@ -83,7 +83,7 @@ _COMPONENT = an_object(
 _AREA = an_object(Area, directory=PATH, size=COUNT, files=COUNT)
 _MEMBERS = {
     **dict.fromkeys(("tool", "image"), TEXT),
-    **dict.fromkeys(("size", "files", "carried", "unowned"), COUNT),
+    **dict.fromkeys(("size", "files", "carried", "unowned", "together"), COUNT),
     "traced": BOOLEAN,
     "layers": each(_LAYER),
     "hidden": each(_HIDDEN),

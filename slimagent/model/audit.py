@@ -70,6 +70,7 @@ KINDS = (
     *("hidden", "copied-again", "symbols", "unused", "required-anyway", "duplicate", "same-content", "optional-tool"),
     *("extension", "gpu", "build-tools"),
 )
+OF_LAYERS = ("hidden", "copied-again")  # findings about bytes that are in layers and not in the image
 # By how much a finding's bytes are divided when findings are sorted.
 WEIGHT = {Risk.NONE: 1, Risk.LOW: 2, Risk.MEDIUM: 4, Risk.HIGH: 8}
 
@@ -135,7 +136,8 @@ class Audit:
 
     `size` is the sum of the files' sizes in bytes; hard links count once. `carried` is the same of all layers: files
     that a later layer hides count, too. It is 0 if layers are not known. `unowned` bytes belong to no component,
-    and lie in `areas`: with the sizes of the components they come to `size`. `problems` are package records that could
+    and lie in `areas`: with the sizes of the components they come to `size`. `together` is what all edits save, where a
+    byte counts once; of `carried`, or of `size` if layers are not known. `problems` are package records that could
     not be understood.
     """
 
@@ -145,6 +147,7 @@ class Audit:
     files: int
     carried: int
     unowned: int
+    together: int
     traced: bool
     layers: tuple[Layer, ...]
     hidden: tuple[Hidden, ...]

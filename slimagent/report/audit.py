@@ -7,7 +7,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from slimagent.model.audit import Audit, Component, Finding, Risk
+from slimagent.model.audit import OF_LAYERS, Audit, Component, Finding, Risk
 from slimagent.report.text import share, size, table
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown as cell
@@ -21,7 +21,6 @@ _FINDINGS = 20
 _EVIDENCE = 4  # sentences of a finding
 _EDIT = 14  # lines of an edit
 _LAYERS = 6  # numbers
-_OF_LAYERS = ("hidden", "copied-again")  # their titles say which
 _NAME = 44  # characters of a package's name
 _WIDTH = 100  # characters of a line
 _INDENT = " " * 11  # below the size of a finding
@@ -135,7 +134,12 @@ def _findings(audit: Audit, *, whole: bool) -> list[str]:
     rest = audit.findings[len(shown) :]
     if rest:
         found += ["", f"and {counted(len(rest), 'finding')} of {size(sum(each.size for each in rest))}: --all"]
-    return found
+    return [*found, "", _together(audit)]
+
+
+def _together(audit: Audit) -> str:
+    of = size(audit.carried or audit.size)
+    return f"all of them together, where a byte counts once: {size(audit.together)} of {of}"
 
 
 def _by_risk(findings: Iterable[Finding]) -> Iterator[tuple[Risk, list[Finding]]]:
@@ -150,7 +154,7 @@ def _by_risk(findings: Iterable[Finding]) -> Iterator[tuple[Risk, list[Finding]]
 
 def _finding(each: Finding) -> Iterator[str]:
     """A finding: what it saves, why, and the edit, each line no longer than a terminal's."""
-    where = "" if each.kind in _OF_LAYERS or not each.layers else f" in {_numbered(each.layers)}"
+    where = "" if each.kind in OF_LAYERS or not each.layers else f" in {_numbered(each.layers)}"
     head = _sentence(f"{each.kind}: {each.title}{where}")
     yield f"{size(each.size):>9}  {head[0]}"
     for line in (*head[1:], *(line for sentence in each.evidence[:_EVIDENCE] for line in _sentence(sentence))):

@@ -560,3 +560,19 @@ def test_the_edit_for_bytecode_removes_what_is_there(tmp_path: Path) -> None:
     subprocess.run(["sh", "-c", found.edit.replace("find / ", f"find {tmp_path} ")], check=True)
     left = audit_of(tmp_path)
     assert (found.size, of_kind(left, "byte-code"), left.files) == (60, [], 2)
+
+
+def test_a_byte_counts_once_in_what_all_save_together(tmp_path: Path) -> None:
+    """The documentation of a tool that could go is in two findings; what layers hide comes on top."""
+    write(tmp_path, "/usr/bin/rclone", b"x" * 900, 0o755)
+    write(tmp_path, "/usr/share/doc/rclone/README", b"x" * 100)
+    packages = [Installed("dpkg:rclone", ["/usr/bin/rclone", "/usr/share/doc/rclone/README"])]
+    hidden = Hidden(layer=0, by=1, fate=Fate.DELETED, size=500_000, files=1, examples=(b"/a",))
+    layer = Layer(digest="", command="make", size=600_000, files=1)
+    made = audit_of(tmp_path, packages, layers=Layers(layers=(layer, layer), hidden=(hidden,)))
+    assert {each.kind: each.size for each in made.findings} == {
+        "hidden": 500_000,
+        "optional-tool": 1000,
+        "documentation": 100,
+    }
+    assert made.together == 501_000

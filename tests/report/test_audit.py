@@ -34,6 +34,7 @@ AUDIT = Audit(
     files=12_345,
     carried=640_000_000,
     unowned=1_000_000,
+    together=40_000_000,
     traced=True,
     layers=(
         Layer(
@@ -88,6 +89,8 @@ def test_the_screen() -> None:
         "           the image still carries them",
         "           Dockerfile: # delete them in the RUN of layer 1, where they are made",
         "",
+        "all of them together, where a byte counts once: 40.0 MB of 640.0 MB",
+        "",
         "app:latest: 600.0 MB in 12,345 files, 2 layers of 640.0 MB; 1 finding",
     ]
 
@@ -104,7 +107,7 @@ def test_without_layers_and_without_a_trace() -> None:
 def test_many_findings_are_counted() -> None:
     """All of them with --all."""
     many = replace(AUDIT, findings=(FINDING,) * 30)
-    assert lines(many)[-3] == "and 10 findings of 400.0 MB: --all"
+    assert lines(many)[-5] == "and 10 findings of 400.0 MB: --all"
     assert sum("2 files of layer 1" in line for line in lines(many, whole=True)) == 30
 
 

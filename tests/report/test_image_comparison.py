@@ -67,7 +67,7 @@ def image(*packs: Component, name: str = "app:1", areas: Iterable[Area] = ()) ->
     """An image with these packages."""
     blank = Audit(
         tool="slimagent 0", image=name, size=0, files=9, carried=0, unowned=0, traced=False, layers=(), hidden=(),
-        components=packs, areas=tuple(areas), findings=(), problems=(),
+        components=packs, areas=tuple(areas), findings=(), problems=(), together=0,
     )  # fmt: skip
     return adding_up(blank)
 

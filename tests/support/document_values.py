@@ -435,7 +435,7 @@ COMPONENTS = st.builds(
 AUDITS = st.builds(
     audit.Audit,
     **dict.fromkeys(("tool", "image"), TEXTS),
-    **dict.fromkeys(("size", "files", "carried", "unowned"), COUNTS),
+    **dict.fromkeys(("size", "files", "carried", "unowned", "together"), COUNTS),
     traced=st.booleans(),
     layers=tuples(LAYER),
     hidden=tuples(HIDDEN),
@@ -656,6 +656,7 @@ AUDIT = audit.Audit(
     files=2,
     carried=7,
     unowned=1,
+    together=4,
     traced=True,
     layers=LAYERS_OF.layers,
     hidden=LAYERS_OF.hidden,
