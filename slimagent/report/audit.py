@@ -56,10 +56,15 @@ def _whole(audit: Audit) -> str:
 
 
 def _layers(audit: Audit) -> list[str]:
+    rows = _layer_rows(audit)
+    return table([["layer", "size", "files", "hidden", "made by"], *rows], right=(0, 1, 2, 3)) if rows else []
+
+
+def _layer_rows(audit: Audit) -> list[list[str]]:
     hidden: defaultdict[int, int] = defaultdict(int)
     for each in audit.hidden:
         hidden[each.layer] += each.size
-    rows = [
+    return [
         [
             str(at),
             size(layer.size),
@@ -69,7 +74,6 @@ def _layers(audit: Audit) -> list[str]:
         ]
         for at, layer in enumerate(audit.layers, 1)
     ]
-    return table([["layer", "size", "files", "hidden", "made by"], *rows], right=(0, 1, 2, 3)) if rows else []
 
 
 def short(command: str) -> str:
@@ -83,6 +87,11 @@ def _cut(text: str, length: int) -> str:
 
 
 def _kinds(audit: Audit) -> list[str]:
+    return table(_kind_rows(audit), right=(1, 2, 3, 4))
+
+
+def _kind_rows(audit: Audit) -> list[list[str]]:
+    """The owners, below their heads."""
     groups: defaultdict[str, list[Component]] = defaultdict(list)
     for each in audit.components:
         groups[each.package.kind].append(each)
@@ -96,7 +105,7 @@ def _kinds(audit: Audit) -> list[str]:
     rows.append(["nobody", "", size(audit.unowned), *([""] * (audit.traced + is_shared))])
     rows.append(["together", "", size(audit.size), *([""] * (audit.traced + is_shared))])
     head = ["owner", "packages", "size", *["touched"] * audit.traced, *["in files of another owner"] * is_shared]
-    return table([head, *rows], right=(1, 2, 3, 4))
+    return [head, *rows]
 
 
 def _touched(members: Iterable[Component], whole: int, audit: Audit) -> list[str]:
@@ -104,6 +113,12 @@ def _touched(members: Iterable[Component], whole: int, audit: Audit) -> list[str
 
 
 def _components(audit: Audit) -> list[str]:
+    right = (1, 2, 3) if audit.traced else (1, 2)
+    return table(_component_rows(audit), right=right) if audit.components else []
+
+
+def _component_rows(audit: Audit) -> list[list[str]]:
+    """The largest packages, below their heads."""
     rows = [
         [
             _cut(each.package.label, _NAME),
@@ -115,7 +130,7 @@ def _components(audit: Audit) -> list[str]:
         for each in audit.components[:_LARGEST]
     ]
     head = ["the largest packages", "size", *(["touched"] if audit.traced else []), "layer", "asked for by"]
-    return table([head, *rows], right=(1, 2, 3) if audit.traced else (1, 2)) if rows else []
+    return [head, *rows]
 
 
 def _findings(audit: Audit, *, whole: bool) -> list[str]:
@@ -219,23 +234,41 @@ def _numbered(layers: Sequence[int]) -> str:
 
 
 def markdown(audit: Audit) -> Iterator[str]:
-    """The audit as a page: layers, components, findings with their edits."""
+    """The audit as a page: layers, owners, the largest packages, findings with their edits."""
     yield f"## {cell(audit.image)}: {_whole(audit)}"
     yield ""
     if audit.layers:
-        yield "| layer | size | files | made by |"
-        yield "|---:|---:|---:|---|"
-        for at, layer in enumerate(audit.layers, 1):
-            yield f"| {at} | {size(layer.size)} | {layer.files:,} | {code(short(layer.command))} |"
-        yield ""
-    yield "| saves | risk | finding | where |"
-    yield "|---:|---|---|---|"
-    findings = [each for _, some in _by_risk(audit.findings) for each in some]
-    for each in findings:
-        found = f"{cell(each.kind)}: {cell(_readable(each.title))}"
-        yield f"| {size(each.size)} | {each.risk.value} | {found} | {cell(_readable(each.file))} |"
-    for each in findings:
-        yield from _details(each)
+        rows = [[*map(cell, row), code(command)] for *row, command in _layer_rows(audit)]
+        yield from _grid(["layer", "size", "files", "hidden", "made by"], rows, right=4)
+    for head, *rows in (_kind_rows(audit), _component_rows(audit)):
+        if rows:
+            yield from _grid(head, [list(map(cell, row)) for row in rows], left=1)
+    rows = [
+        [size(each.size), each.risk.value, f"{cell(each.kind)}: {cell(_readable(each.title))}", _places(each)]
+        for _, some in _by_risk(audit.findings)
+        for each in some
+    ]
+    yield from _grid(["saves", "risk", "finding", "in"], rows, right=1)
+    if audit.findings:
+        yield cell(_together(audit))
+    for _, some in _by_risk(audit.findings):
+        for each in some:
+            yield from _details(each)
+
+
+def _places(each: Finding) -> str:
+    """The layers of a finding; where they are not known, the file that its edit is for."""
+    return _numbered(each.layers) if each.layers else cell(_readable(each.file))
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0, left: int = 0) -> Iterator[str]:
+    """A table of cells that are Markdown. The first `right` columns are numbers, or all but the first `left`."""
+    numbers = [at < right if right else at >= left for at in range(len(head))]
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join('---:' if each else '---' for each in numbers)}|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
 
 
 def _details(each: Finding) -> Iterator[str]:
