@@ -3,7 +3,7 @@
 from slimagent.apply.decide import Decision, altered
 from slimagent.apply.export.chosen import export_chosen
 from slimagent.apply.export.compression import COMPRESSIONS
-from slimagent.apply.export.exporter import Destination, export
+from slimagent.apply.export.exporter import Destination, Exported, export
 from slimagent.apply.export.oci import Layout
 from slimagent.apply.export.tar import Tar
 from slimagent.apply.export.tree import Directory
@@ -21,6 +21,7 @@ __all__ = [
     "Decision",
     "Destination",
     "Directory",
+    "Exported",
     "Journal",
     "Layout",
     "Leave",

@@ -13,7 +13,7 @@ from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
 from slimagent.cli.in_place import Removal, in_place_options
-from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
+from slimagent.cli.layout import destination, layout_options, overwrite_tar, require_distinct, require_place
 from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.errors import DocumentError, UsageError
 from slimagent.linux.files import digest, read, write
@@ -38,7 +38,7 @@ from slimagent.workflows.session import Session
 @in_place_options
 @options.together(removal_options, options.strip, options.accept_change)
 @click.option("-o", "--output", metavar="FILE", help="Write the receipt here.")
-@options.quiet
+@options.together(overwrite_tar, options.quiet)
 def apply(
     plan: str,
     root: str,
@@ -51,6 +51,7 @@ def apply(
     strip: str,
     accepted_changes: tuple[str, ...],
     output: str | None,
+    overwrite: bool,
     quiet: bool,
 ) -> int:
     """Carry out PLAN: write a tar file, an image or a directory, or remove files in place."""
@@ -59,7 +60,8 @@ def apply(
     place = destination(tar, layout, directory)
     if output is not None:
         writing.require_writable(output, writing.own_document(documents.RECEIPT))
-    require_place(place, strip, quiet=quiet)
+    require_distinct((plan, output, None if place is None else place.path))
+    require_place(place, strip, quiet=quiet, overwrite=overwrite, receipt=output)
     data = read(plan)
     made = documents.decode_plan(data, plan)
     removals = placed(removals, _list(removals, plan, root, place, here, output), image)

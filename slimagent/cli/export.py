@@ -12,7 +12,7 @@ from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import await_file
 from slimagent.cli.help import command
-from slimagent.cli.layout import destination, layout_options, require_distinct, require_place
+from slimagent.cli.layout import destination, layout_options, overwrite_tar, require_distinct, require_place
 from slimagent.cli.planning import Asked, Changes, evidence_changes, prepare
 from slimagent.cli.removing import beside, placed, removal_options
 from slimagent.cli.rules import rule_options
@@ -45,7 +45,7 @@ docker run --rm -v ./agent:/agent:ro -v ./out:/out --entrypoint /agent/entrypoin
     "--plan", "plan_file", default="plan.json", show_default=True, metavar="FILE", help="Write the plan here."
 )
 @click.option("--receipt", default="receipt.json", show_default=True, metavar="FILE", help="Write the receipt here.")
-@options.together(removal_options, options.strip, options.quiet)
+@options.together(removal_options, options.strip, overwrite_tar, options.quiet)
 def export(
     traces: tuple[str, ...],
     level: str | None,
@@ -61,6 +61,7 @@ def export(
     receipt: str,
     removals: Removals,
     strip: str,
+    overwrite: bool,
     quiet: bool,
 ) -> int:
     """Plan from traces and export what stays, in one go. TRACE may be a directory: that means all traces in it.
@@ -73,8 +74,8 @@ def export(
     writing.require_writable(plan_file, writing.own_document(documents.PLAN))
     writing.require_writable(receipt, writing.own_document(documents.RECEIPT))
     removals = placed(removals, removals.path or beside(receipt), image)
-    require_place(place, strip, quiet=quiet)
     require_distinct((place.path, plan_file, receipt, removals.path, *changes["repair"], *dict.fromkeys(traces)))
+    require_place(place, strip, quiet=quiet, overwrite=overwrite, receipt=receipt)
     console = Console(quiet=quiet)
     written = {tar or os.fsdecode(place.path), plan_file, receipt, removals.path}
     outputs = tuple(map(os.fsencode, sorted({*written, *traces})))

@@ -9,10 +9,14 @@ from typing import Any
 
 import click
 
+from slimagent import documents
 from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar, find_strip
 from slimagent.cli import options, terminal, writing
-from slimagent.errors import UsageError
+from slimagent.cli.removing import OWN_LIST
+from slimagent.errors import DocumentError, UsageError
+from slimagent.linux.files import read
 from slimagent.model.image_config import ImageConfig
+from slimagent.model.removed import NAME
 
 _OPTIONS = (
     options.image_config,
@@ -74,10 +78,15 @@ def _layout(
     return None
 
 
+overwrite_tar = click.option(
+    "--overwrite", is_flag=True, help="With --tar: replace FILE even if slimagent did not write it."
+)
+
+
 def destination(tar: str | None, layout: Layout | None, directory: str | None = None) -> Destination | None:
     """The destination of an export. At most one of the three is given."""
     if tar is not None:
-        return Tar(os.fsencode(os.path.abspath(tar)))
+        return Tar(os.fsencode(os.path.abspath(tar)), is_new=not os.path.lexists(tar))
     return layout if directory is None else Directory(os.fsencode(os.path.abspath(directory)))
 
 
@@ -91,14 +100,18 @@ def require_distinct(paths: Iterable[str | bytes | None]) -> None:
         seen |= {real} - {""}
 
 
-def require_place(destination: Destination | None, strip: str, *, quiet: bool) -> None:
+def require_place(
+    destination: Destination | None, strip: str, *, quiet: bool, overwrite: bool = False, receipt: str | None = None
+) -> None:
     """Fail early if nothing can be created there, or if the program to strip with does not exist.
 
-    Warns if the image will not know how it starts.
+    Refuses to replace a tar, unless `overwrite`, or the file `receipt` or a list beside the tar says that slimagent
+    wrote it. Warns if the image will not know how it starts.
     """
     find_strip(strip)
     if isinstance(destination, Tar):
-        writing.require_writable(os.fsdecode(destination.path))
+        is_ours = overwrite or _is_described(destination, receipt)
+        writing.require_writable(os.fsdecode(destination.path), None if is_ours else writing.OWN_NOTHING)
     elif destination is not None:
         writing.require_directory_for(os.fsdecode(destination.path))
     if isinstance(destination, Layout) and destination.config is None and not quiet:
@@ -109,3 +122,17 @@ def require_place(destination: Destination | None, strip: str, *, quiet: bool) -
             ),
             err=True,
         )
+
+
+def _is_described(tar: Tar, receipt: str | None) -> bool:
+    """Whether something beside a tar says that slimagent wrote it: nothing in a tar does."""
+    listed = f"{os.fsdecode(tar.path)}.{NAME}"  # `apply` without -o writes it with the tar
+    if os.path.lexists(listed) and OWN_LIST.replaces(listed):
+        return True
+    if receipt is None or not os.path.isfile(receipt):
+        return False
+    try:
+        made = documents.decode_receipt(read(receipt), receipt)
+        return (made.target, made.written) == (tar.name, os.stat(tar.path).st_size)
+    except (DocumentError, OSError):
+        return False

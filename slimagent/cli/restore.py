@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from slimagent.apply import Directory, Tar
+from slimagent.apply import Directory, Exported, Tar
 from slimagent.cli import options, terminal, writing
 from slimagent.cli.agent import agent_bundle
 from slimagent.cli.console import Console
@@ -39,7 +40,7 @@ _SHOWN = 5  # paths
 @click.option("--image", "slim", metavar="SLIM", help="The slim image to add a layer to. [default: the run's]")
 @click.option("-t", "--tag", metavar="TAG", help="Make an image of this name: the slim one and a layer.")
 @click.option("--tar", metavar="FILE", help="Write a tar file instead.")
-@click.option("--to", "directory", metavar="DIR", help="Write a new directory instead.")
+@click.option("--to", "directory", metavar="DIR", help="Write a new directory instead, with no devices or setuid.")
 @click.option(
     "--removed",
     default="slimagent-out",
@@ -47,22 +48,22 @@ _SHOWN = 5  # paths
     metavar="FILE|OUT",
     help="The list of what went, or the output directory of a run.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace TAG even if slimagent did not make that image.")
+@click.option("--overwrite", is_flag=True, help="Replace TAG or FILE even if slimagent did not make it.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Engine that has the images. [default: docker, else podman]")
 @click.option("--agent", metavar="DIR", help="Use this agent, made by `slimagent bundle`. [default: a cached one]")
 @options.quiet
 def restore(engine: str | None, agent: str | None, quiet: bool, **given: Any) -> int:
     """Bring removed paths or packages back exactly as they were in IMAGE.
 
-    Bytes, owners, modes, times, extended attributes and hard links are those of IMAGE. What a link leads to comes back
-    with it. A package is named KIND:NAME, e.g. dpkg:vim, or NAME; `*` and `?` match. A directory comes back with what
-    went from it.
+    Bytes, owners, modes, times, extended attributes and hard links are those of IMAGE. Only --to leaves out what would
+    give rights on this host: device nodes, setuid and setgid bits and file capabilities. What a link leads to comes
+    back with it. A package is named KIND:NAME, e.g. dpkg:vim, or NAME; `*` and `?` match. A directory comes back with
+    what went from it.
     """
     asked, console = _asked(**given), Console(quiet=quiet, is_alone=True)
 
     def say(line: bytes) -> None:
-        if not quiet:
-            terminal.heard(line, err=True)
+        terminal.heard(line, err=True)  # the agent is quiet: these are notes
 
     done = restoring.restore(find(engine), lambda: agent_bundle(agent, console), asked, console, say)
     if not quiet:
@@ -83,7 +84,7 @@ def _asked(
     if sum(each is not None for each in (tag, tar, directory)) != 1:
         raise UsageError("choose exactly one of --tag, --tar and --to", "for a new image: -t TAG")
     if tar is not None:
-        writing.require_writable(tar)
+        writing.require_writable(tar, None if overwrite else writing.OWN_NOTHING)
     if directory is not None:
         writing.require_directory_for(directory)
         if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
@@ -97,6 +98,7 @@ def _asked(
         tag=tag or "",
         tar=tar or "",
         directory=directory or "",
+        is_new=tar is not None and not os.path.lexists(tar),
         overwrite=overwrite,
     )
 
@@ -116,9 +118,7 @@ def _record(removed: str) -> Record | None:
 
 def _show(done: restoring.Restored, asked: restoring.Asked) -> None:
     if done.along:
-        some = ", ".join(map(to_text, done.along[:_SHOWN]))
-        more = f" and {len(done.along) - _SHOWN} more" if len(done.along) > _SHOWN else ""
-        terminal.line(f"with what links lead to and other names of files: {some}{more}")
+        terminal.line(f"with what links lead to and other names of files: {_some(done.along)}")
     line = f"restored {counted(done.paths, 'path')}, {size(done.size)}, from {asked.image}: {restoring.shown(asked)}"
     terminal.line(Styled(line, "green", bold=True))
 
@@ -137,12 +137,41 @@ def take(listed: str, tar: str | None, directory: str | None, layer: bool, quiet
     if (tar is None) == (directory is None) or (layer and tar is None):
         raise UsageError("choose exactly one of --tar and --to; --layer needs --tar", "e.g. --tar restored.tar")
     path = os.fsencode(os.path.abspath(str(tar or directory)))
-    destination = Tar(path, for_engine=layer) if tar is not None else Directory(path)
+    if tar is not None:
+        writing.require_writable(tar, writing.OWN_NOTHING)
+        destination: Tar | Directory = Tar(path, for_engine=layer, is_new=not os.path.lexists(path))
+    else:
+        destination = Directory(path, for_host=True)
     session = options.session(outputs=(os.fsencode(listed), path))
-    left_out = take_listed(session, RemovedList(listed), destination, Console(quiet=quiet))
-    for each, why in left_out:
-        terminal.line(f"slimagent: {to_text(each)} was left out: {why}", err=True)
+    done = take_listed(session, RemovedList(listed), destination, Console(quiet=quiet))
+    for line in _notes(done, is_directory=tar is None):
+        terminal.line(line, err=True)
     return 0
+
+
+def _notes(done: Exported, *, is_directory: bool) -> list[str]:
+    """What is not as it was in the image, a line for each kind."""
+    reasons: dict[str, list[bytes]] = {}
+    for path, why in done.left_out:
+        reasons.setdefault(why, []).append(path)
+    lines = [
+        f"slimagent: {counted(len(paths), 'path was', 'paths were')} left out ({why}): {_some(paths)}"
+        for why, paths in reasons.items()
+    ]
+    if done.cleared:
+        what = counted(len(done.cleared), "path", "paths")
+        lines.append(
+            f"slimagent: setuid and setgid bits and file capabilities of {what} were cleared: {_some(done.cleared)}"
+        )
+    if lines and is_directory:
+        lines.append("  hint: --tar and --tag keep them exactly as they were")
+    return lines
+
+
+def _some(paths: Sequence[bytes]) -> str:
+    """The first of some paths."""
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(map(to_text, paths[:_SHOWN])) + more
 
 
 COMMANDS = (restore, take)

@@ -49,6 +49,8 @@ OWN_TEXT = Own(
     re.compile(b"# %b \\d" % FIRST_LINE.encode()),
     "name another file, or give --overwrite",
 )
+# For files in which nothing says who wrote them, e.g. a tar: only an empty one is replaced.
+OWN_NOTHING = Own("empty", re.compile(rb"(?!)"), OWN_TEXT.hint)
 OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*)?<testsuites name="slimagent"'))
 
 

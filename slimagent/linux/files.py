@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from slimagent.errors import DocumentError, SlimagentError, UnavailableError
+from slimagent.errors import DocumentError, RefusedError, SlimagentError, UnavailableError
 from slimagent.linux.descriptors import closing, write_all
 from slimagent.linux.temporary import new_file
 from slimagent.paths.algebra import to_text
@@ -108,10 +108,11 @@ def _passing(path: str | bytes) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def replacing(path: str | bytes) -> Iterator[int]:
+def replacing(path: str | bytes, *, is_new: bool = False) -> Iterator[int]:
     """Yield a descriptor of a file that replaces `path` when the block succeeds, and is removed when it fails.
 
-    Raises UnavailableError if the disk is full, the directory is not writable, or `path` is a device or a FIFO.
+    Raises UnavailableError if the disk is full, the directory is not writable, or `path` is a device or a FIFO. With
+    `is_new` nothing is replaced: raises RefusedError if by the end of the block something has that name.
     """
     target = os.fsencode(path)
     if _is_special(target):
@@ -126,7 +127,11 @@ def replacing(path: str | bytes) -> Iterator[int]:
         with closing(descriptor):
             yield descriptor
             hand_over(descriptor, directory)
+        if is_new:
+            _reserve(temporary, target)
         os.rename(temporary, target)
+        if is_new:
+            _discard(temporary)  # of two names of one file, rename(2) leaves both
     except OSError as error:
         _discard(temporary)
         raise explained(error, target) from None
@@ -135,6 +140,22 @@ def replacing(path: str | bytes) -> Iterator[int]:
         raise
     finally:
         os.close(lock)
+
+
+def _reserve(made: bytes, target: bytes) -> None:
+    """Take the name `target` for the file `made`. Raises RefusedError if something has it."""
+    try:
+        try:
+            os.link(made, target)
+        except FileExistsError:
+            raise
+        except OSError:  # the file system has no hard links: an empty file holds the name until the rename
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        raise RefusedError(
+            f"{to_text(target)} exists now: something else made it meanwhile, and it was not replaced",
+            "name another file, or move that one away",
+        ) from None
 
 
 def _discard(path: bytes) -> None:

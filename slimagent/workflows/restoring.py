@@ -43,7 +43,8 @@ _LARGEST = 1 << 50  # bytes: the disk is the limit
 class Asked:
     """What to restore, and where to. Exactly one of `tag`, `tar` and `directory` is not empty.
 
-    `things` are paths and packages, `image` is the original image, and `slim` the slim one for a `tag`.
+    `things` are paths and packages, `image` is the original image, and `slim` the slim one for a `tag`. `is_new`: no
+    file has the name `tar`, and none is replaced.
     """
 
     listed: RemovedList
@@ -53,12 +54,16 @@ class Asked:
     tag: str = ""
     tar: str = ""
     directory: str = ""
+    is_new: bool = False
     overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What came back. `along` are the paths that nobody named: what links lead to, and further names of files."""
+    """What came back. `along` are the paths that nobody named: what links lead to, and further names of files.
+
+    A directory holds no device nodes: they did not come back, and do not count.
+    """
 
     paths: int
     size: int
@@ -90,10 +95,11 @@ def restore(
         Work(engine, agent, out, owner.new_key(), container, say) as work,
     ):
         shared = _taken(work, container.image, asked, head, rows, reporter)
+        left_out = _left_out(shared, rows) if asked.directory else 0
         _deliver(work, shared, asked, len(rows), reporter)
     known = {each.path for each in named}
     return Restored(
-        paths=len(rows),
+        paths=len(rows) - left_out,
         size=sum(each.size for each in rows if each.kind is GoneKind.FILE),
         along=tuple(each.path for each in rows if each.path not in known),
     )
@@ -195,11 +201,25 @@ def _taken(work: Work, image: str, asked: Asked, head: Removed, rows: list[Gone]
     return shared
 
 
+def _left_out(shared: Shared, rows: list[Gone]) -> int:
+    """How many special files a directory does not hold; one that cannot be seen is there."""
+    count = 0
+    for each in rows:
+        if each.kind is GoneKind.SPECIAL:
+            try:
+                os.lstat(os.fsencode(shared.at(_TREE)) + each.path)
+            except FileNotFoundError:
+                count += 1
+            except OSError:
+                continue
+    return count
+
+
 def _deliver(work: Work, shared: Shared, asked: Asked, count: int, reporter: Reporter) -> None:
     if asked.directory:
         _move(shared.at(_TREE), asked.directory)
     elif asked.tar:
-        with replacing(asked.tar) as descriptor:
+        with replacing(asked.tar, is_new=asked.is_new) as descriptor:
             for piece in _pieces(shared):
                 write_all(descriptor, piece)
     else:

@@ -26,8 +26,8 @@ _KINDS = {
 
 def take(
     session: Session, listed: RemovedList, destination: apply.Tar | apply.Directory, reporter: Reporter
-) -> tuple[tuple[bytes, str], ...]:
-    """Export everything in a list. Returns what the destination cannot hold, with the reason.
+) -> apply.Exported:
+    """Export everything in a list. The result says what the destination could not hold as it is.
 
     Raises RefusedError if something is not as the list has it: then this is not the image that the list was taken from.
     """

@@ -143,3 +143,30 @@ def test_outputs_that_are_one_file_are_refused(tmp_path: Path) -> None:
     for outputs in (("--tar", tmp_path / "same", "-o", tmp_path / "same"), ("--tar", plan)):
         assert_error(slimagent("apply", plan, *outputs), 2, "is named twice")
     assert plan.read_bytes() == before and not (tmp_path / "same").exists()
+
+
+def test_a_tar_replaces_no_file_of_somebody_else(tmp_path: Path) -> None:
+    """Unless one insists, or a receipt or a list beside it says that the file is ours. Nothing is read before."""
+    scope, tar = tmp_path / "scope", tmp_path / "x.tar"
+    scope.mkdir()
+    (scope / "a").write_text("x")
+    traced = slimagent("trace", "--quiet", "--scope", scope, "-o", tmp_path / "trace.json", "--", "cat", scope / "a")
+    assert traced.returncode == 0, traced.stderr
+    export = ("export", tmp_path / "trace.json", "--quiet", "--tar", tar)
+    export = (*export, "--plan", tmp_path / "plan.json", "--receipt", tmp_path / "receipt.json")
+    alone = ("apply", tmp_path / "plan.json", "--quiet", "--tar", tar)
+    for command in (export, alone, ("restore", "/srv/x", "--tar", tar, "--from", "x")):
+        tar.write_text(MINE)
+        assert_error(slimagent(*command), 3, str(tar), "--overwrite")
+        assert tar.read_text() == MINE
+        tar.unlink()
+    for command in (export, export, (*alone, "-o", tmp_path / "receipt.json")):
+        done = slimagent(*command)
+        assert done.returncode == 0, done.stderr
+    tar.write_text(MINE)
+    assert_error(slimagent(*export), 3, str(tar), "--overwrite")
+    assert slimagent(*export, "--overwrite").returncode == 0
+    tar.unlink()
+    for _ in range(2):  # the list beside the tar
+        done = slimagent(*alone)
+        assert done.returncode == 0, done.stderr

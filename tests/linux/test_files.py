@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimagent.errors import DocumentError, UnavailableError
+from slimagent.errors import DocumentError, RefusedError, UnavailableError
 from slimagent.linux import files
 from slimagent.linux.temporary import remove_left
 
@@ -305,3 +306,26 @@ def test_a_fifo_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
         assert os.read(reader, 9) == b"x"
     finally:
         os.close(reader)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_replaces_nothing_that_appears_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """Also where the file system has no hard links."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", _no_links)
+    path = tmp_path / "file"
+    with files.replacing(str(path), is_new=True) as descriptor:
+        os.write(descriptor, b"ours")
+    assert path.read_bytes() == b"ours"
+    path.unlink()
+    with pytest.raises(RefusedError, match="exists now"), files.replacing(str(path), is_new=True) as descriptor:
+        os.write(descriptor, b"ours")
+        path.write_bytes(b"mine")
+    assert path.read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def _no_links(made: bytes, target: bytes) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted", made)

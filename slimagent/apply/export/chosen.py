@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from slimagent.apply.decide import Decision, first_names
 from slimagent.apply.export.components import whole
-from slimagent.apply.export.exporter import Content
+from slimagent.apply.export.exporter import Content, Exported
 from slimagent.apply.export.tar import Tar
 from slimagent.apply.export.tree import Directory
 from slimagent.apply.progress import Pace, Progress
@@ -36,10 +36,10 @@ _NOTHING = Plan(
 
 def export_chosen(
     inventory: Inventory, paths: Collection[bytes], destination: Tar | Directory, progress: Progress | None = None
-) -> tuple[tuple[bytes, str], ...]:
+) -> Exported:
     """Write paths of an inventory. A tar leaves out the root directory, which whoever unpacks it has.
 
-    Returns what a tar cannot hold, with the reason. Raises RefusedError for a file that changes meanwhile, and
+    Raises RefusedError for a file that changes meanwhile, and
     UnavailableError for one that cannot be read or if the destination cannot be written.
     """
     wanted = {*paths, *(above for path in paths for above in ancestors(path))}
@@ -73,4 +73,4 @@ def export_chosen(
         with destination.making(content, pace) as make, stripped:
             exported = make()
             pace.finish()
-    return exported.left_out
+    return exported

@@ -80,12 +80,14 @@ class File:
 class Exported:
     """What was written: its size in bytes, and its SHA-256 if it has one.
 
-    `left_out` are paths that this form of export cannot hold, with the reason.
+    `left_out` are paths that this form of export cannot hold, with the reason. `cleared` are those that lost what gives
+    rights to whoever runs them: setuid, setgid, file capabilities.
     """
 
     written: int
     sha256: str = ""
     left_out: tuple[tuple[bytes, str], ...] = ()
+    cleared: tuple[bytes, ...] = ()
     layers: tuple[Layer, ...] = ()
 
 

@@ -40,10 +40,14 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Tar:
-    """One tar at `path`; see `exporter.Destination`. `for_engine`: it is a layer, which only engines unpack."""
+    """One tar at `path`; see `exporter.Destination`.
+
+    `for_engine`: it is a layer, which only engines unpack. `is_new`: no file has the name, and none is replaced.
+    """
 
     path: bytes
     for_engine: bool = False
+    is_new: bool = False
 
     @property
     def name(self) -> str:
@@ -54,7 +58,7 @@ class Tar:
         return parent(self.path)
 
     def admit(self, plan: Plan, inventory: Inventory) -> None:
-        """A tar replaces any file at its path."""
+        """A tar can be made anywhere."""
 
     def divide(self, plan: Plan, inventory: Inventory, decision: Decision, source: Source) -> list[Part]:
         return whole(inventory, decision)
@@ -62,7 +66,7 @@ class Tar:
     @contextlib.contextmanager
     def making(self, content: Content, pace: Pace) -> Iterator[Callable[[], Exported]]:
         """Raises UnavailableError if it cannot be written."""
-        with replacing(self.path) as descriptor, Blob(descriptor, None, pace) as output:
+        with replacing(self.path, is_new=self.is_new) as descriptor, Blob(descriptor, None, pace) as output:
 
             def make() -> Exported:
                 archive = Archive(content, output, for_engine=self.for_engine)

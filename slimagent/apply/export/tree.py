@@ -26,13 +26,19 @@ from slimagent.model.proof import Receipt
 from slimagent.paths.algebra import parent, to_text
 
 _CHUNK = 1 << 20  # bytes
+_CAPABILITY = b"security.capability"  # xattr(7); capabilities(7), FILE CAPABILITIES
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory `path`, which is absent or empty; see `exporter.Destination`."""
+    """A directory `path`, which is absent or empty; see `exporter.Destination`.
+
+    `for_host`: people work with it on a host. Device nodes are left out, and setuid and setgid bits and file
+    capabilities are cleared: there, anyone who can reach the directory would get the rights of an image's root.
+    """
 
     path: bytes
+    for_host: bool = False
 
     @property
     def name(self) -> str:
@@ -56,8 +62,9 @@ class Directory:
         with replacing_directory(os.path.realpath(self.path)) as temporary, Directories(temporary) as made:
 
             def make() -> Exported:
-                Tree(content, made, pace).build()
-                return Exported(written=pace.done)
+                tree = Tree(content, made, pace, for_host=self.for_host)
+                tree.build()
+                return Exported(written=pace.done, left_out=tuple(tree.left_out), cleared=tuple(tree.cleared))
 
             yield make
 
@@ -76,14 +83,17 @@ class Tree:
     """Builds the copy: everything in inventory order, then the directories' own properties from the bottom up.
 
     A directory stays private (mode 0700) until it is complete: its time would change, it may be read-only, and nobody
-    else may reach into it meanwhile.
+    else may reach into it meanwhile. `for_host`, `left_out` and `cleared`: see `Directory` and `exporter.Exported`.
     """
 
-    def __init__(self, content: Content, made: Directories, pace: Pace) -> None:
+    def __init__(self, content: Content, made: Directories, pace: Pace, *, for_host: bool = False) -> None:
         self._content = content
         self._inventory, self._decision, self._source = content.inventory, content.decision, content.source
         self._made = made
         self._pace = pace
+        self._for_host = for_host
+        self.left_out: list[tuple[bytes, str]] = []
+        self.cleared: list[bytes] = []
 
     def build(self) -> None:
         ancestors, path = self._make_ancestors(), b"/"
@@ -125,6 +135,9 @@ class Tree:
         inventory, path = self._inventory, self._inventory.paths[at]
         mode = inventory.modes[at]
         if path == b"/":
+            return
+        if self._for_host and _is_device(mode):  # under each of its names
+            self.left_out.append((path, "a device node"))
             return
         directory, name = self._made.holding(path)
         first = self._decision.first.get(at)
@@ -174,12 +187,11 @@ class Tree:
 
     def _make_special(self, at: int, name: bytes, directory: int) -> None:
         mode = self._inventory.modes[at]
-        is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-        device = os.makedev(*self._source.device(at)) if is_device else 0
+        device = os.makedev(*self._source.device(at)) if _is_device(mode) else 0
         os.mknod(name, stat.S_IFMT(mode) | 0o600, device, dir_fd=directory)
         own(name, directory, self._inventory.uids[at], self._inventory.gids[at])
+        mode, attributes = self._allowed(at, self._source.special_attributes(at))
         os.chmod(name, stat.S_IMODE(mode), dir_fd=directory)
-        attributes = self._source.special_attributes(at)
         if attributes:
             give(b"/proc/self/fd/%d/%b" % (directory, name), attributes)
         date(name, directory, self._decision.mtimes[at])
@@ -192,7 +204,22 @@ class Tree:
     def _finish(self, at: int, descriptor: int, attributes: Attributes) -> None:
         inventory = self._inventory
         owner = inventory.uids[at], inventory.gids[at]
-        finish(descriptor, *owner, inventory.modes[at], attributes, self._decision.mtimes[at])
+        finish(descriptor, *owner, *self._allowed(at, attributes), self._decision.mtimes[at])
+
+    def _allowed(self, at: int, attributes: Attributes) -> tuple[int, Attributes]:
+        """The mode and the attributes that the copy may have."""
+        mode = self._inventory.modes[at]
+        if not self._for_host:
+            return mode, attributes
+        plain = mode & ~(stat.S_ISUID | stat.S_ISGID)
+        rest = tuple(each for each in attributes if each[0] != _CAPABILITY)
+        if (plain, len(rest)) != (mode, len(attributes)):
+            self.cleared.append(self._inventory.paths[at])
+        return plain, rest
+
+
+def _is_device(mode: int) -> bool:
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _data(contents: int, size: int) -> Iterator[tuple[int, int]]:
