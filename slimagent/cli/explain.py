@@ -19,7 +19,7 @@ from slimagent.report.gpu import held_table
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
 from slimagent.text.json_output import indented
-from slimagent.text.near import meant
+from slimagent.text.near import meant_package
 from slimagent.workflows.finished import Finished
 
 _LARGEST = 15
@@ -70,8 +70,8 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
 
 
 def _near(plan: Plan, thing: str) -> str:
-    names = {each.package.label if ":" in thing else each.package.name for each in plan.packages}
-    return meant(thing, names) or "name a package as KIND:NAME, or a file by its absolute path"
+    near = meant_package(thing, (each.package.label for each in plan.packages))
+    return near or "name a package as KIND:NAME, or a file by its absolute path"
 
 
 def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanation:

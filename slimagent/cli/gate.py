@@ -19,8 +19,8 @@ from slimagent.errors import CheckFailedError, DocumentError, UsageError
 from slimagent.gate.judge import judge
 from slimagent.gate.rules import merged
 from slimagent.linux.files import read, write
-from slimagent.model.audit import HERE, KINDS
-from slimagent.model.gate import Earlier, Finding, Judged, Outcome, Rule, Ruling, Subject
+from slimagent.model.audit import HERE, KINDS, Audit
+from slimagent.model.gate import Earlier, Facts, Finding, Judged, Outcome, Rule, Ruling, Subject
 from slimagent.profiles import shipped as profiles
 from slimagent.report.gate import MARKS, gate_junit, gate_lines, gate_markdown, verdict
 from slimagent.report.since import past_run, previous
@@ -66,10 +66,13 @@ def gate(
         raise UsageError("no rule was given", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
     run = Finished(out)
     result = run.result
-    rulings = _judged(run, rules, history, against, _findings(audit, rules, result.image))
+    rulings = _judged(run, rules, history, against, _findings(audit, rules, run))
     if report is not None:
         write(report, gate_junit(rulings))
     _show(Judged(tool=TOOL, image=result.image, tag=result.tag, rules=rulings), shape, quiet=quiet)
+    if shape == options.TABLE and not quiet:
+        for hint in _hints(rules, rulings, history, against, audit):
+            terminal.line(hint)
     annotate(rulings)
     if not result.made:
         why = "" if result.failure is None else f": {result.failure.message}"
@@ -77,21 +80,42 @@ def gate(
     return int(any(each.outcome is Outcome.FAILED for each in rulings))
 
 
-def _findings(audit: str | None, rules: tuple[Rule, ...], image: str | None) -> tuple[Finding, ...] | None:
-    """What an audit found, None without one. Raises UsageError for a rule about a kind that no finding can have."""
+def _findings(audit: str | None, rules: tuple[Rule, ...], run: Finished) -> tuple[tuple[Finding, ...] | None, str]:
+    """What an audit of the run's image found; None if that is not known, with why.
+
+    Raises UsageError for the audit of another image, and for a rule about a kind that no finding can have.
+    """
     whole = None if audit is None else documents.decode_audit(read(audit), audit)
-    if whole is not None and image not in (None, whole.image) and whole.image != HERE:
-        again = shlex.join(["slimagent", "audit", str(image), "-o", str(audit)])
-        raise UsageError(
-            f"{audit} is the audit of {whole.image}, and the run slimmed {image}", f"make its own: {again}"
-        )
+    unknown = Facts().no_findings if whole is None else _unproved(str(audit), whole, run)
     made = None if whole is None else whole.findings
     known = {*KINDS, *(rule.name for rule in profiles.load("base").rules.cruft), *(each.kind for each in made or ())}
     for rule in rules:
         if rule.subject is Subject.FINDING and not fnmatch.filter(known, rule.pattern):
             message = f"{rule.where}: {rule.text!r}: no such kind of finding"
             raise UsageError(message, meant(rule.pattern, known) or "docs/audit.md lists the kinds")
-    return None if made is None else tuple(Finding(each.kind, each.size) for each in made)
+    if made is None or unknown:
+        return None, unknown
+    return tuple(Finding(each.kind, each.size) for each in made), ""
+
+
+def _unproved(path: str, audit: Audit, run: Finished) -> str:
+    """Why it is unknown whether an audit is of the run's image; empty if it is. Raises UsageError if it is not.
+
+    Only IDs tell: one name can be that of two images, one after the other.
+    """
+    image = run.result.image
+    again = shlex.join(["slimagent", "audit", image or "IMAGE", "-o", path])
+    ids = [each.rpartition(":")[2] for each in (audit.image_id, run.image_id)]  # Podman leaves out the digest's name
+    if image not in (None, audit.image) and audit.image != HERE and ids[0] != ids[1]:
+        raise UsageError(f"{path} is the audit of {audit.image}, and the run slimmed {image}", f"make its own: {again}")
+    if "" not in ids and ids[0] != ids[1]:
+        raise UsageError(
+            f"{path} is the audit of another image: its ID is {audit.image_id}, and the run slimmed {run.image_id}",
+            f"make its own: {again}",
+        )
+    if not ids[0]:
+        return f"{path} was made inside a container and does not say of which image it is: {again}"
+    return "" if ids[1] else f"{run.path} does not say which image it is of, so {path} may be of another one"
 
 
 def _judged(
@@ -99,11 +123,11 @@ def _judged(
     rules: tuple[Rule, ...],
     history: str | None,
     against: str | None,
-    findings: tuple[Finding, ...] | None,
+    findings: tuple[tuple[Finding, ...] | None, str],
 ) -> tuple[Ruling, ...]:
     needs_plan = history is not None or any(rule.subject in _OF_PACKAGES for rule in rules)
     plan = run.require_plan() if needs_plan and run.result.plan is not None else None
-    known = facts(run.result, plan, findings=findings)
+    known = replace(facts(run.result, plan, findings=findings[0]), no_findings=findings[1])
     if history is not None and not os.path.lexists(history):
         raise UsageError(f"{history} does not exist", "`slimagent history add` makes one; check the name")
     if history is not None and against is not None:
@@ -113,15 +137,28 @@ def _judged(
     if history is not None and plan is not None:
         this = past_run(run.result, plan, run.when)
         last = None if this is None else previous(runs_in(history), this)
-        known = replace(known, earlier=None if last is None else Earlier(last.day, last.bytes_after))
+        known = replace(known, earlier=None if last is None else Earlier(last.minute, last.bytes_after, last.level))
     return judge(rules, known)
 
 
 def _against(directory: str) -> Earlier:
-    size = Finished(directory).result.bytes_after
+    result = Finished(directory).result
+    size = result.bytes_after
     if size is None:
         raise DocumentError(f"the run in {directory} made no slim image", "name the directory of another run")
-    return Earlier(f"the run in {directory}", size)
+    return Earlier(f"the run in {directory}", size, result.level or "")
+
+
+def _hints(rules: tuple[Rule, ...], rulings: tuple[Ruling, ...], *given: str | None) -> list[str]:
+    """What to give so that a rule is not skipped. `given` are the values of --history, --against and --audit."""
+    skipped = {rule.subject for rule, each in zip(rules, rulings, strict=True) if each.outcome is Outcome.SKIPPED}
+    history, against, audit = given
+    hints = []
+    if Subject.GROWTH in skipped and history is None and against is None:
+        hints.append("  hint: growth needs an earlier run: --history FILE, or --against DIR")
+    if Subject.FINDING in skipped and audit is None:
+        hints.append("  hint: `finding none` needs an audit: --audit FILE, made by `slimagent audit IMAGE -o FILE`")
+    return hints
 
 
 def _show(judged: Judged, form: str, *, quiet: bool) -> None:

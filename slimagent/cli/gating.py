@@ -57,7 +57,7 @@ class Gate:
         """The summary of a slim image with what the rules came to, those of the profile first, and what changed."""
         run = None if plan is None else past_run(summary, plan, now())
         last = None if run is None else previous(self.runs, run)
-        earlier = None if last is None else Earlier(last.day, last.bytes_after)
+        earlier = None if last is None else Earlier(last.minute, last.bytes_after, last.level)
         rulings = judge(gate_rules.merged((*profile, *self.rules)), facts(summary, plan, earlier))
         changes = None if run is None or last is None else since(last, run)
         error = gate_failure(replace(summary, gate=rulings), directory)

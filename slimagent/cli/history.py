@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -75,6 +76,8 @@ def show(history: str, by: str | None, last: int, form: str | None, as_json: boo
     """Show the runs as a table and as a plot, the latest last."""
     shape = chosen_form(form, as_json=as_json)
     runs = histories.runs_in(history)
+    if not os.path.lexists(history):
+        raise DocumentError(f"{history} does not exist", f"make it: slimagent history add OUT --file {history}")
     if not runs:
         raise DocumentError(f"{history} has no runs", f"add one: slimagent history add OUT --file {history}")
     rows: Any = with_changes(runs)[-last:]

@@ -82,7 +82,7 @@ _COMPONENT = an_object(
 )
 _AREA = an_object(Area, directory=PATH, size=COUNT, files=COUNT)
 _MEMBERS = {
-    **dict.fromkeys(("tool", "image"), TEXT),
+    **dict.fromkeys(("tool", "image", "image_id"), TEXT),
     **dict.fromkeys(("size", "files", "carried", "unowned", "together"), COUNT),
     "traced": BOOLEAN,
     "layers": each(_LAYER),

@@ -24,6 +24,7 @@ from slimagent.documents.parts import (
 )
 from slimagent.errors import DocumentError
 from slimagent.model.history import PastRun, Since, Weight
+from slimagent.text.escapes import quoted
 from slimagent.text.json_input import parsed
 from slimagent.text.json_output import encoded
 from slimagent.text.shape import MOST, Place, string
@@ -98,11 +99,29 @@ def _runs(data: bytes, document: str) -> Iterator[PastRun]:
         try:
             value = parsed(line)
         except ValueError as error:
-            raise DocumentError(f"{where}: not JSON ({error})", "repair or remove that line") from None
+            raise _no_history(data, document) or DocumentError(
+                f"{where}: not JSON ({error})", "repair or remove that line"
+            ) from None
         if not isinstance(value, dict):
             raise DocumentError(f"{where}: not a JSON object", "repair or remove that line")
         if value.get("schema") == LINE:
             yield decode_line(line, where)
+
+
+def _no_history(data: bytes, document: str) -> DocumentError | None:
+    """The error of a file that is something else than a history; None for a history with a damaged line."""
+    try:
+        value = parsed(data)
+    except ValueError:
+        lines = data.split(b"\n")
+        if any(LINE.encode() in line for line in lines):
+            return None
+        what = "no line of it is a run"
+    else:
+        schema = value.get("schema") if isinstance(value, dict) else None
+        what = f"it is a {quoted(schema)}" if isinstance(schema, str) else "it is another JSON document"
+    hint = "name the file that `slimagent history add` or --history made"
+    return DocumentError(f"{document} is not a history: {what}", hint)
 
 
 def encode_history(runs: tuple[tuple[PastRun, int | None], ...]) -> bytes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import NamedTuple
 
 from slimagent.model.gate import SHARE, Facts, Level, Limit, Outcome, Rule, Ruling, Subject
+from slimagent.model.inventory import PackageKind
 from slimagent.text.counted import counted
+from slimagent.text.near import meant_package
 from slimagent.text.sizes import signed, size
 
 _COMPARE: Mapping[str, Callable[[Fraction, Fraction], bool]] = MappingProxyType(
@@ -20,6 +23,8 @@ _NAMED = 3  # packages in a message
 _LONGEST = 60  # characters of a name in a message
 _UNKNOWN_SIZE = "the size is unknown, because no slim image was made"
 _UNVERIFIED = "nothing was verified"
+_WILD = frozenset("*?[")
+_SEPARATORS = re.compile(r"[-_.]+")
 
 
 class _Found(NamedTuple):
@@ -36,15 +41,26 @@ def judge(rules: Iterable[Rule], facts: Facts) -> tuple[Ruling, ...]:
 
 def _ruling(rule: Rule, facts: Facts) -> Ruling:
     holds, message = _compared(rule, rule.limit, facts) if rule.limit is not None else _matched(rule, facts)
+    other = _other_level(rule, facts)
     if holds is None:
         outcome = Outcome.SKIPPED
+    elif holds and other:
+        outcome = Outcome.WARNED
     elif holds:
         outcome = Outcome.PASSED
     else:
         outcome = Outcome.FAILED if rule.level is Level.FAIL else Outcome.WARNED
     return Ruling(
-        rule=rule.text, outcome=outcome, message=message, level=rule.level, why=rule.why, where=rule.where
+        rule=rule.text, outcome=outcome, message=message + other, level=rule.level, why=rule.why, where=rule.where
     )  # fmt: skip
+
+
+def _other_level(rule: Rule, facts: Facts) -> str:
+    """Say that two runs had different levels: then growth says nothing of the image. Empty if not."""
+    levels = facts.earlier.level if facts.earlier else "", facts.level
+    if rule.subject is not Subject.GROWTH or "" in levels or levels[0] == levels[1]:
+        return ""
+    return f"; the levels differ: {levels[0]} then, {levels[1]} now"
 
 
 def _compared(rule: Rule, limit: Limit, facts: Facts) -> tuple[bool | None, str]:
@@ -148,15 +164,45 @@ def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
         return _without(rule.pattern, facts)
     if facts.packages is None:
         return None, "without a plan it is unknown which packages stay"
-    found = [each for each in facts.packages if fnmatch.fnmatchcase(each[0], rule.pattern)]
+    found = [each for each in facts.packages if _fits(each[0], rule.pattern)]
     if not found:
-        return rule.subject is Subject.ABSENT, f"no package of the slim image is {rule.pattern}"
+        return _not_there(rule, facts.packages_before)
     whole = sum(length for _, length in found)
-    if found[0][0] == rule.pattern:  # it has no wildcards
-        return rule.subject is Subject.PRESENT, f"{rule.pattern} is in the slim image ({size(whole)})"
+    if len(found) == 1 and not _WILD & set(rule.pattern):
+        return rule.subject is Subject.PRESENT, f"{found[0][0]} is in the slim image ({size(whole)})"
     count = counted(len(found), "package of the slim image is", "packages of the slim image are")
     says = f"{count} {rule.pattern} ({size(whole)}): {_names(found)}"
     return rule.subject is Subject.PRESENT, says
+
+
+def _fits(label: str, pattern: str) -> bool:
+    """Whether a package is meant. Names of Python distributions are compared as PEP 503 says: Pillow is pillow."""
+    kind, _, name = label.partition(":")
+    asked, _, wanted = pattern.partition(":")
+    if asked not in ("*", kind):
+        return False
+    return fnmatch.fnmatchcase(name, wanted) or (
+        kind == PackageKind.PYTHON and fnmatch.fnmatchcase(name, _SEPARATORS.sub("-", wanted).lower())
+    )
+
+
+def _not_there(rule: Rule, before: tuple[str, ...] | None) -> tuple[bool, str]:
+    """The answer about a package that the slim image does not have."""
+    message = f"no package of the slim image is {rule.pattern}"
+    is_absent = rule.subject is Subject.ABSENT
+    if before is None or any(_fits(each, rule.pattern) for each in before):
+        return is_absent, message
+    asked, _, wanted = rule.pattern.partition(":")
+    name, colon, suffix = wanted.rpartition(":")
+    if (
+        colon
+        and asked in ("*", PackageKind.DPKG)
+        and not any(fnmatch.fnmatchcase(each, f"*:*:{suffix}") for each in before)
+    ):
+        hint = f"write {rule.subject.value}: {asked}:{name}"
+        return False, f"no package of the image has the architecture {suffix} in its name: {hint}"
+    near = "" if _WILD & set(wanted) else meant_package(rule.pattern, before)
+    return is_absent, f"{message}, and the image before had none either" + (f"; {near}" if near else "")
 
 
 def _names(found: Sequence[tuple[str, int]]) -> str:
@@ -168,7 +214,7 @@ def _names(found: Sequence[tuple[str, int]]) -> str:
 
 def _without(pattern: str, facts: Facts) -> tuple[bool | None, str]:
     if facts.findings is None:
-        return None, "no audit of the image was given"
+        return None, facts.no_findings
     found = [each for each in facts.findings if fnmatch.fnmatchcase(each.kind, pattern)]
     if not found:
         return True, f"no finding is {pattern}"

@@ -139,6 +139,7 @@ class Audit:
     and lie in `areas`: with the sizes of the components they come to `size`. `together` is what all edits save, where a
     byte counts once; of `carried`, or of `size` if layers are not known. `problems` are package records that could
     not be understood.
+    `image_id` is the image's ID as its engine gives it; an audit from inside does not know it.
     """
 
     tool: str
@@ -155,3 +156,4 @@ class Audit:
     areas: tuple[Area, ...]
     findings: tuple[Finding, ...]
     problems: tuple[tuple[bytes, str], ...]
+    image_id: str = ""

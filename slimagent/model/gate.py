@@ -90,28 +90,36 @@ class Finding(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """The run that this one is compared with: what to call it, and the size of its slim image in bytes."""
+    """The run that this one is compared with: what to call it, the size of its slim image in bytes, and its level.
+
+    The level is empty if it is unknown.
+    """
 
     name: str
     bytes_after: int
+    level: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a gate needs to know of a run. None is what is not known.
 
-    `packages` are those of the slim image as KIND:NAME, with their bytes in it.
+    `packages` are those of the slim image as KIND:NAME, with their bytes in it; `packages_before` has the names
+    of those of the image. `no_findings` says why `findings` are not known.
     """
 
     bytes_before: int | None = None
     bytes_after: int | None = None
     earlier: Earlier | None = None
+    level: str = ""
     is_verified: bool = False
     worse: int | None = None
     missed: int | None = None
     bytes_unowned: int | None = None
     packages: tuple[tuple[str, int], ...] | None = None
+    packages_before: tuple[str, ...] | None = None
     findings: tuple[Finding, ...] | None = None
+    no_findings: str = "no audit of the image was given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,11 @@ class Weight(NamedTuple):
     bytes: int
 
 
+def minute(when: str) -> str:
+    """A time of RFC 3339 as people read it, to the minute."""
+    return when[:16].replace("T", " ")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
     """A run as its history keeps it. Texts are empty where nothing is known.
@@ -53,9 +58,9 @@ class PastRun:
         return self.tag or self.image or "the slim image"
 
     @property
-    def day(self) -> str:
-        """The date of the run."""
-        return self.when[:10]
+    def minute(self) -> str:
+        """When the run ended, to the minute: there can be many on one day."""
+        return minute(self.when)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,13 +36,10 @@ def gate_lines(rulings: Sequence[Ruling]) -> list[str]:
 
 
 def verdict(rulings: Sequence[Ruling]) -> str:
-    """The gate in a line, e.g. `gate: 1 of 4 rules fails, 1 skipped`."""
+    """The gate in a line, e.g. `gate: 1 of 4 rules failed, 1 skipped`."""
     counts = Counter(each.outcome for each in rulings)
     failed, whole = counts[Outcome.FAILED], counted(len(rulings), "rule")
-    if failed:
-        first = f"{failed:,} of {whole} {'fails' if failed == 1 else 'fail'}"
-    else:
-        first = f"{counts[Outcome.PASSED]:,} of {whole} {'holds' if counts[Outcome.PASSED] == 1 else 'hold'}"
+    first = f"{failed:,} of {whole} failed" if failed else f"{counts[Outcome.PASSED]:,} of {whole} passed"
     rest = [f"{counts[each]:,} {each.value}" for each in (Outcome.WARNED, Outcome.SKIPPED) if counts[each]]
     return f"gate: {', '.join([first, *rest])}"
 

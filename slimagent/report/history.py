@@ -13,6 +13,8 @@ from slimagent.text.sizes import share, signed, size
 
 BLOCKS, PLAIN = "▁▂▃▄▅▆▇█", "_.-~=+*#"  # from low to high
 _WIDE = 18  # characters of an image's name in a table that fits into 80 columns
+_LEVEL = 7  # of which the longest name of a level takes so many
+_HEAD = ("before", "after", "smaller by", "change")
 _POINTS = 40  # of a plot
 Rows = Sequence[tuple[PastRun, int | None]]
 
@@ -30,19 +32,21 @@ def with_changes(runs: Iterable[PastRun]) -> Rows:
 
 
 def history_table(rows: Rows) -> list[str]:
-    """The runs, the latest last."""
+    """The runs, the latest last. Their levels are shown if they differ: runs of two levels say little together."""
     has_labels = any(run.label for run, _ in rows)
-    head = ["when", "image", "before", "after", "smaller by", "change", *(["label"] if has_labels else [])]
-    lines = [
-        [
-            run.day if has_labels else run.when[:16].replace("T", " "),
-            shortened(run.name),
-            *_figures(run, change),
-            *([run.label] if has_labels else []),
-        ]
-        for run, change in rows
-    ]
-    return table([head, *lines], right=(2, 3, 4, 5))
+    has_levels = len({run.level for run, _ in rows}) > 1
+    wide = _WIDE - has_levels * _LEVEL
+    lines = [["when", "image", *_only(has_levels, "level"), *_HEAD, *_only(has_labels, "label")]]
+    for run, change in rows:
+        cells = [run.minute, shortened(run.name, wide), *_only(has_levels, run.level), *_figures(run, change)]
+        lines.append([*cells, *_only(has_labels, run.label)])
+    first = 2 + has_levels
+    return table(lines, right=tuple(range(first, first + len(_HEAD))))
+
+
+def _only(has_it: bool, cell: str) -> list[str]:
+    """A cell of a column that not every table has."""
+    return [cell] if has_it else []
 
 
 def shortened(name: str, width: int = _WIDE) -> str:
@@ -58,9 +62,12 @@ def _figures(run: PastRun, change: int | None) -> list[str]:
 
 def history_markdown(rows: Rows) -> list[str]:
     """The same for a pull request."""
-    lines = ["| when | image | before | after | smaller by | change | label |", "|---|---|---:|---:|---:|---:|---|"]
+    lines = [
+        "| when | image | level | before | after | smaller by | change | label |",
+        "|---|---|---|---:|---:|---:|---:|---|",
+    ]
     for run, change in rows:
-        cells = [run.day, markdown_code(run.name), *_figures(run, change), markdown(run.label)]
+        cells = [run.minute, markdown_code(run.name), markdown(run.level), *_figures(run, change), markdown(run.label)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from slimagent.model.history import PastRun, Since, Weight
+from slimagent.model.history import PastRun, Since, Weight, minute
 from slimagent.model.plan import Plan
 from slimagent.model.reason import Verdict
 from slimagent.model.summary import Summary
@@ -129,7 +129,7 @@ def _parts(changes: Since, name: str | None) -> list[str]:
         (f"new{among}", changes.new),
         (f"no longer{among}" if among else "gone", changes.gone),
     )
-    first = f"since {changes.when[:10]}{other}: {changed(changes.change)}"
+    first = f"since {minute(changes.when)}{other}: {changed(changes.change)}"
     return [first, *(f"{word}: {_weights(weights)}" for word, weights in lists if weights)]
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _FEW = 20
+_MOST = 3  # near names
 
 
 def meant(name: str, known: Iterable[str]) -> str:
@@ -15,7 +16,30 @@ def meant(name: str, known: Iterable[str]) -> str:
     'did you mean apt-cache?'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 3)
-    if near:
-        return f"did you mean {', '.join(near[:-1])}{' or ' if len(near) > 1 else ''}{near[-1]}?"
-    return f"known are {', '.join(names)}" if 0 < len(names) <= _FEW else ""
+    near = difflib.get_close_matches(name, names, _MOST)
+    return question(near) or (f"known are {', '.join(names)}" if 0 < len(names) <= _FEW else "")
+
+
+def meant_package(name: str, labels: Iterable[str]) -> str:
+    """A hint for a package that does not exist, as KIND:NAME or as NAME; empty if none has a name like it.
+
+    Names are compared without their kinds: these would make all packages of one kind alike.
+
+    >>> meant_package("r:ggplot", ["r:ggplot2", "dpkg:zip"]), meant_package("dpkg:vim", ["dpkg:zip", "dpkg:git"])
+    ('did you mean r:ggplot2?', '')
+    """
+    said, colon, rest = name.partition(":")
+    kind, wanted = (said, rest) if colon else ("", said)
+    same, others = dict[str, str](), dict[str, str]()
+    for label in sorted(labels):
+        has, _, called = label.partition(":")
+        (same if kind in ("", "*", has) else others).setdefault(called.lower(), label)
+    near = [same[each] for each in difflib.get_close_matches(wanted.lower(), same, _MOST)]
+    return question(near or [others[each] for each in (wanted.lower(),) if each in others])
+
+
+def question(names: list[str]) -> str:
+    """Ask for one of some names, the nearest first; empty for none."""
+    if not names:
+        return ""
+    return f"did you mean {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}?"

@@ -51,7 +51,7 @@ def audit_image(
     with reporter.phase(f"audit in a container of {asked.image}"):
         answer = inside.audit((*asked.options, "--layers", f"{OUT}/{_LAYERS}", "-o", f"{OUT}/{_AUDIT}"), files, _AUDIT)
     made = documents.decode_audit(answer.files[_AUDIT])
-    return replace(made, image=asked.image, layers=layers.layers, hidden=layers.hidden)
+    return replace(made, image=asked.image, image_id=identity(inspected), layers=layers.layers, hidden=layers.hidden)
 
 
 @dataclass(frozen=True, slots=True)

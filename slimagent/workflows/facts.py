@@ -29,10 +29,12 @@ def facts(
         bytes_before=summary.bytes_before,
         bytes_after=summary.bytes_after,
         earlier=earlier,
+        level=summary.level or "",
         is_verified=is_verified,
         worse=len(summary.worse) if is_verified else None,
         missed=None if summary.missed is None else len(summary.missed),
         bytes_unowned=None if summary.level is None else sum(each.bytes for each in summary.unowned_dropped),
         packages=None if plan is None else kept_packages(plan),
+        packages_before=None if plan is None else tuple({each.package.label for each in plan.packages}),
         findings=findings,
     )

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -93,7 +94,7 @@ def test_rules_that_hold(out: Path) -> None:
     assert first == "✓ no check or item is worse than before: as it must be"
     assert second == "✓ no removed file was needed: as it must be"
     assert third.startswith("✓ python:used is in the slim image (")
-    assert last == "gate: 3 of 3 rules hold"
+    assert last == "gate: 3 of 3 rules passed"
 
 
 def test_a_rule_that_fails(out: Path) -> None:
@@ -104,9 +105,9 @@ def test_a_rule_that_fails(out: Path) -> None:
     assert lines[0].startswith("✗ size is ") and lines[0].endswith(" above the limit of 1 kB")
     assert lines[1] == "    rule: size < 1 kB  (--gate)"
     assert lines[2] == "✓ no package of the slim image is python:other"
-    assert lines[3] == "gate: 1 of 2 rules fails"
+    assert lines[3] == "gate: 1 of 2 rules failed"
     assert gate(out, "--gate", "size < 1 kB", "--quiet").stdout == done.stdout.replace(lines[2] + "\n", "").replace(
-        "1 of 2 rules fails", "1 of 1 rule fails"
+        "1 of 2 rules failed", "1 of 1 rule failed"
     )
     assert gate(out, "--gate", "worse = 0", "--quiet").stdout == ""
 
@@ -129,7 +130,7 @@ def test_the_rules_of_a_profile(out: Path) -> None:
     assert done.returncode == 0
     assert lines[0].startswith("! warned: size is ")
     assert lines[1:3] == ["    rule: size < 1 kB  (profile ./app.toml: gate[0])", "    why: nodes pull it"]
-    assert lines[-1] == "gate: 2 of 3 rules hold, 1 warned"
+    assert lines[-1] == "gate: 2 of 3 rules passed, 1 warned"
     strict = gate(out, "--profile", "./app.toml", "--gate", "size < 1 kB")
     assert strict.returncode == 1 and strict.stdout.count("size is") == 1
 
@@ -152,19 +153,40 @@ def test_a_profile_whose_gate_is_wrong(out: Path, text: str, words: tuple[str, .
         assert_error(done, 2, *words)
 
 
+def with_image_id(out: Path, image_id: str) -> None:
+    """What the engine said of the run's image."""
+    (out / "image.json").write_text(
+        json.dumps([{"Id": image_id, "Architecture": "amd64", "Os": "linux", "Config": {"Env": ["PATH=/bin"]}}])
+    )
+
+
 def test_findings_of_an_audit(out: Path) -> None:
-    """Without an audit the rule is skipped; a kind that does not exist is an error."""
-    audit = out / "audit.json"
-    audit.write_bytes(encode_audit(AUDIT))
+    """Without an audit of this very image the rule is skipped; a kind that does not exist is an error."""
+    audit, image_id = out / "audit.json", f"sha256:{'ab' * 32}"
+    with_image_id(out, image_id)
+    audit.write_bytes(encode_audit(replace(AUDIT, image_id=image_id)))
     done = slimagent("gate", out, "--gate", "finding none: unused", "--audit", audit, env=ENVIRONMENT)
     assert done.returncode == 1
     assert "1 finding is unused (4 B)" in done.stdout
     done = slimagent("gate", out, "--gate", "finding none: dup*", "--audit", audit, env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (0, "")
     done = slimagent("gate", out, "--gate", "finding none: duplicate", env=ENVIRONMENT)
-    assert (done.returncode, "skipped" in done.stdout) == (0, True)
+    assert (done.returncode, "skipped" in done.stdout, "--audit FILE" in done.stdout) == (0, True, True)
     done = slimagent("gate", out, "--gate", "finding none: dupplicate", "--audit", audit, env=ENVIRONMENT)
     assert_error(done, 2, "no such kind of finding", "did you mean duplicate?")
+
+
+def test_the_audit_of_another_image_proves_nothing(out: Path) -> None:
+    """By its ID, which also tells two images of one name apart; without IDs the rule is skipped."""
+    audit, rule = out / "audit.json", ("--gate", "finding none: duplicate", "--audit", "out/audit.json")
+    audit.write_bytes(encode_audit(replace(AUDIT, image_id="sha256:aa")))
+    assert "- skipped: out does not say which image it is of" in gate(out, *rule).stdout
+    with_image_id(out, "sha256:bb")
+    assert_error(gate(out, *rule), 2, "audit of another image", "sha256:aa", "slimagent audit")
+    with_image_id(out, "aa")  # as Podman writes it
+    assert gate(out, *rule).stdout.startswith("✓ ")
+    audit.write_bytes(encode_audit(replace(AUDIT, image_id="")))
+    assert "- skipped: out/audit.json was made inside a container" in gate(out, *rule).stdout
 
 
 def test_no_rule_is_a_mistake(out: Path) -> None:
@@ -179,12 +201,13 @@ def test_growth_since_another_run(out: Path) -> None:
     earlier(out, bytes_after=size - 50_000)
     done = gate(out, "--gate", "growth < 40 kB", "--history", "h.jsonl")
     assert done.returncode == 1
-    assert done.stdout.startswith("✗ growth since 2020-01-01 is 50.0 kB: 10.0 kB above the limit of 40 kB\n")
+    assert done.stdout.startswith("✗ growth since 2020-01-01 00:00 is 50.0 kB: 10.0 kB above the limit of 40 kB\n")
     assert gate(out, "--gate", "growth < 60 kB", "--history", "h.jsonl").returncode == 0
     same = gate(out, "--gate", "growth <= 0", "--against", "out")
     assert same.stdout.startswith("✓ growth since the run in out is 0 B: exactly the limit of 0\n")
     skipped = gate(out, "--gate", "growth < 4 MB")
-    assert (skipped.returncode, skipped.stdout.splitlines()[-1]) == (0, "gate: 0 of 1 rule hold, 1 skipped")
+    assert (skipped.returncode, skipped.stdout.splitlines()[-2]) == (0, "gate: 0 of 1 rule passed, 1 skipped")
+    assert skipped.stdout.splitlines()[-1] == "  hint: growth needs an earlier run: --history FILE, or --against DIR"
     assert_error(gate(out, "--gate", "growth < 4 MB", "--history", "h.jsonl", "--against", "out"), 2, "together")
 
 
@@ -310,12 +333,32 @@ def test_a_history_that_is_damaged_is_not_touched(out: Path) -> None:
     assert path.read_text() == '{"schema": "other"}\n<<<<<<< HEAD\n'
 
 
+def test_another_file_is_no_history(out: Path) -> None:
+    """It is said what it is, and nothing is written."""
+    before = (out / "summary.json").read_bytes()
+    assert_error(history(out, "show", "--file", "out/summary.json"), 2, "is not a history", "slimagent/summary")
+    assert_error(history(out, "add", "out", "--file", "out/summary.json"), 2, "is not a history")
+    assert (out / "summary.json").read_bytes() == before
+    (out.parent / "notes").write_text("mine\n")
+    assert_error(history(out, "show", "--file", "notes"), 2, "notes is not a history: no line of it is a run")
+
+
+def test_growth_between_two_levels_warns(out: Path) -> None:
+    """It says nothing of the image; a rule that fails still fails."""
+    earlier(out, level="cruft")
+    done = gate(out, "--gate", "growth < 4 GB", "--history", "h.jsonl")
+    assert done.returncode == 0
+    assert done.stdout.startswith("! warned: growth since 2020-01-01 00:00 is ")
+    assert "; the levels differ: cruft then, package now\n" in done.stdout
+    assert gate(out, "--gate", "growth < 0 B", "--history", "h.jsonl").returncode == 1
+
+
 def test_a_history_is_shown(out: Path) -> None:
     """A table, a plot in what the terminal can show, Markdown and a document."""
     path = earlier(out, bytes_after=1_000_000_000)
     added = history(out, "add", "out", "--file", "h.jsonl")
     first, last = added.stdout.splitlines()[0], added.stdout.splitlines()[-1]
-    assert first.startswith("since 2020-01-01: ") and first.endswith("smaller")
+    assert first.startswith("since 2020-01-01 00:00: ") and first.endswith("smaller")
     assert last == "added to h.jsonl, which has 2 runs"
     shown = history(out, "show", "--file", "h.jsonl").stdout.splitlines()
     assert shown[0].split() == ["when", "image", "before", "after", "smaller", "by", "change"]
@@ -344,6 +387,8 @@ def test_a_run_that_exported_nothing_has_no_sizes(out: Path) -> None:
 
 
 def test_a_history_without_runs(out: Path) -> None:
+    assert_error(history(out, "show"), 2, "slimagent-history.jsonl does not exist", "slimagent history add")
+    (out.parent / "slimagent-history.jsonl").touch()
     assert_error(history(out, "show"), 2, "slimagent-history.jsonl has no runs", "slimagent history add")
 
 
@@ -368,13 +413,13 @@ def test_a_run_is_judged_and_added(tmp_path: Path) -> None:
     done = run(tree, base / "one", "--history", "h.jsonl", "--gate", "missed = 0", "--gate", "growth < 10 kB")
     assert done.returncode == 0, done.stderr
     assert "added to h.jsonl" in done.stderr
-    assert "gate: 1 of 2 rules holds, 1 skipped" in done.stdout.splitlines()
+    assert "gate: 1 of 2 rules passed, 1 skipped" in done.stdout.splitlines()
     assert len(runs_in(path)) == 1
     more = ("--history", "h.jsonl", "--gate", "growth < 10 kB")
     done = run(tree, base / "two", *more, code="import used, other")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    day = runs_in(path)[0].day
+    day = runs_in(path)[0].minute
     assert any(line.startswith(f"since {day}: ") and "new: python:other" in line for line in lines)
     assert any(line.startswith("✗ growth since ") for line in lines)
     assert lines[-1].startswith("the slim image: ")  # it was made

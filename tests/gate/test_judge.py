@@ -130,3 +130,41 @@ def test_no_list_of_packages_makes_a_message_long(packages: list[tuple[str, int]
     """A record of the image can give a package any name."""
     named = tuple((f"dpkg:{name}", length) for name, length in packages)
     assert len(ruling("package absent: dpkg:*", Facts(packages=named)).message) < 400
+
+
+BEFORE = (
+    "dpkg:gcc-12",
+    "dpkg:zip",
+    "dpkg:libc6:i386",
+    "python:pillow",
+    "python:zope-interface",
+    "r:ggplot2",
+    "npm:vim",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "message"),
+    [
+        ("package absent: python:Pillow", "failed", "python:pillow is in the slim image (5 B)"),
+        ("package absent: *:Pillow", "failed", "1 package of the slim image is *:Pillow (5 B): python:pillow"),
+        ("package absent: python:Zope.*", "failed", "python:zope-interface"),
+        ("package present: python:zope.interface", "passed", "python:zope-interface is in the slim image (7 B)"),
+        ("package absent: npm:Pillow", "passed", "the image before had none either"),
+        ("package absent: dpkg:gcc-12:amd64", "failed", "write package absent: dpkg:gcc-12"),
+        ("package absent: dpkg:libc6:i386", "passed", "no package of the slim image is dpkg:libc6:i386"),
+        ("package absent: dpkg:gccc-12", "passed", "had none either; did you mean dpkg:gcc-12?"),
+        ("package absent: dpkg:curl", "passed", "no package of the slim image is dpkg:curl, and the image before had"),
+        ("package absent: dpkg:vim", "passed", "did you mean npm:vim?"),
+        ("package absent: dpkg:gcc-12", "passed", "no package of the slim image is dpkg:gcc-12"),
+        ("package present: r:ggplot", "failed", "did you mean r:ggplot2?"),
+        ("package present: dpkg:gxx-*", "failed", "had none either"),
+    ],
+)
+def test_a_package_that_the_image_never_had_may_be_misspelt(text: str, outcome: str, message: str) -> None:
+    """A rule about it would hold for ever. Names of Python distributions are compared as PEP 503 says."""
+    facts = Facts(packages=(("python:pillow", 5), ("python:zope-interface", 7)), packages_before=BEFORE)
+    found = ruling(text, facts)
+    assert found.outcome.value == outcome and message in found.message
+    if "either" not in message and "did you" not in message:
+        assert "did you mean" not in found.message

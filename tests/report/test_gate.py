@@ -44,11 +44,11 @@ def test_the_lines() -> None:
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        (RULES, "gate: 1 of 4 rules fails, 1 warned, 1 skipped"),
-        (RULES[1:2] * 2, "gate: 2 of 2 rules fail"),
-        (RULES[:1], "gate: 1 of 1 rule holds"),
-        (RULES[:1] * 2 + RULES[3:], "gate: 2 of 3 rules hold, 1 skipped"),
-        (RULES[2:], "gate: 0 of 2 rules hold, 1 warned, 1 skipped"),
+        (RULES, "gate: 1 of 4 rules failed, 1 warned, 1 skipped"),
+        (RULES[1:2] * 2, "gate: 2 of 2 rules failed"),
+        (RULES[:1], "gate: 1 of 1 rule passed"),
+        (RULES[:1] * 2 + RULES[3:], "gate: 2 of 3 rules passed, 1 skipped"),
+        (RULES[2:], "gate: 0 of 2 rules passed, 1 warned, 1 skipped"),
     ],
 )
 def test_the_verdict(rules: tuple[Ruling, ...], said: str) -> None:

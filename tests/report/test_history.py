@@ -49,10 +49,10 @@ def test_the_table() -> None:
 
 
 def test_labels_stand_at_the_end() -> None:
-    """Then the time of the day makes room."""
+    """After the time to the minute: there can be several runs on one day."""
     lines = history_table(with_changes([replace(RUNS[1], label="torch 2.4"), RUNS[2]]))
     assert lines[0].split() == ["when", "image", "before", "after", "smaller", "by", "change", "label"]
-    assert lines[1].startswith("2026-11-01  app:slim") and lines[1].endswith("torch 2.4")
+    assert lines[1].startswith("2026-11-01 08:30  app:slim") and lines[1].endswith("torch 2.4")
 
 
 def test_a_table_fits_a_terminal() -> None:
@@ -62,6 +62,15 @@ def test_a_table_fits_a_terminal() -> None:
     assert max(map(len, lines)) <= 80
     assert all("...on:2026.11-slim" in line for line in lines[1:])
     assert shortened("short", 18) == "short"
+
+
+def test_runs_of_several_levels_say_which() -> None:
+    """Their sizes say little together; the table still fits a terminal."""
+    name = "registry.example.org:5000/team/project/application:2026.11-slim"
+    lines = history_table(with_changes([run(1, 400, tag=name), replace(run(2, 300, tag=name), level="file")]))
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:3] == ["when", "image", "level"]
+    assert "  package  " in lines[1] and "  file     " in lines[2]
 
 
 def test_the_plot_of_each_image() -> None:
@@ -84,8 +93,8 @@ def test_the_plot_by_component() -> None:
 
 def test_markdown() -> None:
     lines = history_markdown(with_changes([replace(RUNS[1], label="a|b"), RUNS[2]]))
-    assert lines[2] == "| 2026-11-01 | `app:slim` | 1.00 GB | 400.0 MB | 60.0 % |  | a\\|b |"
-    assert lines[3] == "| 2026-11-02 | `app:slim` | 1.00 GB | 425.0 MB | 57.5 % | +25.0 MB |  |"
+    assert lines[2] == "| 2026-11-01 08:30 | `app:slim` | package | 1.00 GB | 400.0 MB | 60.0 % |  | a\\|b |"
+    assert lines[3] == "| 2026-11-02 08:30 | `app:slim` | package | 1.00 GB | 425.0 MB | 57.5 % | +25.0 MB |  |"
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=60), st.sampled_from((BLOCKS, PLAIN)))

@@ -41,17 +41,17 @@ def unique(runs: list[PastRun]) -> list[PastRun]:
 def test_what_changed_is_said_in_a_line() -> None:
     """The size of the image, then the packages, the largest first."""
     assert since_line(since(THEN, NOW), NOW.name) == (
-        "since 2026-11-20: 12.0 MB smaller; grew: python:torch 31.0 MB; shrank: dpkg:git 10.0 MB; "
+        "since 2026-11-20 14:42: 12.0 MB smaller; grew: python:torch 31.0 MB; shrank: dpkg:git 10.0 MB; "
         "new: dpkg:libfoo 2.0 MB; gone: dpkg:libold 9.0 MB"
     )
-    assert since_line(since(NOW, replace(NOW, plan="ff")), "b:1") == "since 2026-11-29 (app:slim): the same size"
+    assert since_line(since(NOW, replace(NOW, plan="ff")), "b:1") == "since 2026-11-29 09:00 (app:slim): the same size"
 
 
 def test_a_long_line_is_several_on_a_terminal() -> None:
     lines = since_lines(since(THEN, NOW), NOW.name)
-    assert lines[:2] == ["since 2026-11-20: 12.0 MB smaller", "  grew: python:torch 31.0 MB"]
+    assert lines[:2] == ["since 2026-11-20 14:42: 12.0 MB smaller", "  grew: python:torch 31.0 MB"]
     short = Since(when=THEN.when, name="a", change=5)
-    assert since_lines(short, "a") == [since_line(short, "a")] == ["since 2026-11-20: 5 B larger"]
+    assert since_lines(short, "a") == [since_line(short, "a")] == ["since 2026-11-20 14:42: 5 B larger"]
 
 
 def test_a_history_that_names_some_packages_claims_no_more() -> None:
