@@ -14,15 +14,17 @@ from slimagent.errors import UsageError
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Verdict
+from slimagent.paths.algebra import to_text
 from slimagent.report.explain import Explainer, Explanation
 from slimagent.report.gpu import held_table
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
 from slimagent.text.json_output import indented
-from slimagent.text.near import meant_package
+from slimagent.text.near import meant_package, nearest, question
 from slimagent.workflows.finished import Finished
 
 _LARGEST = 15
+_SHOWN = 3  # paths that may be meant
 _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
 
 
@@ -49,6 +51,9 @@ def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
             explanations += _explain(explainer, made, thing)
         except UsageError as error:
             unknown.append(error)
+            continue
+        if explanations[-1].verdict is None:
+            unknown.append(_unknown_path(explainer, made, thing))
     if as_json:
         terminal.json(indented([_row(each) for each in explanations]))
     else:
@@ -67,6 +72,23 @@ def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:
     if explained.verdict is None and "/" not in thing:
         raise UsageError(f"the plan has no package {quoted(thing)}, and no file of that name", _near(plan, thing))
     return [explained]
+
+
+def _unknown_path(explainer: Explainer, plan: Plan, thing: str) -> UsageError:
+    """The error for a path that the plan does not list, with those that may be meant."""
+    path = os.path.abspath(os.fsencode(thing))
+    message = f"the plan knows nothing of {to_text(path)}"
+    from_root = os.path.join(b"/", os.fsencode(thing))
+    if explainer.explain(from_root).verdict is not None:
+        return UsageError(message, f"did you mean {to_text(from_root)}? other paths are below the current directory")
+    above, name = os.path.split(path)
+    same = sorted(each.path for each in plan.entries if os.path.basename(each.path) == name)
+    beside = (os.path.basename(each.path) for each in plan.entries if os.path.dirname(each.path) == above)
+    if same:
+        return UsageError(message, question([to_text(each) for each in same[:_SHOWN]]))
+    near = nearest(to_text(name), map(to_text, beside))
+    hint = f"{near[:-1]} in {to_text(above)}?" if near else "name a path of the image from its root, e.g. /usr/bin/git"
+    return UsageError(message, hint)
 
 
 def _near(plan: Plan, thing: str) -> str:

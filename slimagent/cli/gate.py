@@ -64,7 +64,7 @@ def gate(
     rules = merged((*(() if profile is None else profiles.load(profile).gate), *gates))
     if not rules:
         raise UsageError("no rule was given", "give one, e.g. --gate 'size < 2.5 GB', or a --profile that has [[gate]]")
-    run = Finished(out)
+    run = Finished(out, whole=True)
     result = run.result
     rulings = _judged(run, rules, history, against, _findings(audit, rules, run))
     if report is not None:
@@ -142,7 +142,7 @@ def _judged(
 
 
 def _against(directory: str) -> Earlier:
-    result = Finished(directory).result
+    result = Finished(directory, whole=True).result
     size = result.bytes_after
     if size is None:
         raise DocumentError(f"the run in {directory} made no slim image", "name the directory of another run")

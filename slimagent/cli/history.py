@@ -46,7 +46,7 @@ def add(out: str, history: str, label: str, quiet: bool) -> int:
     """
     writing.require_writable(history)
     before = histories.runs_in(history)
-    done = Finished(out)
+    done = Finished(out, whole=True)
     run = None
     if done.result.plan is not None:
         run = past_run(done.result, done.require_plan(), done.when, done.image_id, label)

@@ -22,7 +22,7 @@ from slimagent.paths.algebra import from_text, pattern, within
 from slimagent.paths.patterns import PathRules
 from slimagent.profiles import shipped as profiles
 from slimagent.profiles.rules import known_cruft, merge, starts, unknown_cruft, with_gpus
-from slimagent.text.near import meant
+from slimagent.text.near import meant, nearest
 from slimagent.trace.select import NAMES
 from slimagent.workflows.session import (
     Session,
@@ -68,9 +68,19 @@ def _known_losses(context: click.Context, option: click.Parameter, names: tuple[
     return names
 
 
+class _Level(click.Choice[str]):
+    """A level, or the name of a variant for one. A hint for another word names what --help names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        hint = nearest(value, LEVELS) or nearest(value, VARIANTS) or f"levels are {', '.join(LEVELS)}"
+        raise UsageError(f"--level {value}: no such level", hint)
+
+
 level = click.option(
     "--level",
-    type=click.Choice((*LEVELS, *VARIANTS)),
+    type=_Level((*LEVELS, *VARIANTS)),
     metavar="|".join(LEVELS),
     help="How much may go: unread files too, whole packages, or only cruft; see docs/levels.md. "
     "[default: the profile's, else package]",

@@ -65,7 +65,8 @@ def reach(out: str, output: str | None, quiet: bool, form: str | None, as_json: 
     """
     chosen = chosen_form(form, as_json=as_json)
     console = Console(quiet=quiet, is_alone=True)
-    if os.path.isdir(out):
+    if os.path.isdir(out) or not os.path.exists(out):
+        Finished(out)  # says what a run is, if this is not one
         output = output or os.path.join(out, NAME)
         writing.require_writable(output, writing.own_document(documents.REACH))
         made = _outside(out, console, **given)

@@ -48,7 +48,7 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
     shown = chosen_form(form, as_json=as_json)
     if html is not None:
         writing.require_writable(html, None if overwrite else _PAGE)
-    run = Finished(directory, lenient=True)
+    run = Finished(directory, lenient=True, whole=True)
     blank = Summary(tool=TOOL, command="run")
     summary = completed(run.summary or summarised(blank, run.whole), run.whole)
     made = together(summary, run.whole, run.image, run.found(), run.reach)
@@ -61,7 +61,7 @@ def report(directory: str, html: str | None, overwrite: bool, form: str | None, 
     elif shown == MARKDOWN:
         terminal.lines(report_markdown(made))
     elif html is None:
-        *lines, last = account(made, directory)
+        *lines, last = account(made, run.path)
         terminal.lines(lines)
         terminal.line(Styled(last, "red" if made.summary.failure else "green", bold=True))
     else:

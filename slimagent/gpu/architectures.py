@@ -9,6 +9,7 @@ loaded, for every architecture that is not below its own, with the same rules fo
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,12 +60,16 @@ _NAMES = {
 # so it never takes the place of other code.
 _ON_CHIP = frozenset({53, 62, 72, 87, 88, 101, 110, 121})
 _OLDEST, _NEWEST = 30, 199
+_LOOSE = re.compile(r"(?:sm|compute)?[-_]*(\d{1,2})[._]?(\d)([af]?)", re.ASCII)  # how people write a number
 _NUMBERED = re.compile(r"(?:sm_|compute_)?(\d{2,3})[af]?|(\d{1,2})\.(\d)", re.ASCII)
 
 
 def parse(text: str, ptx: bool = False) -> Target:
     """A list of GPUs, e.g. `sm_80,h100`, or `none`. Raises UsageError for a name that is not known."""
     words = [each.strip().lower().replace(" ", "-") for each in text.split(",")]
+    if "" in words:
+        where = " before or after a comma" if len(words) > 1 else ""
+        raise UsageError(f"not a GPU architecture: a name is missing{where}", f"name GPUs, e.g. sm_80,h100, or {NONE}")
     if words == [NONE]:
         return Target(())
     if NONE in words:
@@ -82,9 +87,22 @@ def _number(word: str) -> int:
     if not _OLDEST <= number <= _NEWEST:
         raise UsageError(
             f"not a GPU architecture: {word!r}",
-            "name GPUs by architecture (sm_80, 8.0) or model (a100, h100, l4, rtx-4090), or say none",
+            _meant(word) or "name GPUs by architecture (sm_80, 8.0) or model (a100, h100, l4, rtx-4090), or say none",
         )
     return number
+
+
+def _meant(word: str) -> str:
+    """A hint for a name that is not known; empty if none is near."""
+    parts = word.split("-")
+    if len(parts) > 1 and all(each in _NAMES or _NUMBERED.fullmatch(each) for each in parts):
+        return f"commas separate GPUs: {','.join(parts)}"
+    match = _LOOSE.fullmatch(word)
+    if match and _OLDEST <= int(match[1] + match[2]) <= _NEWEST:
+        return f"did you mean sm_{match[1]}{match[2]}{match[3]}?"
+    plain = {name.replace("-", ""): name for name in _NAMES}
+    near = difflib.get_close_matches(re.sub(r"[-_]", "", word).removeprefix("nvidia"), plain, 1, 0.8)
+    return f"did you mean {plain[near[0]]}?" if near else ""
 
 
 def runs(code: Architecture, gpu: int) -> bool:

@@ -193,8 +193,15 @@ def explaining(path: str | bytes) -> Iterator[None]:
 
 def make_directory(path: str | bytes) -> None:
     """Make a directory and its parents. Raises UnavailableError."""
-    with explaining(path):
-        os.makedirs(path, exist_ok=True)
+    try:
+        with explaining(path):
+            os.makedirs(path, exist_ok=True)
+    except UnavailableError:
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise UnavailableError(
+                f"cannot make the directory {_shown(path)}: a file is there", "name a directory, or move the file away"
+            ) from None
+        raise
 
 
 def _shown(path: object) -> str:

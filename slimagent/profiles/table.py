@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from slimagent.errors import UsageError
 from slimagent.paths.algebra import pattern
 from slimagent.text.escapes import quoted
+from slimagent.text.near import nearest
 from slimagent.text.shape import ShapeError, of
 
 _T = TypeVar("_T")
@@ -22,6 +23,7 @@ class Table:
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         self._values, self.where = dict(values), where
+        self._known = set[str]()
 
     def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
         """The value of a key, removed from the table. Without a default, the key is required."""
@@ -34,6 +36,7 @@ class Table:
 
     def maybe(self, key: str, kind: type[_T]) -> _T | None:
         """The value of a key, removed from the table; None if it is missing."""
+        self._known.add(key)
         if key not in self._values:
             return None
         value = self._values.pop(key)
@@ -103,7 +106,9 @@ class Table:
     def done(self) -> None:
         """Refuse whatever is left."""
         if self._values:
-            raise UsageError(f"{self.where}: unknown key {', '.join(map(repr, sorted(self._values)))}", HINT)
+            unknown = sorted(self._values)
+            hint = nearest(unknown[0], self._known) or HINT
+            raise UsageError(f"{self.where}: unknown key {', '.join(map(repr, unknown))}", hint)
 
     def wrong(self, key: str, what: str) -> UsageError:
         """The error for the value of a key."""

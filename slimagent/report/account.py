@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from slimagent.model.report import Report
-from slimagent.model.summary import Summary
+from slimagent.model.summary import Failure, Summary
 from slimagent.report.fates import words
 from slimagent.report.passing import passing
 from slimagent.report.repairs import rounds_line
@@ -112,9 +112,17 @@ def account(report: Report, directory: str) -> list[str]:
     """The lines. An empty line separates blocks; the last line is the answer."""
     missing = [f"{each.name} is missing: {each.missing}" for each in report.found if each.sha256 is None]
     blocks = [_fates(report), _steps(report), _left(report, directory), _untested(report), _layers(report), missing]
-    *rest, _ = result(report.summary, directory)
+    has_plan = any(each.name == "plan.json" and each.sha256 is not None for each in report.found)
+    *rest, _ = result(report.summary, directory, has_plan=has_plan)
     lines = [line for block in blocks if block for line in (*block, "")]
-    return [*lines, *rest, headline(report)]
+    return [*lines, *rest, *_failure(report.summary.failure), headline(report)]
+
+
+def _failure(failure: Failure | None) -> list[str]:
+    """Why the run failed, as it said then."""
+    if failure is None:
+        return []
+    return [f"the run failed: {failure.message}", *([f"  hint: {failure.hint}"] if failure.hint else [])]
 
 
 def _fates(report: Report) -> list[str]:

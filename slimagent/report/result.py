@@ -20,15 +20,16 @@ _UNKNOWN = "unknown"
 _UNNAMED = "the slim image"  # as its history calls it
 
 
-def result(summary: Summary, directory: str) -> list[str]:
+def result(summary: Summary, directory: str, *, has_plan: bool = True) -> list[str]:
     """The lines: what was proved, reached and removed, what is worse, notes, changes, the gate, and the answer last.
 
-    `directory` holds the documents. An empty line separates blocks.
+    `directory` holds the documents; without a plan in it, nothing there can be explained. An empty line separates
+    blocks.
     """
     blocks = [
         _proof(summary),
         _reached(summary),
-        _gone(summary, directory),
+        _gone(summary, directory if has_plan else ""),
         _repaired(summary),
         _worse(summary),
         [line for each in summary.searches for line in search_lines(each)],
@@ -76,6 +77,7 @@ def _reached(summary: Summary) -> list[str]:
 
 
 def _gone(summary: Summary, directory: str) -> list[str]:
+    """What went. `directory` has the plan; it is empty if no plan is there."""
     classes = [[each.kind, f"{each.files:,}", size(each.bytes)] for each in summary.dropped[:_SHOWN]]
     rest = summary.dropped[_SHOWN:]
     if rest:
@@ -88,8 +90,8 @@ def _gone(summary: Summary, directory: str) -> list[str]:
     if packages:
         title = f"the largest of {counted(len(summary.packages_dropped), 'removed package')}"
         command = shlex.join(["slimagent", "explain", directory, packages[0][0]])
-        ask = f"why, and what keeps one: {command}"
-        lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), ask]
+        ask = [f"why, and what keeps one: {command}"] if directory else []
+        lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), *ask]
     if summary.unowned_dropped:
         lines += [*([""] if lines else []), *_nobody_s(summary.unowned_dropped)]
     return [*lines, *smaller(summary)]

@@ -16,8 +16,16 @@ def meant(name: str, known: Iterable[str]) -> str:
     'did you mean apt-cache?'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, _MOST)
-    return question(near) or (f"known are {', '.join(names)}" if 0 < len(names) <= _FEW else "")
+    return nearest(name, names) or (f"known are {', '.join(names)}" if 0 < len(names) <= _FEW else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The same, but empty if no known name is near.
+
+    >>> nearest("files", ["file", "package"]), nearest("x", ["file"])
+    ('did you mean file?', '')
+    """
+    return question(difflib.get_close_matches(name, sorted(known), _MOST))
 
 
 def meant_package(name: str, labels: Iterable[str]) -> str:

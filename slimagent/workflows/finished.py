@@ -21,6 +21,7 @@ from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt, Verification
 from slimagent.model.reach import NAME as REACH
 from slimagent.model.reach import Reach
+from slimagent.model.references import is_reference
 from slimagent.model.report import Found
 from slimagent.model.summary import Summary, Whole
 from slimagent.model.trace import Trace
@@ -42,19 +43,19 @@ def is_run(path: str) -> bool:
 class Finished:
     """The documents of one run. Each is read when it is first asked for, and is None if it does not exist.
 
-    `path` is the run's output directory, or its plan. If a document belongs to another run, that is an error; with
+    `path` is the run's output directory, or its plan alone. Another document stands for the directory that it lies in,
+    and so does the plan for who needs the `whole` run. If a document belongs to another run, that is an error; with
     `lenient` the document is left out, and `found` says so. Everything here raises DocumentError.
     """
 
-    def __init__(self, path: str, *, lenient: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: str, *, lenient: bool = False, whole: bool = False) -> None:
+        self.path = path = _home(path, whole=whole)
         self._lenient = lenient
         self._digests: dict[str, str] = {}
         self._left_out: dict[str, str] = {}
         if not os.path.exists(path):
-            raise DocumentError(
-                f"{path} does not exist: expected the output directory of a run, or its plan", _make(path)
-            )
+            or_plan = "" if whole else ", or its plan"
+            raise DocumentError(f"{path} does not exist: expected the output directory of a run{or_plan}", _make(path))
         self._is_directory = os.path.isdir(path)
         if self._is_directory and not any(map(self._has, NAMES)):
             raise DocumentError(
@@ -230,5 +231,18 @@ class Finished:
             raise
 
 
+def _home(path: str, *, whole: bool) -> str:
+    """The directory of a run for the path of one of its documents; any other path as it is."""
+    home, name = os.path.split(path)
+    has = {each for each in NAMES if os.path.isfile(os.path.join(home, each))}
+    if name not in has:
+        return path
+    is_whole = bool(has & {SUMMARY, RECEIPT}) if name == PLAN else PLAN in has or name == SUMMARY
+    return home or os.curdir if is_whole and (whole or name != PLAN) else path
+
+
 def _make(path: str) -> str:
+    if ":" in path and is_reference(path):
+        audit = shlex.join(["slimagent", "audit", path])
+        return f"to look at the image {path}: {audit}; a run is named by its directory, e.g. slimagent-out"
     return f"make one: slimagent image IMAGE -t TAG --out {shlex.quote(path)} -- YOUR-TEST"

@@ -101,6 +101,7 @@ def test_a_run_is_the_same_as_itself(two: tuple[Path, Path]) -> None:
 def test_what_is_no_run_says_how_to_make_one(two: tuple[Path, Path], tmp_path: Path) -> None:
     """The command to type, with the name that was given."""
     assert_error(slimagent("compare", two[0], "none here"), 2, "does not exist", "slimagent image IMAGE", "'none here'")
+    assert_error(slimagent("compare", two[0], "nowhere"), 2, "is a run, and nowhere does not exist", "two images")
     (tmp_path / "empty").mkdir()
     assert_error(
         slimagent("compare", tmp_path / "empty", two[1]), 2, "has no document of a run", "make one: slimagent image"

@@ -10,12 +10,15 @@ import pytest
 from command_line import assert_error, slimagent
 from plan_images import Installed, access, cruft, link, plan_of, trace_for, write
 
+from slimagent.cli import explain
 from slimagent.documents import decode_plan, encode_plan, encode_trace
+from slimagent.errors import UsageError
 from slimagent.inventory.scan import scan
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
 from slimagent.model.reason import Verdict
 from slimagent.model.trace import How
+from slimagent.report.explain import Explainer
 
 
 @pytest.fixture
@@ -85,10 +88,32 @@ def test_cruft_is_explained_by_its_rule(document: Path) -> None:
 
 def test_what_is_not_there_is_said(document: Path) -> None:
     """Of several things each is told; a path with a package's name is told by ./."""
-    lines = explained(document, "/not/there", "./tool")
-    assert [line.split("  ")[-1] for line in lines if line[0] != " "] == ["unknown"] * 2
+    done = slimagent("explain", document, "/not/there", "./tool")
+    assert [line.split("  ")[-1] for line in done.stdout.splitlines() if line[0] != " "] == ["unknown"] * 2
+    assert_error(done, 2, "knows nothing of /not/there", "from its root")
     assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean dpkg:tool")
-    assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "known are")
+    assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "name a package as KIND:NAME")
+
+
+@pytest.mark.parametrize(
+    ("thing", "meant"),
+    [
+        ("usr/bin/tool", "did you mean /usr/bin/tool? other paths are below the current directory"),
+        ("/usr/local/bin/tool", "did you mean /usr/bin/tool?"),
+        ("/usr/lib/onee", "did you mean one in /usr/lib?"),
+        ("/opt/nothing", "name a path of the image from its root"),
+        ("dpkg:vim", "name a package as KIND:NAME"),
+        ("toool", "did you mean dpkg:tool?"),
+    ],
+)
+def test_what_may_be_meant_is_named(document: Path, thing: str, meant: str) -> None:
+    """Only what is near: a package of the same kind is not."""
+    made = decode_plan(document.read_bytes())
+    explainer = Explainer(made)
+    with pytest.raises(UsageError) as error:
+        if explain._explain(explainer, made, thing)[-1].verdict is None:
+            raise explain._unknown_path(explainer, made, thing)
+    assert meant in error.value.hint
 
 
 def test_the_directory_of_a_run_is_explained(document: Path, tmp_path: Path) -> None:

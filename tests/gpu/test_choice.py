@@ -184,3 +184,24 @@ def test_what_is_no_gpu_is_refused(text: str) -> None:
         parse(text)
     assert "not a GPU architecture" in error.value.message
     assert "h100" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sm90", "did you mean sm_90?"),
+        ("SM-9.0", "did you mean sm_90?"),
+        ("9.0a", "did you mean sm_90a?"),
+        ("rtx4090", "did you mean rtx-4090?"),
+        ("h100 a100", "commas separate GPUs: h100,a100"),
+        ("sm_90,", "a name is missing before or after a comma"),
+        ("sm_80,,sm_90", "a name is missing before or after a comma"),
+        ("h1000", "did you mean h100?"),
+        ("voodoo", "name GPUs by architecture"),
+    ],
+)
+def test_a_gpu_that_is_not_known_may_be_meant(text: str, words: str) -> None:
+    """It is named, and never taken."""
+    with pytest.raises(UsageError) as error:
+        parse(text)
+    assert words in f"{error.value.message} {error.value.hint}"

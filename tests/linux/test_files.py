@@ -329,3 +329,10 @@ def test_a_new_file_replaces_nothing_that_appears_meanwhile(
 
 def _no_links(made: bytes, target: bytes) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted", made)
+
+
+def test_a_file_in_the_place_of_a_directory_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UnavailableError, match="a file is there") as error:
+        files.make_directory(str(tmp_path / "out"))
+    assert "name a directory" in error.value.hint

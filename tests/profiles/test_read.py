@@ -498,3 +498,10 @@ def test_a_wrong_rule_of_a_gate_is_named_with_its_place() -> None:
     assert refusal("[[gate]]\nrule = 'size < 1 GB'\nlevel = 'stop'\n") == (
         "profile top: gate[0].level: expected 'fail' or 'warn', found 'stop'"
     )
+
+
+def test_an_unknown_key_may_be_a_known_one() -> None:
+    """Misspelt, it is answered with the right one."""
+    with pytest.raises(UsageError) as error:
+        load("levl = 'file'")
+    assert error.value.hint == "did you mean level?"
