@@ -74,10 +74,7 @@ def apply(
         outputs=tuple(os.fsencode(each) for each in outputs if each is not None),
         image=image,
     )
-    if place is not None:
-        target: Target = Export(destination=place, strip=strip, accepted=options.accepted(accepted_changes))
-    else:
-        target = InPlace(journal=None if journal is None else os.fsencode(journal), strip=strip)
+    target = _target(place, journal, strip, accepted_changes)
     seen = pipeline.seen_as(session, made)
     lines = _carry_out(seen, made, digest(data), target, output, removals, Console(quiet=quiet))
     if not quiet:
@@ -85,6 +82,12 @@ def apply(
     if here is not None:
         here.leave()
     return 0
+
+
+def _target(place: Destination | None, journal: str | None, strip: str, accepted_changes: tuple[str, ...]) -> Target:
+    if place is not None:
+        return Export(destination=place, strip=strip, accepted=options.accepted(accepted_changes))
+    return InPlace(journal=None if journal is None else os.fsencode(journal), strip=strip)
 
 
 def _carry_out(

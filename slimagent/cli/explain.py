@@ -78,7 +78,7 @@ def _unknown_path(explainer: Explainer, plan: Plan, thing: str) -> UsageError:
     """The error for a path that the plan does not list, with those that may be meant."""
     path = os.path.abspath(os.fsencode(thing))
     message = f"the plan knows nothing of {to_text(path)}"
-    from_root = os.path.join(b"/", os.fsencode(thing))
+    from_root = os.path.normpath(os.path.join(b"/", os.fsencode(thing)))
     if explainer.explain(from_root).verdict is not None:
         return UsageError(message, f"did you mean {to_text(from_root)}? other paths are below the current directory")
     above, name = os.path.split(path)

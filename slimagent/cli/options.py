@@ -75,7 +75,7 @@ class _Level(click.Choice[str]):
         if value in self.choices:
             return str(value)
         hint = nearest(value, LEVELS) or nearest(value, VARIANTS) or f"levels are {', '.join(LEVELS)}"
-        raise UsageError(f"--level {value}: no such level", hint)
+        raise click.BadParameter(f"{value!r} is not a level; {hint}", ctx, param)
 
 
 level = click.option(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from slimagent.cli import options
-from slimagent.errors import UsageError
 from slimagent.model.profile import LEVELS, VARIANTS
 
 
@@ -20,7 +20,7 @@ from slimagent.model.profile import LEVELS, VARIANTS
 )
 def test_a_level_that_is_not_known(value: str, hint: str) -> None:
     level = options._Level((*LEVELS, *VARIANTS))
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(click.BadParameter) as error:
         level.convert(value, None, None)
-    assert error.value.hint == hint
+    assert error.value.message == f"{value!r} is not a level; {hint}"
     assert [level.convert(each, None, None) for each in (*LEVELS, *VARIANTS)] == [*LEVELS, *VARIANTS]
