@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plan_images import access, trace_for, write
 
 from benchmarks.audit_items import ITEMS, Item, instructions
-from slimagent.documents import decode_audit
+from slimagent.documents import decode_audit, encode_trace
+from slimagent.inventory.scan import scan
 from slimagent.model.audit import Audit, Finding, Risk
 from slimagent.report.audit import lines
 from tests.container.conftest import BUNDLE, Image
@@ -119,6 +121,21 @@ def test_an_image_that_is_not_here_is_a_usage_error() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "docker pull no-such-image:x" in done.stderr
+
+
+def test_a_trace_of_another_image_is_refused_before_the_layers_are_read(
+    planted: tuple[str, Path], tmp_path: Path
+) -> None:
+    """They take long; the hint is a command for this image."""
+    write(tmp_path / "root", "/usr/bin/tool", b"x", 0o755)
+    trace = tmp_path / "trace.json"
+    trace.write_bytes(encode_trace(trace_for(scan(bytes((tmp_path / "root").resolve())), [access("/usr/bin/tool")])))
+    words = [sys.executable, "-m", "slimagent", "audit", planted[0], "--agent", str(BUNDLE), "--trace", str(trace)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "slimagent image IMAGE" in done.stderr
+    assert "read the layers" not in done.stderr
+    assert ours() == set()
 
 
 def test_it_works_where_nothing_can_be_run(tmp_path: Path, small: str) -> None:
