@@ -64,7 +64,7 @@ class Directory:
             def make() -> Exported:
                 tree = Tree(content, made, pace, for_host=self.for_host)
                 tree.build()
-                return Exported(written=pace.done, left_out=tuple(tree.left_out), cleared=tuple(tree.cleared))
+                return Exported(written=pace.done, left_out=tuple(tree.left_out), cleared=tuple(sorted(tree.cleared)))
 
             yield make
 
