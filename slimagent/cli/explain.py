@@ -10,7 +10,7 @@ import click
 from slimagent.cli import options, terminal
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
-from slimagent.errors import UsageError
+from slimagent.errors import DocumentError, UsageError
 from slimagent.model.plan import Plan
 from slimagent.model.proof import Receipt
 from slimagent.model.reason import Verdict
@@ -40,7 +40,7 @@ def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
     alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
     """
     run = Finished(out)
-    made, receipt = run.require_plan(), run.receipt
+    made, receipt = run.require_plan(), _receipt(run)
     explainer = Explainer(made, receipt)
     if not things:
         _overview(explainer, made, receipt, as_json=as_json)
@@ -62,6 +62,14 @@ def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
     if unknown:  # after the answers to the others
         raise unknown[0]
     return 0
+
+
+def _receipt(run: Finished) -> Receipt | None:
+    """What was done with the plan. A plan explains itself without it, so one of another run is left aside."""
+    try:
+        return run.receipt
+    except DocumentError:
+        return None
 
 
 def _explain(explainer: Explainer, plan: Plan, thing: str) -> list[Explanation]:

@@ -140,7 +140,7 @@ def understands(said: Any, understood: Any) -> bool:
 OPTIONAL = (
     *("detail", "source", "steps", "package"),  # of a reason
     *(
-        *("repairs", "searches"),  # of a summary: the first ones do not have them
+        *("repairs", "searches", "gpu", "unstripped"),  # of a summary: the first ones do not have them
         "distribution",
         "descriptions",
         "hard_links",
