@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from slimagent.cli import options, terminal
+from slimagent.cli.explain_places import Listing
 from slimagent.cli.help import command
 from slimagent.cli.terminal import Styled
 from slimagent.errors import DocumentError, UsageError
@@ -16,6 +17,7 @@ from slimagent.model.proof import Receipt
 from slimagent.model.reason import Verdict
 from slimagent.paths.algebra import to_text
 from slimagent.report.explain import Explainer, Explanation
+from slimagent.report.explain_places import SORTS
 from slimagent.report.gpu import held_table
 from slimagent.report.text import plan_summary, size, table
 from slimagent.text.escapes import quoted
@@ -31,34 +33,56 @@ _COLOURS = {Verdict.KEEP: "green", Verdict.DROP: "red", None: "yellow"}
 @command(example="slimagent explain slimagent-out\nslimagent explain slimagent-out dpkg:vim /usr/bin/git")
 @click.argument("out", metavar="OUT")
 @click.argument("things", metavar="[PATH|PACKAGE]...", nargs=-1)
+@click.option(
+    "--sort",
+    type=click.Choice(tuple(SORTS)),
+    default="size",
+    show_default=True,
+    help="Sort what is in a directory by this.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(min=1),
+    default=_LARGEST,
+    show_default=True,
+    metavar="N",
+    help="List at most N things.",
+)
 @options.as_json
-def explain(out: str, things: tuple[str, ...], as_json: bool) -> int:
+def explain(out: str, things: tuple[str, ...], sort: str, most: int, as_json: bool) -> int:
     """Say what a plan keeps and drops, or why a path or a package stays or goes.
 
     OUT is the output directory of `slimagent image` or `slimagent run`, or a plan. Without a PATH or PACKAGE it lists
-    the largest things that go and stay. A package is named KIND:NAME, e.g. dpkg:vim, python:torch or r:ggplot2, or NAME
-    alone; `*` and `?` match. Write ./NAME for a file that is named like a package.
+    the largest things that go and stay. Of a directory it lists what is in it, with sizes. A PATH may be a pattern:
+    /opt/**/*.so. A package is named KIND:NAME, e.g. dpkg:vim, python:torch or r:ggplot2, or NAME alone; `*` and `?`
+    match. Write ./NAME for a file that is named like a package.
     """
     run = Finished(out)
     made, receipt = run.require_plan(), _receipt(run)
     explainer = Explainer(made, receipt)
     if not things:
-        _overview(explainer, made, receipt, as_json=as_json)
+        _overview(explainer, made, receipt, most, as_json=as_json)
         return 0
+    listing = Listing(explainer, made, sort, most)
     explanations, unknown = list[Explanation](), list[UsageError]()
     for thing in things:
         try:
+            if listing.add_pattern(thing):
+                continue
             explanations += _explain(explainer, made, thing)
         except UsageError as error:
             unknown.append(error)
             continue
         if explanations[-1].verdict is None:
             unknown.append(_unknown_path(explainer, made, thing))
+    for each in explanations:
+        listing.add_directory(each.what)
     if as_json:
-        terminal.json(indented([_row(each) for each in explanations]))
+        terminal.json(indented([*(_row(each) for each in explanations), *listing.rows()]))
     else:
         for each in explanations:
             _show(each)
+        terminal.lines(listing.lines())
     if unknown:  # after the answers to the others
         raise unknown[0]
     return 0
@@ -113,9 +137,9 @@ def _explain_path(explainer: Explainer, path: bytes, *, here: bool) -> Explanati
     return found
 
 
-def _overview(explainer: Explainer, plan: Plan, receipt: Receipt | None, *, as_json: bool) -> None:
+def _overview(explainer: Explainer, plan: Plan, receipt: Receipt | None, most: int, *, as_json: bool) -> None:
     """What goes and what stays, the largest first."""
-    largest = {verdict: explainer.largest(verdict, _LARGEST) for verdict in (Verdict.DROP, Verdict.KEEP)}
+    largest = {verdict: explainer.largest(verdict, most) for verdict in (Verdict.DROP, Verdict.KEEP)}
     if as_json:
         rows = {
             str(verdict.value): [{"what": what, "size": length, "reason": why} for what, length, why in each]
