@@ -80,9 +80,7 @@ def explain(out: str, things: tuple[str, ...], sort: str, most: int, as_json: bo
     if as_json:
         terminal.json(indented([*(_row(each) for each in explanations), *listing.rows()]))
     else:
-        for each in explanations:
-            _show(each)
-        terminal.lines(listing.lines())
+        _show_all(explanations, listing)
     if unknown:  # after the answers to the others
         raise unknown[0]
     return 0
@@ -184,6 +182,13 @@ def _sizes(each: Explanation) -> Iterator[tuple[str, int]]:
         yield "stays before stripping" if each.saved else "stays", each.kept
     if each.saved:
         yield "stays after stripping", max(each.kept - each.saved, 0)
+
+
+def _show_all(explanations: list[Explanation], listing: Listing) -> None:
+    for each in explanations:
+        _show(each)
+    for line in listing.lines():
+        terminal.line(line)
 
 
 def _show(each: Explanation) -> None:

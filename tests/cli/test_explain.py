@@ -241,3 +241,43 @@ def test_a_plan_alone_is_explained_by_what_is_largest(document: Path) -> None:
     assert all(each["size"] and each["reason"] for verdict in ("drop", "keep") for each in found[verdict])
     sizes = [each["size"] for each in found["keep"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_directory_lists_what_is_in_it(document: Path) -> None:
+    """With all that is below it: what stays, what goes, and the reason of most of its bytes."""
+    lines = explained(document, "/usr")
+    assert lines[0] == "/usr  keep"
+    at = lines.index("")
+    assert [line.split()[:7] for line in lines[at + 1 :]] == [
+        ["size", "stays", "goes", "mostly", "because"],
+        ["2.0", "kB", "0", "B", "2.0", "kB", "/usr/share"],
+        ["1.0", "kB", "1.0", "kB", "0", "B", "/usr/bin"],
+        ["1.0", "kB", "1.0", "kB", "0", "B", "/usr/lib"],
+        ["4.0", "kB", "2.0", "kB", "2.0", "kB", "/usr"],
+    ]
+    assert lines[-1].endswith("8 paths in all")
+    assert "executed in smoke" in lines[at + 3]
+    by_name = explained(document, "/usr", "--sort", "name", "--most", "1")
+    assert [line.split()[6] for line in by_name[at + 2 :]] == ["/usr/bin", "…", "/usr"]
+    assert by_name[-2].endswith("… and 2 more  --most 3 lists all")
+
+
+def test_a_pattern_lists_what_matches(document: Path) -> None:
+    """As in a rule: * stays in one directory, ** spans any number. JSON has every match, and what would keep it."""
+    lines = explained(document, "/usr/**/t*o", "/usr/*/tool")
+    assert [line.split()[-1] for line in lines if line.startswith("1.0 kB")].count("all") == 2
+    (found,) = json.loads(slimagent("explain", document, "/usr/share/**/*", "--json", "--most", "1").stdout)
+    assert (found["what"], found["size"], found["kept"]) == ("/usr/share/**/*", 2000, 0)
+    assert {each["what"]: each["cost"] for each in found["places"] if each["size"]} == {
+        "/usr/share/doc/README": "--keep /usr/share/doc/README keeps it, --keep-cruft some all that this rule drops",
+        "/usr/share/two": "--keep-package dpkg:two keeps it, 0.0 MB",
+    }
+    assert_error(slimagent("explain", document, "/usr/*.so"), 2, "no path of the plan matches /usr/*.so")
+
+
+def test_a_name_with_a_star_is_a_path(tmp_path: Path) -> None:
+    """If the image has it."""
+    write(tmp_path / "root", "/usr/a*", b"x")
+    plan = plan_of(tmp_path / "root", [], [access("/usr/a*", How.OPENED)], Rules())
+    (tmp_path / "plan.json").write_bytes(encode_plan(plan))
+    assert explained(tmp_path / "plan.json", "/usr/a*")[0] == "/usr/a*  keep"
