@@ -61,7 +61,7 @@ def apply(
     if output is not None:
         writing.require_writable(output, writing.own_document(documents.RECEIPT))
     require_distinct((plan, output, None if place is None else place.path))
-    require_place(place, strip, quiet=quiet, overwrite=overwrite, receipt=output)
+    require_place(place, strip, quiet=quiet, overwrite=overwrite)
     data = read(plan)
     made = documents.decode_plan(data, plan)
     removals = placed(removals, _list(removals, plan, root, place, here, output), image)

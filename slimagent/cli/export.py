@@ -75,7 +75,7 @@ def export(
     writing.require_writable(receipt, writing.own_document(documents.RECEIPT))
     removals = placed(removals, removals.path or beside(receipt), image)
     require_distinct((place.path, plan_file, receipt, removals.path, *changes["repair"], *dict.fromkeys(traces)))
-    require_place(place, strip, quiet=quiet, overwrite=overwrite, receipt=receipt)
+    require_place(place, strip, quiet=quiet, overwrite=overwrite)
     console = Console(quiet=quiet)
     written = {tar or os.fsdecode(place.path), plan_file, receipt, removals.path}
     outputs = tuple(map(os.fsencode, sorted({*written, *traces})))

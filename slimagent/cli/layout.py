@@ -9,14 +9,10 @@ from typing import Any
 
 import click
 
-from slimagent import documents
 from slimagent.apply import COMPRESSIONS, Destination, Directory, Layout, Tar, find_strip
 from slimagent.cli import options, terminal, writing
-from slimagent.cli.removing import OWN_LIST
-from slimagent.errors import DocumentError, UsageError
-from slimagent.linux.files import read
+from slimagent.errors import UsageError
 from slimagent.model.image_config import ImageConfig
-from slimagent.model.removed import NAME
 
 _OPTIONS = (
     options.image_config,
@@ -100,18 +96,15 @@ def require_distinct(paths: Iterable[str | bytes | None]) -> None:
         seen |= {real} - {""}
 
 
-def require_place(
-    destination: Destination | None, strip: str, *, quiet: bool, overwrite: bool = False, receipt: str | None = None
-) -> None:
+def require_place(destination: Destination | None, strip: str, *, quiet: bool, overwrite: bool = False) -> None:
     """Fail early if nothing can be created there, or if the program to strip with does not exist.
 
-    Refuses to replace a tar, unless `overwrite`, or the file `receipt` or a list beside the tar says that slimagent
-    wrote it. Warns if the image will not know how it starts.
+    Refuses to replace a tar that slimagent did not write, unless `overwrite`. Warns if the image will not know how it
+    starts.
     """
     find_strip(strip)
     if isinstance(destination, Tar):
-        is_ours = overwrite or _is_described(destination, receipt)
-        writing.require_writable(os.fsdecode(destination.path), None if is_ours else writing.OWN_NOTHING)
+        writing.require_writable(os.fsdecode(destination.path), None if overwrite else writing.OWN_TAR)
     elif destination is not None:
         writing.require_directory_for(os.fsdecode(destination.path))
     if isinstance(destination, Layout) and destination.config is None and not quiet:
@@ -122,17 +115,3 @@ def require_place(
             ),
             err=True,
         )
-
-
-def _is_described(tar: Tar, receipt: str | None) -> bool:
-    """Whether something beside a tar says that slimagent wrote it: nothing in a tar does."""
-    listed = f"{os.fsdecode(tar.path)}.{NAME}"  # `apply` without -o writes it with the tar
-    if os.path.lexists(listed) and OWN_LIST.replaces(listed):
-        return True
-    if receipt is None or not os.path.isfile(receipt):
-        return False
-    try:
-        made = documents.decode_receipt(read(receipt), receipt)
-        return (made.target, made.written) == (tar.name, os.stat(tar.path).st_size)
-    except (DocumentError, OSError):
-        return False

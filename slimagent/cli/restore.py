@@ -84,7 +84,7 @@ def _asked(
     if sum(each is not None for each in (tag, tar, directory)) != 1:
         raise UsageError("choose exactly one of --tag, --tar and --to", "for a new image: -t TAG")
     if tar is not None:
-        writing.require_writable(tar, None if overwrite else writing.OWN_NOTHING)
+        writing.require_writable(tar, None if overwrite else writing.OWN_TAR)
     if directory is not None:
         writing.require_directory_for(directory)
         if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
@@ -138,7 +138,7 @@ def take(listed: str, tar: str | None, directory: str | None, layer: bool, quiet
         raise UsageError("choose exactly one of --tar and --to; --layer needs --tar", "e.g. --tar restored.tar")
     path = os.fsencode(os.path.abspath(str(tar or directory)))
     if tar is not None:
-        writing.require_writable(tar, writing.OWN_NOTHING)
+        writing.require_writable(tar, writing.OWN_TAR)
         destination: Tar | Directory = Tar(path, for_engine=layer, is_new=not os.path.lexists(path))
     else:
         destination = Directory(path, for_host=True)

@@ -42,15 +42,19 @@ class Own:
         return not found or self.beginning.match(found) is not None
 
 
-_BEGINNING = 256  # bytes that show who wrote a file
+_BEGINNING = 1024  # bytes that show who wrote a file
 FIRST_LINE = "Written by slimagent"  # as a comment, in files that people may also write by hand
 OWN_TEXT = Own(
     "a file that slimagent wrote",
     re.compile(b"# %b \\d" % FIRST_LINE.encode()),
     "name another file, or give --overwrite",
 )
-# For files in which nothing says who wrote them, e.g. a tar: only an empty one is replaced.
-OWN_NOTHING = Own("empty", re.compile(rb"(?!)"), OWN_TEXT.hint)
+# The comment in the second block of a tar (apply/export/pax.py).
+OWN_TAR = Own(
+    "a tar that slimagent wrote",
+    re.compile(rb".{156}g.{355}\d+ comment=%b\n" % FIRST_LINE.encode(), re.DOTALL),
+    OWN_TEXT.hint,
+)
 OWN_REPORT = Own("a report that slimagent wrote", re.compile(rb'(<\?xml[^>]*>\s*)?<testsuites name="slimagent"'))
 
 

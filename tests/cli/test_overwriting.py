@@ -146,7 +146,7 @@ def test_outputs_that_are_one_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_tar_replaces_no_file_of_somebody_else(tmp_path: Path) -> None:
-    """Unless one insists, or a receipt or a list beside it says that the file is ours. Nothing is read before."""
+    """Unless one insists, or it begins with the comment of ours. Nothing is read before."""
     scope, tar = tmp_path / "scope", tmp_path / "x.tar"
     scope.mkdir()
     (scope / "a").write_text("x")
@@ -167,6 +167,6 @@ def test_a_tar_replaces_no_file_of_somebody_else(tmp_path: Path) -> None:
     assert_error(slimagent(*export), 3, str(tar), "--overwrite")
     assert slimagent(*export, "--overwrite").returncode == 0
     tar.unlink()
-    for _ in range(2):  # the list beside the tar
+    for _ in range(2):  # the first one leaves a tar of ours
         done = slimagent(*alone)
         assert done.returncode == 0, done.stderr

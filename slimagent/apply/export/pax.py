@@ -18,7 +18,8 @@ END = bytes(2 * BLOCK)  # two blocks of zeros end an archive
 
 FILE, HARD_LINK, SYMBOLIC_LINK = b"0", b"1", b"2"
 CHARACTER_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
-EXTENDED = b"x"
+EXTENDED, GLOBAL = b"x", b"g"
+COMMENT = b"Written by slimagent"  # so that we may replace it: cli/writing.py
 
 _MAGIC = b"ustar\0" + b"00" + bytes(64)  # the version, and empty names of owner and group
 _SECOND = 1_000_000_000
@@ -60,10 +61,15 @@ def padding(size: int) -> int:
     return -size % BLOCK
 
 
-def extended(records: list[tuple[bytes, bytes]]) -> bytes:
+def commented() -> bytes:
+    """A comment on the whole archive, which readers pass over (the global extended header `comment`)."""
+    return extended([(b"comment", COMMENT)], GLOBAL)
+
+
+def extended(records: list[tuple[bytes, bytes]], kind: bytes = EXTENDED) -> bytes:
     """An extended header with these records, in this order."""
     body = b"".join(_record(key, value) for key, value in records)
-    carrier = Member(name=b"././@PaxHeader", kind=EXTENDED, mode=0, uid=0, gid=0, mtime_ns=0, size=len(body))
+    carrier = Member(name=b"././@PaxHeader", kind=kind, mode=0, uid=0, gid=0, mtime_ns=0, size=len(body))
     return _ustar(carrier) + body + bytes(padding(len(body)))
 
 

@@ -70,6 +70,8 @@ class Tar:
 
             def make() -> Exported:
                 archive = Archive(content, output, for_engine=self.for_engine)
+                if not self.for_engine:
+                    output.put(pax.commented())
                 archive.add_all(content.parts[0])
                 written = output.finish()
                 return Exported(written=written.size, sha256=written.digest, left_out=tuple(archive.left_out))
