@@ -52,12 +52,6 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
-def version() -> tuple[int, int]:
-    """The version of the running kernel, as uname(2) says it; (0, 0) if it says none."""
-    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
 def machine() -> Machine | None:
     """The system calls of this machine. None unless it is x86-64 or aarch64."""
     return MACHINES.get(platform.machine())

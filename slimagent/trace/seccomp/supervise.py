@@ -30,9 +30,6 @@ _SLASH = ord("/")
 _SIZE = len(NOTHING)
 _ARGUMENTS = 6  # the index of the first argument in a notification
 _PAUSE = 0.01  # seconds
-# From here on a wait for a notification ends with the last user of the filter (ENOENT, recv_wait_event of
-# kernel/seccomp.c). Before, it would never end, and each call costs a poll(2) more.
-_RECEIVES_THE_END = (6, 11)
 _unpack, _pack = kernel.NOTIFICATION.unpack_from, kernel.RESPONSE.pack
 _SIMPLE = (Action.LOOK_UP, Action.OPEN, Action.CHANGE_DIRECTORY, Action.REMOVE)
 
@@ -64,7 +61,6 @@ class Supervisor:
         }
         self._unseen_executions: dict[int, int] = {}
         self._simply = mask is None  # whether `_serve_simple` may serve calls
-        self._receives_the_end = kernel.version() >= _RECEIVES_THE_END
 
     def serve(self, listener: int, page: mmap.mmap) -> None:
         """Answer until no process uses the filter (poll(2) says POLLHUP), then close listener and page.
@@ -95,19 +91,19 @@ class Supervisor:
         ioctl, unpack, simple_calls, architecture = fcntl.ioctl, _unpack, self._simple, self._architecture
         poll = select.poll()
         poll.register(listener, select.POLLIN)
-        polls = not self._receives_the_end
         while True:
-            if polls and not poll.poll()[0][1] & select.POLLIN:
+            ((_, events),) = poll.poll()
+            if not events & select.POLLIN:
                 return
             page[:_SIZE] = NOTHING
             try:
+                # The kernel writes into the page itself, which the guardian has, too. With so large a buffer Python
+                # keeps its lock during the call: without the poll before, all threads would wait with this one.
                 ioctl(listener, RECEIVE, page)
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.EINTR):
-                    raise
-                if any(events & select.POLLHUP for _, events in poll.poll(0)):
-                    return
-                continue  # the caller was killed meanwhile
+                if error.errno in (errno.ENOENT, errno.EINTR):  # the caller was killed meanwhile
+                    continue
+                raise
             fields = unpack(page)
             tasks.notification = fields[0]
             if self._simply and fields[4] == architecture and fields[1]:
