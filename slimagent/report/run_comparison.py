@@ -29,14 +29,19 @@ from slimagent.report.explain import reason_sentence
 from slimagent.report.sides import ABSENT, DIRECTORY, Key, keyed, kinds, movement
 
 _RULES = (ReasonKind.RULE, ReasonKind.PACKAGE_RULE, ReasonKind.CRUFT, ReasonKind.START, ReasonKind.PROTECTED)
+_LOST = ("symbols are stripped in one of the two", "GPU code is taken out in one of the two")
 
 
 @dataclass(slots=True)
 class _Weight:
-    """The bytes of one owner's files by the number of their reason, and what stripping saves in those that stay."""
+    """The bytes of one owner's files by the number of their reason, and what those that stay lose.
+
+    `stripped` are symbols and GPU code together, `gpu` is the GPU code in it.
+    """
 
     by_reason: Counter[int] = field(default_factory=Counter)
     stripped: int = 0
+    gpu: int = 0
 
 
 class _Weighed:
@@ -54,6 +59,7 @@ class _Weighed:
 
     def _weigh(self) -> None:
         plan, strips = self.plan, saved_in_files(self.plan)
+        gpu = {} if plan.gpu is None else {each.path: each.saves for each in plan.gpu.files}
         created = [reason.kind == ReasonKind.CREATED for reason in plan.reasons]
         for path, reason, length, _, owner in counted_entries(plan):
             if not length or created[reason]:
@@ -62,6 +68,7 @@ class _Weighed:
             weight.by_reason[reason] += length
             if self._stays[reason]:
                 weight.stripped += strips.get(path, 0)
+                weight.gpu += min(gpu.get(path, 0), strips.get(path, 0))
 
     def _weight(self, key: Key) -> _Weight:
         at = self.keys.get(key)
@@ -103,9 +110,10 @@ class _Weighed:
                 found[reason_sentence(self.plan, reason)] += count
         return found
 
-    def stripped(self, key: Key) -> int:
-        """What stripping saves in its files."""
-        return self._weight(key).stripped
+    def lost(self, key: Key) -> tuple[int, int]:
+        """What its files that stay lose: symbols, and GPU code."""
+        weight = self._weight(key)
+        return weight.stripped - weight.gpu, weight.gpu
 
     def side(self) -> Side:
         """The run as a whole."""
@@ -169,7 +177,8 @@ def _reason(how: Movement, key: Key, on_a: OnSide, on_b: OnSide, a: _Weighed, b:
     more = on_b.bytes > on_a.bytes
     changed = b.sentences(key, kept=more)
     changed.subtract(a.sentences(key, kept=more))
-    changed["symbols are stripped in one of the two"] += (a.stripped(key) - b.stripped(key)) * (1 if more else -1)
+    for what, of_a, of_b in zip(_LOST, a.lost(key), b.lost(key), strict=True):
+        changed[what] += (of_a - of_b) * (1 if more else -1)
     sentence, largest = max(changed.items(), key=lambda each: (each[1], each[0]))
     if largest > 0:
         return sentence if how in (Movement.CAME, Movement.WENT) else f"most of the difference: {sentence}"

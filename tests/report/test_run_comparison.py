@@ -15,7 +15,7 @@ from schemas import problems
 
 from slimagent.documents import encode_comparison
 from slimagent.model.comparison import Moved, Movement, Presence, RunComparison
-from slimagent.model.plan import Plan
+from slimagent.model.plan import GpuCode, GpuFile, Plan
 from slimagent.model.reason import Reason, ReasonKind
 from slimagent.model.result import Outcome
 from slimagent.report import comparison_text as text
@@ -114,6 +114,16 @@ def test_it_is_described_and_safe_to_print(a: Plan, b: Plan) -> None:
 
 def moved(found: RunComparison) -> dict[str, tuple[Movement, int, str]]:
     return {f"{each.kind}:{each.name}": (each.movement, each.difference, each.reason) for each in found.moved}
+
+
+def test_gpu_code_is_no_symbol() -> None:
+    """What a library loses is named by what most of it is."""
+    packs = [Pack("python:torch", 50, 50)]
+    a, b = plan_with(packs), plan_with([Pack("python:torch", 50, 50, stripped=5)])
+    (path,) = (entry.path for entry in b.entries if entry.size)
+    b = replace(b, gpu=GpuCode(target="none", files=(GpuFile(path, 30),)))
+    (found,) = compared(a, b).moved
+    assert (found.difference, found.reason) == (-35, "most of the difference: GPU code is taken out in one of the two")
 
 
 def test_each_movement_has_its_reason() -> None:
