@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from slimagent.apply.export.pax import END, commented
 from slimagent.cli.main import main as command_line
 from slimagent.documents import decode_plan, encode_plan, encode_verification
 from slimagent.inventory.contents import Contents
@@ -230,8 +231,8 @@ class Form:
         subprocess.run(["cp", "-a", self.pristine, self.root], check=True)
         self.out.mkdir()
         if self.name in ("tar", "repair"):
-            before = (self.folder / "plan.json").read_bytes() if self.name == "repair" else b"what was there before"
-            self.target.write_bytes(before)  # a plan takes the place of a plan only
+            before = (self.folder / "plan.json").read_bytes() if self.name == "repair" else commented() + END
+            self.target.write_bytes(before)  # a plan takes the place of a plan only, a tar of ours that of one of ours
             os.utime(self.target, ns=(MOMENT, MOMENT))
 
     @property

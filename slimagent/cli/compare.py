@@ -67,7 +67,7 @@ def _are_runs(a: str, b: str) -> bool:
             Finished(name).run()  # says what a run is, and that this is not one
     if is_run(a) is not is_run(b):
         run, other = (a, b) if is_run(a) else (b, a)
-        is_what = "is not" if os.path.lexists(other) else "does not exist"
+        is_what = "is not" if os.path.lexists(other) else "is no directory here"
         raise UsageError(
             f"{run} is a run, and {other} {is_what}: two runs can be compared, or two images",
             "name two directories that runs wrote, or two images, e.g. slimagent compare app:1 app:2",

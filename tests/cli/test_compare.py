@@ -101,7 +101,7 @@ def test_a_run_is_the_same_as_itself(two: tuple[Path, Path]) -> None:
 def test_what_is_no_run_says_how_to_make_one(two: tuple[Path, Path], tmp_path: Path) -> None:
     """The command to type, with the name that was given."""
     assert_error(slimagent("compare", two[0], "none here"), 2, "does not exist", "slimagent image IMAGE", "'none here'")
-    assert_error(slimagent("compare", two[0], "nowhere"), 2, "is a run, and nowhere does not exist", "two images")
+    assert_error(slimagent("compare", two[0], "nowhere"), 2, "is a run, and nowhere is no directory here", "two images")
     (tmp_path / "empty").mkdir()
     assert_error(
         slimagent("compare", tmp_path / "empty", two[1]), 2, "has no document of a run", "make one: slimagent image"
@@ -136,7 +136,7 @@ def test_a_record_that_is_not_ours_gives_no_names(two: tuple[Path, Path], text: 
 def test_a_run_and_an_image_are_not_compared(two: tuple[Path, Path]) -> None:
     """In either order; nor are the options of images for runs."""
     for names in ((two[0], "app:1"), ("app:1", two[0])):
-        assert_error(slimagent("compare", *names), 2, "is a run and app:1 is not", "slimagent compare app:1 app:2")
+        assert_error(slimagent("compare", *names), 2, "is a run, and app:1 is no directory here", "compare app:1 app:2")
     assert_error(slimagent("compare", *two, "--engine", "docker"), 2, "for images", "leave them out")
 
 
@@ -144,4 +144,4 @@ def test_a_directory_is_a_run_only_with_its_documents(two: tuple[Path, Path]) ->
     """A directory can have the name of an image."""
     (two[0].parent / "app").mkdir()
     done = slimagent("compare", "a", "app", cwd=two[0].parent)
-    assert_error(done, 2, "a is a run and app is not")
+    assert_error(done, 2, "a is a run, and app is not")
