@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -83,16 +83,16 @@ def by_path(
     Layers are not named if they are not known.
     """
     groups: Mapping[int, Mapping[int, int]] = parts(known, saves) or {-1: saves}
-    lines, saved = list[str](), Counter[int]()
+    lines, saved = list[str](), 0
     for layer, some in groups.items():
         named, bytes_of = choose(some)
         if not named:
             continue
-        saved[layer] = bytes_of
+        saved += bytes_of
         if layer >= 0:
             whole = sum(some.values())
             told = size(whole) if bytes_of >= whole else f"{size(bytes_of)} of {size(whole)}"
             lines.append(headed(known, layer, told))
         if layer < 0 or not is_copied(known, layer):
             lines.append(write(named))
-    return ByPath(tuple(lines), sum(saved.values()))
+    return ByPath(tuple(lines), saved)
