@@ -32,7 +32,7 @@ from audit_items import ITEMS, Item, instructions
 ROOT = Path(__file__).resolve().parent.parent
 NAMED, COMMANDS = 0.05, 0.20  # by how much a finding may differ from what its edit saves
 REPOSITORY = "slimagent-benchmark-audit"
-COMMAND = re.compile(r"(?:RUN )?((?:find|rm|cd) .*)")
+COMMAND = re.compile(r"(?:# |RUN )?((?:find|rm|cd) .*)")  # in a comment, it is for what a COPY copies
 PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
 STATED = re.compile(r"removes (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -188,7 +188,8 @@ def commands(image: Planted, document: Document) -> Iterator[Row]:
     try:
         now = measured()
         for each in document["findings"]:
-            matches = [COMMAND.fullmatch(line) for line in each["edit"].split("\n") if not line.startswith("# ")]
+            lines = [line for line in each["edit"].split("\n") if not line.startswith("# layer ")]
+            matches = [COMMAND.fullmatch(line) for line in lines]
             some = [match[1] for match in matches if match]
             if some and len(some) == len(matches):
                 docker("exec", container, "sh", "-c", "\n".join(some))

@@ -16,7 +16,7 @@ _MOST = 6  # layers that an edit names
 _HARDLY = 0.01  # of the bytes: an edit does not name a layer that has less
 _PREFIX = re.compile(r"(?:RUN )?(?:/bin/sh -c )?(?:#\(nop\) )?")
 _COPIES = re.compile(r"(?:COPY|ADD)\b")
-_LEAVE_OUT = "leave them out of what it copies"
+_OF_COPIED = "do this to what it copies"
 
 
 def command(known: Known, layer: int) -> str:
@@ -37,7 +37,7 @@ def headed(known: Known, layer: int, bytes_of: str) -> str:
     """A comment that names a layer, above what is to be done in it."""
     made = command(known, layer)
     told = f"# layer {layer + 1}, {bytes_of}" + (f": {made}" if made else "")
-    return f"{told} ({_LEAVE_OUT})" if is_copied(known, layer) else told
+    return f"{told} ({_OF_COPIED})" if is_copied(known, layer) else told
 
 
 def parts(known: Known, saves: Mapping[int, int]) -> dict[int, dict[int, int]]:
@@ -80,7 +80,7 @@ def by_path(
 ) -> ByPath:
     """For each layer a command with the paths that `choose` names of its entries, and the bytes that these save.
 
-    Layers are not named if they are not known.
+    Layers are not named if they are not known. No RUN of a copied layer could run its command, which is a comment then.
     """
     groups: Mapping[int, Mapping[int, int]] = parts(known, saves) or {-1: saves}
     lines, saved = list[str](), 0
@@ -93,6 +93,5 @@ def by_path(
             whole = sum(some.values())
             told = size(whole) if bytes_of >= whole else f"{size(bytes_of)} of {size(whole)}"
             lines.append(headed(known, layer, told))
-        if layer < 0 or not is_copied(known, layer):
-            lines.append(write(named))
+        lines.append(f"# {write(named)}" if layer >= 0 and is_copied(known, layer) else write(named))
     return ByPath(tuple(lines), saved)

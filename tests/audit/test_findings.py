@@ -521,7 +521,8 @@ def test_an_edit_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
     assert found.edit.split("\n") == [
         "# layer 2, 2.0 kB: apt-get install -y gcc",
         "rm -rf /srv/a.a /srv/b.a",
-        "# layer 3, 998 B: COPY src /opt/src (leave them out of what it copies)",
+        "# layer 3, 998 B: COPY src /opt/src (do this to what it copies)",
+        "# rm -rf /opt/src",
         "# layer 4, 997 B: make",
         "rm -rf /home/d.a",
     ]
