@@ -16,7 +16,8 @@ from slimagent.model.trace import BlindSpot, How
 from slimagent.paths.algebra import from_text, to_text
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-SECONDS = 60
+# An emulated processor is some 20 times slower (tests/machines): this is how much longer anything may take.
+SECONDS = 60 * int(os.environ.get("SLIMAGENT_TEST_PATIENCE", "1"))
 _WORDS = {"looked-up": How.LOOKED_UP, "opened": How.OPENED, "executed": How.EXECUTED, "listed": How.LISTED}
 
 

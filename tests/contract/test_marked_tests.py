@@ -25,6 +25,7 @@ BEGIN = """
 import os, subprocess, sys, threading, time
 def mark(name=""): os.path.exists("/.slimagent/test/" + name)
 def use(name): os.close(os.open(name, os.O_RDONLY))
+def beat(number): open(os.getcwd() + f"-beats/{number}", "w").close()  # beside the files that count
 def child(code): return subprocess.Popen([sys.executable, "-S", "-E", "-c", f"BEGIN = {BEGIN!r}\\n{BEGIN}{code}"])
 def wait(name):
     for _ in range(2000):
@@ -173,12 +174,20 @@ use("after")
 
 def test_a_test_ends_with_its_step(marking: Any, files: Files) -> None:
     """What an earlier step left running belongs to the present step, and a test of the same name is another one."""
+    heard = """
+beats = os.getcwd() + "-beats"
+begun = len(os.listdir(beats))
+while len(os.listdir(beats)) < begun + 2: time.sleep(0.005)
+"""
     with marking() as watcher:
         watcher.step("first")
-        code = "mark('same'); use('one'); child('mark(\"left\")\\nwhile True: use(\"left\"); time.sleep(0.005)')"
-        files.run(watcher, code + "\ntime.sleep(0.3)", "one", "left")
+        code = """
+mark("same"); use("one"); os.mkdir(os.getcwd() + "-beats")
+child('mark("left")\\nfor number in range(10 ** 9): use("left"); beat(number); time.sleep(0.005)')
+"""
+        files.run(watcher, code + heard, "one", "left")
         watcher.step("second")
-        files.run(watcher, "time.sleep(0.3); mark('same'); use('two')", "two")
+        files.run(watcher, heard + "mark('same'); use('two')", "two")
     observed = watcher.finish()
     check(files, watcher, {"one": {"same"}, "left": {"left", ""}, "two": {"same"}})
     if BlindSpot.TESTS not in watcher.blind_spots:

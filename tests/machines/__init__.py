@@ -1,0 +1,1 @@
+"""Whole machines under emulation: an arm64 Debian, and kernels other than the one at hand. Run every night."""
