@@ -253,7 +253,8 @@ def main() -> int:
             print(error)
             return 2
         finally:
-            subprocess.run(["docker", "rmi", "-f", tag], capture_output=True, check=False)
+            with contextlib.suppress(FileNotFoundError):  # slimagent has said that there is no Docker
+                subprocess.run(["docker", "rmi", "-f", tag], capture_output=True, check=False)
         summary = summarised(directory, tag)
         if summary is None:
             print(f"no image and no summary: {ending(directory)}, status {status}")

@@ -40,9 +40,9 @@ DOCUMENTED = {
     "overlay-mounted": ("inotify",),
     "overlay-unmounted": ("inotify", "fanotify"),
 }
-# Linux before 6.5 says nothing of an open by a descriptor without a name, nor of the real file below an overlay (commits
-# 7b8c9d7bb457 "fsnotify: move fsnotify_open() hook into do_dentry_open()", bc2473c90fca "ovl: enable fsnotify events on
-# underlying real files").
+# Linux before 6.5 tells nobody of an open by a descriptor without a name, or of the real file below an overlay (commits
+# 7b8c9d7bb457 "fsnotify: move fsnotify_open() hook into do_dentry_open()" and bc2473c90fca "ovl: enable fsnotify events
+# on underlying real files").
 if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < (6, 5):
     DOCUMENTED |= {"execveat-descriptor": ("fanotify", "inotify"), "overlay-mounted": ("inotify", "fanotify")}
 FOREIGN = ("mount-namespace", "unseen-open", "unreadable-path")  # where fanotify cannot tell whose a process is

@@ -103,6 +103,7 @@ def test_a_run_that_was_interrupted_has_no_summary(tmp_path: Path) -> None:
     assert repair.summarised(tmp_path, "t:0") == {"tag": "t:0"}
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_image_that_is_not_there_is_no_traceback(tmp_path: Path) -> None:
     """Status 1, and the lines say what is wrong."""
     words = [sys.executable, str(SCRIPT), "lab:none-of-this-name", "--test", "true", "--out", str(tmp_path)]

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from slimagent.elf import needs as elf
+from slimagent.image.engine import Engine
 from tests.container import slimming
 
 AGENT = slimming.ROOT / "build" / "agent"
@@ -139,7 +140,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def tag() -> Iterator[str]:
+def tag(engine: Engine) -> Iterator[str]:
     """A name for a slim image, which is free again afterwards."""
     tag = f"slimagent-test-slim:{secrets.token_hex(4)}"
     yield tag

@@ -88,6 +88,7 @@ def test_what_is_installed(derive: Derive, tmp_path: Path) -> None:
     assert output.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("words", [("check", "nosuch:image"), ("detect", "nosuch:image")])
 def test_an_image_that_is_not_here(words: tuple[str, ...]) -> None:
     """Is said, with what to do."""

@@ -115,6 +115,7 @@ def test_what_costs_nothing_is_at_no_risk(audited: Audit) -> None:
     assert {found(audited, PLANTED[name]).risk for name in names} == {Risk.NONE}
 
 
+@pytest.mark.usefixtures("engine")
 def test_an_image_that_is_not_here_is_a_usage_error() -> None:
     """With what to type."""
     words = [sys.executable, "-m", "slimagent", "audit", "no-such-image:x", "--agent", str(BUNDLE)]
