@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.contract import leftovers
-from tests.contract.file_calls import FileCalls
+from tests.contract.file_calls import PATIENCE, FileCalls
 
 BACKENDS = [
     ("slimagent.trace.seccomp.backend", "Seccomp"),
@@ -26,7 +26,7 @@ BACKENDS = [
 ]
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "c"
-LIMIT = 150  # seconds: a watcher that does not answer hangs what it watches
+LIMIT = 150 * PATIENCE  # seconds: a watcher that does not answer hangs what it watches
 
 
 def lacking(reason: str) -> None:

@@ -17,7 +17,8 @@ from slimagent.paths.algebra import from_text, to_text
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 # An emulated processor is some 20 times slower (tests/machines): this is how much longer anything may take.
-SECONDS = 60 * int(os.environ.get("SLIMAGENT_TEST_PATIENCE", "1"))
+PATIENCE = int(os.environ.get("SLIMAGENT_TEST_PATIENCE", "1"))
+SECONDS = 60 * PATIENCE
 _WORDS = {"looked-up": How.LOOKED_UP, "opened": How.OPENED, "executed": How.EXECUTED, "listed": How.LISTED}
 
 

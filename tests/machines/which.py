@@ -19,7 +19,7 @@ class Machine(NamedTuple):
 
 
 def _x86(suite: str) -> Machine:
-    return Machine(suite, "amd64", ("qemu-system-x86_64", "-cpu", "max"), "ttyS0")
+    return Machine(suite, "amd64", ("qemu-system-x86_64", "-cpu", "Nehalem"), "ttyS0")
 
 
 # The oldest kernel that Debian still has, two between, and the newest: `seccomp` needs 5.5.
