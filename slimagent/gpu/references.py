@@ -23,7 +23,8 @@ from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
 _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
-_STT_SECTION = 3
+_STT_SECTION, _STT_TLS = 3, 6
+_SHN_LORESERVE = 0xFF00  # indices from here on are no sections (elf.h)
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
@@ -34,6 +35,7 @@ _MOST_TO_CODE = 1 << 20  # relocations to containers; the largest library seen h
 _LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
 _BETWEEN = "it refers to its section of GPU code where there is none"
 _TOO_OFTEN = "it refers to its GPU code more often than any compiler does"
+_ASTRAY = "it refers to what none of its segments holds"
 _WRITTEN = "a relocation writes into its GPU code"
 # Instructions of that kind: compilers write one in 28 bytes or more. A file of nothing else would take minutes.
 _LEA_EVERY, _LEA_MORE = 12, 1 << 16
@@ -60,6 +62,9 @@ class _Finder:
         self._read = read
         self._found = found
         self._loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
+        # Where segments begin and end. Between them a loader may show bytes of the file that share a page with one.
+        ordered = sorted(self._loads, key=lambda each: each.address)
+        self._bounds = [bound for each in ordered for bound in (each.address, each.address + each.memory)]
         spans = []
         sections = [found.sections[each.section] for each in codes]
         self._sections = [(each.address, each.address + each.size) for each in sections]
@@ -89,6 +94,11 @@ class _Finder:
     def is_in_code(self, address: int) -> bool:
         """Whether an address lies in a section of GPU code, perhaps between containers."""
         return any(low <= address < high for low, high in self._sections)
+
+    def is_astray(self, address: int) -> bool:
+        """Whether an address lies between two segments; the end of one is a place that programs do refer to."""
+        at = bisect_right(self._bounds, address)
+        return at % 2 == 0 and 0 < at < len(self._bounds) and self._bounds[at - 1] != address
 
     def offset(self, address: int) -> int:
         """Where an address that is loaded from the file lies in it. Raises UnknownError."""
@@ -121,6 +131,8 @@ class _Finder:
             if self.is_in_code(address):
                 raise UnknownError(_WRITTEN)
             (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
+            if self.is_astray(value):
+                raise UnknownError(_ASTRAY)
             if self.low <= value < self.high:
                 self.note(place, value, changeable=True)
 
@@ -136,6 +148,10 @@ class _Finder:
                 raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
             if any(self.is_in_code(RELA.unpack_from(data, row * RELA.size)[0]) for row in self._inside(data, _PLACE)):
                 raise UnknownError(_WRITTEN)
+            words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
+            relative = (to for kind, to in zip(words[1::3], words[2::3], strict=True) if kind == R_RELATIVE)
+            if any(map(self.is_astray, relative)):
+                raise UnknownError(_ASTRAY)
             for row in self._with_symbols(data):
                 _, info, addend = RELA.unpack_from(data, row * RELA.size)
                 start = self.container(self._value(info >> 32) + addend)
@@ -191,6 +207,8 @@ class _Finder:
                     raise UnknownError("its symbols are cut short")
                 if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
                     raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
+                if section.kind == elf.SHT_DYNSYM and any(map(self.is_astray, _values(data))):
+                    raise UnknownError(_ASTRAY)
                 for number in self._inside(data, _VALUE):
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
@@ -220,6 +238,8 @@ class _Finder:
         """See that no table that the loader reads lies in GPU code, and that its symbols are those of the section."""
         if any(tag in _TABLES and self.is_in_code(value) for tag, value in found.tags):
             raise UnknownError("its dynamic section refers to its GPU code")
+        if any(tag in _TABLES and self.is_astray(value) for tag, value in found.tags):
+            raise UnknownError(_ASTRAY)
         tags, sections = dict(found.tags), self._found.sections
         symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
         names = [sections[each.link].address for each in symbols if each.link < len(sections)]
@@ -246,6 +266,13 @@ class _Finder:
                         if address in points:
                             start = points[address]
                             (self.references.fixed if address == start else self.references.whole).add(start)
+
+
+def _values(symbols: bytes) -> Iterator[int]:
+    """The addresses that symbols stand for."""
+    for _, info, _, section, value, _ in _SYMBOL.iter_unpack(symbols):
+        if 0 < section < _SHN_LORESERVE and info & 15 != _STT_TLS:
+            yield value
 
 
 def _without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

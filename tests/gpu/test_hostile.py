@@ -116,6 +116,47 @@ def test_a_symbol_of_something_else_and_a_distance_lead_to_code(tmp_path: Path) 
     assert "nothing to save" in answer(changed(path, distance))
 
 
+def beside(found: Tables) -> int:
+    """An address before the last segment, in its first page: the loader shows there what the file has before it."""
+    last = max(each.address for each in found.segments if each.kind == PT_LOAD)
+    assert last % 4096 >= 8
+    return last - 8
+
+
+def pointer_beside(data: bytearray, found: Tables) -> None:
+    """A relocation leads there."""
+    named = {each.name: each for each in found.sections}
+    rows, held = named[b".rela.dyn"], named[b".data"]
+    for at in range(rows.offset, rows.offset + rows.size, 24):
+        _, kind, addend = struct.unpack_from("<QQQ", data, at)
+        if kind == 8 and held.address <= addend < held.address + held.size:  # R_X86_64_RELATIVE
+            struct.pack_into("<Q", data, at + 16, beside(found))
+
+
+def symbol_beside(data: bytearray, found: Tables) -> None:
+    """The first exported symbol lies there."""
+    symbols = next(each for each in found.sections if each.name == b".dynsym")
+    struct.pack_into("<Q", data, symbols.offset + 24 + 8, beside(found))
+
+
+def table_beside(data: bytearray, found: Tables) -> None:
+    """The table of global offsets, which no code of this library uses, lies there."""
+    table = next(each for each in found.sections if each.kind == 6)
+    for at in range(table.offset, table.offset + table.size, 16):
+        if struct.unpack_from("<Q", data, at)[0] == 5:  # DT_STRTAB
+            struct.pack_into("<QQ", data, at, 3, beside(found))  # DT_PLTGOT
+
+
+@pytest.mark.parametrize("change", [pointer_beside, symbol_beside, table_beside])
+def test_what_lies_between_segments_is_not_referred_to(
+    change: Callable[[bytearray, Tables], None], tmp_path: Path
+) -> None:
+    """A loader shows whole pages. What it shows beside a segment is another part of the file after a cut."""
+    path = library(tmp_path, "here: .quad here")
+    assert answer(path) == ""
+    assert "none of its segments" in answer(changed(path, change))
+
+
 def test_data_at_multiples_of_more_than_a_page_stay_there(tmp_path: Path) -> None:
     """A cut moves the file's offsets by pages, and loaders need offsets and addresses equal by the alignment."""
     path = library(tmp_path, ".balign 65536", "wide: .quad 1", options=("-Wl,-z,max-page-size=4096",))
