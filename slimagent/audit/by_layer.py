@@ -80,7 +80,7 @@ def by_path(
 ) -> ByPath:
     """For each layer a command with the paths that `choose` names of its entries, and the bytes that these save.
 
-    Layers are not named if they are not known. No RUN of a copied layer could run its command, which is a comment then.
+    Layers are not named if they are not known. A COPY runs no commands, so its command is a comment.
     """
     groups: Mapping[int, Mapping[int, int]] = parts(known, saves) or {-1: saves}
     lines, saved = list[str](), 0
@@ -93,5 +93,6 @@ def by_path(
             whole = sum(some.values())
             told = size(whole) if bytes_of >= whole else f"{size(bytes_of)} of {size(whole)}"
             lines.append(headed(known, layer, told))
-        lines.append(f"# {write(named)}" if layer >= 0 and is_copied(known, layer) else write(named))
+        is_comment = layer >= 0 and is_copied(known, layer)
+        lines.append(f"# {write(named)}" if is_comment else write(named))
     return ByPath(tuple(lines), saved)

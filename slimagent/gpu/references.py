@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from slimagent.elf import tables as elf
@@ -24,7 +24,7 @@ from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, 
 # functions to call, versions (elf.h).
 _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
 _STT_SECTION, _STT_TLS = 3, 6
-_SHN_LORESERVE = 0xFF00  # indices from here on are no sections (elf.h)
+_SHN_LORESERVE = 0xFF00  # an index from here on stands for no section (elf.h)
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
@@ -95,10 +95,13 @@ class _Finder:
         """Whether an address lies in a section of GPU code, perhaps between containers."""
         return any(low <= address < high for low, high in self._sections)
 
-    def is_astray(self, address: int) -> bool:
-        """Whether an address lies between two segments; the end of one is a place that programs do refer to."""
-        at = bisect_right(self._bounds, address)
-        return at % 2 == 0 and 0 < at < len(self._bounds) and self._bounds[at - 1] != address
+    def see_held(self, addresses: Iterable[int]) -> None:
+        """Raise UnknownError if an address lies between two segments. Programs do refer to the end of one."""
+        bounds = self._bounds
+        for address in addresses:
+            at = bisect_right(bounds, address)
+            if at % 2 == 0 and 0 < at < len(bounds) and bounds[at - 1] != address:
+                raise UnknownError(_ASTRAY)
 
     def offset(self, address: int) -> int:
         """Where an address that is loaded from the file lies in it. Raises UnknownError."""
@@ -131,8 +134,7 @@ class _Finder:
             if self.is_in_code(address):
                 raise UnknownError(_WRITTEN)
             (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
-            if self.is_astray(value):
-                raise UnknownError(_ASTRAY)
+            self.see_held((value,))
             if self.low <= value < self.high:
                 self.note(place, value, changeable=True)
 
@@ -146,39 +148,32 @@ class _Finder:
                 raise UnknownError("its relocations are cut short")
             if max(memoryview(data).cast("I")[3 :: RELA.size // 4], default=0) >= symbols:
                 raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
-            if any(self.is_in_code(RELA.unpack_from(data, row * RELA.size)[0]) for row in self._inside(data, _PLACE)):
+            words = _words(data)
+            if any(self.is_in_code(words[3 * row]) for row in self._inside(words, _PLACE)):
                 raise UnknownError(_WRITTEN)
-            words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
-            relative = (to for kind, to in zip(words[1::3], words[2::3], strict=True) if kind == R_RELATIVE)
-            if any(map(self.is_astray, relative)):
-                raise UnknownError(_ASTRAY)
-            for row in self._with_symbols(data):
+            kinds, addends = words[1::3], words[2::3]
+            self.see_held(addend for kind, addend in zip(kinds, addends, strict=True) if kind == R_RELATIVE)
+            for row in self._with_symbols(kinds, addends):
                 _, info, addend = RELA.unpack_from(data, row * RELA.size)
                 start = self.container(self._value(info >> 32) + addend)
                 if start is not None:
                     self.references.whole.add(start)
-            for number in self._inside(data, _ADDEND):
+            for number in self._inside(words, _ADDEND):
                 place, kind, addend = RELA.unpack_from(data, number * RELA.size)
                 is_relative = kind == R_RELATIVE
                 self.note(offset + at + number * RELA.size + 16, addend, is_relative)
                 if is_relative:
                     self._in_place(place, addend)
 
-    def _inside(self, data: bytes, column: int) -> list[int]:
+    def _inside(self, words: tuple[int, ...], column: int) -> list[int]:
         """The rows, of three words each, that have an address among the containers in this column."""
         low, high = self.low, self.high
-        words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
         return [number for number, word in enumerate(words[column::3]) if low <= word < high]
 
     @staticmethod
-    def _with_symbols(data: bytes) -> list[int]:
+    def _with_symbols(kinds: tuple[int, ...], addends: tuple[int, ...]) -> list[int]:
         """The rows that add something to the value of a symbol: what they refer to need not be that symbol's."""
-        words = struct.unpack(f"<{len(data) // _ADDRESS.size}Q", data)
-        return [
-            row
-            for row, (info, addend) in enumerate(zip(words[1::3], words[2::3], strict=True))
-            if info >> 32 and addend
-        ]
+        return [row for row, (kind, addend) in enumerate(zip(kinds, addends, strict=True)) if kind >> 32 and addend]
 
     def _value(self, number: int) -> int:
         """The value of a dynamic symbol."""
@@ -207,9 +202,9 @@ class _Finder:
                     raise UnknownError("its symbols are cut short")
                 if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
                     raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
-                if section.kind == elf.SHT_DYNSYM and any(map(self.is_astray, _values(data))):
-                    raise UnknownError(_ASTRAY)
-                for number in self._inside(data, _VALUE):
+                if section.kind == elf.SHT_DYNSYM:
+                    self.see_held(_values(data))
+                for number in self._inside(_words(data), _VALUE):
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
                     self._symbol(section.kind, info & 15, section.offset + at + place + 8, value)
@@ -236,10 +231,10 @@ class _Finder:
 
     def tables(self, found: Dynamic) -> None:
         """See that no table that the loader reads lies in GPU code, and that its symbols are those of the section."""
-        if any(tag in _TABLES and self.is_in_code(value) for tag, value in found.tags):
+        tables = [value for tag, value in found.tags if tag in _TABLES]
+        if any(map(self.is_in_code, tables)):
             raise UnknownError("its dynamic section refers to its GPU code")
-        if any(tag in _TABLES and self.is_astray(value) for tag, value in found.tags):
-            raise UnknownError(_ASTRAY)
+        self.see_held(tables)
         tags, sections = dict(found.tags), self._found.sections
         symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
         names = [sections[each.link].address for each in symbols if each.link < len(sections)]
@@ -266,6 +261,11 @@ class _Finder:
                         if address in points:
                             start = points[address]
                             (self.references.fixed if address == start else self.references.whole).add(start)
+
+
+def _words(rows: bytes) -> tuple[int, ...]:
+    """Relocations or symbols as words, three in each row."""
+    return struct.unpack(f"<{len(rows) // _ADDRESS.size}Q", rows)
 
 
 def _values(symbols: bytes) -> Iterator[int]:

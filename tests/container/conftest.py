@@ -149,7 +149,7 @@ def tag(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def nothing_left(small: str, tmp_path: Path) -> Iterator[None]:
-    """After a test there is no container, volume, pending image or directory of work more than before.
+    """A test leaves behind no container, no volume, no pending image and no working directory.
 
     Other tests may run beside these. tests/image/test_leftovers.py leaves something on purpose, for a moment.
     """

@@ -103,14 +103,16 @@ def test_other_references_keep_the_code_in_its_place(
     assert why in answer(path, NO_GPU)
 
 
-def test_a_symbol_of_something_else_and_a_distance_lead_to_code(tmp_path: Path) -> None:
-    """A loader adds the two up."""
-    path = library(tmp_path, ".quad host + 0x1234567")
+@pytest.mark.parametrize(("name", "section"), [("host", b".text"), ("far", b".data")], ids=["before", "behind"])
+def test_a_symbol_of_something_else_and_a_distance_lead_to_code(name: str, section: bytes, tmp_path: Path) -> None:
+    """A loader adds the two up. The distance from a symbol behind the code is below zero."""
+    path = library(tmp_path, ".globl far", "far: .quad 1", f".quad {name} + 0x1234567")
 
     def distance(data: bytearray, found: Tables) -> None:
         named = {each.name: each.address for each in found.sections}
         at = data.index(struct.pack("<q", 0x1234567))
-        struct.pack_into("<q", data, at, named[b".nv_fatbin"] - named[b".text"])
+        assert (named[b".nv_fatbin"] < named[section]) == (name == "far")
+        struct.pack_into("<q", data, at, named[b".nv_fatbin"] - named[section])
 
     assert answer(path) == ""
     assert "nothing to save" in answer(changed(path, distance))

@@ -4,7 +4,7 @@
 
 Each machine is a Debian with a kernel of Debian, started by qemu-system. Needs root, qemu-system, debootstrap, kmod,
 cpio, mke2fs, the registries of Debian and PyPI, 10 GB, and for aarch64 qemu-user-static, which unpacks that Debian.
-A machine takes one to two hours on two cores. The log, the results of the tests (JUnit) and the documents of the run
+A machine takes an hour or more on two cores. The log, the results of the tests (JUnit) and the documents of the run
 are in `--out`/NAME. The exit status is 1 if a test failed or if no proved image was made.
 """
 

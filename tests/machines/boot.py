@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,27 +62,25 @@ def boot(machine: Machine, kernel: Kernel, disks: tuple[Path, Path], out: Path, 
 def _first(kernel: Kernel, disk: Path, first: Path) -> None:
     """The file system that the kernel starts with: busybox of the machine's architecture, and modules in order."""
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+        directory = Path(made)
         for each in ("bin", "dev", "order", "root"):
-            (folder / each).mkdir()
-        run("debugfs", "-R", f"dump /bin/busybox {folder / 'bin/busybox'}", disk)
-        if not (folder / "bin/busybox").stat().st_size:
-            run("debugfs", "-R", f"dump /usr/bin/busybox {folder / 'bin/busybox'}", disk)
-        (folder / "bin/busybox").chmod(0o755)
-        (folder / "init").write_text(FIRST)
-        (folder / "init").chmod(0o755)
-        order: list[str] = []
-        for name in NEEDED:
-            at = kernel.modules.parents[2]
-            for line in run("modprobe", "-d", at, "-S", kernel.version, "--show-depends", name).splitlines():
-                kind, *path = line.split()
-                if kind == "insmod" and path[0] not in order:
-                    order.append(path[0])
-        for number, module in enumerate(map(Path, order)):
+            (directory / each).mkdir()
+        run("debugfs", "-R", f"dump /bin/busybox {directory / 'bin/busybox'}", disk)
+        (directory / "bin/busybox").chmod(0o755)
+        (directory / "init").write_text(FIRST)
+        (directory / "init").chmod(0o755)
+        for number, module in enumerate(_needed(kernel)):
             command = UNPACK.get(module.suffix, ("cat",))
             data = subprocess.run([*command, module], check=True, capture_output=True).stdout
-            (folder / "order" / f"{number:02}-{module.name.partition('.')[0]}.ko").write_bytes(data)
-        names = "\0".join(str(each.relative_to(folder)) for each in sorted(folder.rglob("*")))
+            (directory / "order" / f"{number:02}-{module.name.partition('.')[0]}.ko").write_bytes(data)
+        names = "\0".join(str(each.relative_to(directory)) for each in sorted(directory.rglob("*")))
         words = ["cpio", "-o", "-H", "newc", "--null", "--quiet"]
-        archive = subprocess.run(words, input=names.encode(), cwd=folder, check=True, capture_output=True)
+        archive = subprocess.run(words, input=names.encode(), cwd=directory, check=True, capture_output=True)
         first.write_bytes(gzip.compress(archive.stdout, 1))
+
+
+def _needed(kernel: Kernel) -> list[Path]:
+    """The modules without which the disks cannot be read, each after those that it needs."""
+    at = ("-d", kernel.modules.parents[2], "-S", kernel.version)
+    said = "".join(run("modprobe", *at, "--show-depends", name) for name in NEEDED)
+    return list(dict.fromkeys(map(Path, re.findall(r"^insmod (\S+)", said, re.MULTILINE))))

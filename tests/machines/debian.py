@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.machines.which import Machine
 
@@ -33,16 +33,20 @@ NOT_THERE = ("ruff", "mypy", "types-psutil")  # they say nothing about a kernel
 
 
 class Kernel(NamedTuple):
-    """A kernel of Debian: its version, its image, and the directory with its modules."""
+    """A kernel of Debian: its image, and the directory with its modules, which is named as its version."""
 
-    version: str
     image: Path
     modules: Path
 
+    @property
+    def version(self) -> str:
+        """As `uname -r` gives it."""
+        return self.modules.name
 
-def run(*words: str | Path, **more: object) -> str:
+
+def run(*words: str | Path, **more: Any) -> str:
     """Run a command; returns what it says. Raises SystemExit with its last lines if it fails."""
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **more)  # type: ignore[call-overload]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **more)
     if done.returncode:
         sys.exit(
             f"{' '.join(map(str, words))[:200]} failed ({done.returncode}):\n{(done.stdout + done.stderr)[-2000:]}"
@@ -75,11 +79,11 @@ def kernel(machine: Machine, work: Path) -> Kernel:
         run("apt-get", *options, "download", "-q", *packages, cwd=at)
         for each in packages:
             run("dpkg-deb", "-x", next(at.glob(f"{each}_*.deb")), at / "unpacking")
-        version = _modules(at / "unpacking")
-        run("depmod", "-b", version.parents[2], version.name)
+        modules = _modules(at / "unpacking")
+        run("depmod", "-b", modules.parents[2], modules.name)
         (at / "unpacking").rename(unpacked)
-    version = _modules(unpacked)
-    return Kernel(version.name, unpacked / f"boot/vmlinuz-{version.name}", version)
+    modules = _modules(unpacked)
+    return Kernel(unpacked / f"boot/vmlinuz-{modules.name}", modules)
 
 
 def _needed(options: Sequence[str], name: str) -> list[str]:
@@ -96,8 +100,8 @@ def _needed(options: Sequence[str], name: str) -> list[str]:
 
 def _modules(unpacked: Path) -> Path:
     """The directory of a kernel's modules, which is named as its version."""
-    (version,) = (each for top in ("lib", "usr/lib") for each in (unpacked / top / "modules").glob("*"))
-    return version
+    (modules,) = (each for top in ("lib", "usr/lib") for each in (unpacked / top / "modules").glob("*"))
+    return modules
 
 
 def root_disk(machine: Machine, work: Path) -> Path:
@@ -136,10 +140,10 @@ def _can_run(architecture: str) -> None:
     (rules / "register").write_text(lines[0])
 
 
-def _disk(folder: Path, disk: Path, size: str) -> None:
+def _disk(directory: Path, disk: Path, size: str) -> None:
     half = disk.with_suffix(".half")
     half.unlink(missing_ok=True)
-    run("mke2fs", "-q", "-t", "ext4", "-d", folder, half, size)
+    run("mke2fs", "-q", "-t", "ext4", "-d", directory, half, size)
     half.rename(disk)
 
 
@@ -149,8 +153,9 @@ def work_disk(machine: Machine, work: Path, kernel: Kernel, todo: Sequence[str])
     shutil.rmtree(unpacked, ignore_errors=True)
     (unpacked / "source").mkdir(parents=True)
     files = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = (each for each in files.split("\0") if each and (ROOT / each).is_file())
-    run("tar", "-C", unpacked / "source", "-xf", "-", input=None, stdin=_packed(names))
+    names = [each for each in files.split("\0") if (ROOT / each).is_file()]
+    copy = ("xargs", "-0", "cp", "--parents", "--no-dereference", "-t", unpacked / "source")
+    run(*copy, input="\0".join(names), cwd=ROOT)
     wheels = work / f"wheels-{machine.debian}"
     _wheels(machine, wheels)
     shutil.copytree(wheels, unpacked / "wheels")
@@ -167,16 +172,6 @@ def work_disk(machine: Machine, work: Path, kernel: Kernel, todo: Sequence[str])
     disk = work / "work.img"
     _disk(unpacked, disk, "3G")
     return disk
-
-
-def _packed(names: object) -> object:
-    child = subprocess.Popen(
-        ["tar", "-C", str(ROOT), "-cf", "-", "--null", "-T", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert child.stdin is not None
-    child.stdin.write("".join(f"{each}\0" for each in names).encode())  # type: ignore[attr-defined]
-    child.stdin.close()
-    return child.stdout
 
 
 def _wheels(machine: Machine, wheels: Path) -> None:
