@@ -100,9 +100,10 @@ def kernel_resolves(root: bytes, path: bytes, *, follow: bool) -> bytes | int:
     try:
         how = OpenHow(os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0, _RESOLVE_IN_ROOT)
         number = ctypes.c_long(_SYS_OPENAT2)
-        found = _libc.syscall(number, folder, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
-        if found < 0:
-            return ctypes.get_errno()
+        # EAGAIN: anything on the machine was renamed or mounted while the kernel went through ".."; openat2(2) says to ask again.
+        while (found := _libc.syscall(number, folder, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))) < 0:
+            if (error := ctypes.get_errno()) != errno.EAGAIN:
+                return error
         try:
             reached = os.readlink(b"/proc/self/fd/%d" % found)
         finally:
