@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,28 @@ use("after")
         files.run(watcher, code, *names)
     expected = {name: {""} for name in names}
     check(files, watcher, expected | {"helper": {"alone"}, "left-file": {"left"}, "right-file": {"right"}})
+
+
+def test_a_thread_may_end_as_soon_as_its_mark_is_answered(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark that ends a test counts, also if its thread, not heard of lately, is gone before that is worked on."""
+    mark = attribution.Attribution.mark
+
+    def late(*arguments: Any) -> None:
+        time.sleep(0.2)
+        mark(*arguments)
+
+    monkeypatch.setattr(attribution.Attribution, "mark", late)
+    monkeypatch.setattr(attribution, "_SECONDS_TRUSTED", 0)
+    code = """
+used, go = threading.Event(), threading.Event()
+def work(): mark("one"); use("in"); used.set(); go.wait(); mark()
+thread = threading.Thread(target=work); thread.start()
+used.wait(); use("beside"); go.set(); thread.join(); use("after")
+"""
+    with seccomp.Seccomp() as watcher:
+        watcher.step("step")
+        files.run(watcher, code, "in", "beside", "after")
+    assert files.tests(watcher.finish()) == {"in": {"one"}, "beside": {"one"}, "after": {""}}
 
 
 def test_a_test_ends_with_its_step(marking: Any, files: Files) -> None:

@@ -99,9 +99,9 @@ def kernel_resolves(root: bytes, path: bytes, *, follow: bool) -> bytes | int:
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
         how = OpenHow(os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0, _RESOLVE_IN_ROOT)
-        number = ctypes.c_long(_SYS_OPENAT2)
-        # EAGAIN: anything on the machine was renamed or mounted while the kernel went through ".."; openat2(2) says to ask again.
-        while (found := _libc.syscall(number, folder, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))) < 0:
+        call = (ctypes.c_long(_SYS_OPENAT2), folder, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
+        # EAGAIN: something, anywhere, was renamed or mounted while the kernel took a "..": openat2(2) says: try again.
+        while (found := _libc.syscall(*call)) < 0:
             if (error := ctypes.get_errno()) != errno.EAGAIN:
                 return error
         try:

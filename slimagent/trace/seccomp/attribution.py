@@ -51,7 +51,7 @@ def test_name(path: bytes) -> bytes | None:
 
 
 @dataclass(slots=True)
-class _Member:
+class Process:
     """A process: when it began, the test that it was started in, and the marks of its threads.
 
     `since` is when its marks changed last, in clock ticks since boot. `shared` is the test of a thread without a mark.
@@ -76,8 +76,8 @@ class Attribution:
         self.everyone = b""
         self._uses = uses
         self._step = 0
-        self._tasks: dict[int, _Member] = {}
-        self._members: dict[int, _Member] = {}
+        self._tasks: dict[int, Process] = {}
+        self._members: dict[int, Process] = {}
         self._looked = time.monotonic()
         self._ends = (0, 1, os.getpid())  # no ancestor of a watched process beyond these has a mark
 
@@ -86,13 +86,16 @@ class Attribution:
         """The time as /proc says when a process began."""
         return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
-    def mark(self, step: int, task: int, name: bytes, now: int) -> None:
-        """Put a task's process into a test; b"" takes it out."""
+    def process(self, step: int, task: int, name: bytes) -> Process | None:
+        """The process that a mark is for, None if the mark changes nothing. Ask while the call waits, as for `of`."""
         self._begin(step)
         if not name and not self.marked:
-            return
-        member = self._tasks.get(task) or self._find(task)
-        if member is None:  # it is gone
+            return None
+        return self._tasks.get(task) or self._find(task)
+
+    def mark(self, step: int, member: Process | None, task: int, name: bytes, now: int) -> None:
+        """Put a task's process into a test; b"" takes it out. The task itself may be gone by now."""
+        if member is None:
             return
         before = member.marks.get(task, NONE)
         if name:
@@ -137,7 +140,7 @@ class Attribution:
             self._members.clear()
             self._uses.end_all()
 
-    def _find(self, task: int) -> _Member | None:
+    def _find(self, task: int) -> Process | None:
         """The process of a task. None if it is gone.
 
         Processes that we see for the first time, its ancestors too, are in the test that they were started in: their
@@ -159,7 +162,7 @@ class Attribution:
         self._make_room()
         for number, began in reversed(new):
             inherited = NONE if member is None or began < member.since else member.shared
-            member = self._members[number] = _Member(number, began, inherited, shared=inherited)
+            member = self._members[number] = Process(number, began, inherited, shared=inherited)
         if member is not None:
             self._tasks[task] = member
         return member

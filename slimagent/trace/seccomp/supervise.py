@@ -137,10 +137,11 @@ class Supervisor:
 
     def _serve_mark(self, listener: int, fields: tuple[int, ...], name: bytes) -> bool:
         """Serve a lookup that marks a test. What the task does next is seen by us, and so after the mark."""
-        now = self.tests.now()
+        task, now = fields[1], self.tests.now()
+        process = self.tests.process(self.step, task, name)
         with contextlib.suppress(OSError):
             fcntl.ioctl(listener, SEND, _pack(fields[0], 0, 0, CONTINUE))
-        self._mark_test(fields[1], name, now)
+        self.tests.mark(self.step, process, task, name, now)
         return True
 
     def _test_of(self, task: int) -> int:
@@ -153,8 +154,8 @@ class Supervisor:
         if test == NONE or not self.record.tests.add(test, path, how):
             self.record.add(self.step, path, how)
 
-    def _mark_test(self, task: int, name: bytes, now: int = 0) -> None:
-        self.tests.mark(self.step, task, name, now or self.tests.now())
+    def _mark_test(self, task: int, name: bytes) -> None:
+        self.tests.mark(self.step, self.tests.process(self.step, task, name), task, name, self.tests.now())
 
     def _serve_any(self, listener: int, tasks: Tasks, fields: tuple[int, ...]) -> None:
         identity, task, _, number, architecture, _, *arguments = fields
