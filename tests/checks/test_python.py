@@ -20,6 +20,7 @@ from slimagent.checks.python import _Report
 from slimagent.errors import UsageError
 from slimagent.model.profile import CheckSpec, Parameter
 from slimagent.model.result import CheckResult, Item, Outcome
+from slimagent.model.trace import How
 from slimagent.model.user import User
 from slimagent.trace.seccomp.backend import Seccomp
 
@@ -424,6 +425,35 @@ def test_a_package_whose_init_is_gone_is_seen_beside_the_full_image(place: Place
     assert (item(second, "whole").outcome, item(second, "whole").detail[:19]) == (Outcome.FAILED, "its __init__ is gon")
     for snapshot in ("", "{}", "[1]", "[" * 100_000):
         assert checks.run(spec, replace(context, before=replace(first, snapshot=snapshot))).items
+
+
+def test_what_is_in_a_directory_without_init_is_exercised(place: Place, own: tuple[Path, str]) -> None:
+    """Its packages are imported, up to two levels down; its modules are read and not run; who skips it skips all."""
+    files = {
+        "space/part/__init__.py": "import space.part.inner", "space/part/inner.py": "", "space/data/table.csv": "",
+        "space/near/script.py": "raise SystemExit('run')", "space/bad.py": "no python",
+        "space/near/far/__init__.py": "", "space/near/deep/deeper/__init__.py": "1 / 0",
+        "space/_own/__init__.py": "1 / 0", "other/broken/__init__.py": "1 / 0",
+    }  # fmt: skip
+    fill(own[0], files)
+    with Seccomp() as watcher:
+        watcher.step("it")
+        env = {**place.env, "PATH": own[1]}
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
+        parameters = {"environments": (os.path.dirname(own[1]),)}
+        result = checks.run(CheckSpec(kind="python-imports", name="it", parameters=parameters), context)
+        observed = watcher.finish()
+    names = ["other", "other.broken", "space", "space.near.far", "space.part"]
+    assert [each.name for each in result.items] == names
+    assert [each.name for each in result.items if each.outcome is not Outcome.PASSED] == ["other.broken"]
+    used = {name for name in files if observed.accesses.get(os.fsencode(own[0] / name), (0, ()))[0] & How.OPENED}
+    assert used == files.keys() - {
+        "space/_own/__init__.py",
+        "space/near/deep/deeper/__init__.py",
+        "space/data/table.csv",
+    }
+    assert users_of(observed, own[0] / "space/near/script.py") == {"space"}
+    assert [each.name for each in imports(place, own[1], skip=("space", "other.broken")).items][:1] == ["other"]
 
 
 def test_byte_code_that_was_left_behind_is_no_package(place: Place, own: tuple[Path, str]) -> None:

@@ -8,6 +8,7 @@ every child starts clean and at once.
 
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -41,18 +42,50 @@ def site_directories(first: bool) -> "list[str]":
 
 
 def namespaces(directory: str, known: "set[str]") -> "list[str]":
-    """Names of directories without __init__ that have modules, at most one level further down (PEP 420).
+    """Names of directories without __init__ that have modules, at most one level further down (PEP 420), and in them.
 
     They are found by listing alone: reading the RECORD of each distribution would keep files that no program needs.
     """
     found = []
-    for name in os.listdir(directory):
-        here = os.path.join(directory, name)
-        if name.isidentifier() and name not in known and os.path.isdir(here):
-            below = [entry for entry in os.scandir(here) if entry.is_dir() and entry.name.isidentifier()]
-            inside = [entry.path for entry in below if entry.name != "__pycache__"]
-            if any(entry.endswith(SUFFIXES) for each in [here, *inside] for entry in os.listdir(each)):
+    for name, here in directories_in(directory):
+        if name not in known:
+            inside = [here] + [path for _, path in directories_in(here)]
+            if any(entry.endswith(SUFFIXES) for each in inside for entry in listed(each)):
                 found.append(name)
+                found += packages_in(here, name, 2)
+    return found
+
+
+def directories_in(directory: str) -> "list[tuple[str, str]]":
+    """The directories that can be packages, with their paths."""
+    names = [name for name in listed(directory) if name.isidentifier() and name != "__pycache__"]
+    found = [(name, os.path.join(directory, name)) for name in names]
+    return [each for each in found if os.path.isdir(each[1])]
+
+
+def listed(directory: str) -> "list[str]":
+    """The names in a directory, none if it cannot be read."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def has_init(directory: str) -> bool:
+    """Whether a directory is a package whose import runs something."""
+    return any(entry.startswith("__init__.") and entry.endswith(SUFFIXES) for entry in listed(directory))
+
+
+def packages_in(directory: str, name: str, levels: int) -> "list[str]":
+    """The dotted names of public packages below a directory without __init__: importing that runs nothing of them."""
+    found = []
+    for part, here in directories_in(directory):
+        if part[0] == "_":
+            continue
+        if has_init(here):
+            found.append(name + "." + part)
+        elif levels > 1:
+            found += packages_in(here, name + "." + part, levels - 1)
     return found
 
 
@@ -60,15 +93,20 @@ def importable(directories: "list[str]") -> "list[str]":
     """The public top-level names of third-party modules in these directories, sorted."""
     names = {module.name for module in pkgutil.iter_modules(directories)}
     for directory in directories:
-        with contextlib.suppress(OSError):
-            names.update(namespaces(directory, names))
+        names.update(namespaces(directory, names))
     standard = set(getattr(sys, "stdlib_module_names", ())) | set(sys.builtin_module_names)
-    return sorted(name for name in names if name.isidentifier() and name[0] != "_" and name not in standard)
+    tops = {name: name.split(".")[0] for name in names}
+    return sorted(name for name, top in tops.items() if top.isidentifier() and top[0] != "_" and top not in standard)
 
 
 def deeper(modules: "list[str]", first: bool) -> "list[str]":
     """The requested modules for this environment: all if it is the first, else those with a top level that it has."""
     return [name for name in modules if first or is_there(name.split(".")[0])]
+
+
+def is_left_out(name: str, skip: "set[str]") -> bool:
+    """Whether a module, or one that it is in, is among the names to skip."""
+    return any(name[:end] in skip for end, letter in enumerate(name + ".") if letter == ".")
 
 
 def is_there(name: str) -> bool:
@@ -95,12 +133,25 @@ def child(name: str, mark: str, answer: int, errors: int) -> None:
             os.dup2(descriptor, target)
         os.path.exists("/.slimagent/test/" + mark)
         module = importlib.import_module(name)
-        good = "folder" if hasattr(module, "__path__") and getattr(module, "__file__", None) is None else "ok"
+        if hasattr(module, "__path__") and getattr(module, "__file__", None) is None:
+            good = "folder"
+            read_modules(list(module.__path__))
     except BaseException as error:
         detail = told(error)
     finally:
         os.write(answer, (detail or good).encode("utf-8", "replace")[:2000])
         os._exit(1 if detail else 0)
+
+
+def read_modules(directories: "list[str]") -> None:
+    """Read the modules of a directory without __init__, but do not run them: they may be scripts."""
+    below = [path for each in directories for _, path in directories_in(each) if not has_init(path)]
+    for directory in directories + below:
+        for _, name, is_package in pkgutil.iter_modules([directory]):
+            if not is_package:
+                with contextlib.suppress(Exception):  # a template, or for another Python
+                    find = importlib.machinery.PathFinder.find_spec
+                    find(name, [directory]).loader.get_code(name)  # type: ignore[union-attr]
 
 
 def last_line(error: BaseException) -> str:
@@ -239,9 +290,9 @@ def main() -> None:
     """Find the names, import them, report the results."""
     asked = json.loads(sys.argv[1])
     sys.path[:] = [directory for directory in sys.path if directory]  # `-c` puts the working directory there
-    skip = set(asked["skip"])
-    names = [name for name in importable(site_directories(asked["first"])) if name not in skip]
-    names += [name for name in deeper(asked["modules"], asked["first"]) if name not in skip and name not in names]
+    names = importable(site_directories(asked["first"]))
+    names += [name for name in deeper(asked["modules"], asked["first"]) if name not in names]
+    names = [name for name in names if not is_left_out(name, set(asked["skip"]))]
     say({"names": names, "prefix": sys.prefix})
     run(names, asked["seconds_each"], asked["parallel"], "" if asked["first"] else f" ({sys.prefix})")
     say({"end": True})
