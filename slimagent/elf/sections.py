@@ -59,11 +59,18 @@ def _why_not(found: Tables, size: int) -> str:
         return "it holds a checksum of itself"
     if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
         return "it holds relocations that the linker left in it"
+    return foreign(found)
+
+
+def foreign(found: Tables) -> str:
+    """Why a file must keep its shape, if somebody put a section into it that a program may read from the file."""
     others = [each.name for each in found.sections[1:] if not each.is_loaded and not each.is_symbolic]
-    foreign = next((name for name in others if not _KNOWN.fullmatch(name)), None)
-    if foreign is not None:
-        return f"it holds a section {foreign.decode('utf-8', 'backslashreplace')!r} that no compiler makes"
-    return ""
+    name = next((name for name in others if not _KNOWN.fullmatch(name)), None)
+    return (
+        ""
+        if name is None
+        else f"it holds a section {name.decode('utf-8', 'backslashreplace')!r} that no compiler makes"
+    )
 
 
 def _is_detached(found: Tables) -> bool:

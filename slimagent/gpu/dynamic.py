@@ -16,8 +16,8 @@ RELA = struct.Struct("<QQq")
 MOST = 1 << 25  # relocations of one file; the most seen are 400,000
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
 _DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
-_DT_PLTREL, _DT_RELRSZ, _DT_RELR, _DT_FLAGS, _DT_FLAGS_1 = 20, 35, 36, 30, 0x6FFFFFFB
-_DF_TEXTREL, _DF_1_PIE = 4, 0x8000000  # in DT_FLAGS, the same as DT_TEXTREL; in DT_FLAGS_1
+_DT_PLTREL, _DT_RELRSZ, _DT_RELR, _DT_FLAGS = 20, 35, 36, 30
+_DF_TEXTREL = 4  # in DT_FLAGS, the same as DT_TEXTREL
 _ENTRY, _WORD = struct.Struct("<qQ"), struct.Struct("<Q")
 _MOST_RELATIVE = 1 << 22  # words that RELR names; a few bytes of it name many
 
@@ -64,11 +64,6 @@ def dynamic(read: Read, found: Tables) -> Dynamic:
         (tags.get(_DT_JMPREL, 0), sizes[1] if _DT_JMPREL in tags else 0),
         (tags.get(_DT_RELR, 0), tags.get(_DT_RELRSZ, 0) if _DT_RELR in tags else 0),
     )
-
-
-def is_program(found: Dynamic) -> bool:
-    """Whether a file that can be loaded anywhere says that it is a program."""
-    return bool(dict(found.tags).get(_DT_FLAGS_1, 0) & _DF_1_PIE)
 
 
 def _writes_code(tags: dict[int, int]) -> bool:

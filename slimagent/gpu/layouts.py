@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slimagent.elf import tables as elf
+from slimagent.elf.sections import foreign
 from slimagent.elf.tables import Section, Segment, Tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import unserved
@@ -10,8 +11,8 @@ from slimagent.gpu.containers import Code
 
 PAGE = 4096  # of x86-64, the one processor that was measured
 _X86_64 = 62
-_EXECUTABLE = 1  # PF_X
 _MOST_SEGMENTS = 64
+_MOST_SEARCHED = 1 << 32  # bytes that can be executed, GPU code among them; the largest library seen has 0.4 GB
 _INTEGRITY = b".note.fdo.integrity"
 
 
@@ -29,7 +30,7 @@ def why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:
         return "it holds a checksum of itself"
     if any(each.kind in (elf.SHT_REL, elf.SHT_RELA) and not each.is_loaded for each in found.sections):
         return "it holds relocations that the linker left in it"
-    why = _why_not_searched(found, size, len(codes))
+    why = foreign(found) or _why_not_searched(found, size, len(codes))
     if why:
         return why
     unknown = next((each.why for each in codes if each.why), "")
@@ -44,8 +45,11 @@ def _why_not_searched(found: Tables, size: int, count: int) -> str:
     """Why its code cannot be searched for references in bounded time."""
     if len(found.segments) + count > _MOST_SEGMENTS:
         return "it has more segments than any linker makes"
-    if sum(each.size for each in found.segments if each.kind == elf.PT_LOAD and each.flags & _EXECUTABLE) > size:
+    searched = sum(each.size for each in found.segments if each.kind == elf.PT_LOAD and each.flags & elf.PF_X)
+    if searched > size:
         return "its segments overlap"  # the search for references would read the same code again and again
+    if searched > _MOST_SEARCHED:  # a hole can have any size
+        return "it is longer than any library"
     return ""
 
 

@@ -1,23 +1,25 @@
 """Find what refers to the containers of GPU code in a shared library, so that they can be moved. Pure.
 
 nvcc makes a wrapper for each container, with a pointer that the loader fills in by a relocation (`.nvFatBinSegment`).
-Nothing else is known to refer to a container. But other code and data could, so all kinds of references are looked for:
-every relocation (System V ABI, AMD64 supplement, "Relocation"; RELR as in the generic ABI), every symbol, and every
-instruction that computes an address relative to itself. A container with a reference that cannot be changed stays
-where it is. One with a reference into its middle also stays whole.
+Nothing else is known to refer to a container. But other code and data could, and then how long a container is may be
+known elsewhere. So other references are looked for: relocations (System V ABI, AMD64 supplement, "Relocation"; RELR as
+in the generic ABI), exported symbols, instructions that read or compute an address, tables of distances. A container
+to which anything but its wrapper refers stays whole, where it is. So does a section to whose end something refers.
+
+What is not looked for: an address that code computes from that of something else.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Tables
-from slimagent.gpu.containers import HEADER, Code, UnknownError
+from slimagent.gpu import operands
+from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
 from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
@@ -27,19 +29,24 @@ _STT_SECTION, _STT_TLS = 3, 6
 _SHN_LORESERVE = 0xFF00  # an index from here on stands for no section (elf.h)
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
-_ADDRESS, _DISTANCE = struct.Struct("<Q"), struct.Struct("<i")
+_ADDRESS = struct.Struct("<Q")
 _CHUNK = RELA.size << 16  # bytes
-_CODE_CHUNK = 1 << 24  # bytes
+_CHUNK_OF_CODE = 1 << 24  # bytes
 _MOST_TO_CODE = 1 << 20  # relocations to containers; the largest library seen has 3,000 containers
-# `lea` with an address relative to the next instruction (Intel's manual, volume 2: opcode 8D; ModR/M: mod 0, r/m 5)
-_LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]")
+# What nvcc puts before the pointer of a wrapper: a magic number, and version 1 or 2 (fatbinary_section.h).
+_WRAPPER = struct.Struct("<II")
+_WRAPPERS = frozenset(_WRAPPER.pack(0x466243B1, version) for version in (1, 2))
+# Sections to whose beginning nothing in a program refers: tables to unwind the stack.
+_UNWINDING = frozenset({b".eh_frame", b".eh_frame_hdr", b".gcc_except_table"})
+_TABLES_OF_ADDRESSES = (b".got", b".got.plt")
 _BETWEEN = "it refers to its section of GPU code where there is none"
 _TOO_OFTEN = "it refers to its GPU code more often than any compiler does"
 _ASTRAY = "it refers to what none of its segments holds"
+_OTHER_SYMBOLS = "its dynamic section and its section headers do not say the same of its symbols"
 _WRITTEN = "a relocation writes into its GPU code"
-# Instructions of that kind: compilers write one in 28 bytes or more. A file of nothing else would take minutes.
-_LEA_EVERY, _LEA_MORE = 12, 1 << 16
-_LEA_REST = 6  # bytes from the opcode to the end of the instruction
+# Distances that may lead to GPU code: compilers write one in 28 bytes or more, and others look like one by chance. A
+# file of nothing else would take minutes.
+_DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 16
 
 
 @dataclass(slots=True)
@@ -47,13 +54,11 @@ class References:
     """Where a file refers to its containers; all of these as addresses.
 
     `pointers` are offsets in the file of 8 bytes that hold the address of a container, with that address. `sized` are
-    symbols: the offset of a value and the size after it. `fixed` are containers that cannot move, `whole` those of
-    which nothing can go, either.
+    symbols: the offset of a value and the size after it. `whole` are the containers that cannot move or lose anything.
     """
 
     pointers: list[tuple[int, int]] = field(default_factory=list)
     sized: list[tuple[int, int]] = field(default_factory=list)
-    fixed: set[int] = field(default_factory=set)
     whole: set[int] = field(default_factory=set)
 
 
@@ -79,12 +84,14 @@ class _Finder:
                 self._points[start + HEADER.size] = start
                 self._points[start] = start
         spans.sort()
+        self._ends = self._ends_of_sections(codes)
         self._spans = spans
         self._starts = [start for start, _ in spans]
         self.starts = frozenset(self._starts)
         self.low = min((low for low, _ in self._sections), default=0)
         self.high = max((high for _, high in self._sections), default=0)
         self.references = References()
+        self._left = _MOST_TO_CODE  # containers that symbols may still cover
 
     def container(self, address: int) -> int | None:
         """The container that an address lies in."""
@@ -110,19 +117,38 @@ class _Finder:
                 return address - each.address + each.offset
         raise UnknownError("its dynamic section refers to what is not loaded")
 
-    def note(self, place: int, address: int, changeable: bool) -> None:
-        """Note a reference to an address from a place in the file."""
+    def _ends_of_sections(self, codes: tuple[Code, ...]) -> dict[int, list[int]]:
+        """The containers of each section by its end, unless another section begins there: a reference is to that."""
+        others = {each.address for each in self._found.sections if each.is_loaded and each.name not in _UNWINDING}
+        found = {}
+        for code, (_, end) in zip(codes, self._sections, strict=True):
+            shift = self._found.sections[code.section].address - self._found.sections[code.section].offset
+            if end not in others:
+                found[end] = [each.offset + shift for each in code.containers]
+        return found
+
+    def keep(self, address: int) -> None:
+        """Note a reference that is no wrapper's, to an address that may be that of GPU code, or just behind it."""
         start = self.container(address)
-        if start is None:
-            if self.is_in_code(address):
-                raise UnknownError(_BETWEEN)
-            return
-        if address == start and changeable:
-            if len(self.references.pointers) >= _MOST_TO_CODE:
-                raise UnknownError(_TOO_OFTEN)
-            self.references.pointers.append((place, start))
-        else:
+        if start is not None:
             self.references.whole.add(start)
+        elif self.is_in_code(address):
+            raise UnknownError(_BETWEEN)
+        else:
+            self.references.whole.update(self._ends.pop(address, ()))
+
+    def note(self, place: int, address: int, wrapped: bool) -> None:
+        """Note a reference to an address from a place in the file, in a wrapper or not."""
+        if not wrapped or address not in self.starts:
+            self.keep(address)
+            return
+        if len(self.references.pointers) >= _MOST_TO_CODE:
+            raise UnknownError(_TOO_OFTEN)
+        self.references.pointers.append((place, address))
+
+    def _is_wrapped(self, address: int) -> bool:
+        """Whether the pointer at an address is that of a wrapper."""
+        return self._read(self.offset(address - _WRAPPER.size), _WRAPPER.size) in _WRAPPERS
 
     def relocations(self) -> None:
         found = dynamic(self._read, self._found)
@@ -135,8 +161,8 @@ class _Finder:
                 raise UnknownError(_WRITTEN)
             (value,) = _ADDRESS.unpack(self._read(place, _ADDRESS.size))
             self.see_held((value,))
-            if self.low <= value < self.high:
-                self.note(place, value, changeable=True)
+            if self.low <= value <= self.high:
+                self.note(place, value, self._is_wrapped(address))
 
     def _with_addends(self, offset: int, size: int) -> None:
         tables = (each.size // _SYMBOL.size for each in self._found.sections if each.kind == elf.SHT_DYNSYM)
@@ -155,20 +181,18 @@ class _Finder:
             self.see_held(addend for kind, addend in zip(kinds, addends, strict=True) if kind == R_RELATIVE)
             for row in self._with_symbols(kinds, addends):
                 _, info, addend = RELA.unpack_from(data, row * RELA.size)
-                start = self.container(self._value(info >> 32) + addend)
-                if start is not None:
-                    self.references.whole.add(start)
+                self.keep(self._value(info >> 32) + addend)
             for number in self._inside(words, _ADDEND):
                 place, kind, addend = RELA.unpack_from(data, number * RELA.size)
-                is_relative = kind == R_RELATIVE
-                self.note(offset + at + number * RELA.size + 16, addend, is_relative)
-                if is_relative:
-                    self._in_place(place, addend)
+                wrapped = kind == R_RELATIVE and addend in self.starts and self._is_wrapped(place)
+                self.note(offset + at + number * RELA.size + 16, addend, wrapped)
+                if kind == R_RELATIVE:
+                    self._in_place(place, addend, wrapped)
 
     def _inside(self, words: tuple[int, ...], column: int) -> list[int]:
         """The rows, of three words each, that have an address among the containers in this column."""
         low, high = self.low, self.high
-        return [number for number, word in enumerate(words[column::3]) if low <= word < high]
+        return [number for number, word in enumerate(words[column::3]) if low <= word <= high]
 
     @staticmethod
     def _with_symbols(kinds: tuple[int, ...], addends: tuple[int, ...]) -> list[int]:
@@ -180,12 +204,12 @@ class _Finder:
         table = next(each for each in self._found.sections if each.kind == elf.SHT_DYNSYM)
         return int(_SYMBOL.unpack(self._read(table.offset + number * _SYMBOL.size, _SYMBOL.size))[4])
 
-    def _in_place(self, address: int, value: int) -> None:
+    def _in_place(self, address: int, value: int, wrapped: bool) -> None:
         """Some linkers also write the address where the relocation will write it."""
         place = self.offset(address)
         data = self._read(place, _ADDRESS.size)
         if len(data) == _ADDRESS.size and _ADDRESS.unpack(data)[0] == value:
-            self.note(place, value, changeable=True)
+            self.note(place, value, wrapped)
 
     def symbols(self) -> None:
         """Exported symbols cannot change, those for debuggers can."""
@@ -202,26 +226,35 @@ class _Finder:
                     raise UnknownError("its symbols are cut short")
                 if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
                     raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
+                words = _words(data)
                 if section.kind == elf.SHT_DYNSYM:
                     self.see_held(_values(data))
-                for number in self._inside(_words(data), _VALUE):
+                    self._exported(words)
+                    continue
+                for number in self._inside(words, _VALUE):
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
-                    self._symbol(section.kind, info & 15, section.offset + at + place + 8, value)
+                    if value in self.starts and info & 15 != _STT_SECTION:
+                        self._sized(section.offset + at + place + 8, value)
 
-    def _symbol(self, table: int, kind: int, place: int, value: int) -> None:
-        """Note a symbol in a table of this kind; `place` is the offset of its value."""
-        start, is_dynamic = self.container(value), table == elf.SHT_DYNSYM
-        if start is None and is_dynamic and self.is_in_code(value):
-            raise UnknownError(_BETWEEN)
-        if start is None or (kind == _STT_SECTION and not is_dynamic):
-            return
-        if start == value and not is_dynamic:
-            if len(self.references.sized) >= _MOST_TO_CODE:
+    def _sized(self, place: int, value: int) -> None:
+        if len(self.references.sized) >= _MOST_TO_CODE:
+            raise UnknownError(_TOO_OFTEN)
+        self.references.sized.append((place, value))
+
+    def _exported(self, words: tuple[int, ...]) -> None:
+        """Keep what exported symbols stand for: a program may have a copy of it, and then knows its size."""
+        starts, whole = self._starts, self.references.whole
+        for value, size in zip(words[1::3], words[2::3], strict=True):
+            if value > self.high or value + max(size, 1) <= self.low:
+                continue
+            if value >= self.low:
+                self.keep(value)
+            first, last = bisect_right(starts, value), bisect_left(starts, value + size)
+            self._left -= max(0, last - first)
+            if self._left < 0:
                 raise UnknownError(_TOO_OFTEN)
-            self.references.sized.append((place, start))
-        else:
-            self.references.whole.add(start)
+            whole.update(starts[first:last])
 
     def _names(self, section: Section) -> int:
         """The size of the table with the names of a table of symbols."""
@@ -239,28 +272,70 @@ class _Finder:
         symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
         names = [sections[each.link].address for each in symbols if each.link < len(sections)]
         if [each.address for each in symbols] != [tags.get(DT_SYMTAB)] or names != [tags.get(DT_STRTAB)]:
-            raise UnknownError("its dynamic section and its section headers do not say the same of its symbols")
+            raise UnknownError(_OTHER_SYMBOLS)
+        for each in symbols:  # the loader goes by addresses, we by places in the file
+            if any(self.offset(table.address) != table.offset for table in (each, sections[each.link])):
+                raise UnknownError(_OTHER_SYMBOLS)
 
     def instructions(self, skipped: list[tuple[int, int]]) -> None:
-        """Look through all that can be executed but the given parts of the file."""
-        points, left = self._points, _LEA_MORE
-        for segment in self._loads:
-            if not segment.flags & 1:
+        """Look through all that can be executed, but the given parts of the file, for distances to GPU code."""
+        wanted = self._wanted()
+        tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES]
+        left = _DISTANCES_MORE
+        for each in self._loads:
+            if each.flags & elf.PF_X:
+                for span in _without((each.offset, each.offset + each.size), skipped):
+                    for data, at in self._chunks(*span, operands.REST):
+                        address = at + each.address - each.offset
+                        left = self._in_code(data, address, wanted, tables, left + len(data) // _DISTANCE_EVERY)
+
+    def entries(self) -> None:
+        """Look through the program's own data for distances to GPU code."""
+        for each in self._found.sections:
+            if each.kind != elf.SHT_PROGBITS or not each.is_loaded or each.flags & elf.SHF_EXECINSTR:
                 continue
-            for begin, end in _without((segment.offset, segment.offset + segment.size), skipped):
-                shift = segment.address - segment.offset
-                for at in range(begin, end, _CODE_CHUNK):
-                    data = self._read(at, min(_CODE_CHUNK + _LEA_REST, end - at))
-                    left += len(data) // _LEA_EVERY
-                    for match in _LEA.finditer(data, 0, max(0, len(data) - _DISTANCE.size)):
-                        left -= 1
-                        if left < 0:
-                            raise UnknownError("its code computes more addresses than that of any compiler")
-                        after = match.end()
-                        address = _DISTANCE.unpack_from(data, after)[0] + at + after + 4 + shift
-                        if address in points:
-                            start = points[address]
-                            (self.references.fixed if address == start else self.references.whole).add(start)
+            if each.name in _UNWINDING or each.name in SECTIONS:
+                continue
+            for data, at in self._chunks(each.offset, each.offset + each.size, 0):
+                for found in operands.entries(data, at + each.address - each.offset, self.low, self.high):
+                    if found in self.starts or found in self._ends:
+                        self.keep(found)
+
+    def _wanted(self) -> dict[int, list[tuple[int, int]]]:
+        """The addresses that code could refer to, by where a distance to them leads: before a constant, if one follows.
+
+        To the inside of a container code has only been thought to compute an address: there are so many that others
+        would be found by chance.
+        """
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for point in (*self._starts, *self._ends):
+            for constant in operands.CONSTANTS:
+                wanted.setdefault(point - constant, []).append((constant, point))
+        for point in self._points:
+            wanted.setdefault(point, [(-1, point)])
+        return wanted
+
+    def _chunks(self, begin: int, end: int, more: int) -> Iterator[tuple[bytes, int]]:
+        """A part of the file in chunks with their offsets, each with some bytes of the next."""
+        for at in range(begin, end, _CHUNK_OF_CODE):
+            yield self._read(at, min(_CHUNK_OF_CODE + more, end - at)), at
+
+    def _in_code(
+        self, data: bytes, address: int, wanted: dict[int, list[tuple[int, int]]], tables: list[int], left: int
+    ) -> int:
+        """Keep what code refers to. `left` is how many distances may still be looked at; returns what is left of it."""
+        for at, leads in operands.operands(data, address, self.low, self.high):
+            left -= 1
+            if left < 0:
+                raise UnknownError("its code computes more addresses than that of any compiler")
+            for constant, point in wanted.get(leads, ()):
+                if operands.is_operand(data, at, constant) if constant >= 0 else operands.is_lea(data, at):
+                    self.keep(point)
+        for distance in operands.far(data):
+            for table in tables:
+                if table + distance in wanted:
+                    self.keep(table + distance)
+        return left
 
 
 def _words(rows: bytes) -> tuple[int, ...]:
@@ -293,10 +368,8 @@ def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References
     finder.symbols()
     sections = [found.sections[each.section] for each in codes]
     finder.instructions([(each.offset, each.offset + each.size) for each in sections])
+    finder.entries()
     seen = {start for _, start in finder.references.pointers}
-    finder.references.fixed |= finder.references.whole
     # what nothing is known to refer to is used in a way that we do not see
-    unseen = finder.starts - seen
-    finder.references.fixed |= unseen
-    finder.references.whole |= unseen
+    finder.references.whole |= finder.starts - seen
     return finder.references

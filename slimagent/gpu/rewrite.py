@@ -22,7 +22,6 @@ from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import ALIGNMENT, HEADER, Code, Container, Piece, UnknownError, gpu_code
-from slimagent.gpu.dynamic import dynamic, is_program
 from slimagent.gpu.layouts import PAGE, why_not, why_not_for
 from slimagent.gpu.references import References, references
 
@@ -122,7 +121,7 @@ def _packed(
     for each in containers:
         address = each.offset + shift
         pieces = each.pieces if address in refers.whole else staying(each, target)
-        place = each.offset if address in refers.fixed else aligned(end, ALIGNMENT)
+        place = each.offset if address in refers.whole else aligned(end, ALIGNMENT)
         placed = _Placed(each, place, pieces, bool(each.why) or len(pieces) == len(each.pieces))
         yield placed
         end = place + placed.size
@@ -216,9 +215,8 @@ def _headers_patched(read: Read, found: Tables, layout: _Layout) -> Iterator[tup
     if not shifts:  # it was changed meanwhile
         raise UnknownError("its headers are damaged")
     shift, first = shifts[0], loads[0][3] - loads[0][2]
-    if shift != first and (any(row[0] == elf.PT_INTERP for row in rows) or is_program(dynamic(read, found))):
-        # older kernels add e_phoff to the start
-        raise UnknownError("a program whose segments do not follow each other")
+    if shift != first:  # older kernels, and code that looks for its own headers, add e_phoff to the start
+        raise UnknownError("its program headers would not lie as far from its start as its ELF header says")
     if max(row[-1] for row in segments if row[0] == elf.PT_LOAD) != max(row[-1] for row in loads):
         raise UnknownError("something in it must lie at a multiple of more than a page")
     size = len(segments) * _SEGMENT.size

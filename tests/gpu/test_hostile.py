@@ -103,6 +103,56 @@ def test_other_references_keep_the_code_in_its_place(
     assert why in answer(path, NO_GPU)
 
 
+KEEPING = {
+    "load": [".text", "mov container(%rip), %eax"],
+    "compare-8": [".text", "cmpb $7, container(%rip)"],
+    "compare-16": [".text", "cmpw $700, container(%rip)"],
+    "compare-32": [".text", "cmpl $70000, container(%rip)"],
+    "compare-text": [".text", "pcmpestri $1, container(%rip), %xmm0"],
+    "shuffle": [".text", "shufps $1, container(%rip), %xmm0"],
+    "vector": [".text", "vpermilps $1, container(%rip), %ymm0"],
+    "wide-vector": [".text", "vpternlogd $1, container(%rip), %zmm1, %zmm0"],
+    "address": [".text", "lea container(%rip), %rax"],
+    "address-of-piece": [".text", "lea container+16(%rip), %rax"],
+    "address-of-end": [".text", "lea end(%rip), %rax"],
+    "far": [".text", "lea _GLOBAL_OFFSET_TABLE_(%rip), %rbx", "movabs $container@GOTOFF, %rax"],
+    "distance": ['.section .rodata,"a",@progbits', ".balign 4", ".long 1, 2, container - ."],
+    "pointer-and-size": [".quad container, 100"],
+    "pointer-to-end": [".quad end"],
+    "exported": [".globl blob", ".type blob, @object", ".set blob, before", ".size blob, end - before"],
+    "exported-before": [".globl blob", ".type blob, @object", ".set blob, before - 64", ".size blob, 65"],
+}
+
+
+@pytest.mark.parametrize("lines", KEEPING.values(), ids=KEEPING)
+def test_what_anything_but_its_wrapper_refers_to_stays_whole(lines: list[str], tmp_path: Path) -> None:
+    """How long it is may be known there. The end of all GPU code counts as well."""
+    path = library(tmp_path, *lines, code="end:", options=("-Wl,-z,noseparate-code",))
+    assert "nothing to save" in answer(path)
+    assert "nothing to save" in answer(path, NO_GPU)
+
+
+def test_a_section_that_no_compiler_makes_keeps_the_shape(tmp_path: Path) -> None:
+    """A program may read it from the file."""
+    path = library(tmp_path)
+    (tmp_path / "payload").write_bytes(b"payload")
+    subprocess.run(["objcopy", "--add-section", f"payload={tmp_path / 'payload'}", path], check=True)
+    assert answer(path) == "it holds a section 'payload' that no compiler makes"
+
+
+def test_symbols_are_read_where_the_loader_reads_them(tmp_path: Path) -> None:
+    """A header of their section can have the right address and another place in the file."""
+
+    def elsewhere(data: bytearray, found: Tables) -> None:
+        (at,) = (at for at, each in enumerate(found.sections) if each.name == b".dynsym")
+        where = struct.unpack_from("<Q", data, 40)[0] + at * SECTION.size
+        row = list(SECTION.unpack_from(data, where))
+        row[4] += 24
+        SECTION.pack_into(data, where, *row)
+
+    assert "do not say the same" in answer(changed(library(tmp_path), elsewhere))
+
+
 @pytest.mark.parametrize(("name", "section"), [("host", b".text"), ("far", b".data")], ids=["before", "behind"])
 def test_a_symbol_of_something_else_and_a_distance_lead_to_code(name: str, section: bytes, tmp_path: Path) -> None:
     """A loader adds the two up. The distance from a symbol behind the code is below zero."""
@@ -335,8 +385,8 @@ def test_where_loaders_find_program_headers(loads: list[Segment], is_readable: b
 
 
 def test_code_full_of_addresses_is_not_searched(tmp_path: Path) -> None:
-    """The two bytes that begin such an instruction, over and over."""
-    path = library(tmp_path, ".text", f".fill {3 << 20}, 2, 0x058d", ".data")
+    """What could be a distance to its GPU code, over and over."""
+    path = library(tmp_path, ".text", f".fill {1 << 19}, 8, 0x05050505", ".data")
     begin = time.process_time()
     assert answer(path) == "its code computes more addresses than that of any compiler"
     assert time.process_time() - begin < 2

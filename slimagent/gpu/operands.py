@@ -1,0 +1,87 @@
+"""Find the distances in a file that lead to given addresses. Pure.
+
+Code of x86-64 refers to data by a distance of 32 bits from the next instruction (Intel's manual, volume 2, 2.2.1.6
+"RIP-Relative Addressing": a ModR/M byte with mod 0 and r/m 5), with at most four bytes of a constant between. Code
+for the large model adds a distance of 64 bits to the address of the global offset table (System V ABI, AMD64
+supplement, "Large position independent code model"). Tables can hold distances from the place of each entry.
+
+Nearly all bytes that look so are something else. Where the wanted addresses are known to lie decides what the highest
+byte of a distance can be, and a regular expression finds those, so that little is left to look at one by one.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+REST = 8  # bytes after a chunk of code that belong to the last distances in it
+
+_DISTANCE, _LONG = struct.Struct("<i"), struct.Struct("<q")
+_RELATIVE = b"\x05\x0d\x15\x1d\x25\x2d\x35\x3d"  # ModR/M: mod 0, r/m 5
+_LEA = 0x8D
+CONSTANTS = (0, 1, 2, 4)  # bytes of an instruction that can follow the distance
+# Opcodes with a constant after the operand in memory (volume 2, appendix A): of one byte, and after 0F.
+_BYTE, _BYTE_0F = b"\x6b\x80\x83\xc0\xc1\xc6\xf6", b"\x70\x71\x72\x73\xa4\xac\xba\xc2\xc4\xc5\xc6"
+_WORD = b"\x69\x81\xc7\xf7"
+_FAR = re.compile(rb"[\x48\x49][\xb8-\xbf](?s:.{4})(?:\0{4}|\xff{4})")  # mov of 64 bits into a register
+
+
+def operands(data: bytes, address: int, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Each distance in code that may lead between two addresses: its offset in `data`, and where it leads.
+
+    `data` lies at `address`. If a constant of N bytes follows the distance, it leads N bytes further.
+    """
+    tops = _tops(low, high, address, address + len(data) + REST)
+    if not tops:
+        return
+    search = re.compile(b"[" + re.escape(_RELATIVE) + b"](?s:...)[" + re.escape(tops) + b"]").search
+    found = search(data)
+    while found is not None:
+        at = found.start() + 1
+        yield at, _DISTANCE.unpack_from(data, at)[0] + address + at + _DISTANCE.size
+        found = search(data, at)
+
+
+def is_operand(data: bytes, at: int, constant: int) -> bool:
+    """Whether the bytes before a distance can be an instruction with a constant of so many bytes after it."""
+    if at < 2 or constant == 0:
+        return True
+    opcode = data[at - 2]
+    if constant > 1:
+        return opcode in _WORD
+    if opcode in _BYTE:
+        return True
+    before = data[max(0, at - 6) : at - 2]
+    if before[-1:] == b"\x0f" or before[-2:-1] == b"\xc5":  # 0F, or a VEX prefix of two bytes
+        return opcode in _BYTE_0F
+    return before[-2:] == b"\x0f\x3a" or before[-3:-2] == b"\xc4" or before[:1] == b"\x62"  # 0F 3A, VEX, EVEX
+
+
+def is_lea(data: bytes, at: int) -> bool:
+    """Whether a distance belongs to an instruction that computes an address."""
+    return at >= 2 and data[at - 2] == _LEA
+
+
+def far(data: bytes) -> Iterator[int]:
+    """The distances of 64 bits that code loads."""
+    found = _FAR.search(data)
+    while found is not None:
+        yield _LONG.unpack_from(data, found.start() + 2)[0]
+        found = _FAR.search(data, found.start() + 1)
+
+
+def entries(data: bytes, address: int, low: int, high: int) -> Iterator[int]:
+    """Where the aligned distances in data at `address` lead, if it may be between two addresses."""
+    tops = _tops(low, high, address, address + len(data))
+    skew = -address % _DISTANCE.size
+    if tops:
+        for found in re.finditer(b"[" + re.escape(tops) + b"]", data[skew + 3 :: 4]):
+            at = skew + 4 * found.start()
+            yield _DISTANCE.unpack_from(data, at)[0] + address + at
+
+
+def _tops(low: int, high: int, first: int, last: int) -> bytes:
+    """The highest bytes that a distance from between `first` and `last` to between `low` and `high` can have."""
+    least, most = max(low - last, -(1 << 31)), min(high - first, (1 << 31) - 1)
+    return bytes({number & 0xFF for number in range(least >> 24, (most >> 24) + 1)}) if least <= most else b""
