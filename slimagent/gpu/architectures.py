@@ -19,6 +19,7 @@ from slimagent.errors import UsageError
 
 EXACT, FAMILY = "a", "f"
 NONE = "none"
+_LONGEST = 60  # characters of a name that are looked at and shown
 
 
 class Architecture(NamedTuple):
@@ -59,7 +60,7 @@ _NAMES = {
 # Systems on a chip. Their code and that of other GPUs with the same major version are not promised to be compatible,
 # so it never takes the place of other code.
 _ON_CHIP = frozenset({53, 62, 72, 87, 88, 101, 110, 121})
-_OLDEST, _NEWEST = 30, 199
+_KNOWN = frozenset({30, 32, 35, 37, 50, 52, 60, 61, 70, 75, 80, 86, 89, 90, 100, 103, 120}) | _ON_CHIP
 _LOOSE = re.compile(r"(?:sm|compute)?[-_]*(\d{1,2})[._]?(\d)([af]?)", re.ASCII)  # how people write a number
 _NUMBERED = re.compile(r"(?:sm_|compute_)?(\d{2,3})[af]?|(\d{1,2})\.(\d)", re.ASCII)
 
@@ -84,9 +85,9 @@ def _number(word: str) -> int:
         return _NAMES[word]
     match = _NUMBERED.fullmatch(word)
     number = int(match[1] or match[2] + match[3]) if match else 0
-    if not _OLDEST <= number <= _NEWEST:
+    if number not in _KNOWN:
         raise UsageError(
-            f"not a GPU architecture: {word!r}",
+            f"not a GPU architecture: {word[:_LONGEST]!r}",
             _meant(word) or "name GPUs by architecture (sm_80, 8.0) or model (a100, h100, l4, rtx-4090), or say none",
         )
     return number
@@ -98,10 +99,13 @@ def _meant(word: str) -> str:
     if len(parts) > 1 and all(each in _NAMES or _NUMBERED.fullmatch(each) for each in parts):
         return f"commas separate GPUs: {','.join(parts)}"
     match = _LOOSE.fullmatch(word)
-    if match and _OLDEST <= int(match[1] + match[2]) <= _NEWEST:
+    if match and int(match[1] + match[2]) in _KNOWN:
         return f"did you mean sm_{match[1]}{match[2]}{match[3]}?"
+    if match:
+        known = ", ".join(f"sm_{each}" for each in sorted(_KNOWN))
+        return f"no GPU that is known here has it; known are {known}, and models (a100, h100, l4, rtx-4090)"
     plain = {name.replace("-", ""): name for name in _NAMES}
-    near = difflib.get_close_matches(re.sub(r"[-_]", "", word).removeprefix("nvidia"), plain, 1, 0.8)
+    near = difflib.get_close_matches(re.sub(r"[-_]", "", word[:_LONGEST]).removeprefix("nvidia"), plain, 1, 0.8)
     return f"did you mean {plain[near[0]]}?" if near else ""
 
 
@@ -110,6 +114,11 @@ def runs(code: Architecture, gpu: int) -> bool:
     if code.suffix == EXACT:
         return code.number == gpu
     return code.major == gpu // 10 and code.number <= gpu
+
+
+def is_promised(code: Architecture, gpu: int) -> bool:
+    """Whether NVIDIA promises that machine code which `runs` on a GPU does: with systems on a chip it does not."""
+    return code.number == gpu or not _ON_CHIP.intersection((code.number, gpu))
 
 
 def compiles(code: Architecture, gpu: int) -> bool:

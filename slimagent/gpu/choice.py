@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from slimagent.gpu.architectures import Architecture, Target, best, compiles, runs
+from slimagent.gpu.architectures import Architecture, Target, best, compiles, is_promised, runs
 from slimagent.gpu.containers import Code, Container, Form, Piece
 
 
@@ -29,11 +29,13 @@ def staying(container: Container, target: Target) -> tuple[Piece, ...]:
 
 
 def _chosen(pieces: tuple[Piece, ...], gpu: int) -> Iterator[Piece]:
-    """What a loader may choose on a GPU: machine code if some runs there, else PTX."""
-    cubins = [each for each in pieces if each.form is Form.CUBIN and runs(each.architecture, gpu)]
-    usable = cubins or [each for each in pieces if each.form is Form.PTX and compiles(each.architecture, gpu)]
-    chosen = best(each.architecture for each in usable)
-    return (each for each in usable if each.architecture in chosen)
+    """What a loader may choose on a GPU: machine code if some runs there, else PTX; both if that is not promised."""
+    for form, can_use in ((Form.CUBIN, runs), (Form.PTX, compiles)):
+        usable = [each for each in pieces if each.form is form and can_use(each.architecture, gpu)]
+        chosen = best(each.architecture for each in usable)
+        yield from (each for each in usable if each.architecture in chosen)
+        if any(is_promised(each.architecture, gpu) for each in usable):
+            return
 
 
 def _newest(pieces: tuple[Piece, ...]) -> Iterator[Piece]:

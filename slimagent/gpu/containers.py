@@ -34,6 +34,7 @@ _LZ4, _ZSTD = 0x2000, 0x8000
 _EXACT, _FAMILY = 0x100000, 0x200000
 # 64-bit, with debugging information, for Linux, compressed, with a suffix, the ABI of sm_100 and later.
 _FLAGS = 0x1 | 0x2 | 0x10 | _LZ4 | _ZSTD | _EXACT | _FAMILY | 0x1000000
+_ALWAYS = 0x1 | 0x10  # of all machine code and PTX: whether a loader chooses code without them was not measured
 _LTO_IR_FLAG = 0x10000  # of all LTO-IR
 _ELF, _ZSTD_FRAME = b"\x7fELF", b"\x28\xb5\x2f\xfd"
 
@@ -178,6 +179,7 @@ def _piece(read: Read, at: int, stop: int) -> Piece:
     packed = flags & (_LZ4 | _ZSTD)
     if (
         flags & ~(_FLAGS | (_LTO_IR_FLAG if form is Form.OTHER else 0))
+        or (form is not Form.OTHER and flags & _ALWAYS != _ALWAYS)
         or packed == _LZ4 | _ZSTD
         or flags & (_EXACT | _FAMILY) == _EXACT | _FAMILY
     ):

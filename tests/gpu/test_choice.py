@@ -52,12 +52,17 @@ def can_take(piece: Piece, gpu: int) -> bool:
 def loaders_choice(container: Container, gpu: int, *, on_chip: bool) -> list[Piece]:
     """The pieces with the highest number among those that a GPU can take, cubins before PTX.
 
-    There are two loaders here: one takes code for a system on a chip for other GPUs of its major version, one does not.
+    There are two loaders here: one takes machine code between a system on a chip and other GPUs of its major version,
+    one does not.
     """
     for form in (Form.CUBIN, Form.PTX):
         usable = [each for each in container.pieces if each.form is form and can_take(each, gpu)]
-        if not on_chip:
-            usable = [each for each in usable if each.architecture.number not in ON_CHIP or gpu in ON_CHIP]
+        if not on_chip and form is Form.CUBIN:
+            usable = [
+                each
+                for each in usable
+                if each.architecture.number == gpu or not {each.architecture.number, gpu} & {*ON_CHIP}
+            ]
         if usable:
             highest = max(each.architecture.number for each in usable)
             return [each for each in usable if each.architecture.number == highest]
@@ -176,7 +181,22 @@ def test_gpus_have_names(text: str, expected: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sm_", "sm_1", "h1000", "none,sm_80", "sm_80,,sm_90", "sm_80x", "80.1", "sm_900", "\u0668\u0660"]
+    "text",
+    [
+        "",
+        "sm_",
+        "sm_1",
+        "h1000",
+        "none,sm_80",
+        "sm_80,,sm_90",
+        "sm_80x",
+        "80.1",
+        "sm_900",
+        "sm_98",
+        "\u0668\u0660",
+        "x" * 100_000,
+    ],
+    ids=lambda text: ascii(text[:9]),
 )
 def test_what_is_no_gpu_is_refused(text: str) -> None:
     """The message has the word, and the hint says what can be said."""
@@ -192,6 +212,8 @@ def test_what_is_no_gpu_is_refused(text: str) -> None:
         ("sm90", "did you mean sm_90?"),
         ("SM-9.0", "did you mean sm_90?"),
         ("9.0a", "did you mean sm_90a?"),
+        ("sm_98", "known are sm_30, "),
+        ("9.9", "sm_90, "),
         ("rtx4090", "did you mean rtx-4090?"),
         ("h100 a100", "commas separate GPUs: h100,a100"),
         ("sm_90,", "a name is missing before or after a comma"),

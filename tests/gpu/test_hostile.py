@@ -29,6 +29,7 @@ H100, NO_GPU = Target((90,)), Target(())
 WIDE = container([Part("sm_80"), Part("sm_90")])
 SECTION, SEGMENT = struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IIQQQQQQ")
 PT_DYNAMIC, SECONDS = 2, 20.0
+FLAGS = 16 + 40  # where those of the first piece are: after the header of its container
 
 
 def library(place: Path, *lines: str, flags: str = "a", code: str = "", options: tuple[str, ...] = ()) -> Path:
@@ -130,6 +131,17 @@ def test_what_anything_but_its_wrapper_refers_to_stays_whole(lines: list[str], t
     path = library(tmp_path, *lines, code="end:", options=("-Wl,-z,noseparate-code",))
     assert "nothing to save" in answer(path)
     assert "nothing to save" in answer(path, NO_GPU)
+
+
+@pytest.mark.parametrize("flag", [0x1, 0x10])
+def test_code_without_a_flag_that_all_code_has_is_not_understood(flag: int, tmp_path: Path) -> None:
+    """Whether a loader chooses such a piece was not measured."""
+
+    def without(data: bytearray, found: Tables) -> None:
+        (section,) = (each for each in found.sections if each.name == b".nv_fatbin")
+        data[section.offset + FLAGS] &= ~flag
+
+    assert "unknown flags" in answer(changed(library(tmp_path), without))
 
 
 def test_a_section_that_no_compiler_makes_keeps_the_shape(tmp_path: Path) -> None:
