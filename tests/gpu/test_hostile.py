@@ -141,7 +141,10 @@ def test_code_without_a_flag_that_all_code_has_is_not_understood(flag: int, tmp_
         (section,) = (each for each in found.sections if each.name == b".nv_fatbin")
         data[section.offset + FLAGS] &= ~flag
 
-    assert "unknown flags" in answer(changed(library(tmp_path), without))
+    read = reader(changed(library(tmp_path), without))
+    found = tables(read)
+    assert found is not None
+    assert "unknown flags" in gpu_code(read, found)[0].containers[0].why
 
 
 def test_a_section_that_no_compiler_makes_keeps_the_shape(tmp_path: Path) -> None:
