@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 REST = 8  # bytes after a chunk of code that belong to the last distances in it
 
+ONE_IN = 32  # of so many places in random bytes, one looks like a distance in code
+
 _DISTANCE, _LONG = struct.Struct("<i"), struct.Struct("<q")
 _RELATIVE = b"\x05\x0d\x15\x1d\x25\x2d\x35\x3d"  # ModR/M: mod 0, r/m 5
 _LEA = 0x8D

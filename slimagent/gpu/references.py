@@ -47,6 +47,8 @@ _WRITTEN = "a relocation writes into its GPU code"
 # Distances that may lead to GPU code: compilers write one in 28 bytes or more, and others look like one by chance. A
 # file of nothing else would take minutes.
 _DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 16
+_DISTANCE = 4  # bytes
+_DEVIATIONS = 4  # standard deviations of what chance finds
 
 
 @dataclass(slots=True)
@@ -283,11 +285,17 @@ class _Finder:
         tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES]
         left = _DISTANCES_MORE
         for each in self._loads:
-            if each.flags & elf.PF_X:
-                for span in _without((each.offset, each.offset + each.size), skipped):
-                    for data, at in self._chunks(*span, operands.REST):
-                        address = at + each.address - each.offset
-                        left = self._in_code(data, address, wanted, tables, left + len(data) // _DISTANCE_EVERY)
+            if not each.flags & elf.PF_X:
+                continue
+            found: list[int] = []
+            searched = 0
+            for span in _without((each.offset, each.offset + each.size), skipped):
+                for data, at in self._chunks(*span, operands.REST):
+                    searched += len(data)
+                    address = at + each.address - each.offset
+                    left = self._in_code(data, address, wanted, left + len(data) // _DISTANCE_EVERY, found)
+                    found += [table + far for far in operands.far(data) for table in tables if table + far in wanted]
+            self._keep_unless_by_chance(found, searched // operands.ONE_IN)
 
     def entries(self) -> None:
         """Look through the program's own data for distances to GPU code."""
@@ -296,10 +304,21 @@ class _Finder:
                 continue
             if each.name in _UNWINDING or each.name in SECTIONS:
                 continue
+            found: list[int] = []
             for data, at in self._chunks(each.offset, each.offset + each.size, 0):
-                for found in operands.entries(data, at + each.address - each.offset, self.low, self.high):
-                    if found in self.starts or found in self._ends:
-                        self.keep(found)
+                leads = operands.entries(data, at + each.address - each.offset, self.low, self.high)
+                found += [address for address in leads if address in self.starts or address in self._ends]
+            self._keep_unless_by_chance(found, each.size // _DISTANCE)
+
+    def _keep_unless_by_chance(self, found: list[int], tries: int) -> None:
+        """Keep what distances lead to, unless so many tries find as many by chance.
+
+        In very large data, as in NVIDIA's largest libraries, as many were found as chance explains, and not one more.
+        """
+        expected = tries * (len(self._starts) + len(self._ends)) / (1 << 8 * _DISTANCE)
+        if expected < 1 or len(found) > expected + _DEVIATIONS * expected**0.5:
+            for address in found:
+                self.keep(address)
 
     def _wanted(self) -> dict[int, list[tuple[int, int]]]:
         """The addresses that code could refer to, by where a distance to them leads: before a constant, if one follows.
@@ -321,20 +340,16 @@ class _Finder:
             yield self._read(at, min(_CHUNK_OF_CODE + more, end - at)), at
 
     def _in_code(
-        self, data: bytes, address: int, wanted: dict[int, list[tuple[int, int]]], tables: list[int], left: int
+        self, data: bytes, address: int, wanted: dict[int, list[tuple[int, int]]], left: int, found: list[int]
     ) -> int:
-        """Keep what code refers to. `left` is how many distances may still be looked at; returns what is left of it."""
+        """Find what code refers to. `left` is how many distances may still be looked at; returns what is left of it."""
         for at, leads in operands.operands(data, address, self.low, self.high):
             left -= 1
             if left < 0:
                 raise UnknownError("its code computes more addresses than that of any compiler")
             for constant, point in wanted.get(leads, ()):
                 if operands.is_operand(data, at, constant) if constant >= 0 else operands.is_lea(data, at):
-                    self.keep(point)
-        for distance in operands.far(data):
-            for table in tables:
-                if table + distance in wanted:
-                    self.keep(table + distance)
+                    found.append(point)
         return left
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from fat_binaries import Part, container
@@ -20,6 +21,7 @@ from slimagent.elf.tables import PF_R, PT_LOAD, Segment, Tables, tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.containers import Code, gpu_code
 from slimagent.gpu.proof import _is_table_readable, difference
+from slimagent.gpu.references import references
 from slimagent.gpu.rewrite import rewrite
 
 from .test_containers import reader
@@ -131,6 +133,27 @@ def test_what_anything_but_its_wrapper_refers_to_stays_whole(lines: list[str], t
     path = library(tmp_path, *lines, code="end:", options=("-Wl,-z,noseparate-code",))
     assert "nothing to save" in answer(path)
     assert "nothing to save" in answer(path, NO_GPU)
+
+
+@pytest.mark.parametrize("planted", [0, 40])
+def test_as_few_distances_as_chance_finds_in_much_data_count_as_chance(planted: int, tmp_path: Path) -> None:
+    """As in NVIDIA's largest libraries, which have thousands of containers and a hundred megabytes of data."""
+    count, random = 20_000, Random(1).randbytes(2 << 20)  # noqa: S311
+    small = container([Part("sm_80", 128), Part("sm_90", 128)])
+    (tmp_path / "small").write_bytes(small)
+    (tmp_path / "random").write_bytes(random)
+    lines = [
+        ".balign 8", f'.incbin "{tmp_path / "random"}"', ".set at, 0",
+        f".rept {planted}", f".long many + {len(small)} * (100 + at) - .", ".set at, at + 1", ".endr",
+        '.section .nvFatBinSegment,"aw",@progbits', ".set at, 0",
+        f".rept {count}", f".quad 0x1466243b1, many + {len(small)} * at, 0", ".set at, at + 1", ".endr", ".data",
+    ]  # fmt: skip
+    path = library(tmp_path, *lines, code=f'many:\n.rept {count}\n.incbin "{tmp_path / "small"}"\n.endr')
+    read = reader(path)
+    found = tables(read)
+    assert found is not None
+    whole = references(read, found, gpu_code(read, found)).whole
+    assert (len(whole) >= planted) if planted else not whole
 
 
 @pytest.mark.parametrize("flag", [0x1, 0x10])
