@@ -52,7 +52,7 @@ def namespaces(directory: str, known: "set[str]") -> "list[str]":
             inside = [here] + [path for _, path in directories_in(here)]
             if any(entry.endswith(SUFFIXES) for each in inside for entry in listed(each)):
                 found.append(name)
-                found += packages_in(here, name, 2)
+                found += packages_in(here, name)
     return found
 
 
@@ -76,16 +76,18 @@ def has_init(directory: str) -> bool:
     return any(entry.startswith("__init__.") and entry.endswith(SUFFIXES) for entry in listed(directory))
 
 
-def packages_in(directory: str, name: str, levels: int) -> "list[str]":
-    """The dotted names of public packages below a directory without __init__: importing that runs nothing of them."""
+def packages_in(directory: str, name: str) -> "list[str]":
+    """The dotted names of public packages in a directory without __init__: importing that runs nothing of them.
+
+    Of the directories in it that have no __init__ either, those in them count, too.
+    """
     found = []
     for part, here in directories_in(directory):
-        if part[0] == "_":
-            continue
-        if has_init(here):
+        if part[0] != "_" and has_init(here):
             found.append(name + "." + part)
-        elif levels > 1:
-            found += packages_in(here, name + "." + part, levels - 1)
+        elif part[0] != "_":
+            deeper = [each for each, place in directories_in(here) if each[0] != "_" and has_init(place)]
+            found += [name + "." + part + "." + each for each in deeper]
     return found
 
 
