@@ -24,6 +24,7 @@ from slimagent.elf.tables import (
 from slimagent.model.inventory import Needs
 
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 15, 29
+_DT_SONAME = 14
 _DT_AUXILIARY, _DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 _LIBRARIES, _SEARCH = (_DT_NEEDED, _DT_AUXILIARY, _DT_FILTER), (_DT_RPATH, _DT_RUNPATH)
 # What no linker writes, so that a small file costs little memory and time. Entries may share one string.
@@ -51,8 +52,10 @@ def _needs(read: Read) -> Needs | None:
     name = b"" if interpreter is None else _interpreter(read, interpreter)
     section = _only(headers, PT_DYNAMIC)
     dynamic = [] if section is None else _dynamic(bounded(read, section.offset, section.size), order + layout.dynamic)
-    libraries, search = _names(_strings(read, headers, dict(dynamic)), dynamic)
-    return Needs(interpreter=name, libraries=libraries, search=search, machine=machine << 8 | start[4])
+    strings = _strings(read, headers, dict(dynamic))
+    libraries, search = _names(strings, dynamic)
+    own, kind = _own_name(strings, dict(dynamic)), machine << 8 | start[4]
+    return Needs(interpreter=name, libraries=libraries, search=search, machine=kind, own_name=own)
 
 
 def _only(headers: tuple[Segment, ...], kind: int) -> Segment | None:
@@ -99,6 +102,14 @@ def _names(strings: bytes, dynamic: list[tuple[int, int]]) -> tuple[tuple[bytes,
     if len(libraries) * len(search) > _MOST_LOOKUPS or max(map(len, search), default=0) > LONGEST:
         raise ValueError("a search path that no loader can follow")
     return tuple(libraries), tuple(search)
+
+
+def _own_name(strings: bytes, dynamic: dict[int, int]) -> bytes:
+    """What the library calls itself. No loader minds if that is damaged, so it is no reason to refuse the file."""
+    try:
+        return string(strings, dynamic[_DT_SONAME])
+    except (KeyError, ValueError):
+        return b""
 
 
 def _strings(read: Read, headers: tuple[Segment, ...], dynamic: dict[int, int]) -> bytes:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from slimagent.inventory.licenses import licenses
+from slimagent.inventory.licenses import licenses, terms
 from slimagent.inventory.own_directories import listed_files, sole_holders, whole_directories
 from slimagent.inventory.reader import LARGEST_JSON, Image, too_long
 from slimagent.model.inventory import Description, Found, Package, PackageKind
@@ -31,6 +31,7 @@ class _Record(NamedTuple):
     files: list[str]
     depends: list[str]
     description: Description
+    terms: tuple[str, ...]
 
 
 def find(image: Image) -> list[Found]:
@@ -58,10 +59,12 @@ def _packages(image: Image, meta: bytes, first: int) -> list[Found]:
         if record is None:
             continue
         at = image.inventory.index[path]
-        claims.append(_claims(image, path, prefix, record.files))
+        own, outside = _claims(image, path, prefix, record.files)
+        claims.append(own)
         depends.append(record.depends)
         package = Package(kind=PackageKind.CONDA, name=record.name, version=record.version, place=prefix)
-        found.append(Found(package=package, description=record.description, identity=[at]))
+        about, terms = record.description, record.terms
+        found.append(Found(package=package, description=about, identity=[at], terms=terms, outside=outside))
     alone: dict[int, list[bytes]] = {}
     for directory, owner in sole_holders(image.inventory.paths, claims, [prefix] * len(claims)).items():
         if owner is not None:
@@ -97,7 +100,7 @@ def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
         image.problem(path, why)
         return None
     files, depends = _texts(image, path, document, "files"), _texts(image, path, document, "depends")
-    return _Record(name, version, files, depends, _description(document))
+    return _Record(name, version, files, depends, _description(document), _terms(document))
 
 
 def _description(document: dict[str, Any]) -> Description:
@@ -131,8 +134,15 @@ def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> lis
     return texts
 
 
-def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) -> set[int]:
-    """The entries of a package's files: none of them directories, all of them in the prefix."""
+def _terms(document: dict[str, Any]) -> tuple[str, ...]:
+    """All that a record says of licenses. Its family is a rough word for the same one, so it counts if it is closed."""
+    said, family = document.get("license"), document.get("license_family")
+    is_closed = isinstance(family, str) and family.strip().lower() == "proprietary"
+    return terms(["" if said is None else known(str, said), family if is_closed else ""])
+
+
+def _claims(image: Image, record: bytes, prefix: bytes, files: Iterable[str]) -> tuple[set[int], list[int]]:
+    """The entries of a package's files, none of them directories: those in the prefix, and those outside."""
     start = prefix.rstrip(b"/") + b"/"
     return listed_files(image, record, (start + text.encode() for text in files), start, prefix)
 

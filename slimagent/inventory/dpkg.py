@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from slimagent.inventory.dpkg_formats import choices, fields, paragraphs, sums, whole_lines
 from slimagent.inventory.dpkg_packages import Record, is_there, named, package, require
-from slimagent.inventory.licenses import copyright_licenses
+from slimagent.inventory.licenses import copyright_licenses, copyright_terms
 from slimagent.inventory.reader import Image
 from slimagent.model.edit import EditKind
 from slimagent.model.inventory import Found
@@ -46,6 +46,7 @@ def find(image: Image) -> list[Found]:
     for record, each in zip(records, found, strict=True):
         data = image.read(b"%b/%b/copyright" % (_DOCUMENTATION, record.name.encode())) or b""
         each.description = replace(each.description, licenses=copyright_licenses(data))
+        each.terms = copyright_terms(data)
     return found
 
 

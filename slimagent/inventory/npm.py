@@ -127,7 +127,8 @@ class _Tree:
             place=location[1] or b"/",
         )
         self._at[location[0]] = len(self.found)
-        self.found.append(Found(package=package, description=package_json.description(manifest, package.name)))
+        description, terms = package_json.description(manifest, package.name), package_json.license_terms(manifest)
+        self.found.append(Found(package=package, description=description, terms=terms))
         self._real.append(directory)
         self._manifests.append(manifest)
         return len(self.found) - 1
@@ -179,8 +180,9 @@ class _Tree:
         version = package_json.text(manifest.get("version"))
         package = Package(kind=PackageKind.NPM, name=title, version=version, place=parent(home))
         self._programs[home] = len(self.found)
-        description = package_json.description(manifest, title)
-        self.found.append(Found(package=package, description=description, files=[self._inventory.index[path]]))
+        description, terms = package_json.description(manifest, title), package_json.license_terms(manifest)
+        files = [self._inventory.index[path]]
+        self.found.append(Found(package=package, description=description, files=files, terms=terms))
         return self._programs[home]
 
     def _require(self, at: int, manifest: dict[str, Any], home: bytes) -> None:

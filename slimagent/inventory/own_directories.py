@@ -11,25 +11,28 @@ _SHARED = -1
 _BYTECODE = b"__pycache__"  # written by whoever imports first, recorded by hardly anyone
 
 
-def listed_files(image: Image, record: bytes, listed: Iterable[bytes], inside: bytes, prefix: bytes) -> set[int]:
-    """The entries at `listed` paths, without directories; a problem of the record if some lie outside of `prefix`.
+def listed_files(
+    image: Image, record: bytes, listed: Iterable[bytes], inside: bytes, prefix: bytes
+) -> tuple[set[int], list[int]]:
+    """The entries at `listed` paths, without directories: those in `prefix`, and those outside.
 
+    The latter are a problem of the record: it may lie, or one of its directories is a link to elsewhere.
     Paths that begin with `inside` and are in the inventory as they are written need no further look.
     """
-    index, paths, found, outside = image.inventory.index, image.inventory.paths, set(), []
+    index, paths, found, outside = image.inventory.index, image.inventory.paths, set[int](), list[int]()
     for path in listed:
         at = index.get(path)
         if at is None or not path.startswith(inside):
             at = image.entry(path) if at is None and b"\0" not in path else at
             if at is not None and not within(paths[at], prefix):
-                outside.append(paths[at])
+                outside.append(at)
                 continue
         if at is not None and not image.is_directory(at):
             found.add(at)
     if outside:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
-        image.problem(record, f"claims {to_text(outside[0])}{more}, outside of {to_text(prefix)}")
-    return found
+        image.problem(record, f"claims {to_text(paths[outside[0]])}{more}, outside of {to_text(prefix)}")
+    return found, [at for at in dict.fromkeys(outside) if not image.is_directory(at)]
 
 
 def sole_holders(

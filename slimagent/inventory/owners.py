@@ -46,8 +46,11 @@ def _add(table: Owners, found: list[Found]) -> None:
                 table.more[at] = (*table.more.get(at, ()), number)
         for at in each.identity:
             weak[at] = 1
+        for at in each.outside:
+            table.outside[at] = (*table.outside.get(at, ()), number)
         table.packages.append(each.package)
         table.descriptions.append(each.description)
+        table.terms.append(each.terms)
         table.files.append(entries)
         table.requires.append(tuple((base + at, text) for at, text in each.requires if base + at != number))
         table.missing.append(tuple(each.missing))

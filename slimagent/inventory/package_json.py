@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slimagent.inventory.licenses import licenses
+from slimagent.inventory.licenses import licenses, terms
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Description
 from slimagent.text.json_input import parsed
@@ -48,6 +48,16 @@ def description(manifest: dict[str, Any], name: str) -> Description:
     found = (each.get("type") or each.get("name") if isinstance(each, dict) else each for each in several)
     own = text(manifest.get("name"))
     return Description(licenses=licenses(map(text, found)), source="" if own == name else own)
+
+
+def license_terms(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """All that a manifest says of licenses, in each of the fields; what has no name is not understood."""
+    found = list[str | None]()
+    for said in (manifest.get("license"), manifest.get("licenses")):
+        for each in said if isinstance(said, list) else [said] if said is not None else []:
+            value = each.get("type") or each.get("name") if isinstance(each, dict) else each
+            found.append(known(str, value))
+    return terms(found)
 
 
 def text(value: object) -> str:

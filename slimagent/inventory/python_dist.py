@@ -20,7 +20,7 @@ from slimagent.inventory.python_projects import Project, projects
 from slimagent.inventory.python_requires import Installed, Requirements, environments, machine_name
 from slimagent.inventory.python_sites import Site, View, find_sites
 from slimagent.inventory.reader import Image, too_long
-from slimagent.model.inventory import EDITABLE, REQUIREMENTS, Description, Found, Package, PackageKind
+from slimagent.model.inventory import EDITABLE, REQUIREMENTS, UNCLEAR, Description, Found, Package, PackageKind
 from slimagent.paths.algebra import join, name, parent, to_text, within
 
 _BYTECODE = b"__pycache__"
@@ -31,7 +31,8 @@ _ENDINGS = (b".dist-info", b".egg-info", b".egg-link", b".egg")
 class _Dist:
     """A distribution under construction. `info` describes it, `link` is its .egg-link, `root` its unpacked .egg.
 
-    `claims` are its entries; `recorded`: they come from a list; `in_place`: its source is used where it lies.
+    `claims` are its entries; `recorded`: they come from a list; `outside`: it lists these, too, but they lie outside of
+    its environment; `in_place`: its source is used where it lies.
     """
 
     site: int
@@ -40,6 +41,8 @@ class _Dist:
     version: str
     requires: tuple[str, ...]
     licenses: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    outside: list[int] = field(default_factory=list)
     link: bytes | None = None
     source: bytes | None = None
     root: bytes | None = None
@@ -121,6 +124,7 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
         version=version,
         requires=requires,
         licenses=fields.licenses,
+        terms=(UNCLEAR,) if data is None else meta.license_terms(data),
         root=root,
     )
 
@@ -164,7 +168,8 @@ def _claim_recorded(image: Image, site: Site, dist: _Dist) -> None:
         image.problem(path, "cut short: some files may have no owner" if rows else "empty")
     dist.recorded = bool(rows)
     listed = (base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row) for row in rows)
-    dist.claims |= listed_files(image, path, listed, site.directory + b"/", site.prefix)
+    claims, dist.outside = listed_files(image, path, listed, site.directory + b"/", site.prefix)
+    dist.claims |= claims
 
 
 def _joined(directory: bytes, path: bytes) -> bytes:
@@ -297,17 +302,14 @@ def _found(image: Image, site: Site, dist: _Dist) -> Found:
     if dist.link is not None:
         identity.add(image.inventory.index[dist.link])
         dist.claims |= _shared_path_file(image, site, parent(dist.info))
+    kind, section = PackageKind.PYTHON, EDITABLE if dist.in_place else ""
     return Found(
-        package=Package(
-            kind=PackageKind.PYTHON,
-            name=dist.name,
-            version=dist.version,
-            place=site.directory,
-            section=EDITABLE if dist.in_place else "",
-        ),
+        package=Package(kind=kind, name=dist.name, version=dist.version, place=site.directory, section=section),
         description=Description(licenses=dist.licenses),
         files=sorted(dist.claims | identity),
         identity=sorted(identity),
+        terms=dist.terms,
+        outside=dist.outside,
     )
 
 

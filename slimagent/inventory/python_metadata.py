@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from slimagent.inventory.licenses import licenses
+from slimagent.inventory.licenses import licenses, terms
 from slimagent.text.json_input import parsed
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # core metadata, "Name"
@@ -21,7 +22,9 @@ _FIELD = re.compile(
     rb"^(Name|Version|Requires-Dist|License-Expression|License|Classifier)[ \t]*:[ \t]*(.*(?:\n[ \t].*)*)",
     re.IGNORECASE | re.MULTILINE,
 )
+_LICENSES = (b"license-expression", b"license")
 _LICENSE_CLASSIFIER = "License :: "
+_NOT_SAID = frozenset({"", "unknown"})  # what setuptools once wrote where nothing was said (license, home page, …)
 _SECTION = re.compile(r"\[([^\]]*)\]")
 _VALUE = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"):[ \t]*(?:'([^'\\]+)'|"([^"\\]+)")""")
 _MAPPING = re.compile(rb"^MAPPING\b[^=\n]*=[ \t]*(\{.*\})[ \t]*$", re.MULTILINE)
@@ -52,24 +55,40 @@ def from_directory_name(stem: str) -> tuple[str, str]:
 
 def metadata(data: bytes) -> Metadata:
     """Parse METADATA or PKG-INFO: its headers only, up to the first empty line. What is not UTF-8 becomes U+FFFD."""
-    if b"\r\n" in data:
-        data = data.replace(b"\r\n", b"\n")
-    end = data.find(b"\n\n")
     single: dict[bytes, str] = {}
     requires: list[str] = []
     classified: list[str] = []
-    for match in _FIELD.finditer(data, 0, len(data) if end < 0 else end):
-        key, value = match[1].lower(), " ".join(match[2].decode("utf-8", "replace").split())
+    for key, value, is_folded in _headers(data):
         if key == b"requires-dist":
             requires.append(value)
         elif key == b"classifier":
             if value.startswith(_LICENSE_CLASSIFIER):
                 classified.append(value.rpartition(" :: ")[2])
-        elif key != b"license" or b"\n" not in match[2].strip():  # several lines are the license's whole text
+        elif key != b"license" or not is_folded:  # several lines are the license's whole text
             single.setdefault(key, value)
     said = licenses([single.get(b"license-expression", "")]) or licenses([single.get(b"license", "")])
     found = said or licenses(classified)
     return Metadata(single.get(b"name", ""), single.get(b"version", ""), tuple(requires), found)
+
+
+def license_terms(data: bytes) -> tuple[str, ...]:
+    """All that METADATA or PKG-INFO says of licenses: each field, as often as it is there, and the classifiers."""
+    found = []
+    for key, value, _ in _headers(data):
+        if key in _LICENSES and value.lower() not in _NOT_SAID:
+            found.append(value)
+        elif key == b"classifier" and value.startswith(_LICENSE_CLASSIFIER):
+            found.append(value.rpartition(" :: ")[2])
+    return terms(found)
+
+
+def _headers(data: bytes) -> Iterator[tuple[bytes, str, bool]]:
+    """The fields that matter: the name in lower case, the value in one line, and whether it was written in several."""
+    data = data.replace(b"\r\n", b"\n")
+    end = data.find(b"\n\n")
+    for match in _FIELD.finditer(data, 0, len(data) if end < 0 else end):
+        value = " ".join(match[2].decode("utf-8", "replace").split())
+        yield match[1].lower(), value, b"\n" in match[2].strip()
 
 
 def egg_requires(data: bytes) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from slimagent.inventory.licenses import licenses
+from slimagent.inventory.licenses import licenses, terms
 from slimagent.inventory.reader import Image, too_long
 from slimagent.model.inventory import Description, Found, Package, PackageKind
 from slimagent.paths.algebra import ancestors, name, parent, within
@@ -124,7 +124,13 @@ def _package(image: Image, directory: bytes, at: int, fields: dict[str, str]) ->
         licenses=licenses([fields.get("License", "")]),
         source=fields.get("Repository") or ("Bioconductor" if "biocViews" in fields else ""),
     )
-    return Found(package=package, description=description, files=[at, *below], identity=sorted(identity))
+    return Found(
+        package=package,
+        description=description,
+        files=[at, *below],
+        identity=sorted(identity),
+        terms=terms([fields.get("License", "")]),
+    )
 
 
 def _linked(

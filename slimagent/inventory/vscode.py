@@ -93,7 +93,7 @@ def _extension(manifest: dict[str, Any], place: bytes, files: list[int]) -> Foun
         place=place,
     )
     described = package_json.description(manifest, package_json.text(manifest.get("name")))
-    return Found(package=package, description=described, files=files)
+    return Found(package=package, description=described, files=files, terms=package_json.license_terms(manifest))
 
 
 def _links(image: Image, found: list[Found], manifests: list[dict[str, Any]], directories: dict[bytes, int]) -> None:

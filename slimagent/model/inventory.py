@@ -24,6 +24,8 @@ class PackageKind(OpenEnum):
     COMPONENT = "component"
 
 
+# A licence that a record states in words that are no name of one. Nobody knows it, so it permits nothing.
+UNCLEAR = "a licence that is not understood"
 EDITABLE = "editable"  # the section of a Python distribution whose source is used where it lies
 REQUIREMENTS = "requirements"  # the section of an entry that is no package, see `Package.is_list`
 
@@ -69,7 +71,7 @@ def package_test(pattern: str) -> Callable[[Package], bool]:
 class Description:
     """What a package's record says of it beside its name, for a bill of materials.
 
-    `licenses` are as the record has them; whether GPU code may be taken out depends on them, and nothing else does.
+    `licenses` are the names that say most; all that the record says of licences is in `Found.terms`.
     `source` is where the package is from: the source package of a Debian one (`gcc-12 (12.2.0-14)`), the repository of
     an R one, the real name of an npm package in a directory of another name. Empty where the record says nothing.
     `architecture` is in the words of its manager.
@@ -100,6 +102,10 @@ class Found:
     and reading it does not use the package. `requires` are its installed hard dependencies, as indices into the
     reader's own list with the requirement's text; `missing` are the texts of those not installed. `records` are its
     places in files that it shares with others: (path, kind of file, its key in it), see `Edit`.
+
+    `terms` is all that its record says of its licences: names, whole texts, and `UNCLEAR` for what was not understood.
+    Whether GPU code may be taken out depends on them. `outside` are entries that its record lists and that lie outside
+    of its environment: they are not its own, but what it says of licences may be about them.
     """
 
     package: Package
@@ -109,6 +115,8 @@ class Found:
     requires: list[tuple[int, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     records: list[tuple[bytes, EditKind, str]] = field(default_factory=list)
+    terms: tuple[str, ...] = ()
+    outside: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,17 +125,20 @@ class Owners:
 
     `of` has each entry's first owner, or -1; `more` its additional ones (a Debian package and an R package can own the
     same file). `weak` marks entries that are a package's identity: reading one does not use the package. `adopted`
-    marks entries that no record names, and that belong to the package in whose directory they lie.
+    marks entries that no record names, and that belong to the package in whose directory they lie. `outside` has for
+    entries the packages whose records list them, although they lie outside of the packages' environments.
     """
 
     packages: list[Package] = field(default_factory=list)
     descriptions: list[Description] = field(default_factory=list)
+    terms: list[tuple[str, ...]] = field(default_factory=list)
     files: list[array[int]] = field(default_factory=list)
     requires: list[tuple[tuple[int, str], ...]] = field(default_factory=list)
     missing: list[tuple[str, ...]] = field(default_factory=list)
     records: list[tuple[tuple[bytes, EditKind, str], ...]] = field(default_factory=list)
     of: array[int] = field(default_factory=lambda: array("i"))
     more: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    outside: dict[int, tuple[int, ...]] = field(default_factory=dict)
     weak: bytearray = field(default_factory=bytearray)
     adopted: bytearray = field(default_factory=bytearray)
     problems: list[tuple[bytes, str]] = field(default_factory=list)
@@ -144,6 +155,7 @@ class Needs:
 
     `interpreter` is an ELF file's PT_INTERP or a script's `#!` program, `via_env` what `#!/usr/bin/env NAME` looks up,
     `libraries` the DT_NEEDED names, `search` the directories of DT_RPATH and DT_RUNPATH with `$ORIGIN` still in them.
+    `own_name` is DT_SONAME, the name by which others need it.
     """
 
     interpreter: bytes = b""
@@ -151,6 +163,7 @@ class Needs:
     libraries: tuple[bytes, ...] = ()
     search: tuple[bytes, ...] = ()
     machine: int = 0
+    own_name: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

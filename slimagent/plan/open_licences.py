@@ -26,13 +26,34 @@ _COPYLEFT = re.compile(
 # What people write in place of a name of SPDX, in lower case.
 _OTHER_NAMES = frozenset(
     (
-        "apache 2.0", "apache license 2.0", "apache license, version 2.0", "apache software license",
-        "apache-2.0 license", "apache 2", "apache license version 2.0", "the apache license, version 2.0", "bsd",
-        "bsd license", "new bsd", "bsd 3-clause", "bsd 2-clause", "3-clause bsd license", "modified bsd",
-        "bsd-3-clause license", "bsd 3-clause license", "mit license", "the mit license", "isc license (iscl)",
-        "boost software license 1.0 (bsl-1.0)", "mozilla public license 2.0 (mpl 2.0)",
-        "python software foundation license", "mit + file license", "gpl (>= 2)", "gpl (>= 3)",
-        "the unlicense (unlicense)", "public domain", "mit licence",
+        "apache 2.0", "apache license 2.0", "apache license, version 2.0", "apache-2.0 license", "apache 2",
+        "apache license version 2.0", "the apache license, version 2.0", "bsd", "new bsd", "bsd 3-clause",
+        "bsd 2-clause", "3-clause bsd license", "modified bsd", "bsd-3-clause license", "bsd 3-clause license",
+        "the mit license", "mit + file license", "gpl (>= 2)", "gpl (>= 3)", "mit licence",
+    )
+)  # fmt: skip
+# The ends of Python's classifiers (https://pypi.org/classifiers/, "License ::"), in lower case. Who approves of a
+# licence does so only if it permits changes (the Open Source Definition, 3; Debian's guidelines, 3).
+_CLASSIFIERS = frozenset(
+    (
+        "osi approved", "dfsg approved", "academic free license (afl)", "apache software license",
+        "blue oak model license (blueoak-1.0.0)", "boost software license 1.0 (bsl-1.0)", "bsd license",
+        "cc0 1.0 universal (cc0 1.0) public domain dedication",
+        "common development and distribution license 1.0 (cddl-1.0)", "eclipse public license 1.0 (epl-1.0)",
+        "eclipse public license 2.0 (epl-2.0)", "european union public licence 1.1 (eupl 1.1)",
+        "european union public licence 1.2 (eupl 1.2)", "gnu affero general public license v3",
+        "gnu affero general public license v3 or later (agplv3+)", "gnu general public license (gpl)",
+        "gnu general public license v2 (gplv2)", "gnu general public license v2 or later (gplv2+)",
+        "gnu general public license v3 (gplv3)", "gnu general public license v3 or later (gplv3+)",
+        "gnu lesser general public license v2 (lgplv2)", "gnu lesser general public license v2 or later (lgplv2+)",
+        "gnu lesser general public license v3 (lgplv3)", "gnu lesser general public license v3 or later (lgplv3+)",
+        "gnu library or lesser general public license (lgpl)",
+        "historical permission notice and disclaimer (hpnd)", "isc license (iscl)", "mit license",
+        "mit no attribution license (mit-0)", "mozilla public license 1.1 (mpl 1.1)",
+        "mozilla public license 2.0 (mpl 2.0)", "public domain", "python license (cnri python license)",
+        "python software foundation license", "the unlicense (unlicense)",
+        "universal permissive license (upl)", "university of illinois/ncsa open source license",
+        "zero-clause bsd (0bsd)", "zlib/libpng license", "zope public license",
     )
 )  # fmt: skip
 _TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
@@ -42,7 +63,7 @@ _ITS_OWN = re.compile(r"(?:documentref-[a-z0-9.-]+:)?licenseref-[a-z0-9.-]+", re
 
 
 class Said(Enum):
-    """What the names of a package's licences say."""
+    """What it comes to, all that a record says of a package's licences."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -50,18 +71,23 @@ class Said(Enum):
 
 
 def said(names: Sequence[str]) -> Said:
-    """What names say together: all of them must be open.
+    """What names and whole texts say together: all of them must be open.
 
     >>> said(["Apache-2.0 WITH LLVM-exception AND (MIT OR LicenseRef-x)"])
     <Said.OPEN: 'open'>
     """
     if not names or all(_ITS_OWN.fullmatch(each) for each in names):
         return Said.NOTHING
-    return Said.OPEN if len(names) < _MOST and all(map(_is_open, names)) else Said.CLOSED
+    return Said.OPEN if len(names) < _MOST and all(map(is_open, names)) else Said.CLOSED
 
 
-def _is_open(name: str) -> bool:
-    if name.lower() in _OTHER_NAMES:
+def is_open(name: str) -> bool:
+    """Whether a name or a whole text is that of an open licence."""
+    return _is_open_by_name(name) or bool(recognised(name.encode("utf-8", "replace")))
+
+
+def _is_open_by_name(name: str) -> bool:
+    if name.lower() in _OTHER_NAMES or name.lower() in _CLASSIFIERS:
         return True
     try:
         return len(name) <= _LONGEST_NAME and _value(_tokens(name))
@@ -185,6 +211,9 @@ _APPENDIX = re.compile(
     "express or implied see the license for the specific language governing permissions and limitations under"
     " the license"
 )
+_TITLE = re.compile(
+    r"(?:the )?(?:bsd [1234] clause|[1234] clause bsd) licen[cs]e\b"
+)  # `clause` is a word that takes back
 LONGEST_TEXT = 1 << 16  # bytes
 _REST = 80  # words beside the licence: who holds the copyright, where other parts come from
 
@@ -201,7 +230,8 @@ def recognised(text: bytes) -> str:
         match = pattern.search(words)
         if match is None or (name == "Apache-2.0" and not _is_apache(match[0])):
             continue
-        rest = _APPENDIX.sub("", f"{words[: match.start()]} {words[match.end() :]}").split()
+        before = words[: match.start()].removeprefix(title[0] if (title := _TITLE.match(words)) else "")
+        rest = _APPENDIX.sub("", f"{before} {words[match.end() :]}").split()
         if len(rest) > _REST or not _TAKES_BACK.isdisjoint(rest):
             return ""
         return name if name != "BSD" else "BSD-3-Clause" if match["third"] else "BSD-2-Clause"

@@ -204,6 +204,7 @@ def _as_one_package(inventory: Inventory, owners: Owners) -> Owners:
         owners.of[at] = number
     owners.packages.append(Package(kind=PackageKind.DPKG, name="stage"))
     owners.descriptions.append(Description())
+    owners.terms.append(())
     owners.files.append(free)
     owners.requires.append(())
     owners.missing.append(())

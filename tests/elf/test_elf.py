@@ -110,6 +110,20 @@ def test_a_static_program_needs_nothing(compiler: str, tmp_path: Path) -> None:
     assert (found.interpreter, found.libraries, found.search) == (b"", (), ())
 
 
+def test_the_name_for_users_is_read() -> None:
+    """DT_SONAME, as pyelftools reads it."""
+    names = set()
+    for path in real_files():
+        found = fast(path)
+        with open(path, "rb") as file:
+            segments = [each for each in ELFFile(file).iter_segments() if isinstance(each, DynamicSegment)]
+            tags = [tag for each in segments for tag in each.iter_tags("DT_SONAME")]
+        expected = tags[-1].soname.encode() if tags else b""
+        assert found is None or found.own_name == expected, path
+        names.add(expected)
+    assert len(names) > 3
+
+
 SAMPLE = Path(os.path.realpath("/bin/sh")).read_bytes()
 
 

@@ -16,7 +16,7 @@ from slimagent.inventory import python_metadata as meta
 from slimagent.inventory.owners import owners
 from slimagent.inventory.reader import Image
 from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Description, Found
+from slimagent.model.inventory import UNCLEAR, Description, Found
 
 STATUS = """\
 Package: gcc-12-base
@@ -48,6 +48,11 @@ def test_debian(tmp_path: Path) -> None:
         "gcc-12-base": Description(source="gcc-12 (12.2.0-14)", architecture="amd64"),
         "adduser": Description(licenses=("GPL-2+",), architecture="all"),
     }
+
+
+def stated(root: Path, find: Callable[[Image], list[Found]]) -> dict[str, tuple[str, ...]]:
+    """All that the packages' records say of licenses, by name."""
+    return {each.package.name: each.terms for each in find(Image(scan(os.fsencode(root))))}
 
 
 def test_conda(tmp_path: Path) -> None:
@@ -140,6 +145,55 @@ def test_npm_licenses(tmp_path: Path, manifest: dict[str, Any], expected: tuple[
     """In all forms that manifests have had."""
     write(tmp_path, "/srv/node_modules/x/package.json", json.dumps({"name": "x", "version": "1", **manifest}))
     assert described(tmp_path, npm.find) == {"x": Description(licenses=expected)}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        ({"license": "ISC"}, ("ISC",)),
+        ({"license": {"type": "MIT"}, "licenses": [{"type": "Other"}]}, ("MIT", "Other")),
+        ({"license": ["MIT", 3, {"url": "x"}]}, ("MIT", UNCLEAR)),
+        ({"license": "no changes " * 40}, (("no changes " * 40).strip(),)),
+        ({"license": 7}, (UNCLEAR,)),
+        ({"license": None}, ()),
+        ({}, ()),
+    ],
+)
+def test_all_that_a_manifest_says_of_licenses_counts(
+    tmp_path: Path, manifest: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    """What has no name is not understood."""
+    write(tmp_path, "/srv/node_modules/x/package.json", json.dumps({"name": "x", "version": "1", **manifest}))
+    assert stated(tmp_path, npm.find) == {"x": expected}
+    given = {"publisher": "ann", "name": "Tool", "version": "1.0.0", "engines": {"vscode": "*"}, **manifest}
+    write(tmp_path, "/root/.vscode/extensions/ann.tool-1.0.0/package.json", json.dumps(given))
+    assert stated(tmp_path, vscode.find) == {"ann.tool": expected}
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"license": "MIT", "license_family": "MIT"}, ("MIT",)),
+        ({"license": "MIT", "license_family": "PROPRIETARY"}, ("MIT", "PROPRIETARY")),
+        ({"license": ["MIT"]}, (UNCLEAR,)),
+        ({"license": None}, ()),
+    ],
+)
+def test_all_that_conda_says_of_licenses_counts(
+    tmp_path: Path, record: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    """Its family of licenses only if that is closed: it is a rough word for the license."""
+    write(tmp_path, "/opt/conda/conda-meta/x-1-0.json", json.dumps({"name": "x", "version": "1", **record}))
+    assert stated(tmp_path, conda.find) == {"x": expected}
+
+
+def test_a_long_license_of_an_r_package_counts(tmp_path: Path) -> None:
+    """It is no name for a bill of materials, and none that is open."""
+    long = " ".join(["no changes"] * 30)
+    text = f"Package: a\nVersion: 1\nLicense: {long}\nBuilt: R 4.3.1; ; 2023; unix\n"
+    write(tmp_path, "/usr/lib/R/library/a/DESCRIPTION", text)
+    write(tmp_path, "/usr/lib/R/library/a/Meta/package.rds")
+    assert stated(tmp_path, r_library.find) == {"a": (long,)}
 
 
 def test_an_npm_package_of_another_name_says_so(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.inventory.licenses import copyright_licenses, licenses
+from slimagent.inventory.licenses import copyright_licenses, copyright_terms, licenses, terms
+from slimagent.model.inventory import UNCLEAR
 
 FORMAT = b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
 
@@ -51,3 +53,42 @@ def test_what_was_written_before_1_0_is_read_too() -> None:
 def test_any_bytes_are_read(data: bytes) -> None:
     """As a copyright file: no error, whatever follows the first line."""
     assert isinstance(copyright_licenses(FORMAT + data), tuple)
+
+
+FILES = b"\nFiles: *\nCopyright: Ann\nLicense: %b\n"
+DEBIAN = b"\nFiles: debian/*\nCopyright: Bob\nLicense: Expat\n"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "expected"),
+    [
+        (FILES % b"GPL-2+", ("Expat", "GPL-2+")),
+        (b"\nFiles:\n *\nLicense: GPL-2+\n", ("Expat", "GPL-2+")),
+        (b"\nFiles: a\n b ./* c\nLicense: GPL-2+\n", ("Expat", "GPL-2+")),
+        (b"License: Zlib\n\nFiles: a\nLicense: GPL-2+\n", ("Expat", "GPL-2+", "Zlib")),
+        (FILES % b"none", ("Expat", "none")),
+        (FILES % b"\n No changes.", ("Expat", UNCLEAR)),
+        (FILES % (b"no " * 80), ("Expat", " ".join(["no"] * 80))),
+        (FILES % b"GPL-2+\nLicense: Other", ("Expat", "GPL-2+", "Other")),
+        (b"\nFiles: *\nCopyright: Ann\nDisclaimer: no changes\n", ("Expat", UNCLEAR)),
+        (b"\nFiles: src/*\nLicense: GPL-2+\n", ("Expat", "GPL-2+", UNCLEAR)),
+        (b"", ("Expat", UNCLEAR)),
+    ],
+)
+def test_nothing_that_a_copyright_file_says_is_lost(upstream: bytes, expected: tuple[str, ...]) -> None:
+    """Each paragraph of files has a license with a name, and all files are named; all else is not understood."""
+    for data in (FORMAT + upstream + DEBIAN, (FORMAT + upstream + DEBIAN).replace(b"\n", b"\r\n")):
+        assert copyright_terms(data) == expected
+        assert set(copyright_licenses(data)) <= {*expected}
+    assert copyright_terms(upstream + DEBIAN) == ()
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=250)), max_size=90))
+def test_all_statements_are_kept(statements: list[str | None]) -> None:
+    """In one line each; what is no text is there, too."""
+    found = terms(statements)
+    assert terms(found) == found
+    for each in statements:
+        line = UNCLEAR if each is None else " ".join(each.split())
+        assert line in found or not line
+    assert set(licenses(each for each in statements if each is not None)) <= {*found}

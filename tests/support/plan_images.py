@@ -200,6 +200,8 @@ class Installed:
     essential: bool = False
     section: str = ""
     licenses: Sequence[str] = ()
+    terms: Sequence[str] | None = None  # as the licenses where none are given
+    outside: Iterable[str] = ()
     place: bytes = b"/"
 
 
@@ -224,6 +226,8 @@ def reader(packages: Sequence[Installed]) -> Callable[[Image], list[Found]]:
                 identity=[index[path.encode()] for path in each.identity],
                 requires=[(at[name], f"{name} (>= 1)") for name in each.requires],
                 records=list(each.records),
+                terms=tuple(each.licenses if each.terms is None else each.terms),
+                outside=[index[path.encode()] for path in each.outside],
             )
             for each in packages
         ]

@@ -1,0 +1,190 @@
+"""Say what permits changing a file: the user's word, open licences, or that nobody else owns it. Pure.
+
+A file has as many owners as its names have, and the links that lead to it. What is not known to be open is closed.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from slimagent.model.inventory import package_test
+from slimagent.paths.algebra import ancestors, name, within
+from slimagent.paths.hierarchy import is_shared
+from slimagent.paths.patterns import PathRules
+from slimagent.plan.evidence import Evidence
+from slimagent.plan.keeper import Keeper
+from slimagent.plan.open_licences import LONGEST_TEXT, Said, is_open, recognised, said
+
+# Libraries under NVIDIA's own agreement. Wheels and archives of others carry copies, whose licence is not theirs.
+_OF_NVIDIA = re.compile(
+    # Without `lib`, some of the names are words that anybody uses, and Python's bindings are called like the libraries.
+    rb"(?:lib[_-]*|(?=.*\.so(?:\.|\Z))(?!cuda(?![a-z])|nv(?:ds|idia)|optix|.*\.(?:cpython-|abi3\.)))"
+    rb"(?:cublas(?:lt|mp)?|cuda|cudart|cudensitymat|cudla|cudnn[a-z]*|cudss|cufft(?:w|mp)?|cufile|cupti|curand"
+    rb"|cusolver(?:mg|mp)?|cusparse(?:lt)?|custatevec|cutensor(?:mg|net)?|myelin|npp[a-z]{1,4}|nvblas|nvcomp|nvds"
+    rb"|nvfatbin|nvgraph|nvidia|nvinfer|nvjitlink|nvjpeg(?:2k)?|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler"
+    rb"|nvrtc|nvshmem|nvtiff|nvvm|nvvpi|optix)(?![a-z]).*",
+    re.IGNORECASE | re.DOTALL,
+)
+# Beside a licence there may be an agreement that restricts it.
+_LICENCE_FILE = re.compile(
+    rb"licen[cs]e|copying|copyright|eula|agreement|notice|legal|terms|(?<![a-z])sla(?![a-z])", re.IGNORECASE
+)
+# Outside of a package's record, names that only contain such a word are mostly other things.
+_LICENCE_FILE_ELSEWHERE = re.compile(rb"licen[cs]e|copying|eula", re.IGNORECASE)
+_CODE = (b".py", b".pyc", b".pyi")
+# All files in such a directory are licences (PEP 639, "Add License-File field").
+_LICENCES = re.compile(rb"/licen[cs]es?(?:[_-]files)?/", re.IGNORECASE)
+_MOST_TEXTS = 64  # licence files of one package that are read
+_EXECUTE = 0o111
+_LONGEST_NAME = 200  # characters: a licence can be stated as its whole text
+
+
+class _Judged(NamedTuple):
+    """What owners say together: the user's word for one of them, why the first one refuses, what the first permits."""
+
+    word: str = ""
+    refused: str = ""
+    permitted: str = ""
+
+
+class Permissions:
+    """What permits changing files of an image."""
+
+    def __init__(self, keeper: Keeper, evidence: Evidence) -> None:
+        self._inventory, self._owners, self._contents = keeper.inventory, keeper.owners, evidence.contents
+        self._resolver = keeper.resolver
+        owners = () if evidence.rules.gpu is None else evidence.rules.gpu.owners
+        self._packages = [(each, package_test(each)) for each in owners if not each.startswith("/")]
+        self._texts = [each for each in owners if each.startswith("/")]
+        self._paths = PathRules(self._texts)
+        self._known: dict[int, tuple[str, str]] = {}
+        self._led: dict[bytes, _Judged] = {}
+        self._names: dict[int | tuple[int, ...], list[int]] = {}
+        for at, links in enumerate(self._inventory.links):
+            if links > 1 and stat.S_ISREG(self._inventory.modes[at]):
+                self._names.setdefault(self._inventory.file(at), []).append(at)
+        self._links: dict[int | tuple[int, ...], list[int]] = {}
+        self._ways: dict[bytes, list[int]] = {}
+        self._outside: dict[int, list[int]] = {}
+        self._look_at_links()
+        for at, packages in self._owners.outside.items():
+            for each in packages:
+                self._outside.setdefault(each, []).append(at)
+
+    def _look_at_links(self) -> None:
+        """Note for each file and each directory the symbolic links that lead to it: one step for each link."""
+        for at in self._inventory.targets:
+            end = self._resolver.resolve(self._inventory.paths[at]).end
+            to = None if end is None else self._inventory.index.get(end)
+            if end is None or to is None:
+                continue
+            if stat.S_ISREG(self._inventory.modes[to]):
+                self._links.setdefault(self._inventory.file(to), []).append(at)
+            elif not is_shared(end):  # /lib leads to /usr/lib, and its owner has no say about all that lies there
+                self._ways.setdefault(end, []).append(at)
+
+    def of(self, at: int) -> tuple[str, str]:
+        """What permits changing a file, or why nothing does. All its names count, also those that go."""
+        key = self._inventory.file(at)
+        names, links = self._names.get(key, [at]), self._links.get(key, [])
+        paths = [self._inventory.paths[each] for each in names]
+        which = next((rule for path in paths if (rule := self._paths.first(path)) is not None), None)
+        if which is not None:
+            return f"by your word: {self._texts[which]}", ""
+        own = list(dict.fromkeys(owner for each in names for owner in self._owners.owners(each)))
+        owners = list(dict.fromkeys([*own, *self._owners_of([*names, *links])]))
+        if own:  # your word for who only leads to it, or lists it, is none for who owns it
+            judged = [self._judged(own), self._judged(owners[len(own) :])._replace(word="")]
+        else:  # then who has a link to a directory above it may have put it there
+            judged = [self._judged(owners), *(self._led_to(each) for path in paths for each in ancestors(path))]
+        word = next((each.word for each in judged if each.word), "")
+        if word:
+            return f"by your word: {word}", ""
+        if self._is_nvidias(names, links) and not any(self._is_of_nvidia(each) for each in own):
+            place = f"in {self._owners.packages[owners[0]].label}" if owners else "of no package"
+            return "", f"no open licence: a library {place} that is NVIDIA's by its name"
+        refused = next((each.refused for each in judged if each.refused), "")
+        permitted = next((each.permitted for each in judged if each.permitted), "no package owns it")
+        return ("", refused) if refused else (permitted, "")
+
+    def _owners_of(self, entries: Iterable[int]) -> list[int]:
+        """Every package that owns one of the entries, or whose record lists one although it lies elsewhere."""
+        owners = self._owners
+        found = (each for at in entries for each in (*owners.owners(at), *owners.outside.get(at, ())))
+        return list(dict.fromkeys(found))
+
+    def _judged(self, owners: Sequence[int]) -> _Judged:
+        fitting = (text for each in owners for text, fits in self._packages if fits(self._owners.packages[each]))
+        found = [self._package(each) for each in owners]
+        refused = next((why for permitted, why in found if not permitted), "")
+        return _Judged(next(fitting, ""), refused, next((permitted for permitted, _ in found if permitted), ""))
+
+    def _led_to(self, directory: bytes) -> _Judged:
+        """What the owners of links to a directory say of what nobody owns in it."""
+        if directory not in self._led:
+            self._led[directory] = self._judged(self._owners_of(self._ways.get(directory, ())))
+        return self._led[directory]
+
+    def _is_nvidias(self, names: Sequence[int], links: Sequence[int]) -> bool:
+        """Whether a library is NVIDIA's by one of its names, those of links to it, or the one in it (DT_SONAME)."""
+        needs = self._contents.needs(self._inventory.paths[names[0]], bool(self._inventory.modes[names[0]] & _EXECUTE))
+        called = b"" if needs is None else needs.own_name.rpartition(b"/")[2]
+        paths = (self._inventory.paths[each] for each in (*names, *links))
+        return any(_OF_NVIDIA.fullmatch(each) for each in (called, *map(name, paths)))
+
+    def _is_of_nvidia(self, package: int) -> bool:
+        return self._owners.packages[package].name.lower().startswith("nvidia")
+
+    def _package(self, number: int) -> tuple[str, str]:
+        if number not in self._known:
+            self._known[number] = self._licensed(number)
+        return self._known[number]
+
+    def _licensed(self, number: int) -> tuple[str, str]:
+        """What permits changing a package's files by its licence, or why it does not."""
+        label, terms = self._owners.packages[number].label, self._owners.terms[number]
+        says = said(terms)
+        names = self._owners.descriptions[number].licenses
+        if says is Said.OPEN:
+            return f"{label} has an open licence: {', '.join(names or map(_shown, terms))}", ""
+        if says is Said.NOTHING:
+            found = self._by_text(number)
+            if found:
+                return f"{label} has an open licence: {', '.join(found)}, by its text", ""
+        shown = list(dict.fromkeys([*names, *(_shown(each) for each in terms if not is_open(each))]))
+        of = f" ({', '.join(shown)})" if shown else ""
+        return "", f"no open licence: {label}{of}"
+
+    def _by_text(self, number: int) -> list[str]:
+        """The open licences that all licence files of a package are, if one of them is in its record; else nothing."""
+        files = list(self._licence_files(number))
+        if len(files) > _MOST_TEXTS or not any(self._owners.weak[at] for at in files):
+            return []
+        found = [recognised(self._text(at)) for at in files]
+        return list(dict.fromkeys(found)) if all(found) else []
+
+    def _licence_files(self, number: int) -> Iterator[int]:
+        """The entries that are licences by their names: in a package's record, e.g. its dist-info, and elsewhere."""
+        place = self._owners.packages[number].place
+        for at in (*self._owners.files[number], *self._outside.get(number, ())):
+            path, mode = self._inventory.paths[at], self._inventory.modes[at]
+            if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and not self._inventory.sizes[at]):
+                continue
+            if not self._owners.weak[at] and path.endswith(_CODE):
+                continue
+            is_one = _LICENCE_FILE.search if self._owners.weak[at] else _LICENCE_FILE_ELSEWHERE.match
+            if is_one(name(path)) or _LICENCES.search(path, len(place) if within(path, place) else 0):
+                yield at
+
+    def _text(self, at: int) -> bytes:
+        """What a licence file says; nothing if it is a link to nowhere, and cannot be understood."""
+        end = self._resolver.resolve(self._inventory.paths[at]).end
+        return b"" if end is None or end not in self._inventory else self._contents.text(end, LONGEST_TEXT + 1)
+
+
+def _shown(term: str) -> str:
+    """A licence that is stated as its text by the text's name, or by how it begins."""
+    return term if len(term) <= _LONGEST_NAME else recognised(term.encode("utf-8", "replace")) or f"{term[:60]}…"
