@@ -1,8 +1,11 @@
 """Prove that a loader sees a rewritten library as the library that it was, but for GPU code that went. Pure.
 
 This works on what the loader makes of both files: addresses, rights and bytes. Outside the sections of GPU code all of
-them must be equal, but for the words that point to a container that moved, and these must point to where it is now.
-In each container exactly the chosen pieces must be left, byte for byte. What is not loaded must be equal, too.
+them must be equal, but for the words that point to a container that moved, and these must point to where it is now. No
+word may change that is not such a pointer, even if it equals one. In each container exactly the chosen pieces must be
+left, byte for byte, and it must be loaded from where it was compared. A container that something else refers to must be
+where it was, and whole: such references are looked for anew in the old file. What is not loaded must be equal, too, and
+no bytes may be new that no header names.
 """
 
 from __future__ import annotations
@@ -10,95 +13,54 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from slimagent.elf import tables as elf
 from slimagent.elf.equal import CHUNK, same
-from slimagent.elf.tables import Read, Section, Segment, Tables
+from slimagent.elf.tables import Read, Section, Segment
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
-from slimagent.gpu.containers import HEADER, Code, Container, UnknownError, gpu_code
+from slimagent.gpu.containers import HEADER, Container, UnknownError
 from slimagent.gpu.dynamic import R_RELATIVE, Dynamic, dynamic, relative_words
 from slimagent.gpu.layouts import PAGE
+from slimagent.gpu.loaded import DAMAGED, LOADED, DifferenceError, File, see_gpu_code
+from slimagent.gpu.loaded import HEADER as ELF_HEADER
+from slimagent.gpu.references import references
 from slimagent.gpu.spans import Span, inside, outside, part, shape
+from slimagent.gpu.unnamed import see_nothing_new
 
 _WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
-# Of a 64-bit ELF file: the bytes of its header and of a section header, and where the header says where they are.
-_HEADER, _SECTION, _SECTIONS_AT = 64, 64, 40
+_EXECUTABLE = 1  # PF_X
 # In the header of a 64-bit ELF file: where the two tables are, and how many program headers there are.
 _MAY_DIFFER = (slice(32, 48), slice(56, 58))
 
-_DAMAGED = "its headers came out damaged"
-_LOADED = "what is loaded of it came out different"
 
+class _Moves(NamedTuple):
+    """Where containers went, by their old addresses; `words` are the places in the old file that may say so."""
 
-class DifferenceError(Exception):
-    """The first difference that was found, in plain words."""
-
-
-class _File:
-    """One of the two files: what a loader makes of it, and its containers by section."""
-
-    def __init__(self, read: Read) -> None:
-        self.read = read
-        found = elf.tables(read)
-        if found is None or not found.wide:
-            raise DifferenceError(_DAMAGED)
-        self.tables: Tables = found
-        self.codes: tuple[Code, ...] = gpu_code(read, found)
-        self.loads = [each for each in found.segments if each.kind == elf.PT_LOAD]
-        self.sections = [found.sections[each.section] for each in self.codes]
-
-    def spans(self) -> Iterator[Span]:
-        """What is loaded, in the order of addresses. Raises DifferenceError for what no loader takes."""
-        end = 0
-        for each in self.loads:
-            if each.address < end or each.size > each.memory or not _is_aligned(each):
-                raise DifferenceError("its program headers came out wrong")
-            end = each.address + each.memory
-            if each.size:
-                yield Span(each.address, each.address + each.size, each.flags, each.offset)
-            if each.memory > each.size:
-                yield Span(each.address + each.size, end, each.flags, -1)
-
-    def place(self, address: int) -> int:
-        for each in self.loads:
-            if each.address <= address < each.address + each.size:
-                return address - each.address + each.offset
-        raise DifferenceError(_LOADED)
-
-    def container_address(self, code: Code, container: Container) -> int:
-        section = self.tables.sections[code.section]
-        return container.offset - section.offset + section.address
-
-
-def _is_aligned(segment: Segment) -> bool:
-    alignment = segment.alignment
-    return (
-        alignment > 0
-        and alignment % PAGE == 0
-        and not alignment & (alignment - 1)
-        and (segment.offset - segment.address) % alignment == 0
-    )
+    to: dict[int, int]
+    words: frozenset[int]
 
 
 def difference(before: Read, after: Read, target: Target) -> str:
     """The first difference between a file and its rewritten copy that GPU code does not explain, or nothing."""
     try:
-        old, new = _File(before), _File(after)
+        old, new = File(before), File(after)
         moved = _containers(old, new, target)
         _headers(old, new)
-        gpu = sorted((each.address, each.address + each.size) for each in old.sections)
-        _memory(old, new, gpu, moved)
-        _relocations(old, new, gpu, moved)
-        _sections(old, new, gpu, moved)
+        see_gpu_code(old, new)
+        _memory(old, new, _Moves(moved, _referred(old, new, moved)))
+        _relocations(old, new, moved)
+        _sections(old, new, moved)
+        see_nothing_new(old, new)
     except DifferenceError as error:
         return str(error)
     except (UnknownError, struct.error, ValueError, OverflowError):
-        return _DAMAGED
+        return DAMAGED
     return ""
 
 
-def _containers(old: _File, new: _File, target: Target) -> dict[int, int]:
+def _containers(old: File, new: File, target: Target) -> dict[int, int]:
     """Compare the containers, one by one. Returns the address of each, by the address that it had."""
     if [each.section for each in old.codes] != [each.section for each in new.codes]:
         raise DifferenceError("it came out with other sections of GPU code")
@@ -128,24 +90,26 @@ def _container(before: Read, after: Read, old: Container, new: Container, target
             raise gone
 
 
-def _headers(old: _File, new: _File) -> None:
-    one, other = bytearray(old.read(0, _HEADER)), bytearray(new.read(0, _HEADER))
+def _headers(old: File, new: File) -> None:
+    one, other = bytearray(old.read(0, ELF_HEADER)), bytearray(new.read(0, ELF_HEADER))
     for place in _MAY_DIFFER:
         one[place] = other[place] = bytes(place.stop - place.start)
-    if one != other or len(one) != _HEADER:
+    if one != other or len(one) != ELF_HEADER:
         raise DifferenceError("its ELF header came out different")
     if [_without_place(each) for each in _others(old)] != [_without_place(each) for each in _others(new)]:
         raise DifferenceError("its program headers came out different")
     for each in _others(new):
         if each.size and each.offset != new.place(each.address):
             raise DifferenceError("its program headers came out different")
-    if not _is_table_readable(new.loads, new.tables.segments_at, new.tables.segment_row * len(new.tables.segments)):
+    begin, end = new.table
+    if not _is_table_readable(new.loads, begin, end - begin):
         raise DifferenceError("its program headers came out where a loader cannot read them")
     for file in (old, new):
-        table = file.tables.segments_at, file.tables.segment_row * len(file.tables.segments)
         for each in file.tables.segments:
             if each.kind == elf.PT_PHDR and (
-                (each.offset, each.size) != table or file.place(each.address) != each.offset
+                (each.offset, each.offset + each.size) != file.table
+                or each.memory != each.size
+                or file.place(each.address) != each.offset
             ):
                 raise DifferenceError("its program headers came out different")
 
@@ -165,23 +129,50 @@ def _is_table_readable(loads: list[Segment], at: int, size: int) -> bool:
     return len(holders) == 1 and bool(holders[0].flags & elf.PF_R)
 
 
-def _others(file: _File) -> list[Segment]:
-    return [each for each in file.tables.segments if each.kind not in (elf.PT_LOAD, elf.PT_PHDR)]
+def _others(file: File) -> list[Segment]:
+    return [each for each in file.tables.segments if each.kind != elf.PT_LOAD]
 
 
 def _without_place(segment: Segment) -> Segment:
+    """What must be the same of a program header. Where the table of them lies is compared with itself."""
+    if segment.kind == elf.PT_PHDR:
+        return segment._replace(offset=0, address=0, size=0, memory=0)
     return segment._replace(offset=0)
 
 
-def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+def _referred(old: File, new: File, moved: dict[int, int]) -> frozenset[int]:
+    """See that what refers to a container finds it. Returns the places in the old file of the words that may change.
+
+    That is looked for anew: the rewrite could have lost what it found.
+    """
+    code = sum(each.size for each in old.loads if each.flags & _EXECUTABLE)
+    if code > old.tables.end:  # it would be searched again and again
+        raise DifferenceError("its segments lie in each other")
+    try:
+        found = references(old.read, old.tables, old.codes)
+    except UnknownError as error:
+        raise DifferenceError(str(error)) from None
+    for one, other in zip(old.codes, new.codes, strict=True):
+        for here, there in zip(one.containers, other.containers, strict=True):
+            start = old.container_address(one, here)
+            if start in found.whole and moved[start] != start:
+                raise DifferenceError("GPU code moved that something else than a pointer refers to")
+            if start in found.whole and here.size != there.size:
+                raise DifferenceError("GPU code went that something else than a pointer refers to")
+    return frozenset(place for place, _ in found.pointers)
+
+
+def _memory(old: File, new: File, moves: _Moves) -> None:
     """Compare all that is loaded outside GPU code, and see that nothing else is loaded than was."""
+    if len(new.loads) > len(old.loads) + len(old.codes):  # a cut makes two of one
+        raise DifferenceError("its segments came out different")
     if max(each.alignment for each in old.loads) != max(each.alignment for each in new.loads):
         raise DifferenceError("its segments came out different")  # loaders choose its address by that
-    here, there = list(outside(old.spans(), gpu)), list(outside(new.spans(), gpu))
+    here, there = list(outside(old.spans(), old.gpu)), list(outside(new.spans(), old.gpu))
     if shape(here) != shape(there):
         raise DifferenceError("its segments came out different")
     known = list(old.spans())
-    for span in inside(new.spans(), gpu):
+    for span in inside(new.spans(), old.gpu):
         holders = (each for each in known if each.begin <= span.begin and span.end <= each.end)
         if not any(each.rights == span.rights for each in holders):
             raise DifferenceError("its segments came out different")
@@ -193,64 +184,65 @@ def _memory(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int,
             while current is not None and current.end <= at:
                 current = next(pieces, None)
             if current is None:
-                raise DifferenceError(_LOADED)
+                raise DifferenceError(LOADED)
             count = min(each.end, current.end) - at
-            _bytes(old, new, each.offset + at - each.begin, current.offset + at - current.begin, count, at, moved)
+            _bytes(old, new, each.offset + at - each.begin, current.offset + at - current.begin, count, at, moves)
             at += count
 
 
-def _compared(old: _File, new: _File, spans: list[Span]) -> Iterator[Span]:
+def _compared(old: File, new: File, spans: list[Span]) -> Iterator[Span]:
     """What is loaded from the file, less the header and the section headers, which are compared on their own.
 
     Section headers are loaded in a file that patchelf has changed; no loader reads them.
     """
-    (table,), (other,) = (_WORD.unpack(each.read(_SECTIONS_AT, _WORD.size)) for each in (old, new))
+    (table, stop), (other, _) = old.headers, new.headers
     for each in spans:
         if each.offset < 0:
             continue
         begin, shift = each.begin, each.begin - each.offset
-        for low, high in ((0, _HEADER), (table, table + _SECTION * len(old.tables.sections))):
+        for low, high in ((0, ELF_HEADER), (table, stop)):
             low, high = max(low + shift, begin), min(high + shift, each.end)
             if low < high:
                 if low - shift == table and other != new.place(low):
-                    raise DifferenceError(_LOADED)
+                    raise DifferenceError(LOADED)
                 yield part(each, begin, low)
                 begin = high
         yield part(each, begin, each.end)
 
 
-def _bytes(old: _File, new: _File, here: int, there: int, count: int, address: int, moved: dict[int, int]) -> None:
-    """Compare loaded bytes; a word that differs must point to a container, before and after."""
+def _bytes(old: File, new: File, here: int, there: int, count: int, address: int, moves: _Moves) -> None:
+    """Compare loaded bytes; a word that differs must be a known pointer to a container, before and after."""
     for at in range(0, count, CHUNK):
         size = min(CHUNK, count - at)
         one, other = old.read(here + at, size), new.read(there + at, size)
         if one == other and len(one) == size:
             continue
         if len(one) != size or len(other) != size:
-            raise DifferenceError(_LOADED)
-        _words(old, new, one, other, address + at, moved)
+            raise DifferenceError(LOADED)
+        _words(one, other, here + at, address + at, moves)
 
 
-def _words(old: _File, new: _File, one: bytes, other: bytes, address: int, moved: dict[int, int]) -> None:
+def _words(one: bytes, other: bytes, place: int, address: int, moves: _Moves) -> None:
     skew = -address % _WORD.size  # pointers are aligned; a chunk need not be
     whole = len(one) - (len(one) - skew) % _WORD.size
     if one[:skew] != other[:skew] or one[whole:] != other[whole:]:
-        raise DifferenceError(_LOADED)
+        raise DifferenceError(LOADED)
     for at in range(skew, whole, 4096):
         stop = min(at + 4096, whole)
         if one[at:stop] == other[at:stop]:
             continue
         for word in range(at, stop, _WORD.size):
             (before,), (after,) = _WORD.unpack_from(one, word), _WORD.unpack_from(other, word)
-            if before != after and moved.get(before) != after:
-                raise DifferenceError(_LOADED)
+            if before != after and (place + word not in moves.words or moves.to.get(before) != after):
+                raise DifferenceError(LOADED)
 
 
-def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+def _relocations(old: File, new: File, moved: dict[int, int]) -> None:
     """Each relocation must write what it wrote, and the new address of a container where it wrote the old one."""
     here, there = dynamic(old.read, old.tables), dynamic(new.read, new.tables)
     if here != there:
         raise DifferenceError("its dynamic section, which has the libraries that it needs, came out different")
+    gpu = old.gpu
     low, high = (min(begin for begin, _ in gpu), max(end for _, end in gpu)) if gpu else (0, 0)
     starts = sorted(moved)
     for address, size in here.tables():
@@ -259,7 +251,7 @@ def _relocations(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict
             count = min(_RELA.size << 14, size - at)
             before, after = old.read(one + at, count), new.read(other + at, count)
             if len(before) != count or len(after) != count:
-                raise DifferenceError(_LOADED)
+                raise DifferenceError(LOADED)
             if _expected(before, low, high, gpu, moved, starts) != after:
                 raise DifferenceError("a relocation of it came out different")
     _relative(old, new, here, moved)
@@ -288,14 +280,14 @@ def _has_moved(address: int, moved: dict[int, int], starts: list[int]) -> bool:
     return at < 0 or moved[starts[at]] != starts[at]
 
 
-def _relative(old: _File, new: _File, found: Dynamic, moved: dict[int, int]) -> None:
+def _relative(old: File, new: File, found: Dynamic, moved: dict[int, int]) -> None:
     for address in relative_words(old.read, old.place, found):
         (before,), (after,) = (_WORD.unpack(each.read(each.place(address), 8)) for each in (old, new))
         if after != moved.get(before, before):
             raise DifferenceError("a relocation of it came out different")
 
 
-def _sections(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[int, int]) -> None:
+def _sections(old: File, new: File, moved: dict[int, int]) -> None:
     if len(old.tables.sections) != len(new.tables.sections):
         raise DifferenceError("it came out with other sections")
     holding = {each.section for each in old.codes}
@@ -308,7 +300,7 @@ def _sections(old: _File, new: _File, gpu: list[tuple[int, int]], moved: dict[in
                 f"its section {one.name.decode('utf-8', 'backslashreplace')} came out in another place"
             )
         if not other.is_loaded and other.stored:
-            _unloaded(old.read, new.read, one, other, gpu, moved)
+            _unloaded(old.read, new.read, one, other, old.gpu, moved)
 
 
 def _unloaded(
