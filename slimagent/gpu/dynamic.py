@@ -18,6 +18,8 @@ _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ =
 _DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR, _DT_FLAGS = 20, 35, 36, 30
 _DF_TEXTREL = 4  # in DT_FLAGS, the same as DT_TEXTREL
+_SYMBOL, _STT_TLS = struct.Struct("<IBBHQQ"), 6
+_SHN_LORESERVE = 0xFF00  # an index from here on stands for no section (elf.h)
 _ENTRY, _WORD = struct.Struct("<qQ"), struct.Struct("<Q")
 _MOST_RELATIVE = 1 << 22  # words that RELR names; a few bytes of it name many
 
@@ -94,3 +96,10 @@ def relative_words(read: Read, offset: Callable[[int], int], found: Dynamic) -> 
             if entry >> (at + 1) & 1:
                 yield where + at * _WORD.size
         where += 63 * _WORD.size
+
+
+def values(symbols: bytes) -> Iterator[int]:
+    """The addresses that symbols stand for."""
+    for _, info, _, section, value, _ in _SYMBOL.iter_unpack(symbols):
+        if 0 < section < _SHN_LORESERVE and info & 15 != _STT_TLS:
+            yield value

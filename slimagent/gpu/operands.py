@@ -13,40 +13,95 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from slimagent.elf.tables import Read
 
 REST = 8  # bytes after a chunk of code that belong to the last distances in it
 
+_CHUNK = 1 << 24  # bytes
 ONE_IN = 32  # of so many places in random bytes, one looks like a distance in code
 
 _DISTANCE, _LONG = struct.Struct("<i"), struct.Struct("<q")
 _RELATIVE = b"\x05\x0d\x15\x1d\x25\x2d\x35\x3d"  # ModR/M: mod 0, r/m 5
 _LEA = 0x8D
-CONSTANTS = (0, 1, 2, 4)  # bytes of an instruction that can follow the distance
+_CONSTANTS = (0, 1, 2, 4)  # bytes of an instruction that can follow the distance
 # Opcodes with a constant after the operand in memory (volume 2, appendix A): of one byte, and after 0F.
 _BYTE, _BYTE_0F = b"\x6b\x80\x83\xc0\xc1\xc6\xf6", b"\x70\x71\x72\x73\xa4\xac\xba\xc2\xc4\xc5\xc6"
 _WORD = b"\x69\x81\xc7\xf7"
 _FAR = re.compile(rb"[\x48\x49][\xb8-\xbf](?s:.{4})(?:\0{4}|\xff{4})")  # mov of 64 bits into a register
 
 
-def operands(data: bytes, address: int, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Each distance in code that may lead between two addresses: its offset in `data`, and where it leads.
+def chunks(read: Read, begin: int, end: int, more: int) -> Iterator[tuple[bytes, int]]:
+    """A part of a file in chunks with their offsets, each with some bytes of the next."""
+    for at in range(begin, end, _CHUNK):
+        yield read(at, min(_CHUNK + more, end - at)), at
 
-    `data` lies at `address`. If a constant of N bytes follows the distance, it leads N bytes further.
+
+class Wanted:
+    """The addresses to find distances to: `points`, and `inner` ones, which code is only thought to compute.
+
+    There are so many of the inner ones that other distances to them would be found by chance.
     """
-    tops = _tops(low, high, address, address + len(data) + REST)
-    if not tops:
-        return
-    search = re.compile(b"[" + re.escape(_RELATIVE) + b"](?s:...)[" + re.escape(tops) + b"]").search
-    found = search(data)
-    while found is not None:
-        at = found.start() + 1
-        yield at, _DISTANCE.unpack_from(data, at)[0] + address + at + _DISTANCE.size
-        found = search(data, at)
+
+    def __init__(self, points: Iterable[int], inner: Iterable[int]) -> None:
+        self._points = frozenset(points)
+        self._low, self._high = min(self._points, default=0), max(self._points, default=0)
+        # Where a distance leads that has one of these at its end: before a constant, if one follows.
+        self._before: dict[int, list[tuple[int, int]]] = {}
+        for point in self._points:
+            for constant in _CONSTANTS:
+                self._before.setdefault(point - constant, []).append((constant, point))
+        for point in inner:
+            self._before.setdefault(point, [(-1, point)])
+
+    def in_code(self, data: bytes, address: int, most: int) -> tuple[list[int], int]:
+        """What instructions in code at an address refer to, and how many distances were looked at: `most` at most."""
+        tops = _tops(self._low, self._high, address, address + len(data) + REST)
+        if not tops:
+            return [], 0
+        search = re.compile(b"[" + re.escape(_RELATIVE) + b"](?s:...)[" + re.escape(tops) + b"]").search
+        before, distance, after = self._before, _DISTANCE.unpack_from, address + _DISTANCE.size
+        hits, looked = [], 0
+        found = search(data)
+        while found is not None and looked < most:
+            looked += 1
+            at = found.start() + 1
+            leads = distance(data, at)[0] + after + at
+            if leads in before:
+                hits += [point for constant, point in before[leads] if _is_operand(data, at, constant)]
+            found = search(data, at)
+        return hits, looked
+
+    def in_large_code(self, data: bytes, table: int) -> list[int]:
+        """What code refers to by a distance of 64 bits from the global offset table at `table`."""
+        hits = []
+        found = _FAR.search(data)
+        while found is not None:
+            leads = table + int(_LONG.unpack_from(data, found.start() + 2)[0])
+            if leads in self._points:
+                hits.append(leads)
+            found = _FAR.search(data, found.start() + 1)
+        return hits
+
+    def in_table(self, data: bytes, address: int) -> list[int]:
+        """The points to which aligned distances in data at an address lead, each from its own place."""
+        tops = _tops(self._low, self._high, address, address + len(data))
+        skew = -address % _DISTANCE.size
+        if not tops:
+            return []
+        places = (skew + 4 * each.start() for each in re.finditer(b"[" + re.escape(tops) + b"]", data[skew + 3 :: 4]))
+        leads = (_DISTANCE.unpack_from(data, at)[0] + address + at for at in places)
+        return [each for each in leads if each in self._points]
 
 
-def is_operand(data: bytes, at: int, constant: int) -> bool:
-    """Whether the bytes before a distance can be an instruction with a constant of so many bytes after it."""
+def _is_operand(data: bytes, at: int, constant: int) -> bool:
+    """Whether the bytes before a distance can be an instruction with a constant of so many bytes after it.
+
+    -1 stands for an instruction that computes an address.
+    """
+    if constant < 0:
+        return at >= 2 and data[at - 2] == _LEA
     if at < 2 or constant == 0:
         return True
     opcode = data[at - 2]
@@ -58,29 +113,6 @@ def is_operand(data: bytes, at: int, constant: int) -> bool:
     if before[-1:] == b"\x0f" or before[-2:-1] == b"\xc5":  # 0F, or a VEX prefix of two bytes
         return opcode in _BYTE_0F
     return before[-2:] == b"\x0f\x3a" or before[-3:-2] == b"\xc4" or before[:1] == b"\x62"  # 0F 3A, VEX, EVEX
-
-
-def is_lea(data: bytes, at: int) -> bool:
-    """Whether a distance belongs to an instruction that computes an address."""
-    return at >= 2 and data[at - 2] == _LEA
-
-
-def far(data: bytes) -> Iterator[int]:
-    """The distances of 64 bits that code loads."""
-    found = _FAR.search(data)
-    while found is not None:
-        yield _LONG.unpack_from(data, found.start() + 2)[0]
-        found = _FAR.search(data, found.start() + 1)
-
-
-def entries(data: bytes, address: int, low: int, high: int) -> Iterator[int]:
-    """Where the aligned distances in data at `address` lead, if it may be between two addresses."""
-    tops = _tops(low, high, address, address + len(data))
-    skew = -address % _DISTANCE.size
-    if tops:
-        for found in re.finditer(b"[" + re.escape(tops) + b"]", data[skew + 3 :: 4]):
-            at = skew + 4 * found.start()
-            yield _DISTANCE.unpack_from(data, at)[0] + address + at
 
 
 def _tops(low: int, high: int, first: int, last: int) -> bytes:

@@ -13,25 +13,25 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimagent.elf import tables as elf
-from slimagent.elf.tables import Read, Section, Tables
-from slimagent.gpu import operands
+from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
-from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words
+from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
+from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks
+from slimagent.gpu.spans import without
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
 # functions to call, versions (elf.h).
 _TABLES = frozenset({3, 4, 5, 6, 7, 12, 13, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE})
-_STT_SECTION, _STT_TLS = 3, 6
-_SHN_LORESERVE = 0xFF00  # an index from here on stands for no section (elf.h)
+_STT_SECTION = 3
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS = struct.Struct("<Q")
+_HEADER, _HEADERS_AT = 64, 40  # bytes of the ELF header and of a section header; where the first says where these are
 _CHUNK = RELA.size << 16  # bytes
-_CHUNK_OF_CODE = 1 << 24  # bytes
 _MOST_TO_CODE = 1 << 20  # relocations to containers; the largest library seen has 3,000 containers
 # What nvcc puts before the pointer of a wrapper: a magic number, and version 1 or 2 (fatbinary_section.h).
 _WRAPPER = struct.Struct("<II")
@@ -139,6 +139,14 @@ class _Finder:
         else:
             self.references.whole.update(self._ends.pop(address, ()))
 
+    def _is_header(self, address: int) -> bool:
+        """Whether the ELF header or a section header is loaded there: what they say changes."""
+        (at,) = _ADDRESS.unpack(self._read(_HEADERS_AT, _ADDRESS.size))
+        places = (
+            address - each.address + each.offset for each in self._loads if 0 <= address - each.address < each.size
+        )
+        return any(each < _HEADER or 0 <= each - at < _HEADER * len(self._found.sections) for each in places)
+
     def note(self, place: int, address: int, wrapped: bool) -> None:
         """Note a reference to an address from a place in the file, in a wrapper or not."""
         if not wrapped or address not in self.starts:
@@ -230,7 +238,7 @@ class _Finder:
                     raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
                 words = _words(data)
                 if section.kind == elf.SHT_DYNSYM:
-                    self.see_held(_values(data))
+                    self.see_held(values(data))
                     self._exported(words)
                     continue
                 for number in self._inside(words, _VALUE):
@@ -270,6 +278,8 @@ class _Finder:
         if any(map(self.is_in_code, tables)):
             raise UnknownError("its dynamic section refers to its GPU code")
         self.see_held(tables)
+        if any(map(self._is_header, tables)):
+            raise UnknownError("its dynamic section refers to its headers")
         tags, sections = dict(found.tags), self._found.sections
         symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
         names = [sections[each.link].address for each in symbols if each.link < len(sections)]
@@ -279,36 +289,35 @@ class _Finder:
             if any(self.offset(table.address) != table.offset for table in (each, sections[each.link])):
                 raise UnknownError(_OTHER_SYMBOLS)
 
-    def instructions(self, skipped: list[tuple[int, int]]) -> None:
-        """Look through all that can be executed, but the given parts of the file, for distances to GPU code."""
-        wanted = self._wanted()
-        tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES]
-        left = _DISTANCES_MORE
+    def distances(self, skipped: list[tuple[int, int]]) -> None:
+        """Look through code and data, but the given parts of the file, for distances to GPU code."""
+        wanted = Wanted((*self._starts, *self._ends), self._points)
         for each in self._loads:
-            if not each.flags & elf.PF_X:
+            if each.flags & elf.PF_X:
+                self._in_code(each, skipped, wanted)
+        for section in self._found.sections:
+            if section.kind != elf.SHT_PROGBITS or not section.is_loaded or section.flags & elf.SHF_EXECINSTR:
                 continue
-            found: list[int] = []
-            searched = 0
-            for span in _without((each.offset, each.offset + each.size), skipped):
-                for data, at in self._chunks(*span, operands.REST):
-                    searched += len(data)
-                    address = at + each.address - each.offset
-                    left = self._in_code(data, address, wanted, left + len(data) // _DISTANCE_EVERY, found)
-                    found += [table + far for far in operands.far(data) for table in tables if table + far in wanted]
-            self._keep_unless_by_chance(found, searched // operands.ONE_IN)
+            if section.name not in _UNWINDING and section.name not in SECTIONS:
+                data_of = chunks(self._read, section.offset, section.offset + section.size, 0)
+                shift = section.address - section.offset
+                found = [hit for data, at in data_of for hit in wanted.in_table(data, at + shift)]
+                self._keep_unless_by_chance(found, section.size // _DISTANCE)
 
-    def entries(self) -> None:
-        """Look through the program's own data for distances to GPU code."""
-        for each in self._found.sections:
-            if each.kind != elf.SHT_PROGBITS or not each.is_loaded or each.flags & elf.SHF_EXECINSTR:
-                continue
-            if each.name in _UNWINDING or each.name in SECTIONS:
-                continue
-            found: list[int] = []
-            for data, at in self._chunks(each.offset, each.offset + each.size, 0):
-                leads = operands.entries(data, at + each.address - each.offset, self.low, self.high)
-                found += [address for address in leads if address in self.starts or address in self._ends]
-            self._keep_unless_by_chance(found, each.size // _DISTANCE)
+    def _in_code(self, segment: Segment, skipped: list[tuple[int, int]], wanted: Wanted) -> None:
+        tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES]
+        found: list[int] = []
+        searched, left = 0, _DISTANCES_MORE
+        for span in without((segment.offset, segment.offset + segment.size), skipped):
+            for data, at in chunks(self._read, *span, REST):
+                searched, left = searched + len(data), left + len(data) // _DISTANCE_EVERY
+                hits, looked = wanted.in_code(data, at + segment.address - segment.offset, left)
+                left -= looked
+                if left <= 0:
+                    raise UnknownError("its code computes more addresses than that of any compiler")
+                found += hits
+                found += [hit for table in tables[:2] for hit in wanted.in_large_code(data, table)]
+        self._keep_unless_by_chance(found, searched // ONE_IN)
 
     def _keep_unless_by_chance(self, found: list[int], tries: int) -> None:
         """Keep what distances lead to, unless so many tries find as many by chance.
@@ -320,60 +329,10 @@ class _Finder:
             for address in found:
                 self.keep(address)
 
-    def _wanted(self) -> dict[int, list[tuple[int, int]]]:
-        """The addresses that code could refer to, by where a distance to them leads: before a constant, if one follows.
-
-        To the inside of a container code has only been thought to compute an address: there are so many that others
-        would be found by chance.
-        """
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for point in (*self._starts, *self._ends):
-            for constant in operands.CONSTANTS:
-                wanted.setdefault(point - constant, []).append((constant, point))
-        for point in self._points:
-            wanted.setdefault(point, [(-1, point)])
-        return wanted
-
-    def _chunks(self, begin: int, end: int, more: int) -> Iterator[tuple[bytes, int]]:
-        """A part of the file in chunks with their offsets, each with some bytes of the next."""
-        for at in range(begin, end, _CHUNK_OF_CODE):
-            yield self._read(at, min(_CHUNK_OF_CODE + more, end - at)), at
-
-    def _in_code(
-        self, data: bytes, address: int, wanted: dict[int, list[tuple[int, int]]], left: int, found: list[int]
-    ) -> int:
-        """Find what code refers to. `left` is how many distances may still be looked at; returns what is left of it."""
-        for at, leads in operands.operands(data, address, self.low, self.high):
-            left -= 1
-            if left < 0:
-                raise UnknownError("its code computes more addresses than that of any compiler")
-            for constant, point in wanted.get(leads, ()):
-                if operands.is_operand(data, at, constant) if constant >= 0 else operands.is_lea(data, at):
-                    found.append(point)
-        return left
-
 
 def _words(rows: bytes) -> tuple[int, ...]:
     """Relocations or symbols as words, three in each row."""
     return struct.unpack(f"<{len(rows) // _ADDRESS.size}Q", rows)
-
-
-def _values(symbols: bytes) -> Iterator[int]:
-    """The addresses that symbols stand for."""
-    for _, info, _, section, value, _ in _SYMBOL.iter_unpack(symbols):
-        if 0 < section < _SHN_LORESERVE and info & 15 != _STT_TLS:
-            yield value
-
-
-def _without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    begin, end = span
-    for low, high in sorted(skipped):
-        if low < end and high > begin:
-            if begin < low:
-                yield begin, low
-            begin = high
-    if begin < end:
-        yield begin, end
 
 
 def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References:
@@ -382,8 +341,7 @@ def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References
     finder.relocations()
     finder.symbols()
     sections = [found.sections[each.section] for each in codes]
-    finder.instructions([(each.offset, each.offset + each.size) for each in sections])
-    finder.entries()
+    finder.distances([(each.offset, each.offset + each.size) for each in sections])
     seen = {start for _, start in finder.references.pointers}
     # what nothing is known to refer to is used in a way that we do not see
     finder.references.whole |= finder.starts - seen

@@ -50,3 +50,15 @@ def shape(spans: list[Span]) -> list[tuple[int, int, int, bool]]:
             row = (found.pop()[0], *row[1:])
         found.append(row)
     return found
+
+
+def without(span: tuple[int, int], skipped: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The parts of a span that lie in none of the others."""
+    begin, end = span
+    for low, high in sorted(skipped):
+        if low < end and high > begin:
+            if begin < low:
+                yield begin, low
+            begin = high
+    if begin < end:
+        yield begin, end
