@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from slimagent.errors import RefusedError, UnavailableError
 from slimagent.image.stacking import Stack
 from slimagent.model.audit import Layer, Layers
-from slimagent.paths.algebra import join
+from slimagent.paths.algebra import Resolver, join
 from slimagent.text.json_input import parsed
 
 _BLOCK = 512  # bytes
@@ -28,7 +28,7 @@ _MAGIC = slice(257, 262)  # of a tar's first header (POSIX.1-2001, pax)
 
 
 class Row(NamedTuple):
-    """A member of a layer, as `stacking.Member` has it."""
+    """A member of a layer, as `stacking.Member` has it. `target` is a symbolic link's, empty for all others."""
 
     path: bytes
     size: int
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     mtime: int
     is_directory: bool
     link: bytes
+    target: bytes
 
 
 def read_layers(stream: IO[bytes], progress: Callable[[int], None] = lambda count: None) -> Layers:
@@ -73,11 +74,22 @@ def _take(name: str, file: IO[bytes], size: int, rows: dict[str, list[Row]], doc
         )
     whole = _Again(start, file)
     if start[:2] == _GZIP:
-        rows[name] = list(_rows(gzip.GzipFile(fileobj=whole)))
-    elif start[_MAGIC] == b"ustar" or (len(start) == _BLOCK and not any(start)):
-        rows[name] = list(_rows(whole))
+        rows[name] = _placed(list(_rows(gzip.GzipFile(fileobj=whole))))
+    elif _is_tar(start):
+        rows[name] = _placed(list(_rows(whole)))
     elif size <= _LARGEST_DOCUMENT:
         documents[name] = start + file.read()
+
+
+def _is_tar(start: bytes) -> bool:
+    """Whether a file begins as a tar: with a header, whose sum is right also in the old form without a magic."""
+    if start[_MAGIC] == b"ustar" or (len(start) == _BLOCK and not any(start)):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _rows(stream: Any) -> Iterator[Row]:
@@ -93,8 +105,23 @@ def _rows(stream: Any) -> Iterator[Row]:
                 digest = hashed.digest()
             size = member.size if member.isfile() else 0
             owner = (member.uid, member.gid)
-            link = join(b"/", member.linkname.encode("utf-8", "surrogateescape")) if member.islnk() else b""
-            yield Row(path, size, digest, member.mode, owner, int(member.mtime), member.isdir(), link)
+            target = member.linkname.encode("utf-8", "surrogateescape")
+            link, target = join(b"/", target) if member.islnk() else b"", target if member.issym() else b""
+            yield Row(path, size, digest, member.mode, owner, int(member.mtime), member.isdir(), link, target)
+
+
+def _placed(rows: list[Row]) -> list[Row]:
+    """The members of a layer where an engine unpacks them: `lib/x` is in usr/lib if the layer links `lib` to that.
+
+    An engine with overlayfs unpacks each layer alone, so links of lower layers lead nowhere.
+    """
+    targets = {row.path: row.target for row in rows}  # of several members at a path the last one stays
+    resolver = Resolver(lambda path: targets.get(path) or None)
+
+    def end(path: bytes) -> bytes:
+        return resolver.resolve(path, follow=False).end or path
+
+    return [row._replace(path=end(row.path), link=row.link and end(row.link)) for row in rows]
 
 
 def _stacked(rows: dict[str, list[Row]], documents: dict[str, bytes], links: dict[str, str]) -> Layers:
@@ -106,6 +133,8 @@ def _stacked(rows: dict[str, list[Row]], documents: dict[str, bytes], links: dic
         found = rows.get(name)
         if found is None and name in links:  # Docker before 25 links to an equal layer
             found = rows.get(posixpath.normpath(posixpath.join(posixpath.dirname(name), links[name])))
+        if found is None and name in documents:
+            raise RefusedError(f"the layer {name} of the image is not a tar", "save and load the image again")
         if found is None:
             raise RefusedError(f"the engine's archive of the image lacks the layer {name}", "run it again")
         stack.add(found)

@@ -90,27 +90,43 @@ class Stack:
 
     def _put(self, member: Member) -> None:
         known = self._seen.get(member.path)
-        if known is not None and known[0] < self._count:
-            if known[1].is_directory and not member.is_directory:
-                self._delete(member.path)
-            else:
-                self._hide(known, member)
+        if not member.is_directory and (known is None or known[1].is_directory):
+            self._delete(member.path)
+        elif known is not None and known[0] < self._count:
+            self._hide(known, member)
         self._seen[member.path] = (self._count, member)
         if member.link:
             self._name(member)
-        self._below[parent(member.path)].add(member.path)
+        self._enter(member.path)
+
+    def _enter(self, path: bytes) -> None:
+        """Note a path below its directory, and that below its own: a tar need not have entries for directories."""
+        while path != b"/":
+            directory = parent(path)
+            if path in self._below[directory]:
+                return
+            self._below[directory].add(path)
+            path, known = directory, self._seen.get(directory)
+            if known is not None and not known[1].is_directory:  # a directory without an entry takes its place
+                del self._seen[directory]
+                self._gone(*known, Fate.REPLACED)
 
     def _delete(self, path: bytes) -> None:
-        """Remove a path of lower layers, with all below it."""
+        """Remove a path with all below it."""
         pending = [path]
         while pending:
             each = pending.pop()
             pending += self._below.pop(each, ())
             known = self._seen.pop(each, None)
-            lost = None if known is None else self._lost(*known)
-            if known is not None and lost is not None:
-                self._hidden[known[0], self._count, Fate.DELETED].append((lost, frozenset()))
+            if known is not None:
+                self._gone(*known, Fate.DELETED)
         self._below[parent(path)].discard(path)
+
+    def _gone(self, layer: int, member: Member, fate: Fate) -> None:
+        """Note a file of a lower layer that is gone. What a layer hides of itself it does not carry."""
+        lost = self._lost(layer, member)
+        if lost is not None and layer < self._count:
+            self._hidden[layer, self._count, fate].append((lost, frozenset()))
 
     def _name(self, member: Member) -> None:
         """Note a further name of a file of this layer."""

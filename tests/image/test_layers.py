@@ -85,6 +85,54 @@ def test_an_empty_layer_is_one() -> None:
     assert [each.files for each in found.layers] == [2, 0]
 
 
+def old_header(name: str, size: int) -> bytes:
+    """A header of Unix's seventh edition: no magic, and nothing after the name of a link (tar(5) of FreeBSD)."""
+    fields = [name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size]
+    fields += [b"%011o\0" % 0, b" " * 8, b"\0", bytes(100)]
+    header = b"".join(fields).ljust(512, b"\0")
+    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+
+
+def test_a_layer_may_be_a_tar_of_the_oldest_form() -> None:
+    """`docker import` takes it as it is, and `docker save` writes it so."""
+    old = old_header("etc/a", 5) + b"12345".ljust(512, b"\0") + old_header("etc/b", 1) + b"1".ljust(512, b"\0")
+    require_right(read(archive({"1": old + bytes(1024), "2": TOP}, ["1", "2"])))
+
+
+def test_a_member_is_where_the_layer_s_own_links_lead() -> None:
+    """There an engine unpacks it; a whiteout and a hard link are paths, too."""
+    below = tar({"usr/lib/a": b"12345", "usr/lib/b": b"1"})
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as layer:
+        for name, kind, target in (("lib", tarfile.SYMTYPE, "usr/lib"), ("lib/.wh.a", tarfile.REGTYPE, "")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            layer.addfile(member)
+        member = tarfile.TarInfo("lib/c")
+        member.size = 2
+        layer.addfile(member, io.BytesIO(b"xx"))
+        member = tarfile.TarInfo("lib/d")
+        member.type, member.linkname = tarfile.LNKTYPE, "lib/c"
+        layer.addfile(member)
+    found = read(archive({"1": below, "2": out.getvalue(), "3": tar({"usr/lib/.wh.c": b""})}, ["1", "2", "3"]))
+    assert found.of == {b"/usr/lib/b": 0, b"/lib": 1, b"/usr/lib/d": 1}
+    assert [(each.fate, each.size) for each in found.hidden] == [(Fate.DELETED, 5)]
+    below = tar({"usr/lib/a": b"12345"}, {"lib": "usr/lib"})
+    found = read(archive({"1": below, "2": tar({"lib/c": b"1"})}, ["1", "2"]))  # it does not have the link
+    assert found.of == {b"/usr/lib/a": 0, b"/lib/c": 1}
+
+
+def test_of_several_members_at_a_path_the_last_is_there() -> None:
+    """Here a directory in place of a link."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as layer:
+        link = tarfile.TarInfo("lib")
+        link.type, link.linkname = tarfile.SYMTYPE, "usr/lib"
+        layer.addfile(link)
+    files = tar({"lib": None, "lib/c": b"1"})
+    assert read(archive({"1": out.getvalue()[:512] + files}, ["1"])).of == {b"/lib/c": 0}
+
+
 def test_the_bytes_that_were_read_are_told() -> None:
     """For the progress."""
     told: list[int] = []
@@ -104,6 +152,7 @@ def test_the_bytes_that_were_read_are_told() -> None:
         (tar({"manifest.json": b"{}"}), "no manifest"),
         (tar({"manifest.json": b'[{"Config": "c", "Layers": [1]}]', "c": b"{}"}), "lacks the layer 1"),
         (archive({"1": BASE}, ["1", "2"]), "lacks the layer 2"),
+        (archive({"1": BASE, "2": b"x" * 2000}, ["1", "2"]), "the layer 2 of the image is not a tar"),
         (archive({"1": BASE, "2": TOP}, ["1", "2"])[:3000], "cannot be read"),
         (archive({"1": BASE, "2": gzip.compress(TOP)[:-20]}, ["1", "2"]), "cannot be read"),
         (archive({"1": BASE, "2": b"\x28\xb5\x2f\xfd" + bytes(600)}, ["1", "2"]), "zstd"),

@@ -79,6 +79,26 @@ def test_a_file_in_place_of_a_directory_hides_it() -> None:
     assert (found.fate, found.size) == (Fate.REPLACED, 3)
 
 
+def test_a_layer_need_not_have_entries_for_directories() -> None:
+    """`docker import` takes such a tar, and makes the directories."""
+    below = [file("/big/deep/dir/a", "12345"), file("/big/deep/b", "12")]
+    for mark in ("/.wh.big", "/big/.wh..wh..opq"):
+        found = only(stacked(below, [file(mark)]))
+        assert (found.fate, found.size, found.files) == (Fate.DELETED, 7, 2)
+    found = only(stacked(below, [file("/big", "1")]))
+    assert (found.fate, found.size, found.files) == (Fate.DELETED, 7, 2)
+    stack = stacked([file("/big", "123"), file("/bigger")], below)
+    assert (only(stack).fate, only(stack).size) == (Fate.REPLACED, 3)
+    assert stack.of() == {b"/bigger": 0, b"/big/deep/dir/a": 1, b"/big/deep/b": 1}
+
+
+def test_what_a_layer_hides_of_itself_is_not_counted() -> None:
+    """An engine unpacks the last member of a path, and saves what it unpacked."""
+    stack = stacked([file("/d/a", "123"), file("/d", "1")], [file("/x/y"), file("/x"), file("/x/y/z", "12")])
+    assert stack.hidden() == ()
+    assert stack.of() == {b"/d": 0, b"/x/y/z": 1}
+
+
 def test_a_file_is_hidden_when_all_its_names_are() -> None:
     """uv links what it installs from its cache: without the cache the bytes are still there."""
     below = [file("/cache/a", "12345"), Member(b"/venv/a", link=b"/cache/a")]
@@ -120,9 +140,9 @@ LAYERS = st.lists(
 )
 
 
-@given(LAYERS)
-def test_it_is_a_plain_overlay(layers: list[tuple[dict[str, str], set[str]]]) -> None:
-    """Every byte of every layer is visible in the end, or hidden once."""
+@given(LAYERS, st.booleans())
+def test_it_is_a_plain_overlay(layers: list[tuple[dict[str, str], set[str]]], with_entries: bool) -> None:
+    """Every byte of every layer is visible in the end, or hidden once, with and without entries for directories."""
     stack, visible, hidden = Stack(), dict[str, tuple[int, str]](), 0
     for number, (files, gone) in enumerate(layers):
         marks = [file(f"{path.rpartition('/')[0]}/.wh.{path.rpartition('/')[2]}") for path in sorted(gone)]
@@ -133,6 +153,7 @@ def test_it_is_a_plain_overlay(layers: list[tuple[dict[str, str], set[str]]]) ->
             hidden += len(visible[path][1]) if path in visible else 0
             visible[path] = number, content
         parents = [directory(each) for each in ("/d", "/d/e") if any(path.startswith(each + "/") for path in files)]
+        parents = parents if with_entries else []
         stack.add([*parents, *(file(path, content) for path, content in files.items()), *marks])
     assert stack.of() == {path.encode(): number for path, (number, _) in visible.items()}
     assert sum(each.size for each in stack.hidden()) == hidden
