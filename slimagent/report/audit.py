@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from slimagent.model.audit import OF_LAYERS, Audit, Component, Finding, Risk
+from slimagent.paths.algebra import to_text
 from slimagent.report.text import share, size, table
 from slimagent.text.counted import counted
 from slimagent.text.escapes import markdown as cell
 from slimagent.text.escapes import markdown_code as code
-from slimagent.text.escapes import printable
+from slimagent.text.escapes import markdown_html, printable
 
 _TICKS = re.compile(r"`+")
 _COMMAND = 44  # characters of a layer's command
@@ -21,6 +22,7 @@ _FINDINGS = 20
 _EVIDENCE = 4  # sentences of a finding
 _EDIT = 14  # lines of an edit
 _LAYERS = 6  # numbers
+_PROBLEMS = 5
 _NAME = 44  # characters of a package's name
 _WIDTH = 100  # characters of a line
 _INDENT = " " * 11  # below the size of a finding
@@ -40,7 +42,8 @@ _MEANS = {
 
 def lines(audit: Audit, *, whole: bool = False) -> list[str]:
     """The lines for a terminal; `whole` shows every finding."""
-    blocks = [_layers(audit), _kinds(audit), _components(audit), _findings(audit, whole=whole), [headline(audit)]]
+    blocks = [_layers(audit), _kinds(audit), _components(audit), _findings(audit, whole=whole)]
+    blocks += [_problems(audit), [headline(audit)]]
     return [line for block in blocks if block for line in (*block, "")][:-1]
 
 
@@ -152,6 +155,25 @@ def _findings(audit: Audit, *, whole: bool) -> list[str]:
     return [*found, "", _together(audit)]
 
 
+def _problems(audit: Audit) -> list[str]:
+    """How many package records were not understood, the first of them, and where all are."""
+    if not audit.problems:
+        return []
+    rows = [row for path, why in audit.problems[:_PROBLEMS] for row in _sentence(f"{to_text(path)}: {why}")]
+    rest = len(audit.problems) - _PROBLEMS
+    more = [_more(rest)] if rest > 0 else []
+    return [f"{_misread(audit)}:", *(f"  {row}" for row in (*rows, *more))]
+
+
+def _more(count: int) -> str:
+    return f"and {count:,} more: all are in `problems` of the JSON (--json, or -o FILE)"
+
+
+def _misread(audit: Audit) -> str:
+    count = counted(len(audit.problems), "record of a package was", "records of packages were")
+    return f"{count} not understood, so what they speak of may count as nobody's"
+
+
 def _together(audit: Audit) -> str:
     of = size(audit.carried or audit.size)
     return f"all of them together, where a byte counts once: {size(audit.together)} of {of}"
@@ -251,9 +273,26 @@ def markdown(audit: Audit) -> Iterator[str]:
     yield from _grid(["saves", "risk", "finding", "in"], rows, right=1)
     if audit.findings:
         yield cell(_together(audit))
+    yield from _problem_items(audit)
     for _, some in _by_risk(audit.findings):
         for each in some:
             yield from _details(each)
+
+
+def _problem_items(audit: Audit) -> Iterator[str]:
+    """The records that were not understood, folded like a finding."""
+    if not audit.problems:
+        return
+    yield ""
+    yield f"<details><summary>{_misread(audit)}</summary>"
+    yield ""
+    for path, why in audit.problems[:_PROBLEMS]:
+        yield f"- {cell(_readable(f'{to_text(path)}: {why}'))}"
+    rest = len(audit.problems) - _PROBLEMS
+    if rest > 0:
+        yield f"- {_more(rest)}"
+    yield ""
+    yield "</details>"
 
 
 def _places(each: Finding) -> str:
@@ -273,7 +312,8 @@ def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0, le
 
 def _details(each: Finding) -> Iterator[str]:
     yield ""
-    yield f"<details><summary>{cell(each.kind)}: {cell(_readable(each.title))}, {size(each.size)}</summary>"
+    summary = markdown_html(f"{each.kind}: {_readable(each.title)}, {size(each.size)}")
+    yield f"<details><summary>{summary}</summary>"
     yield ""
     for sentence in (*each.evidence, *([f"{each.file}: {each.comment}"] if each.comment else [])):
         yield f"- {cell(_readable(sentence))}"

@@ -65,6 +65,16 @@ def markdown(text: str) -> str:
     return _REFERENCE.sub(r"\1<!-- -->", shown)  # a comment is invisible and splits the reference
 
 
+def markdown_html(text: str) -> str:
+    """Make a text safe within HTML in GitHub's Markdown, e.g. in a `<summary>`: there a backslash escapes nothing.
+
+    >>> markdown_html("a_b <c>")
+    'a_b &lt;c&gt;'
+    """
+    shown = "".join(_HTML.get(each, each) for each in printable(text, "")).replace("$", "&dollar;")
+    return _REFERENCE.sub(r"\1<!-- -->", shown)
+
+
 def markdown_code(text: str) -> str:
     """Make a text code in a line or a table of GitHub's Markdown. Nothing in it is markup. "" for a blank text."""
     shown = printable(text, "").replace("`", "\\x60").replace("|", "\\x7c")

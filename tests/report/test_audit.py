@@ -162,6 +162,31 @@ def test_a_pull_request_gets_a_table_and_folded_edits() -> None:
     assert (page[at - 1], page[at + 1]) == ("```", "```")
 
 
+def test_records_that_were_not_understood_are_said() -> None:
+    """How many, the first of them, and where all are: their files are counted as nobody's."""
+    problems = tuple((b"/db/\xe9_%d" % at, "cut short") for at in range(7))
+    shown = lines(replace(AUDIT, problems=problems))
+    at = shown.index("7 records of packages were not understood, so what they speak of may count as nobody's:")
+    assert shown[at + 1] == "  /db/\\xe9_0: cut short"
+    assert shown[at + 6 :] == [
+        "  and 2 more: all are in `problems` of the JSON (--json, or -o FILE)", "", headline(AUDIT)
+    ]  # fmt: skip
+    page = list(markdown(replace(AUDIT, problems=problems)))
+    assert "- /db/\\\\xe9\\_0: cut short" in page
+    assert "- and 2 more: all are in `problems` of the JSON (--json, or -o FILE)" in page
+    one = replace(AUDIT, problems=problems[:1])
+    assert any(line.startswith("1 record of a package was not understood") for line in lines(one))
+    assert not [line for line in (*lines(AUDIT), *markdown(AUDIT)) if "understood" in line]
+
+
+def test_a_summary_is_html() -> None:
+    """Within HTML Markdown escapes nothing, so a backslash would be seen."""
+    made = replace(AUDIT, findings=(replace(FINDING, title="a_b*c `d` <e> & $f$ #1"),))
+    (summary,) = (line for line in markdown(made) if "<summary>" in line)
+    shown = "hidden: a_b*c `d` &lt;e&gt; &amp; &dollar;f&dollar; #<!-- -->1, 40.0 MB"
+    assert summary == f"<details><summary>{shown}</summary>"
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(AUDITS)
 def test_whatever_an_image_says_is_printable(audit: Audit) -> None:
@@ -178,11 +203,12 @@ def test_hostile_names_stay_text() -> None:
     package = Package(kind=PackageKind.DPKG, name=HOSTILE)
     component = replace(AUDIT.components[0], package=package, asked=HOSTILE)
     made = replace(AUDIT, image=HOSTILE, findings=(bad,), layers=(layer,), components=(component,))
+    made = replace(made, problems=((HOSTILE.encode("utf-8", "surrogateescape"), HOSTILE),))
     for line in (*lines(made, whole=True), *markdown(made)):
         assert line.replace("\t", "").isprintable(), repr(line)
     page = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", "\n".join(markdown(made)))  # those are code
-    assert "![p]" not in page
     assert " <img" not in page
+    assert "![p]" not in re.sub("<summary>.*</summary>", "", page)  # those are HTML
 
 
 HOSTILE_PATHS = st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from hostile_texts import HOSTILE, assert_printable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimagent.text.escapes import json_text, markdown, markdown_code, printable, xml
+from slimagent.text.escapes import json_text, markdown, markdown_code, markdown_html, printable, xml
 
 # Any text, lone surrogates too, made of what is obeyed somewhere more often than by chance.
 TEXTS = st.text(
@@ -99,8 +100,21 @@ def test_words_in_markdown_are_words(text: str) -> None:
     assert "://" not in shown and "www." not in shown.lower()
 
 
+@given(TEXTS)
+def test_html_in_markdown_is_words(text: str) -> None:
+    """O2: no tag, nothing that GitHub would link, and a browser shows the text as a terminal does."""
+    shown = markdown_html(text)
+    assert "\n" not in shown and "$" not in shown
+    bare = shown.replace("<!-- -->", "")
+    assert "<" not in bare and ">" not in bare
+    assert html.unescape(bare) == printable(text, "")
+    for each in ("@", "#"):
+        assert shown.count(each) == shown.count(f"{each}<!-- -->")
+    assert "://" not in shown and "www." not in shown.lower()
+
+
 def test_a_hostile_text_in_every_format() -> None:
     """O1, O2: the text that the other tests plant."""
-    for shown in (printable(HOSTILE), xml(HOSTILE), markdown(HOSTILE), markdown_code(HOSTILE)):
+    for shown in (printable(HOSTILE), xml(HOSTILE), markdown(HOSTILE), markdown_html(HOSTILE), markdown_code(HOSTILE)):
         assert_printable(shown)
     assert "![" not in markdown(HOSTILE) and "](" not in markdown(HOSTILE).replace("\\](", "")
