@@ -57,6 +57,12 @@ def identity(inspected: bytes) -> str:
     return str(_image(inspected).get("Id", ""))
 
 
+def has_layers(inspected: bytes) -> bool:
+    """Whether an image has a layer. One that is made of `FROM scratch` and labels has none."""
+    root = _image(inspected).get("RootFS")
+    return not isinstance(root, dict) or bool(root.get("Layers"))
+
+
 def _image(inspected: bytes) -> dict[str, Any]:
     try:
         images = parsed(inspected)

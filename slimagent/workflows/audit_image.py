@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from slimagent import documents
+from slimagent.errors import UsageError
 from slimagent.image.agent import Bundle
 from slimagent.image.container import Container
 from slimagent.image.engine import Engine
-from slimagent.image.labels import identity
+from slimagent.image.labels import has_layers, identity
 from slimagent.image.layers import read_layers
 from slimagent.image.work import OUT
 from slimagent.model.audit import Audit
@@ -34,9 +35,15 @@ def audit_image(
 ) -> Audit:
     """Audit an image of an engine. Nothing of it is run, and nothing is left in the engine.
 
-    Raises UsageError if the engine does not have the image, and as `auditing.audit_here` does.
+    Raises UsageError if the engine does not have the image or the image has no layers, and as `auditing.audit_here`
+    does.
     """
     inspected = engine.inspect(asked.image)
+    if not has_layers(inspected):
+        raise UsageError(
+            f"{asked.image} has no layers: it is a configuration without any file, so there is nothing to audit",
+            "name an image with files; one that is only `FROM scratch` with LABEL, ENV or the like has none",
+        )
     container = Container(image=identity(inspected) or asked.image)
     agent = bundle()  # before the layers, which take long
     inside = _Inside(engine, agent, container, say)

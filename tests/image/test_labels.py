@@ -7,7 +7,7 @@ import json
 import pytest
 
 from slimagent.errors import DocumentError
-from slimagent.image.labels import identity, made_by_us, with_labels
+from slimagent.image.labels import has_layers, identity, made_by_us, with_labels
 from slimagent.model.image_config import read_image_config
 
 OURS = b'{"CreatedBy":"slimagent 1.0 apply: layer base","Comment":""}\n{"CreatedBy":"RUN make"}\n'
@@ -59,3 +59,19 @@ def test_what_an_engine_says_is_read_with_care() -> None:
     for data in (b"", b"[]", b"[1]"):
         with pytest.raises(DocumentError, match="the engine's description of an image"):
             identity(data)
+
+
+@pytest.mark.parametrize(
+    ("image", "has"),
+    [
+        ({"RootFS": {"Type": "layers", "Layers": ["sha256:1"]}}, True),
+        ({"RootFS": {"Type": "layers"}}, False),
+        ({"RootFS": {"Type": "layers", "Layers": None}}, False),
+        ({"RootFS": {"Type": "layers", "Layers": []}}, False),
+        ({}, True),
+        ({"RootFS": None}, True),
+    ],
+)
+def test_an_image_can_have_no_layers(image: dict[str, object], has: bool) -> None:
+    """Docker leaves the list out; an engine that says nothing of layers denies none."""
+    assert has_layers(json.dumps([image]).encode()) is has
