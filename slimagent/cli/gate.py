@@ -19,7 +19,7 @@ from slimagent.errors import CheckFailedError, DocumentError, UsageError
 from slimagent.gate.judge import judge
 from slimagent.gate.rules import merged
 from slimagent.linux.files import read, write
-from slimagent.model.audit import HERE, KINDS, Audit
+from slimagent.model.audit import HERE, KINDS, UNUSED, Audit
 from slimagent.model.gate import Earlier, Facts, Finding, Judged, Outcome, Rule, Ruling, Subject
 from slimagent.profiles import shipped as profiles
 from slimagent.report.gate import MARKS, gate_junit, gate_lines, gate_markdown, verdict
@@ -80,8 +80,8 @@ def gate(
     return int(any(each.outcome is Outcome.FAILED for each in rulings))
 
 
-def _findings(audit: str | None, rules: tuple[Rule, ...], run: Finished) -> tuple[tuple[Finding, ...] | None, str]:
-    """What an audit of the run's image found; None if that is not known, with why.
+def _findings(audit: str | None, rules: tuple[Rule, ...], run: Finished) -> Facts:
+    """What an audit of the run's image found, as far as that is known; nothing else.
 
     Raises UsageError for the audit of another image, and for a rule about a kind that no finding can have.
     """
@@ -93,9 +93,10 @@ def _findings(audit: str | None, rules: tuple[Rule, ...], run: Finished) -> tupl
         if rule.subject is Subject.FINDING and not fnmatch.filter(known, rule.pattern):
             message = f"{rule.where}: {rule.text!r}: no such kind of finding"
             raise UsageError(message, meant(rule.pattern, known) or "docs/audit.md lists the kinds")
-    if made is None or unknown:
-        return None, unknown
-    return tuple(Finding(each.kind, each.size) for each in made), ""
+    if whole is None or unknown:
+        return Facts(no_findings=unknown)
+    found = tuple(Finding(each.kind, each.size) for each in whole.findings)
+    return Facts(findings=found, unsought=() if whole.traced else ((UNUSED, "the audit has no trace of a test"),))
 
 
 def _unproved(path: str, audit: Audit, run: Finished) -> str:
@@ -123,11 +124,18 @@ def _judged(
     rules: tuple[Rule, ...],
     history: str | None,
     against: str | None,
-    findings: tuple[tuple[Finding, ...] | None, str],
+    found: Facts,
 ) -> tuple[Ruling, ...]:
-    needs_plan = history is not None or any(rule.subject in _OF_PACKAGES for rule in rules)
-    plan = run.require_plan() if needs_plan and run.result.plan is not None else None
-    known = replace(facts(run.result, plan, findings=findings[0]), no_findings=findings[1])
+    of_packages = _OF_PACKAGES if found.findings is None else (*_OF_PACKAGES, Subject.FINDING)
+    subjects = {rule.subject for rule in rules}
+    plan = None
+    if run.result.plan is not None and (history is not None or not subjects.isdisjoint(of_packages)):
+        plan = run.require_plan()
+    elif run.result.plan is not None and Subject.UNOWNED in subjects:
+        plan = run.plan  # without it the figure is known, and not which records could not be read
+    known = replace(
+        facts(run.result, plan, findings=found.findings), no_findings=found.no_findings, unsought=found.unsought
+    )
     if history is not None and not os.path.lexists(history):
         raise UsageError(f"{history} does not exist", "`slimagent history add` makes one; check the name")
     if history is not None and against is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -223,6 +223,7 @@ def encode_plan(plan: Plan) -> bytes:
         **put_rows(_ROWS, plan),
         "descriptions": map(_put_description, described),
         "hard_links": map(list, plan.hard_links),
+        "unread": map(_put_path, plan.unread),
         "entries": map(_put_path, plan.entries),
     }
     if plan.used_by:
@@ -301,11 +302,17 @@ def decode_plan(data: bytes, document: str = "plan") -> Plan:
         **lists,
         entries=place["entries"].rows(get_entry),
         hard_links=place["hard_links"].rows(_get_hard_link) if "hard_links" in place.value else (),
+        unread=place["unread"].rows(NOTE.get) if "unread" in place.value else _doubtful(lists["problems"]),
         used_by=_get_used_by(place),
         distribution=_get_distribution(place["distribution"]) if "distribution" in place.value else Distribution(),
         gpu=_GPU.get(place["gpu"]) if "gpu" in place.value else None,
     )
     return _sound(plan, document)
+
+
+def _doubtful(problems: Iterable[tuple[bytes, str]]) -> tuple[tuple[bytes, str], ...]:
+    """What the first plans of this version do not say: for any of the problems packages of any kind may be missing."""
+    return tuple((path, "*") for path in sorted({path for path, _ in problems}))
 
 
 def _described(place: Place, packages: tuple[PlannedPackage, ...]) -> tuple[PlannedPackage, ...]:

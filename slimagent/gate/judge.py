@@ -10,6 +10,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import NamedTuple
 
+from slimagent.model.audit import OF_PACKAGES
 from slimagent.model.gate import SHARE, Facts, Level, Limit, Outcome, Rule, Ruling, Subject
 from slimagent.model.inventory import PackageKind
 from slimagent.text.counted import counted
@@ -141,10 +142,14 @@ def _none_or(count: int, one: str, several: str) -> str:
 
 
 def _unowned(facts: Facts, limit: Limit) -> _Found:
+    """Files of a package that could not be read have no owner, so it can be less than the figure, and not more."""
     if facts.bytes_unowned is None:
         return _Found(None, "without a plan it is unknown what was dropped")
     words = f"{size(facts.bytes_unowned)} of files that no package owns was dropped, cruft left out"
-    return _Found(Fraction(facts.bytes_unowned), words)
+    unread = _unread("*", facts)
+    if unread and limit.operator[0] == ">":
+        return _Found(None, f"it is unknown how much was dropped that no package owns: {unread}")
+    return _Found(Fraction(facts.bytes_unowned), words + (f" ({unread})" if unread else ""))
 
 
 _FIGURES: Mapping[Subject, Callable[[Facts, Limit], _Found]] = MappingProxyType(
@@ -166,7 +171,7 @@ def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
         return None, "without a plan it is unknown which packages stay"
     found = [each for each in facts.packages if _fits(each[0], rule.pattern)]
     if not found:
-        return _not_there(rule, facts.packages_before)
+        return _not_seen(rule, facts)
     whole = sum(length for _, length in found)
     if len(found) == 1 and not _WILD & set(rule.pattern):
         return rule.subject is Subject.PRESENT, f"{found[0][0]} is in the slim image ({size(whole)})"
@@ -184,6 +189,31 @@ def _fits(label: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, wanted) or (
         kind == PackageKind.PYTHON and fnmatch.fnmatchcase(name, _SEPARATORS.sub("-", wanted).lower())
     )
+
+
+def _not_seen(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
+    """The answer about a package that is not among those of the slim image: it may be there if not all could be read.
+
+    Then a rule that it is absent is not judged. One that it is present does not hold, because nothing shows it.
+    """
+    holds, message = _not_there(rule, facts.packages_before)
+    unread = _unread(rule.pattern.partition(":")[0], facts)
+    if not unread:
+        return holds, message
+    if holds:
+        return None, f"it is unknown whether a package of the slim image is {rule.pattern}: {unread}"
+    return holds, f"{message}; {unread}"
+
+
+def _unread(kind: str, facts: Facts) -> str:
+    """Say that packages of a kind (`*` for any) may be missing, because their records could not be read; empty if not.
+
+    What a record of no known kind speaks of is no package of a kind that a rule can name.
+    """
+    paths = sorted({path for path, of in facts.unread if kind == "*" or of in (kind, "*")})
+    if not paths:
+        return ""
+    return f"{counted(len(paths), 'package record', 'package records')} could not be read: {_first(paths)}"
 
 
 def _not_there(rule: Rule, before: tuple[str, ...] | None) -> tuple[bool, str]:
@@ -207,15 +237,22 @@ def _not_there(rule: Rule, before: tuple[str, ...] | None) -> tuple[bool, str]:
 
 def _names(found: Sequence[tuple[str, int]]) -> str:
     """The largest of them."""
-    largest = sorted(found, key=lambda each: (-each[1], each[0]))[:_NAMED]
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name, _ in largest]
-    return ", ".join(names) + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
+    return _first([name for name, _ in sorted(found, key=lambda each: (-each[1], each[0]))])
+
+
+def _first(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:_NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")
 
 
 def _without(pattern: str, facts: Facts) -> tuple[bool | None, str]:
     if facts.findings is None:
         return None, facts.no_findings
     found = [each for each in facts.findings if fnmatch.fnmatchcase(each.kind, pattern)]
+    unread = _unread("*", facts) if any(fnmatch.fnmatchcase(each, pattern) for each in OF_PACKAGES) else ""
+    why = unread or dict(facts.unsought).get(pattern, "")
+    if not found and why:
+        return None, f"it is unknown whether a finding is {pattern}: {why}"
     if not found:
         return True, f"no finding is {pattern}"
     whole = size(sum(each.bytes for each in found))

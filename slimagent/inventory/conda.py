@@ -93,7 +93,7 @@ def _record(image: Image, path: bytes, data: bytes) -> _Record | None:
         return None
     version = document.get("version")
     if not isinstance(version, str):
-        image.problem(path, "no version, or not a text")
+        image.problem(path, "no version, or not a text", is_known=True)
         version = ""
     why = too_long(name=name, version=version)
     if why:
@@ -130,7 +130,7 @@ def _texts(image: Image, path: bytes, document: dict[str, Any], key: str) -> lis
     values = document.get(key, [])
     texts = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
     if not isinstance(values, list) or len(texts) < len(values):
-        image.problem(path, f"{key} is not a list of texts")
+        image.problem(path, f"{key} is not a list of texts", is_known=True)
     return texts
 
 

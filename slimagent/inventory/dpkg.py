@@ -63,7 +63,7 @@ class _Database:
         found: dict[str, Record] = {}
         for record in (*self._from_status(), *self._from_directory()):
             if found.setdefault(record.key, record) is not record:
-                self._image.problem(record.file or self._status, f"{record.key}: listed twice")
+                self._image.problem(record.file or self._status, f"{record.key}: listed twice", is_known=True)
         for path in self._children(b"updates"):
             if path.rpartition(b"/")[2].isdigit():
                 self._image.problem(path, "dpkg was interrupted: its status may be out of date")
@@ -167,7 +167,8 @@ class _Database:
             mine = []
         path = next((path for path in mine if path.endswith(b".list")), None)
         if path is None:
-            self._image.problem(record.file or self._status, f"{record.key}: the list of its files is missing")
+            why = f"{record.key}: the list of its files is missing"
+            self._image.problem(record.file or self._status, why, is_known=True)
             return mine, []
         return mine, self._lines(path)
 
@@ -182,7 +183,7 @@ class _Database:
             return [*about, *mine], lines
         lines, complete = sums(self._image.read(about[1]) or b"")
         if not complete:
-            self._image.problem(about[1], "is damaged: not every line is a sum and a path")
+            self._image.problem(about[1], "is damaged: not every line is a sum and a path", is_known=True)
         return about, lines
 
     def _lines(self, path: bytes) -> list[bytes]:
@@ -192,7 +193,7 @@ class _Database:
         """
         lines, complete = whole_lines(self._image.read(path) or b"")
         if not lines or not complete or not all(line.startswith(b"/") for line in lines):
-            self._image.problem(path, "is damaged: not every line is a path")
+            self._image.problem(path, "is damaged: not every line is a path", is_known=True)
             return [line for line in lines if line.startswith(b"/")]
         return lines
 
@@ -205,7 +206,7 @@ class _Database:
         data = self._image.read(path)
         lines, complete = whole_lines(data or b"")
         if not complete or len(lines) % 3:
-            self._image.problem(path, "is cut short")
+            self._image.problem(path, "is cut short", is_known=True)
         found = {}
         for was, instead, who in zip(lines[::3], lines[1::3], lines[2::3], strict=False):
             if was.startswith(b"/") and instead.startswith(b"/"):
@@ -223,7 +224,7 @@ class _Database:
             try:
                 paths = choices(data)
             except ValueError as error:
-                self._image.problem(path, str(error))
+                self._image.problem(path, str(error), is_known=True)
                 continue
             for choice in paths:
                 entry = self._image.entry(choice)

@@ -218,11 +218,11 @@ class _Tree:
     def record(self) -> None:
         """Note the packages' places in npm's hidden lock files: one beside each tree that npm itself installed."""
         for path in [path for path in self._inventory.paths if path.endswith(_LOCK)]:
-            lock = package_json.read(self.image, path, LARGEST_JSON)
+            lock = package_json.read(self.image, path, LARGEST_JSON, is_known=True)
             packages = lock.get("packages") if isinstance(lock, dict) else None
             if not isinstance(packages, dict):
                 if lock is not None:
-                    self.image.problem(path, "not a lock file of npm's")
+                    self.image.problem(path, "not a lock file of npm's", is_known=True)
                 continue
             for key in packages:
                 package = self._at.get(path[: -len(_LOCK)] + b"/" + key.encode())

@@ -31,7 +31,8 @@ def listed_files(
             found.add(at)
     if outside:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
-        image.problem(record, f"claims {to_text(paths[outside[0]])}{more}, outside of {to_text(prefix)}")
+        why = f"claims {to_text(paths[outside[0]])}{more}, outside of {to_text(prefix)}"
+        image.problem(record, why, is_known=True)
     return found, [at for at in dict.fromkeys(outside) if not image.is_directory(at)]
 
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import stat
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from slimagent.inventory import component, conda, dpkg, npm, python_dist, r_library, vscode
+from slimagent.inventory import component, conda, dpkg, foreign, npm, python_dist, r_library, vscode
 from slimagent.inventory.reader import Image, Reader
-from slimagent.model.inventory import Found, Inventory, Owners
+from slimagent.model.inventory import OTHER_KIND, Found, Inventory, Owners, PackageKind
 from slimagent.paths.algebra import source_of
 
-# In this order: of several owners the first is the one that put the file there, the others what it is besides.
-READERS: tuple[Reader, ...] = (dpkg.find, conda.find, python_dist.find, r_library.find, vscode.find, npm.find)
+# What each finds. In this order: of several owners the first is the one that put the file there, the others what it is
+# besides.
+_KINDS: Mapping[Reader, str] = MappingProxyType(
+    {
+        dpkg.find: PackageKind.DPKG,
+        conda.find: PackageKind.CONDA,
+        python_dist.find: PackageKind.PYTHON,
+        r_library.find: PackageKind.R,
+        vscode.find: PackageKind.VSCODE,
+        npm.find: PackageKind.NPM,
+        foreign.find: OTHER_KIND,
+    }
+)
+READERS = tuple(_KINDS)
 _NONE, _SEVERAL = -1, -2
 _CARRIED = "part of it"  # the text of a requirement that no record states
 
@@ -23,13 +36,16 @@ def owners(inventory: Inventory, readers: Sequence[Reader] = READERS) -> Owners:
     table = Owners(
         of=array("i", [-1]) * len(inventory), weak=bytearray(len(inventory)), adopted=bytearray(len(inventory))
     )
+    unread = set[tuple[bytes, str]]()
     for find in readers:
+        noted = len(image.unread)
         _add(table, find(image))
+        unread.update((path, _KINDS.get(find, OTHER_KIND)) for path in image.unread[noted:])
     _adopt(image, table)
     _add(table, component.find(image, lambda at: table.of[at] >= 0))
     _adopt(image, table)
     _nest(image, table)
-    table.problems = sorted(set(image.problems))
+    table.problems, table.unread = sorted(set(image.problems)), sorted(unread)
     return table
 
 

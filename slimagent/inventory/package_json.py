@@ -17,15 +17,18 @@ LIMIT = 1 << 22  # bytes of a package.json: the longest real ones have some 100 
 _MARK = b"\xef\xbb\xbf"  # the byte order mark, which npm and VS Code pass over
 
 
-def read(image: Image, path: bytes, limit: int = LIMIT) -> Any:
-    """The document at `path`; None if there is none, and None and a problem if it cannot be understood."""
+def read(image: Image, path: bytes, limit: int = LIMIT, *, is_known: bool = False) -> Any:
+    """The document at `path`; None if there is none, and None and a problem if it cannot be understood.
+
+    `is_known` as in `Image.problem`.
+    """
     data = image.read(path, limit)
     if data is None:
         return None
     try:
         return parsed(data[len(_MARK) :] if data.startswith(_MARK) else data)
     except ValueError as error:
-        image.problem(path, f"not JSON: {error}")
+        image.problem(path, f"not JSON: {error}", is_known=is_known)
         return None
 
 

@@ -101,7 +101,7 @@ def _dist(image: Image, index: int, path: bytes, stem: bytes) -> _Dist | None:
     source = info if single else info + (b"/METADATA" if modern else b"/PKG-INFO")
     data = image.read(source)
     if data is None:
-        image.problem(path, "has no " + to_text(name(source)))
+        image.problem(path, "has no " + to_text(name(source)), is_known=True)
     fields = meta.metadata(data or b"")
     called, version = meta.from_directory_name(stem.decode("utf-8", "replace"))
     if meta.is_name(fields.name):
@@ -165,7 +165,7 @@ def _claim_recorded(image: Image, site: Site, dist: _Dist) -> None:
             return
     rows, whole = meta.recorded(data)
     if not whole or not rows:
-        image.problem(path, "cut short: some files may have no owner" if rows else "empty")
+        image.problem(path, "cut short: some files may have no owner" if rows else "empty", is_known=True)
     dist.recorded = bool(rows)
     listed = (base + b"/" + row if row[:1] not in (b".", b"/") else _joined(base, row) for row in rows)
     claims, dist.outside = listed_files(image, path, listed, site.directory + b"/", site.prefix)
@@ -340,7 +340,7 @@ def _require(image: Image, sites: list[Site], dists: list[_Dist], own: list[Proj
         resolution = requirements.of(number)
         found[number].requires, found[number].missing = resolution.requires, resolution.missing
         for text in resolution.odd:
-            image.problem(dist.info, f"cannot parse the requirement {text[:80]}")
+            image.problem(dist.info, f"cannot parse the requirement {text[:80]}", is_known=True)
     for number, project in enumerate(own):
         first = len(dists) + number * len(sites)
         required = dict(each for at in range(first, first + len(sites)) for each in requirements.of(at).requires)

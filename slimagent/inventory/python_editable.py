@@ -38,7 +38,8 @@ class Sources:
             if at is None or tree in self._sites or within(tree, site.directory):
                 continue
             if is_shared(tree) or tree in self._prefixes:
-                self._image.problem(info, f"its source, {to_text(tree)}, is too wide to be one project's")
+                why = f"its source, {to_text(tree)}, is too wide to be one project's"
+                self._image.problem(info, why, is_known=True)
                 continue
             found[tree] = None
         return list(found)
@@ -49,7 +50,7 @@ class Sources:
         try:
             root = editable_root(data) if data is not None else None
         except ValueError:
-            self._image.problem(info + b"/direct_url.json", "not a direct_url.json")
+            self._image.problem(info + b"/direct_url.json", "not a direct_url.json", is_known=True)
             root = None
         if root is not None and root.startswith(b"/"):
             found.append(root)

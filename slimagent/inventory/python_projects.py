@@ -69,12 +69,12 @@ def _declared(image: Image, path: bytes) -> tuple[str, ...]:
     if not path.endswith((b".toml", b"/Pipfile")):
         return tuple(_required(image, path, text))
     if sum(line.count(".") ** 2 for line in text.splitlines()) > _DOTS:
-        image.problem(path, "keys are nested too deep")
+        image.problem(path, "keys are nested too deep", is_known=True)
         return ()
     try:
         whole: Any = tomllib.loads(text)
     except (ValueError, RecursionError):
-        image.problem(path, "not TOML")
+        image.problem(path, "not TOML", is_known=True)
         return ()
     if path.endswith(b"/Pipfile"):
         return tuple(_table(whole.get("packages")))
@@ -88,7 +88,7 @@ def _declared(image: Image, path: bytes) -> tuple[str, ...]:
 def _text(image: Image, path: bytes) -> str:
     at = image.end(path)
     if at is not None and image.inventory.sizes[at] > _LARGEST:
-        image.problem(path, "too large for a list of requirements")
+        image.problem(path, "too large for a list of requirements", is_known=True)
         return ""
     return (image.read(path) or b"").decode("utf-8", "replace")
 
@@ -104,7 +104,7 @@ def _configured(image: Image, path: bytes, text: str) -> list[str]:
     try:
         parser.read_string(text)
     except configparser.Error:
-        image.problem(path, "not a configuration")
+        image.problem(path, "not a configuration", is_known=True)
         return []
     return _lines(parser.get("options", "install_requires", fallback=""))
 

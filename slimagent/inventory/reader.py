@@ -20,11 +20,13 @@ class Image:
     """The image as the readers see it: its inventory, and the contents of its regular files.
 
     `problems` are the package records that could not be read or parsed, with the reason: their files have no owner.
+    `unread` are the paths of those whose packages are not among the found ones, as far as one can tell.
     """
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.problems: list[tuple[bytes, str]] = []
+        self.unread: list[bytes] = []
         self._resolver = Resolver(inventory.link)
         self._prefix = b"" if inventory.root == b"/" else inventory.root
         self._directories: dict[bytes, list[bytes]] | None = None
@@ -106,9 +108,14 @@ class Image:
         finally:
             os.close(descriptor)
 
-    def problem(self, path: bytes, why: str) -> None:
-        """Note a record that cannot be read or parsed. A reason can quote the record, so only its start is kept."""
+    def problem(self, path: bytes, why: str, *, is_known: bool = False) -> None:
+        """Note a record that cannot be read or parsed. A reason can quote the record, so only its start is kept.
+
+        `is_known`: no package is unknown for it, because the record is of one that is found all the same, or of none.
+        """
         self.problems.append((path, why[:LONGEST]))
+        if not is_known:
+            self.unread.append(path)
 
 
 def too_long(**texts: str) -> str:

@@ -154,18 +154,18 @@ def _record(image: Image, found: list[Found]) -> None:
 
 def _listed(image: Image, path: bytes) -> dict[tuple[str, bytes], str]:
     """The ids in an `extensions.json` as they are written, by id in lower case and directory (empty if it has none)."""
-    entries = package_json.read(image, path, LARGEST_JSON)
+    entries = package_json.read(image, path, LARGEST_JSON, is_known=True)
     if entries is None:
         return {}
     if not isinstance(entries, list):
-        image.problem(path, "not a list of extensions")
+        image.problem(path, "not a list of extensions", is_known=True)
         return {}
     listed: dict[tuple[str, bytes], str] = {}
     for entry in entries:
         identifier = entry.get("identifier") if isinstance(entry, dict) else None
         key = package_json.text(identifier.get("id")) if isinstance(identifier, dict) else ""
         if not key:
-            image.problem(path, "an entry has no id")
+            image.problem(path, "an entry has no id", is_known=True)
             continue
         listed[key.lower(), package_json.text(entry.get("relativeLocation")).encode()] = key
     return listed

@@ -65,12 +65,15 @@ class Risk(Enum):
 
 
 HERE = "this container"  # the name of an image that an audit from inside does not know
+UNUSED = "unused"  # the kind of finding that needs a trace
 # The kinds of findings beside the names of the rules for cruft.
 KINDS = (
-    *("hidden", "copied-again", "symbols", "unused", "required-anyway", "duplicate", "same-content", "optional-tool"),
+    *("hidden", "copied-again", "symbols", UNUSED, "required-anyway", "duplicate", "same-content", "optional-tool"),
     *("extension", "gpu", "build-tools"),
 )
 OF_LAYERS = ("hidden", "copied-again")  # findings about bytes that are in layers and not in the image
+# Findings about packages: where a package's record cannot be read, one can be missing.
+OF_PACKAGES = (UNUSED, "required-anyway", "duplicate", "optional-tool", "extension", "gpu", "build-tools")
 # By how much a finding's bytes are divided when findings are sorted.
 WEIGHT = {Risk.NONE: 1, Risk.LOW: 2, Risk.MEDIUM: 4, Risk.HIGH: 8}
 

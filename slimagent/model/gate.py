@@ -105,7 +105,9 @@ class Facts:
     """What a gate needs to know of a run. None is what is not known.
 
     `packages` are those of the slim image as KIND:NAME, with their bytes in it; `packages_before` has the names
-    of those of the image. `no_findings` says why `findings` are not known.
+    of those of the image. `unread` are the paths of package records for which packages may be missing in both, each
+    with the kind of these, as a plan has them. `no_findings` says why `findings` are not known.
+    `unsought` are kinds of findings that the audit could not have made, each with why.
     """
 
     bytes_before: int | None = None
@@ -118,8 +120,10 @@ class Facts:
     bytes_unowned: int | None = None
     packages: tuple[tuple[str, int], ...] | None = None
     packages_before: tuple[str, ...] | None = None
+    unread: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] | None = None
     no_findings: str = "no audit of the image was given"
+    unsought: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ class PackageKind(OpenEnum):
     COMPONENT = "component"
 
 
+OTHER_KIND = "other"  # the packages of a manager that slimagent does not read
 # A licence that a record states in words that are no name of one. Nobody knows it, so it permits nothing.
 UNCLEAR = "a licence that is not understood"
 EDITABLE = "editable"  # the section of a Python distribution whose source is used where it lies
@@ -126,7 +127,8 @@ class Owners:
     `of` has each entry's first owner, or -1; `more` its additional ones (a Debian package and an R package can own the
     same file). `weak` marks entries that are a package's identity: reading one does not use the package. `adopted`
     marks entries that no record names, and that belong to the package in whose directory they lie. `outside` has for
-    entries the packages whose records list them, although they lie outside of the packages' environments.
+    entries the packages whose records list them, although they lie outside of the packages' environments. `unread` are
+    the records among `problems` for which packages may be missing here, each with their kind.
     """
 
     packages: list[Package] = field(default_factory=list)
@@ -142,6 +144,7 @@ class Owners:
     weak: bytearray = field(default_factory=bytearray)
     adopted: bytearray = field(default_factory=bytearray)
     problems: list[tuple[bytes, str]] = field(default_factory=list)
+    unread: list[tuple[bytes, str]] = field(default_factory=list)
 
     def owners(self, at: int) -> tuple[int, ...]:
         """Every owner of an entry, the first one first."""

@@ -131,8 +131,10 @@ class Plan:
     `excluded` are the agent's own directories and its output: never part of the image. `entries` are sorted as
     the inventory is. `unresolved` are names that a kept file asks for and that the image does not have. `packages` are
     the owners of files, `further` the owners beside the first of entries that have several, by the entry's index.
-    `problems` are package records that could not be understood: what they speak of has no owner. `strips` are the
-    files that lose symbols and debugging sections, `unstripped` those that have some and must not be touched, with why.
+    `problems` are package records that could not be understood: what they speak of has no owner. `unread` are those
+    for which packages may be missing here, each with their kind: `other` for a manager that slimagent does not read,
+    `*` where an earlier slimagent did not say. `strips` are the files that lose symbols and debugging sections,
+    `unstripped` those that have some and must not be touched, with why.
     `hard_links` are the entries that are additional names of a file, each with the entry that the file counts with.
     `caution` is None for a trace that sees lookups. `volumes` are declared volumes that count as part of the image,
     `mounts` the places where something else was mounted when it was traced or planned: what the image has there counts
@@ -159,6 +161,7 @@ class Plan:
     hard_links: tuple[HardLink, ...] = ()
     edits: tuple[Edit, ...] = ()
     problems: tuple[tuple[bytes, str], ...] = ()
+    unread: tuple[tuple[bytes, str], ...] = ()
     strips: tuple[Strip, ...] = ()
     unstripped: tuple[tuple[bytes, str], ...] = ()
     caution: Caution | None = None

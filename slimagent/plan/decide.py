@@ -95,6 +95,7 @@ def _plan(evidence: Evidence, level: str, done: Settled) -> Plan:
         hard_links=hard_links(keeper),
         edits=edits(keeper, levels),
         problems=tuple(keeper.owners.problems),
+        unread=tuple(keeper.owners.unread),
         strips=stripped,
         unstripped=unstripped,
         caution=done.caution,

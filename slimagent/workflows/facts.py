@@ -7,6 +7,7 @@ import datetime
 from slimagent.model.gate import Earlier, Facts, Finding
 from slimagent.model.plan import Plan
 from slimagent.model.summary import Summary
+from slimagent.paths.algebra import to_text
 from slimagent.report.since import kept_packages
 
 
@@ -36,5 +37,6 @@ def facts(
         bytes_unowned=None if summary.level is None else sum(each.bytes for each in summary.unowned_dropped),
         packages=None if plan is None else kept_packages(plan),
         packages_before=None if plan is None else tuple({each.package.label for each in plan.packages}),
+        unread=() if plan is None else tuple((to_text(path), kind) for path, kind in plan.unread),
         findings=findings,
     )

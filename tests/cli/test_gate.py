@@ -160,6 +160,28 @@ def with_image_id(out: Path, image_id: str) -> None:
     )
 
 
+def test_a_package_whose_record_cannot_be_read_is_not_called_absent(tmp_path: Path) -> None:
+    """orjson takes no NaN, conda does: the rule is skipped in the run, and later by the run's plan."""
+    tree = tree_in(tmp_path)
+    (tree / "conda-meta").mkdir()
+    (tree / "conda-meta/gpl-1-0.json").write_text('{"name": "gpl", "version": "1", "files": [], "x": NaN}')
+    out = tmp_path / "out"
+    rules = ("--gate", "package absent: conda:gpl", "--gate", "package absent: r:gpl")
+    done = run(tree, out, *rules)
+    assert done.returncode == 0, done.stderr
+    assert problems_in(out) == []
+    for shown in (done.stdout, gate(out, *rules).stdout):
+        assert "- skipped: it is unknown whether a package of the slim image is conda:gpl: 1 package record " in shown
+        assert "✓ no package of the slim image is r:gpl" in shown
+    image_id = f"sha256:{'ab' * 32}"
+    with_image_id(out, image_id)
+    (out / "audit.json").write_bytes(encode_audit(replace(AUDIT, image_id=image_id, findings=())))
+    found = gate(out, "--gate", "finding none: duplicate", "--audit", "out/audit.json")
+    assert "- skipped: it is unknown whether a finding is duplicate: 1 package record could not be read" in found.stdout
+    (out / "audit.json").write_bytes(encode_audit(replace(AUDIT, image_id=image_id, findings=(), traced=False)))
+    assert gate(out, "--gate", "finding none: hidden", "--audit", "out/audit.json").stdout.startswith("✓ ")
+
+
 def test_findings_of_an_audit(out: Path) -> None:
     """Without an audit of this very image the rule is skipped; a kind that does not exist is an error."""
     audit, image_id = out / "audit.json", f"sha256:{'ab' * 32}"

@@ -144,6 +144,7 @@ OPTIONAL = (
         "distribution",
         "descriptions",
         "hard_links",
+        "unread",
         "licenses",
         "architecture",
         "build",
@@ -212,6 +213,15 @@ def test_the_place_of_a_mistake_is_named(kind: str, place: tuple[Any, ...], wron
         getattr(documents, f"decode_{kind}")(orjson.dumps(replaced(whole, place, wrong)), "mine.json")
     assert caught.value.message.startswith(f"mine.json at {named}: ")
     assert one_line(caught.value)
+
+
+def test_a_plan_that_does_not_say_what_is_unread_leaves_it_open() -> None:
+    """The first plans of this version: a package of any kind can be missing for any of the problems."""
+    whole = orjson.loads(
+        documents.encode_plan(dataclasses.replace(PLAN, problems=((b"/a", "x"), (b"/a", "y"), (b"/b", "z"))))
+    )
+    del whole["unread"]
+    assert documents.decode_plan(orjson.dumps(whole)).unread == ((b"/a", "*"), (b"/b", "*"))
 
 
 @pytest.mark.parametrize("data", [b"[]", b"{}", b"7", b'{"schema": "other/trace", "version": 1}', b'{"schema": 7}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -130,6 +131,63 @@ def test_no_list_of_packages_makes_a_message_long(packages: list[tuple[str, int]
     """A record of the image can give a package any name."""
     named = tuple((f"dpkg:{name}", length) for name, length in packages)
     assert len(ruling("package absent: dpkg:*", Facts(packages=named)).message) < 400
+
+
+DOUBTFUL = replace(
+    KNOWN,
+    packages_before=("dpkg:gcc-13", "r:zip"),
+    unread=(("/lib/apk/db/installed", "other"), ("/opt/meta/gpl.json", "conda"), ("/opt/meta/x.json", "conda")),
+)
+UNREAD = "package records could not be read: "
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "message"),
+    [
+        ("package absent: conda:gpl", "skipped",
+         "it is unknown whether a package of the slim image is conda:gpl: "
+         "2 package records could not be read: /opt/meta/gpl.json, /opt/meta/x.json"),
+        ("package absent: *:openssl", "skipped", f"3 {UNREAD}/lib/apk/db/installed, /opt/meta/gpl.json"),
+        ("package absent: dpkg:vim", "passed", "no package of the slim image is dpkg:vim"),
+        ("package absent: dpkg:gcc-13", "failed", "dpkg:gcc-13 is in the slim image (7 B)"),
+        ("package absent: *:gcc-*", "failed", "2 packages of the slim image are *:gcc-*"),
+        ("package present: python:torch", "passed", "python:torch is in the slim image (523.9 MB)"),
+        ("package present: conda:gpl", "failed", f"had none either; 2 {UNREAD}/opt/meta/gpl.json"),
+        ("unowned dropped < 20 MB", "passed", f"cruft left out (3 {UNREAD}/lib/apk/db/installed"),
+        ("unowned dropped < 10 MB", "failed", f"cruft left out (3 {UNREAD}/lib/apk/db/installed"),
+        ("unowned dropped > 10 MB", "skipped", f"3 {UNREAD}/lib/apk/db/installed"),
+        ("finding none: required-anyway", "skipped",
+         f"it is unknown whether a finding is required-anyway: 3 {UNREAD}/lib"),
+        ("finding none: build-*", "skipped", f"3 {UNREAD}/lib"),
+        ("finding none: duplicate", "failed", "2 findings are duplicate (101 B)"),
+        ("finding none: hidden", "passed", "no finding is hidden"),
+        ("size < 3 GB", "passed", "size is 2.61 GB"),
+    ],
+)  # fmt: skip
+def test_what_rests_on_records_that_could_not_be_read_is_not_passed(text: str, outcome: str, message: str) -> None:
+    """A package may be there that nobody saw. What was seen decides a rule all the same."""
+    found = ruling(text, DOUBTFUL)
+    assert found.outcome.value == outcome and message in found.message
+
+
+@given(st.lists(st.tuples(st.text(max_size=300), st.sampled_from(["dpkg", "r", "other", "*"]))))
+def test_a_rule_is_passed_only_if_no_record_of_its_kind_is_unread(unread: list[tuple[str, str]]) -> None:
+    """Those of an earlier slimagent's plan can be of any kind."""
+    facts = replace(KNOWN, unread=tuple(unread))
+    for kind in ("dpkg", "r", "conda"):
+        found = ruling(f"package absent: {kind}:vim", facts)
+        doubtful = any(each in (kind, "*") for _, each in unread)
+        assert found.outcome is (Outcome.SKIPPED if doubtful else Outcome.PASSED)
+        assert len(found.message) < 400
+    assert ruling("package absent: *:vim", facts).outcome is (Outcome.SKIPPED if unread else Outcome.PASSED)
+
+
+def test_an_audit_without_a_trace_says_nothing_of_what_is_unused() -> None:
+    """It cannot find any."""
+    facts = replace(KNOWN, unsought=(("unused", "the audit has no trace of a test"),))
+    found = ruling("finding none: unused", facts)
+    assert found.outcome is Outcome.SKIPPED and "the audit has no trace of a test" in found.message
+    assert ruling("finding none: extension", facts).outcome is Outcome.PASSED
 
 
 BEFORE = (
