@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +29,17 @@ from typing import Any
 
 from audit_items import ITEMS, Item, instructions
 
+from slimagent.image.layers import read_layers
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMED, COMMANDS = 0.05, 0.20  # by how much a finding may differ from what its edit saves
 REPOSITORY = "slimagent-benchmark-audit"
-COMMAND = re.compile(r"(?:# |RUN )?((?:find|rm|cd) .*)")  # in a comment, it is for what a COPY copies
+COMMAND = re.compile(r"(?:find|rm|cd|ln) .*")
+HEAD = re.compile(r"# layer (\d+), .*")
 PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
-STATED = re.compile(r"removes (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
+STATED = re.compile(r"(?:removes|saves) (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
-# Regular files' sizes, hard links counted once, as an audit does.
-MEASURE = "find / -xdev -type f -printf '%D:%i %s\\n' | sort -u | awk '{ n += $2 } END { printf \"%.0f\\n\", n }'"
+MEASURE = ("find", "/", "-xdev", "-type", "f", "-printf", "%D:%i %s %p\\0")
 Document = dict[str, Any]
 
 
@@ -175,28 +177,59 @@ def items(image: Planted, planted: Document, traced: Document | None) -> Iterato
             yield Row(each.name, each.kind, said(each, document), image.saved(each), NAMED)
 
 
+def live(edit: str) -> tuple[list[str], set[int]]:
+    """The commands of an edit, and the layers whose RUNs they are for; what is said of other layers are comments."""
+    found, layers, heads = list[str](), set[int](), set[int]()
+    for line in edit.split("\n"):
+        head = HEAD.fullmatch(line)
+        if head:
+            heads.add(int(head[1]) - 1)
+            continue
+        if COMMAND.fullmatch(line):
+            found.append(line)
+            layers |= heads
+        elif not line.startswith("#"):
+            return [], set()  # what cannot be run in a container
+        heads = set()
+    return found, layers
+
+
+def layers_of(image: str) -> Mapping[bytes, int]:
+    """The layer that each file of an image is from."""
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
+        assert saving.stdout is not None
+        return read_layers(saving.stdout).of
+
+
 def commands(image: Planted, document: Document) -> Iterator[Row]:
-    """A row for each finding of the image itself whose edit is a command: run in a container, one after the other."""
+    """A row for each finding of the image itself whose edit is a command: run in a container, one after the other.
+
+    A RUN makes only its own layer smaller: the sizes are those of the files that come from the layers that are named.
+    """
+    of = layers_of(image.options.image)
     container = docker(
         "run", "-d", "--network=none", "-u", "root", "--entrypoint", "sh", image.options.image, "-c", "sleep 3600"
     )
     container = container.strip()
 
-    def measured() -> int:
-        return int(docker("exec", container, "sh", "-c", MEASURE))
+    def measured(layers: set[int]) -> int:
+        rows = subprocess.run(["docker", "exec", container, *MEASURE], check=True, stdout=subprocess.PIPE).stdout
+        files = {}
+        for row in rows.split(b"\0")[:-1]:
+            file, size, path = row.split(b" ", 2)
+            if of.get(path) in layers:
+                files[file] = int(size)  # hard links count once, as in an audit
+        return sum(files.values())
 
     try:
-        now = measured()
         for each in document["findings"]:
-            lines = [line for line in each["edit"].split("\n") if not line.startswith("# layer ")]
-            matches = [COMMAND.fullmatch(line) for line in lines]
-            some = [match[1] for match in matches if match]
-            if some and len(some) == len(matches):
+            some, layers = live(each["edit"])
+            if some:
+                before = measured(layers)
                 docker("exec", container, "sh", "-c", "\n".join(some))
-                now, before = measured(), now
-                stated = STATED.fullmatch(each["comment"])
+                stated = STATED.match(each["comment"])
                 promised = bytes_of(stated) if stated else each["size"]
-                yield Row(f"`{some[0][:40]}…`", each["kind"], promised, before - now, COMMANDS)
+                yield Row(f"`{some[0][:40]}…`", each["kind"], promised, before - measured(layers), COMMANDS)
     finally:
         docker("rm", "-f", container)
 

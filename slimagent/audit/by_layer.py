@@ -1,28 +1,51 @@
-"""Say in which layer an edit has to be made: what a later layer removes, the image still carries. Pure."""
+"""Say in which layer an edit has to be made: what a later layer removes, the image still carries. Pure.
+
+A RUN can remove something at its end. What a COPY or an ADD brought can only be left out of what is copied. What the
+base image has, only the base image's own Dockerfile can change. So only a RUN gets a command; the others get comments.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from slimagent.audit import edits
 from slimagent.audit.known import Known
+from slimagent.paths.algebra import within
 from slimagent.text.escapes import printable
 from slimagent.text.sizes import size
 
+UNKNOWN = -1  # in place of a layer, where layers are not known
+IN_BASE = "only the base image's own Dockerfile can save that"
+_OF_BASE = (
+    "# it is in layer 1, which no line of this Dockerfile makes: take a smaller base, or change its own Dockerfile"
+)
 _WORD = 60  # characters of a command in a sentence
+_ACTIVE = re.compile(r"[^\w ./:=,@%+…-]")  # what a shell could obey
 _MOST = 6  # layers that an edit names
 _HARDLY = 0.01  # of the bytes: an edit does not name a layer that has less
+_NEARLY = 0.95  # of the bytes: a comment does not say how much is missing
 _PREFIX = re.compile(r"(?:RUN )?(?:/bin/sh -c )?(?:#\(nop\) )?")
+_RUNS = re.compile(r"(?:RUN |\|\d+ |/bin/sh -c (?!#\(nop\)))")
 _COPIES = re.compile(r"(?:COPY|ADD)\b")
-_OF_COPIED = "do this to what it copies"
+_DIGEST = re.compile(r"\b(dir|file|multi):([0-9a-f]{12})[0-9a-f]{52}\b")  # as the classic builder names what it copies
+_DESTINATION = re.compile(r'.*[\s"](/[^\s"]*)"?\]?\s*')
+_WAYS = "what a COPY brings is left out with .dockerignore, or where it is copied from"
+
+
+def told(known: Known, layer: int) -> str:
+    """What made a layer, in one line."""
+    text = " ".join(known.layers.layers[layer].command.split())
+    text = _PREFIX.sub("", text, count=1).removesuffix(" # buildkit")
+    return printable(_DIGEST.sub(r"\1:\2", text), "")
 
 
 def command(known: Known, layer: int) -> str:
-    """What made a layer, in one line that fits in a sentence or a comment; empty if nobody knows."""
-    text = " ".join(known.layers.layers[layer].command.split())
-    text = printable(_PREFIX.sub("", text, count=1).removesuffix(" # buildkit"), "")
+    """The same, cut to fit in a sentence or a comment; empty if nobody knows."""
+    text = told(known, layer)
     if len(text) > _WORD:
         text = f"{text[: _WORD - 1]}…"
     return text.rstrip("\\ ")  # at the end of a line it would join the next one to the comment
@@ -30,69 +53,126 @@ def command(known: Known, layer: int) -> str:
 
 def is_copied(known: Known, layer: int) -> bool:
     """Whether a layer has no RUN that could remove something at its end."""
-    return _COPIES.match(command(known, layer)) is not None
+    return layer >= 0 and _COPIES.match(told(known, layer)) is not None
+
+
+def destination(known: Known, layer: int) -> bytes:
+    """The path to which a COPY or an ADD copies; `/` if its line does not say it."""
+    found = _DESTINATION.fullmatch(told(known, layer))
+    return (found[1].rstrip("/") or "/").encode() if found else b"/"
+
+
+def is_of_base(known: Known, layer: int) -> bool:
+    """Whether a layer is the lowest one, which came with the distribution. An image can start with a COPY or a RUN."""
+    if layer != 0:
+        return False
+    if is_copied(known, layer):
+        return len(known.layers.layers) > 1 and destination(known, layer) == b"/"
+    return _RUNS.match(known.layers.layers[layer].command) is None
+
+
+def in_base(known: Known, entries: Iterable[int]) -> list[int]:
+    """Those of these entries that are in the base image."""
+    of, paths = known.layers.of, known.inventory.paths
+    return [at for at in entries if is_of_base(known, of.get(paths[at], UNKNOWN))]
 
 
 def headed(known: Known, layer: int, bytes_of: str) -> str:
     """A comment that names a layer, above what is to be done in it."""
     made = command(known, layer)
-    told = f"# layer {layer + 1}, {bytes_of}" + (f": {made}" if made else "")
-    return f"{told} ({_OF_COPIED})" if is_copied(known, layer) else told
+    made = (
+        shlex.quote(made) if _ACTIVE.search(made) else made
+    )  # zsh has no comments by default: it obeys what is pasted
+    return f"# layer {layer + 1}, {bytes_of}" + (f": {made}" if made else "")
 
 
 def parts(known: Known, saves: Mapping[int, int]) -> dict[int, dict[int, int]]:
     """Entries and their bytes by the layer that they come from, the lowest first. Empty if layers are not known.
 
-    The lowest layer is left out if there is another one, and those that hardly count: see `_HARDLY`.
+    The base image's are left out, and layers that hardly count: see `_HARDLY`.
     """
     of, paths = known.layers.of, known.inventory.paths
     found: defaultdict[int, dict[int, int]] = defaultdict(dict)
     for at, bytes_of in saves.items():
         layer = of.get(paths[at])
-        if layer is not None and layer < len(known.layers.layers):
+        if layer is not None and layer < len(known.layers.layers) and not is_of_base(known, layer):
             found[layer][at] = bytes_of
-    least = _HARDLY * sum(saves.values())
+    least = _HARDLY * sum(sum(each.values()) for each in found.values())
     some = {layer: each for layer, each in found.items() if sum(each.values()) >= least}
-    largest = sorted(some, key=lambda layer: -sum(some[layer].values()))
-    named = [layer for layer in largest if layer or len(some) == 1][:_MOST]
-    return {layer: some[layer] for layer in sorted(named)}
-
-
-def each_headed(known: Known, entries: Iterable[int]) -> list[str]:
-    """A comment for each layer that these files come from."""
-    found = parts(known, known.sizes(entries))
-    return [headed(known, layer, size(sum(each.values()))) for layer, each in found.items()]
+    largest = sorted(some, key=lambda layer: -sum(some[layer].values()))[:_MOST]
+    return {layer: some[layer] for layer in sorted(largest)}
 
 
 @dataclass(frozen=True, slots=True)
-class ByPath:
-    """A command with paths for each layer: its lines, and the bytes that they save of all."""
+class Part:
+    """The lines of an edit for one layer, and the bytes that they save. Without lines nothing can be said of it."""
+
+    lines: tuple[str, ...] = ()
+    saves: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ByLayer:
+    """An edit for several layers: its lines, and the bytes that its commands save of `whole`.
+
+    The commands are those of RUNs; `is_copied` if there are comments for a COPY, too.
+    """
 
     lines: tuple[str, ...]
     saves: int
+    whole: int
+    is_copied: bool
+
+    @property
+    def text(self) -> str:
+        """The edit."""
+        return "\n".join(self.lines)
+
+    def comment(self, where: str, verb: str = "removes") -> str:
+        """How much of it the commands save, where they belong, and how a COPY leaves something out."""
+        said = [_WAYS] if self.is_copied else []
+        if self.saves:
+            said = [where, *said]
+            if self.saves < _NEARLY * self.whole:
+                said = [f"{verb} {size(self.saves)} of {size(self.whole)}", *said]
+        return "; ".join(said)
 
 
-def by_path(
-    known: Known,
-    saves: Mapping[int, int],
-    choose: Callable[[Mapping[int, int]], tuple[list[bytes], int]],
-    write: Callable[[list[bytes]], str],
-) -> ByPath:
-    """For each layer a command with the paths that `choose` names of its entries, and the bytes that these save.
+Write = Callable[[int, Mapping[int, int]], Part]
 
-    Layers are not named if they are not known. A COPY runs no commands, so its command is a comment.
+
+def by_layer(known: Known, saves: Mapping[int, int], write: Write, leave_out: Write) -> ByLayer:
+    """For each layer what `write` says of its entries, or `leave_out` of what a COPY brought: that has comments alone.
+
+    Layers with the same lines share them.
     """
-    groups: Mapping[int, Mapping[int, int]] = parts(known, saves) or {-1: saves}
-    lines, saved = list[str](), 0
+    groups: Mapping[int, Mapping[int, int]] = parts(known, saves) if known.layers.layers else {UNKNOWN: saves}
+    found: dict[tuple[str, ...], list[str]] = {}
+    saved, copies = 0, False
     for layer, some in groups.items():
-        named, bytes_of = choose(some)
-        if not named:
+        copied = is_copied(known, layer)
+        made = (leave_out if copied else write)(layer, some)
+        if not made.lines:
             continue
-        saved += bytes_of
-        if layer >= 0:
-            whole = sum(some.values())
-            told = size(whole) if bytes_of >= whole else f"{size(bytes_of)} of {size(whole)}"
-            lines.append(headed(known, layer, told))
-        is_comment = layer >= 0 and is_copied(known, layer)
-        lines.append(f"# {write(named)}" if is_comment else write(named))
-    return ByPath(tuple(lines), saved)
+        saved += 0 if copied else made.saves
+        copies |= copied
+        whole = sum(some.values())
+        bytes_of = size(whole) if made.saves >= whole else f"{size(made.saves)} of {size(whole)}"
+        found.setdefault(made.lines, []).extend([headed(known, layer, bytes_of)] if layer >= 0 else [])
+    lines = [line for commands, heads in found.items() for line in (*heads, *commands)]
+    base = not groups and bool(saves)
+    return ByLayer((_OF_BASE,) if base else tuple(lines), saved, sum(saves.values()), copies)
+
+
+def left_out(known: Known, layer: int, names: Iterable[bytes | str], saves: int, says: str = "do not copy to") -> Part:
+    """A comment that says what a COPY should not copy: patterns, or paths, which are shortened to what it copies."""
+    to = destination(known, layer)
+    shown = [_below(each, to) for each in names if edits.is_writable(each)]
+    line = edits.line(f"# {says} {{}}: {' '.join(['{}'] * len(shown))}", to, *shown)
+    return Part((line,), saves) if shown else Part()
+
+
+def _below(path: bytes | str, directory: bytes) -> bytes | str:
+    if isinstance(path, str) or directory == b"/" or not within(path, directory) or path == directory:
+        return path
+    return path[len(directory) + 1 :]

@@ -1,4 +1,4 @@
-"""Findings: the same software several times. Distributions, programs and libraries by name, files by content. Pure."""
+"""Findings: the same software several times. Distributions, programs and libraries by name. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from packaging.utils import canonicalize_name
 
 from slimagent.audit import edits
-from slimagent.audit.known import Known, Saving, where
+from slimagent.audit.asking import without
+from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
 from slimagent.paths.algebra import name, to_text
@@ -18,9 +19,8 @@ from slimagent.text.sizes import size as size_text
 
 _PROGRAM = 1_000_000  # bytes; smaller programs of one name are wrappers and links' stand-ins
 _LIBRARY = 1_000_000  # bytes
-_CONTENT = 64_000  # bytes
 _LIBRARIES = "# install them from one source that shares the library, e.g. all by conda; builds can differ"
-_WORTH = 1_000_000  # bytes: the least that a finding about content saves
+_WORTH = 1_000_000  # bytes: the least that a finding about one distribution saves
 _BIN = re.compile(rb".*/s?bin/(?:tools/(?:[^/]+/)?)?[^/]+", re.DOTALL)
 _VERSION = re.compile(r"[-_]v?[0-9].*")  # of a directory that software is unpacked to: quarto-1.6.42
 # libopenblas64_p-r0-0cf96a72.3.23.dev.so: auditwheel adds a hash; versions come before or after .so
@@ -99,14 +99,18 @@ def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: 
         + (" can go" if at in spare else " stays")
         for at in copies
     ]
+    lines = [without(known, each) for each in spare]
+    files = list(dict.fromkeys(file for file, _ in lines))
+    # The line of another file is a comment: the finding is about one file.
+    edit = [line if file == files[0] else f"# {file}: {line.removeprefix('# ')}" for file, line in lines]
     return Finding(
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",
         size=size,
         risk=Risk.LOW if known.traced and not any(known.used[each] for each in spare) else Risk.MEDIUM,
         evidence=(*told, *_used(known, len(used))),
-        file=where(packages[spare[0]]),
-        edit=edits.line("- {}", packages[spare[0]].name),
+        file=files[0],
+        edit="\n".join(dict.fromkeys(edit)),
         subjects=tuple(packages[each].label for each in copies),
         layers=known.layers_of(at for each in spare for at in known.owners.files[each]),
     )
@@ -160,7 +164,7 @@ def _again(known: Known, by_key: dict[bytes, list[int]]) -> Saving:
         size=sum(saves[at] for at in spare),
         risk=_risk_of_program(known, key, [each for at in spare for each in all_of[at]]),
         evidence=(
-            *(f"{to_text(paths[at])} of {_owner(known, at)}, {size_text(saves[at])}" for at in copies),
+            *(f"{to_text(paths[at])} of {owner(known, at)}, {size_text(saves[at])}" for at in copies),
             *_used(known, touched),
         ),
         file="Dockerfile",
@@ -226,46 +230,6 @@ def _whole(known: Known, at: int, files: list[int]) -> Iterable[int]:
     return files
 
 
-def _owner(known: Known, at: int) -> str:
+def owner(known: Known, at: int) -> str:
     owner = known.owners.of[at]
     return known.owners.packages[owner].label if owner >= 0 else "nobody"
-
-
-def content(known: Known) -> Iterator[Saving]:
-    """Files with the same content in several places, one finding for each set of directories."""
-    by_size: defaultdict[int, list[int]] = defaultdict(list)
-    for at in known.files:
-        if known.inventory.sizes[at] >= _CONTENT:
-            by_size[known.inventory.sizes[at]].append(at)
-    same: defaultdict[bytes, list[int]] = defaultdict(list)
-    for entries in by_size.values():
-        for at in entries if len(entries) > 1 else ():
-            digest = known.reader.digest(known.inventory.paths[at])
-            if digest is not None:
-                same[digest].append(at)
-    groups: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
-    for entries in same.values():
-        if len(entries) > 1:
-            groups[tuple(sorted({_owner(known, at) for at in entries}))].append(entries)
-    for owners, sets in groups.items():
-        spare = [at for entries in sets for at in entries[1:]]
-        size = known.size(spare)
-        if size < _WORTH:
-            continue
-        first = max(sets, key=lambda entries: known.inventory.sizes[entries[0]])
-        finding = Finding(
-            kind="same-content",
-            title=f"{counted(len(spare), 'file')} of {_named(owners)} also elsewhere",
-            size=size,
-            risk=Risk.LOW,
-            evidence=("the same bytes: " + ", ".join(to_text(known.inventory.paths[at]) for at in first[:4]),),
-            file="Dockerfile",
-            edit="# in the RUN that makes the second copy\nln -f FIRST SECOND",
-            subjects=tuple(to_text(known.inventory.paths[at]) for at in first),
-            layers=known.layers_of(spare),
-        )
-        yield Saving(finding, known.sizes(spare))
-
-
-def _named(owners: tuple[str, ...]) -> str:
-    return ", ".join(owners[:3]) + (f" and {len(owners) - 3} more" if len(owners) > 3 else "")

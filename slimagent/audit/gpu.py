@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from slimagent.audit.asking import DOCKERFILE, is_recorded, without
 from slimagent.audit.known import Known, Saving
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.weigh import UNKNOWN
@@ -38,12 +39,18 @@ def gpu(known: Known) -> Iterator[Saving]:
             *code.sentences(),
             "the framework's own build for processors has none of this",
         ),
-        file="environment.yml" if any(each.startswith("conda:") for each in names) else "requirements.txt",
+        file=_file(known, going),
         edit="# the CPU build in an image of its own, e.g. torch from the index of CPU wheels",
         subjects=tuple(names),
         layers=known.layers_of(code.sizes),
     )
     yield Saving(finding, {**code.sizes, **known.sizes(known.files_of(going))})
+
+
+def _file(known: Known, going: set[int]) -> str:
+    """Where GPU packages are asked for, if all that is known of them is in one file; else the Dockerfile."""
+    files = {without(known, each)[0] for each in going if is_recorded(known, each)}
+    return files.pop() if len(files) == 1 else DOCKERFILE
 
 
 class _Code:

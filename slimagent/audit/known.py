@@ -144,6 +144,12 @@ class Known:
         return Resolver(lambda path: targets.get(index.get(path, -1)))
 
     @cached_property
+    def cruft_rules(self) -> dict[int, str]:
+        """The name of the rule by which files are cruft, by the number of the plan's reason."""
+        reasons = enumerate(self.plan.reasons)
+        return {number: each.detail.partition(":")[0] for number, each in reasons if each.kind == ReasonKind.CRUFT}
+
+    @cached_property
     def requirers(self) -> list[set[int]]:
         """The packages that require a package, by its number."""
         found: list[set[int]] = [set() for _ in self.owners.packages]
@@ -203,20 +209,23 @@ class Known:
                     pending.append(each)
         return going
 
+    def lets_go(self, package: int) -> set[int]:
+        """The packages that a manager no longer installs, or removes as not needed, without a line for this package.
+
+        They are those of `going_with`, and those in use: who leaves out a package that only requires others loses them.
+        """
+        going, pending = {package}, [package]
+        while pending:
+            for each, _ in self.owners.requires[pending.pop()]:
+                is_kept = each in self.asked or self.owners.packages[each].essential
+                if each not in going and not is_kept and self.requirers[each] <= going:
+                    going.add(each)
+                    pending.append(each)
+        return going
+
     def _is_free(self, package: int) -> bool:
         """Whether a package may go along: nobody asked for it, and nothing but other packages kept it."""
         return package not in self.asked and not self.owners.packages[package].essential and not self.used[package]
-
-
-def where(package: Package) -> str:
-    """The file in which a person asks for a package of this kind."""
-    return {
-        PackageKind.CONDA: "environment.yml",
-        PackageKind.PYTHON: "requirements.txt",
-        PackageKind.R: "install.R",
-        PackageKind.VSCODE: "extensions.json",
-        PackageKind.NPM: "package.json",
-    }.get(package.kind, "Dockerfile")
 
 
 def places_of(known: Known, entries: Iterable[int]) -> Iterator[tuple[int, bytes]]:

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit import edits
+from slimagent.audit.by_layer import is_copied, told
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
-from slimagent.model.reason import ReasonKind
 from slimagent.paths.algebra import name, to_text
 from slimagent.text.counted import counted
 
@@ -26,6 +26,11 @@ _OF_PYTHON = (PackageKind.PYTHON, PackageKind.CONDA)
 _BUILT_IN = b"/lib/vscode/extensions"
 _CODE = re.compile(rb".*\.(?:js|cjs|mjs|wasm|py)", re.DOTALL)
 _BUILD_SECTIONS = frozenset({"devel", "libdevel"})
+_MOST = 6  # layers that a comment names
+_STAGES = (
+    "# in several stages: FROM BASE AS build, and RUNs with the compilers\n"
+    "# then FROM BASE, and COPY --from=build with what was built, e.g. /opt/venv"
+)
 _BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
 
 
@@ -42,18 +47,24 @@ def tools(known: Known) -> Iterator[Saving]:
 
 def _installations(known: Known, entries: set[int]) -> list[set[int]]:
     """The same entries by installation: links with the program that they lead to, and all that one package owns."""
-    found: list[tuple[set[object], set[int]]] = []
+    leader: dict[object, object] = {}
+
+    def lead(key: object) -> object:
+        while leader.setdefault(key, key) != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    ends = {}
     for at in sorted(entries):
         end = known.resolver.resolve(known.inventory.paths[at]).end
-        target = known.inventory.index.get(end, at) if end is not None else at
-        keys: set[object] = {(number,) for each in (at, target) for number in known.owners.owners(each)} | {target}
-        members = {at}
-        for other in [each for each in found if each[0] & keys]:
-            found.remove(other)
-            keys |= other[0]
-            members |= other[1]
-        found.append((keys, members))
-    return [members for _, members in found]
+        ends[at] = known.inventory.index.get(end, at) if end is not None else at
+        for number in (*known.owners.owners(at), *known.owners.owners(ends[at])):
+            leader[lead((number,))] = lead(ends[at])
+    found: defaultdict[object, set[int]] = defaultdict(set)
+    for at, end_of in ends.items():
+        found[lead(end_of)].add(at)
+    return list(found.values())
 
 
 def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
@@ -63,7 +74,9 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
     size = known.size_of(going) + known.size(loose)
     if not size:
         return
-    risk, told = _use(known, entries, packages)
+    risk, use = _use(known, entries, packages)
+    if risk is Risk.LOW and not known.asked.keys().isdisjoint(going):
+        risk = Risk.MEDIUM
     paths = [to_text(known.inventory.paths[at]) for at in sorted(entries)]
     by = sorted(known.owners.packages[each].label for each in packages)
     finding = Finding(
@@ -71,13 +84,34 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
         title=TOOLS[program],
         size=size,
         risk=risk,
-        evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *told),
+        evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *use),
         file="Dockerfile",
-        edit=f'ARG INSTALL_{_variable(program)}=false\nRUN if [ "$INSTALL_{_variable(program)}" = true ]; then ...; fi',
+        edit="\n".join(_leave_out(known, program, paths)),
         subjects=(*by, *paths),
         layers=known.layers_of(entries),
     )
     yield Saving(finding, known.sizes([*known.files_of(going), *loose]))
+
+
+def _leave_out(known: Known, program: bytes, paths: list[str]) -> Iterator[str]:
+    """Comments: how a tool is left out. A RUN that calls it must have it, but not in a layer.
+
+    Nothing of a path is in them that cannot be written: then the tool is named alone.
+    """
+    calls = re.compile(rf"(?:^|[\s;&|(])(?:/\S*/)?{re.escape(program.decode())}\s(?!--version)")
+    layers = [
+        at for at in range(len(known.layers.layers)) if not is_copied(known, at) and calls.search(told(known, at))
+    ]
+    variable = f"INSTALL_{re.sub(r'[^A-Z0-9]', '_', program.decode().upper())}"
+    if layers:
+        numbers = ", ".join(str(at + 1) for at in layers[:_MOST])
+        source = next(filter(edits.is_writable, paths), f"/.../{program.decode()}")
+        mount = "# RUN --mount=type=bind,from=STAGE,source={},target=/usr/local/bin/{} ..."
+        yield f"# layer {numbers} calls it: install it in a stage of its own, and mount it in the RUN that calls it"
+        yield edits.line(mount, source, program)
+    else:
+        yield f"# leave its line out, or let who builds choose: ARG {variable}=false, and where it is installed"
+        yield f'# if [ "${variable}" = true ]; then ...; fi'
 
 
 def _use(known: Known, entries: set[int], packages: set[int]) -> tuple[Risk, tuple[str, ...]]:
@@ -97,10 +131,6 @@ def _use(known: Known, entries: set[int], packages: set[int]) -> tuple[Risk, tup
     is_module = any(known.owners.packages[each].kind in _OF_PYTHON for each in packages if known.used[each])
     what = "imported its Python module" if is_module else "used other files of its package"
     return Risk.MEDIUM, (f"a test {what}; the program was not run",)
-
-
-def _variable(program: bytes) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", program.decode().upper())
 
 
 def extensions(known: Known) -> Iterator[Saving]:
@@ -138,11 +168,7 @@ def build_tools(known: Known) -> Iterator[Saving]:
     going = {each for each in going if not known.used[each]}
     if not going:  # headers and static libraries have findings of their own
         return
-    rules = {
-        number
-        for number, reason in enumerate(known.plan.reasons)
-        if reason.kind == ReasonKind.CRUFT and reason.detail.partition(":")[0] in _BUILD_RULES
-    }
+    rules = {number for number, name_of in known.cruft_rules.items() if name_of in _BUILD_RULES}
     entries = [
         at
         for at in known.files
@@ -153,13 +179,13 @@ def build_tools(known: Known) -> Iterator[Saving]:
         kind="build-tools",
         title="compilers, headers and static libraries",
         size=known.size_of(going) + known.size(entries),
-        risk=Risk.LOW if known.traced else Risk.MEDIUM,
+        risk=Risk.LOW if known.traced and known.asked.keys().isdisjoint(going) else Risk.MEDIUM,
         evidence=(
             f"{counted(len(going), 'package')} to build with, e.g. {', '.join(names[:5])}",
             f"{counted(len(entries), 'header or static library', 'headers and static libraries')} of other packages",
         ),
         file="Dockerfile",
-        edit="FROM BASE AS build\nRUN ...   # with compilers\nFROM BASE\nCOPY --from=build /opt/... /opt/...",
+        edit=_STAGES,
         subjects=tuple(names),
         layers=known.layers_of(entries),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from slimagent.audit.by_layer import command
+from slimagent.audit.by_layer import IN_BASE, command, is_copied, is_of_base
+from slimagent.audit.edits import is_writable
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Fate, Finding, Hidden, Risk
 from slimagent.paths.algebra import to_text
+from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 
 _LEAST = 100_000  # bytes
@@ -34,11 +36,6 @@ def _lost(known: Known, parts: list[Hidden]) -> Finding:
     layer, by = parts[0].layer, parts[0].by
     files = sum(each.files for each in parts)
     is_gone = all(each.fate is Fate.DELETED for each in parts)
-    edit = f"# delete them in layer {layer + 1}, where they are made"
-    if not is_gone:
-        edit = (
-            f"# join layers {layer + 1} and {by + 1} into one RUN, or delete in layer {layer + 1} what it need not keep"
-        )
     verb = "deletes" if is_gone else "replaces"
     largest = max(parts, key=lambda each: each.size)
     return Finding(
@@ -48,17 +45,42 @@ def _lost(known: Known, parts: list[Hidden]) -> Finding:
         risk=Risk.NONE,
         evidence=("the image still carries them", *_told(known, largest)),
         file="Dockerfile",
-        edit=edit,
+        edit="\n".join(_kept_out(known, largest, is_gone=is_gone)),
         subjects=tuple(map(to_text, largest.examples)),
         layers=(layer, by),
     )
 
 
+def _kept_out(known: Known, largest: Hidden, *, is_gone: bool) -> Iterator[str]:
+    """What to do in a layer, or in the one that hides its files."""
+    layer, by = largest.layer, largest.by
+    if is_of_base(known, layer):
+        yield f"# layer {layer + 1} is the base image's: {IN_BASE}"
+    elif is_copied(known, layer):
+        yield f"# do not copy them in layer {layer + 1}: what a RUN alone reads, it mounts (RUN --mount=type=bind)"
+    elif is_gone:
+        yield f"# delete them in layer {layer + 1}, where they are made"
+    elif is_copied(known, by):
+        yield f"# do not make them in layer {layer + 1}: layer {by + 1} brings its own"
+    else:
+        joined = f"# join layers {layer + 1} and {by + 1} into one RUN"
+        yield f"{joined}, or delete in layer {layer + 1} what it need not keep"
+        yield from _cruft(known, largest)
+
+
+def _cruft(known: Known, largest: Hidden) -> Iterator[str]:
+    """Which of the largest files a rule for cruft names: its finding has the command."""
+    rules = known.rules.cruft
+    tests = PathRules([pattern for rule in rules for pattern in rule.patterns])
+    names = [rule.name for rule in rules for _ in rule.patterns]
+    for path in largest.examples:
+        found = tests.first(path)
+        if found is not None and is_writable(path):
+            yield f"# it need not keep {to_text(path)}: see {names[found]}"
+
+
 def _copied(known: Known, each: Hidden) -> Finding:
     rights = " and ".join(sorted(_RIGHTS & set(each.changed)))
-    edit = f"# set {rights} in layer {each.layer + 1}, where the files are made"
-    if "owner" in each.changed:
-        edit += "\nCOPY --chown=USER:GROUP ...   # or chown in the same RUN"
     return Finding(
         kind="copied-again",
         title=f"{counted(each.files, 'file')} that layer {each.by + 1} has again, with another {rights}",
@@ -66,10 +88,23 @@ def _copied(known: Known, each: Hidden) -> Finding:
         risk=Risk.NONE,
         evidence=("the image carries both copies", *_told(known, each)),
         file="Dockerfile",
-        edit=edit,
+        edit="\n".join(_with_rights(known, each, rights)),
         subjects=tuple(map(to_text, each.examples)),
         layers=(each.layer, each.by),
     )
+
+
+def _with_rights(known: Known, each: Hidden, rights: str) -> Iterator[str]:
+    """How files have an owner or a mode from the start: with the option of a COPY, or in the same RUN."""
+    layer = each.layer + 1
+    if is_of_base(known, each.layer):
+        yield f"# layer {layer} is the base image's: {IN_BASE}, or do not change its {rights} in layer {each.by + 1}"
+    elif is_copied(known, each.layer):
+        owner = " --chown=USER:GROUP" if "owner" in each.changed else ""
+        mode = " --chmod=MODE" if "mode" in each.changed else ""
+        yield f"# set {rights} in layer {layer}: COPY{owner}{mode} ..."
+    else:
+        yield f"# set {rights} in layer {layer}, at the end of the RUN that makes the files"
 
 
 def _told(known: Known, each: Hidden) -> tuple[str, ...]:

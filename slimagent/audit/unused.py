@@ -3,68 +3,88 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from slimagent.audit import edits
-from slimagent.audit.known import Known, Saving, where, whole
+from slimagent.audit.asking import DOCKERFILE, where, without
+from slimagent.audit.known import Known, Saving, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
-from slimagent.paths.algebra import to_text
+from slimagent.paths.algebra import ancestors, to_text
 from slimagent.text.counted import counted
 
 _MOST = 6  # names in a sentence
 
 
 def unused(known: Known) -> Iterator[Saving]:
-    """Packages that were asked for, that no test used and that nothing in use requires. None without a trace."""
+    """Packages that were asked for, that no test used and that nothing in use requires. None without a trace.
+
+    One that alone brings what a test used is in use: without its line the others would be gone, too.
+    """
     if not known.traced:
         return
     for number, package in known.packages():
         if number not in known.asked or known.stays[number] or package.kind == PackageKind.VSCODE:
+            continue
+        if any(known.used[each] for each in known.lets_go(number)):
             continue
         going = known.going_with(number)
         size = known.size_of(going)
         if not size:
             continue
         others = sorted(known.owners.packages[each].label for each in going if each != number)
-        evidence = [f"asked for by name ({known.asked[number]})", "no test used it, and nothing in use requires it"]
+        asked = f"asked for by name ({known.asked[number]})"
+        if package.kind == PackageKind.COMPONENT:
+            asked = "no package manager has it: it was unpacked or made by hand"
+        evidence = [asked, "no test used it, and nothing in use requires it"]
         if package.place != b"/":
             evidence.append(f"it is in {to_text(package.place)}")
         if others:
             evidence.append(f"{counted(len(others), 'package')} would go with it: {_some(others)}")
+        file, edit = _without(known, number)
         finding = Finding(
             kind="unused",
             title=f"{package.label} {package.version}".strip(),
             size=size,
             risk=Risk.MEDIUM,
             evidence=tuple(evidence),
-            file=where(package),
-            edit=_without(known, number),
+            file=file,
+            edit=edit,
             subjects=(package.label, *others),
             layers=known.layers_of(known.owners.files[number]),
         )
         yield Saving(finding, known.sizes(known.files_of(going)))
 
 
-def _without(known: Known, number: int) -> str:
-    """The edit that leaves a package out: its line, or what a person unpacked."""
+def _without(known: Known, number: int) -> tuple[str, str]:
+    """The file and the edit that leaves a package out: its line, or what makes a directory that no manager knows."""
     package = known.owners.packages[number]
     if package.kind != PackageKind.COMPONENT:
-        return edits.line("- {}", package.name)
-    places = [path for path, _ in whole(known, known.owners.files[number])]
-    rest = len(places) - _MOST
+        return without(known, number)
+    entries = known.owners.files[number]
+    outer = _outermost([path for path, _ in whole(known, entries)])
+    rest = len(outer) - _MOST
     more = f" and {rest} more" if rest > 0 else ""
-    return edits.words(f"# without what unpacks {{}}{more}", places[:_MOST])
+    return DOCKERFILE, edits.words(f"# without what makes {{}}{more}", outer[:_MOST])
+
+
+def _outermost(paths: list[bytes]) -> list[bytes]:
+    """These paths without those in a directory that is one of them."""
+    every = set(paths)
+    return [path for path in paths if every.isdisjoint(ancestors(path))]
 
 
 def required_anyway(known: Known) -> Iterator[Saving]:
     """Packages that were asked for although another one that was asked for requires them: the lines can go."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    brought_by: dict[int, int] = {}
     for number, package in known.packages():
         if number not in known.asked:
             continue
-        by = min((each for each in known.requirers[number] if _asks_for(known, each, number)), default=-1)
+        able = (each for each in known.requirers[number] if _asks_for(known, each, number))
+        by = min((each for each in able if number not in _chain(brought_by, each)), default=-1)
         if by >= 0:
+            brought_by[number] = by
             found[where(package)].append((number, by))
     for file, pairs in found.items():
         packages = known.owners.packages
@@ -80,6 +100,14 @@ def required_anyway(known: Known) -> Iterator[Saving]:
             subjects=tuple(packages[number].label for number, _ in pairs),
         )
         yield Saving(finding, {})
+
+
+def _chain(brought_by: Mapping[int, int], number: int) -> Iterator[int]:
+    """A package, what brings it if its line goes, what brings that, and so on."""
+    yield number
+    while number in brought_by:
+        number = brought_by[number]
+        yield number
 
 
 def _asks_for(known: Known, requirer: int, number: int) -> bool:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from slimagent import __version__
-from slimagent.audit import cruft, duplicates, gpu, optional, stacked, unused
+from slimagent.audit import cruft, duplicates, gpu, optional, same_content, stacked, unused
+from slimagent.audit.by_layer import in_base, is_of_base
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import OF_LAYERS, WEIGHT, Area, Audit, Component
 from slimagent.paths.algebra import area
@@ -21,7 +22,6 @@ KINDS: tuple[Callable[[Known], Iterator[Saving]], ...] = (
     unused.required_anyway,
     duplicates.distributions,
     duplicates.programs,
-    duplicates.content,
     optional.tools,
     optional.extensions,
     gpu.gpu,
@@ -33,6 +33,8 @@ KINDS: tuple[Callable[[Known], Iterator[Saving]], ...] = (
 def audit(known: Known, image: str) -> Audit:
     """All that is known of an image."""
     savings = [each for find in KINDS for each in find(known)]
+    gone = {at for each in savings if each.finding.kind != "symbols" for at in each.gone}
+    savings += same_content.content(known, gone)
     findings = [each.finding for each in savings]
     layers = known.layers
     areas = _areas(known)
@@ -43,7 +45,7 @@ def audit(known: Known, image: str) -> Audit:
         files=len(known.files),
         carried=sum(layer.size for layer in layers.layers),
         unowned=sum(area.size for area in areas),
-        together=_together(savings),
+        together=_together(known, savings),
         traced=known.traced,
         layers=layers.layers,
         hidden=layers.hidden,
@@ -54,13 +56,25 @@ def audit(known: Known, image: str) -> Audit:
     )
 
 
-def _together(savings: Sequence[Saving]) -> int:
-    """What all edits save together: of each file as much as the edit that saves most of it, and what layers hide."""
+def _together(known: Known, savings: Sequence[Saving]) -> int:
+    """What all edits save together: of each file as much as the edit that saves most of it, and what layers hide.
+
+    Without what is in the base image: no line of this Dockerfile saves that.
+    """
     most: dict[int, int] = {}
     for each in savings:
         for at, size in each.gone.items():
             most[at] = max(size, most.get(at, 0))
-    return sum(most.values()) + sum(each.finding.size for each in savings if each.finding.kind in OF_LAYERS)
+    base = in_base(known, most)
+    return (
+        sum(most.values())
+        - sum(most[at] for at in base)
+        + sum(
+            each.finding.size
+            for each in savings
+            if each.finding.kind in OF_LAYERS and not is_of_base(known, each.finding.layers[0])
+        )
+    )
 
 
 def _components(known: Known) -> Iterator[Component]:

@@ -1,7 +1,8 @@
 """Which packages somebody asked for by name, and not for the sake of another one: as each manager records it.
 
 Sources: apt's extended_states (apt_auto.cc: what is not listed was asked for); conda's history ("# update specs");
-PEP 376 (REQUESTED, which pip and uv write). R, npm and extensions have no such record: what nothing requires counts.
+PEP 376 (REQUESTED, which pip and uv write); an application's list of what it requires (requirements.txt). R, npm and
+extensions have no such record: what nothing requires counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from slimagent.inventory import dpkg_formats
 from slimagent.inventory.reader import Image
 from slimagent.model.inventory import Owners, PackageKind
+from slimagent.paths.algebra import to_text
 
 _EXTENDED_STATES = b"/var/lib/apt/extended_states"
 _STATUS = b"/var/lib/dpkg/status"
@@ -41,7 +43,7 @@ def requests(image: Image, owners: Owners) -> dict[int, str]:
     found.update(_python(image, owners, required))
     for number, package in enumerate(owners.packages):
         if package.kind == PackageKind.COMPONENT:
-            found[number] = "unpacked by hand"
+            found[number] = "unpacked or made by hand"
         elif _is_unrecorded(owners, number) and number not in required and not package.essential:
             found[number] = _UNRECORDED
     return found
@@ -111,8 +113,16 @@ def _python(image: Image, owners: Owners, required: set[int]) -> Iterator[tuple[
     recording = {owners.packages[number].place for number in asked}
     recording &= {owners.packages[number].place for number in python if number not in asked}
     asked = {number for number in asked if owners.packages[number].place in recording}
+    listed = {
+        each: to_text(paths[owners.files[number][0]])
+        for number, package in enumerate(owners.packages)
+        if package.is_list and owners.files[number]
+        for each, _ in owners.requires[number]
+    }
     for number in python:
         if number in asked:
             yield number, "pip's REQUESTED"
+        elif number in listed and number not in required:
+            yield number, listed[number]
         elif owners.packages[number].place not in recording and number not in required:
             yield number, _UNRECORDED

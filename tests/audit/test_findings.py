@@ -13,9 +13,9 @@ from audit_images import audit_of, known_of, of_kind, one
 from fat_binaries import build_gpu_library
 from plan_images import Installed, access, link, write
 
-from slimagent.audit.cruft import removal
 from slimagent.audit.edits import BY_HAND
 from slimagent.audit.known import asked_here
+from slimagent.audit.removing import find
 from slimagent.model.audit import WEIGHT, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.model.trace import Access, How
@@ -72,7 +72,7 @@ def test_bytecode_with_its_source_is_found(tmp_path: Path) -> None:
 )
 def test_an_edit_that_is_a_command_removes_nothing_else(tmp_path: Path, pattern: str, path: str, other: str) -> None:
     """A star means the same in it as in the rule."""
-    edit = removal(CruftRule(name="x", patterns=(pattern,), why="", risk=""))
+    edit = find([pattern])
     for each in (path, other):
         write(tmp_path, each)
     edit = edit.replace("find / ", f"find {tmp_path} ").replace("-regex '", f"-regex '{re.escape(str(tmp_path))}")
@@ -84,13 +84,10 @@ def test_an_edit_that_is_a_command_removes_nothing_else(tmp_path: Path, pattern:
 @pytest.mark.parametrize(
     "rule", [each for each in shipped.load("base").rules.cruft if not each.edit], ids=lambda x: x.name
 )
-def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, rule: object) -> None:
+def test_an_edit_that_is_a_command_removes_what_the_rule_names(tmp_path: Path, rule: CruftRule) -> None:
     """In a real shell, in a directory that stands for the root; what the rule excepts stays."""
-    edit = removal(rule)  # type: ignore[arg-type]  # a rule
-    if not edit.startswith("find "):
-        assert edit == ""
-        return
-    names = [each.replace("**", "d/e").replace("*", "x") for each in rule.patterns]  # type: ignore[attr-defined]
+    edit = find(rule.patterns, rule.excepted)
+    names = [each.replace("**", "d/e").replace("*", "x") for each in rule.patterns]
     for name in (*names, "/usr/bin/tool"):
         write(tmp_path, re.sub(r"\[.*?\]", "x", name))
     edit = edit.replace("find / ", f"find {tmp_path} ").replace("-path '/", f"-path '{tmp_path}/")
@@ -178,7 +175,8 @@ def test_a_distribution_by_conda_and_by_pip_is_found(tmp_path: Path) -> None:
         Installed("conda:scipy", [f"{conda}/scipy.py"]),
         Installed("python:scipy", [f"{conda}/scipy.py"]),
     ]
-    found = one(audit_of(tmp_path, packages, [f"{conda}/numpy/core.py"]), "duplicate")
+    used = [f"{conda}/numpy/core.py"]
+    found = one(audit_of(tmp_path, packages, used, {"python:NumPy": "pip's REQUESTED"}), "duplicate")
     assert found.title == "numpy is installed 2 times"
     assert (found.file, found.edit, found.risk) == ("requirements.txt", "- NumPy", Risk.LOW)
     assert 1_000_000 <= found.size < 1_000_100
@@ -333,7 +331,7 @@ def test_what_layers_hide_is_found(tmp_path: Path) -> None:
     made = audit_of(tmp_path, layers=layers)
     assert [(each.size, each.risk, each.layers) for each in of_kind(made, "hidden")] == [(800_000, Risk.NONE, (0, 1))]
     copied = one(made, "copied-again")
-    assert (copied.size, "--chown" in copied.edit) == (900_000, True)
+    assert (copied.size, copied.edit) == (900_000, "# set owner in layer 1, at the end of the RUN that makes the files")
     assert "with another owner" in copied.title
     assert made.carried == 3
 
@@ -379,7 +377,7 @@ def test_cruft_says_where_most_of_it_is(tmp_path: Path) -> None:
         "all is in dpkg:libz-dev (500 B), /usr/local/include/big (300 B), /srv/include/c.h (90 B)"
     )
     assert found.edit == "rm -rf /usr/include/z.h /usr/local/include/big /srv/include/c.h"
-    assert found.comment.startswith("removes 890 B of 890 B; ")
+    assert found.comment == "at the end of the RUN that makes them; if no later RUN compiles"
 
 
 def test_each_installation_of_a_tool_is_a_finding_of_its_own(tmp_path: Path) -> None:
@@ -423,15 +421,17 @@ def test_all_but_one_copy_of_a_distribution_can_go(tmp_path: Path) -> None:
 
 
 def test_a_command_that_would_remove_what_is_kept_is_not_the_edit(tmp_path: Path) -> None:
-    """Then the edit names the files."""
-    for name, size in (("a", 500), ("kept", 300)):
+    """Then it leaves out the files that stay; if they are many, it names those that go."""
+    for name, size in (("a", 500), *((f"kept{at}", 30) for at in range(5))):
         write(tmp_path, f"/srv/{name}.a", b"x" * size)
-    rules = Rules(
-        cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),),
-        keep=(KeepRule(pattern="/srv/kept.a", why="w"),),
-    )
-    found = one(audit_of(tmp_path, rules=rules), "archives")
-    assert (found.size, found.edit) == (500, "rm -rf /srv/a.a")
+    cruft = (CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),)
+
+    def edit(*kept: str) -> str:
+        rules = Rules(cruft=cruft, keep=tuple(KeepRule(pattern=each, why="w") for each in kept))
+        return one(audit_of(tmp_path, rules=rules), "archives").edit
+
+    assert edit("/srv/kept*.a") == "rm -rf /srv/a.a"
+    assert edit("/srv/kept0.a") == "find /srv -xdev -type f '(' -path '*/*.a' ')' ! -path /srv/kept0.a -delete"
 
 
 def test_the_copy_in_the_larger_environment_stays(tmp_path: Path) -> None:
@@ -494,6 +494,9 @@ def test_a_path_that_cannot_be_written_is_not_in_a_command(tmp_path: Path) -> No
     write(tmp_path, "/srv/b   # c.a", b"x" * 400)
     rules = Rules(cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r", when="of-package"),))
     names = ["/srv/big.a", "/srv/a\nRUN evil\n.a", "/srv/b   # c.a"]
+    write(tmp_path, "/srv/kept.a", b"x" * 10)  # nobody's
+    for at in range(4):
+        write(tmp_path, f"/srv/kept{at}.a", b"x" * 10)
     found = one(audit_of(tmp_path, [Installed("dpkg:z", names)], rules=rules), "archives")
     assert (found.size, found.edit) == (1800, "rm -rf /srv/big.a '/srv/b   # c.a'")
     assert found.comment.startswith("removes 1.3 kB of 1.8 kB")
@@ -521,8 +524,8 @@ def test_an_edit_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
     assert found.edit.split("\n") == [
         "# layer 2, 2.0 kB: apt-get install -y gcc",
         "rm -rf /srv/a.a /srv/b.a",
-        "# layer 3, 998 B: COPY src /opt/src (do this to what it copies)",
-        "# rm -rf /opt/src",
+        "# layer 3, 998 B: COPY src /opt/src",
+        "# do not copy to /opt/src: c.a",
         "# layer 4, 997 B: make",
         "rm -rf /home/d.a",
     ]
@@ -535,18 +538,17 @@ def test_a_command_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
         write(tmp_path, path, b"x" * 1000)
     rules = Rules(cruft=(CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),))
     found = one(audit_of(tmp_path, layers=layered(tmp_path, COMMANDS, of), rules=rules), "archives")
-    assert found.edit.split("\n")[:-1] == [
-        "# layer 2, 1.0 kB: apt-get install -y gcc",
-        "# layer 4, 1.0 kB: make",
-    ]
-    assert found.edit.split("\n")[-1].startswith("find / -xdev ")
+    first, found_first, second, found_second = found.edit.split("\n")
+    assert (first, second) == ("# layer 2, 1.0 kB: apt-get install -y gcc", "# layer 4, 1.0 kB: make")
+    assert found_first == "find /srv -xdev -type f '(' -path '*/*.a' ')' -delete"
+    assert found_second == found_first.replace("/srv", "/home")
 
 
 def test_the_command_of_a_layer_adds_no_line(tmp_path: Path) -> None:
     """It is in the image's history, and anyone can write that."""
     of = {"/srv/a.a": 0}
     write(tmp_path, "/srv/a.a", b"x" * 1000)
-    made = audit_of(tmp_path, layers=layered(tmp_path, ["make\x0bRUN evil\r\nRUN evil\u2028RUN evil \\"], of))
+    made = audit_of(tmp_path, layers=layered(tmp_path, ["RUN make\x0bRUN evil\r\nRUN evil\u2028RUN evil \\"], of))
     comment, _ = one(made, "static-libraries").edit.split("\n")
     assert comment.isprintable()
     assert not comment.endswith("\\")
@@ -558,7 +560,7 @@ def test_the_edit_for_bytecode_removes_what_is_there(tmp_path: Path) -> None:
         write(tmp_path, f"{SITE}/{name}.py", "pass")
         write(tmp_path, f"{SITE}/__pycache__/{name}.cpython-312.pyc", b"x" * 30)
     found = one(audit_of(tmp_path), "byte-code")
-    subprocess.run(["sh", "-c", found.edit.replace("find / ", f"find {tmp_path} ")], check=True)
+    subprocess.run(["sh", "-c", found.edit.replace("find /", f"find {tmp_path}/")], check=True)
     left = audit_of(tmp_path)
     assert (found.size, of_kind(left, "byte-code"), left.files) == (60, [], 2)
 
@@ -569,7 +571,7 @@ def test_a_byte_counts_once_in_what_all_save_together(tmp_path: Path) -> None:
     write(tmp_path, "/usr/share/doc/rclone/README", b"x" * 100)
     packages = [Installed("dpkg:rclone", ["/usr/bin/rclone", "/usr/share/doc/rclone/README"])]
     hidden = Hidden(layer=0, by=1, fate=Fate.DELETED, size=500_000, files=1, examples=(b"/a",))
-    layer = Layer(digest="", command="make", size=600_000, files=1)
+    layer = Layer(digest="", command="RUN make", size=600_000, files=1)
     made = audit_of(tmp_path, packages, layers=Layers(layers=(layer, layer), hidden=(hidden,)))
     assert {each.kind: each.size for each in made.findings} == {
         "hidden": 500_000,

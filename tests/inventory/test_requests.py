@@ -102,14 +102,14 @@ def test_pip_marks_what_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_marks_on_everything_say_nothing(tmp_path: Path) -> None:
-    """uv marks what it installs for others, too; and a list of requirements is nobody's package."""
+    """uv marks what it installs for others, too; a list of requirements says what was asked for, and is no package."""
     home = tmp_path / "opt/venv/lib/python3.12/site-packages"
     for name, needs in (("app", "Requires-Dist: lib\n"), ("lib", ""), ("tool", "")):
         info = f"{name}-1.dist-info"
         text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{needs}"
         tree(home / info, {"METADATA": text, "REQUESTED": "", "RECORD": f"{info}/METADATA,,\n{info}/REQUESTED,,\n"})
     write(tmp_path, "/srv/app/requirements.txt", "tool\napp\n")
-    assert asked(tmp_path) == {"python:app": "nothing requires it", "python:tool": "nothing requires it"}
+    assert asked(tmp_path) == dict.fromkeys(("python:app", "python:tool"), "/srv/app/requirements.txt")
 
 
 def test_where_nothing_is_recorded_what_nothing_requires_counts(tmp_path: Path) -> None:
@@ -125,5 +125,5 @@ def test_where_nothing_is_recorded_what_nothing_requires_counts(tmp_path: Path) 
     assert asked(tmp_path, *packages) == {
         "r:ggplot2": "nothing requires it",
         "vscode:ms.python": "nothing requires it",
-        "component:quarto": "unpacked by hand",
+        "component:quarto": "unpacked or made by hand",
     }

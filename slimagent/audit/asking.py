@@ -1,0 +1,66 @@
+"""Say where a package is asked for, and write the edit that asks for it no longer. Pure.
+
+A line of a requirements.txt can only go if there is one: pip's REQUESTED or a list of requirements in the image says
+that.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from packaging.utils import canonicalize_name
+
+from slimagent.audit import edits
+from slimagent.audit.known import Known
+from slimagent.model.inventory import Package, PackageKind
+from slimagent.paths.algebra import ancestors, to_text
+
+DOCKERFILE, REQUIREMENTS = "Dockerfile", "requirements.txt"
+UNRECORDED = "nothing requires it"
+_FILES = {
+    PackageKind.CONDA: "environment.yml",
+    PackageKind.PYTHON: REQUIREMENTS,
+    PackageKind.R: "install.R",
+    PackageKind.VSCODE: "extensions.json",
+    PackageKind.NPM: "package.json",
+}
+_BY_VENV = frozenset({"pip", "setuptools"})  # PEP 453, and what ensurepip had beside pip until Python 3.11
+_MARK = b"/pyvenv.cfg"
+
+
+def where(package: Package) -> str:
+    """The file in which a person asks for a package of this kind."""
+    return _FILES.get(package.kind, DOCKERFILE)
+
+
+def is_recorded(known: Known, number: int) -> bool:
+    """Whether a record says that somebody asked for a package by name."""
+    return known.asked.get(number, UNRECORDED) != UNRECORDED
+
+
+def without(known: Known, number: int) -> tuple[str, str]:
+    """The file where a package is asked for, and the edit: its line, or a comment if nobody knows of such a line."""
+    package = known.owners.packages[number]
+    venv = _venv(known, package)
+    if venv and canonicalize_name(package.name) in _BY_VENV and not is_recorded(known, number):
+        return DOCKERFILE, "\n".join(
+            (
+                edits.line("# python3 -m venv --without-pip {}", venv),
+                edits.line("# what installs there then needs: python3 -m pip --python {}/bin/python install ...", venv),
+            )
+        )
+    if package.kind != PackageKind.PYTHON:
+        return where(package), edits.line("- {}", package.name)
+    if is_recorded(known, number):
+        listed = known.asked[number]
+        return (posixpath.basename(listed) if "/" in listed else REQUIREMENTS), edits.line("- {}", package.name)
+    told = "# leave out what installs {} in {}: nothing in the image says in which file it is asked for"
+    return DOCKERFILE, edits.line(told, package.name, to_text(package.place))
+
+
+def _venv(known: Known, package: Package) -> bytes:
+    """The virtual environment that a distribution is in; empty if it is in none."""
+    if package.kind != PackageKind.PYTHON:
+        return b""
+    index = known.inventory.index
+    return next((each for each in (package.place, *ancestors(package.place)) if each + _MARK in index), b"")
