@@ -46,7 +46,7 @@ def distributions(known: Known) -> Iterator[Saving]:
             small += spare
             continue
         yield Saving(_twice(known, title, copies, spare, size), known.sizes(known.files_of(spare)))
-    if small:
+    if known.size_of(small):
         packages = known.owners.packages
         finding = Finding(
             kind="duplicate",

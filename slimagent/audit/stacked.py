@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from shlex import quote
 
 from slimagent.audit.by_layer import IN_BASE, command, is_copied, is_of_base
 from slimagent.audit.edits import is_writable
@@ -70,13 +71,11 @@ def _kept_out(known: Known, largest: Hidden, *, is_gone: bool) -> Iterator[str]:
 
 def _cruft(known: Known, largest: Hidden) -> Iterator[str]:
     """Which of the largest files a rule for cruft names: its finding has the command."""
-    rules = known.rules.cruft
-    tests = PathRules([pattern for rule in rules for pattern in rule.patterns])
-    names = [rule.name for rule in rules for _ in rule.patterns]
     for path in largest.examples:
-        found = tests.first(path)
-        if found is not None and is_writable(path):
-            yield f"# it need not keep {to_text(path)}: see {names[found]}"
+        for rule in known.rules.cruft if is_writable(path) else ():
+            if PathRules(rule.patterns).matches(path) and not PathRules(rule.excepted).matches(path):
+                yield f"# it need not keep {quote(path.decode())}: see {rule.name}"
+                break
 
 
 def _copied(known: Known, each: Hidden) -> Finding:

@@ -82,10 +82,11 @@ WEIGHT = {Risk.NONE: 1, Risk.LOW: 2, Risk.MEDIUM: 4, Risk.HIGH: 8}
 class Finding:
     """Something in an image that could be smaller.
 
-    `size` is what the edit saves, in bytes. `evidence` are sentences. `edit` is the text for the file `file` (a
-    Dockerfile, environment.yml, ...); `comment` says where in it the text belongs, or what it does not do. Names and
-    paths in `edit` are shell words. `subjects` are packages (`dpkg:gcc-12`) or paths. `layers` are counted from 0.
-    Findings can overlap: a package that could go has documentation that could go, too.
+    `size` is in bytes: what the edit saves, unless `comment` says that it saves less of it. `evidence` are
+    sentences. `edit` is the text for the file `file` (a Dockerfile, environment.yml, ...); `comment` says where in
+    it the text belongs, or what it does not do. Names and paths in `edit` are shell words. What is no line for the
+    file is a comment in it, with a `#`. `subjects` are packages (`dpkg:gcc-12`) or paths. `layers` are counted from
+    0. Findings can overlap: a package that could go has documentation that could go, too.
     """
 
     kind: str
@@ -137,12 +138,12 @@ class Area:
 class Audit:
     """What is in an image, largest first, and what could be smaller, by bytes per risk.
 
-    `size` is the sum of the files' sizes in bytes; hard links count once. `carried` is the same of all layers: files
-    that a later layer hides count, too. It is 0 if layers are not known. `unowned` bytes belong to no component,
-    and lie in `areas`: with the sizes of the components they come to `size`. `together` is what all edits save, where a
-    byte counts once; of `carried`, or of `size` if layers are not known. `problems` are package records that could
-    not be understood.
-    `image_id` is the image's ID as its engine gives it; an audit from inside does not know it.
+    `size` is the sum of the files' sizes in bytes; hard links count once. `carried` is the same of all layers:
+    files that a later layer hides count, too. It is 0 if layers are not known. `unowned` bytes belong to no
+    component, and lie in `areas`: with the sizes of the components they come to `size`. `together` is what all
+    edits save, where a byte counts once, without what is in the base image; of `carried`, or of `size` if layers
+    are not known. `problems` are package records that could not be understood. `image_id` is the image's ID as its
+    engine gives it; an audit from inside does not know it.
     """
 
     tool: str

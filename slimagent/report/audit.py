@@ -176,7 +176,8 @@ def _misread(audit: Audit) -> str:
 
 def _together(audit: Audit) -> str:
     of = size(audit.carried or audit.size)
-    return f"all of them together, where a byte counts once: {size(audit.together)} of {of}"
+    base = ", without the base image's" if audit.layers else ""
+    return f"all of them together, where a byte counts once: {size(audit.together)} of {of}{base}"
 
 
 def _by_risk(findings: Iterable[Finding]) -> Iterator[tuple[Risk, list[Finding]]]:

@@ -89,7 +89,7 @@ def test_the_screen() -> None:
         "           the image still carries them",
         "           Dockerfile: # delete them in the RUN of layer 1, where they are made",
         "",
-        "all of them together, where a byte counts once: 40.0 MB of 640.0 MB",
+        "all of them together, where a byte counts once: 40.0 MB of 640.0 MB, without the base image's",
         "",
         "app:latest: 600.0 MB in 12,345 files, 2 layers of 640.0 MB; 1 finding",
     ]
@@ -157,7 +157,7 @@ def test_a_pull_request_gets_a_table_and_folded_edits() -> None:
     assert "| 1 | 540.0 MB | 12,000 | 40.0 MB | `apt-get update && apt-get install -y git vim` |" in page
     assert "| dpkg | 1 | 45.0 MB | 20.0 % |" in page
     assert "| dpkg:git | 45.0 MB | 20.0 % | 1 | apt-mark showmanual |" in page
-    assert "all of them together, where a byte counts once: 40.0 MB of 640.0 MB" in page
+    assert "all of them together, where a byte counts once: 40.0 MB of 640.0 MB, without the base image's" in page
     at = page.index("# delete them in the RUN of layer 1, where they are made")
     assert (page[at - 1], page[at + 1]) == ("```", "```")
 
