@@ -33,7 +33,7 @@ _RUNS = re.compile(r"(?:RUN |\|\d+ |/bin/sh -c (?!#\(nop\)))")
 _COPIES = re.compile(r"(?:COPY|ADD)\b")
 _DIGEST = re.compile(r"\b(dir|file|multi):([0-9a-f]{12})[0-9a-f]{52}\b")  # as the classic builder names what it copies
 _DESTINATION = re.compile(r'.*[\s"](/[^\s"]*)"?\]?\s*')
-_WAYS = "what a COPY brings is left out with .dockerignore, or where it is copied from"
+WAYS = "what a COPY brings is left out with .dockerignore, or where it is copied from"
 
 
 def told(known: Known, layer: int) -> str:
@@ -128,9 +128,9 @@ class ByLayer:
         """The edit."""
         return "\n".join(self.lines)
 
-    def comment(self, where: str, verb: str = "removes") -> str:
-        """How much of it the commands save, where they belong, and how a COPY leaves something out."""
-        said = [_WAYS] if self.is_copied else []
+    def comment(self, where: str, verb: str = "removes", ways: str = "") -> str:
+        """How much of it the commands save, where they belong, and in which way a COPY leaves something out."""
+        said = [ways] if self.is_copied and ways else []
         if self.saves:
             said = [where, *said]
             if self.saves < _NEARLY * self.whole:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit import edits
-from slimagent.audit.by_layer import is_copied, told
+from slimagent.audit.by_layer import is_copied, left_out, told
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -86,18 +86,23 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
         risk=risk,
         evidence=(f"{', '.join(paths[:3])} ({', '.join(by) or 'no package'})", *use),
         file="Dockerfile",
-        edit="\n".join(_leave_out(known, program, paths)),
+        edit="\n".join(_leave_out(known, program, entries)),
         subjects=(*by, *paths),
         layers=known.layers_of(entries),
     )
     yield Saving(finding, known.sizes([*known.files_of(going), *loose]))
 
 
-def _leave_out(known: Known, program: bytes, paths: list[str]) -> Iterator[str]:
+def _leave_out(known: Known, program: bytes, entries: set[int]) -> Iterator[str]:
     """Comments: how a tool is left out. A RUN that calls it must have it, but not in a layer.
 
     Nothing of a path is in them that cannot be written: then the tool is named alone.
     """
+    paths = [known.inventory.paths[at] for at in sorted(entries)]
+    copies = [at for at in known.layers_of(entries) if is_copied(known, at)]
+    if copies:
+        yield from left_out(known, copies[0], paths[:_MOST], 0).lines
+        return
     calls = re.compile(rf"(?:^|[\s;&|(])(?:/\S*/)?{re.escape(program.decode())}\s(?!--version)")
     layers = [
         at for at in range(len(known.layers.layers)) if not is_copied(known, at) and calls.search(told(known, at))
@@ -105,7 +110,7 @@ def _leave_out(known: Known, program: bytes, paths: list[str]) -> Iterator[str]:
     variable = f"INSTALL_{re.sub(r'[^A-Z0-9]', '_', program.decode().upper())}"
     if layers:
         numbers = ", ".join(str(at + 1) for at in layers[:_MOST])
-        source = next(filter(edits.is_writable, paths), f"/.../{program.decode()}")
+        source = next(filter(edits.is_writable, paths), b"/.../" + program)
         mount = "# RUN --mount=type=bind,from=STAGE,source={},target=/usr/local/bin/{} ..."
         yield f"# layer {numbers} calls it: install it in a stage of its own, and mount it in the RUN that calls it"
         yield edits.line(mount, source, program)

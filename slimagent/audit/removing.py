@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from slimagent.audit import edits
-from slimagent.audit.by_layer import UNKNOWN, Part, by_layer, is_copied, left_out, told
+from slimagent.audit.by_layer import UNKNOWN, WAYS, Part, by_layer, destination, is_copied, left_out, told
 from slimagent.audit.known import Known, places_of
 from slimagent.model.inventory import PackageKind
 from slimagent.model.profile import CruftRule
@@ -71,7 +71,7 @@ class Removing:
         where += f"; {_COMPILING}" if rule.unless == "compiling" else ""
         if any(line.startswith("RUN ") for line in lines):
             where = _BEFORE if all(line.startswith(("RUN ", "#")) for line in lines) else f"{_BEFORE}; {where}"
-        return "\n".join(lines), made.comment(where)
+        return "\n".join(lines), made.comment(where, ways=WAYS)
 
     def _command(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
         """What removes most of a layer's files: the rule's own line, dpkg's setting, find(1), or rm(1) with names."""
@@ -126,11 +126,8 @@ class Removing:
         paths = known.inventory.paths
         starts = _starts([paths[at] for at in saves if not chosen.isdisjoint(found[at][0])])
         below = [at for at in found if _is_below(paths[at], starts) and not chosen.isdisjoint(found[at][0])]
-        spared = {which for at in below for which in found[at][1]}
         staying = [at for at in below if not found[at][1] and self._stays(at, layer, entries)]
-        excepted = rule.excepted
-        if len(excepted) > _MOST_PATTERNS:
-            excepted = tuple(each for which, each in enumerate(excepted) if which in spared)
+        excepted = _excepted(rule, (found[at][1] for at in below))
         names = [paths[at] for at in staying]
         if max(len(names), len(starts)) > _FEW or len(excepted) > _MOST_PATTERNS or not all(map(_is_plain, names)):
             return Part()
@@ -148,18 +145,31 @@ class Removing:
     def _left_out(self, rule: CruftRule, layer: int, saves: Mapping[int, int]) -> Part:
         """A comment for what a COPY brought: patterns as .dockerignore has them, or paths."""
         known, found = self._known, self._found[rule.name]
-        named, saved = most(self._places(rule, saves), saves)
+        of, paths, to = known.layers.of, known.inventory.paths, destination(known, layer)
+        inside = {
+            at: place if place != to and within(place, to) else paths[at] for at, place in places_of(known, saves)
+        }
+        named, saved = most(inside, saves)
         if rule.name == _TEMPORARY:
             return Part((*left_out(known, layer, named, saved).lines, _MOUNT), saved)
         chosen = _fewest({at: found[at][0] for at in saves}, saves)
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
         is_named = saved >= _ENOUGH * sum(saves.values()) and len(named) <= _FEW
-        is_short = len(rule.excepted) <= _MOST_PATTERNS and all(each.startswith("/**/") for each in patterns)
+        excepted = _excepted(rule, (found[at][1] for at in found if of.get(paths[at]) == layer))
+        is_short = len(excepted) <= _MOST_PATTERNS and all(each.startswith("/**/") for each in (*patterns, *excepted))
         if is_named or not is_short or rule.when not in _BY_PATH:
             return left_out(known, layer, named, saved)
-        saved = sum(bytes_of for at, bytes_of in saves.items() if not chosen.isdisjoint(found[at][0]))
-        shown = [each[1:] for each in patterns] + [f"!{each[1:]}" for each in rule.excepted]
-        return left_out(known, layer, shown, saved)
+        by_pattern = sum(bytes_of for at, bytes_of in saves.items() if not chosen.isdisjoint(found[at][0]))
+        shown = [each[1:] for each in patterns] + [f"!{each[1:]}" for each in excepted]
+        return left_out(known, layer, shown, by_pattern) if by_pattern > saved else left_out(known, layer, named, saved)
+
+
+def _excepted(rule: CruftRule, found: Iterable[tuple[int, ...]]) -> tuple[str, ...]:
+    """The exceptions of a rule; if they are many, those that spare something here: `found` are those of each file."""
+    if len(rule.excepted) <= _MOST_PATTERNS:
+        return rule.excepted
+    spared = {which for some in found for which in some}
+    return tuple(each for which, each in enumerate(rule.excepted) if which in spared)
 
 
 def _matches(

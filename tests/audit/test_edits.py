@@ -96,12 +96,12 @@ def test_where_no_run_is_an_edit_is_a_comment(tmp_path: Path, path: str, made: s
 
 def test_the_edit_for_a_copy_says_what_to_leave_out_of_it(tmp_path: Path) -> None:
     """Paths from where it copies to; what a RUN reads need not be in a layer."""
-    for path in (f"{SITE}/a/include/a.h", "/tmp/requirements.txt"):
+    for path in (f"{SITE}/a/include/a.h", f"{SITE}/a/__init__.py", "/tmp/requirements.txt"):
         write(tmp_path, path, KB)
     commands = [BASE, "COPY --from=build /venv /opt/venv # buildkit", "/bin/sh -c #(nop) COPY file:0 in /tmp/ "]
     made = audit_of(tmp_path, layers=stacked(commands, {f"{SITE}/a/include/a.h": 1, "/tmp/requirements.txt": 2}))
     assert one(made, "headers").edit.split("\n")[1] == (
-        "# do not copy to /opt/venv: lib/python3.12/site-packages/a/include/a.h"
+        "# do not copy to /opt/venv: lib/python3.12/site-packages/a/include"
     )
     _, left_out, mounted = one(made, "temporary-files").edit.split("\n")
     assert left_out == "# do not copy to /tmp: requirements.txt"
