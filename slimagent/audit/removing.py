@@ -93,11 +93,16 @@ class Removing:
     def _setting(self, rule: CruftRule, saves: Mapping[int, int]) -> Part:
         """A RUN that lets dpkg leave files out of the packages that it installs later (dpkg(1), --path-exclude)."""
         known, found = self._known, self._found[rule.name]
-        of_dpkg = [at for at in saves if any(_is_debian(each, known) for each in known.owners.owners(at))]
+        of_dpkg = [at for at in saves if _is_debian(at, known)]
         used = {which for at in of_dpkg for which in found[at][0]}
         patterns = [each for which, each in enumerate(rule.patterns) if which in used]
+        matching = (at for at, (matches, spared) in found.items() if not spared and not used.isdisjoint(matches))
+        staying = [known.inventory.paths[at] for at in matching if _is_kept(at, known) and _is_debian(at, known)]
+        if len(staying) > _FEW or not all(map(_is_plain, staying)):
+            return Part()
         lines = [f"path-exclude={_glob(each)}" for each in patterns]
         lines += [f"path-include={_glob(each)}" for each in rule.excepted]
+        lines += [f"path-include={each.decode()}" for each in staying]
         shown = " ".join(map(shlex.quote, lines))
         line = f"RUN printf '%s\\n' {shown} > /etc/dpkg/dpkg.cfg.d/no-{shlex.quote(rule.name)}"
         return Part((line,), sum(saves[at] for at in of_dpkg)) if of_dpkg else Part()
@@ -139,7 +144,7 @@ class Removing:
         known = self._known
         of = known.layers.of.get(known.inventory.paths[at], UNKNOWN)
         if at not in entries:
-            return known.plan.reasons[known.plan.entries[at].reason].verdict is Verdict.KEEP
+            return _is_kept(at, known)
         return of != layer and is_copied(known, of)
 
     def _left_out(self, rule: CruftRule, layer: int, saves: Mapping[int, int]) -> Part:
@@ -236,8 +241,14 @@ def _is_plain(path: bytes) -> bool:
     return edits.is_writable(path) and _WILD.search(path) is None
 
 
-def _is_debian(number: int, known: Known) -> bool:
-    return known.owners.packages[number].kind == PackageKind.DPKG
+def _is_debian(at: int, known: Known) -> bool:
+    """Whether dpkg installed a file."""
+    return any(known.owners.packages[each].kind == PackageKind.DPKG for each in known.owners.owners(at))
+
+
+def _is_kept(at: int, known: Known) -> bool:
+    """Whether a file stays: in use, or by a rule of the profile."""
+    return known.plan.reasons[known.plan.entries[at].reason].verdict is Verdict.KEEP
 
 
 def _own(known: Known, line: str, saves: Mapping[int, int]) -> Part:

@@ -180,6 +180,17 @@ def test_dpkg_leaves_out_what_the_rule_names(tmp_path: Path) -> None:
     assert removal.startswith("cd /usr/local/share/doc ")
 
 
+def test_dpkg_installs_what_stays(tmp_path: Path) -> None:
+    """A file in use is no cruft, and is installed again when the image is built again."""
+    files = [f"/usr/share/locale/{each}/LC_MESSAGES/z.mo" for each in ("de", "fr")]
+    for path in (*files, "/usr/bin/z"):
+        write(tmp_path, path, KB)
+    packages = [Installed("dpkg:z", [*files, "/usr/bin/z"])]
+    layers = stacked([BASE, "RUN apt-get install z"], dict.fromkeys(files, 1))
+    (setting,) = live(one(audit_of(tmp_path, packages, ["/usr/bin/z", files[0]], layers=layers), "locales"))
+    assert setting.endswith(f" path-include={files[0]} > /etc/dpkg/dpkg.cfg.d/no-locales")
+
+
 def test_what_an_author_wrote_is_one_word_of_a_comment(tmp_path: Path) -> None:
     """An interactive zsh has no comments: it would obey the command of a layer."""
     write(tmp_path, "/srv/a.a", KB)
