@@ -9,16 +9,13 @@ from slimagent.image.agent import Bundle, bundle
 
 
 def agent_bundle(directory: str | None, console: Console) -> Bundle:
-    """The bundle in `directory`, or by default this version's, made when first needed.
+    """The bundle in `directory`, or by default that of this state of our sources, made when first needed.
 
     Raises UnavailableError or DocumentError for a directory that is not a bundle, UnavailableError if none can be made.
     """
     home = directory if directory is not None else os.environ.get("SLIMAGENT_HOME")
     if home is not None:
         return bundle(home)
-    from slimagent.workflows import bundler  # imports readers of installed packages, which no other command needs
+    from slimagent.workflows import agent_cache  # imports readers of installed packages, which no other command needs
 
-    def announce(directory: str) -> None:
-        console.say(f"make the agent for containers once, in {directory}: nothing of an image is run for this")
-
-    return bundler.cached(console, announce)
+    return agent_cache.cached(console, console.say)

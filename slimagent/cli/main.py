@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -15,7 +16,7 @@ from slimagent import __version__
 from slimagent.cli import terminal
 from slimagent.cli.commands import Commands
 from slimagent.cli.terminal import Styled
-from slimagent.errors import ERROR_VARIABLE, SlimagentError
+from slimagent.errors import ERROR_VARIABLE, SlimagentError, UnavailableError
 
 INTERRUPTED = 128
 
@@ -64,6 +65,17 @@ def main() -> None:
         sys.exit(INTERRUPTED + ended.number)
     except BrokenPipeError:
         sys.exit(INTERRUPTED + signal.SIGPIPE)
+    except Exception as error:  # a fault of ours: whoever started us must not wait for an answer
+        with contextlib.suppress(Exception):  # nothing may hide the error itself
+            _written_down(_our_fault(error))
+        raise
+
+
+def _our_fault(error: Exception) -> SlimagentError:
+    what = f"{type(error).__name__}: {error}"
+    return UnavailableError(
+        f"slimagent itself failed in the container: {what}", "please report this, with its traceback"
+    )
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slimagent.errors import SlimagentError, UnavailableError
-from slimagent.image.agent_error import raise_error
+from slimagent.image.agent_error import ERROR, raise_error
 from slimagent.image.engine import Engine, EngineRefusedError
 from slimagent.image.shared import Shared
 from slimagent.image.work import OUT, Task, Work
@@ -76,12 +76,13 @@ def watched(
 
 
 def await_reached(engine: Engine, name: str, shared: Shared, waiting: Waiting) -> int | None:
-    """Wait until the agent in a container has recorded what its start reached, or until the container ends.
+    """Wait until the agent in a container has recorded what its start reached or why it failed, or the container ends.
 
+    The container goes on when its agent fails: the image's own program is its first process.
     Returns the exit status of a container that ended by itself, None if it still runs.
     """
     deadline, ended = time.monotonic() + waiting.seconds + _MORE, None
-    while ended is None and not _has_reached(shared.at(DIARY)) and time.monotonic() < deadline:
+    while ended is None and not _is_told(shared) and time.monotonic() < deadline:
         ended = engine.wait(name, _LOOK_EVERY)
     return ended
 
@@ -100,6 +101,10 @@ def _stop(work: Work, name: str, grace: int) -> int:
     with contextlib.suppress(EngineRefusedError):  # it has ended in the meantime
         work.engine.stop(name, seconds=grace)
     return int(work.engine.inspect_container(name)["State"]["ExitCode"])
+
+
+def _is_told(shared: Shared) -> bool:
+    return _has_reached(shared.at(DIARY)) or shared.has(ERROR)
 
 
 def _has_reached(path: str) -> bool:

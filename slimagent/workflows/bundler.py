@@ -7,12 +7,11 @@ decides which files stay, and the slim bundle must pass the same commands before
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import os
 import platform
 import shutil
 import stat
-import sys
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from slimagent.bundle.agent_directory import contents
 from slimagent.bundle.host import Host, host
 from slimagent.bundle.workload import Agent, Workload
 from slimagent.documents import encode_plan
-from slimagent.errors import CheckFailedError, DocumentError, RefusedError, UnavailableError
+from slimagent.errors import CheckFailedError, RefusedError
 from slimagent.image import agent
-from slimagent.linux.files import digest, explained, make_directory, write
+from slimagent.linux.files import digest, explained, write
 from slimagent.linux.temporary import new_directory, remove_left
 from slimagent.model.agent import BUNDLE, PYTHON, STRIP
 from slimagent.model.inventory import Description, Inventory, Owners, Package, PackageKind
@@ -52,9 +51,10 @@ class Made:
     has_strip: bool
 
 
-def make(directory: str, reporter: Reporter) -> Made:
+def make(directory: str, reporter: Reporter, *, replace: bool = True) -> Made:
     """Make a bundle in `directory`, which is absent, empty or an earlier bundle. It appears whole or not at all.
 
+    Without `replace`, a bundle that appears there meanwhile stays, and is the one that is returned.
     Raises UnavailableError if this machine cannot make one, RefusedError if the directory holds anything else,
     CheckFailedError if the bundle cannot do what slimagent does.
     """
@@ -64,43 +64,8 @@ def make(directory: str, reporter: Reporter) -> Made:
     with _beside(target) as work:
         made = _Making(source, work, reporter)
         result = made.make(target)
-        _swap(made.slim, target, work)
+        _place(made.slim, target, work, replace=replace)
     return result
-
-
-def cached(reporter: Reporter, announce: Callable[[str], None]) -> agent.Bundle:
-    """Return this version's bundle from the user's cache, and make it if necessary. Raises as `make` does.
-
-    Before it is made, `announce` gets its directory. Its phases are called like those of the user's image (`run under
-    trace`, `plan`), so they are not shown: one phase stands for all of them.
-    """
-    source = host()
-    directory = os.path.join(_cache(), f"bundle-{__version__}-{_state(source)}")
-    with contextlib.suppress(UnavailableError, DocumentError):
-        return agent.bundle(directory)
-    make_directory(os.path.dirname(directory))
-    announce(directory)
-    with reporter.phase("make the agent, once"):
-        return make(directory, _Hidden()).bundle
-
-
-def _cache() -> str:
-    """Our directory in the user's cache (XDG Base Directory Specification)."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    base = home if os.path.isabs(home) else os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "slimagent")
-
-
-def _state(source: Host) -> str:
-    """A name for a bundle's sources: this package's files as they are now, the interpreter and the C library."""
-    state = hashlib.sha256(f"{sys.version}\n{source.program}\n{source.glibc}\n".encode())
-    for base, directories, names in os.walk(source.package):
-        directories[:] = sorted(each for each in directories if each != "__pycache__")
-        for name in sorted(names):
-            path = os.path.join(base, name)
-            status = os.stat(path)
-            state.update(f"{os.path.relpath(path, source.package)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return state.hexdigest()[:12]
 
 
 class _Making:
@@ -231,22 +196,6 @@ class _Silent:
         pass
 
 
-class _Hidden:
-    """A reporter that shows nothing."""
-
-    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def phase(self, name: str, unit: str = "") -> contextlib.AbstractContextManager[Callable[[int], None]]:
-        return contextlib.nullcontext(lambda done: None)
-
-    def watching(self) -> None:
-        pass
-
-    def result(self, result: CheckResult, before: CheckResult | None = None) -> None:
-        pass
-
-
 def _require_passed(results: tuple[CheckResult, ...]) -> None:
     for each in results:
         if each.outcome is not Outcome.PASSED:
@@ -279,11 +228,13 @@ def _beside(target: str) -> Iterator[str]:
         raise explained(error, target) from None
 
 
-def _swap(made: str, target: str, work: str) -> None:
+def _place(made: str, target: str, work: str, *, replace: bool) -> None:
+    """Move a bundle to its target. Without `replace`, what came there first stays."""
     try:
         os.chmod(made, 0o755)  # noqa: S103  # every user of the container reads it
-        if os.path.isdir(target):
+        if replace and os.path.isdir(target):
             os.rename(target, os.path.join(work, "earlier"))
         os.rename(made, target)
     except OSError as error:
-        raise explained(error, target) from None
+        if replace or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # the two that rename(2) names
+            raise explained(error, target) from None

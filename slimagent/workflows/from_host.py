@@ -132,8 +132,8 @@ class HostTests:
         engine.start(main)
         assert hosting.main is not None  # noqa: S101  # it was created a moment ago
         ended = await_reached(engine, main, hosting.main, self._waiting)
+        raise_error(hosting.main, self._name, "start", 0)  # any other status is the image's own
         if ended is not None:
-            raise_error(hosting.main, self._name, "start", 0)  # any other status is the image's own
             self._tell(f"{self._name} ended by itself with exit status {ended}: the tests find no container of ours")
             hosting.main_has_ended = True
             return {}
