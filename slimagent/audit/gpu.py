@@ -76,11 +76,14 @@ class _Code:
         more = f" and {len(self._kinds) - _MOST} more" if len(self._kinds) > _MOST else ""
         yield f"{libraries} with {shown(sum(self.sizes.values()))} of GPU code{': ' if named else ''}{named}{more}"
         there = {architecture for _, architecture in self._kinds}
-        could = [
-            f"{shown(self._saves[gpu])} for sm_{gpu}" for gpu in _TARGETS if f"sm_{gpu}" in there and self._saves[gpu]
-        ]
+        useful = [gpu for gpu in _TARGETS if f"sm_{gpu}" in there and self._saves[gpu]]
+        could = [f"{shown(self._saves[gpu])} for sm_{gpu}" for gpu in useful]
         if could:
-            yield f"with --gpu-arch about so much of it could go, where licences permit it: {', '.join(could)}"
+            yield (
+                f"`slimagent image IMAGE --gpu-arch sm_{useful[-1]}` removes what that GPU does not load, about "
+                f"{', '.join(could)}; of packages without an open licence only with --gpu-code-of KIND:NAME: the run "
+                "says how much that is"
+            )
 
 
 def _named(form: str, architecture: str) -> str:

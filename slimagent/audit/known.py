@@ -262,7 +262,7 @@ def most_in(known: Known, entries: Iterable[int]) -> list[tuple[str, int]]:
         if owner < 0 or owners.packages[owner].kind == PackageKind.COMPONENT:
             by_hand.append(at)
         elif known.is_counted[at]:
-            of[owners.packages[owner].label] += known.inventory.sizes[at]
+            of[owners.packages[owner].named] += known.inventory.sizes[at]
     of.update({to_text(path): size for path, size in whole(known, by_hand)})
     return sorted(of.items(), key=lambda pair: (-pair[1], pair[0]))
 

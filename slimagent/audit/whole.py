@@ -84,7 +84,7 @@ def _components(known: Known) -> Iterator[Component]:
         every = {inventory.file(at): inventory.sizes[at] for at in entries}
         files = [at for at in entries if known.is_counted[at] and known.counts_with(at) == number]
         size = known.size(files)
-        requirers = sorted({known.owners.packages[each].label for each in known.requirers[number]})
+        requirers = sorted({known.owners.packages[each].named for each in known.requirers[number]})
         yield Component(
             package=package,
             size=size,

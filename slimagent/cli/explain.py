@@ -74,6 +74,8 @@ def explain(out: str, things: tuple[str, ...], sort: str, most: int, as_json: bo
             unknown.append(error)
             continue
         if explanations[-1].verdict is None:
+            if not as_json:  # an error says it already
+                explanations.pop()
             unknown.append(_unknown_path(explainer, made, thing))
     for each in explanations:
         listing.add_directory(each.what)
@@ -82,8 +84,17 @@ def explain(out: str, things: tuple[str, ...], sort: str, most: int, as_json: bo
     else:
         _show_all(explanations, listing)
     if unknown:  # after the answers to the others
-        raise unknown[0]
+        raise _together(unknown)
     return 0
+
+
+def _together(unknown: list[UsageError]) -> UsageError:
+    """One error for all things that are not known, each with its own hint."""
+    first, *others = unknown
+    if not others:
+        return first
+    said = [f"{each.message} ({each.hint})" if each.hint else each.message for each in unknown]
+    return UsageError("; ".join(said), "name a path of the image from its root, and a package as KIND:NAME")
 
 
 def _receipt(run: Finished) -> Receipt | None:

@@ -90,7 +90,7 @@ def show(history: str, by: str | None, last: int, form: str | None, as_json: boo
         hidden = len(runs) - len(rows)
         earlier = [f"({counted(hidden, 'earlier run')}: --last {len(runs)} shows all)"] if hidden else []
         drawn = plots(rows, marks, by_component=by is not None)
-        terminal.lines([*earlier, *history_table(rows), *([""] if drawn else []), *drawn])
+        terminal.lines([*earlier, *history_table(rows, terminal.columns()), *([""] if drawn else []), *drawn])
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ from slimagent.text.escapes import github_annotation, json_text, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_ANY = 1000  # columns: more than anything needs
 _LIVE: list[Progress] = []  # the live line now on the terminal
 
 
@@ -62,6 +64,13 @@ def can_show(text: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def columns() -> int:
+    """How wide lines can be: as the terminal is or COLUMNS says. A file and a program take lines of any length."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return _ANY
+    return shutil.get_terminal_size().columns
 
 
 def document(text: str) -> None:

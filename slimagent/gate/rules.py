@@ -2,7 +2,7 @@
 
     size < 2.5 GB              of the slim image's files
     smaller by > 40 %          than the image; or a size
-    growth < 50 MB             since an earlier run; or a percentage
+    growth < 50 MB             since an earlier run; or a percentage; below zero if it must shrink
     worse = 0                  checks and items that passed before and do not now
     missed = 0                 removed files that were needed
     unowned dropped < 10 MB    removed files that no package owns and no rule calls cruft
@@ -55,7 +55,7 @@ _EXAMPLES: Mapping[Subject, str] = MappingProxyType(
 )
 _LONGEST = 200  # characters
 _RULE = re.compile(r"(?P<words>[a-z]+(?: +[a-z]+)*) *(?::|(?P<operator><=|>=|<|>|=)) *(?P<rest>.*)")
-_NUMBER = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) *(?P<unit>[A-Za-z%]*)")
+_NUMBER = re.compile(r"(?P<number>-?[0-9]{1,15}(?:\.[0-9]{1,6})?) *(?P<unit>[A-Za-z%]*)")
 _PACKAGE = re.compile(rf"(?:\*|{'|'.join(PackageKind)}):[^\s\x00-\x1f\x7f]+")
 _SLUG = re.compile(r"[a-z0-9*?]+(?:-[a-z0-9*?]+)*")
 
@@ -92,7 +92,7 @@ def _rule(text: str) -> Rule:
 
 def _limit(subject: Subject, operator: str, text: str) -> Limit:
     match = _NUMBER.fullmatch(text)
-    if match is None:
+    if match is None or (match["number"].startswith("-") and subject is not Subject.GROWTH):
         raise ValueError(f"{quoted(text)} is not a number with a unit" if text else "a number is missing")
     limit, units = Limit(operator=operator, number=match["number"], unit=match["unit"]), _UNITS[subject]
     if limit.unit not in units:
@@ -182,7 +182,7 @@ def _guessed_pattern(subject: Subject, text: str) -> str:
         return re.sub(r"[\s_]+", "-", text.lower()).strip("-")
     kind, colon, name = text.partition(":")
     if not colon:
-        return f"{PackageKind.DPKG}:{text}"
+        return f"*:{text}"  # of any kind: a rule about the wrong one always holds
     same = {"deb": PackageKind.DPKG, "apt": PackageKind.DPKG, "pip": PackageKind.PYTHON, "pypi": PackageKind.PYTHON}
     kinds = [same[kind.lower()]] if kind.lower() in same else difflib.get_close_matches(kind.lower(), PackageKind, 1)
     return f"{kinds[0] if kinds else '*'}:{name.strip()}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from slimagent.model.edit import EditKind
 from slimagent.model.open_enum import OpenEnum
+from slimagent.paths.algebra import to_text
 
 
 class PackageKind(OpenEnum):
@@ -51,6 +52,13 @@ class Package:
     def label(self) -> str:
         """The package as commands take it: `dpkg:gcc-12`."""
         return f"{self.kind}:{self.name}"
+
+    @property
+    def named(self) -> str:
+        """The package in a sentence, without its version: its label; a list of requirements by where it lies."""
+        if self.is_list:
+            return f"the list of requirements in {to_text(self.place).rstrip('/')}/{self.name.strip('/')}"
+        return self.label
 
     @property
     def is_list(self) -> bool:

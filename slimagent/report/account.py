@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from textwrap import wrap
 
-from slimagent.model.report import Report
+from slimagent.model.report import Fate, Report
 from slimagent.model.summary import Failure, Summary
 from slimagent.report.fates import words
 from slimagent.report.passing import passing
@@ -18,6 +18,11 @@ from slimagent.text.counted import counted
 
 _SHOWN = 10
 _WIDTH, _INDENT = 80, " " * 12
+
+
+def unstripped(report: Report) -> str:
+    """A word at what steps used: its bytes in the image. What stays is without what stripping saves."""
+    return ", not stripped" if any(part.fate is Fate.STRIPPED and part.bytes for part in report.parts) else ""
 
 
 def headline(report: Report) -> str:
@@ -129,7 +134,8 @@ def _fates(report: Report) -> list[str]:
     whole = sum(part.bytes for part in report.parts)
     names = words(report.summary)
     rows = [[names[part.fate], f"{part.files:,}", size(part.bytes), share(part.bytes, whole)] for part in report.parts]
-    return table([["what becomes of the bytes", "files", "size", "share"], *rows], right=(1, 2, 3)) if rows else []
+    head = ["what becomes of the bytes", "files", "size", "of the image"]
+    return table([head, *rows], right=(1, 2, 3)) if rows else []
 
 
 def _steps(report: Report) -> list[str]:
@@ -137,7 +143,8 @@ def _steps(report: Report) -> list[str]:
         [each.step, f"{each.files:,}", size(each.bytes), f"{each.packages:,}", size(each.alone_bytes)]
         for each in report.needed
     ]
-    return table([["step", "files", "used", "packages", "it alone"], *rows], right=(1, 2, 3, 4)) if rows else []
+    head = ["step", "files", f"used{unstripped(report)}", "packages", "it alone"]
+    return table([head, *rows], right=(1, 2, 3, 4)) if rows else []
 
 
 def _left(report: Report, directory: str) -> list[str]:

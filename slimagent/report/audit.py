@@ -17,6 +17,8 @@ from slimagent.text.escapes import markdown_html, printable
 
 _TICKS = re.compile(r"`+")
 _COMMAND = 44  # characters of a layer's command
+# A file with two names is two files of its layer, of which one has no bytes, and one file of the image.
+_LAYER_HEAD = ["layer", "size", "names", "hidden", "made by"]
 _LARGEST = 12  # components
 _FINDINGS = 20
 _EVIDENCE = 4  # sentences of a finding
@@ -60,7 +62,7 @@ def _whole(audit: Audit) -> str:
 
 def _layers(audit: Audit) -> list[str]:
     rows = _layer_rows(audit)
-    return table([["layer", "size", "files", "hidden", "made by"], *rows], right=(0, 1, 2, 3)) if rows else []
+    return table([_LAYER_HEAD, *rows], right=(0, 1, 2, 3)) if rows else []
 
 
 def _layer_rows(audit: Audit) -> list[list[str]]:
@@ -236,7 +238,7 @@ def _command(line: str) -> list[str]:
     if len(line) <= width:
         return [line]
     if line.startswith("# "):
-        wrapped = textwrap.wrap(_readable(line[2:]), width - 2, break_on_hyphens=False)
+        wrapped = textwrap.wrap(_readable(line[2:]), width - 2, break_on_hyphens=False, break_long_words=False)
         return [f"# {each}" for each in wrapped]
     words = [each for each in _SHELL.findall(line) if not each.isspace()]
     if "".join(_SHELL.findall(line)) != line:
@@ -262,16 +264,22 @@ def markdown(audit: Audit) -> Iterator[str]:
     yield ""
     if audit.layers:
         rows = [[*map(cell, row), code(command)] for *row, command in _layer_rows(audit)]
-        yield from _grid(["layer", "size", "files", "hidden", "made by"], rows, right=4)
+        yield from _grid(_LAYER_HEAD, rows, right=4)
     for head, *rows in (_kind_rows(audit), _component_rows(audit)):
         if rows:
             yield from _grid(head, [list(map(cell, row)) for row in rows], left=1)
     rows = [
-        [size(each.size), each.risk.value, f"{cell(each.kind)}: {cell(_readable(each.title))}", _places(each)]
+        [
+            size(each.size),
+            each.risk.value,
+            f"{cell(each.kind)}: {cell(_readable(each.title))}",
+            _numbered(each.layers) if each.layers else "",
+            cell(_readable(each.file)),
+        ]
         for _, some in _by_risk(audit.findings)
         for each in some
     ]
-    yield from _grid(["saves", "risk", "finding", "in"], rows, right=1)
+    yield from _grid(["saves", "risk", "finding", "layers", "edit"], rows, right=1)
     if audit.findings:
         yield cell(_together(audit))
     yield from _problem_items(audit)
@@ -296,11 +304,6 @@ def _problem_items(audit: Audit) -> Iterator[str]:
     yield "</details>"
 
 
-def _places(each: Finding) -> str:
-    """The layers of a finding; where they are not known, the file that its edit is for."""
-    return _numbered(each.layers) if each.layers else cell(_readable(each.file))
-
-
 def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0, left: int = 0) -> Iterator[str]:
     """A table of cells that are Markdown. The first `right` columns are numbers, or all but the first `left`."""
     numbers = [at < right if right else at >= left for at in range(len(head))]
@@ -316,7 +319,8 @@ def _details(each: Finding) -> Iterator[str]:
     summary = markdown_html(f"{each.kind}: {_readable(each.title)}, {size(each.size)}")
     yield f"<details><summary>{summary}</summary>"
     yield ""
-    for sentence in (*each.evidence, *([f"{each.file}: {each.comment}"] if each.comment else [])):
+    where = f"{each.file}: {each.comment}" if each.comment else f"{each.file}:"
+    for sentence in (*each.evidence, where):
         yield f"- {cell(_readable(sentence))}"
     yield ""
     fence = "`" * (3 + max(map(len, _TICKS.findall(each.edit)), default=0))

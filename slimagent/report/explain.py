@@ -23,6 +23,7 @@ from slimagent.report.gpu import GpuWords
 from slimagent.report.sentences import sentence
 from slimagent.report.undone import Undone, undone
 from slimagent.text.counted import counted
+from slimagent.text.sizes import size as shown
 
 _SHARE = re.compile(r"\((\d+)(?:/(\d+))? budgets\)")  # plan/levels.py
 _LIMIT = re.compile(r"up to ([\d,]+) bytes")
@@ -70,9 +71,7 @@ def package_name(package: Package) -> str:
     >>> package_name(Package(kind=PackageKind.DPKG, name="vim", version="2:9.0"))
     'dpkg:vim 2:9.0'
     """
-    if package.is_list:
-        return f"the list of requirements in {to_text(package.place).rstrip('/')}/{package.name.strip('/')}"
-    return f"{package.label} {package.version}".rstrip()
+    return package.named if package.is_list else f"{package.label} {package.version}".rstrip()
 
 
 class Explainer:
@@ -162,7 +161,7 @@ class Explainer:
             alike = self._alike[reason] = _Alike(self._with_reason.get(reason, []))
         count, total = alike.up_to(size) if directory is None else alike.inside(directory)
         option = option if option.startswith("--") else f"--keep {_word(option)}"
-        return f"{option} keeps {counted(count, 'file')} like it, {total / 1e6:.1f} MB"
+        return f"{option} keeps {counted(count, 'file')} like it, {shown(total)}"
 
     @cached_property
     def _saved(self) -> Counter[int]:
@@ -226,9 +225,9 @@ class Explainer:
                     pending.append(each)
         package = plan.packages[number].package
         others = f" and {counted(len(back) - 1, 'package')} that it requires" if len(back) > 1 else ""
-        size = sum(plan.packages[each].size - plan.packages[each].kept for each in back) / 1e6
+        size = sum(plan.packages[each].size - plan.packages[each].kept for each in back)
         name = _word(package.label)
-        return f"--keep-package {name} keeps it{others}, {size:.1f} MB"
+        return f"--keep-package {name} keeps it{others}, {shown(size)}"
 
     def _chain(self, what: str, reason: Reason, path: bytes | None = None) -> Iterator[tuple[str, str]]:
         seen: set[Reason] = set()  # not names: one package can be in two places

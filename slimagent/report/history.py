@@ -12,7 +12,9 @@ from slimagent.text.escapes import markdown, markdown_code, printable
 from slimagent.text.sizes import share, signed, size
 
 BLOCKS, PLAIN = "▁▂▃▄▅▆▇█", "_.-~=+*#"  # from low to high
-_WIDE = 18  # characters of an image's name in a table that fits into 80 columns
+_WIDE = 18  # characters of an image's name in a table that fits into so many columns:
+_COLUMNS = 80
+_SHORTEST = 8
 _LEVEL = 7  # of which the longest name of a level takes so many
 _HEAD = ("before", "after", "smaller by", "change")
 _POINTS = 40  # of a plot
@@ -31,11 +33,14 @@ def with_changes(runs: Iterable[PastRun]) -> Rows:
     return rows
 
 
-def history_table(rows: Rows) -> list[str]:
-    """The runs, the latest last. Their levels are shown if they differ: runs of two levels say little together."""
+def history_table(rows: Rows, columns: int = _COLUMNS) -> list[str]:
+    """The runs, the latest last, in so many columns of a terminal; an image's name is cut to fit.
+
+    Their levels are shown if they differ: runs of two levels say little together.
+    """
     has_labels = any(run.label for run, _ in rows)
     has_levels = len({run.level for run, _ in rows}) > 1
-    wide = _WIDE - has_levels * _LEVEL
+    wide = max(_WIDE - has_levels * _LEVEL + columns - _COLUMNS, _SHORTEST)
     lines = [["when", "image", *_only(has_levels, "level"), *_HEAD, *_only(has_labels, "label")]]
     for run, change in rows:
         cells = [run.minute, shortened(run.name, wide), *_only(has_levels, run.level), *_figures(run, change)]
@@ -88,9 +93,14 @@ def plots(rows: Rows, marks: str, *, by_component: bool) -> list[str]:
 
 def _plot(name: str, runs: Sequence[PastRun], marks: str) -> str:
     sizes = [run.bytes_after for run in runs]
-    low, high = min(sizes), max(sizes)
-    between = f"{size(low)} to {size(high)}" if low < high else size(low)
-    return f"{shortened(printable(name), 40)}, {counted(len(runs), 'run')}, {between}: {spark(sizes, marks)}"
+    return f"{shortened(printable(name), 40)}, {counted(len(runs), 'run')}, {_course(sizes)}: {spark(sizes, marks)}"
+
+
+def _course(sizes: Sequence[int]) -> str:
+    """The first and the last size, and the smallest and the largest if these are others."""
+    first, last, low, high = sizes[0], sizes[-1], min(sizes), max(sizes)
+    said = size(first) if low == high else f"first {size(first)}, last {size(last)}"
+    return said if {low, high} <= {first, last} else f"{said}, all between {size(low)} and {size(high)}"
 
 
 def _components(name: str, runs: Sequence[PastRun], marks: str) -> list[str]:

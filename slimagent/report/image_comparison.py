@@ -39,7 +39,9 @@ class _Listed:
                 reason=_why_there(component, component.requirers),
             )
         area = self.areas.get(key)
-        return ABSENT if area is None else OnSide(presence=Presence.PRESENT, bytes=area.size)
+        if area is not None or key[3] == DIRECTORY:  # a directory may be there with none of its files free of an owner
+            return OnSide(presence=Presence.PRESENT, bytes=0 if area is None else area.size)
+        return ABSENT
 
 
 def compare_images(a: Audit, b: Audit, tool: str, *, same: bool) -> ImageComparison:
@@ -102,11 +104,21 @@ def _why(key: Key, a: _Listed, b: _Listed) -> str:
         return _with_others("in B", "came", in_b, a.names)
     if in_a is not None:
         return _with_others("in A", "went", in_a, b.names)
-    return f"{_files(a.areas.get(key))} in A, {_files(b.areas.get(key))} in B"
+    return _why_unowned(key, a, b)
 
 
-def _files(area: Area | None) -> str:
-    return "no file" if area is None else counted(area.files, "file")
+def _why_unowned(key: Key, a: _Listed, b: _Listed) -> str:
+    """How many files without an owner a directory has. That a package went may be all that happened to them."""
+    of_a, of_b = _files(a.areas.get(key)), _files(b.areas.get(key))
+    counts = f"{counted(of_a, 'file') if of_a else 'none'} in A, {counted(of_b, 'file') if of_b else 'none'} in B"
+    less, more = (("A", a), ("B", b)) if of_a < of_b else (("B", b), ("A", a))
+    if of_a == of_b or less[1].names <= more[1].names:
+        return counts
+    return f"{counts}; some may be of packages that only {less[0]} has"
+
+
+def _files(area: Area | None) -> int:
+    return 0 if area is None else area.files
 
 
 def _why_changed(a: Component, b: Component) -> str:

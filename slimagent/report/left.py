@@ -90,12 +90,12 @@ class _Pricing:
             given.append(f"{_some(shown)}, which {'requires' if len(shown) == 1 else 'require'} it, {together}")
         whole = " and ".join(given) or "what keeps it"
         if package >= 0 and unread and self._plan.level == "package":
-            return f"{whole}; or, at level file, up to {size(unread)} of it that no step read"
+            rest = f"the {size(unread)} that no step read"
+            return f"{whole}; or try level file, which drops large data and programs of {rest}"
         return whole
 
     def _name(self, at: int) -> str:
-        package = self._plan.packages[at].package
-        return package_name(package) if package.is_list else package.label
+        return self._plan.packages[at].package.named
 
     def _dependents(self, package: int) -> list[int]:
         """The packages that stay and cannot do without it, directly or not, the largest first."""

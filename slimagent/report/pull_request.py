@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slimagent.model.profile import COMPONENTS
 from slimagent.model.proof import Comparison
 from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
@@ -155,8 +156,11 @@ def _gone(summary: Summary) -> list[str]:
 def _layers(summary: Summary) -> list[str]:
     if not summary.layers:
         return []
-    rows = [(markdown_code(each.component), size(each.size), f"{each.paths:,}") for each in summary.layers]
-    return folded("Layers", row_table(("layer", "size", "paths"), rows))
+    rows = [
+        (markdown(COMPONENTS.get(each.component, each.component)), size(each.size), f"{each.paths:,}")
+        for each in summary.layers
+    ]
+    return folded("Layers", row_table(("layer", "size as tar", "paths"), rows))
 
 
 def _already(summary: Summary) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from slimagent.model.summary import Place, Summary
 from slimagent.paths.algebra import to_text
 from slimagent.report.gate import gate_lines, verdict
+from slimagent.report.passing import passing
 from slimagent.report.repairs import needed_rows, round_line
 from slimagent.report.search import search_lines
 from slimagent.report.since import since_lines
@@ -63,7 +64,15 @@ def _proof(summary: Summary) -> list[str]:
     if summary.repaired:
         rows.append(["files brought back after a first verification", "", f"{summary.repaired:,}"])
     rounds = map(round_line, summary.repairs)
-    return [*table(rows, right=(1, 2)), *rounds, verified(summary.verified, summary.passed)]
+    return [*table(rows, right=(1, 2)), *rounds, _verified(summary)]
+
+
+def _verified(summary: Summary) -> str:
+    """How the slim image was verified, and which things the number of those that pass is made of."""
+    said = verified(summary.verified, summary.passed)
+    if not summary.passing_after:
+        return said
+    return f"{said}: {passing(summary)} {'passes' if summary.passing_after == 1 else 'pass'}"
 
 
 def _reached(summary: Summary) -> list[str]:
@@ -73,7 +82,8 @@ def _reached(summary: Summary) -> list[str]:
         for each in summary.reached
         if each.packages or each.bytes
     ]
-    return table([["packages", "number", "size in the image", "share"], *rows], right=(1, 2, 3)) if rows else []
+    head = ["packages", "number", "size in the image", "of all packages"]
+    return table([head, *rows], right=(1, 2, 3)) if rows else []
 
 
 def _gone(summary: Summary, directory: str) -> list[str]:
@@ -94,7 +104,7 @@ def _gone(summary: Summary, directory: str) -> list[str]:
         lines += [*([""] if lines else []), *table([[title, "size"], *packages], right=(1,)), *ask]
     if summary.unowned_dropped:
         lines += [*([""] if lines else []), *_nobody_s(summary.unowned_dropped)]
-    return [*lines, *smaller(summary)]
+    return [*lines, *smaller(summary, directory)]
 
 
 def _nobody_s(places: Sequence[Place]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from slimagent.model.plan import Plan
@@ -60,19 +61,20 @@ def gpu_notes(summary: Summary) -> Iterator[str]:
         )
 
 
-def smaller(summary: Summary) -> Iterator[str]:
+def smaller(summary: Summary, directory: str = "") -> Iterator[str]:
     """What went out of files that stay, what more could go, and what should have gone, a sentence each.
 
-    They have no full stop.
+    They have no full stop. `directory` has the documents, if it is known where they are read.
     """
     gpu = summary.gpu
     if summary.files_stripped:
         saved = summary.bytes_stripped or 0
         yield went(summary.files_stripped, saved, *(() if gpu is None else (gpu.files, gpu.bytes, gpu.target)))
     if gpu is not None and gpu.more_bytes:
+        ask = shlex.join(["slimagent", "explain", directory or "OUT"])
         yield (
             f"{size(gpu.more_bytes)} more of GPU code could go from {counted(gpu.more_files, 'file')}, if you permit "
-            "it with --gpu-code-of; slimagent explain OUT says of which packages"
+            f"it with --gpu-code-of; {ask} says of which packages"
         )
     for each in summary.unstripped[:_SHOWN]:
         whose = to_text(each.largest)

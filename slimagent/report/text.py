@@ -161,12 +161,15 @@ def _overhead(receipt: Receipt) -> str:
 
 
 def layer_table(layers: Sequence[Layer]) -> list[str]:
-    """The layers of an exported image, the lowest first, with the sizes of their blobs."""
+    """The layers of an exported image, the lowest first, with the sizes of their blobs.
+
+    A blob is a tar, with a header for each path and padding: together they are larger than the files in them.
+    """
     rows = [
         [COMPONENTS.get(each.component, each.component), size(each.size), f"{each.paths:,}", each.digest[:12]]
         for each in layers
     ]
-    return table([["layer", "size", "paths", "sha256"], *rows], right=(1, 2)) if rows else []
+    return table([["layer", "size as tar", "paths", "sha256"], *rows], right=(1, 2)) if rows else []
 
 
 def stripped_files(receipt: Receipt, plan: Plan) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_package_is_explained(document: Path) -> None:
     ]
     for name in ("dpkg:two", "two", "dpkg:tw?"):
         assert explained(document, name)[0] == "dpkg:two 1  drop"
-        assert explained(document, name)[-1] == "  --keep-package dpkg:two keeps it, 0.0 MB"
+        assert explained(document, name)[-1] == "  --keep-package dpkg:two keeps it, 1.0 kB"
     assert [line for line in explained(document, "dpkg:t*") if line[0] != " "] == [
         "dpkg:tool 1  keep",
         "dpkg:two 1  drop",
@@ -87,10 +87,11 @@ def test_cruft_is_explained_by_its_rule(document: Path) -> None:
 
 
 def test_what_is_not_there_is_said(document: Path) -> None:
-    """Of several things each is told; a path with a package's name is told by ./."""
-    done = slimagent("explain", document, "/not/there", "./tool")
-    assert [line.split("  ")[-1] for line in done.stdout.splitlines() if line[0] != " "] == ["unknown"] * 2
+    """Of several things each is told, once, and after what is known; a path with a package's name is told by ./."""
+    done = slimagent("explain", document, "/not/there", "/usr/lib/one", "./tool", "dpkg:tol")
+    assert [line for line in done.stdout.splitlines() if line[0] != " "] == ["/usr/lib/one  keep"]
     assert_error(done, 2, "knows nothing of /not/there", "from its root")
+    assert_error(done, 2, "/tool (did you mean /usr/bin/tool?", "no package 'dpkg:tol' (did you mean dpkg:tool or")
     assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean dpkg:tool")
     assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "name a package as KIND:NAME")
 
@@ -136,7 +137,7 @@ def test_explanations_as_json(document: Path) -> None:
         "/usr/lib/one", "keep", "package", ["dpkg:one 1"], 1000
     )  # fmt: skip
     assert [each["what"] for each in path["chain"]] == ["/usr/lib/one", "dpkg:one 1", "dpkg:tool 1", "/usr/bin/tool"]
-    assert (package["verdict"], package["cost"]) == ("drop", "--keep-package dpkg:two keeps it, 0.0 MB")
+    assert (package["verdict"], package["cost"]) == ("drop", "--keep-package dpkg:two keeps it, 1.0 kB")
     assert absent["verdict"] is None
 
 
@@ -270,7 +271,7 @@ def test_a_pattern_lists_what_matches(document: Path) -> None:
     assert (found["what"], found["size"], found["kept"]) == ("/usr/share/**/*", 2000, 0)
     assert {each["what"]: each["cost"] for each in found["places"] if each["size"]} == {
         "/usr/share/doc/README": "--keep /usr/share/doc/README keeps it, --keep-cruft some all that this rule drops",
-        "/usr/share/two": "--keep-package dpkg:two keeps it, 0.0 MB",
+        "/usr/share/two": "--keep-package dpkg:two keeps it, 1.0 kB",
     }
     assert_error(slimagent("explain", document, "/usr/*.so"), 2, "no path of the plan matches /usr/*.so")
 

@@ -74,7 +74,7 @@ def test_the_screen(run: Path) -> None:
     lines = shown(run)
     text = "\n".join(lines)
     assert lines[:6] == [
-        "what becomes of the bytes  files    size   share",
+        "what becomes of the bytes  files    size  of the image",
         "stays: used by a step          1  3.0 MB  28.6 %",
         "stays: needed or kept          2  2.5 MB  23.8 %",
         "goes: stripped                 0     0 B   0.0 %",
@@ -85,15 +85,15 @@ def test_the_screen(run: Path) -> None:
     assert lines[at + 1 : at + 8] == [
         "    5.0 MB  dpkg:x 1  (60.0 % used)",
         "            /usr/lib/libx.so was used in command",
-        "            give up what command does with it; or, at level file, up to 2.0 MB",
-        "            of it that no step read",
+        "            give up what command does with it; or try level file, which drops",
+        "            large data and programs of the 2.0 MB that no step read",
         "  500.0 kB  dpkg:base 1  (0.0 % used)",
         "            dpkg:x 1 requires it: base (>= 1)",
-        "            give up dpkg:x, which requires it, 5.0 MB; or, at level file, up to",
+        "            give up dpkg:x, which requires it, 5.0 MB; or try level file, which",
     ]
     assert "all of it, as a picture: slimagent report out --html report.html" in lines
     assert "stays, and no step used anything of it: 1 package, 500.0 kB" in text
-    assert "verified with the dropped files gone" in lines
+    assert "verified with the dropped files gone: 2 checks pass" in lines
     assert lines[-1] == "10.5 MB became 5.5 MB; 2 checks pass as before"
 
 

@@ -68,7 +68,7 @@ AUDIT = Audit(
 def test_the_screen() -> None:
     """Layers, owners, packages, findings, and the answer last."""
     assert lines(AUDIT) == [
-        "layer      size   files   hidden  made by",
+        "layer      size   names   hidden  made by",
         "    1  540.0 MB  12,000  40.0 MB  apt-get update && apt-get install -y git vim",
         "    2  100.0 MB     347",
         "",
@@ -153,13 +153,14 @@ def test_a_pull_request_gets_a_table_and_folded_edits() -> None:
     """The headline first."""
     page = list(markdown(AUDIT))
     assert page[0] == "## app:latest: 600.0 MB in 12,345 files, 2 layers of 640.0 MB; 1 finding"
-    assert "| 40.0 MB | none | hidden: 2 files of layer 1 that layer 2 deleted | layers 1, 2 |" in page
+    assert "| 40.0 MB | none | hidden: 2 files of layer 1 that layer 2 deleted | layers 1, 2 | Dockerfile |" in page
     assert "| 1 | 540.0 MB | 12,000 | 40.0 MB | `apt-get update && apt-get install -y git vim` |" in page
     assert "| dpkg | 1 | 45.0 MB | 20.0 % |" in page
     assert "| dpkg:git | 45.0 MB | 20.0 % | 1 | apt-mark showmanual |" in page
     assert "all of them together, where a byte counts once: 40.0 MB of 640.0 MB, without the base image's" in page
     at = page.index("# delete them in the RUN of layer 1, where they are made")
     assert (page[at - 1], page[at + 1]) == ("```", "```")
+    assert page[at - 3] == "- Dockerfile:"
 
 
 def test_records_that_were_not_understood_are_said() -> None:

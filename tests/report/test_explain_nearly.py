@@ -43,8 +43,8 @@ def test_a_file_that_is_too_large(root: Path) -> None:
     """The budget that keeps it, and what else that keeps, by the same rule."""
     why, cost = explained(root, "/usr/share/tool/table.dat")
     assert why == "no test asked for it; unread data files stay up to 10 B (--budget)"
-    assert cost == "--keep /usr/share/tool/table.dat keeps it; --budget 35 keeps 2 files like it, 0.0 MB"
-    assert explained(root, "/usr/share/tool/code.pm")[1].endswith("--budget 12 keeps 1 file like it, 0.0 MB")
+    assert cost == "--keep /usr/share/tool/table.dat keeps it; --budget 35 keeps 2 files like it, 65 B"
+    assert explained(root, "/usr/share/tool/code.pm")[1].endswith("--budget 12 keeps 1 file like it, 4.0 kB")
 
 
 def test_the_budget_that_is_named_keeps_the_file(root: Path) -> None:
@@ -59,14 +59,14 @@ def test_a_directory_that_is_too_large(root: Path) -> None:
     """Its files stay or go together, so what keeps one is what keeps all."""
     why, cost = explained(root, "/usr/share/tool/many/b.x")
     assert why == "no test asked for it; unread directories of data stay up to 3.4 kB (340 times --budget)"
-    assert cost == "--keep '/usr/share/tool/many/*' keeps 2 files like it, 0.0 MB"
+    assert cost == "--keep '/usr/share/tool/many/*' keeps 2 files like it, 4.0 kB"
 
 
 def test_a_tree_that_nothing_used(root: Path) -> None:
     """All of it."""
     why, cost = explained(root, "/srv/db/two")
     assert why == "no package owns it, and no test asked for anything in /srv/db"
-    assert cost == "--keep '/srv/db/**' keeps 2 files like it, 0.0 MB"
+    assert cost == "--keep '/srv/db/**' keeps 2 files like it, 7.0 kB"
 
 
 def test_no_budget_is_named_that_would_not_keep_it(tmp_path: Path) -> None:

@@ -75,8 +75,26 @@ def test_runs_of_several_levels_say_which() -> None:
 
 def test_the_plot_of_each_image() -> None:
     """One run is no line over time."""
-    assert plots(with_changes(RUNS), PLAIN, by_component=False) == ["app:slim, 5 runs, 400.0 MB to 450.0 MB: _~#+="]
+    assert plots(with_changes(RUNS), PLAIN, by_component=False) == [
+        "app:slim, 5 runs, first 400.0 MB, last 430.0 MB, all between 400.0 MB and 450.0 MB: _~#+="
+    ]
     assert plots(with_changes(RUNS[:1]), BLOCKS, by_component=False) == []
+
+
+def test_a_plot_says_which_size_was_first() -> None:
+    """An image that shrank does not read as one that grew."""
+    shrank = with_changes([run(1, 800), run(2, 700)])
+    assert plots(shrank, PLAIN, by_component=False) == ["app:slim, 2 runs, first 800.0 MB, last 700.0 MB: #_"]
+    same = with_changes([run(1, 800), run(2, 800)])
+    assert plots(same, PLAIN, by_component=False) == ["app:slim, 2 runs, 800.0 MB: =="]
+
+
+def test_a_wide_table_has_the_whole_name() -> None:
+    """Where no terminal is, or a wide one."""
+    name = "registry.example.org:5000/team/project/application:2026.11-slim"
+    rows = with_changes([run(1, 400, tag=name)])
+    assert name not in "".join(history_table(rows))
+    assert name in "".join(history_table(rows, 200))
 
 
 def test_the_plot_by_component() -> None:

@@ -15,7 +15,7 @@ from schemas import problems
 
 from slimagent.documents import encode_comparison
 from slimagent.model.audit import Area, Audit, Component
-from slimagent.model.comparison import ImageComparison, Moved, Movement
+from slimagent.model.comparison import ImageComparison, Moved, Movement, Presence
 from slimagent.model.inventory import Package, PackageKind
 from slimagent.report import comparison_text as text
 from slimagent.report.comparison_markdown import comparison_markdown
@@ -191,7 +191,7 @@ def test_files_without_an_owner_are_said_by_directory() -> None:
     found = compared(a, b)
     assert moved(found) == {
         ":/opt/app": (Movement.GREW, 20, "2 files in A, 1 file in B"),
-        ":/srv": (Movement.CAME, 5, "no file in A, 4 files in B"),
+        ":/srv": (Movement.GREW, 5, "none in A, 4 files in B"),
     }
     assert screen(found) == [
         "A  app:1  9 files",
@@ -201,12 +201,25 @@ def test_files_without_an_owner_are_said_by_directory() -> None:
         "together           0  0    10 B  35 B       +25 B",
         "     +20 B  grew     /opt/app, files without an owner",
         "2 files in A, 1 file in B",
-        "      +5 B  came     /srv, files without an owner",
-        "no file in A, 4 files in B",
+        "      +5 B  grew     /srv, files without an owner",
+        "none in A, 4 files in B",
         "",
-        "1 came (+5 B), 1 grew (+20 B)",
+        "2 grew (+25 B)",
         "B has 25 B more than A (250.0 %): 35 B instead of 10 B",
     ]
+
+
+def test_a_file_whose_package_went_has_not_come() -> None:
+    """It is in both images, and nobody's in one: its directory is there in both, and the reason says what may be."""
+    a, b = image(pack("dpkg:ssh", 7)), image(areas=[Area(directory=b"/etc/ssh", size=3, files=1)])
+    (one,) = (each for each in compared(a, b).moved if not each.kind)
+    assert (one.movement, one.a.presence, one.a.bytes) == (Movement.GREW, Presence.PRESENT, 0)
+    assert one.reason == "none in A, 1 file in B; some may be of packages that only A has"
+    (back,) = (each for each in compared(b, a).moved if not each.kind)
+    assert (back.movement, back.reason) == (
+        Movement.SHRANK,
+        "1 file in A, none in B; some may be of packages that only B has",
+    )
 
 
 @pytest.mark.parametrize(("a", "b"), [(5, 8), (8, 5)])

@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 from report_documents import NAMES, TEXT, documents_of, plan, write
 
 import slimagent.report.page
+from slimagent.model.gate import Level, Ruling
+from slimagent.model.gate import Outcome as GateOutcome
 from slimagent.model.plan import Plan, counted_entries
+from slimagent.model.proof import Missed
 from slimagent.model.reason import ReasonKind
-from slimagent.model.report import Found, Report
-from slimagent.model.summary import Phase, Summary, Whole
+from slimagent.model.report import Found, Report, Untested
+from slimagent.model.summary import Failure, Phase, Place, Summary, Whole
 from slimagent.paths.algebra import normalise, to_text
 from slimagent.report.explain import Explainer
 from slimagent.report.fates import Fates
@@ -293,6 +296,51 @@ def test_the_tables_and_the_picture_say_what_the_summary_says() -> None:
     assert sorted(managers.values()) == sorted(each.bytes for each in owners(made) if each.bytes)
 
 
+def said_of(summary: Summary) -> str:
+    """The text of a page without documents."""
+    return Tags(page(together(summary, Whole(), None, ()), None, None, ASSETS, "0")).said
+
+
+def test_the_rules_of_a_gate_are_there_also_if_they_hold() -> None:
+    """With their results, and the verdict."""
+    ruling = Ruling(rule="size < 1 GB", outcome=GateOutcome.PASSED, message="size is 5 MB", level=Level.FAIL)
+    broken = replace(ruling, rule="worse = 0", outcome=GateOutcome.FAILED, why="we said so")
+    said = said_of(Summary(tool="slimagent 0", command="image", gate=(ruling, broken)))
+    for text in ("The gate", "size < 1 GB", "worse = 0", "✓ passed", "✗ failed", "Why: we said so"):
+        assert text in said
+    assert "Gate: 1 of 2 rules failed." in said
+    assert "The gate" not in said_of(Summary(tool="slimagent 0", command="image"))
+
+
+def test_a_name_at_the_beginning_is_written_as_it_is() -> None:
+    """Of an image. A sentence begins with a capital, and an arrow does not break off."""
+    failure = Failure(
+        slug="gate-failed", status=1, message="app:slim was made and proved, but it is large", hint="look"
+    )
+    made = Summary(
+        tool="slimagent 0", command="image", image="app:1", tag="app:slim", failure=failure, passed=True,
+        bytes_before=1_960_000_000, bytes_after=760_300_000, notes=("a test is missing", "app:1 has no shell"),
+    )  # fmt: skip
+    said = said_of(made)
+    assert "app:slim was made and proved, but it is large." in said
+    assert "A test is missing." in said and "app:1 has no shell." in said
+    assert "app:slim: 1.96 GB\N{NO-BREAK SPACE}→ 760.3 MB, 61.2 % smaller" in said
+
+
+def test_every_table_says_how_many_rows_it_leaves_out() -> None:
+    """With their bytes where they have some."""
+    missed = tuple(Missed(path=b"/m/%d" % at, steps=("s",)) for at in range(33))
+    places = tuple(Place(directory=f"/d/{at}", files=1, bytes=1000) for at in range(32))
+    said = said_of(Summary(tool="slimagent 0", command="run", level="file", missed=missed, unowned_dropped=places))
+    assert "And 3 more files." in said
+    assert "And 2 more directories, 2.0 kB." in said
+    report = replace(
+        together(Summary(tool="slimagent 0", command="run"), Whole(), None, ()),
+        untested=tuple(Untested(what=f"dpkg:p{at}", how="", bytes=500, reason="why") for at in range(113)),
+    )
+    assert "And 83 smaller packages, 41.5 kB." in Tags(page(report, None, None, ASSETS, "0")).said
+
+
 def test_without_a_plan_there_is_no_picture_and_no_script() -> None:
     """The page says what it knows and what it lacks."""
     missing = Found(name="plan.json", sha256=None, missing="no such file")
@@ -307,8 +355,6 @@ def test_without_a_plan_there_is_no_picture_and_no_script() -> None:
 
 def test_documents_that_fail_say_why(tmp_path: Path) -> None:
     """A run that was not proved: the message and what to do."""
-    from slimagent.model.summary import Failure
-
     summary = replace(
         write(tmp_path, plan()), failure=Failure(slug="check-failed", status=1, message="it <broke>", hint="mend it")
     )

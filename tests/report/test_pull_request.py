@@ -108,7 +108,7 @@ def test_what_failed_before_too_is_told() -> None:
 
 def test_layers_and_seconds_are_told() -> None:
     """A row each."""
-    assert "| `system` | 2.0 MB | 30 |" in summary()
+    assert "| operating system | 2.0 MB | 30 |" in summary()
     at = summary().index("| load | 1.2 |")
     assert summary()[at + 1 : at + 4] == ["| verify | 2.0 |", "| · start | 0.5 |", "| the whole run | 4.0 |"]
     assert summary()[-1] == "Level `package`, slimagent 0."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from slimagent.model.proof import Receipt
 from slimagent.model.report import Fate, Needed, Part, Report
 from slimagent.model.summary import Checked
 from slimagent.paths.algebra import to_text
-from slimagent.report.account import facts, headline, subtitle
+from slimagent.report.account import facts, headline, subtitle, unstripped
 from slimagent.report.fates import Fates, words
+from slimagent.report.gate import MARKS, verdict
 from slimagent.report.page.payload import packed, payload
 from slimagent.report.page.tree import NAMED
 from slimagent.report.smaller import smaller
@@ -30,6 +32,8 @@ from slimagent.text.escapes import xml
 PARTS = ("page.html.jinja", "page.css", "data.js", "picture.js", "page.js")
 VENDORED = ("d3-hierarchy.min.js", "LICENSE.d3-hierarchy")  # in the directory `vendored`
 SHOWN, FEW = 30, 15  # rows of a table
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ def page(
     # Imported only here: the agent in containers has no Jinja (model/agent.py).
     from jinja2 import Environment, StrictUndefined
 
+    names = (report.summary.tag, report.summary.image)
+    title = report.summary.image or "the image"
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalized,
         keep_trailing_newline=True,
@@ -78,10 +84,9 @@ def page(
         "count": counted,
         "number": lambda count: f"{count:,}",
         "path": to_text,
-        "capital": _capital,
+        "capital": lambda sentence: _capital(sentence, names),
         "per_mille": lambda part, whole: f"{1000 * part / whole:.2f}" if whole else "0",
     }
-    title = report.summary.image or "the image"
     data = "" if plan is None else packed(payload(plan, Fates(plan, receipt), title, named))
     return environment.from_string(assets.texts["page.html.jinja"]).render(
         _values(report),
@@ -93,9 +98,10 @@ def page(
     )
 
 
-def _capital(sentence: str) -> str:
-    """A sentence as it begins in a text of several."""
-    return sentence[:1].upper() + sentence[1:]
+def _capital(sentence: str, names: Iterable[str | None] = ()) -> str:
+    """A sentence as it begins in a text of several. One of these names, or what is no word, begins as it is."""
+    word = sentence.split(" ", 1)[0].rstrip(",;:")
+    return sentence if word in names or not _WORD.fullmatch(word) else sentence[:1].upper() + sentence[1:]
 
 
 def _finalized(value: object) -> object:
@@ -122,7 +128,7 @@ def _values(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "summary": summary,
-        "headline": headline(report),
+        "headline": headline(report).replace(" -> ", f"{_NO_BREAK}→ "),
         "subtitle": subtitle(summary),
         "parts": parts,
         "whole": whole,
@@ -137,7 +143,9 @@ def _values(report: Report) -> dict[str, Any]:
         "words": names,
         "shown": SHOWN,
         "few": FEW,
-        "rest_left": sum(each.bytes for each in report.left[SHOWN:]),
+        "marks": MARKS,
+        "gate_verdict": verdict(summary.gate),
+        "unstripped": unstripped(report),
         "untested_bytes": sum(each.bytes for each in report.untested),
         "smaller": list(smaller(summary)),
         "gone_packages": sum(each.bytes for each in summary.packages_dropped),

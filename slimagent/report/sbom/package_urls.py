@@ -15,9 +15,12 @@ _MOST = 2000  # characters of a name or version; a real one has some dozen
 def package_url(package: Package, description: Description, distribution: Distribution) -> PackageURL | None:
     """The URL of a package; None if it has no name that a URL can hold.
 
-    What no registry has under this name is `pkg:generic`: a component that was installed by hand, an application that
-    declares its requirements, R's own packages and those of Bioconductor.
+    What no registry has under this name is `pkg:generic`: a component that was installed by hand and has a version, an
+    application that declares its requirements, R's own packages and those of Bioconductor. A component without a
+    version may be anything in /opt, e.g. a script of one's own: nobody knows it by its name.
     """
+    if package.kind == PackageKind.COMPONENT and not package.version:
+        return None
     if not package.name or len(package.name) > _MOST or len(package.version) > _MOST:
         return None
     type_, namespace, name, qualifiers = _parts(package, description, distribution)
