@@ -125,7 +125,7 @@ def _reached(summary: Summary) -> list[str]:
     rows = [
         (each.how, f"{each.packages:,}", f"{size(each.bytes)} ({share(each.bytes, whole)})") for each in summary.reached
     ]
-    return [*row_table(("packages", "number", "size in the image"), rows), ""] if rows else []
+    return [*row_table(("packages", "number", "size in the image (of all packages)"), rows), ""] if rows else []
 
 
 def _places(places: Sequence[Place]) -> list[str]:

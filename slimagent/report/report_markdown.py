@@ -24,7 +24,7 @@ def _fates(report: Report) -> list[str]:
         (names[part.fate], f"{part.files:,}", f"{size(part.bytes)} ({share(part.bytes, whole)})")
         for part in report.parts
     ]
-    return ["", *row_table(("what becomes of the bytes", "files", "size"), rows)] if rows else []
+    return ["", *row_table(("what becomes of the bytes", "files", "size (of the image)"), rows)] if rows else []
 
 
 def _left(report: Report) -> list[str]:

@@ -75,11 +75,11 @@ def test_the_screen(run: Path) -> None:
     text = "\n".join(lines)
     assert lines[:6] == [
         "what becomes of the bytes  files    size  of the image",
-        "stays: used by a step          1  3.0 MB  28.6 %",
-        "stays: needed or kept          2  2.5 MB  23.8 %",
-        "goes: stripped                 0     0 B   0.0 %",
-        "goes: cruft                    1  1.0 MB   9.5 %",
-        "goes: unused                   1  4.0 MB  38.1 %",
+        "stays: used by a step          1  3.0 MB        28.6 %",
+        "stays: needed or kept          2  2.5 MB        23.8 %",
+        "goes: stripped                 0     0 B         0.0 %",
+        "goes: cruft                    1  1.0 MB         9.5 %",
+        "goes: unused                   1  4.0 MB        38.1 %",
     ]
     at = lines.index("what is left, the largest first")
     assert lines[at + 1 : at + 8] == [

@@ -32,7 +32,6 @@ from slimagent.text.escapes import xml
 PARTS = ("page.html.jinja", "page.css", "data.js", "picture.js", "page.js")
 VENDORED = ("d3-hierarchy.min.js", "LICENSE.d3-hierarchy")  # in the directory `vendored`
 SHOWN, FEW = 30, 15  # rows of a table
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
 
@@ -128,7 +127,7 @@ def _values(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "summary": summary,
-        "headline": headline(report).replace(" -> ", f"{_NO_BREAK}→ "),
+        "headline": headline(report).replace(" -> ", " → "),
         "subtitle": subtitle(summary),
         "parts": parts,
         "whole": whole,
