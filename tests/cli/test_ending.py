@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from command_line import assert_error, slimagent
@@ -64,3 +68,21 @@ def test_a_format_beside_json_is_refused() -> None:
     """One of the two would be ignored."""
     done = slimagent("image", "nosuch:image", "-t", "x", "--json", "--format", "markdown", "--", "true")
     assert_error(done, 2, "--json and --format markdown")
+
+
+def test_a_fault_of_ours_is_written_down_for_whoever_started_us(tmp_path: Path) -> None:
+    """With its kind, beside the traceback: a container may run on without its agent, and nobody would know why."""
+    script = (
+        "import slimagent.cli.main as main\n"
+        "def broken(**_): raise LookupError('unknown encoding: ascii')\n"
+        "main.group.main = broken\n"
+        "main.main()\n"
+    )
+    told = tmp_path / "error.json"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "SLIMAGENT_ERROR": str(told)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    values = json.loads(told.read_text())
+    assert values["status"] == 4
+    assert values["message"] == "slimagent itself failed in the container: LookupError: unknown encoding: ascii"
