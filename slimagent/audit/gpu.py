@@ -58,15 +58,18 @@ class _Code:
 
     def __init__(self, known: Known) -> None:
         self.sizes: dict[int, int] = {}
-        self._kinds, self._saves = Counter[tuple[str, str]](), Counter[int]()
+        self._kinds, self._saves, self._open = Counter[tuple[str, str]](), Counter[int](), Counter[int]()
         for at in known.files:
             found = known.reader.gpu_code(known.inventory.paths[at])
             if found is None:
                 continue
             self.sizes[at] = found.size
             self._kinds.update(found.by_kind())
+            permitted = known.permits(at)
             for gpu in _TARGETS:
-                self._saves[gpu] += found.saves(Target((gpu,)))
+                saves = found.saves(Target((gpu,)))
+                self._saves[gpu] += saves
+                self._open[gpu] += saves if permitted else 0
 
     def sentences(self) -> Iterator[str]:
         """What code there is, and what could go of it."""
@@ -77,12 +80,11 @@ class _Code:
         yield f"{libraries} with {shown(sum(self.sizes.values()))} of GPU code{': ' if named else ''}{named}{more}"
         there = {architecture for _, architecture in self._kinds}
         useful = [gpu for gpu in _TARGETS if f"sm_{gpu}" in there and self._saves[gpu]]
-        could = [f"{shown(self._saves[gpu])} for sm_{gpu}" for gpu in useful]
+        could = [f"{shown(self._open[gpu])} of {shown(self._saves[gpu])} for sm_{gpu}" for gpu in useful]
         if could:
             yield (
-                f"`slimagent image IMAGE --gpu-arch sm_{useful[-1]}` removes what that GPU does not load, about "
-                f"{', '.join(could)}; of packages without an open licence only with --gpu-code-of KIND:NAME: the run "
-                "says how much that is"
+                f"`slimagent image IMAGE --gpu-arch sm_{useful[-1]}` removes what that GPU does not load, as far as "
+                f"licences permit it, about {', '.join(could)}; the rest with --gpu-code-of KIND:NAME"
             )
 
 

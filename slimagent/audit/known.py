@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -60,7 +60,7 @@ class Known:
     """An image: its files, owners, layers (none if they are not known), and a plan of it.
 
     If `traced`, the plan is of level `package`, from a trace; else of level `cruft`, from none. `asked` says who asked
-    for a package by name, by its number.
+    for a package by name, by its number. `permits` says of a file whether its licence permits changing it.
     """
 
     inventory: Inventory
@@ -69,6 +69,7 @@ class Known:
     rules: Rules
     asked: Mapping[int, str]
     reader: Reader
+    permits: Callable[[int], bool]
     traced: bool
     layers: Layers = field(default_factory=Layers)
 

@@ -21,7 +21,8 @@ def gpu_code(keeper: Keeper, evidence: Evidence) -> GpuCode | None:
         return None
     files, left, held = list[GpuFile](), list[GpuLeft](), list[GpuHeld]()
     inventory, contents = keeper.inventory, evidence.contents
-    spared, permissions = beside(keeper, evidence), Permissions(keeper, evidence)
+    spared = beside(keeper, evidence)
+    permissions = Permissions(inventory, keeper.owners, keeper.resolver, contents, evidence.rules)
     for names in kept_files(keeper, lambda path: contents.gpu(path) is not None):
         path = inventory.paths[names[0]]
         weight = contents.gpu(path)

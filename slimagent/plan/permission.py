@@ -10,12 +10,12 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from slimagent.model.inventory import package_test
-from slimagent.paths.algebra import ancestors, name, within
+from slimagent.model.inventory import Inventory, Owners, package_test
+from slimagent.model.profile import Rules
+from slimagent.paths.algebra import Resolver, ancestors, name, within
 from slimagent.paths.hierarchy import is_shared
 from slimagent.paths.patterns import PathRules
-from slimagent.plan.evidence import Evidence
-from slimagent.plan.keeper import Keeper
+from slimagent.plan.closure import ContentReader
 from slimagent.plan.open_licences import LONGEST_TEXT, Said, is_open, recognised, said
 
 # Libraries under NVIDIA's own agreement. Wheels and archives of others carry copies, whose licence is not theirs.
@@ -53,12 +53,13 @@ class _Judged(NamedTuple):
 class Permissions:
     """What permits changing files of an image."""
 
-    def __init__(self, keeper: Keeper, evidence: Evidence) -> None:
-        self._inventory, self._owners, self._contents = keeper.inventory, keeper.owners, evidence.contents
-        self._resolver = keeper.resolver
-        owners = () if evidence.rules.gpu is None else evidence.rules.gpu.owners
-        self._packages = [(each, package_test(each)) for each in owners if not each.startswith("/")]
-        self._texts = [each for each in owners if each.startswith("/")]
+    def __init__(
+        self, inventory: Inventory, owners: Owners, resolver: Resolver, contents: ContentReader, rules: Rules
+    ) -> None:
+        self._inventory, self._owners, self._resolver, self._contents = inventory, owners, resolver, contents
+        named = () if rules.gpu is None else rules.gpu.owners
+        self._packages = [(each, package_test(each)) for each in named if not each.startswith("/")]
+        self._texts = [each for each in named if each.startswith("/")]
         self._paths = PathRules(self._texts)
         self._known: dict[int, tuple[str, str]] = {}
         self._led: dict[bytes, _Judged] = {}

@@ -13,7 +13,9 @@ from slimagent.inventory.requests import requests
 from slimagent.model.audit import Audit, Layers
 from slimagent.model.inventory import Inventory
 from slimagent.model.trace import Trace
+from slimagent.paths.algebra import Resolver
 from slimagent.plan.admit import admit, fit
+from slimagent.plan.permission import Permissions
 from slimagent.workflows import pipeline
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.session import Session, require_readable
@@ -41,13 +43,16 @@ def audit_here(
     level = TRACED if traced else UNTRACED
     plan = pipeline.plan(session, trace, (), level, accepted, reporter, inventory, owned=owners)
     with reporter.phase("audit"):
+        reader = Contents(session.root)
+        permissions = Permissions(inventory, owners, Resolver(inventory.link), reader, session.profile.rules)
         known = Known(
             inventory=inventory,
             owners=owners,
             plan=plan,
             rules=session.profile.rules,
             asked=asked_here(requests(Image(inventory), owners), inventory, owners, layers),
-            reader=Contents(session.root),
+            reader=reader,
+            permits=lambda at: bool(permissions.of(at)[0]),
             traced=traced is not None,
             layers=layers,
         )

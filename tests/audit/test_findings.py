@@ -295,7 +295,15 @@ def test_gpu_code_is_named_by_architecture(tmp_path: Path) -> None:
         "PTX for sm_90 131.1 kB"
     )
     assert "--gpu-arch sm_90` removes" in found.evidence[2]
-    assert "about 393.2 kB for sm_80, 393.2 kB for sm_90; of packages without an open licence" in found.evidence[2]
+    assert "about 0 B of 393.2 kB for sm_80, 0 B of 393.2 kB for sm_90; the rest" in found.evidence[2]
+
+
+def test_gpu_code_says_how_much_licences_permit(tmp_path: Path) -> None:
+    """What lies in /opt may be anybody's; a file that no package owns is the user's own."""
+    build_gpu_library(tmp_path, "/opt/liba.so", ("sm_80", "sm_90"))
+    build_gpu_library(tmp_path, "/srv/libb.so", ("sm_80", "sm_90"))
+    found = one(audit_of(tmp_path), "gpu")
+    assert "about 131.1 kB of 262.1 kB for sm_80, 131.1 kB of 262.1 kB for sm_90; the rest" in found.evidence[2]
 
 
 def test_build_tools_are_found(tmp_path: Path) -> None:

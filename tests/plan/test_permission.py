@@ -35,7 +35,12 @@ class Image:
         rules = replace(evidence.rules, gpu=GpuRule(architectures="sm_90", owners=tuple(words)))
         self.evidence = replace(evidence, rules=rules, contents=Contents(evidence.inventory.root))
         self.keeper = Keeper(evidence.inventory, self.owners)
-        self.permissions = Permissions(self.keeper, self.evidence)
+        self.permissions = self.made()
+
+    def made(self) -> Permissions:
+        """The table of what permits changes, made anew."""
+        evidence, keeper = self.evidence, self.keeper
+        return Permissions(evidence.inventory, self.owners, keeper.resolver, evidence.contents, evidence.rules)
 
     def permitted(self, path: str = LIBRARY) -> str:
         """What permits changing a file; empty if nothing does."""
@@ -123,7 +128,7 @@ def test_each_link_is_followed_once(tmp_path: Path) -> None:
     calls = []
     follow = image.keeper.resolver.resolve
     image.keeper.resolver.resolve = lambda path, **more: calls.append(path) or follow(path, **more)  # type: ignore
-    image.permissions = Permissions(image.keeper, image.evidence)
+    image.permissions = image.made()
     assert all(image.permitted(path) for path in files)
     assert len(calls) == 2 * len(files)
 

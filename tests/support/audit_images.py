@@ -16,7 +16,9 @@ from slimagent.inventory.owners import owners
 from slimagent.model.audit import Audit, Finding, Layers
 from slimagent.model.profile import Rules
 from slimagent.model.trace import Access
+from slimagent.paths.algebra import Resolver
 from slimagent.plan.decide import decide
+from slimagent.plan.permission import Permissions
 from slimagent.profiles import shipped
 
 
@@ -36,13 +38,16 @@ def known_of(
     traced = accesses is not None
     trace = evidence.trace if traced else replace(trace_for(evidence.inventory, ()), runs=())
     made = replace(evidence, owners=table, rules=chosen, trace=trace)
+    contents, resolver = Contents(os.fsencode(root.resolve())), Resolver(evidence.inventory.link)
+    permissions = Permissions(evidence.inventory, table, resolver, contents, chosen)
     return Known(
         inventory=evidence.inventory,
         owners=table,
         plan=decide(made, "package" if traced else "cruft"),
         rules=chosen,
         asked={names[name]: why for name, why in (asked or {}).items()},
-        reader=Contents(os.fsencode(root.resolve())),
+        reader=contents,
+        permits=lambda at: bool(permissions.of(at)[0]),
         traced=traced,
         layers=layers or Layers(),
     )
