@@ -72,10 +72,13 @@ def main() -> None:
 
 
 def _our_fault(error: Exception) -> SlimagentError:
-    what = f"{type(error).__name__}: {error}"
-    return UnavailableError(
-        f"slimagent itself failed in the container: {what}", "please report this, with its traceback"
-    )
+    """A fault of ours as an error, with its place: the traceback stays in the container."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f" ({os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno})"
+    told = f"slimagent itself failed in the container: {type(error).__name__}: {error}{where}"
+    return UnavailableError(told, "run it again; if it fails again, please report this error")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -85,4 +85,6 @@ def test_a_fault_of_ours_is_written_down_for_whoever_started_us(tmp_path: Path) 
     assert done.returncode == 1 and "Traceback" in done.stderr
     values = json.loads(told.read_text())
     assert values["status"] == 4
-    assert values["message"] == "slimagent itself failed in the container: LookupError: unknown encoding: ascii"
+    assert values["message"] == (
+        "slimagent itself failed in the container: LookupError: unknown encoding: ascii (<string>:2)"
+    )
