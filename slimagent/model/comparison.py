@@ -39,8 +39,9 @@ class Presence(str, enum.Enum):
 class OnSide:
     """A package, or a directory of files without an owner, on one side: its version, and the bytes of it that stay.
 
-    Of an image, `bytes` are all that it has of it. `reason` is the sentence of `explain`, or who asked for a package of
-    an image; empty for a directory and where it is absent.
+    Of an image, `bytes` are all that it has of it; a directory is present in both if one of them has such files in it.
+    `reason` is the sentence of `explain`, or who asked for a package of an image; empty for a directory and where it is
+    absent.
     """
 
     presence: Presence

@@ -322,7 +322,7 @@ def test_a_name_at_the_beginning_is_written_as_it_is() -> None:
         bytes_before=1_960_000_000, bytes_after=760_300_000, notes=("a test is missing", "app:1 has no shell"),
     )  # fmt: skip
     said = said_of(made)
-    assert "app:slim was made and proved, but." in said
+    assert "app:slim was made and proved, but it is large." in said
     assert "A test is missing." in said and "app:1 has no shell." in said
     assert "app:slim: 1.96 GB → 760.3 MB, 61.2 % smaller" in said
 
