@@ -91,7 +91,7 @@ def test_what_is_not_there_is_said(document: Path) -> None:
     done = slimagent("explain", document, "/not/there", "/usr/lib/one", "./tool", "dpkg:tol")
     assert [line for line in done.stdout.splitlines() if line[0] != " "] == ["/usr/lib/one  keep"]
     assert_error(done, 2, "knows nothing of /not/there", "from its root")
-    assert_error(done, 2, "/tool (did you mean /usr/bin/tool?", "no package 'dpkg:tol' (did you mean dpkg:tool or")
+    assert_error(done, 2, "/tool (did you mean /usr/bin/tool?", "no package 'dpkg:tol'", "(did you mean dpkg:tool or")
     assert_error(slimagent("explain", document, "dpkg:tol"), 2, "no package 'dpkg:tol'", "did you mean dpkg:tool")
     assert_error(slimagent("explain", document, "qqqqqq"), 2, "no package 'qqqqqq'", "name a package as KIND:NAME")
 
