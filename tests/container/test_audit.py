@@ -106,7 +106,8 @@ def test_layers_are_those_of_the_engine(planted: tuple[str, Path], audited: Audi
     assert audited.carried == sum(layer.size for layer in audited.layers)
     assert abs(audited.carried - size(planted[0])) < 100_000
     assert "chown -R" in audited.layers[2].command
-    assert max(map(len, lines(audited, whole=True))) <= 100
+    long = [each.strip("# ") for each in lines(audited, whole=True) if len(each) > 100]
+    assert not any(" " in each for each in long)  # one word that is to be copied, as a path
 
 
 def test_what_costs_nothing_is_at_no_risk(audited: Audit) -> None:
