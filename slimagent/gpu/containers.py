@@ -110,7 +110,7 @@ def _section(read: Read, at: int, section: Section, left: int) -> Code:
             if left < 0:
                 return Code(at, tuple(containers), "it has more pieces than any compiler makes")
             containers.append(each)
-    except (ValueError, struct.error, OverflowError) as error:
+    except (ValueError, struct.error, OverflowError, OSError) as error:  # OSError: an offset that no file has
         return Code(at, tuple(containers), str(error) or "it is cut short")
     return Code(at, tuple(containers))
 

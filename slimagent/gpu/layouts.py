@@ -11,7 +11,7 @@ from slimagent.gpu.containers import Code
 
 PAGE = 4096  # of x86-64, the one processor that was measured
 _X86_64 = 62
-_MOST_SEGMENTS = 64
+_MOST_SEGMENTS, _MOST_SECTIONS = 64, 1024
 _MOST_SEARCHED = 1 << 32  # bytes that can be executed, GPU code among them; the largest library seen has 0.4 GB
 _INTEGRITY = b".note.fdo.integrity"
 
@@ -43,8 +43,10 @@ def why_not(found: Tables, size: int, codes: tuple[Code, ...]) -> str:
 
 def _why_not_searched(found: Tables, size: int, count: int) -> str:
     """Why its code cannot be searched for references in bounded time."""
-    if len(found.segments) + count > _MOST_SEGMENTS:
-        return "it has more segments than any linker makes"
+    if len(found.segments) + count > _MOST_SEGMENTS or len(found.sections) > _MOST_SECTIONS:
+        return "it has more segments or sections than any linker makes"
+    if sum(each.stored for each in found.sections) > size:
+        return "its sections overlap"
     searched = sum(each.size for each in found.segments if each.kind == elf.PT_LOAD and each.flags & elf.PF_X)
     if searched > size:
         return "its segments overlap"  # the search for references would read the same code again and again

@@ -20,11 +20,13 @@ from slimagent.elf.tables import Read
 REST = 8  # bytes after a chunk of code that belong to the last distances in it
 
 _CHUNK = 1 << 24  # bytes
+_DEVIATIONS = 4  # standard deviations of what chance finds
 ONE_IN = 32  # of so many places in random bytes, one looks like a distance in code
 
 _DISTANCE, _LONG = struct.Struct("<i"), struct.Struct("<q")
 _RELATIVE = b"\x05\x0d\x15\x1d\x25\x2d\x35\x3d"  # ModR/M: mod 0, r/m 5
 _LEA = 0x8D
+_LEA_WIDE = (b"\x48\x8d", b"\x4c\x8d")  # with the prefix REX.W, for addresses of 64 bits
 _CONSTANTS = (0, 1, 2, 4)  # bytes of an instruction that can follow the distance
 # Opcodes with a constant after the operand in memory (volume 2, appendix A): of one byte, and after 0F.
 _BYTE, _BYTE_0F = b"\x6b\x80\x83\xc0\xc1\xc6\xf6", b"\x70\x71\x72\x73\xa4\xac\xba\xc2\xc4\xc5\xc6"
@@ -36,6 +38,11 @@ def chunks(read: Read, begin: int, end: int, more: int) -> Iterator[tuple[bytes,
     """A part of a file in chunks with their offsets, each with some bytes of the next."""
     for at in range(begin, end, _CHUNK):
         yield read(at, min(_CHUNK + more, end - at)), at
+
+
+def words(rows: bytes) -> tuple[int, ...]:
+    """Relocations or symbols as words, three in each row."""
+    return struct.unpack(f"<{len(rows) // _LONG.size}Q", rows)
 
 
 class Wanted:
@@ -55,23 +62,28 @@ class Wanted:
         for point in inner:
             self._before.setdefault(point, [(-1, point)])
 
-    def in_code(self, data: bytes, address: int, most: int) -> tuple[list[int], int]:
-        """What instructions in code at an address refer to, and how many distances were looked at: `most` at most."""
+    def in_code(self, data: bytes, address: int, most: int) -> tuple[list[int], list[int], int]:
+        """What instructions in code at an address refer to, and how many distances were looked at: `most` at most.
+
+        First what is computed as a whole address: chance does not find that. Then what others seem to refer to.
+        """
         tops = _tops(self._low, self._high, address, address + len(data) + REST)
         if not tops:
-            return [], 0
+            return [], [], 0
         search = re.compile(b"[" + re.escape(_RELATIVE) + b"](?s:...)[" + re.escape(tops) + b"]").search
         before, distance, after = self._before, _DISTANCE.unpack_from, address + _DISTANCE.size
-        hits, looked = [], 0
+        sure, hits, looked = list[int](), list[int](), 0
         found = search(data)
         while found is not None and looked < most:
             looked += 1
             at = found.start() + 1
             leads = distance(data, at)[0] + after + at
             if leads in before:
-                hits += [point for constant, point in before[leads] if _is_operand(data, at, constant)]
+                (sure if data[max(0, at - 3) : at - 1] in _LEA_WIDE else hits).extend(
+                    point for constant, point in before[leads] if _is_operand(data, at, constant)
+                )
             found = search(data, at)
-        return hits, looked
+        return sure, hits, looked
 
     def in_large_code(self, data: bytes, table: int) -> list[int]:
         """What code refers to by a distance of 64 bits from the global offset table at `table`."""
@@ -93,6 +105,15 @@ class Wanted:
         places = (skew + 4 * each.start() for each in re.finditer(b"[" + re.escape(tops) + b"]", data[skew + 3 :: 4]))
         leads = (_DISTANCE.unpack_from(data, at)[0] + address + at for at in places)
         return [each for each in leads if each in self._points]
+
+
+def is_chance(found: int, tries: int, points: int) -> bool:
+    """Whether so many tries find as many distances to so many points by chance.
+
+    In very large data, as in NVIDIA's largest libraries, as many were found as chance explains, and not one more.
+    """
+    expected = tries * points / (1 << 8 * _DISTANCE.size)
+    return expected >= 1 and found <= expected + _DEVIATIONS * expected**0.5
 
 
 def _is_operand(data: bytes, at: int, constant: int) -> bool:

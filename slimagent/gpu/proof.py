@@ -30,7 +30,7 @@ from slimagent.gpu.spans import Span, inside, outside, part, shape
 from slimagent.gpu.unnamed import see_nothing_new
 
 _WORD, _RELA, _SYMBOL = struct.Struct("<Q"), struct.Struct("<QQQ"), struct.Struct("<IBBHQQ")
-_EXECUTABLE = 1  # PF_X
+_PT_GNU_RELRO = 0x6474E552  # loaders go by its address alone; mold lets it begin at data that is not in the file
 # In the header of a 64-bit ELF file: where the two tables are, and how many program headers there are.
 _MAY_DIFFER = (slice(32, 48), slice(56, 58))
 
@@ -99,7 +99,7 @@ def _headers(old: File, new: File) -> None:
     if [_without_place(each) for each in _others(old)] != [_without_place(each) for each in _others(new)]:
         raise DifferenceError("its program headers came out different")
     for each in _others(new):
-        if each.size and each.offset != new.place(each.address):
+        if each.size and each.kind != _PT_GNU_RELRO and each.offset != new.place(each.address):
             raise DifferenceError("its program headers came out different")
     begin, end = new.table
     if not _is_table_readable(new.loads, begin, end - begin):
@@ -145,7 +145,7 @@ def _referred(old: File, new: File, moved: dict[int, int]) -> frozenset[int]:
 
     That is looked for anew: the rewrite could have lost what it found.
     """
-    code = sum(each.size for each in old.loads if each.flags & _EXECUTABLE)
+    code = sum(each.size for each in old.loads if each.flags & elf.PF_X)
     if code > old.tables.end:  # it would be searched again and again
         raise DifferenceError("its segments lie in each other")
     try:

@@ -3,10 +3,11 @@
 nvcc makes a wrapper for each container, with a pointer that the loader fills in by a relocation (`.nvFatBinSegment`).
 Nothing else is known to refer to a container. But other code and data could, and then how long a container is may be
 known elsewhere. So other references are looked for: relocations (System V ABI, AMD64 supplement, "Relocation"; RELR as
-in the generic ABI), exported symbols, instructions that read or compute an address, tables of distances. A container
-to which anything but its wrapper refers stays whole, where it is. So does a section to whose end something refers.
+in the generic ABI), exported symbols, instructions that read the header of a container or compute the address of one or
+of a piece, tables of distances from their own places. If there is one, all containers of the section stay where they
+are, whole.
 
-What is not looked for: an address that code computes from that of something else.
+What is not found: other addresses inside a container, and one that code computes from that of something else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
 from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
-from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks
+from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks, is_chance, words
 from slimagent.gpu.spans import without
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
@@ -30,7 +31,8 @@ _STT_SECTION = 3
 _SYMBOL = struct.Struct("<IBBHQQ")
 _PLACE, _ADDEND, _VALUE = 0, 2, 1  # which of the three words of a relocation, and of a symbol, is an address
 _ADDRESS = struct.Struct("<Q")
-_HEADER, _HEADERS_AT = 64, 40  # bytes of the ELF header and of a section header; where the first says where these are
+_SIZE_AT = 8  # where in a container's header its size is
+_HEADER, _SECTIONS_AT = 64, 40  # bytes of the ELF header and of a section header; where the first says where these are
 _CHUNK = RELA.size << 16  # bytes
 _MOST_TO_CODE = 1 << 20  # relocations to containers; the largest library seen has 3,000 containers
 # What nvcc puts before the pointer of a wrapper: a magic number, and version 1 or 2 (fatbinary_section.h).
@@ -48,7 +50,6 @@ _WRITTEN = "a relocation writes into its GPU code"
 # file of nothing else would take minutes.
 _DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 16
 _DISTANCE = 4  # bytes
-_DEVIATIONS = 4  # standard deviations of what chance finds
 
 
 @dataclass(slots=True)
@@ -75,18 +76,16 @@ class _Finder:
         spans = []
         sections = [found.sections[each.section] for each in codes]
         self._sections = [(each.address, each.address + each.size) for each in sections]
-        self._points: dict[int, int] = {}  # addresses in containers that code could refer to, with their container
+        self._headers, self._pieces = list[int](), list[int]()  # addresses in containers that code could refer to
         for code in codes:
             section = found.sections[code.section]
             shift = section.address - section.offset
             for each in code.containers:
                 start = each.offset + shift
                 spans.append((start, start + each.size))
-                self._points |= {piece.offset + shift: start for piece in each.pieces}
-                self._points[start + HEADER.size] = start
-                self._points[start] = start
+                self._headers += (start, start + _SIZE_AT, start + HEADER.size)
+                self._pieces += (piece.offset + shift for piece in each.pieces)
         spans.sort()
-        self._ends = self._ends_of_sections(codes)
         self._spans = spans
         self._starts = [start for start, _ in spans]
         self.starts = frozenset(self._starts)
@@ -119,29 +118,40 @@ class _Finder:
                 return address - each.address + each.offset
         raise UnknownError("its dynamic section refers to what is not loaded")
 
-    def _ends_of_sections(self, codes: tuple[Code, ...]) -> dict[int, list[int]]:
-        """The containers of each section by its end, unless another section begins there: a reference is to that."""
-        others = {each.address for each in self._found.sections if each.is_loaded and each.name not in _UNWINDING}
-        found = {}
-        for code, (_, end) in zip(codes, self._sections, strict=True):
-            shift = self._found.sections[code.section].address - self._found.sections[code.section].offset
-            if end not in others:
-                found[end] = [each.offset + shift for each in code.containers]
-        return found
+    def keep(self, address: int, *, only: bool = False) -> None:
+        """Note a reference that is no wrapper's, to an address that may be that of GPU code, or just behind it.
 
-    def keep(self, address: int) -> None:
-        """Note a reference that is no wrapper's, to an address that may be that of GPU code, or just behind it."""
+        Who refers to one container may find others from there. So all in its section stay whole, or `only` this one.
+        """
         start = self.container(address)
-        if start is not None:
-            self.references.whole.add(start)
-        elif self.is_in_code(address):
+        if start is None and self.is_in_code(address):
             raise UnknownError(_BETWEEN)
-        else:
-            self.references.whole.update(self._ends.pop(address, ()))
+        if only and start is not None:
+            self.references.whole.add(start)
+            return
+        for low, high in self._sections:
+            if low <= address < high or (address == high and not self._begins(address)):
+                self._keep_from(low, high)
+
+    def keep_sure(self, address: int) -> None:
+        """Note an address that code computes. The end of a section is where a loop over it ends."""
+        self.keep(address)
+        for low, high in self._sections:
+            if address == high:
+                self._keep_from(low, high)
+
+    def _keep_from(self, low: int, high: int) -> None:
+        self.references.whole.update(self._starts[bisect_left(self._starts, low) : bisect_left(self._starts, high)])
+
+    def _begins(self, address: int) -> bool:
+        """Whether a section begins there that a program may refer to."""
+        return any(
+            each.address == address and each.is_loaded and each.name not in _UNWINDING for each in self._found.sections
+        )
 
     def _is_header(self, address: int) -> bool:
         """Whether the ELF header or a section header is loaded there: what they say changes."""
-        (at,) = _ADDRESS.unpack(self._read(_HEADERS_AT, _ADDRESS.size))
+        (at,) = _ADDRESS.unpack(self._read(_SECTIONS_AT, _ADDRESS.size))
         places = (
             address - each.address + each.offset for each in self._loads if 0 <= address - each.address < each.size
         )
@@ -184,15 +194,15 @@ class _Finder:
                 raise UnknownError("its relocations are cut short")
             if max(memoryview(data).cast("I")[3 :: RELA.size // 4], default=0) >= symbols:
                 raise UnknownError("a relocation is for a symbol outside its table")  # perhaps in GPU code
-            words = _words(data)
-            if any(self.is_in_code(words[3 * row]) for row in self._inside(words, _PLACE)):
+            rows = words(data)
+            if any(self.is_in_code(rows[3 * row]) for row in self._inside(rows, _PLACE)):
                 raise UnknownError(_WRITTEN)
-            kinds, addends = words[1::3], words[2::3]
+            kinds, addends = rows[1::3], rows[2::3]
             self.see_held(addend for kind, addend in zip(kinds, addends, strict=True) if kind == R_RELATIVE)
             for row in self._with_symbols(kinds, addends):
                 _, info, addend = RELA.unpack_from(data, row * RELA.size)
                 self.keep(self._value(info >> 32) + addend)
-            for number in self._inside(words, _ADDEND):
+            for number in self._inside(rows, _ADDEND):
                 place, kind, addend = RELA.unpack_from(data, number * RELA.size)
                 wrapped = kind == R_RELATIVE and addend in self.starts and self._is_wrapped(place)
                 self.note(offset + at + number * RELA.size + 16, addend, wrapped)
@@ -236,12 +246,12 @@ class _Finder:
                     raise UnknownError("its symbols are cut short")
                 if max(memoryview(data).cast("I")[:: _SYMBOL.size // 4], default=0) >= names:
                     raise UnknownError("the name of a symbol lies outside its table")  # perhaps in GPU code
-                words = _words(data)
+                rows = words(data)
                 if section.kind == elf.SHT_DYNSYM:
                     self.see_held(values(data))
-                    self._exported(words)
+                    self._exported(rows)
                     continue
-                for number in self._inside(words, _VALUE):
+                for number in self._inside(rows, _VALUE):
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
                     if value in self.starts and info & 15 != _STT_SECTION:
@@ -274,7 +284,7 @@ class _Finder:
 
     def tables(self, found: Dynamic) -> None:
         """See that no table that the loader reads lies in GPU code, and that its symbols are those of the section."""
-        tables = [value for tag, value in found.tags if tag in _TABLES]
+        tables = [value for tag, value in found.tags if tag in _TABLES and value]  # 0: there is none
         if any(map(self.is_in_code, tables)):
             raise UnknownError("its dynamic section refers to its GPU code")
         self.see_held(tables)
@@ -291,48 +301,40 @@ class _Finder:
 
     def distances(self, skipped: list[tuple[int, int]]) -> None:
         """Look through code and data, but the given parts of the file, for distances to GPU code."""
-        wanted = Wanted((*self._starts, *self._ends), self._points)
+        ends = [high for _, high in self._sections]
+        wanted = Wanted((*self._headers, *ends), self._pieces)
         for each in self._loads:
             if each.flags & elf.PF_X:
                 self._in_code(each, skipped, wanted)
+        table = Wanted((*self._starts, *(each for each in ends if not self._begins(each))), ())
         for section in self._found.sections:
             if section.kind != elf.SHT_PROGBITS or not section.is_loaded or section.flags & elf.SHF_EXECINSTR:
                 continue
             if section.name not in _UNWINDING and section.name not in SECTIONS:
                 data_of = chunks(self._read, section.offset, section.offset + section.size, 0)
                 shift = section.address - section.offset
-                found = [hit for data, at in data_of for hit in wanted.in_table(data, at + shift)]
-                self._keep_unless_by_chance(found, section.size // _DISTANCE)
+                found = [hit for data, at in data_of for hit in table.in_table(data, at + shift)]
+                if not is_chance(len(found), section.size // _DISTANCE, len(self._starts)):
+                    for address in found:
+                        self.keep(address, only=address in self.starts)
 
     def _in_code(self, segment: Segment, skipped: list[tuple[int, int]], wanted: Wanted) -> None:
-        tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES]
-        found: list[int] = []
+        tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES][:2]
+        found = list[int]()
         searched, left = 0, _DISTANCES_MORE
         for span in without((segment.offset, segment.offset + segment.size), skipped):
             for data, at in chunks(self._read, *span, REST):
                 searched, left = searched + len(data), left + len(data) // _DISTANCE_EVERY
-                hits, looked = wanted.in_code(data, at + segment.address - segment.offset, left)
+                sure, hits, looked = wanted.in_code(data, at + segment.address - segment.offset, left)
                 left -= looked
                 if left <= 0:
                     raise UnknownError("its code computes more addresses than that of any compiler")
                 found += hits
-                found += [hit for table in tables[:2] for hit in wanted.in_large_code(data, table)]
-        self._keep_unless_by_chance(found, searched // ONE_IN)
-
-    def _keep_unless_by_chance(self, found: list[int], tries: int) -> None:
-        """Keep what distances lead to, unless so many tries find as many by chance.
-
-        In very large data, as in NVIDIA's largest libraries, as many were found as chance explains, and not one more.
-        """
-        expected = tries * (len(self._starts) + len(self._ends)) / (1 << 8 * _DISTANCE)
-        if expected < 1 or len(found) > expected + _DEVIATIONS * expected**0.5:
+                for address in (*sure, *(hit for table in tables for hit in wanted.in_large_code(data, table))):
+                    self.keep_sure(address)
+        if not is_chance(len(found), searched // ONE_IN, len(self._headers)):
             for address in found:
                 self.keep(address)
-
-
-def _words(rows: bytes) -> tuple[int, ...]:
-    """Relocations or symbols as words, three in each row."""
-    return struct.unpack(f"<{len(rows) // _ADDRESS.size}Q", rows)
 
 
 def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References:

@@ -117,6 +117,8 @@ KEEPING = {
     "wide-vector": [".text", "vpternlogd $1, container(%rip), %zmm1, %zmm0"],
     "address": [".text", "lea container(%rip), %rax"],
     "address-of-piece": [".text", "lea container+16(%rip), %rax"],
+    "size-in-header": [".text", "mov container+8(%rip), %rax"],
+    "first-piece": [".text", "movups container+16(%rip), %xmm0"],
     "address-of-end": [".text", "lea end(%rip), %rax"],
     "far": [".text", "lea _GLOBAL_OFFSET_TABLE_(%rip), %rbx", "movabs $container@GOTOFF, %rax"],
     "distance": ['.section .rodata,"a",@progbits', ".balign 4", ".long 1, 2, container - ."],
@@ -133,6 +135,41 @@ def test_what_anything_but_its_wrapper_refers_to_stays_whole(lines: list[str], t
     path = library(tmp_path, *lines, code="end:", options=("-Wl,-z,noseparate-code",))
     assert "nothing to save" in answer(path)
     assert "nothing to save" in answer(path, NO_GPU)
+
+
+@pytest.mark.parametrize("neighbour", [False, True])
+def test_who_refers_to_one_container_may_find_the_others(neighbour: bool, tmp_path: Path) -> None:
+    """From its start, or by a loop that ends where the section ends, also if another one begins there."""
+    behind = ['.section .rodata.behind,"a",@progbits', ".balign 8", ".quad 7", ".data"] if neighbour else []
+    (tmp_path / "second").write_bytes(WIDE)
+    more = f'second: .incbin "{tmp_path / "second"}"\nend:'
+    wrapper = ['.section .nvFatBinSegment,"aw",@progbits', ".quad 0x1466243b1, second, 0", ".data"]
+    assert answer(library(tmp_path, *wrapper, *behind, code=more)) == ""
+    for name in ("container", "second", "end"):
+        code = [".text", f"lea {name}(%rip), %rax", ".data"]
+        assert "nothing to save" in answer(library(tmp_path, *wrapper, *behind, *code, code=more)), name
+
+
+def test_a_table_that_is_not_there_is_no_table_in_a_header(tmp_path: Path) -> None:
+    """GNU ld writes DT_RELA 0 where all relocations are relative and packed."""
+    pack = "-Wl,-z,pack-relative-relocs"
+    probe = subprocess.run([compiler(), "-Wl,--help"], capture_output=True, text=True, check=False).stdout
+    if "pack-relative-relocs" not in probe:
+        pytest.skip("this linker packs no relocations")
+    assert answer(library(tmp_path, options=(pack,))) == ""
+
+
+def test_sections_are_few_and_apart(tmp_path: Path) -> None:
+    """Each of many over the same bytes would be searched."""
+
+    def twice(data: bytearray, found: Tables) -> None:
+        (at, text) = next((at, each) for at, each in enumerate(found.sections) if each.name == b".nv_fatbin")
+        where = struct.unpack_from("<Q", data, 40)[0] + (at + 1) * SECTION.size
+        row = list(SECTION.unpack_from(data, where))
+        row[4:6] = text.offset, text.size
+        SECTION.pack_into(data, where, *row)
+
+    assert answer(changed(library(tmp_path), twice)) == "its sections overlap"
 
 
 @pytest.mark.parametrize("planted", [0, 40])
@@ -351,7 +388,10 @@ def test_many_segments_are_refused_before_their_code_is_searched(tmp_path: Path)
     code = next(each for each in found.segments if each.kind == PT_LOAD and each.flags & 1)
     many = tuple(code._replace(address=code.address + (1 << 40) + (at << 30), size=1) for at in range(60_000))
     lying = found._replace(segments=(*found.segments, *many))
-    assert rewrite(reader(path), lying, path.stat().st_size, H100) == "it has more segments than any linker makes"
+    assert (
+        rewrite(reader(path), lying, path.stat().st_size, H100)
+        == "it has more segments or sections than any linker makes"
+    )
     lying = found._replace(segments=(*found.segments, *(each._replace(size=1 << 16) for each in many[:9])), end=0)
     assert rewrite(reader(path), lying, path.stat().st_size, H100) == "its segments overlap"
 
