@@ -24,6 +24,8 @@ _BLANK = re.compile(rb"\n[ \t]*\n")
 _FILES = re.compile(rb"^Files[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _HEAD = re.compile(rb"^(Format|Files)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LICENSE = re.compile(rb"^License[ \t]*:[ \t]*([^\n]*)", re.IGNORECASE | re.MULTILINE)
+# It says that a package is not part of Debian, for what its licence lacks (5.1).
+_DISCLAIMER = re.compile(rb"^Disclaimer[ \t]*:", re.IGNORECASE | re.MULTILINE)
 # The rest of the package has the license of the header paragraph, or of the one for all files (7.1 and 7.2).
 _OF_ALL = re.compile(
     rb"^(?:Format\b|Files[ \t]*:(?:[^\n]|\n[ \t])*?(?<=[\s:])(?:\./)?\*(?!\S))", re.IGNORECASE | re.MULTILINE
@@ -66,12 +68,14 @@ def copyright_terms(data: bytes) -> tuple[str, ...]:
     """All that such a file says of licenses; nothing where only people can read it.
 
     A license without a name is not understood, nor a paragraph of files without a license, nor that of a file that no
-    paragraph names.
+    paragraph names, nor a disclaimer.
     """
     found, all_have_one = dict[str, None](), False
     for paragraph, names in _paragraphs(data):
         is_of_files = _FILES.search(paragraph) is not None
         found.update(dict.fromkeys(each.strip() or UNCLEAR for each in names or [""] * is_of_files))
+        if _DISCLAIMER.search(paragraph) is not None:
+            found[UNCLEAR] = None
         all_have_one = all_have_one or bool(names and _OF_ALL.search(paragraph))
     if not all_have_one and _FORMAT.match(data) is not None:
         found[UNCLEAR] = None

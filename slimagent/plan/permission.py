@@ -16,24 +16,30 @@ from slimagent.paths.algebra import Resolver, ancestors, name, within
 from slimagent.paths.hierarchy import is_shared
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
-from slimagent.plan.open_licences import LONGEST_TEXT, Said, is_open, recognised, said
+from slimagent.plan.licence_texts import LONGEST_TEXT, recognised
+from slimagent.plan.open_licences import Said, is_open, said
 
 # Libraries under NVIDIA's own agreement. Wheels and archives of others carry copies, whose licence is not theirs.
 _OF_NVIDIA = re.compile(
     # Without `lib`, some of the names are words that anybody uses, and Python's bindings are called like the libraries.
-    rb"(?:lib[_-]*|(?=.*\.so(?:\.|\Z))(?!cuda(?![a-z])|nv(?:ds|idia)|optix|.*\.(?:cpython-|abi3\.)))"
-    rb"(?:cublas(?:lt|mp)?|cuda|cudart|cudensitymat|cudla|cudnn[a-z]*|cudss|cufft(?:w|mp)?|cufile|cupti|curand"
-    rb"|cusolver(?:mg|mp)?|cusparse(?:lt)?|custatevec|cutensor(?:mg|net)?|myelin|npp[a-z]{1,4}|nvblas|nvcomp|nvds"
-    rb"|nvfatbin|nvgraph|nvidia|nvinfer|nvjitlink|nvjpeg(?:2k)?|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler"
-    rb"|nvrtc|nvshmem|nvtiff|nvvm|nvvpi|optix)(?![a-z]).*",
+    rb"(?:lib[_-]*|(?=.*\.so(?:\.|\Z))(?!cal(?![a-z])|cuda(?![a-z])|nv(?:ds|idia)|optix|.*\.(?:cpython-|abi3\.)))"
+    rb"(?:accinj|cal|cublas(?:lt|mp)?|cuda|cudart|cudensitymat|cudla|cudnn[a-z]*|cudss|cufft(?:w|mp)?|cufile|cuinj"
+    rb"|cupauliprop|cupti|curand|cusolver(?:mg|mp)?|cusparse(?:lt)?|custabilizer|custatevec|cutensor(?:mg|mp|net)?"
+    rb"|cuvslam|myelin|npp[a-z]{1,4}|nvblas|nvcomp|nvcuvid|nvds|nvfatbin|nvgraph|nvidia|nvinfer|nvjitlink"
+    rb"|nvjpeg(?:2k)?|nvngx|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler|nvrtc|nvshmem|nvtiff|nvvm|nvvpi|optix"
+    rb"|physx[a-z]*|sanitizer-public)(?![a-z]).*",
     re.IGNORECASE | re.DOTALL,
 )
 # Beside a licence there may be an agreement that restricts it.
 _LICENCE_FILE = re.compile(
     rb"licen[cs]e|copying|copyright|eula|agreement|notice|legal|terms|(?<![a-z])sla(?![a-z])", re.IGNORECASE
 )
-# Outside of a package's record, names that only contain such a word are mostly other things.
-_LICENCE_FILE_ELSEWHERE = re.compile(rb"licen[cs]e|copying|eula", re.IGNORECASE)
+# Outside of a package's record, names that only contain such a word are mostly other things, except where it stands by
+# itself, as in NVIDIA_EULA.txt or TermsOfUse.txt.
+_LICENCE_FILE_ELSEWHERE = re.compile(
+    rb"\A(?i:licen[cs]e|copying|eula)|(?<![A-Za-z])(?i:eula|agreement|terms)(?![A-Za-z])"
+    rb"|(?<![A-Z])(?:EULA|Eula|Agreement|Terms)(?![a-z])"
+)
 _CODE = (b".py", b".pyc", b".pyi")
 # All files in such a directory are licences (PEP 639, "Add License-File field").
 _LICENCES = re.compile(rb"/licen[cs]es?(?:[_-]files)?/", re.IGNORECASE)
@@ -176,8 +182,8 @@ class Permissions:
                 continue
             if not self._owners.weak[at] and path.endswith(_CODE):
                 continue
-            is_one = _LICENCE_FILE.search if self._owners.weak[at] else _LICENCE_FILE_ELSEWHERE.match
-            if is_one(name(path)) or _LICENCES.search(path, len(place) if within(path, place) else 0):
+            is_one = _LICENCE_FILE if self._owners.weak[at] else _LICENCE_FILE_ELSEWHERE
+            if is_one.search(name(path)) or _LICENCES.search(path, len(place) if within(path, place) else 0):
                 yield at
 
     def _text(self, at: int) -> bytes:

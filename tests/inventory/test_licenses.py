@@ -72,6 +72,7 @@ DEBIAN = b"\nFiles: debian/*\nCopyright: Bob\nLicense: Expat\n"
         (FILES % b"GPL-2+\nLicense: Other", ("Expat", "GPL-2+", "Other")),
         (b"\nFiles: *\nCopyright: Ann\nDisclaimer: no changes\n", ("Expat", UNCLEAR)),
         (b"\nFiles: src/*\nLicense: GPL-2+\n", ("Expat", "GPL-2+", UNCLEAR)),
+        (b"Disclaimer: not part of Debian\n" + FILES % b"GPL-2+", ("Expat", "GPL-2+", UNCLEAR)),
         (b"", ("Expat", UNCLEAR)),
     ],
 )

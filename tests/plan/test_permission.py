@@ -148,6 +148,17 @@ def wheel(root: Path, headers: str, more: Sequence[str] = ()) -> None:
 OSI = "Classifier: License :: OSI Approved"
 
 
+def test_who_approves_of_a_licence_names_none(tmp_path: Path) -> None:
+    """Then the text decides, and an agreement beside it."""
+    path, info = f"{SITE}/foo/libfoo.so", "foo-1.0.dist-info"
+    wheel(tmp_path, OSI, [f"{info}/LICENSE", f"{info}/EULA.txt"])
+    write(tmp_path, path)
+    write(tmp_path, f"{SITE}/{info}/LICENSE", BSD)
+    assert Image(tmp_path, None).permitted(path).endswith("BSD-3-Clause, by its text")
+    write(tmp_path, f"{SITE}/{info}/EULA.txt", AGREEMENT)
+    assert Image(tmp_path, None).refused(path) == "no open licence: python:foo (OSI Approved)"
+
+
 @pytest.mark.parametrize(
     ("headers", "closed"),
     [
@@ -210,6 +221,8 @@ def by_text(root: Path, files: dict[str, str], links: dict[str, str] | None = No
         *("foo.dist-info/licenses/nvidia.txt", "foo.dist-info/licenses/NOTICE", "foo.dist-info/licenses/a/b"),
         *("foo.dist-info/NOTICE.txt", "foo.dist-info/license_files/x", "foo/LICENSE_NVIDIA.txt", "foo/Eula.md"),
         *("foo/lib/licence", "foo/COPYING.NVIDIA", "foo/licenses/nvidia.txt"),
+        *("foo/NVIDIA_EULA.txt", "foo/third_party/ACME-EULA.txt", "foo/lib/TERMS_OF_USE.txt", "foo/TermsOfUse.html"),
+        *("foo/acme.agreement.pdf", "foo/NvidiaEULA.txt", "foo/SoftwareAgreement"),
     ],
 )
 def test_an_agreement_among_the_licence_files_counts(tmp_path: Path, path: str) -> None:
@@ -232,7 +245,8 @@ def test_a_licence_file_can_be_a_link(tmp_path: Path) -> None:
 
 def test_other_files_are_no_licences(tmp_path: Path) -> None:
     """Code about licences, and names that only contain the word."""
-    files = {f"{SITE}/foo/{each}": AGREEMENT for each in ("license.py", "licenses/__init__.py", "my_license.json")}
+    names = ("license.py", "licenses/__init__.py", "my_license.json", "search_terms.py", "determs.txt", "neulat.md")
+    files = {f"{SITE}/foo/{each}": AGREEMENT for each in names}
     assert by_text(tmp_path, files).permitted()
 
 
@@ -248,7 +262,12 @@ def test_a_text_outside_of_the_record_alone_permits_nothing(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["libmyelin.so.1", "libnvgraph.so.10", "cudnn_ops.so", "libcudnnops.so", "lib-cudnn-ops.so.9", "cublasLt.so.12"],
+    [
+        *("libmyelin.so.1", "libnvgraph.so.10", "cudnn_ops.so", "libcudnnops.so", "lib-cudnn-ops.so.9"),
+        *("cublasLt.so.12", "libcutensorMp.so", "libcupauliprop.so.0", "libcustabilizer.so", "libPhysXGpu_64.so"),
+        *("libPhysXCooking.so", "libnvcuvid.so.1", "libcal.so.0", "libcuinj64.so.12.4", "libaccinj64.so"),
+        *("libsanitizer-public.so", "libcuvslam.so", "libnvngx.so.1", "libnvngx_dlss.so"),
+    ],
 )
 def test_a_library_is_nvidias_by_any_of_its_names(tmp_path: Path, name: str) -> None:
     """That of its file, of a link to it, and the one that it has for its users (DT_SONAME)."""
@@ -264,9 +283,13 @@ def test_a_library_is_nvidias_by_any_of_its_names(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["cuda_ops.so", "cublas.cpython-312-x86_64-linux-gnu.so", "cudnn.abi3.so", "cufft_bench", "nvidia_x.so"]
+    "name",
+    [
+        *("cuda_ops.so", "cublas.cpython-312-x86_64-linux-gnu.so", "cudnn.abi3.so", "cufft_bench", "nvidia_x.so"),
+        *("cal.so", "libcalc.so", "libcalibrate.so.1"),
+    ],
 )
-def test_names_without_lib_are_often_others(tmp_path: Path, name: str) -> None:
-    """Words that anybody uses, Python's bindings, programs."""
+def test_other_names_are_often_others(tmp_path: Path, name: str) -> None:
+    """Words without lib that anybody uses, longer words, Python's bindings, programs."""
     write(tmp_path, f"/data/{name}")
     assert Image(tmp_path).permitted(f"/data/{name}")
