@@ -94,15 +94,15 @@ _HARMLESS = re.compile(
 )
 _PART = re.compile(
     r"(?P<line>\n)|(?P<place>https?://[^\s<>()]+|[\w.+-]{1,64}@[\w.-]+)|(?P<and>&)|(?P<comma>,)|(?P<stop>[:;!?])"
-    r"|(?P<mark>©|\(c\)|(?:copyrights?|spdx-filecopyrighttext)\b:?)"
-    r"|(?P<year>[0-9]{4}(?:\s*-\s*(?:[0-9]{2,4}|present\b)|-)?(?!\w))|(?P<word>[^\W_][\w.'+-]*)",
+    r"|(?P<mark>©|(?:copyrights?|spdx-filecopyrighttext)\b:?(?:\s*\(c\))?|\(c\)(?=\W*[0-9]{4}))"
+    r"|(?P<year>[0-9]{4}(?:\s*(?:-|to\b)\s*(?:[0-9]{2,4}|present\b)|-)?(?!\w))|(?P<word>[^\W_][\w.'+-]*)",
     re.IGNORECASE,
 )
 _SIGNS = {"line": "L", "mark": "M", "and": "j", "comma": "c", "year": "Y"}
 _JOINING = frozenset(("and", "or", "nor"))
 _SMALL = frozenset(
     (
-        "the", "of", "by", "its", "their", "other", "to", "de", "la", "du", "der", "van", "von", "portions", "present",
+        "the", "of", "by", "its", "their", "other", "de", "la", "du", "der", "van", "von", "portions", "present",
         "respective",
     )
 )  # fmt: skip
@@ -114,11 +114,11 @@ _GROUPS = frozenset(
 )  # fmt: skip
 # Words of sentences, and hardly of names: in capitals a sentence looks like a name.
 _OF_SENTENCES = re.compile(
-    r"(?<![^\W_])(?:(?:academic|agree|allow|binar|commerc|compil|condition|confiden|consent|disallow|distribut|educat"
-    r"|evaluat|licen|modif|noncommerc|permi|prohib|propriet|redistrib|requir|restrict|revok|terminat)[a-z]*"
+    r"(?<![^\W_])(?:(?:academic|agree|allow|belong|binar|commerc|compil|condition|confiden|consent|disallow|distribut"
+    r"|educat|evaluat|licen|modif|noncommerc|permi|prohib|propriet|redistrib|requir|restrict|revok|terminat)[a-z]*"
     r"|(?:alter(?:ed|ing)?|are|be|cannot|chang(?:ed?|es|ing)|clause|do|eula|except|for|forbid(?:den|s)?|governed|in"
     r"|internal|is|it|may|must|never|no|non|not|notwithstanding|on|only|paid|personal|provided|see|shall|subject|terms?"
-    r"|this|trial|under|unless|us(?:age|e|ed|es|ing)|was|with|within|without|you|your)(?![^\W_]))",
+    r"|this|to|trial|under|unless|us(?:age|e|ed|es|ing)|was|with|within|without|you|your)(?![^\W_]))",
     re.IGNORECASE,
 )
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+")

@@ -28,12 +28,15 @@ RESTRICTIONS = [
     "This code also includes files of another project.",
     "MIT License for the sources.",
     "Evaluation Version",
+    "Its libraries belong to ACME",
+    "(c) The Owners Of ACME GPUs",
     "https://acme.com/eula",
     "禁止修改二进制文件。",
     "word",
 ]
 HOLDERS = [
     "Copyright: 2024 ACME Corp.",
+    "(c) 2020 to present, ACME",
     "Copyright (c) 2015-present, ACME, Inc. and its affiliates. All rights reserved.",
     "© Jörg van der Meer <joerg@acme.org>, https://acme.org and other contributors",
     "# Copyright 2001-, the acme-x project contributors.\n# Copyright (C) 2020 hukkin",
