@@ -24,21 +24,17 @@ _UNPROVED = (
 def cruft(known: Known) -> Iterator[Saving]:
     """A finding for each rule by which files are cruft."""
     rules = {rule.name: rule for rule in known.rules.cruft}
-    by_reason = {number: rules[name] for number, name in known.cruft_rules.items() if name in rules}
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for at in known.files:
-        rule = by_reason.get(known.plan.entries[at].reason)
-        if rule is not None:
-            found[rule.name].append(at)
-    removing = Removing(known, [rules[name] for name in found])
-    for rule_name, entries in found.items():
+    removing = Removing(known, [rules[name] for name in known.cruft])
+    for rule_name, names in known.cruft.items():
         rule = rules[rule_name]
+        saves = known.sizes(names)
+        entries = list(saves)
         places = most_in(known, entries)
-        edit, comment = removing.edit(rule, entries)
+        edit, comment = removing.edit(rule, names)
         finding = Finding(
             kind=rule.name,
             title=counted(len(entries), "file"),
-            size=known.size(entries),
+            size=sum(saves.values()),
             risk=_risk(known, rule),
             evidence=(
                 rule.why,
@@ -52,7 +48,7 @@ def cruft(known: Known) -> Iterator[Saving]:
             subjects=tuple(place for place, _ in places[:_SUBJECTS]),
             layers=known.layers_of(entries),
         )
-        yield Saving(finding, known.sizes(entries))
+        yield Saving(finding, saves)
 
 
 def _in_base(known: Known, entries: list[int]) -> tuple[str, ...]:

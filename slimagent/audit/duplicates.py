@@ -154,7 +154,7 @@ def _again(known: Known, by_key: dict[bytes, list[int]]) -> Saving:
     all_of = {
         at: [each for some in by_key.values() for each in some if of[each] == of[at] >= 0] or [at] for at in copies
     }
-    wholes = {at: known.sizes(_whole(known, at, all_of[at])) for at in copies}
+    wholes = {at: known.sizes(known.names(_whole(known, at, all_of[at]))) for at in copies}
     saves = {at: sum(each.values()) for at, each in wholes.items()}
     touched = sum(any(known.touched[each] for each in all_of[at]) for at in copies)
     others = sorted(to_text(each) for each in by_key if each != key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from slimagent.model.inventory import Inventory, Owners, Package, PackageKind
 from slimagent.model.plan import Plan
 from slimagent.model.profile import Rules
 from slimagent.model.reason import ReasonKind, Verdict
-from slimagent.paths.algebra import Resolver, ancestors, to_text
+from slimagent.paths.algebra import Resolver, ancestors, parent, to_text
 from slimagent.text.sizes import size as size_text
 
 _TOUCHED = frozenset({ReasonKind.EXECUTED, ReasonKind.OPENED})
@@ -40,6 +40,9 @@ class Reader(Protocol):
 
     def digest(self, path: bytes) -> bytes | None:
         """The SHA-256 of a regular file's content; None if it cannot be read."""
+
+    def capabilities(self, path: bytes) -> bytes | None:
+        """What a regular file may do beside its user, as the kernel stores it; None if it cannot be read."""
 
     def gpu_code(self, path: bytes) -> Inside | None:
         """The GPU code in a library; None for any other file."""
@@ -127,15 +130,24 @@ class Known:
         return next((each for each in self.owners.owners(at) if not packages[each].is_list), -1)
 
     @cached_property
+    def _names(self) -> dict[int, list[int]]:
+        """All names of each file that has several, by each of them."""
+        inventory = self.inventory
+        found: defaultdict[int | tuple[int, ...], list[int]] = defaultdict(list)
+        for at, links in enumerate(inventory.links):
+            if links > 1 and stat.S_ISREG(inventory.modes[at]):
+                found[inventory.file(at)].append(at)
+        return {at: names for names in found.values() for at in names}
+
+    def names(self, entries: Iterable[int]) -> Iterator[int]:
+        """Each of these entries, with all other names of the same file."""
+        return (name for at in entries for name in self._names.get(at, (at,)))
+
+    @cached_property
     def holds(self) -> Counter[bytes]:
         """How many entries that are not directories lie below each directory."""
         inventory = self.inventory
-        return Counter(
-            directory
-            for at, path in enumerate(inventory.paths)
-            if not stat.S_ISDIR(inventory.modes[at])
-            for directory in ancestors(path)
-        )
+        return below(path for at, path in enumerate(inventory.paths) if not stat.S_ISDIR(inventory.modes[at]))
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -149,6 +161,20 @@ class Known:
         """The name of the rule by which files are cruft, by the number of the plan's reason."""
         reasons = enumerate(self.plan.reasons)
         return {number: each.detail.partition(":")[0] for number, each in reasons if each.kind == ReasonKind.CRUFT}
+
+    @cached_property
+    def cruft(self) -> dict[str, list[int]]:
+        """The files that are cruft by each rule, with all of their names: a file stays if one of them stays."""
+        names = {rule.name for rule in self.rules.cruft}
+        rules = {number: name for number, name in self.cruft_rules.items() if name in names}
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for at in self.files:
+            several = list(self.names((at,)))
+            by = {rules.get(self.plan.entries[each].reason) for each in several}
+            name = by.pop()
+            if name is not None and not by:
+                found[name] += several
+        return found
 
     @cached_property
     def requirers(self) -> list[set[int]]:
@@ -177,13 +203,15 @@ class Known:
         return sum(sizes[at] for at in entries if counted[at])
 
     def sizes(self, entries: Iterable[int]) -> dict[int, int]:
-        """The same by entry."""
-        sizes, counted = self.inventory.sizes, self.is_counted
-        return {at: sizes[at] for at in entries if counted[at]}
+        """The bytes that go with these entries, by entry. A file goes only with all of its names, and counts once."""
+        sizes, counted, several = self.inventory.sizes, self.is_counted, self._names
+        going = list(entries)
+        every = {at for at in going if at in several}
+        return {at: sizes[at] for at in going if counted[at] and every.issuperset(several.get(at, ()))}
 
     def size_of(self, packages: Iterable[int]) -> int:
         """The bytes that go if these packages go: of files that no other package owns."""
-        return self.size(self.files_of(packages))
+        return sum(self.sizes(self.files_of(packages)).values())
 
     def files_of(self, packages: Iterable[int]) -> Iterator[int]:
         """The entries that go if these packages go, each once."""
@@ -234,15 +262,28 @@ def places_of(known: Known, entries: Iterable[int]) -> Iterator[tuple[int, bytes
 
     A directory that every system has is not named as a whole.
     """
-    paths, chosen = known.inventory.paths, list(entries)
-    found = Counter(directory for at in chosen for directory in ancestors(paths[at]))
-    for at in chosen:
-        place = paths[at]
-        for directory in ancestors(place):  # the innermost first
-            if _STANDING.fullmatch(directory) or found[directory] != known.holds[directory]:
+    paths, chosen, holds = known.inventory.paths, list(entries), known.holds
+    found = below(paths[at] for at in {*known.names(chosen)})
+    outermost: dict[bytes, bytes] = {}
+    for directory in sorted(found, key=len):  # outer ones first
+        if not _STANDING.fullmatch(directory) and found[directory] == holds[directory]:
+            outermost[directory] = outermost.get(parent(directory), directory)
+    return ((at, outermost.get(parent(paths[at]), paths[at])) for at in chosen)
+
+
+def below(paths: Iterable[bytes]) -> Counter[bytes]:
+    """How many of these paths lie below each directory. Directories can be very deep: each is looked at once."""
+    found = Counter(map(parent, paths))
+    every = set(found)
+    for directory in found:
+        for above in ancestors(directory):
+            if above in every:
                 break
-            place = directory
-        yield at, place
+            every.add(above)
+    for directory in sorted(every, key=len, reverse=True):  # inner ones first
+        if directory != b"/":
+            found[parent(directory)] += found[directory]
+    return found
 
 
 def whole(known: Known, entries: Iterable[int]) -> list[tuple[bytes, int]]:

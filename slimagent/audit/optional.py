@@ -31,7 +31,7 @@ _STAGES = (
     "# in several stages: FROM BASE AS build, and RUNs with the compilers\n"
     "# then FROM BASE, and COPY --from=build with what was built, e.g. /opt/venv"
 )
-_BUILD_RULES = frozenset({"headers", "static-libraries", "build-files"})
+_BUILD_RULES = ("headers", "static-libraries", "build-files")
 
 
 def tools(known: Known) -> Iterator[Saving]:
@@ -71,7 +71,8 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
     packages = {known.owners.of[at] for at in entries if known.owners.of[at] >= 0}
     going = {each for number in packages for each in known.going_with(number)}
     loose = [at for at in entries if known.owners.of[at] < 0]
-    size = known.size_of(going) + known.size(loose)
+    saves = known.sizes([*known.files_of(going), *loose])
+    size = sum(saves.values())
     if not size:
         return
     risk, use = _use(known, entries, packages)
@@ -90,7 +91,7 @@ def _tool(known: Known, program: bytes, entries: set[int]) -> Iterator[Saving]:
         subjects=(*by, *paths),
         layers=known.layers_of(entries),
     )
-    yield Saving(finding, known.sizes([*known.files_of(going), *loose]))
+    yield Saving(finding, saves)
 
 
 def _leave_out(known: Known, program: bytes, entries: set[int]) -> Iterator[str]:
@@ -173,28 +174,26 @@ def build_tools(known: Known) -> Iterator[Saving]:
     going = {each for each in going if not known.used[each]}
     if not going:  # headers and static libraries have findings of their own
         return
-    rules = {number for number, name_of in known.cruft_rules.items() if name_of in _BUILD_RULES}
-    entries = [
-        at
-        for at in known.files
-        if known.plan.entries[at].reason in rules and not going.intersection(known.owners.owners(at))
-    ]
+    cruft = [at for name_of in _BUILD_RULES for at in known.cruft.get(name_of, ())]
+    entries = [at for at in cruft if not going.intersection(known.owners.owners(at))]
+    saves = known.sizes([*known.files_of(going), *entries])
+    others = sum(known.is_counted[at] for at in entries)
     names = sorted(known.owners.packages[each].label for each in going)
     finding = Finding(
         kind="build-tools",
         title="compilers, headers and static libraries",
-        size=known.size_of(going) + known.size(entries),
+        size=sum(saves.values()),
         risk=Risk.LOW if known.traced and known.asked.keys().isdisjoint(going) else Risk.MEDIUM,
         evidence=(
             f"{counted(len(going), 'package')} to build with, e.g. {', '.join(names[:5])}",
-            f"{counted(len(entries), 'header or static library', 'headers and static libraries')} of other packages",
+            f"{counted(others, 'header or static library', 'headers and static libraries')} of other packages",
         ),
         file="Dockerfile",
         edit=_STAGES,
         subjects=tuple(names),
         layers=known.layers_of(entries),
     )
-    yield Saving(finding, known.sizes([*known.files_of(going), *entries]))
+    yield Saving(finding, saves)
 
 
 def _only_for(known: Known, number: int, building: set[int]) -> bool:

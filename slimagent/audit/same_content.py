@@ -1,13 +1,13 @@
 """Findings: files with the same content in several places, which could be hard links. Pure.
 
-A link saves something only between files of one layer. Its names have one owner and one mode, so files that differ in
-them stay apart: the owner of one could else change the other.
+A link saves something only between files of one layer. Its names have one owner, one mode and the same capabilities, so
+files that differ in them stay apart: the owner of one could else change the other, or whoever runs it gain a right.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import UNKNOWN, ByLayer, Part, by_layer, is_of_base
@@ -54,7 +54,7 @@ def content(known: Known, gone: Collection[int]) -> Iterator[Saving]:
 
 
 def _same(known: Known, gone: Collection[int]) -> Iterator[list[int]]:
-    """Sets of files with the same content, of one layer, one owner and one mode."""
+    """Sets of files with the same content, of one layer, one owner and one mode, that give the same capabilities."""
     inventory, of = known.inventory, known.layers.of
     alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for at in known.files:
@@ -63,16 +63,23 @@ def _same(known: Known, gone: Collection[int]) -> Iterator[list[int]]:
             continue
         alike[layer, inventory.sizes[at], inventory.modes[at], inventory.uids[at], inventory.gids[at]].append(at)
     for entries in alike.values():
-        same: defaultdict[bytes, list[int]] = defaultdict(list)
-        for at in entries if len(entries) > 1 else ():
-            digest = known.reader.digest(inventory.paths[at])
-            if digest is not None:
-                same[digest].append(at)
-        for some in same.values():
-            some.sort(key=lambda at: (-inventory.links[at], at))
-            several = [at for at in some if inventory.links[at] > 1][1:]  # a link in place of one name saves nothing
-            if len(some) - len(several) > 1:
-                yield [at for at in some if at not in several]
+        for group in _alike(entries, lambda at: known.reader.digest(inventory.paths[at])):
+            for some in _alike(group, lambda at: known.reader.capabilities(inventory.paths[at])):
+                some.sort(key=lambda at: (-inventory.links[at], at))
+                # A link in place of one of several names saves nothing.
+                able = [at for which, at in enumerate(some) if which == 0 or inventory.links[at] == 1]
+                if len(able) > 1:
+                    yield able
+
+
+def _alike(entries: list[int], read: Callable[[int], bytes | None]) -> Iterator[list[int]]:
+    """The sets of several entries of which the same is read. What cannot be read is in none."""
+    found: defaultdict[bytes, list[int]] = defaultdict(list)
+    for at in entries if len(entries) > 1 else ():
+        value = read(at)
+        if value is not None:
+            found[value].append(at)
+    return (some for some in found.values() if len(some) > 1)
 
 
 def _edit(known: Known, spare: Mapping[int, int]) -> ByLayer:

@@ -27,6 +27,7 @@ _BLANK = re.compile(rb"[ \t]+")
 _CHUNK = 1 << 20  # bytes
 _LEAST = 100_000  # bytes: GPU code is larger
 _ARCHIVE = b"!<arch>\n"  # ar(5)
+_CAPABILITIES = "security.capability"  # capabilities(7), "File capabilities"
 _INTEGRITY = "security.ima"  # the kernel refuses to open a file whose contents differ from this (evmctl(1))
 # Files that no loader maps and no kernel executes; they are not even opened.
 _PLAIN = (
@@ -96,6 +97,14 @@ class Contents:
         except OSError:
             return None
         return hashed.digest()
+
+    def capabilities(self, path: bytes) -> bytes | None:
+        """The capabilities that a regular file gives, as the kernel stores them; None if they cannot be read."""
+        try:
+            with self._opened(path) as descriptor:
+                return os.getxattr(descriptor, _CAPABILITIES)
+        except OSError as error:
+            return b"" if error.errno == errno.ENODATA else None
 
     def gpu_code(self, path: bytes) -> Inside | None:
         """The GPU code in a library; None for any other file."""

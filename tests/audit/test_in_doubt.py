@@ -1,0 +1,93 @@
+"""Where an edit could do harm, or would save nothing, it is words or there is none."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from audit_images import audit_of, known_of, of_kind
+from plan_images import Installed, write
+
+from slimagent.audit.known import below, places_of
+from slimagent.inventory.contents import Contents
+from slimagent.model.audit import Audit
+from slimagent.paths.algebra import ancestors
+from tests.audit.test_edits import KB, MB
+
+
+def named_twice(root: Path, first: str, second: str, packages: tuple[Installed, ...] = ()) -> Audit:
+    """An image with a file of two names."""
+    write(root, first, MB)
+    (root / second[1:]).parent.mkdir(parents=True, exist_ok=True)
+    os.link(root / first[1:], root / second[1:])
+    write(root, "/usr/bin/tool", KB, 0o755)
+    return audit_of(root, packages, ["/usr/bin/tool"] if packages else None, {"dpkg:z": "apt"} if packages else None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [
+        ("/home/u/.cache/uv/a", "/opt/v/a", []),
+        ("/opt/v/a", "/root/.cache/uv/a", []),
+        ("/home/u/.cache/uv/a", "/var/log/a", []),
+        ("/home/u/.cache/uv/a", "/home/u/.cache/uv/b/c", ["uv-cache"]),
+    ],
+)
+def test_a_file_goes_only_with_all_of_its_names(tmp_path: Path, first: str, second: str, kinds: list[str]) -> None:
+    """A cache of links to what is installed saves nothing; what two rules remove, neither of them saves."""
+    made = named_twice(tmp_path, first, second)
+    assert [each.kind for each in made.findings] == kinds
+    assert made.together == len(MB) * len(kinds)
+    for each in made.findings:
+        assert (each.title, each.size) == ("1 file", len(MB))
+
+
+@pytest.mark.parametrize(("second", "size"), [("/srv/kept", 0), ("/usr/lib/z/b", len(MB))])
+def test_a_package_does_not_take_a_file_that_has_another_name(tmp_path: Path, second: str, size: int) -> None:
+    """Unless that is its own as well."""
+    files = ["/usr/lib/z/a", *([second] if size else [])]
+    made = named_twice(tmp_path, "/usr/lib/z/a", second, (Installed("dpkg:z", files),))
+    assert [each.size for each in of_kind(made, "unused")] == ([size] if size else [])
+
+
+@pytest.mark.parametrize(("given", "links"), [((b"", b""), 1), ((b"", b"a"), 0), ((b"a", b"a"), 1), ((None, b""), 0)])
+def test_a_link_gives_no_capability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[bytes | None, bytes | None], links: int
+) -> None:
+    """Nor takes it away: it has those of the file. What cannot be read is left apart."""
+    paths = (b"/srv/a", b"/srv/b")
+    for path in paths:
+        write(tmp_path, path.decode(), MB, 0o755)
+    by_path = dict(zip(paths, given, strict=True))
+    monkeypatch.setattr(Contents, "capabilities", lambda _, path: by_path[path])
+    assert len(of_kind(audit_of(tmp_path), "same-content")) == links
+
+
+def test_capabilities_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel stores them; none are b"". Nobody knows those of a file that is not there."""
+    write(tmp_path, "/a", KB)
+    contents = Contents(os.fsencode(tmp_path.resolve()))
+    assert (contents.capabilities(b"/a"), contents.capabilities(b"/b")) == (b"", None)
+    monkeypatch.setattr(os, "getxattr", lambda _, name: name.encode())
+    assert contents.capabilities(b"/a") == b"security.capability"
+
+
+def test_directories_are_counted_as_their_paths_say() -> None:
+    """Each has what is in those below it."""
+    paths = [b"/a/b/c", b"/a/b/d/e", b"/a/f", b"/g", b"/h/i/j/k/l"]
+    every = {above for path in paths for above in ancestors(path)}
+    assert below(paths) == {each: sum(each in ancestors(path) for path in paths) for each in every}
+
+
+def test_deep_directories_take_no_long_time(tmp_path: Path) -> None:
+    """Many files in one take no longer than in a shallow one."""
+    deep = "/d" * 1500
+    write(tmp_path, "/top/a", KB)
+    known = known_of(tmp_path)
+    paths = [f"/opt{deep}/{at}".encode() for at in range(3000)]
+    began = time.monotonic()
+    assert below(paths)[b"/opt"] == len(paths)
+    assert dict(places_of(known, range(len(known.inventory))))
+    assert time.monotonic() - began < 2
