@@ -11,6 +11,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from slimagent.audit import edits
 from slimagent.audit.known import Known
@@ -23,6 +24,7 @@ IN_BASE = "only the base image's own Dockerfile can save that"
 _OF_BASE = (
     "# it is in layer 1, which no line of this Dockerfile makes: take a smaller base, or change its own Dockerfile"
 )
+_CACHED = 4096  # commands of layers: no image has so many
 _WORD = 60  # characters of a command in a sentence
 _ACTIVE = re.compile(r"[^\w ./:=,@%+…-]")  # what a shell could obey
 _MOST = 6  # layers that an edit names
@@ -30,7 +32,8 @@ _HARDLY = 0.01  # of the bytes: an edit does not name a layer that has less
 _NEARLY = 0.95  # of the bytes: a comment does not say how much is missing
 _PREFIX = re.compile(r"(?:RUN )?(?:/bin/sh -c )?(?:#\(nop\) )?")
 _RUNS = re.compile(r"(?:RUN |\|\d+ |/bin/sh -c (?!#\(nop\)))")
-_COPIES = re.compile(r"(?:COPY|ADD)\b")
+# BuildKit writes the instruction, the classic builder `#(nop)` after the words of its shell.
+_COPIES = re.compile(r"\s*(?:(?:/\S+ (?:-\S+ |pipefail )*)?#\(nop\)\s+)?(?:COPY|ADD)\s")
 _DIGEST = re.compile(r"\b(dir|file|multi):([0-9a-f]{12})[0-9a-f]{52}\b")  # as the classic builder names what it copies
 _DESTINATION = re.compile(r'.*[\s"](/[^\s"]*)"?\]?\s*')
 WAYS = "what a COPY brings is left out with .dockerignore, or where it is copied from"
@@ -38,7 +41,13 @@ WAYS = "what a COPY brings is left out with .dockerignore, or where it is copied
 
 def told(known: Known, layer: int) -> str:
     """What made a layer, in one line."""
-    text = " ".join(known.layers.layers[layer].command.split())
+    return _told(known.layers.layers[layer].command)
+
+
+# A command can be long, and is asked for with every file of its layer.
+@lru_cache(_CACHED)
+def _told(text: str) -> str:
+    text = " ".join(text.split())
     text = _PREFIX.sub("", text, count=1).removesuffix(" # buildkit")
     return printable(_DIGEST.sub(r"\1:\2", text), "")
 
@@ -53,12 +62,17 @@ def command(known: Known, layer: int) -> str:
 
 def is_copied(known: Known, layer: int) -> bool:
     """Whether a layer has no RUN that could remove something at its end."""
-    return layer >= 0 and _COPIES.match(told(known, layer)) is not None
+    return layer >= 0 and _COPIES.match(known.layers.layers[layer].command) is not None
 
 
 def destination(known: Known, layer: int) -> bytes:
     """The path to which a COPY or an ADD copies; `/` if its line does not say it."""
-    found = _DESTINATION.fullmatch(told(known, layer))
+    return _destination(told(known, layer))
+
+
+@lru_cache(_CACHED)
+def _destination(text: str) -> bytes:
+    found = _DESTINATION.fullmatch(text)
     return (found[1].rstrip("/") or "/").encode() if found else b"/"
 
 
@@ -74,7 +88,8 @@ def is_of_base(known: Known, layer: int) -> bool:
 def in_base(known: Known, entries: Iterable[int]) -> list[int]:
     """Those of these entries that are in the base image."""
     of, paths = known.layers.of, known.inventory.paths
-    return [at for at in entries if is_of_base(known, of.get(paths[at], UNKNOWN))]
+    lowest = bool(known.layers.layers) and is_of_base(known, 0)
+    return [at for at in entries if lowest and of.get(paths[at]) == 0]
 
 
 def headed(known: Known, layer: int, bytes_of: str) -> str:

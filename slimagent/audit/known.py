@@ -177,6 +177,11 @@ class Known:
         return found
 
     @cached_property
+    def cruft_of(self) -> dict[int, str]:
+        """The name of the rule by which an entry is cruft."""
+        return {at: name for name, entries in self.cruft.items() for at in entries}
+
+    @cached_property
     def requirers(self) -> list[set[int]]:
         """The packages that require a package, by its number."""
         found: list[set[int]] = [set() for _ in self.owners.packages]

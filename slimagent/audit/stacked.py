@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from shlex import quote
 
-from slimagent.audit.by_layer import IN_BASE, command, is_copied, is_of_base
+from slimagent.audit.by_layer import IN_BASE, command, is_copied, is_of_base, told
 from slimagent.audit.edits import is_writable
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Fate, Finding, Hidden, Risk
 from slimagent.paths.algebra import to_text
-from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 
 _LEAST = 100_000  # bytes
 _RIGHTS = frozenset({"owner", "mode"})
+_MOST = 6  # layers that an edit names
+_DOWNLOADS = re.compile(r"\b(?:wget|curl|git clone)\b")
 
 
 def hidden(known: Known) -> Iterator[Saving]:
@@ -44,7 +46,7 @@ def _lost(known: Known, parts: list[Hidden]) -> Finding:
         title=f"{counted(files, 'file')} of layer {layer + 1} that layer {by + 1} {verb}",
         size=sum(each.size for each in parts),
         risk=Risk.NONE,
-        evidence=("the image still carries them", *_told(known, largest)),
+        evidence=("the image still carries them", *_evidence(known, largest)),
         file="Dockerfile",
         edit="\n".join(_kept_out(known, largest, is_gone=is_gone)),
         subjects=tuple(map(to_text, largest.examples)),
@@ -59,23 +61,31 @@ def _kept_out(known: Known, largest: Hidden, *, is_gone: bool) -> Iterator[str]:
         yield f"# layer {layer + 1} is the base image's: {IN_BASE}"
     elif is_copied(known, layer):
         yield f"# do not copy them in layer {layer + 1}: what a RUN alone reads, it mounts (RUN --mount=type=bind)"
-    elif is_gone:
-        yield f"# delete them in layer {layer + 1}, where they are made"
     elif is_copied(known, by):
-        yield f"# do not make them in layer {layer + 1}: layer {by + 1} brings its own"
+        yield f"# layer {by + 1} brings its own: do not make them in layer {layer + 1} if no RUN between them uses them"
     else:
-        joined = f"# join layers {layer + 1} and {by + 1} into one RUN"
-        yield f"{joined}, or delete in layer {layer + 1} what it need not keep"
-        yield from _cruft(known, largest)
+        yield _joined(known, layer, by, is_gone=is_gone)
+        yield from () if is_gone else _cruft(known, largest)
+
+
+def _joined(known: Known, layer: int, by: int, *, is_gone: bool) -> str:
+    """Files are in no layer if the RUN that makes them also removes them. Before, what uses them has to run."""
+    copies = [str(at + 1) for at in range(layer + 1, by) if is_copied(known, at)]
+    which = f"layers {layer + 1} {'and' if by == layer + 1 else 'to'} {by + 1}"
+    before = f", after what layer {', '.join(copies[:_MOST])} copies" if copies else ""
+    why = ""
+    if is_gone:
+        is_load = _DOWNLOADS.search(told(known, layer)) is not None
+        why = f": {'download' if is_load else 'make'}, use and remove them in it"
+    return f"# join {which} into one RUN{before}{why}"
 
 
 def _cruft(known: Known, largest: Hidden) -> Iterator[str]:
-    """Which of the largest files a rule for cruft names: its finding has the command."""
+    """Which of the largest files are cruft by a finding of this audit: it says with what command they go."""
     for path in largest.examples:
-        for rule in known.rules.cruft if is_writable(path) else ():
-            if PathRules(rule.patterns).matches(path) and not PathRules(rule.excepted).matches(path):
-                yield f"# it need not keep {quote(path.decode())}: see {rule.name}"
-                break
+        name = known.cruft_of.get(known.inventory.index.get(path, -1))
+        if name is not None and is_writable(path):
+            yield f"# layer {largest.layer + 1} need not keep {quote(path.decode())}: see {name}"
 
 
 def _copied(known: Known, each: Hidden) -> Finding:
@@ -85,7 +95,7 @@ def _copied(known: Known, each: Hidden) -> Finding:
         title=f"{counted(each.files, 'file')} that layer {each.by + 1} has again, with another {rights}",
         size=each.size,
         risk=Risk.NONE,
-        evidence=("the image carries both copies", *_told(known, each)),
+        evidence=("the image carries both copies", *_evidence(known, each)),
         file="Dockerfile",
         edit="\n".join(_with_rights(known, each, rights)),
         subjects=tuple(map(to_text, each.examples)),
@@ -106,8 +116,8 @@ def _with_rights(known: Known, each: Hidden, rights: str) -> Iterator[str]:
         yield f"# set {rights} in layer {layer}, at the end of the RUN that makes the files"
 
 
-def _told(known: Known, each: Hidden) -> tuple[str, ...]:
+def _evidence(known: Known, each: Hidden) -> tuple[str, ...]:
     made, hides = command(known, each.layer), command(known, each.by)
-    told = [f"layer {each.layer + 1}: {made}"] if made else []
-    told += [f"layer {each.by + 1}: {hides}"] if hides else []
-    return (*told, f"the largest are {', '.join(map(to_text, each.examples[:3]))}")
+    said = [f"layer {each.layer + 1}: {made}"] if made else []
+    said += [f"layer {each.by + 1}: {hides}"] if hides else []
+    return (*said, f"the largest are {', '.join(map(to_text, each.examples[:3]))}")

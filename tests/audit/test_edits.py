@@ -250,6 +250,7 @@ def test_what_goes_anyway_is_no_second_copy(tmp_path: Path) -> None:
 def test_what_a_layer_hides_is_avoided_where_it_can_be(tmp_path: Path, commands: list[str], said: str) -> None:
     """A base image and a COPY are joined with no RUN; what only the base image can save is not in the sum."""
     write(tmp_path, "/a", KB)
+    write(tmp_path, "/var/cache/apt/pkgcache.bin", b"")
     gone = Hidden(layer=0, by=1, fate=Fate.REPLACED, size=500_000, files=1, examples=(b"/var/cache/apt/pkgcache.bin",))
     rights = Hidden(layer=0, by=2, fate=Fate.COPIED, size=400_000, files=1, examples=(b"/a",), changed=("owner",))
     made = audit_of(tmp_path, layers=stacked(commands, {"/a": 1}, gone, rights))

@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from audit_images import audit_of, known_of, of_kind
+from audit_images import audit_of, known_of, of_kind, one
 from plan_images import Installed, write
 
+from slimagent.audit.by_layer import destination, is_copied, is_of_base
 from slimagent.audit.known import below, places_of
 from slimagent.inventory.contents import Contents
-from slimagent.model.audit import Audit
+from slimagent.model.audit import Audit, Fate, Hidden
 from slimagent.paths.algebra import ancestors
-from tests.audit.test_edits import KB, MB
+from tests.audit.test_edits import BASE, KB, MB, live, stacked
 
 
 def named_twice(root: Path, first: str, second: str, packages: tuple[Installed, ...] = ()) -> Audit:
@@ -91,3 +92,69 @@ def test_deep_directories_take_no_long_time(tmp_path: Path) -> None:
     assert below(paths)[b"/opt"] == len(paths)
     assert dict(places_of(known, range(len(known.inventory))))
     assert time.monotonic() - began < 2
+
+
+def hidden_edit(root: Path, fate: Fate, commands: list[str], by: int, *examples: str) -> list[str]:
+    """What is said of files of layer 2 that a later layer hides. They are comments."""
+    lost = Hidden(layer=1, by=by, fate=fate, size=500_000, files=1, examples=tuple(map(os.fsencode, examples)))
+    found = one(audit_of(root, layers=stacked([BASE, *commands], {}, lost)), "hidden")
+    assert live(found) == []
+    return found.edit.split("\n")
+
+
+def test_what_was_replaced_is_cruft_only_by_a_finding(tmp_path: Path) -> None:
+    """A pattern alone says little: an upgraded library is none, nor are a program and tests without a package."""
+    paths = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/opt/app/x.pyc", "/opt/app/foo/test/data.py", "/var/log/a.log"]
+    for path in paths:
+        write(tmp_path, path, KB)
+    commands = ["RUN apt-get install", "RUN apt-get upgrade"]
+    assert hidden_edit(tmp_path, Fate.REPLACED, commands, 2, *paths, "/var/cache/apt/gone") == [
+        "# join layers 2 and 3 into one RUN",
+        "# layer 2 need not keep /var/log/a.log: see logs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        (["RUN make", "RUN rm /opt/x"], "# join layers 2 and 3 into one RUN: make, use and remove them in it"),
+        (["RUN wget -O /x u", "RUN rm /x"], "# join layers 2 and 3 into one RUN: download, use and remove them in it"),
+        (
+            ["RUN git clone u", "RUN make", "COPY a /a", "RUN rm -r u"],
+            "# join layers 2 to 5 into one RUN, after what layer 4 copies: download, use and remove them in it",
+        ),
+    ],
+)
+def test_what_was_removed_can_have_been_used_before(tmp_path: Path, commands: list[str], said: str) -> None:
+    """So it is not said that the RUN which makes it should remove it."""
+    assert hidden_edit(tmp_path, Fate.DELETED, commands, len(commands), "/x") == [said]
+
+
+@pytest.mark.parametrize(
+    ("command", "copies"),
+    [
+        ("RUN /bin/sh -c ADD=1 make # buildkit", False),
+        ("RUN /bin/sh -c COPY-files.sh", False),
+        ("RUN /bin/sh -c COPY a b", False),
+        ("/bin/sh -c COPY a b", False),
+        ("|1 A=b /bin/sh -c ADD x", False),
+        ("COPYING /x", False),
+        ("COPY a /b # buildkit", True),
+        ("ADD a /b", True),
+        ("/bin/sh -c #(nop) ADD file:0 in / ", True),
+        ("/bin/bash -o pipefail -c #(nop) COPY dir:0 in /x ", True),
+    ],
+)
+def test_a_run_that_begins_like_a_copy_is_none(tmp_path: Path, command: str, copies: bool) -> None:
+    """As both builders write them."""
+    assert is_copied(known_of(tmp_path, layers=stacked([command], {})), 0) is copies
+
+
+def test_a_long_command_takes_no_long_time(tmp_path: Path) -> None:
+    """It is looked at once, and not with each file of its layer."""
+    known = known_of(tmp_path, layers=stacked(["COPY " + "/a " * 300_000], {}))
+    began = time.monotonic()
+    for _ in range(3000):
+        assert is_of_base(known, 0) is False
+        assert destination(known, 0) == b"/a"
+    assert time.monotonic() - began < 5
