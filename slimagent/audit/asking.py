@@ -1,4 +1,4 @@
-"""Say where a package is asked for, and write the edit that asks for it no longer. Pure.
+"""Say where a package is asked for, and in words how that file asks for it no longer. Pure.
 
 A line of a requirements.txt can only go if there is one: pip's REQUESTED or a list of requirements in the image says
 that.
@@ -24,6 +24,7 @@ _FILES = {
     PackageKind.VSCODE: "extensions.json",
     PackageKind.NPM: "package.json",
 }
+_BY_LINE = (PackageKind.CONDA, PackageKind.PYTHON)
 _BY_VENV = frozenset({"pip", "setuptools"})  # PEP 453, and what ensurepip had beside pip until Python 3.11
 _MARK = b"/pyvenv.cfg"
 
@@ -33,13 +34,23 @@ def where(package: Package) -> str:
     return _FILES.get(package.kind, DOCKERFILE)
 
 
+def unasked(package: Package) -> str:
+    """A comment that says what is to be taken out of the file where a package is asked for.
+
+    In words: a sign before the name would be a line of its own there, which asks for the package.
+    """
+    if package.kind in _BY_LINE:
+        return edits.line("# remove the line {}", package.name)
+    return edits.line("# do not install {} by name", package.name)
+
+
 def is_recorded(known: Known, number: int) -> bool:
     """Whether a record says that somebody asked for a package by name."""
     return known.asked.get(number, UNRECORDED) != UNRECORDED
 
 
 def without(known: Known, number: int) -> tuple[str, str]:
-    """The file where a package is asked for, and the edit: its line, or a comment if nobody knows of such a line."""
+    """The file where a package is asked for, and what to do there: leave out its line, if anybody knows of one."""
     package = known.owners.packages[number]
     venv = _venv(known, package)
     if venv and canonicalize_name(package.name) in _BY_VENV and not is_recorded(known, number):
@@ -50,10 +61,10 @@ def without(known: Known, number: int) -> tuple[str, str]:
             )
         )
     if package.kind != PackageKind.PYTHON:
-        return where(package), edits.line("- {}", package.name)
+        return where(package), unasked(package)
     if is_recorded(known, number):
         listed = known.asked[number]
-        return (posixpath.basename(listed) if "/" in listed else REQUIREMENTS), edits.line("- {}", package.name)
+        return (posixpath.basename(listed) if "/" in listed else REQUIREMENTS), unasked(package)
     told = "# leave out what installs {} in {}: nothing in the image says in which file it is asked for"
     return DOCKERFILE, edits.line(told, package.name, to_text(package.place))
 
@@ -62,5 +73,10 @@ def _venv(known: Known, package: Package) -> bytes:
     """The virtual environment that a distribution is in; empty if it is in none."""
     if package.kind != PackageKind.PYTHON:
         return b""
+    return venv_of(known, package.place)
+
+
+def venv_of(known: Known, path: bytes) -> bytes:
+    """The virtual environment that a path is or lies in; empty if it is in none."""
     index = known.inventory.index
-    return next((each for each in (package.place, *ancestors(package.place)) if each + _MARK in index), b"")
+    return next((each for each in (path, *ancestors(path)) if each + _MARK in index), b"")

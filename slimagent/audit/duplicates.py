@@ -42,6 +42,8 @@ def distributions(known: Known) -> Iterator[Saving]:
             continue
         spare = _spare(known, copies)
         size = known.size_of(spare)
+        if not size:
+            continue
         if size < _WORTH:
             small += spare
             continue
@@ -75,11 +77,12 @@ def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
 
 
 def _spare(known: Known, copies: list[int]) -> list[int]:
-    """The copies that an edit removes: all but one.
+    """The copies that an edit removes: all but one, and none that a test used or that something requires.
 
-    It is one that a test used, that something requires, that has most packages beside it, or the largest.
+    The one is one of those, the one that has most packages beside it, or the largest.
     """
-    used, required, packages = known.used, known.requirers, known.owners.packages
+    required, packages = known.requirers, known.owners.packages
+    used = [known.traced and stays for stays in known.stays]
     beside = Counter((package.kind, package.place) for package in packages)
 
     def worth(number: int) -> tuple[bool, bool, int, int, int]:
@@ -88,7 +91,7 @@ def _spare(known: Known, copies: list[int]) -> list[int]:
         return used[number], bool(required[number]), near, known.size_of([number]), -number
 
     best = max(copies, key=worth)
-    return [each for each in copies if each != best]
+    return [each for each in copies if each != best and not used[each] and not required[each]]
 
 
 def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: int) -> Finding:
@@ -107,7 +110,7 @@ def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: 
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",
         size=size,
-        risk=Risk.LOW if known.traced and not any(known.used[each] for each in spare) else Risk.MEDIUM,
+        risk=Risk.LOW if known.traced else Risk.MEDIUM,
         evidence=(*told, *_used(known, len(used))),
         file=files[0],
         edit="\n".join(dict.fromkeys(edit)),

@@ -6,7 +6,6 @@ that they stand in, and be a command of their own.
 
 from __future__ import annotations
 
-import json
 import shlex
 
 # In place of an edit. It names nothing from the image.
@@ -34,8 +33,8 @@ _LONGEST = 4096  # characters: no path is longer (PATH_MAX), and no sensible nam
 def line(template: str, *names: str | bytes) -> str:
     r"""The line of an edit with each name as one shell word in place of a `{}`; `BY_HAND` if a name cannot be one.
 
-    >>> line("- {}", "vim"), line("rm -rf {}", b"/a b"), line("- {}", "a\nb") == BY_HAND
-    ('- vim', "rm -rf '/a b'", True)
+    >>> line("# not {}", "vim"), line("rm -rf {}", b"/a b"), line("# not {}", "a\nb") == BY_HAND
+    ('# not vim', "rm -rf '/a b'", True)
     """
     if not all(map(is_writable, names)):
         return BY_HAND
@@ -45,8 +44,3 @@ def line(template: str, *names: str | bytes) -> str:
 def words(template: str, names: list[bytes]) -> str:
     """Like `line`, with all names one after the other in place of the only `{}`."""
     return line(template.format(" ".join(["{}"] * len(names))), *names)
-
-
-def json_value(name: str) -> str:
-    """A name as a JSON string, in ASCII: it ends neither the string nor the line."""
-    return json.dumps(name)

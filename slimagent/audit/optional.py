@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Iterator
 
 from slimagent.audit import edits
-from slimagent.audit.by_layer import is_copied, left_out, told
+from slimagent.audit.asking import unasked, venv_of
+from slimagent.audit.by_layer import IN_BASE, UNKNOWN, is_copied, is_of_base, left_out
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
-from slimagent.paths.algebra import name, to_text
+from slimagent.paths.algebra import name, to_text, within
 from slimagent.text.counted import counted
 
 # Programs that one installs for oneself and not for what the image runs, by what people call them.
@@ -26,6 +28,15 @@ _OF_PYTHON = (PackageKind.PYTHON, PackageKind.CONDA)
 _BUILT_IN = b"/lib/vscode/extensions"
 _CODE = re.compile(rb".*\.(?:js|cjs|mjs|wasm|py)", re.DOTALL)
 _BUILD_SECTIONS = frozenset({"devel", "libdevel"})
+_ENDS = re.compile(r"[;&|(){}`\n]")  # of a simple command of a shell
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "zsh"})
+_GIVEN = re.compile(r"-\w*c")  # sh -ec "aws s3 ls"
+# Words before the one that is called.
+_BEFORE = frozenset(
+    {"RUN", "if", "then", "elif", "else", "do", "while", "until", "!", "exec", "time", "sudo", "env", "nohup", "xargs"}
+)
+_SETS = re.compile(r"\w+=")
+_SHARED = b"/usr/share"  # documentation, completions
 _MOST = 6  # layers that a comment names
 _STAGES = (
     "# in several stages: FROM BASE AS build, and RUNs with the compilers\n"
@@ -99,25 +110,79 @@ def _leave_out(known: Known, program: bytes, entries: set[int]) -> Iterator[str]
 
     Nothing of a path is in them that cannot be written: then the tool is named alone.
     """
-    paths = [known.inventory.paths[at] for at in sorted(entries)]
-    copies = [at for at in known.layers_of(entries) if is_copied(known, at)]
-    if copies:
-        yield from left_out(known, copies[0], paths[:_MOST], 0).lines
-        return
-    calls = re.compile(rf"(?:^|[\s;&|(])(?:/\S*/)?{re.escape(program.decode())}\s(?!--version)")
-    layers = [
-        at for at in range(len(known.layers.layers)) if not is_copied(known, at) and calls.search(told(known, at))
-    ]
+    by: defaultdict[int, list[int]] = defaultdict(list)
+    for at in sorted(entries):
+        layer = known.layers.of.get(known.inventory.paths[at], UNKNOWN)
+        by[layer if is_copied(known, layer) or is_of_base(known, layer) else UNKNOWN].append(at)
+    for layer, some in sorted(by.items()):
+        if layer == UNKNOWN:
+            yield from _not_made(known, program, some)
+        elif is_of_base(known, layer):
+            yield f"# layer {layer + 1} has it: {IN_BASE}"
+        else:
+            paths = [known.inventory.paths[at] for at in some]
+            by_name = left_out(known, layer, paths[:_MOST], 0).lines
+            yield from by_name or (f"# do not copy {TOOLS[program]} in layer {layer + 1}",)
+
+
+def _not_made(known: Known, program: bytes, entries: list[int]) -> Iterator[str]:
+    """The same for what a RUN installs, or nobody knows what."""
+    paths = [known.inventory.paths[at] for at in entries]
+    layers = [at for at in range(len(known.layers.layers)) if _calls(known, at, program.decode())]
     variable = f"INSTALL_{re.sub(r'[^A-Z0-9]', '_', program.decode().upper())}"
     if layers:
         numbers = ", ".join(str(at + 1) for at in layers[:_MOST])
-        source = next(filter(edits.is_writable, paths), b"/.../" + program)
-        mount = "# RUN --mount=type=bind,from=STAGE,source={},target=/usr/local/bin/{} ..."
         yield f"# layer {numbers} calls it: install it in a stage of its own, and mount it in the RUN that calls it"
-        yield edits.line(mount, source, program)
+        if _is_alone(known, entries):
+            source = next(filter(edits.is_writable, paths), b"/.../" + program)
+            yield edits.line(
+                "# RUN --mount=type=bind,from=STAGE,source={},target=/usr/local/bin/{} ...", source, program
+            )
+        else:
+            yield "# its program needs what is installed with it: mount all of that where it was installed"
+            yield "# RUN --mount=type=bind,from=STAGE,source=DIRECTORY,target=DIRECTORY ..."
     else:
         yield f"# leave its line out, or let who builds choose: ARG {variable}=false, and where it is installed"
         yield f'# if [ "${variable}" = true ]; then ...; fi'
+
+
+def _is_alone(known: Known, entries: list[int]) -> bool:
+    """Whether a program works without other files of its installation, as far as one can know.
+
+    A script of an environment does not, nor what a link leads to, nor what a package brought with more than its
+    documentation.
+    """
+    inventory, owners = known.inventory, known.owners
+    programs = [at for at in entries if at not in inventory.targets]
+    if not programs or any(venv_of(known, inventory.paths[at]) for at in programs):
+        return False
+    files = (each for at in programs for number in owners.owners(at) for each in owners.files[number])
+    return all(
+        within(inventory.paths[each], _SHARED) or each in programs or not stat.S_ISREG(inventory.modes[each])
+        for each in files
+    )
+
+
+def _calls(known: Known, layer: int, program: str) -> bool:
+    """Whether a RUN calls a program: as the first word of a command, and not only to see that it is there."""
+    text = known.layers.layers[layer].command.replace("\\\n", " ")
+    return not is_copied(known, layer) and any(_begins(each.split(), program) for each in _ENDS.split(text))
+
+
+def _begins(words: list[str], program: str) -> bool:
+    """Whether a simple command, or one in it that is given to a shell, begins with a program."""
+    can_begin, is_shell = True, False
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        called = word.strip("\"'").rpartition("/")[2]
+        if called in _SHELLS:
+            can_begin, is_shell = False, True
+        elif is_shell and _GIVEN.fullmatch(word):
+            can_begin, is_shell = True, False
+        elif can_begin and called == program and after != "--version":
+            return True
+        else:
+            can_begin = can_begin and (called in _BEFORE or _SETS.match(word) is not None)
+    return False
 
 
 def _use(known: Known, entries: set[int], packages: set[int]) -> tuple[Risk, tuple[str, ...]]:
@@ -156,7 +221,7 @@ def extensions(known: Known) -> Iterator[Saving]:
             risk=Risk.MEDIUM,
             evidence=("no test activated it",) if known.traced else ("installed; without a trace its use is unknown",),
             file="extensions.json",
-            edit=f'"recommendations": [{edits.json_value(package.name)}]',
+            edit=unasked(package),
             subjects=(package.label,),
             layers=known.layers_of(files),
         )

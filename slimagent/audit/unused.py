@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from slimagent.audit import edits
-from slimagent.audit.asking import DOCKERFILE, where, without
+from slimagent.audit.asking import DOCKERFILE, unasked, where, without
 from slimagent.audit.known import Known, Saving, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -14,6 +15,8 @@ from slimagent.paths.algebra import ancestors, to_text
 from slimagent.text.counted import counted
 
 _MOST = 6  # names in a sentence
+_NAMES = re.compile(r"[\w.+-]+")
+_WITH_LINE = "what else the line says would go with it: a version that it pins, or extras"
 
 
 def unused(known: Known) -> Iterator[Saving]:
@@ -75,7 +78,10 @@ def _outermost(paths: list[bytes]) -> list[bytes]:
 
 
 def required_anyway(known: Known) -> Iterator[Saving]:
-    """Packages that were asked for although another one that was asked for requires them: the lines can go."""
+    """Packages that were asked for although another one that was asked for requires them: the lines can go.
+
+    Nobody knows what else a line says: the version that it pins, or extras, would go with it.
+    """
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     brought_by: dict[int, int] = {}
     for number, package in known.packages():
@@ -93,10 +99,10 @@ def required_anyway(known: Known) -> Iterator[Saving]:
             kind="required-anyway",
             title=f"{counted(len(pairs), 'package')} in {file} that others require anyway",
             size=0,
-            risk=Risk.NONE,
-            evidence=(f"required: {_some(told)}",),
+            risk=Risk.MEDIUM,
+            evidence=(f"required: {_some(told)}", _WITH_LINE),
             file=file,
-            edit="\n".join(dict.fromkeys(edits.line("- {}", packages[number].name) for number, _ in pairs)),
+            edit="\n".join(dict.fromkeys(unasked(packages[number]) for number, _ in pairs)),
             subjects=tuple(packages[number].label for number, _ in pairs),
         )
         yield Saving(finding, {})
@@ -111,9 +117,18 @@ def _chain(brought_by: Mapping[int, int], number: int) -> Iterator[int]:
 
 
 def _asks_for(known: Known, requirer: int, number: int) -> bool:
-    """Whether a package that was asked for as well requires another, of the same kind."""
+    """Whether a package that was asked for as well requires another, of the same kind, and by its name alone.
+
+    Of alternatives, or of packages that provide a name, the manager could choose another one without the line.
+    """
     packages = known.owners.packages
-    return requirer in known.asked and packages[requirer].kind == packages[number].kind
+    if requirer not in known.asked or packages[requirer].kind != packages[number].kind:
+        return False
+    if packages[number].kind != PackageKind.DPKG:
+        return True
+    name = packages[number].name.partition(":")[0]  # without an architecture
+    texts = [text for each, text in known.owners.requires[requirer] if each == number]
+    return any("|" not in text and name in _NAMES.findall(text) for text in texts)
 
 
 def _some(names: list[str]) -> str:

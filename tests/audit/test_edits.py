@@ -286,7 +286,7 @@ def test_one_of_two_packages_that_require_each_other_keeps_its_line(tmp_path: Pa
         Installed("dpkg:b", ["/usr/share/b"], requires=["dpkg:a"]),
     ]
     found = one(audit_of(tmp_path, packages, None, dict.fromkeys(("dpkg:a", "dpkg:b"), "apt")), "required-anyway")
-    assert len(live(found)) == 1
+    assert found.edit in {"# do not install a by name", "# do not install b by name"}
 
 
 def second_pip(root: Path, asked: dict[str, str] | None = None, *, venv: bool = False) -> Finding:
@@ -309,7 +309,7 @@ def test_a_line_is_only_taken_from_a_list_that_has_it(tmp_path: Path) -> None:
     found = second_pip(tmp_path)
     assert (found.file, live(found)) == ("Dockerfile", [])
     found = second_pip(tmp_path, {"python:pip": "/app/requirements.txt"})
-    assert (found.file, found.edit) == ("requirements.txt", "- pip")
+    assert (found.file, found.edit) == ("requirements.txt", "# remove the line pip")
     found = second_pip(tmp_path, venv=True)
     assert (found.file, live(found)) == ("Dockerfile", [])
     assert found.edit.startswith("# python3 -m venv --without-pip /opt/venv\n")

