@@ -94,7 +94,7 @@ def test_deep_directories_take_no_long_time(tmp_path: Path) -> None:
     began = time.monotonic()
     assert below(paths)[b"/opt"] == len(paths)
     assert dict(places_of(known, range(len(known.inventory))))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def hidden_edit(root: Path, fate: Fate, commands: list[str], by: int, *examples: str) -> list[str]:
