@@ -14,7 +14,7 @@ from plan_images import Installed, access, link, write
 
 from slimagent.audit.edits import BY_HAND
 from slimagent.audit.known import asked_here
-from slimagent.audit.removing import find
+from slimagent.audit.searching import find
 from slimagent.model.audit import WEIGHT, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, KeepRule, Rules
 from slimagent.model.trace import Access, How
@@ -385,7 +385,7 @@ def test_cruft_says_where_most_of_it_is(tmp_path: Path) -> None:
         "all is in dpkg:libz-dev (500 B), /usr/local/include/big (300 B), /srv/include/c.h (90 B)"
     )
     assert found.edit == "rm -rf /usr/include/z.h /usr/local/include/big /srv/include/c.h"
-    assert found.comment == "at the end of the RUN that makes them; if no later RUN compiles"
+    assert found.comment == "at the end of the RUN that makes them, after &&; if no later RUN compiles"
 
 
 def test_each_installation_of_a_tool_is_a_finding_of_its_own(tmp_path: Path) -> None:
@@ -430,6 +430,7 @@ def test_all_but_one_copy_of_a_distribution_can_go(tmp_path: Path) -> None:
 
 def test_a_command_that_would_remove_what_is_kept_is_not_the_edit(tmp_path: Path) -> None:
     """Then it leaves out the files that stay; if they are many, it names those that go."""
+    write(tmp_path, "/usr/bin/find")
     for name, size in (("a", 500), *((f"kept{at}", 30) for at in range(5))):
         write(tmp_path, f"/srv/{name}.a", b"x" * size)
     cruft = (CruftRule(name="archives", patterns=("/**/*.a",), why="w", risk="r"),)
@@ -537,6 +538,7 @@ def test_an_edit_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
 
 def test_a_command_says_in_which_layers_it_belongs(tmp_path: Path) -> None:
     """Above the command, with the bytes of each."""
+    write(tmp_path, "/usr/bin/find")
     of = {"/srv/a.a": 1, "/home/d.a": 3}
     for path in of:
         write(tmp_path, path, b"x" * 1000)
@@ -560,13 +562,14 @@ def test_the_command_of_a_layer_adds_no_line(tmp_path: Path) -> None:
 
 def test_the_edit_for_bytecode_removes_what_is_there(tmp_path: Path) -> None:
     """Whoever wrote it: venv and conda do so although a variable forbids it."""
+    write(tmp_path, "/usr/bin/find")
     for name in ("a", "b"):
         write(tmp_path, f"{SITE}/{name}.py", "pass")
         write(tmp_path, f"{SITE}/__pycache__/{name}.cpython-312.pyc", b"x" * 30)
     found = one(audit_of(tmp_path), "byte-code")
     subprocess.run(["sh", "-c", found.edit.replace("find /", f"find {tmp_path}/")], check=True)
     left = audit_of(tmp_path)
-    assert (found.size, of_kind(left, "byte-code"), left.files) == (60, [], 2)
+    assert (found.size, of_kind(left, "byte-code"), left.files) == (60, [], 3)
 
 
 def test_a_byte_counts_once_in_what_all_save_together(tmp_path: Path) -> None:

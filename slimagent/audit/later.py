@@ -1,0 +1,109 @@
+"""What the RUNs of an image rely on, as far as their lines say it: what a RUN names must be there. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from slimagent.audit.by_layer import is_copied, told
+from slimagent.audit.known import Known
+from slimagent.paths.algebra import name
+from slimagent.paths.patterns import PathRules
+
+_WORDS = re.compile(r"""[;&|(){}]|(?:\$\{\w+\}|[^\s;&|(){}"'`])+""")  # of a shell, and what stands between its commands
+_BETWEEN = frozenset(";&|(){}")
+_PATHS = re.compile(r"/[^\s\"'`<>,:=;&|()]*")
+_ANY = re.compile(r"\[[^\[\]/]*\]|\{[^{}/]*\}|\$\{?\w+\}?|\*+")  # what can be any characters of a name
+_REMOVE = frozenset({"rm", "rmdir", "unlink"})
+_APT = frozenset({"apt", "apt-get", "aptitude"})
+_FROM_LISTS = frozenset(
+    {"install", "reinstall", "satisfy", "build-dep", "source", "download"}
+    | {"upgrade", "dist-upgrade", "full-upgrade", "safe-upgrade"}
+)
+
+
+class _Named(NamedTuple):
+    """What some RUNs name: paths, the same with all below them, and words."""
+
+    paths: PathRules
+    below: PathRules
+    words: frozenset[bytes]
+
+
+class Later:
+    """What the RUNs after a layer name."""
+
+    def __init__(self, known: Known) -> None:
+        count = len(known.layers.layers)
+        self._lines = ["" if is_copied(known, layer) else told(known, layer) for layer in range(count)]
+        self._after: dict[int, _Named] = {}
+
+    def names(self, path: bytes, layer: int, loosely: bool) -> bool:
+        """Whether a RUN after this layer names a path; `loosely`: or a directory that it is in, or only its name.
+
+        After `UNKNOWN` are all RUNs.
+        """
+        if layer >= len(self._lines) - 1:
+            return False
+        if layer not in self._after:
+            self._after[layer] = _named(" ; ".join(self._lines[layer + 1 :]))
+        named = self._after[layer]
+        if named.paths.first(path) is not None:
+            return True
+        return loosely and (name(path) in named.words or named.below.first(path) is not None)
+
+
+def _named(text: str) -> _Named:
+    words, paths = set[bytes](), set[str]()
+    for command in _commands(text):
+        if command[0].rpartition("/")[2] in _REMOVE:
+            continue  # that they are gone by then does no harm
+        words.update(each.removeprefix("./").encode() for each in command)
+        paths.update(_path(each) for word in command for each in _PATHS.findall(word))
+    plain = sorted(each for each in paths if each and "\\" not in each)
+    return _Named(PathRules(plain), PathRules([f"{each}/**" for each in plain]), frozenset(words))
+
+
+def _path(text: str) -> str:
+    """A path in a command as a pattern; empty for the root, which is no name of anything.
+
+    >>> _path("/tmp/a-$VERSION/*.sh"), _path("/tmp/"), _path("//")
+    ('/tmp/a-*/*.sh', '/tmp', '')
+    """
+    return re.sub(r"\*+", "*", _ANY.sub("*", re.sub("/+", "/", text))).rstrip("/")
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """The commands of a line, each with its words."""
+    command: list[str] = []
+    for word in [*_WORDS.findall(text), ";"]:
+        if word not in _BETWEEN:
+            command.append(word)
+        elif command:
+            yield command
+            command = []
+
+
+def without_update(known: Known) -> Iterator[str]:
+    """A comment for each RUN that installs from lists of packages that an earlier layer has, which are gone then."""
+    for layer in range(len(known.layers.layers)):
+        if _needs_lists(told(known, layer)):
+            yield f"# layer {layer + 1} then needs apt-get update first: it has none"
+
+
+def _needs_lists(text: str) -> bool:
+    """Whether a command takes packages from lists before it fetches any.
+
+    >>> [_needs_lists(each) for each in ("apt-get -y build-dep z", "apt update && apt install z", "npm install apt")]
+    [True, False, False]
+    """
+    for command in _commands(text):
+        is_apt = False
+        for word in command:
+            is_apt |= word.rpartition("/")[2] in _APT
+            if is_apt and word == "update":
+                return False
+            if is_apt and word in _FROM_LISTS:
+                return True
+    return False
