@@ -29,7 +29,7 @@ from slimagent.audit.later import Later, without_update
 from slimagent.audit.not_copied import ignored, is_expressible, matching
 from slimagent.audit.searching import FEW, Finder, can_test, find, finder, free_starts, is_below, is_plain, starts
 from slimagent.model.profile import CruftRule
-from slimagent.paths.algebra import USUAL_PATH, name, parent, within
+from slimagent.paths.algebra import USUAL_PATH, ancestors, name, parent, within
 from slimagent.paths.patterns import PathRules
 
 _MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
@@ -178,10 +178,12 @@ class Removing:
         """
         whole = PathRules([each for each in rule.patterns if each.endswith("/**")])
         paths = self._known.inventory.paths
-        return {
-            at: place if place == paths[at] or whole.matches(place) else paths[at]
-            for at, place in places_of(self._known, saves)
-        }
+
+        def inside(place: bytes, path: bytes) -> bytes:
+            some = [path, *(each for each in ancestors(path) if within(each, place))]
+            return next((each for each in reversed(some) if whole.first(each) is not None), path)
+
+        return {at: inside(place, paths[at]) for at, place in places_of(self._known, saves)}
 
     def _by_pattern(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
         """A find(1) with the rule's patterns that find something in this layer, and without the files that stay."""
