@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from slimagent.audit.by_layer import is_copied, told
 from slimagent.audit.known import Known
-from slimagent.paths.algebra import name
 from slimagent.paths.patterns import PathRules
 
 _WORDS = re.compile(r"""[;&|(){}]|(?:\$\{\w+\}|[^\s;&|(){}"'`])+""")  # of a shell, and what stands between its commands
 _BETWEEN = frozenset(";&|(){}")
+_PARTS = re.compile("[/=:,]")
 _PATHS = re.compile(r"/[^\s\"'`<>,:=;&|()]*")
 _ANY = re.compile(r"\[[^\[\]/]*\]|\{[^{}/]*\}|\$\{?\w+\}?|\*+")  # what can be any characters of a name
 _REMOVE = frozenset({"rm", "rmdir", "unlink"})
@@ -40,9 +40,9 @@ class Later:
         self._after: dict[int, _Named] = {}
 
     def names(self, path: bytes, layer: int, loosely: bool) -> bool:
-        """Whether a RUN after this layer names a path; `loosely`: or a directory that it is in, or only its name.
+        """Whether a RUN after this layer names a path. After `UNKNOWN` are all RUNs.
 
-        After `UNKNOWN` are all RUNs.
+        `loosely`: or a directory that it is in, or only a part of it: nobody knows in which directory a RUN works.
         """
         if layer >= len(self._lines) - 1:
             return False
@@ -51,7 +51,7 @@ class Later:
         named = self._after[layer]
         if named.paths.first(path) is not None:
             return True
-        return loosely and (name(path) in named.words or named.below.first(path) is not None)
+        return loosely and (not named.words.isdisjoint(path.split(b"/")[2:]) or named.below.first(path) is not None)
 
 
 def _named(text: str) -> _Named:
@@ -59,7 +59,7 @@ def _named(text: str) -> _Named:
     for command in _commands(text):
         if command[0].rpartition("/")[2] in _REMOVE:
             continue  # that they are gone by then does no harm
-        words.update(each.removeprefix("./").encode() for each in command)
+        words.update(part.encode() for each in command for part in _PARTS.split(each))
         paths.update(_path(each) for word in command for each in _PATHS.findall(word))
     plain = sorted(each for each in paths if each and "\\" not in each)
     return _Named(PathRules(plain), PathRules([f"{each}/**" for each in plain]), frozenset(words))

@@ -45,11 +45,13 @@ def test_bytecode_in_use_stays(tmp_path: Path) -> None:
         "RUN DIR=/tmp; sh $DIR/in/install.sh",
         'RUN sh "/tmp/in/${NAME}.sh"',
         "RUN sh install.sh",
+        "RUN sh ${TMPDIR}/in/install.sh",
+        "RUN make -C in",
         "WORKDIR /tmp/in",
     ],
 )
 def test_a_temporary_file_that_a_later_run_names_stays(tmp_path: Path, later: str) -> None:
-    """By its path, by a directory that it is in, or by its name alone."""
+    """By its path, by a directory that it is in, or by a part of it."""
     write(tmp_path, "/tmp/in/install.sh", KB)
     layers = stacked([BASE, "RUN curl -o /tmp/in/install.sh u", later], {"/tmp/in/install.sh": 1})
     found = one(audit_of(tmp_path, layers=layers), "temporary-files")
