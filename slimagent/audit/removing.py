@@ -44,7 +44,7 @@ _DIRECTORY = re.compile(r"-type d -name (\S+) -prune")
 _STANDING = PathRules(["/var/**", "/tmp/**", "/**/man/**"])  # noqa: S108 - installers write there, and make none
 _TEMPORARY = "temporary-files"
 _MOUNT = "# what a RUN reads is in no layer if that RUN mounts it: RUN --mount=type=bind,source=...,target=..."
-_READ = "# a later RUN names them: join the two RUNs, and remove them at the end"
+_READ = "# a later RUN names them, or where they are: join the two RUNs, and remove them at the end"
 _AT_END = "each command at the end of the RUN of its layer, after &&"
 _AT_ITS_END = "at the end of the RUN that makes them, after &&"
 _COMPILING = "if no later RUN compiles"
@@ -58,7 +58,6 @@ class Removing:
         self._known = known
         self._found = dict(_matches(known, rules))
         self._later = Later(known)
-        self._finder = finder(known)
         layers = range(len(known.layers.layers))
         self._brought = {each for each in layers if is_copied(known, each) and not is_of_base(known, each)}
 
@@ -96,7 +95,7 @@ class Removing:
             own = self._own(rule, layer, saves, entries)
             if own.saves >= _ENOUGH * whole:
                 return own
-        order = [self._by_pattern(rule, layer, saves, entries), self._by_name(rule, saves)]
+        order = [self._by_pattern(rule, layer, saves, entries), self._by_name(rule, layer, saves)]
         if rule.when or len(rule.patterns) > _MOST_PATTERNS:
             order.reverse()
         best = next((each for each in order if each.saves >= _ENOUGH * whole), max(order, key=lambda part: part.saves))
@@ -121,7 +120,7 @@ class Removing:
         """A rule's own find(1), from where the files are; if something stays there, from directories without that."""
         paths, modes = self._known.inventory.paths, self._known.inventory.modes
         said = _DIRECTORY.search(rule.edit)
-        if said is None or self._finder is Finder.NONE:
+        if said is None or finder(self._known, layer) is Finder.NONE:
             return Part()
         last, inside = said[1].encode(), b"/%b/" % said[1].encode()
         going = {paths[at]: size for at, size in saves.items() if name(parent(paths[at])) == last}
@@ -143,7 +142,8 @@ class Removing:
         program, _, rest = rule.edit.partition(" ")
         best = Part()
         for path in inventory.paths:
-            if name(path) != program.encode() or name(parent(path)) not in (b"bin", b"condabin"):
+            is_there = self._known.layers.of.get(path, UNKNOWN) <= layer
+            if name(path) != program.encode() or name(parent(path)) not in (b"bin", b"condabin") or not is_there:
                 continue
             cache = posixpath.join(parent(parent(path)), b"pkgs")
             own = [at for at in self._found[rule.name] if within(inventory.paths[at], cache)]
@@ -154,20 +154,20 @@ class Removing:
                 best = Part((f"{called} {rest}",), saved)
         return best
 
-    def _by_name(self, rule: CruftRule, saves: Mapping[int, int]) -> Part:
+    def _by_name(self, rule: CruftRule, layer: int, saves: Mapping[int, int]) -> Part:
         """An rm(1) with names; of directories that have to stand it removes the files."""
-        places = self._places(rule, saves)
+        places, which = self._places(rule, saves), finder(self._known, layer)
         emptied = {
             place
             for at, place in places.items()
             if place != self._known.inventory.paths[at] and _STANDING.first(place) is not None
         }
-        if self._finder is Finder.NONE:
+        if which is Finder.NONE:
             places = {at: self._known.inventory.paths[at] if each in emptied else each for at, each in places.items()}
         named, saved = most(places, saves)
         empty = [each for each in named if each in emptied]
         rest = [each for each in named if each not in emptied]
-        does = [find([], starts=empty, which=self._finder)] if empty else []
+        does = [find([], starts=empty, which=which)] if empty else []
         does += [_remove(rest)] if rest else []
         return Part((" && ".join(does),), saved) if does else Part()
 
@@ -188,7 +188,8 @@ class Removing:
     def _by_pattern(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
         """A find(1) with the rule's patterns that find something in this layer, and without the files that stay."""
         found, paths = self._found[rule.name], self._known.inventory.paths
-        usable = {which for which, each in enumerate(rule.patterns) if can_test(self._finder, each)}
+        program = finder(self._known, layer)
+        usable = {which for which, each in enumerate(rule.patterns) if can_test(program, each)}
         chosen = _fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
         going = {paths[at]: size for at, size in saves.items() if not chosen.isdisjoint(found[at][0])}
         matched = [at for at in found if not chosen.isdisjoint(found[at][0])]
@@ -199,12 +200,12 @@ class Removing:
             going_from, names = free_starts(going, names, FEW), []
         below = [at for at in matched if is_below(paths[at], going_from)]
         excepted = _excepted(rule, (found[at][1] for at in below))
-        can = all(can_test(self._finder, each) for each in excepted)
+        can = all(can_test(program, each) for each in excepted)
         if not going_from or not can or len(excepted) > _MOST_PATTERNS:
             return Part()
         saved = sum(size for path, size in going.items() if is_below(path, going_from))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
-        return Part((find(patterns, excepted, going_from, names, self._finder),), saved)
+        return Part((find(patterns, excepted, going_from, names, program),), saved)
 
     def _stays(self, rule: CruftRule, at: int, layer: int, entries: frozenset[int]) -> bool:
         """Whether a file must not go at the end of a RUN.

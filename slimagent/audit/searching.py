@@ -30,8 +30,11 @@ class Finder(Enum):
     NONE = "none"
 
 
-def finder(known: Known) -> Finder:
-    """Which find(1) a RUN finds: BusyBox's is a link to it, symbolic or hard."""
+def finder(known: Known, layer: int) -> Finder:
+    """Which find(1) the RUN of a layer finds: BusyBox's is a link to it, symbolic or hard.
+
+    A later layer can bring another one. What BusyBox's can do, the other one can do, too.
+    """
     inventory = known.inventory
     box = {inventory.file(inventory.index[each]) for each in _BUSYBOX if each in inventory.index}
     for place in (b"/usr/bin/find", b"/bin/find"):
@@ -39,6 +42,7 @@ def finder(known: Known) -> Finder:
         at = -1 if end is None else inventory.index.get(end, -1)
         if end is not None and at >= 0 and stat.S_ISREG(inventory.modes[at]):
             is_box = name(end).startswith((b"busybox", b"toybox")) or inventory.file(at) in box
+            is_box |= bool(box) and known.layers.of.get(end, layer) > layer
             return Finder.BUSYBOX if is_box else Finder.GNU
     return Finder.NONE
 

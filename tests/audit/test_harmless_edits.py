@@ -150,6 +150,17 @@ def test_busybox_can_do_what_an_edit_asks(tmp_path: Path, path: str, hard: bool)
     assert not (tmp_path / path[1:]).exists(), found.edit
 
 
+def test_a_program_that_a_later_layer_brings_is_not_asked(tmp_path: Path) -> None:
+    """Alpine's findutils, or conda: the RUN that the edit is for does not have it yet."""
+    of = {"/usr/bin/find": 2, "/usr/lib/z.a": 1, "/opt/conda/bin/conda": 2, "/opt/conda/pkgs/c/d": 1, "/bin/busybox": 0}
+    for path in of:
+        write(tmp_path, path, KB, 0o755)
+    made = audit_of(tmp_path, layers=stacked([BASE, "RUN make", "RUN apk add findutils"], of))
+    for kind in ("static-libraries", "conda-cache"):
+        (line,) = live(one(made, kind))
+        assert not re.search("-regextype|-delete|conda clean", line)
+
+
 @pytest.mark.parametrize("path", CRUFT)
 def test_an_image_without_find_is_asked_for_none(tmp_path: Path, path: str) -> None:
     """Files by name, for rm(1)."""
