@@ -72,7 +72,8 @@ def _joined(known: Known, layer: int, by: int, *, is_gone: bool) -> str:
     """Files are in no layer if the RUN that makes them also removes them. Before, what uses them has to run."""
     copies = [str(at + 1) for at in range(layer + 1, by) if is_copied(known, at)]
     which = f"layers {layer + 1} {'and' if by == layer + 1 else 'to'} {by + 1}"
-    before = f", after what layer {', '.join(copies[:_MOST])} copies" if copies else ""
+    named = ("layer " if len(copies) == 1 else "layers ") + ", ".join(copies[:_MOST])
+    before = f", after what {named} {'copies' if len(copies) == 1 else 'copy'}" if copies else ""
     why = ""
     if is_gone:
         is_load = _DOWNLOADS.search(told(known, layer)) is not None
