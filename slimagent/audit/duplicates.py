@@ -81,14 +81,16 @@ def _spare(known: Known, copies: list[int]) -> list[int]:
 
     The one is one of those, the one that has most packages beside it, or the largest.
     """
-    required, packages = known.requirers, known.owners.packages
+    packages = known.owners.packages
+    # A list of requirements is content with any copy.
+    required = [any(not packages[each].is_list for each in some) for some in known.requirers]
     used = [known.traced and stays for stays in known.stays]
     beside = Counter((package.kind, package.place) for package in packages)
 
     def worth(number: int) -> tuple[bool, bool, int, int, int]:
         package = packages[number]
         near = beside[package.kind, package.place]
-        return used[number], bool(required[number]), near, known.size_of([number]), -number
+        return used[number], required[number], near, known.size_of([number]), -number
 
     best = max(copies, key=worth)
     return [each for each in copies if each != best and not used[each] and not required[each]]

@@ -17,6 +17,7 @@ from slimagent.audit.optional import _calls
 from slimagent.audit.unused import required_anyway
 from slimagent.inventory.contents import Contents
 from slimagent.model.audit import Audit, Fate, Finding, Hidden, Risk
+from slimagent.model.inventory import REQUIREMENTS
 from slimagent.paths.algebra import ancestors
 from tests.audit.test_edits import BASE, KB, MB, live, stacked
 
@@ -166,13 +167,13 @@ def test_a_long_command_takes_no_long_time(tmp_path: Path) -> None:
 SITES = {each: f"/opt/{each}/lib/python3.12/site-packages" for each in "ab"}
 
 
-def two_environments(root: Path, accesses: list[str] | None, requirers: str) -> list[Finding]:
-    """What is said of NumPy, which is in two environments; pandas of some of them requires it."""
+def two_environments(root: Path, accesses: list[str] | None, requirers: str, section: str = "") -> list[Finding]:
+    """What is said of NumPy, which is in two environments; pandas of some of them requires it, or a list does."""
     packages = []
     for each, site in SITES.items():
         write(root, f"{site}/numpy.py", MB + each.encode())
         packages.append(Installed("python:numpy", [f"{site}/numpy.py"], place=site.encode()))
-    packages.append(Installed("python:pandas"))
+    packages.append(Installed("python:pandas", section=section))
     known = known_of(root, packages, accesses)
     known.owners.requires[2] = tuple(("ab".index(each), "numpy") for each in requirers)
     return [each.finding for each in distributions(known)]
@@ -186,6 +187,13 @@ def test_a_copy_that_is_used_or_required_stays(tmp_path: Path, used: str, requir
     """Each environment needs its own."""
     found = two_environments(tmp_path, [f"{SITES[each]}/numpy.py" for each in used] or None, requirers)
     assert [len([said for said in each.evidence if said.endswith("can go")]) for each in found] == [1] * spare
+
+
+def test_a_list_of_requirements_is_content_with_any_copy(tmp_path: Path) -> None:
+    """It names no environment, and the reader of packages takes one for it."""
+    assert len(two_environments(tmp_path, None, "a", REQUIREMENTS)) == 1
+    (tmp_path / "b").mkdir()
+    assert len(two_environments(tmp_path / "b", None, "ab", REQUIREMENTS)) == 1
 
 
 @pytest.mark.parametrize(
