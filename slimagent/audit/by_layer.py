@@ -95,9 +95,8 @@ def in_base(known: Known, entries: Iterable[int]) -> list[int]:
 def headed(known: Known, layer: int, bytes_of: str) -> str:
     """A comment that names a layer, above what is to be done in it."""
     made = command(known, layer)
-    made = (
-        shlex.quote(made) if _ACTIVE.search(made) else made
-    )  # zsh has no comments by default: it obeys what is pasted
+    if _ACTIVE.search(made):  # zsh has no comments by default: it obeys what is pasted
+        made = shlex.quote(made)
     return f"# layer {layer + 1}, {bytes_of}" + (f": {made}" if made else "")
 
 

@@ -66,7 +66,7 @@ def _named(text: str) -> _Named:
 
 
 def _path(text: str) -> str:
-    """A path in a command as a pattern; empty for the root, which is no name of anything.
+    """A path in a command as a pattern; empty for the root, which names no file.
 
     >>> _path("/tmp/a-$VERSION/*.sh"), _path("/tmp/"), _path("//")
     ('/tmp/a-*/*.sh', '/tmp', '')

@@ -105,7 +105,7 @@ def _names(strings: bytes, dynamic: list[tuple[int, int]]) -> tuple[tuple[bytes,
 
 
 def _own_name(strings: bytes, dynamic: dict[int, int]) -> bytes:
-    """What the library calls itself. No loader minds if that is damaged, so it is no reason to refuse the file."""
+    """What the library calls itself. A loader ignores it if it is damaged, and so do we."""
     try:
         return string(strings, dynamic[_DT_SONAME])
     except (KeyError, ValueError):

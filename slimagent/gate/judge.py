@@ -208,7 +208,7 @@ def _not_seen(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
 def _unread(kind: str, facts: Facts) -> str:
     """Say that packages of a kind (`*` for any) may be missing, because their records could not be read; empty if not.
 
-    What a record of no known kind speaks of is no package of a kind that a rule can name.
+    A record of an unknown kind says nothing about packages of the kinds that a rule can name.
     """
     paths = sorted({path for path, of in facts.unread if kind == "*" or of in (kind, "*")})
     if not paths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 
 from slimagent.audit.known import Known, asked_here
 from slimagent.audit.whole import audit
@@ -44,15 +45,17 @@ def audit_here(
     plan = pipeline.plan(session, trace, (), level, accepted, reporter, inventory, owned=owners)
     with reporter.phase("audit"):
         reader = Contents(session.root)
-        permissions = Permissions(inventory, owners, Resolver(inventory.link), reader, session.profile.rules)
+        rules = session.profile.rules
+        # It follows every link of the image, and only files with GPU code ask.
+        permissions = cache(lambda: Permissions(inventory, owners, Resolver(inventory.link), reader, rules))
         known = Known(
             inventory=inventory,
             owners=owners,
             plan=plan,
-            rules=session.profile.rules,
+            rules=rules,
             asked=asked_here(requests(Image(inventory), owners), inventory, owners, layers),
             reader=reader,
-            permits=lambda at: bool(permissions.of(at)[0]),
+            permits=lambda at: bool(permissions().of(at)[0]),
             traced=traced is not None,
             layers=layers,
         )

@@ -23,6 +23,7 @@ from slimagent.model.result import CheckResult, Item, Outcome
 from slimagent.model.trace import How
 from slimagent.model.user import User
 from slimagent.trace.seccomp.backend import Seccomp
+from slimagent.trace.watcher import Observed
 
 __all__ = ["place"]  # a fixture
 
@@ -55,6 +56,7 @@ WRONG = {
     "vanishing": "left with exit status 7",
     "talkative": f"OSError: out of words ({'x' * 300})",
 }
+SECCOMP = pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"no seccomp: {Seccomp.unavailable()}")
 RIGHT = {"fine", "single", "roomy", "asking", "forking"}
 
 
@@ -71,6 +73,17 @@ def imports(
     prefixes = (os.path.dirname(programs), *map(str, others))
     parameters = {"environments": prefixes, **parameters}
     return place.check("python-imports", seconds, path=programs, user=user, **parameters)
+
+
+def watched_imports(place: Place, programs: str) -> tuple[CheckResult, Observed]:
+    """The same of the environment of this bin directory alone, and what a watcher saw."""
+    with Seccomp() as watcher:
+        watcher.step("it")
+        env = {**place.env, "PATH": programs}
+        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
+        parameters = {"environments": (os.path.dirname(programs),)}
+        result = checks.run(CheckSpec(kind="python-imports", name="it", parameters=parameters), context)
+        return result, watcher.finish()
 
 
 @pytest.fixture(scope="module")
@@ -177,17 +190,11 @@ def test_imports_run_as_the_user(place: Place, tmp_path: Path) -> None:
     assert item(result, "whoami") == Item(name="whoami", outcome=Outcome.PASSED)
 
 
-@pytest.mark.skipif(Seccomp.unavailable() is not None, reason=f"no seccomp: {Seccomp.unavailable()}")
+@SECCOMP
 def test_watched_imports_leave_evidence_of_the_packages_alone(place: Place, own: tuple[Path, str]) -> None:
     """Under tracing each imported file is seen, and nothing of ours: neither the driver nor a package's metadata."""
     fill(own[0], {"fine.py": "", "other.py": "import fine", "fine-1.dist-info/RECORD": "fine.py,,\n"})
-    with Seccomp() as watcher:
-        watcher.step("it")
-        env = {**place.env, "PATH": own[1]}
-        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
-        parameters = {"environments": (os.path.dirname(own[1]),)}
-        result = checks.run(CheckSpec(kind="python-imports", name="it", parameters=parameters), context)
-        observed = watcher.finish()
+    result, observed = watched_imports(place, own[1])
     assert (result.outcome, observed.losses, observed.stopped) == (Outcome.PASSED, (), ())
     assert os.fsencode(own[0] / "fine.py") in observed.accesses
     assert not [path for path in observed.accesses if b"RECORD" in path or b"imports_driver" in path]
@@ -427,6 +434,7 @@ def test_a_package_whose_init_is_gone_is_seen_beside_the_full_image(place: Place
         assert checks.run(spec, replace(context, before=replace(first, snapshot=snapshot))).items
 
 
+@SECCOMP
 def test_what_is_in_a_directory_without_init_is_exercised(place: Place, own: tuple[Path, str]) -> None:
     """Its packages are imported, up to two levels down; its modules are read and not run; who skips it skips all."""
     files = {
@@ -436,13 +444,7 @@ def test_what_is_in_a_directory_without_init_is_exercised(place: Place, own: tup
         "space/_own/__init__.py": "1 / 0", "other/broken/__init__.py": "1 / 0",
     }  # fmt: skip
     fill(own[0], files)
-    with Seccomp() as watcher:
-        watcher.step("it")
-        env = {**place.env, "PATH": own[1]}
-        context = checks.Context(spawn=watcher.spawn, test=watcher.test, env=env, user=None, cwd="/")
-        parameters = {"environments": (os.path.dirname(own[1]),)}
-        result = checks.run(CheckSpec(kind="python-imports", name="it", parameters=parameters), context)
-        observed = watcher.finish()
+    result, observed = watched_imports(place, own[1])
     names = ["other", "other.broken", "space", "space.near.far", "space.part"]
     assert [each.name for each in result.items] == names
     assert [each.name for each in result.items if each.outcome is not Outcome.PASSED] == ["other.broken"]
