@@ -132,7 +132,7 @@ def _not_made(known: Known, program: bytes, entries: list[int]) -> Iterator[str]
     variable = f"INSTALL_{re.sub(r'[^A-Z0-9]', '_', program.decode().upper())}"
     if layers:
         numbers = ", ".join(str(at + 1) for at in layers[:_MOST])
-        yield f"# layer {numbers} calls it: install it in a stage of its own, and mount it in the RUN that calls it"
+        yield f"# called in layer {numbers}: install it in a stage of its own, and mount it in each RUN that calls it"
         if _is_alone(known, entries):
             source = next(filter(edits.is_writable, paths), b"/.../" + program)
             yield edits.line(

@@ -10,7 +10,7 @@ import posixpath
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import (
@@ -88,7 +88,12 @@ class Removing:
             kept_out = setting(self._known, rule, self._found[rule.name], entries, of_layer, self._later)
             if kept_out.saves * 2 >= whole:
                 return kept_out
-        saves = {at: size for at, size in of_layer.items() if not self._stays(rule, at, layer, entries)}
+        names = self._known.names
+        saves = {
+            at: size
+            for at, size in of_layer.items()
+            if not any(self._stays(rule, each, layer, entries) for each in names((at,)))
+        }
         if not saves:
             return Part((_READ,))
         if rule.edit:
@@ -113,7 +118,7 @@ class Removing:
         inside = [at for at, path in enumerate(paths) if path.startswith(begins) and not stat.S_ISDIR(modes[at])]
         if any(self._stays(rule, at, layer, entries) for at in inside):
             return Part()
-        saved = sum(size for at, size in saves.items() if is_below(paths[at], places))
+        saved = self._saved(saves, lambda at: is_below(paths[at], places))
         return Part((rule.edit,), saved) if saved else Part()
 
     def _own_find(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
@@ -123,7 +128,7 @@ class Removing:
         if said is None or finder(self._known, layer) is Finder.NONE:
             return Part()
         last, inside = said[1].encode(), b"/%b/" % said[1].encode()
-        going = {paths[at]: size for at, size in saves.items() if name(parent(paths[at])) == last}
+        going = self._going(saves, lambda at: name(parent(paths[at])) == last)
         going_from = starts([parent(path) for path in going])
         staying = [
             path
@@ -132,7 +137,7 @@ class Removing:
         ]
         if any(is_below(path, going_from) for path in staying):
             going_from = free_starts(going, staying, _MOST_PATHS)
-        saved = sum(size for path, size in going.items() if is_below(path, going_from))
+        saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
         line = rule.edit.replace(_ANYWHERE, edits.words("find {} ", going_from), 1)
         return Part((line,), saved) if saved else Part()
 
@@ -148,7 +153,7 @@ class Removing:
             cache = posixpath.join(parent(parent(path)), b"pkgs")
             own = [at for at in self._found[rule.name] if within(inventory.paths[at], cache)]
             spares = any(inventory.links[at] < 2 and self._stays(rule, at, layer, entries) for at in own)
-            saved = sum(size for at, size in saves.items() if within(inventory.paths[at], cache))
+            saved = self._saved(saves, lambda at, cache=cache: within(inventory.paths[at], cache))
             if saved > best.saves and not spares and edits.is_writable(path):
                 called = program if parent(path) in USUAL_PATH else edits.line("{}", path)
                 best = Part((f"{called} {rest}",), saved)
@@ -164,7 +169,7 @@ class Removing:
         }
         if which is Finder.NONE:
             places = {at: self._known.inventory.paths[at] if each in emptied else each for at, each in places.items()}
-        named, saved = most(places, saves)
+        named, saved = self._named(places, saves)
         empty = [each for each in named if each in emptied]
         rest = [each for each in named if each not in emptied]
         does = [find([], starts=empty, which=which)] if empty else []
@@ -183,7 +188,27 @@ class Removing:
             some = [path, *(each for each in ancestors(path) if within(each, place))]
             return next((each for each in reversed(some) if whole.first(each) is not None), path)
 
-        return {at: inside(place, paths[at]) for at, place in places_of(self._known, saves)}
+        return {at: inside(place, paths[at]) for at, place in places_of(self._known, self._known.names(saves))}
+
+    def _named(self, places: Mapping[int, bytes], saves: Mapping[int, int]) -> tuple[list[bytes], int]:
+        """The paths that save most of these bytes, with all names of the files in them, and what they save."""
+        named, saved = most(places, saves)
+        taken = set(named)
+        others = {places[each] for at in saves if places[at] in taken for each in self._known.names((at,))} - taken
+        if not others:
+            return named, saved
+        named += sorted(filter(edits.is_writable, others))[: max(0, _MOST_PATHS - len(named))]
+        taken.update(named)
+        return named, self._saved(saves, lambda at: places[at] in taken)
+
+    def _going(self, saves: Mapping[int, int], goes: Callable[[int], bool]) -> dict[bytes, int]:
+        """The files of which all names go: each name, and the bytes that count with it."""
+        paths, names = self._known.inventory.paths, self._known.names
+        return {paths[x]: saves.get(x, 0) for at in saves if all(map(goes, names((at,)))) for x in names((at,))}
+
+    def _saved(self, saves: Mapping[int, int], goes: Callable[[int], bool]) -> int:
+        """The bytes of the files of which all names go."""
+        return sum(self._going(saves, goes).values())
 
     def _by_pattern(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
         """A find(1) with the rule's patterns that find something in this layer, and without the files that stay."""
@@ -191,7 +216,7 @@ class Removing:
         program = finder(self._known, layer)
         usable = {which for which, each in enumerate(rule.patterns) if can_test(program, each)}
         chosen = _fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
-        going = {paths[at]: size for at, size in saves.items() if not chosen.isdisjoint(found[at][0])}
+        going = self._going(saves, lambda at: not chosen.isdisjoint(found[at][0]))
         matched = [at for at in found if not chosen.isdisjoint(found[at][0])]
         staying = [at for at in matched if not found[at][1] and self._stays(rule, at, layer, entries)]
         going_from, names = starts(going), [paths[at] for at in staying]
@@ -203,7 +228,7 @@ class Removing:
         can = all(can_test(program, each) for each in excepted)
         if not going_from or not can or len(excepted) > _MOST_PATTERNS:
             return Part()
-        saved = sum(size for path, size in going.items() if is_below(path, going_from))
+        saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
         return Part((find(patterns, excepted, going_from, names, program),), saved)
 

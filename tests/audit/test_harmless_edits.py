@@ -296,3 +296,43 @@ def test_a_run_gets_one_line(tmp_path: Path, path: str) -> None:
         (line,) = live(found)
         assert line.startswith("RUN ") or "after &&" in found.comment
         assert "; " not in line
+
+
+@pytest.mark.parametrize("has_find", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        ("static-libraries", "/usr/lib/liba.a", "/opt/z/libz.a"),
+        ("headers", "/usr/include/a.h", "/usr/local/include/z/z.h"),
+        ("source-maps", f"{SITE}/a.js.map", "/opt/z/z.js.map"),
+        ("logs", "/var/log/a.log", "/var/log/z/b.log"),
+        ("apt-cache", "/var/cache/apt/a.bin", "/var/cache/apt/archives/z.deb"),
+        ("documentation", "/usr/share/doc/a/README", "/usr/local/share/doc/z/README"),
+        ("python-tests", f"{SITE}/a/tests/data/a", f"{SITE}/z/tests/data/a"),
+        ("byte-code", f"{SITE}/a/__pycache__/m.cpython-312.pyc", f"{SITE}/z/__pycache__/m.cpython-312.pyc"),
+    ],
+)
+def test_a_file_goes_with_all_of_its_names(tmp_path: Path, kind: str, first: str, second: str, has_find: bool) -> None:
+    """An edit that removes one of two hard links saves nothing."""
+    if has_find:
+        write(tmp_path, "/usr/bin/find")
+    plant(tmp_path, first)
+    plant(tmp_path, second)
+    (tmp_path / second[1:]).unlink()
+    (tmp_path / second[1:]).hardlink_to(tmp_path / first[1:])
+    layers = stacked([BASE, "RUN make"], {first: 1, second: 1})
+    found = one(audit_of(tmp_path, layers=layers), kind)
+    assert live(found), found.edit
+    run(tmp_path, found)
+    assert not (tmp_path / first[1:]).exists(), found.edit
+    assert not (tmp_path / second[1:]).exists(), found.edit
+
+
+def test_a_file_stays_if_one_of_its_names_does(tmp_path: Path) -> None:
+    """What a later RUN names is in use by its other name, too."""
+    first, second = "/tmp/a/in.tar", "/tmp/z/out.tar"
+    write(tmp_path, first, KB)
+    (tmp_path / "tmp/z").mkdir()
+    (tmp_path / second[1:]).hardlink_to(tmp_path / first[1:])
+    layers = stacked([BASE, "RUN make", f"RUN tar -xf {second}"], {first: 1, second: 1})
+    assert live(one(audit_of(tmp_path, layers=layers), "temporary-files")) == []

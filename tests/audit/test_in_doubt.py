@@ -249,7 +249,7 @@ def test_a_run_that_installs_a_tool_does_not_call_it(tmp_path: Path, command: st
     """A call begins a command."""
     write(tmp_path, "/usr/bin/rclone", MB, 0o755)
     said = tool(tmp_path, "rclone", ["RUN x", command], {"/usr/bin/rclone": 1})
-    assert ("calls it" in said[0], "INSTALL_RCLONE" in said[0]) == (is_called, not is_called)
+    assert ("that calls it" in said[0], "INSTALL_RCLONE" in said[0]) == (is_called, not is_called)
 
 
 def test_a_program_that_needs_its_environment_is_not_mounted_alone(tmp_path: Path) -> None:
