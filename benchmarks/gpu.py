@@ -33,9 +33,10 @@ MB = 1e6
 
 
 def libraries(directories: list[str]) -> Iterator[tuple[Path, Read, Tables]]:
-    """The ELF files below the directories, each once."""
+    """The ELF files below the directories, or given, each once."""
     seen = set()
-    for path in sorted(each for place in directories for each in Path(place).rglob("*.so*")):
+    places = [Path(place) for place in directories]
+    for path in sorted(each for place in places for each in ([place] if place.is_file() else place.rglob("*.so*"))):
         status = path.lstat()
         if path.is_symlink() or not path.is_file() or (status.st_dev, status.st_ino) in seen:
             continue

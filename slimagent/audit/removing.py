@@ -151,9 +151,9 @@ class Removing:
             if name(path) != program.encode() or name(parent(path)) not in (b"bin", b"condabin") or not is_there:
                 continue
             cache = posixpath.join(parent(parent(path)), b"pkgs")
-            own = [at for at in self._found[rule.name] if within(inventory.paths[at], cache)]
+            own = {at for at in self._found[rule.name] if within(inventory.paths[at], cache)}
             spares = any(inventory.links[at] < 2 and self._stays(rule, at, layer, entries) for at in own)
-            saved = self._saved(saves, lambda at, cache=cache: within(inventory.paths[at], cache))
+            saved = self._saved(saves, own.__contains__)
             if saved > best.saves and not spares and edits.is_writable(path):
                 called = program if parent(path) in USUAL_PATH else edits.line("{}", path)
                 best = Part((f"{called} {rest}",), saved)
