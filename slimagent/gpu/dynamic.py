@@ -15,7 +15,9 @@ DT_STRTAB, DT_SYMTAB = 5, 6
 RELA = struct.Struct("<QQq")
 MOST = 1 << 25  # relocations of one file; the most seen are 400,000
 _DT_NULL, _DT_RELA, _DT_RELASZ, _DT_REL, _DT_TEXTREL, _DT_JMPREL, _DT_PLTRELSZ = 0, 7, 8, 17, 22, 23, 2
-_DT_STRSZ, _DT_NAMES = 10, (1, 14, 15, 29)  # DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH
+DT_STRSZ = 10
+# DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER
+_DT_NAMES = (1, 14, 15, 29, 0x6FFFFEFA, 0x6FFFFEFB, 0x6FFFFEFC, 0x7FFFFFFD, 0x7FFFFFFF)
 _DT_PLTREL, _DT_RELRSZ, _DT_RELR, _DT_FLAGS = 20, 35, 36, 30
 _DF_TEXTREL = 4  # in DT_FLAGS, the same as DT_TEXTREL
 _SYMBOL, _STT_TLS = struct.Struct("<IBBHQQ"), 6
@@ -53,7 +55,7 @@ def dynamic(read: Read, found: Tables) -> Dynamic:
             names.append(value)
     else:  # loaders read on
         raise UnknownError("its dynamic section has no end")
-    if max(names) > tags.get(_DT_STRSZ, 0):
+    if max(names) >= max(tags.get(DT_STRSZ, 0), 1):
         raise UnknownError("its dynamic section has a name outside the table of names")
     if tags.get(_DT_PLTREL, _DT_RELA) != _DT_RELA or _DT_REL in tags or _writes_code(tags):
         raise UnknownError("it has relocations of an unusual kind")

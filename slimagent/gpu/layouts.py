@@ -12,7 +12,8 @@ from slimagent.gpu.containers import Code
 PAGE = 4096  # of x86-64, the one processor that was measured
 _X86_64 = 62
 _MOST_SEGMENTS, _MOST_SECTIONS = 64, 1024
-_MOST_SEARCHED = 1 << 32  # bytes that can be executed, GPU code among them; the largest library seen has 0.4 GB
+_MOST_SEARCHED = 1 << 32  # bytes of code, and of data; the largest library seen has 0.4 GB
+_LONGEST = 1 << 33  # bytes; addresses in a shared library are 2 GB apart at most, or 4 GB with a large model's data
 _INTEGRITY = b".note.fdo.integrity"
 
 
@@ -50,7 +51,8 @@ def _why_not_searched(found: Tables, size: int, count: int) -> str:
     searched = sum(each.size for each in found.segments if each.kind == elf.PT_LOAD and each.flags & elf.PF_X)
     if searched > size:
         return "its segments overlap"  # the search for references would read the same code again and again
-    if searched > _MOST_SEARCHED:  # a hole can have any size
+    data = sum(each.size for each in found.sections if each.kind == elf.SHT_PROGBITS and each.is_loaded)
+    if max(searched, data) > _MOST_SEARCHED or size > _LONGEST:  # a hole can have any size
         return "it is longer than any library"
     return ""
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Segment, Tables
+from slimagent.gpu.bounds import see_bounds
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
 from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
 from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks, is_chance, words
@@ -92,6 +94,7 @@ class _Finder:
         self.low = min((low for low, _ in self._sections), default=0)
         self.high = max((high for _, high in self._sections), default=0)
         self.references = References()
+        self._whole = set[int]()  # the sections whose containers all stay, by their addresses
         self._left = _MOST_TO_CODE  # containers that symbols may still cover
 
     def container(self, address: int) -> int | None:
@@ -141,6 +144,9 @@ class _Finder:
                 self._keep_from(low, high)
 
     def _keep_from(self, low: int, high: int) -> None:
+        if low in self._whole:
+            return
+        self._whole.add(low)
         self.references.whole.update(self._starts[bisect_left(self._starts, low) : bisect_left(self._starts, high)])
 
     def _begins(self, address: int) -> bool:
@@ -298,6 +304,7 @@ class _Finder:
         for each in symbols:  # the loader goes by addresses, we by places in the file
             if any(self.offset(table.address) != table.offset for table in (each, sections[each.link])):
                 raise UnknownError(_OTHER_SYMBOLS)
+        see_bounds(self._read, self._found, found, self.offset, self._sections)
 
     def distances(self, skipped: list[tuple[int, int]]) -> None:
         """Look through code and data, but the given parts of the file, for distances to GPU code."""
@@ -313,14 +320,16 @@ class _Finder:
             if section.name not in _UNWINDING and section.name not in SECTIONS:
                 data_of = chunks(self._read, section.offset, section.offset + section.size, 0)
                 shift = section.address - section.offset
-                found = [hit for data, at in data_of for hit in table.in_table(data, at + shift)]
-                if not is_chance(len(found), section.size // _DISTANCE, len(self._starts)):
+                found: Counter[int] = Counter()  # a file of nothing else has more of them than there is memory for
+                for data, at in data_of:
+                    found.update(table.in_table(data, at + shift))
+                if not is_chance(found.total(), section.size // _DISTANCE, len(self._starts)):
                     for address in found:
                         self.keep(address, only=address in self.starts)
 
     def _in_code(self, segment: Segment, skipped: list[tuple[int, int]], wanted: Wanted) -> None:
         tables = [each.address for each in self._found.sections if each.name in _TABLES_OF_ADDRESSES][:2]
-        found = list[int]()
+        found: Counter[int] = Counter()
         searched, left = 0, _DISTANCES_MORE
         for span in without((segment.offset, segment.offset + segment.size), skipped):
             for data, at in chunks(self._read, *span, REST):
@@ -329,10 +338,10 @@ class _Finder:
                 left -= looked
                 if left <= 0:
                     raise UnknownError("its code computes more addresses than that of any compiler")
-                found += hits
+                found.update(hits)
                 for address in (*sure, *(hit for table in tables for hit in wanted.in_large_code(data, table))):
                     self.keep_sure(address)
-        if not is_chance(len(found), searched // ONE_IN, len(self._headers)):
+        if not is_chance(found.total(), searched // ONE_IN, len(self._headers)):
             for address in found:
                 self.keep(address)
 

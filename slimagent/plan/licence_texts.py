@@ -45,7 +45,8 @@ _MIT = re.compile(
 )
 # The words of the terms of the Apache License 2.0, in lower case, with a space between two.
 _APACHE = re.compile(
-    "(?P<terms>terms and conditions for use reproduction and distribution .*? )end of terms and conditions"
+    "(?P<terms>terms and conditions for use reproduction and distribution .*? such warranty or additional liability)"
+    "(?: end of terms and conditions)?(?![^ ])"
 )
 _APACHE_TERMS = "30e4fead14bea27559ab87df4b7e795f30238bd249aae20bc792ba6615939d57"
 _KNOWN = (("MIT", _MIT), ("BSD", _BSD), ("Apache-2.0", _APACHE))
@@ -164,7 +165,7 @@ def _licences(words: str) -> Iterator[tuple[str, re.Match[str]]]:
         for match in pattern.finditer(words):
             if name == "BSD":
                 yield "BSD-3-Clause" if match["third"] else "BSD-2-Clause", match
-            elif name == "MIT" or hashlib.sha256(match["terms"].encode()).hexdigest() == _APACHE_TERMS:
+            elif name == "MIT" or hashlib.sha256(f"{match['terms']} ".encode()).hexdigest() == _APACHE_TERMS:
                 yield name, match
 
 

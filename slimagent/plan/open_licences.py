@@ -30,7 +30,10 @@ _OTHER_NAMES = frozenset(
         "apache 2.0", "apache license 2.0", "apache license, version 2.0", "apache-2.0 license", "apache 2",
         "apache license version 2.0", "the apache license, version 2.0", "bsd", "new bsd", "bsd 3-clause",
         "bsd 2-clause", "3-clause bsd license", "modified bsd", "bsd-3-clause license", "bsd 3-clause license",
-        "the mit license", "mit + file license", "gpl (>= 2)", "gpl (>= 3)", "mit licence",
+        "the mit license", "mit + file license", "gpl (>= 2)", "gpl (>= 3)", "mit licence", "the mit license (mit)",
+        "apache", "apache2", "apache-2", "apache 2.0 license", "apache v2.0", "apache software license 2.0",
+        "apache software license (http://www.apache.org/licenses/license-2.0)", "bsd-2", "bsd-3", "bsd3",
+        'bsd 3-clause "new" or "revised" license',
     )
 )  # fmt: skip
 # The ends of Python's classifiers (https://pypi.org/classifiers/, "License ::"), in lower case.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from slimagent.model.inventory import Inventory, Owners, package_test
 from slimagent.model.profile import Rules
-from slimagent.paths.algebra import Resolver, ancestors, name, within
+from slimagent.paths.algebra import Resolver, ancestors, name, to_text, within
 from slimagent.paths.hierarchy import is_shared
 from slimagent.paths.patterns import PathRules
 from slimagent.plan.closure import ContentReader
@@ -23,10 +23,10 @@ from slimagent.plan.open_licences import Said, is_open, said
 _OF_NVIDIA = re.compile(
     # Without `lib`, some of the names are words that anybody uses, and Python's bindings are called like the libraries.
     rb"(?:lib[_-]*|(?=.*\.so(?:\.|\Z))(?!cal(?![a-z])|cuda(?![a-z])|nv(?:ds|idia)|optix|.*\.(?:cpython-|abi3\.)))"
-    rb"(?:accinj|cal|cublas(?:lt|mp)?|cuda|cudart|cudensitymat|cudla|cudnn[a-z]*|cudss|cufft(?:w|mp)?|cufile|cuinj"
+    rb"(?:accinj|cal|cublas(?:lt|mp)?|cuda(?!_)|cudadebugger|cudart|cudensitymat|cudla|cudnn[a-z]*|cudss|cufft(?:w|mp)?|cufile|cuinj"
     rb"|cupauliprop|cupti|curand|cusolver(?:mg|mp)?|cusparse(?:lt)?|custabilizer|custatevec|cutensor(?:mg|mp|net)?"
-    rb"|cuvslam|myelin|npp[a-z]{1,4}|nvblas|nvcomp|nvcuvid|nvds|nvfatbin|nvgraph|nvidia|nvinfer|nvjitlink"
-    rb"|nvjpeg(?:2k)?|nvngx|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler|nvrtc|nvshmem|nvtiff|nvvm|nvvpi|optix"
+    rb"|cuvslam|myelin|npp[a-z]{1,4}|nvblas|nvcomp|nvcuvid|nvds(?:gst)?|nvfatbin|nvgraph|nvidia(?!_)|nvinfer|nvjitlink"
+    rb"|nvjpeg(?:2k)?|nvngx|nvonnxparser|nvoptix|nvparsers|nvperf|nvptxcompiler|nvrtc|nvshmem|nvtiff|nvvideoeffects|nvvm|nvvpi|optix"
     rb"|physx[a-z]*|sanitizer-public)(?![a-z]).*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -45,6 +45,7 @@ _CODE = (b".py", b".pyc", b".pyi")
 _LICENCES = re.compile(rb"/licen[cs]es?(?:[_-]files)?/", re.IGNORECASE)
 _MOST_TEXTS = 64  # licence files of one package that are read
 _EXECUTE = 0o111
+_PRODUCT = re.compile(r"(?!cuda)[a-z]{4}.*")  # in the name of its package: nvidia-cuda-runtime, nvidia-nccl-cu13
 _LONGEST_NAME = 200  # characters: a licence can be stated as its whole text
 
 
@@ -110,12 +111,21 @@ class Permissions:
         word = next((each.word for each in judged if each.word), "")
         if word:
             return f"by your word: {word}", ""
-        if self._is_nvidias(names, links) and not any(self._is_of_nvidia(each) for each in own):
+        called = self._nvidias(names, links)
+        if called and not any(self._is_product(each, called) for each in own):
             place = f"in {self._owners.packages[owners[0]].label}" if owners else "of no package"
             return "", f"no open licence: a library {place} that is NVIDIA's by its name"
         refused = next((each.refused for each in judged if each.refused), "")
+        if not owners and not refused:
+            refused = self._who_may_own()
         permitted = next((each.permitted for each in judged if each.permitted), "no package owns it")
         return ("", refused) if refused else (permitted, "")
+
+    def _who_may_own(self) -> str:
+        """Why it is unknown whether nobody owns a file: a record of packages was not understood; empty if all were."""
+        for path, why in self._owners.problems:
+            return f"nobody knows who owns it: {to_text(path)}: {why}"
+        return ""
 
     def _owners_of(self, entries: Iterable[int]) -> list[int]:
         """Every package that owns one of the entries, or whose record lists one although it lies elsewhere."""
@@ -135,15 +145,17 @@ class Permissions:
             self._led[directory] = self._judged(self._owners_of(self._ways.get(directory, ())))
         return self._led[directory]
 
-    def _is_nvidias(self, names: Sequence[int], links: Sequence[int]) -> bool:
-        """Whether a library is NVIDIA's by one of its names, those of links to it, or the one in it (DT_SONAME)."""
+    def _nvidias(self, names: Sequence[int], links: Sequence[int]) -> bytes:
+        """The name by which a library is NVIDIA's: its own, that of a link to it, or the one in it (DT_SONAME)."""
         needs = self._contents.needs(self._inventory.paths[names[0]], bool(self._inventory.modes[names[0]] & _EXECUTE))
         called = b"" if needs is None else needs.own_name.rpartition(b"/")[2]
         paths = (self._inventory.paths[each] for each in (*names, *links))
-        return any(_OF_NVIDIA.fullmatch(each) for each in (called, *map(name, paths)))
+        return next((each for each in (called, *map(name, paths)) if _OF_NVIDIA.fullmatch(each)), b"")
 
-    def _is_of_nvidia(self, package: int) -> bool:
-        return self._owners.packages[package].name.lower().startswith("nvidia")
+    def _is_product(self, package: int, library: bytes) -> bool:
+        """Whether a package is NVIDIA's own of this library: others of its packages carry copies as anybody's do."""
+        maker, *words = re.split(r"[-_.]", self._owners.packages[package].name.lower())
+        return maker == "nvidia" and any(each.encode() in library.lower() for each in filter(_PRODUCT.match, words))
 
     def _package(self, number: int) -> tuple[str, str]:
         if number not in self._known:

@@ -120,6 +120,9 @@ def test_texts_of_installed_packages_are_recognised() -> None:
     assert {"MIT", "Apache-2.0", "BSD-3-Clause"} <= found.keys()
     apache = found["Apache-2.0"]
     assert recognised(apache.replace(b"perpetual", b"yearly")) == ""
+    terms = apache[: apache.index(b"END OF TERMS")]
+    assert recognised(terms) == "Apache-2.0"
+    assert recognised(terms + b"You shall not change this.") == ""
     assert recognised(found["MIT"].replace(b"modify, ", b"")) == ""
     for restriction in RESTRICTIONS:
         owner = f"archives.\n\n   Copyright 2024 ACME\n   {restriction}\n".encode()

@@ -35,6 +35,19 @@ def test_all_of_and_and_one_of_or(expression: str, closed: str) -> None:
         assert said([f"{closed} AND ({expression})"]) is said([f"({expression}) and {closed}"]) is Said.CLOSED
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("BSD-3", "Apache2", "APACHE", "Apache Software License 2.0", "Apache v2.0", "The MIT License (MIT)"),
+        *('BSD 3-Clause "New" or "Revised" License', "Apache 2.0 License"),
+    ],
+)
+def test_what_people_write_in_place_of_a_name(name: str) -> None:
+    """As records of PyTorch (2.4), DGL, DeepSpeed and others have it."""
+    assert said([name]) is said([name, "BSD License"]) is Said.OPEN
+    assert said([f"{name} (non-commercial)"]) is Said.CLOSED
+
+
 @pytest.mark.parametrize("exception", ["LLVM-exception", "Classpath-exception-2.0", "Linux-syscall-note", "GPL-CC-1.0"])
 def test_exceptions_of_spdx_permit_more(exception: str) -> None:
     """Others may be restrictions, whatever they are called."""

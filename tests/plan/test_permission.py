@@ -266,7 +266,8 @@ def test_a_text_outside_of_the_record_alone_permits_nothing(tmp_path: Path) -> N
         *("libmyelin.so.1", "libnvgraph.so.10", "cudnn_ops.so", "libcudnnops.so", "lib-cudnn-ops.so.9"),
         *("cublasLt.so.12", "libcutensorMp.so", "libcupauliprop.so.0", "libcustabilizer.so", "libPhysXGpu_64.so"),
         *("libPhysXCooking.so", "libnvcuvid.so.1", "libcal.so.0", "libcuinj64.so.12.4", "libaccinj64.so"),
-        *("libsanitizer-public.so", "libcuvslam.so", "libnvngx.so.1", "libnvngx_dlss.so"),
+        *("libsanitizer-public.so", "libcuvslam.so", "libnvngx.so.1", "libnvngx_dlss.so", "libcuda.so.1"),
+        *("libcudadebugger.so.1", "libnvdsgst_meta.so", "libNVVideoEffects.so", "libnvidia-ml.so.1"),
     ],
 )
 def test_a_library_is_nvidias_by_any_of_its_names(tmp_path: Path, name: str) -> None:
@@ -286,10 +287,51 @@ def test_a_library_is_nvidias_by_any_of_its_names(tmp_path: Path, name: str) -> 
     "name",
     [
         *("cuda_ops.so", "cublas.cpython-312-x86_64-linux-gnu.so", "cudnn.abi3.so", "cufft_bench", "nvidia_x.so"),
-        *("cal.so", "libcalc.so", "libcalibrate.so.1"),
+        *("cal.so", "libcalc.so", "libcalibrate.so.1", "libcuda_ops.so.11", "libnvidia_collective.so"),
     ],
 )
 def test_other_names_are_often_others(tmp_path: Path, name: str) -> None:
     """Words without lib that anybody uses, longer words, Python's bindings, programs."""
     write(tmp_path, f"/data/{name}")
     assert Image(tmp_path).permitted(f"/data/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "may"),
+    [
+        ("nvidia-nvcomp-cu12", "libnvcomp.so.5", True),
+        ("nvidia-pytriton", "libcudart-09529672.so.12.6.77", False),
+        ("nvidia-cuda-mine", "libcuda.so.1", False),
+        ("nvidia", "libcudart.so", False),
+        ("foo", "libnvcomp.so.5", False),
+    ],
+)
+def test_a_package_of_nvidias_speaks_for_its_own_product(tmp_path: Path, name: str, library: str, may: bool) -> None:
+    """Not for copies of other libraries in it, which have another licence."""
+    path = f"{SITE}/lib/{library}"
+    write(tmp_path, path)
+    image = Image(tmp_path, [package(path, licenses=["Apache-2.0"], name=f"python:{name}")])
+    assert bool(image.permitted(path)) is may
+
+
+@pytest.mark.parametrize(
+    "database", ["/var/lib/rpm/rpmdb.sqlite", "/lib/apk/db/installed", "/var/lib/dpkg/info/z.list"]
+)
+def test_nobody_knows_who_owns_a_file_if_a_database_is_not_understood(tmp_path: Path, database: str) -> None:
+    """Of a package manager that is not read, or with a package whose list of files is missing."""
+    path = "/usr/lib/libmine.so"
+    write(tmp_path, path)
+    own = f"{SITE}/foo/libfoo.so"
+    wheel(tmp_path, "License: MIT")
+    write(tmp_path, own)
+    assert Image(tmp_path, None).permitted(path) == "no package owns it"
+    if "dpkg" in database:
+        write(
+            tmp_path,
+            "/var/lib/dpkg/status",
+            "Package: z\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n",
+        )
+    else:
+        write(tmp_path, database, "x")
+    assert "nobody knows who owns it" in Image(tmp_path, None).refused(path)
+    assert Image(tmp_path, None).permitted(own)
