@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from slimagent.elf import tables as elf
-from slimagent.elf.tables import Read, Tables
+from slimagent.elf.tables import Read, Section, Tables
 from slimagent.gpu.containers import UnknownError
 from slimagent.gpu.dynamic import DT_STRSZ, DT_STRTAB, DT_SYMTAB, Dynamic
 
@@ -33,6 +33,7 @@ _HASH, _GNU_HASH = struct.Struct("<II"), struct.Struct("<IIII")
 _NEED, _NEED_OF, _DEFINE, _DEFINE_OF = (struct.Struct(each) for each in ("<HHIII", "<IHHII", "<HHHHIII", "<II"))
 _MOST_VERSIONS = 1 << 16
 _ELSEWHERE = "a table that its loader reads reaches into its GPU code"
+_OTHER_SYMBOLS = "its dynamic section and its section headers do not say the same of its symbols"
 _OUTSIDE = "an index in its hash table lies outside its symbols"
 _NO_NAME = "a name that its loader reads lies outside the table of names"
 
@@ -145,14 +146,26 @@ def see_bounds(
 ) -> None:
     """Raise UnknownError if a loader of this file could read something in its GPU code.
 
-    `gpu` are the addresses where that begins and ends. The table of symbols is that of the section (references.py).
+    `gpu` are the addresses where that begins and ends.
     """
-    table = next((each for each in found.sections if each.kind == elf.SHT_DYNSYM), None)
-    if table is None:
-        raise UnknownError("it has no dynamic symbols")
-    names = found.sections[table.link].size if table.link < len(found.sections) else 0
-    bounds = Bounds(read, offset, tuple(gpu), dict(dynamic.tags), table.size // _SYMBOL, names)
+    tags = dict(dynamic.tags)
+    symbols, names = _symbols(found, tags, offset)
+    bounds = Bounds(read, offset, tuple(gpu), tags, symbols.size // _SYMBOL, names.size)
     bounds.see_tables()
     bounds.see_hash()
     bounds.see_gnu_hash()
     bounds.see_versions()
+
+
+def _symbols(found: Tables, tags: Mapping[int, int], offset: Callable[[int], int]) -> tuple[Section, Section]:
+    """The table of dynamic symbols and that of their names. The loader's have to be those of the section headers."""
+    sections = found.sections
+    tables = [each for each in sections if each.kind == elf.SHT_DYNSYM]
+    names = [sections[each.link] for each in tables if each.link < len(sections)]
+    if [each.address for each in tables] != [tags.get(DT_SYMTAB)]:
+        raise UnknownError(_OTHER_SYMBOLS)
+    if [each.address for each in names] != [tags.get(DT_STRTAB)]:
+        raise UnknownError(_OTHER_SYMBOLS)
+    if any(offset(each.address) != each.offset for each in (*tables, *names)):  # it goes by addresses, we by places
+        raise UnknownError(_OTHER_SYMBOLS)
+    return tables[0], names[0]

@@ -22,7 +22,7 @@ from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.bounds import see_bounds
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
-from slimagent.gpu.dynamic import DT_STRTAB, DT_SYMTAB, MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
+from slimagent.gpu.dynamic import MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
 from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks, is_chance, words
 from slimagent.gpu.spans import without
 
@@ -46,7 +46,6 @@ _TABLES_OF_ADDRESSES = (b".got", b".got.plt")
 _BETWEEN = "it refers to its section of GPU code where there is none"
 _TOO_OFTEN = "it refers to its GPU code more often than any compiler does"
 _ASTRAY = "it refers to what none of its segments holds"
-_OTHER_SYMBOLS = "its dynamic section and its section headers do not say the same of its symbols"
 _WRITTEN = "a relocation writes into its GPU code"
 # Distances that may lead to GPU code: compilers write one in 28 bytes or more, and others look like one by chance. A
 # file of nothing else would take minutes.
@@ -289,21 +288,13 @@ class _Finder:
         return self._found.sections[section.link].size
 
     def tables(self, found: Dynamic) -> None:
-        """See that no table that the loader reads lies in GPU code, and that its symbols are those of the section."""
+        """See that no table that the loader reads lies in GPU code or in headers, which change."""
         tables = [value for tag, value in found.tags if tag in _TABLES and value]  # 0: there is none
         if any(map(self.is_in_code, tables)):
             raise UnknownError("its dynamic section refers to its GPU code")
         self.see_held(tables)
         if any(map(self._is_header, tables)):
             raise UnknownError("its dynamic section refers to its headers")
-        tags, sections = dict(found.tags), self._found.sections
-        symbols = [each for each in sections if each.kind == elf.SHT_DYNSYM]
-        names = [sections[each.link].address for each in symbols if each.link < len(sections)]
-        if [each.address for each in symbols] != [tags.get(DT_SYMTAB)] or names != [tags.get(DT_STRTAB)]:
-            raise UnknownError(_OTHER_SYMBOLS)
-        for each in symbols:  # the loader goes by addresses, we by places in the file
-            if any(self.offset(table.address) != table.offset for table in (each, sections[each.link])):
-                raise UnknownError(_OTHER_SYMBOLS)
         see_bounds(self._read, self._found, found, self.offset, self._sections)
 
     def distances(self, skipped: list[tuple[int, int]]) -> None:

@@ -214,7 +214,12 @@ def test_a_copy_of_nvidias_library_keeps_nvidias_licence(tmp_path: Path, name: s
     build_gpu_library(tmp_path, path, *WIDE)
     assert "of no package that is NVIDIA's by its name" in left(plan_with(tmp_path))[0]
     assert "in python:torch that is NVIDIA's" in left(plan_with(tmp_path, [owned(path, "MIT")]))[0]
-    assert code(plan_with(tmp_path, [owned(path, "MIT", name="python:nvidia-x")])).files
+    own = name.lower().removeprefix("lib").partition(".")[0]
+    assert code(plan_with(tmp_path, [owned(path, "MIT", name=f"python:nvidia-{own}-cu13")])).files
+    assert (
+        "in python:nvidia-x that is NVIDIA's"
+        in left(plan_with(tmp_path, [owned(path, "MIT", name="python:nvidia-x")]))[0]
+    )
     assert code(plan_with(tmp_path, [owned(path, "MIT")], owners=("python:torch",))).files
     assert code(plan_with(tmp_path, owners=(path,))).files
 
