@@ -7,6 +7,7 @@ that.
 from __future__ import annotations
 
 import posixpath
+import re
 
 from packaging.utils import canonicalize_name
 
@@ -25,7 +26,8 @@ _FILES = {
     PackageKind.NPM: "package.json",
 }
 _BY_LINE = (PackageKind.CONDA, PackageKind.PYTHON)
-_BY_VENV = frozenset({"pip", "setuptools"})  # PEP 453, and what ensurepip had beside pip until Python 3.11
+_VERSION = re.compile(rb"/python3\.(\d+)(?:/|$)")  # in the path of a site directory
+_WITHOUT_SETUPTOOLS = 12  # the first minor version of Python 3 whose ensurepip brings pip alone (PEP 453)
 _MARK = b"/pyvenv.cfg"
 
 
@@ -49,11 +51,35 @@ def is_recorded(known: Known, number: int) -> bool:
     return known.asked.get(number, UNRECORDED) != UNRECORDED
 
 
+def is_of_venv(known: Known, number: int) -> bool:
+    """Whether a distribution came with its virtual environment, for all that anybody knows.
+
+    Some versions of ensurepip mark what they install with REQUESTED, as if somebody had asked for it by name. So only
+    a list of requirements says that somebody did.
+    """
+    package = known.owners.packages[number]
+    return _brings(package) and bool(_venv(known, package)) and not _is_listed(known, number)
+
+
+def _brings(package: Package) -> bool:
+    """Whether ensurepip installs a distribution of this name into an environment of this Python."""
+    called = canonicalize_name(package.name)
+    if called != "setuptools":
+        return called == "pip"
+    version = _VERSION.search(package.place)
+    return version is None or int(version[1]) < _WITHOUT_SETUPTOOLS
+
+
+def _is_listed(known: Known, number: int) -> bool:
+    """Whether a list of requirements in the image names a package: then its path is who asked."""
+    return "/" in known.asked.get(number, "")
+
+
 def without(known: Known, number: int) -> tuple[str, str]:
     """The file where a package is asked for, and what to do there: leave out its line, if anybody knows of one."""
     package = known.owners.packages[number]
-    venv = _venv(known, package)
-    if venv and canonicalize_name(package.name) in _BY_VENV and not is_recorded(known, number):
+    if is_of_venv(known, number):
+        venv = _venv(known, package)
         return DOCKERFILE, "\n".join(
             (
                 edits.line("# python3 -m venv --without-pip {}", venv),
@@ -63,8 +89,8 @@ def without(known: Known, number: int) -> tuple[str, str]:
     if package.kind != PackageKind.PYTHON:
         return where(package), unasked(package)
     if is_recorded(known, number):
-        listed = known.asked[number]
-        return (posixpath.basename(listed) if "/" in listed else REQUIREMENTS), unasked(package)
+        listed = _is_listed(known, number)
+        return (posixpath.basename(known.asked[number]) if listed else REQUIREMENTS), unasked(package)
     told = "# leave out what installs {} in {}: nothing in the image says in which file it is asked for"
     return DOCKERFILE, edits.line(told, package.name, to_text(package.place))
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from slimagent.audit import edits
-from slimagent.audit.asking import DOCKERFILE, unasked, where, without
+from slimagent.audit.asking import DOCKERFILE, is_of_venv, unasked, where, without
 from slimagent.audit.known import Known, Saving, whole
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.inventory import PackageKind
@@ -37,6 +37,8 @@ def unused(known: Known) -> Iterator[Saving]:
             continue
         others = sorted(known.owners.packages[each].label for each in going if each != number)
         asked = f"asked for by name ({known.asked[number]})"
+        if is_of_venv(known, number):
+            asked = "it came with its virtual environment"
         if package.kind == PackageKind.COMPONENT:
             asked = "no package manager has it: it was unpacked or made by hand"
         evidence = [asked, "no test used it, and nothing in use requires it"]
@@ -85,7 +87,7 @@ def required_anyway(known: Known) -> Iterator[Saving]:
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     brought_by: dict[int, int] = {}
     for number, package in known.packages():
-        if number not in known.asked:
+        if number not in known.asked or is_of_venv(known, number):
             continue
         able = (each for each in known.requirers[number] if _asks_for(known, each, number))
         by = min((each for each in able if number not in _chain(brought_by, each)), default=-1)

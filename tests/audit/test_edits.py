@@ -15,6 +15,7 @@ from audit_images import audit_of, known_of, of_kind, one
 from plan_images import Installed, access, write
 
 from slimagent.audit.by_layer import destination
+from slimagent.audit.unused import required_anyway
 from slimagent.model.audit import Audit, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, Rules
 from slimagent.model.trace import How
@@ -313,6 +314,41 @@ def test_a_line_is_only_taken_from_a_list_that_has_it(tmp_path: Path) -> None:
     found = second_pip(tmp_path, venv=True)
     assert (found.file, live(found)) == ("Dockerfile", [])
     assert found.edit.startswith("# python3 -m venv --without-pip /opt/venv\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "asked", "file"),
+    [
+        ("pip", "3.11", "pip's REQUESTED", "Dockerfile"),
+        ("pip", "3.13", "pip's REQUESTED", "Dockerfile"),
+        ("setuptools", "3.11", "pip's REQUESTED", "Dockerfile"),
+        ("setuptools", "3.12", "pip's REQUESTED", "requirements.txt"),
+        ("wheel", "3.11", "pip's REQUESTED", "requirements.txt"),
+        ("pip", "3.11", "/app/dev.txt", "dev.txt"),
+    ],
+)
+def test_a_mark_says_nothing_of_what_comes_with_an_environment(
+    tmp_path: Path, name: str, version: str, asked: str, file: str
+) -> None:
+    """Debian 12's ensurepip marks pip and setuptools as if somebody had asked for them."""
+    venv = f"/opt/v/lib/python{version}/site-packages"
+    write(tmp_path, "/opt/v/pyvenv.cfg", "home = /usr/bin\n")
+    write(tmp_path, "/usr/bin/tool", KB, 0o755)
+    for each in (name, "app"):
+        write(tmp_path, f"{venv}/{each}.py", MB)
+    packages = [
+        Installed(f"python:{name}", [f"{venv}/{name}.py"], place=venv.encode()),
+        Installed("python:app", [f"{venv}/app.py"], place=venv.encode(), requires=[f"python:{name}"]),
+    ]
+    requests = {f"python:{name}": asked}
+    found = one(audit_of(tmp_path, packages[:1], ["/usr/bin/tool"], requests), "unused")
+    assert found.file == file
+    assert found.edit.startswith(
+        "# python3 -m venv --without-pip" if file == "Dockerfile" else f"# remove the line {name}"
+    )
+    assert ("it came with its virtual environment" in found.evidence) == (file == "Dockerfile")
+    known = known_of(tmp_path, packages, None, {**requests, "python:app": asked})
+    assert bool(list(required_anyway(known))) == (file != "Dockerfile")
 
 
 def test_a_tool_that_a_run_calls_is_mounted(tmp_path: Path) -> None:
