@@ -15,6 +15,7 @@ from slimagent.audit.duplicates import owner
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.paths.algebra import to_text
+from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 
 _CONTENT = 64_000  # bytes
@@ -26,7 +27,8 @@ _WHERE = "at the end of the RUN of the layer; what then writes into one of two n
 def content(known: Known, gone: Collection[int]) -> Iterator[Saving]:
     """Files with the same content that could be one file, one finding for each set of owners.
 
-    What other findings let go (`gone`) is left out: a link to it would be none, and a byte would count twice.
+    What other findings let go (`gone`) is left out: a byte would count twice, and a link to it would fail. So is what
+    the edit of a cruft finding can remove although it counts elsewhere, e.g. with a package that goes.
     """
     groups: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
     for entries in _same(known, gone):
@@ -55,11 +57,13 @@ def content(known: Known, gone: Collection[int]) -> Iterator[Saving]:
 
 def _same(known: Known, gone: Collection[int]) -> Iterator[list[int]]:
     """Sets of files with the same content, of one layer, one owner and one mode, that give the same capabilities."""
-    inventory, of = known.inventory, known.layers.of
+    inventory, of, is_cruft = known.inventory, known.layers.of, _cruft_test(known)
     alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for at in known.files:
         layer = of.get(inventory.paths[at], UNKNOWN)
         if inventory.sizes[at] < _CONTENT or at in gone or is_of_base(known, layer):
+            continue
+        if any(is_cruft(inventory.paths[each]) for each in known.names((at,))):
             continue
         alike[layer, inventory.sizes[at], inventory.modes[at], inventory.uids[at], inventory.gids[at]].append(at)
     for entries in alike.values():
@@ -70,6 +74,27 @@ def _same(known: Known, gone: Collection[int]) -> Iterator[list[int]]:
                 able = [at for which, at in enumerate(some) if which == 0 or inventory.links[at] == 1]
                 if len(able) > 1:
                     yield able
+
+
+def _cruft_test(known: Known) -> Callable[[bytes], bool]:
+    """Whether a path matches a cruft rule that has a finding, and none of the rule's exceptions.
+
+    The finding's edit goes by patterns: it does not know for what reason the plan lets a file go.
+    """
+    rules = [rule for rule in known.rules.cruft if rule.name in known.cruft]
+    parts = [
+        (rule.name, is_excepted)
+        for rule in rules
+        for is_excepted, patterns in ((False, rule.patterns), (True, rule.excepted))
+        for _ in patterns
+    ]
+    tests = PathRules([each for rule in rules for each in (*rule.patterns, *rule.excepted)])
+
+    def test(path: bytes) -> bool:
+        found = {parts[which] for which in tests.matches(path)}
+        return any(not is_excepted and (name, True) not in found for name, is_excepted in found)
+
+    return test
 
 
 def _alike(entries: list[int], read: Callable[[int], bytes | None]) -> Iterator[list[int]]:

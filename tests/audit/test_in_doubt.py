@@ -70,6 +70,30 @@ def test_a_link_gives_no_capability(
     assert len(of_kind(audit_of(tmp_path), "same-content")) == links
 
 
+def documented(root: Path, *paths: str) -> list[Finding]:
+    """What is said of the same bytes of two packages that no test used and that nobody asked for."""
+    for path in paths:
+        write(root, path, MB)
+    write(root, "/usr/bin/tool", KB, 0o755)
+    packages = [Installed(f"dpkg:p{at}", [path]) for at, path in enumerate(paths)]
+    write(root, "/usr/share/doc/tool/README", KB)
+    packages.append(Installed("dpkg:tool", ["/usr/bin/tool", "/usr/share/doc/tool/README"]))
+    made = audit_of(root, packages, ["/usr/bin/tool"])
+    assert one(made, "documentation").size < len(MB)  # the copies go with their packages, not as cruft
+    return of_kind(made, "same-content")
+
+
+def test_what_the_edit_of_cruft_can_remove_is_not_linked(tmp_path: Path) -> None:
+    """The plan lets it go for another reason, but the edit goes by patterns: a link to it would fail."""
+    assert documented(tmp_path, "/usr/share/doc/a/changelog.gz", "/usr/share/doc/b/changelog.gz") == []
+
+
+def test_what_a_cruft_rule_excepts_is_linked(tmp_path: Path) -> None:
+    """The edit leaves it: e.g. licences among the documentation."""
+    found = documented(tmp_path, "/usr/share/doc/a/copyright", "/usr/share/doc/b/copyright")
+    assert [each.subjects for each in found] == [("/usr/share/doc/a/copyright", "/usr/share/doc/b/copyright")]
+
+
 def test_capabilities_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the kernel stores them; none are b"". Nobody knows those of a file that is not there."""
     write(tmp_path, "/a", KB)
