@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from shlex import quote
 
 from slimagent.audit.by_layer import IN_BASE, command, is_copied, is_of_base, told
@@ -21,42 +22,55 @@ _DOWNLOADS = re.compile(r"\b(?:wget|curl|git clone)\b")
 
 
 def hidden(known: Known) -> Iterator[Saving]:
-    """For each pair of layers, what the later one hides of the earlier one, and what it has again with other rights."""
-    pairs: defaultdict[tuple[int, int], list[Hidden]] = defaultdict(list)
+    """For each pair of layers, what the later one deletes or replaces, and what it has again with other rights."""
+    pairs: defaultdict[tuple[int, int, bool], list[Hidden]] = defaultdict(list)
     for each in known.layers.hidden:
         if each.fate is Fate.COPIED and not _RIGHTS.isdisjoint(each.changed):
             if each.size >= _LEAST:
                 yield Saving(_copied(known, each), {})
         else:
-            pairs[each.layer, each.by].append(each)
+            pairs[each.layer, each.by, each.fate is Fate.DELETED].append(each)
     for parts in pairs.values():
         if sum(each.size for each in parts) >= _LEAST:
             yield Saving(_lost(known, parts), {})
 
 
 def _lost(known: Known, parts: list[Hidden]) -> Finding:
-    """Files that a later layer deletes, or writes again with other contents or other times. `parts` is not empty."""
+    """Files that a later layer deletes, or that it writes again with other contents or other times.
+
+    `parts` is not empty, and either all of them are deleted or none is.
+    """
     layer, by = parts[0].layer, parts[0].by
     files = sum(each.files for each in parts)
-    is_gone = all(each.fate is Fate.DELETED for each in parts)
+    is_gone = parts[0].fate is Fate.DELETED
     verb = "deletes" if is_gone else "replaces"
-    largest = max(parts, key=lambda each: each.size)
+    examples = _examples(parts)
     return Finding(
         kind="hidden",
         title=f"{counted(files, 'file')} of layer {layer + 1} that layer {by + 1} {verb}",
         size=sum(each.size for each in parts),
         risk=Risk.NONE,
-        evidence=("the image still carries them", *_evidence(known, largest)),
+        evidence=(
+            "the image still carries them",
+            *_made(known, layer, by),
+            _shown(examples, are_largest=len(parts) == 1),
+        ),
         file="Dockerfile",
-        edit="\n".join(_kept_out(known, largest, is_gone=is_gone)),
-        subjects=tuple(map(to_text, largest.examples)),
+        edit="\n".join(_kept_out(known, layer, by, examples, is_gone=is_gone)),
+        subjects=tuple(map(to_text, examples)),
         layers=(layer, by),
     )
 
 
-def _kept_out(known: Known, largest: Hidden, *, is_gone: bool) -> Iterator[str]:
+def _examples(parts: list[Hidden]) -> list[bytes]:
+    """The largest files of each part by turns. Nobody knows which are the largest of all: they come without sizes."""
+    order = sorted(parts, key=lambda each: -each.size)
+    rows = zip_longest(*(each.examples for each in order))
+    return list(dict.fromkeys(path for row in rows for path in row if path is not None))
+
+
+def _kept_out(known: Known, layer: int, by: int, examples: list[bytes], *, is_gone: bool) -> Iterator[str]:
     """What to do in a layer, or in the one that hides its files."""
-    layer, by = largest.layer, largest.by
     if is_of_base(known, layer):
         yield f"# layer {layer + 1} is the base image's: {IN_BASE}"
     elif is_copied(known, layer):
@@ -65,7 +79,7 @@ def _kept_out(known: Known, largest: Hidden, *, is_gone: bool) -> Iterator[str]:
         yield f"# layer {by + 1} brings its own: do not make them in layer {layer + 1} if no RUN between them uses them"
     else:
         yield _joined(known, layer, by, is_gone=is_gone)
-        yield from () if is_gone else _cruft(known, largest)
+        yield from () if is_gone else _cruft(known, layer, examples)
 
 
 def _joined(known: Known, layer: int, by: int, *, is_gone: bool) -> str:
@@ -81,12 +95,12 @@ def _joined(known: Known, layer: int, by: int, *, is_gone: bool) -> str:
     return f"# join {which} into one RUN{before}{why}"
 
 
-def _cruft(known: Known, largest: Hidden) -> Iterator[str]:
-    """Which of the largest files are cruft by a finding of this audit: it says with what command they go."""
-    for path in largest.examples:
+def _cruft(known: Known, layer: int, examples: list[bytes]) -> Iterator[str]:
+    """Which of these files are cruft by a finding of this audit: it says with what command they go."""
+    for path in examples:
         name = known.cruft_of.get(known.inventory.index.get(path, -1))
         if name is not None and is_writable(path):
-            yield f"# layer {largest.layer + 1} need not keep {quote(path.decode())}: see {name}"
+            yield f"# layer {layer + 1} need not keep {quote(path.decode())}: see {name}"
 
 
 def _copied(known: Known, each: Hidden) -> Finding:
@@ -96,7 +110,11 @@ def _copied(known: Known, each: Hidden) -> Finding:
         title=f"{counted(each.files, 'file')} that layer {each.by + 1} has again, with another {rights}",
         size=each.size,
         risk=Risk.NONE,
-        evidence=("the image carries both copies", *_evidence(known, each)),
+        evidence=(
+            "the image carries both copies",
+            *_made(known, each.layer, each.by),
+            _shown(each.examples, are_largest=True),
+        ),
         file="Dockerfile",
         edit="\n".join(_with_rights(known, each, rights)),
         subjects=tuple(map(to_text, each.examples)),
@@ -117,8 +135,10 @@ def _with_rights(known: Known, each: Hidden, rights: str) -> Iterator[str]:
         yield f"# set {rights} in layer {layer}, at the end of the RUN that makes the files"
 
 
-def _evidence(known: Known, each: Hidden) -> tuple[str, ...]:
-    made, hides = command(known, each.layer), command(known, each.by)
-    said = [f"layer {each.layer + 1}: {made}"] if made else []
-    said += [f"layer {each.by + 1}: {hides}"] if hides else []
-    return (*said, f"the largest are {', '.join(map(to_text, each.examples[:3]))}")
+def _made(known: Known, layer: int, by: int) -> Iterator[str]:
+    """What made a layer and the one that hides its files, where it is known."""
+    return (f"layer {at + 1}: {made}" for at in (layer, by) if (made := command(known, at)))
+
+
+def _shown(examples: Sequence[bytes], *, are_largest: bool) -> str:
+    return f"{'the largest are' if are_largest else 'e.g.'} {', '.join(map(to_text, examples[:3]))}"

@@ -326,7 +326,7 @@ def test_build_tools_are_found(tmp_path: Path) -> None:
 
 
 def test_what_layers_hide_is_found(tmp_path: Path) -> None:
-    """One finding for each pair of layers, and one for what has other rights; the image gets smaller at no risk."""
+    """A finding for what is deleted, replaced, or has other rights; the image gets smaller at no risk."""
     layers = Layers(
         layers=tuple(Layer(digest=str(at), command=f"RUN {at}", size=1, files=1) for at in range(3)),
         hidden=(
@@ -337,7 +337,10 @@ def test_what_layers_hide_is_found(tmp_path: Path) -> None:
         ),
     )
     made = audit_of(tmp_path, layers=layers)
-    assert [(each.size, each.risk, each.layers) for each in of_kind(made, "hidden")] == [(800_000, Risk.NONE, (0, 1))]
+    assert [(each.title, each.size, each.risk, each.layers) for each in of_kind(made, "hidden")] == [
+        ("2 files of layer 1 that layer 2 deletes", 500_000, Risk.NONE, (0, 1)),
+        ("2 files of layer 1 that layer 2 replaces", 300_000, Risk.NONE, (0, 1)),
+    ]
     copied = one(made, "copied-again")
     assert (copied.size, copied.edit) == (900_000, "# set owner in layer 1, at the end of the RUN that makes the files")
     assert "with another owner" in copied.title

@@ -142,6 +142,29 @@ def test_what_was_replaced_is_cruft_only_by_a_finding(tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_deleted_is_not_told_as_replaced(tmp_path: Path) -> None:
+    """Each has its files and its edit. The largest are named where they are known, and cruft of every part."""
+    for path in ("/var/log/a.log", "/var/cache/apt/b.bin"):
+        write(tmp_path, path, KB)
+    parts = [
+        Hidden(layer=1, by=2, fate=Fate.DELETED, size=900_000, files=1, examples=(b"/opt/gone",)),
+        Hidden(layer=1, by=2, fate=Fate.REPLACED, size=500_000, files=2, examples=(b"/opt/new", b"/var/log/a.log")),
+        Hidden(layer=1, by=2, fate=Fate.COPIED, size=300_000, files=1, examples=(b"/var/cache/apt/b.bin",)),
+    ]
+    made = audit_of(tmp_path, layers=stacked([BASE, "RUN make", "RUN b"], {}, *parts))
+    gone, replaced = of_kind(made, "hidden")
+    assert (gone.title, gone.size) == ("1 file of layer 2 that layer 3 deletes", 900_000)
+    assert gone.evidence[-1] == "the largest are /opt/gone"
+    assert gone.edit == "# join layers 2 and 3 into one RUN: make, use and remove them in it"
+    assert (replaced.title, replaced.size) == ("3 files of layer 2 that layer 3 replaces", 800_000)
+    assert replaced.evidence[-1] == "e.g. /opt/new, /var/cache/apt/b.bin, /var/log/a.log"
+    assert replaced.edit.split("\n") == [
+        "# join layers 2 and 3 into one RUN",
+        "# layer 2 need not keep /var/cache/apt/b.bin: see apt-cache",
+        "# layer 2 need not keep /var/log/a.log: see logs",
+    ]
+
+
 @pytest.mark.parametrize(
     ("commands", "said"),
     [
