@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from packaging.utils import canonicalize_name
 
 from slimagent.audit import edits
-from slimagent.audit.asking import without
+from slimagent.audit.asking import DOCKERFILE, venv_of, without
+from slimagent.audit.by_layer import IN_BASE, in_base
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
-from slimagent.model.inventory import PackageKind
-from slimagent.paths.algebra import name, to_text
+from slimagent.model.inventory import Package, PackageKind
+from slimagent.paths.algebra import ancestors, name, to_text
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size as size_text
 
@@ -21,6 +22,8 @@ _PROGRAM = 1_000_000  # bytes; smaller programs of one name are wrappers and lin
 _LIBRARY = 1_000_000  # bytes
 _LIBRARIES = "# install them from one source that shares the library, e.g. all by conda; builds can differ"
 _WORTH = 1_000_000  # bytes: the least that a finding about one distribution saves
+_OF_PYTHON = (PackageKind.PYTHON, PackageKind.CONDA)
+_BYTECODE = b".pyc"
 _BIN = re.compile(rb".*/s?bin/(?:tools/(?:[^/]+/)?)?[^/]+", re.DOTALL)
 _VERSION = re.compile(r"[-_]v?[0-9].*")  # of a directory that software is unpacked to: quarto-1.6.42
 # libopenblas64_p-r0-0cf96a72.3.23.dev.so: auditwheel adds a hash; versions come before or after .so
@@ -29,11 +32,32 @@ _SO = re.compile(rb"(lib[A-Za-z0-9+_]+?)(?:64_)?(?:p-r0)?(?:-[0-9a-f]{8,})*(?:-[
 _OWN = frozenset({b"libstdc++", b"libgcc", b"libgfortran", b"libquadmath", b"libpython"})
 
 
+class _Environments:
+    """The environments that distributions are in, and those in which a test used one."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        some = [(number, each) for number, each in known.packages() if each.kind in _OF_PYTHON]
+        self._prefixes = {each.place for _, each in some if each.kind == PackageKind.CONDA}
+        self._used = {self.of(each) for number, each in some if known.used[number]}
+
+    def of(self, package: Package) -> bytes:
+        """The prefix of a virtual environment or of one that conda made; else the directory of the distributions."""
+        place = package.place
+        above = (each for each in (place, *ancestors(place)) if each in self._prefixes)
+        return venv_of(self._known, place) or next(above, place)
+
+    def is_used(self, package: Package) -> bool:
+        """Whether a test used a distribution of the environment that this one is in."""
+        return self.of(package) in self._used
+
+
 def distributions(known: Known) -> Iterator[Saving]:
     """Distributions that are installed several times: by conda and pip, or in several environments."""
+    environments = _Environments(known)
     found: defaultdict[str, list[int]] = defaultdict(list)
     for number, package in known.packages():
-        if package.kind in (PackageKind.PYTHON, PackageKind.CONDA):
+        if package.kind in _OF_PYTHON:
             found[canonicalize_name(package.name)].append(number)
     small: list[int] = []
     for title, numbers in found.items():
@@ -45,9 +69,9 @@ def distributions(known: Known) -> Iterator[Saving]:
         if not size:
             continue
         if size < _WORTH:
-            small += spare
+            small += [each for each in spare if not _is_base(known, each)]
             continue
-        yield Saving(_twice(known, title, copies, spare, size), known.sizes(known.files_of(spare)))
+        yield Saving(_twice(known, environments, title, copies, spare), known.sizes(known.files_of(spare)))
     if known.size_of(small):
         packages = known.owners.packages
         finding = Finding(
@@ -82,10 +106,10 @@ def _spare(known: Known, copies: list[int]) -> list[int]:
     The one is one of those, the one that has most packages beside it, or the largest.
     """
     packages = known.owners.packages
-    # A list of requirements is content with any copy.
-    required = [any(not packages[each].is_list for each in some) for some in known.requirers]
-    used = [known.traced and stays for stays in known.stays]
     beside = Counter((package.kind, package.place) for package in packages)
+    keepers = {each: _keepers(known, each) for each in copies}
+    used = {each: known.traced and any(known.stays[by] for by in keepers[each]) for each in copies}
+    required = {each: _is_needed(known, each, keepers[each]) for each in copies}
 
     def worth(number: int) -> tuple[bool, bool, int, int, int]:
         package = packages[number]
@@ -96,29 +120,76 @@ def _spare(known: Known, copies: list[int]) -> list[int]:
     return [each for each in copies if each != best and not used[each] and not required[each]]
 
 
-def _twice(known: Known, title: str, copies: list[int], spare: list[int], size: int) -> Finding:
+def _keepers(known: Known, number: int) -> set[int]:
+    """A distribution, and the packages that own most of its files, e.g. Debian's: it stays where one of them does."""
+    inventory, owners = known.inventory, known.owners
+    # Bytecode is made after the installation: it is in no record of dpkg's.
+    files = [at for at in owners.files[number] if known.is_counted[at] and not inventory.paths[at].endswith(_BYTECODE)]
+    counts = Counter(each for at in files for each in owners.owners(at))
+    most = {each for each, count in counts.items() if count * 2 > len(files)}
+    return {number, *(each for each in most if not owners.packages[each].is_list)}
+
+
+def _is_needed(known: Known, number: int, keepers: set[int]) -> bool:
+    """Whether a copy, or one of its `keepers`, is essential or required by another package.
+
+    A list of requirements is content with any copy.
+    """
+    packages = known.owners.packages
+    # That one of its keepers has the other as a part of it says nothing.
+    requirers = known.requirers[number].union(*(known.requirers[each] - keepers for each in keepers))
+    return any(packages[each].essential for each in keepers) or any(not packages[each].is_list for each in requirers)
+
+
+def _twice(known: Known, environments: _Environments, title: str, copies: list[int], spare: list[int]) -> Finding:
+    """A distribution that is there several times. `spare` is not empty."""
     packages = known.owners.packages
     used = [packages[each].label for each in copies if known.used[each]]
+    staying = {environments.of(packages[each]) for each in copies if each not in spare}
     told = [
-        f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)}"
-        + (" can go" if at in spare else " stays")
+        f"{packages[at].label} {packages[at].version} in {to_text(packages[at].place)} "
+        + (_goes(known, environments, at, staying) if at in spare else "stays")
         for at in copies
     ]
-    lines = [without(known, each) for each in spare]
-    files = list(dict.fromkeys(file for file, _ in lines))
-    # The line of another file is a comment: the finding is about one file.
-    edit = [line if file == files[0] else f"# {file}: {line.removeprefix('# ')}" for file, line in lines]
+    file, edit = _leave_out(known, spare)
+    is_known = known.traced and all(environments.is_used(packages[each]) for each in spare)
     return Finding(
         kind="duplicate",
         title=f"{title} is installed {len(copies)} times",
-        size=size,
-        risk=Risk.LOW if known.traced else Risk.MEDIUM,
+        size=known.size_of(spare),
+        risk=Risk.LOW if is_known else Risk.MEDIUM,
         evidence=(*told, *_used(known, len(used))),
-        file=files[0],
-        edit="\n".join(dict.fromkeys(edit)),
+        file=file,
+        edit=edit,
         subjects=tuple(packages[each].label for each in copies),
         layers=known.layers_of(at for each in spare for at in known.owners.files[each]),
     )
+
+
+def _goes(known: Known, environments: _Environments, number: int, staying: set[bytes]) -> str:
+    """What is said of a copy that can go. `staying` are the environments of the others: only there is one left."""
+    if _is_base(known, number):
+        return f"is in layer 1: {IN_BASE}"
+    if environments.of(known.owners.packages[number]) in staying:
+        return "can go"
+    return "can go if nothing in that environment needs it"
+
+
+def _is_base(known: Known, number: int) -> bool:
+    """Whether all files of a package are in the base image."""
+    files = [at for at in known.owners.files[number] if known.is_counted[at]]
+    return bool(files) and len(in_base(known, files)) == len(files)
+
+
+def _leave_out(known: Known, spare: list[int]) -> tuple[str, str]:
+    """The file and the edit that leaves out these copies. The line of another file is a comment."""
+    packages = known.owners.packages
+    lines = [without(known, each) for each in spare if not _is_base(known, each)]
+    base = [packages[each] for each in spare if _is_base(known, each)]
+    lines += [(DOCKERFILE, edits.line("# {} in {}: " + IN_BASE, each.name, to_text(each.place))) for each in base]
+    first = lines[0][0]
+    edit = [line if file == first else f"# {file}: {line.removeprefix('# ')}" for file, line in lines]
+    return first, "\n".join(dict.fromkeys(edit))
 
 
 def _used(known: Known, copies: int) -> tuple[str, ...]:
