@@ -167,7 +167,7 @@ def _twice(known: Known, environments: _Environments, title: str, copies: list[i
 
 
 def _goes(known: Known, environments: _Environments, number: int, staying: set[bytes]) -> str:
-    """What is said of a copy that can go. `staying` are the environments of the others: only there is one left."""
+    """What is said of a copy that can go. `staying` are the environments that have another copy, which stays."""
     if _is_base(known, number):
         return f"is in layer 1: {IN_BASE}"
     if environments.of(known.owners.packages[number]) in staying:
