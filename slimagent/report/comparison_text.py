@@ -149,7 +149,7 @@ def sorted_checks(comparison: RunComparison) -> Sequence[CheckOnSides]:
 
 
 def is_worse(each: CheckOnSides) -> bool:
-    """Whether a check passes in A, and does not in B."""
+    """Whether a check passes in A, and does not in B, or was not run there."""
     return each.a is Outcome.PASSED and each.b is not Outcome.PASSED
 
 
@@ -172,9 +172,21 @@ def counts(comparison: Comparison) -> str:
 
 
 def worse(comparison: RunComparison) -> str:
-    """How many checks pass in A and not in B; empty if none does."""
-    count = sum(map(is_worse, comparison.checks))
-    return f"{counted(count, 'check')} that passed in A did not pass in B" if count else ""
+    """How many checks pass in A and not in B, and how many of A's were not run in B; empty if there is neither.
+
+    A check that was not run did not fail: B may have another list of checks.
+    """
+    those = [each for each in comparison.checks if is_worse(each)]
+    unrun = sum(each.b in (None, Outcome.SKIPPED) for each in those)
+    said = (
+        (len(those) - unrun, "did not pass in B", "did not pass in B"),
+        (unrun, "was not run in B", "were not run in B"),
+    )
+    return "; ".join(
+        f"{counted(count, 'check')} that passed in A {one if count == 1 else several}"
+        for count, one, several in said
+        if count
+    )
 
 
 def answer(comparison: Comparison) -> str:

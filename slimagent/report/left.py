@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slimagent.model.inventory import PackageKind
 from slimagent.model.plan import Plan, counted_entries
 from slimagent.model.reason import Reason, ReasonKind, Verdict
 from slimagent.model.report import Fate, Left
@@ -71,19 +72,19 @@ class _Pricing:
                     self._required_by[other].append(at)
 
     def price(self, reason: Reason, package: int, unread: int) -> str:
-        """What to give up; empty if that is everything.
+        """What to give up; empty if the system does not work without it.
 
         `package` is -1 for a file; `unread` are bytes that no step used.
         """
-        if reason.kind == ReasonKind.ESSENTIAL:
-            return ""  # its reason says that nothing works without it
+        dependents = self._dependents(package) if package >= 0 else []
+        if reason.kind == ReasonKind.ESSENTIAL or self._is_essential(package, dependents):
+            return ""
         given = []
         names = list(step_names(reason, self._plan.steps))
         if names:
             given.append(f"what {_some(names)} {'does' if len(names) == 1 else 'do'} with it")
         elif reason.kind in _RULES:
             given.append("the rule that keeps it")
-        dependents = self._dependents(package) if package >= 0 else []
         if dependents:
             shown = [self._name(at) for at in dependents]
             together = size(sum(self._sizes.stay[at] for at in dependents))
@@ -93,6 +94,15 @@ class _Pricing:
             rest = f"the {size(unread)} that no step read"
             return f"{whole}; or try level file, which drops large data and programs of {rest}"
         return whole
+
+    def _is_essential(self, package: int, dependents: Sequence[int]) -> bool:
+        """Whether the system does not work without a package, or without one that requires it.
+
+        Its reason need not say so: that of a package which a step used names the step. R's base packages are essential
+        to R alone, and R can go.
+        """
+        both = [self._plan.packages[at].package for at in (package, *dependents) if at >= 0]
+        return any(each.essential and each.kind == PackageKind.DPKG for each in both)
 
     def _name(self, at: int) -> str:
         return self._plan.packages[at].package.named

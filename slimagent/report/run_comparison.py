@@ -182,7 +182,7 @@ def _reason(how: Movement, key: Key, on_a: OnSide, on_b: OnSide, a: _Weighed, b:
     sentence, largest = max(changed.items(), key=lambda each: (each[1], each[0]))
     if largest > 0:
         return sentence if how in (Movement.CAME, Movement.WENT) else f"most of the difference: {sentence}"
-    return "its files are larger in the image" if more else "its files are smaller in the image"
+    return f"its files weigh {'more' if more else 'less'} in the image"
 
 
 def _settings(a: FinishedRun, b: FinishedRun) -> Iterator[Setting]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from document_values import RECEIPT, RECEIPTS, plans
 from hypothesis import given
 from report_documents import NAMES, documents_of, plan
+from run_documents import Pack, plan_with
 
 from slimagent.model.plan import Plan, Strip, counted_entries
 from slimagent.model.proof import Receipt
@@ -69,6 +70,25 @@ def test_what_is_left_has_a_price() -> None:
     other = next(row for row in rows.values() if row.what.endswith("constructor 1"))
     assert other.used == 0
     assert "which requires it" in other.price and other.price.startswith("dpkg:x")
+
+
+def test_what_the_system_does_not_work_without_has_no_price() -> None:
+    """Not even if a step used it, nor has what an essential package requires, directly or not."""
+    packs = [
+        Pack("dpkg:coreutils", 50, 50, requires=("dpkg:libselinux1",), essential=True),
+        Pack("dpkg:libselinux1", 40, 40, requires=("dpkg:libpcre2",)),
+        Pack("dpkg:libpcre2", 30, 30),
+        Pack("r:base", 20, 20, requires=("dpkg:libblas3",), essential=True),
+        Pack("dpkg:libblas3", 10, 10),
+        Pack("dpkg:vim", 5, 5, requires=("dpkg:libselinux1",)),
+    ]
+    made = plan_with(packs)
+    prices = {row.what.partition(" ")[0]: row.price for row in left(made, Fates(made))}
+    assert [name for name, price in prices.items() if not price] == [
+        "dpkg:coreutils", "dpkg:libselinux1", "dpkg:libpcre2"
+    ]  # fmt: skip
+    assert prices["dpkg:libblas3"] == "what smoke does with it and r:base, which requires it, 20 B"
+    assert prices["dpkg:vim"] == "what smoke does with it"
 
 
 def test_what_a_step_used_is_counted_once_for_it() -> None:

@@ -152,7 +152,18 @@ def test_what_the_image_itself_changed_says_so() -> None:
     """More bytes of a package of which all stays in both, and the other way round."""
     a, b = plan_with([Pack("dpkg:x", 5, 5)]), plan_with([Pack("dpkg:x", 8, 8, version="2")])
     assert moved(compared(a, b)) == {"dpkg:x": (Movement.GREW, 3, "most of the difference: opened in smoke")}
-    assert moved(compared(b, a)) == {"dpkg:x": (Movement.SHRANK, -3, "its files are smaller in the image")}
+    assert moved(compared(b, a)) == {"dpkg:x": (Movement.SHRANK, -3, "its files weigh less in the image")}
+
+
+def test_fewer_files_are_not_smaller_ones() -> None:
+    """A package that went from two files to one says what is true of both: its files weigh less, or more."""
+    one, two = plan_with([Pack("dpkg:x", 5, 5)]), plan_with([Pack("dpkg:x", 9, 9)])
+    entry = two.entries[0]
+    halves = (entry._replace(size=5), entry._replace(path=entry.path + b"2", size=4))
+    two = replace(two, entries=halves)
+    (went,), (came,) = compared(two, one).moved, compared(one, two).moved
+    assert went.reason == "its files weigh less in the image"
+    assert "larger" not in came.reason and "smaller" not in came.reason
 
 
 def test_files_without_an_owner_count_with_their_directory() -> None:
@@ -204,9 +215,17 @@ def test_checks_that_changed_state_are_named_worse_ones_first() -> None:
         "  a    failed   passed",
         "  e    not run  passed",
     ]
-    assert text.worse(found) == "2 checks that passed in A did not pass in B"
+    assert text.worse(found) == "1 check that passed in A did not pass in B; 1 check that passed in A was not run in B"
     assert text.answer(found) == "A and B keep the same"
     assert compare_runs(a, finished(plan_with()), "slimagent 0").checks == ()
+
+
+def test_checks_that_were_not_run_did_not_fail() -> None:
+    """A run with fewer checks is not worse, and its headline says what happened."""
+    a = finished(plan_with(), verification=verification({"a": PASSED, "b": PASSED, "c": FAILED}))
+    found = compare_runs(a, finished(plan_with(), verification=verification({})), "slimagent 0")
+    assert text.worse(found) == "2 checks that passed in A were not run in B"
+    assert comparison_markdown(found)[0].endswith("; 2 checks that passed in A were not run in B")
 
 
 def test_the_screen() -> None:
