@@ -92,9 +92,12 @@ def _rule(text: str) -> Rule:
 
 def _limit(subject: Subject, operator: str, text: str) -> Limit:
     match = _NUMBER.fullmatch(text)
-    if match is None or (match["number"].startswith("-") and subject is not Subject.GROWTH):
+    if match is None:
         raise ValueError(f"{quoted(text)} is not a number with a unit" if text else "a number is missing")
     limit, units = Limit(operator=operator, number=match["number"], unit=match["unit"]), _UNITS[subject]
+    if limit.number.startswith("-") and subject is not Subject.GROWTH:
+        what = "count" if units == ("",) else "percentage" if limit.unit == SHARE else "size"
+        raise ValueError(f"a {what} is not negative")
     if limit.unit not in units:
         known = ", ".join(filter(None, units))
         raise ValueError(f"{limit.unit} is not a unit of it" + (f": those are {known}" if known else ", it is a count"))
@@ -130,6 +133,9 @@ _ALSO: Mapping[str, Subject] = MappingProxyType(
         **dict.fromkeys(("finding", "findings", "findings none", "no finding"), Subject.FINDING),
     }
 )
+_POINTED_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?=,[0-9])")
+_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
+_DECIMAL_COMMA = re.compile(r"(?<=[0-9]),(?=[0-9])")
 _LOOSE = re.compile(r"\s*(?P<words>[^<>=≤≥:!0-9]*)(?P<operator>[<>=≤≥:!]*)\s*(?P<rest>.*)", re.DOTALL)
 
 
@@ -167,7 +173,8 @@ def _guessed_subject(words: Sequence[str]) -> tuple[Subject, str]:
 
 
 def _guessed_limit(subject: Subject, text: str) -> str:
-    match = _NUMBER.match(text.replace(",", "").lstrip(" ="))
+    text = _with_point(text.lstrip(" ="))
+    match = _NUMBER.match(text if subject is Subject.GROWTH else text.lstrip("-"))
     if match is None:
         return ""
     units, said = _UNITS[subject], match["unit"].lower()
@@ -175,6 +182,20 @@ def _guessed_limit(subject: Subject, text: str) -> str:
         said = SHARE
     near = [each for each in units if each.lower() == said or (said and each.lower() == f"{said}b")]
     return f"{match['number']} {near[0] if said and near else units[0] if units[0] in ('', SHARE) else 'MB'}".rstrip()
+
+
+def _with_point(text: str) -> str:
+    """A text whose numbers have a decimal point, and no separators of thousands.
+
+    A comma with exactly three digits after it separates thousands, and any other one is a decimal comma: a limit of
+    1,5 GB that was read as 15 GB would be ten times looser.
+
+    >>> _with_point("1,5 GB"), _with_point("1,500 MB"), _with_point("1.500,5 MB"), _with_point("0,125 GB")
+    ('1.5 GB', '1500 MB', '1500.5 MB', '0.125 GB')
+    """
+    plain = _POINTED_THOUSANDS.sub(lambda found: found[0].replace(".", ""), text)
+    plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), plain)
+    return _DECIMAL_COMMA.sub(".", plain)
 
 
 def _guessed_pattern(subject: Subject, text: str) -> str:
