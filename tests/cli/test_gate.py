@@ -274,6 +274,10 @@ def test_documents_of_several_runs_are_not_mixed(out: Path) -> None:
     plan = out / "plan.json"
     plan.write_bytes(plan.read_bytes() + b"\n")
     assert_error(gate(out, "--gate", "worse = 0"), 2, "summary.json belongs to another plan than plan.json", "again")
+    whole = plan.read_bytes()
+    plan.write_bytes(whole[: len(whole) // 2])  # was cut off: that is what is wrong, and not the summary
+    for rule in ("worse = 0", "package absent: dpkg:x"):
+        assert_error(gate(out, "--gate", rule), 2, "plan.json: not a whole JSON document", "make it again")
     plan.unlink()
     assert gate(out, "--gate", "worse = 0").returncode == 0
     assert_error(gate(out, "--gate", "package absent: dpkg:x"), 2, "out has no plan.json")
