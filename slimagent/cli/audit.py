@@ -92,7 +92,9 @@ def audit(
     if output is not None:
         write(output, documents.encode_audit(made))
         console.say(f"wrote {output}")
-    if not (quiet and output is not None):
+    if (
+        layers is None or output is None
+    ):  # with layers, `slimagent audit IMAGE` runs this in a container and prints the result itself
         _show(made, chosen, whole=whole)
     return 0
 

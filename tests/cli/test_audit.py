@@ -11,8 +11,9 @@ from command_line import assert_error, slimagent
 from plan_images import access, trace_for, write
 from schemas import problems
 
-from slimagent.documents import decode_audit, encode_trace
+from slimagent.documents import decode_audit, encode_layers, encode_trace
 from slimagent.inventory.scan import scan
+from slimagent.model.audit import Layers
 
 
 @pytest.fixture
@@ -83,7 +84,19 @@ def test_it_says_what_it_wrote(root: Path, tmp_path: Path) -> None:
     """Unless it is quiet."""
     out = tmp_path / "audit.json"
     assert f"slimagent: wrote {out}" in slimagent("audit", "--root", root, "-o", out).stderr.splitlines()
-    assert slimagent("audit", "--quiet", "--root", root, "-o", out).stderr == ""
+    quiet = slimagent("audit", "--quiet", "--root", root, "-o", out)
+    assert quiet.stderr == ""
+    assert quiet.stdout == slimagent("audit", "--quiet", "--root", root).stdout  # the result is not progress
+    assert quiet.stdout.splitlines()[-1] == "this container: 5.4 kB in 3 files; 2 findings"
+
+
+def test_in_a_container_the_result_is_only_written(root: Path, tmp_path: Path) -> None:
+    """`slimagent audit IMAGE` runs it there, passes on its lines as progress, and prints the result itself."""
+    out, layers = tmp_path / "audit.json", tmp_path / "layers.json"
+    layers.write_bytes(encode_layers(Layers()))
+    done = slimagent("audit", "--quiet", "--root", root, "--layers", layers, "-o", out)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert decode_audit(out.read_bytes()).findings
 
 
 def test_a_page_for_a_pull_request(root: Path) -> None:
