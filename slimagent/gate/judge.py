@@ -172,12 +172,20 @@ def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
     found = [each for each in facts.packages if _fits(each[0], rule.pattern)]
     if not found:
         return _not_seen(rule, facts)
-    whole = sum(length for _, length in found)
+    whole = _together(found, facts)
     if len(found) == 1 and not _WILD & set(rule.pattern):
         return rule.subject is Subject.PRESENT, f"{found[0][0]} is in the slim image ({size(whole)})"
     count = counted(len(found), "package of the slim image is", "packages of the slim image are")
-    says = f"{count} {rule.pattern} ({size(whole)}): {_names(found)}"
+    before = " before stripping" if facts.strips else ""
+    says = f"{count} {rule.pattern} ({size(whole)}{before}): {_names(found)}"
     return rule.subject is Subject.PRESENT, says
+
+
+def _together(found: Sequence[tuple[str, int]], facts: Facts) -> int:
+    """The bytes of some packages together: a file counts once, however many of them own it."""
+    those = {name for name, _ in found}
+    again = sum(max(sum(each in those for each in labels) - 1, 0) * length for labels, length in facts.shared)
+    return sum(length for _, length in found) - again
 
 
 def _fits(label: str, pattern: str) -> bool:

@@ -104,9 +104,11 @@ class Earlier(NamedTuple):
 class Facts:
     """What a gate needs to know of a run. None is what is not known.
 
-    `packages` are those of the slim image as KIND:NAME, with their bytes in it; `packages_before` has the names
-    of those of the image. `unread` are the paths of package records for which packages may be missing in both, each
-    with the kind of these, as a plan has them. `no_findings` says why `findings` are not known.
+    `packages` are those of the slim image as KIND:NAME, with their bytes in it; `packages_before` has the names of
+    those of the image. A file of several packages is in the bytes of each: `shared` are such packages, and the bytes of
+    their files. `strips` says that the slim image loses symbols, which all these bytes still have. `unread` are the
+    paths of package records for which packages may be missing in both, each with the kind of these, as a plan has them.
+    `no_findings` says why `findings` are not known.
     `unsought` are kinds of findings that the audit could not have made, each with why.
     """
 
@@ -119,6 +121,8 @@ class Facts:
     missed: int | None = None
     bytes_unowned: int | None = None
     packages: tuple[tuple[str, int], ...] | None = None
+    shared: tuple[tuple[tuple[str, ...], int], ...] = ()
+    strips: bool = False
     packages_before: tuple[str, ...] | None = None
     unread: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] | None = None

@@ -27,6 +27,27 @@ def kept_packages(plan: Plan) -> tuple[Weight, ...]:
     return tuple(Weight(*row) for row in sorted(sizes.items(), key=lambda row: (-row[1], row[0])))
 
 
+def shared_files(plan: Plan) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """The files that stay and that several packages which stay own: these packages as KIND:NAME, and the bytes.
+
+    `kept_packages` has the bytes with each of the packages. Files of the same packages are one row. A name is there
+    twice if two packages of it, in two places, own the file.
+    """
+    stay = {at for at, each in plan.installed if plan.reasons[each.reason].verdict is Verdict.KEEP}
+    further, counts_with = dict(plan.further), dict(plan.hard_links)
+    owners: dict[int, set[int]] = {}
+    for at in {*further, *counts_with, *counts_with.values()}:  # another name of a file may have another owner
+        entry = plan.entries[at]
+        if plan.reasons[entry.reason].verdict is Verdict.KEEP:
+            those = stay.intersection((entry.owner, *further.get(at, ())))
+            owners.setdefault(counts_with.get(at, at), set()).update(those)
+    sizes = Counter[tuple[str, ...]]()
+    for at, those in owners.items():
+        if len(those) > 1:
+            sizes[tuple(sorted(plan.packages[each].package.label for each in those))] += plan.entries[at].size
+    return tuple(sorted((labels, size) for labels, size in sizes.items() if size))
+
+
 def past_run(summary: Summary, plan: Plan, when: str, image_id: str = "", label: str = "") -> PastRun | None:
     """A run as its history keeps it; None for one that exported nothing."""
     before, after = summary.bytes_before, summary.bytes_after

@@ -8,7 +8,7 @@ from slimagent.model.gate import Earlier, Facts, Finding
 from slimagent.model.plan import Plan
 from slimagent.model.summary import Summary
 from slimagent.paths.algebra import to_text
-from slimagent.report.since import kept_packages
+from slimagent.report.since import kept_packages, shared_files
 
 
 def now() -> str:
@@ -36,6 +36,8 @@ def facts(
         missed=None if summary.missed is None else len(summary.missed),
         bytes_unowned=None if summary.level is None else sum(each.bytes for each in summary.unowned_dropped),
         packages=None if plan is None else kept_packages(plan),
+        shared=() if plan is None else shared_files(plan),
+        strips=plan is not None and bool(plan.savings),
         packages_before=None if plan is None else tuple({each.package.label for each in plan.packages}),
         unread=() if plan is None else tuple((to_text(path), kind) for path, kind in plan.unread),
         findings=findings,

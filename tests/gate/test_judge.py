@@ -66,6 +66,19 @@ def test_the_message_says_the_figure_and_the_limit(text: str, outcome: str, mess
     assert (found.rule, found.why, found.where) == (text, "because", "--gate")
 
 
+def test_a_file_of_several_packages_counts_once() -> None:
+    """In the sum of those that a pattern means, which so is not more than the image; and with each of them alone."""
+    packages = (("dpkg:python3-six", 50), ("dpkg:x", 9), ("python:six", 40), ("python:y", 30))
+    shared = ((("dpkg:python3-six", "python:six"), 40), (("dpkg:python3-six", "python:six", "python:y"), 0),
+              (("python:six", "python:y"), 7))  # fmt: skip
+    facts = Facts(packages=packages, shared=shared, strips=True)
+    says = {pattern: ruling(f"package absent: {pattern}", facts).message for pattern in ("*:*", "python:*", "dpkg:*")}
+    assert "are *:* (82 B before stripping): dpkg:python3-six" in says["*:*"]
+    assert "are python:* (63 B before stripping): " in says["python:*"]
+    assert "are dpkg:* (59 B before stripping): " in says["dpkg:*"]
+    assert ruling("package absent: python:six", facts).message == "python:six is in the slim image (40 B)"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -8,12 +8,23 @@ import pytest
 from document_values import COUNTS, PAST_RUN, PAST_RUNS, PLAN
 from hypothesis import given
 from hypothesis import strategies as st
+from run_documents import Pack, plan_with
 
 from slimagent.model.history import PastRun, Since, Weight
+from slimagent.model.plan import HardLink
 from slimagent.model.reason import Verdict
 from slimagent.model.summary import Export, Owner, Summary
 from slimagent.report.history import with_changes
-from slimagent.report.since import in_time, kept_packages, past_run, previous, since, since_line, since_lines
+from slimagent.report.since import (
+    in_time,
+    kept_packages,
+    past_run,
+    previous,
+    shared_files,
+    since,
+    since_line,
+    since_lines,
+)
 from slimagent.text.escapes import printable
 
 MB = 1_000_000
@@ -125,6 +136,17 @@ def test_the_packages_that_stay_are_kept_by_name(sizes: list[tuple[int, int]]) -
     kept = kept_packages(replace(PLAN, reasons=reasons, packages=packages))
     staying = [size for reason, size in sizes if reason == 0]
     assert kept == ((Weight("dpkg:vim", sum(staying)),) if staying else ())
+
+
+def test_files_of_several_packages_are_known() -> None:
+    """Those that stay, with the packages that stay; also one whose other name has another owner."""
+    made = plan_with([Pack("dpkg:x", 50, 40), Pack("python:x", 30, 30), Pack("r:x", 7, 7), Pack("npm:x", 5, 0)])
+    x_kept, x_gone, python_kept, r_kept, npm_gone = range(5)
+    further = ((x_kept, (1, 3)), (x_gone, (1, 2)), (npm_gone, (1,)))
+    assert shared_files(made) == ()
+    assert shared_files(replace(made, further=further)) == ((("dpkg:x", "python:x"), 40),)
+    linked = replace(made, further=further, hard_links=(HardLink(r_kept, python_kept),))
+    assert shared_files(linked) == ((("dpkg:x", "python:x"), 40), (("python:x", "r:x"), 30))
 
 
 def test_a_run_is_kept_with_what_its_summary_says() -> None:
