@@ -172,12 +172,11 @@ def _matched(rule: Rule, facts: Facts) -> tuple[bool | None, str]:
     found = [each for each in facts.packages if _fits(each[0], rule.pattern)]
     if not found:
         return _not_seen(rule, facts)
-    whole = _together(found, facts)
+    weight = f"{size(_together(found, facts))}{' before stripping' if facts.strips else ''}"
     if len(found) == 1 and not _WILD & set(rule.pattern):
-        return rule.subject is Subject.PRESENT, f"{found[0][0]} is in the slim image ({size(whole)})"
+        return rule.subject is Subject.PRESENT, f"{found[0][0]} is in the slim image ({weight})"
     count = counted(len(found), "package of the slim image is", "packages of the slim image are")
-    before = " before stripping" if facts.strips else ""
-    says = f"{count} {rule.pattern} ({size(whole)}{before}): {_names(found)}"
+    says = f"{count} {rule.pattern} ({weight}): {_names(found)}"
     return rule.subject is Subject.PRESENT, says
 
 

@@ -76,7 +76,8 @@ def test_a_file_of_several_packages_counts_once() -> None:
     assert "are *:* (82 B before stripping): dpkg:python3-six" in says["*:*"]
     assert "are python:* (63 B before stripping): " in says["python:*"]
     assert "are dpkg:* (59 B before stripping): " in says["dpkg:*"]
-    assert ruling("package absent: python:six", facts).message == "python:six is in the slim image (40 B)"
+    alone = ruling("package absent: python:six", facts).message
+    assert alone == "python:six is in the slim image (40 B before stripping)"
 
 
 @pytest.mark.parametrize(
