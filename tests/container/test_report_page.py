@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import npm
 import pytest
 from chromium import Page, chromium
 from report_documents import NAMES, TEXT, documents_of, plan
+from run_documents import Pack, plan_with
 
 from slimagent.model.plan import Plan
 from slimagent.model.summary import Summary
@@ -357,6 +359,34 @@ def test_a_small_file_is_found_in_its_directory(shown: Page) -> None:
     assert "counted in their directory" in shown.evaluate("document.getElementById('count').textContent")
     assert found(shown, "no such thing") == []
     assert shown.evaluate("document.getElementById('count').textContent") == "Nothing found"
+    assert found(shown, "/lib/no-such") == []  # no file without a name lies on the way to it
+    assert shown.evaluate("document.getElementById('count').textContent") == "Nothing found"
+
+
+def test_where_every_file_has_a_name_nothing_is_counted_in_a_directory(browser: Page, place: Path) -> None:
+    """Then what is not found is not there. A part of a path is one that stands in it as it is."""
+    packs = (Pack("dpkg:libicu72", 50, 50), Pack("dpkg:libicu-dev", 40, 40), Pack("dpkg:vim", 9, 9))
+    libraries = b"/usr/lib/x86_64-linux-gnu/"
+    paths = (libraries + b"libicudata.so.72.1", libraries + b"icu/libicu.inc", b"/usr/bin/vim")
+    made = plan_with(packs)
+    entries = tuple(each._replace(path=path) for each, path in zip(made.entries, paths, strict=True))
+    browser.open(written(place / "named.html", replace(made, entries=entries), "app:1"))
+    assert found(browser, "/usr/lib/libicu") == []
+    assert browser.evaluate("document.getElementById('count').textContent") == "Nothing found"
+    assert found(browser, "/x86_64-linux-gnu/libicu") == [to_text(paths[0])]
+    assert found(browser, "libicu") == ["dpkg:libicu72", to_text(paths[0]), "dpkg:libicu-dev", to_text(paths[1])]
+
+
+def test_small_files_of_a_package_in_one_directory_are_found_there(browser: Page, place: Path) -> None:
+    """Such a directory has no rectangle: the package has it. Every package with small files there is named."""
+    packs = [Pack("dpkg:a", 900, 900), Pack("dpkg:b", 800, 800)]
+    made = plan_with(packs)
+    entries = [each._replace(path=b"/usr/lib/x/%d" % at) for at, each in enumerate(made.entries)]
+    small = [first._replace(path=b"/usr/lib/x/%d-%d" % (at, number), size=1 + number)
+             for at, first in enumerate(entries) for number in range(60)]  # fmt: skip
+    browser.open(written(place / "flat.html", replace(made, entries=(*entries, *small)), "app:1"))
+    assert found(browser, "/usr/lib/x/0-7") == ["dpkg:a", "dpkg:b"]
+    assert "counted in their directory" in browser.evaluate("document.getElementById('count').textContent")
 
 
 def test_before_after_and_what_goes(shown: Page) -> None:

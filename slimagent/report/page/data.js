@@ -171,22 +171,30 @@ class Image {
     };
   }
 
-  // Nodes whose path or name has the text in it, the largest first.
+  // Nodes whose path or name has the text in it, the largest first. `near` is where a file of this path may be counted
+  // without a name: the deepest directories on the way to it that hold small files, one for each package that has some.
   search(text) {
     const wanted = text.trim().toLowerCase();
-    if (!wanted) return { found: [], near: -1 };
+    if (!wanted) return { found: [], near: [] };
     this.titles ??= this.raw.sort.map((sort, node) =>
       sort === PACKAGE || (sort >= DIRECTORY && sort !== SMALL) ? this.title(node).toLowerCase() : "",
     );
     const found = [];
-    let near = -1;
-    this.titles.forEach((title, node) => {
-      if (title.includes(wanted)) found.push(node);
-      else if (this.sort(node) === DIRECTORY && wanted.startsWith(`${title}/`)) {
-        if (near < 0 || title.length > this.titles[near].length) near = node;
-      }
+    this.titles.forEach((title, node) => title.includes(wanted) && found.push(node));
+    const largest = (a, b) => this.bytes(b) - this.bytes(a) || a - b;
+    return { found: found.sort(largest), near: found.length ? [] : this.near(wanted).sort(largest) };
+  }
+
+  near(wanted) {
+    let near = new Set();
+    let deepest = 0;
+    this.raw.sort.forEach((sort, node) => {
+      const path = sort === SMALL ? this.path(node).toLowerCase() : "";
+      if (!path || path.length < deepest || !wanted.startsWith(path === "/" ? path : `${path}/`)) return;
+      if (path.length > deepest) near = new Set();
+      deepest = path.length;
+      near.add(this.up(node));
     });
-    found.sort((a, b) => this.bytes(b) - this.bytes(a) || a - b);
-    return { found, near };
+    return [...near];
   }
 }

@@ -204,8 +204,7 @@ class Page {
     const { image } = this;
     const text = $("search").value;
     const { found, near } = image.search(text);
-    const shown = found.slice(0, RESULTS);
-    if (!found.length && near >= 0) shown.push(near);
+    const shown = (found.length ? found : near).slice(0, RESULTS);
     $("results").replaceChildren(...shown.map((node) => {
       const item = element("li");
       const button = element("button", "", { type: "button" });
@@ -216,7 +215,7 @@ class Page {
     }));
     if (!text.trim()) $("count").textContent = "";
     else if (found.length) $("count").textContent = `${number(found.length)} found${found.length > RESULTS ? `, the largest ${RESULTS} of them here` : ""}`;
-    else if (near >= 0) $("count").textContent = `Not by name; files below ${size(image.raw.atLeast)} are counted in their directory`;
+    else if (near.length) $("count").textContent = `Not by name; files below ${size(image.raw.atLeast)} are counted in their directory`;
     else $("count").textContent = "Nothing found";
   }
 
