@@ -55,6 +55,7 @@ class _Environments:
 def distributions(known: Known) -> Iterator[Saving]:
     """Distributions that are installed several times: by conda and pip, or in several environments."""
     environments = _Environments(known)
+    beside: Counter[tuple[str, bytes]] = Counter((each.kind, each.place) for each in known.owners.packages)
     found: defaultdict[str, list[int]] = defaultdict(list)
     for number, package in known.packages():
         if package.kind in _OF_PYTHON:
@@ -64,7 +65,7 @@ def distributions(known: Known) -> Iterator[Saving]:
         copies = _apart(known, numbers)
         if len(copies) < 2:
             continue
-        spare = _spare(known, copies)
+        spare = _spare(known, copies, beside)
         size = known.size_of(spare)
         if not size:
             continue
@@ -100,13 +101,13 @@ def _apart(known: Known, numbers: Iterable[int]) -> list[int]:
     return chosen
 
 
-def _spare(known: Known, copies: list[int]) -> list[int]:
+def _spare(known: Known, copies: list[int], beside: Counter[tuple[str, bytes]]) -> list[int]:
     """The copies that an edit removes: all but one, and none that a test used or that something requires.
 
-    The one is one of those, the one that has most packages beside it, or the largest.
+    The one is one of those, the one that has most packages beside it, or the largest. `beside` counts packages by
+    their kind and place.
     """
     packages = known.owners.packages
-    beside = Counter((package.kind, package.place) for package in packages)
     keepers = {each: _keepers(known, each) for each in copies}
     used = {each: known.traced and any(known.stays[by] for by in keepers[each]) for each in copies}
     required = {each: _is_needed(known, each, keepers[each]) for each in copies}
