@@ -25,7 +25,7 @@ def setting(
 ) -> Part:
     """A RUN that writes the setting (dpkg(1), --path-exclude), and what it saves of one layer.
 
-    What a RUN names is installed: people take an example from /usr/share/doc.
+    What a RUN names is installed, with all below it: people take an example from /usr/share/doc.
 
     `entries` are the rule's files of all layers: each layer gets the same line, because there is one file for a rule.
     """
@@ -36,12 +36,14 @@ def setting(
     of_dpkg = [at for at in entries if at not in named and of.get(paths[at], UNKNOWN) in runs and _is_debian(at, known)]
     used = {which for at in of_dpkg for which in found[at][0]}
     matching = (at for at, (matches, spared) in found.items() if not spared and not used.isdisjoint(matches))
-    staying = [paths[at] for at in matching if (at in named or is_kept(at, known)) and _is_debian(at, known)]
+    some = [at for at in matching if (at in named or is_kept(at, known)) and _is_debian(at, known)]
+    staying = sorted({later.directory(paths[at], UNKNOWN) or paths[at] for at in some})
     if len(staying) > FEW or not all(map(is_plain, staying)):
         return Part()
     lines = [f"path-exclude={_glob(each)}" for which, each in enumerate(rule.patterns) if which in used]
     lines += [f"path-include={_glob(each)}" for each in rule.excepted]
-    lines += [f"path-include={each.decode()}" for each in staying]
+    places = {later.directory(paths[at], UNKNOWN) for at in some}
+    lines += [f"path-include={each.decode()}{'/*' if each in places else ''}" for each in staying]
     if not any(each.startswith("path-include=/*") for each in lines):
         lines.append(_DIRECTORIES)
     shown = " ".join(map(shlex.quote, lines))

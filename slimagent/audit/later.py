@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from slimagent.audit.by_layer import is_copied, told
 from slimagent.audit.known import Known
+from slimagent.paths.algebra import ancestors
 from slimagent.paths.patterns import PathRules
 
 _WORDS = re.compile(r"""[;&|(){}]|(?:\$\{\w+\}|[^\s;&|(){}"'`])+""")  # of a shell, and what stands between its commands
@@ -16,6 +18,16 @@ _PARTS = re.compile("[/=:,]")
 _PATHS = re.compile(r"/[^\s\"'`<>,:=;&|()]*")
 _ANY = re.compile(r"\[[^\[\]/]*\]|\{[^{}/]*\}|\$\{?\w+\}?|\*+")  # what can be any characters of a name
 _REMOVE = frozenset({"rm", "rmdir", "unlink"})
+# They need what they name, but nothing in particular below it.
+_ONLY_ITSELF = frozenset({"chgrp", "chmod", "chown", "du", "ls", "mkdir", "stat", "test", "["})
+_RUN = frozenset({"-exec", "-execdir", "-ok"})  # of find(1)
+# Directories that many an image has: a RUN that works there, or in a home, does not need all that is below.
+_STANDING = re.compile(
+    r"/[^/]*|/(?:home|usr|var)/[^/]+|/usr/local/[^/]+|/(?:root|home/[^/]+)/\.[^/]+"
+    r"|(?:/usr)?(?:/local)?/(?:lib|include)/(?:[^/]+-linux-[^/]+|python[^/]*(?:/(?:dist|site)-packages)?)"
+    r"|/usr(?:/local)?/share/(?:doc|fonts|icons|info|licenses|locale|man(?:/man[^/]*)?)"
+    r"|/var/(?:cache|lib)/(?:apt|dpkg)(?:/.*)?"
+)
 _APT = frozenset({"apt", "apt-get", "aptitude"})
 _FROM_LISTS = frozenset(
     {"install", "reinstall", "satisfy", "build-dep", "source", "download"}
@@ -24,10 +36,11 @@ _FROM_LISTS = frozenset(
 
 
 class _Named(NamedTuple):
-    """What some RUNs name: paths, the same with all below them, and words."""
+    """What some RUNs name: paths, the same with all below, words, and the directories of which they need all below."""
 
     paths: PathRules
     below: PathRules
+    needed: PathRules
     words: frozenset[bytes]
 
 
@@ -40,29 +53,68 @@ class Later:
         self._after: dict[int, _Named] = {}
 
     def names(self, path: bytes, layer: int, loosely: bool) -> bool:
-        """Whether a RUN after this layer names a path. After `UNKNOWN` are all RUNs.
+        """Whether a RUN after this layer names a path, or a directory that it is in. After `UNKNOWN` are all RUNs.
 
-        `loosely`: or a directory that it is in, or only a part of it: nobody knows in which directory a RUN works.
+        A directory that every system has counts only `loosely`, and so does any part of the path: nobody knows in
+        which directory a RUN works.
         """
-        if layer >= len(self._lines) - 1:
+        named = self._named_after(layer)
+        if named is None:
             return False
-        if layer not in self._after:
-            self._after[layer] = _named(" ; ".join(self._lines[layer + 1 :]))
-        named = self._after[layer]
-        if named.paths.first(path) is not None:
+        if named.paths.first(path) is not None or self.directory(path, layer) is not None:
             return True
         return loosely and (not named.words.isdisjoint(path.split(b"/")[2:]) or named.below.first(path) is not None)
 
+    def directory(self, path: bytes, layer: int) -> bytes | None:
+        """The innermost directory above a path that a RUN after this layer needs with all that is below it."""
+        named = self._named_after(layer)
+        if named is None:
+            return None
+        return next((each for each in ancestors(path) if named.needed.first(each) is not None), None)
+
+    def is_named(self, path: bytes, layer: int) -> bool:
+        """Whether a RUN after this layer names this very path."""
+        named = self._named_after(layer)
+        return named is not None and named.paths.first(path) is not None
+
+    def _named_after(self, layer: int) -> _Named | None:
+        if layer >= len(self._lines) - 1:
+            return None
+        if layer not in self._after:
+            self._after[layer] = _named(" ; ".join(self._lines[layer + 1 :]))
+        return self._after[layer]
+
 
 def _named(text: str) -> _Named:
-    words, paths = set[bytes](), set[str]()
+    words, paths, needed = set[bytes](), set[str](), set[str]()
     for command in _commands(text):
         if command[0].rpartition("/")[2] in _REMOVE:
             continue  # that they are gone by then does no harm
         words.update(part.encode() for each in command for part in _PARTS.split(each))
-        paths.update(_path(each) for word in command for each in _PATHS.findall(word))
+        some = {_path(each) for word in command for each in _PATHS.findall(word)}
+        paths |= some
+        if not _is_for_itself(command):
+            needed.update(each for each in some if not _STANDING.fullmatch(each))
     plain = sorted(each for each in paths if each and "\\" not in each)
-    return _Named(PathRules(plain), PathRules([f"{each}/**" for each in plain]), frozenset(words))
+    return _Named(
+        PathRules(plain),
+        PathRules([f"{each}/**" for each in plain]),
+        PathRules(sorted(needed.intersection(plain))),
+        frozenset(words),
+    )
+
+
+def _is_for_itself(command: list[str]) -> bool:
+    """Whether a command needs the directories that it names, but no file in them: a find(1) that removes does not.
+
+    >>> [_is_for_itself(each.split()) for each in ("chown a /x", "find /x -delete", "find /x -exec rm", "cp -r /x .")]
+    [True, True, True, False]
+    """
+    called = command[0].rpartition("/")[2]
+    if called != "find":
+        return called in _ONLY_ITSELF
+    runs = {after for word, after in pairwise(command) if word in _RUN}
+    return runs <= _REMOVE and (bool(runs) or "-delete" in command)
 
 
 def _path(text: str) -> str:

@@ -58,6 +58,7 @@ class Removing:
         self._known = known
         self._found = dict(_matches(known, rules))
         self._later = Later(known)
+        self._held: dict[int, frozenset[bytes]] = {}
         layers = range(len(known.layers.layers))
         self._brought = {each for each in layers if is_copied(known, each) and not is_of_base(known, each)}
 
@@ -161,7 +162,7 @@ class Removing:
 
     def _by_name(self, rule: CruftRule, layer: int, saves: Mapping[int, int]) -> Part:
         """An rm(1) with names; of directories that have to stand it removes the files."""
-        places, which = self._places(rule, saves), finder(self._known, layer)
+        places, which = self._places(rule, layer, saves), finder(self._known, layer)
         emptied = {
             place
             for at, place in places.items()
@@ -176,19 +177,32 @@ class Removing:
         does += [_remove(rest)] if rest else []
         return Part((" && ".join(does),), saved) if does else Part()
 
-    def _places(self, rule: CruftRule, saves: Mapping[int, int]) -> dict[int, bytes]:
+    def _places(self, rule: CruftRule, layer: int, saves: Mapping[int, int]) -> dict[int, bytes]:
         """Each file with the path that stands for it: a directory only if the rule is for all that is in it.
 
-        Else something else can be in it when the RUN ends, which is not there any more in the image.
+        Else something else can be in it when the RUN ends, which is not there any more in the image. A directory that
+        a later RUN names stays: `chown -R` fails without it.
         """
         whole = PathRules([each for each in rule.patterns if each.endswith("/**")])
         paths = self._known.inventory.paths
+        holding = self._holding(layer)
 
         def inside(place: bytes, path: bytes) -> bytes:
             some = [path, *(each for each in ancestors(path) if within(each, place))]
-            return next((each for each in reversed(some) if whole.first(each) is not None), path)
+            return next((x for x in reversed(some) if x not in holding and whole.first(x) is not None), path)
 
         return {at: inside(place, paths[at]) for at, place in places_of(self._known, self._known.names(saves))}
+
+    def _holding(self, layer: int) -> frozenset[bytes]:
+        """The directories that a RUN after this layer names, and all above them."""
+        if layer not in self._held:
+            inventory, later = self._known.inventory, self._later
+            directories = (
+                path for path, mode in zip(inventory.paths, inventory.modes, strict=True) if stat.S_ISDIR(mode)
+            )
+            named = [each for each in directories if later.is_named(each, layer)]
+            self._held[layer] = frozenset(named).union(*map(ancestors, named))
+        return self._held[layer]
 
     def _named(self, places: Mapping[int, bytes], saves: Mapping[int, int]) -> tuple[list[bytes], int]:
         """The paths that save most of these bytes, with all names of the files in them, and what they save."""

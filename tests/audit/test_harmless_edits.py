@@ -336,3 +336,63 @@ def test_a_file_stays_if_one_of_its_names_does(tmp_path: Path) -> None:
     (tmp_path / second[1:]).hardlink_to(tmp_path / first[1:])
     layers = stacked([BASE, "RUN make", f"RUN tar -xf {second}"], {first: 1, second: 1})
     assert live(one(audit_of(tmp_path, layers=layers), "temporary-files")) == []
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "RUN cp -r /usr/local/share/doc/foo/examples /etc/foo",
+        "RUN cd /usr/local/share/doc/foo && cp examples/a.conf /etc",
+        "RUN find /usr/local/share/doc/foo -name '*.conf' -exec cp {} /etc ';'",
+        "RUN NAME=foo; cp -r /usr/local/share/doc/$NAME/examples /etc",
+    ],
+)
+def test_what_is_below_a_directory_that_a_later_run_names_stays(tmp_path: Path, later: str) -> None:
+    """Whether the command has patterns or names."""
+    of = {f"/usr/local/share/doc/foo/examples/{at}.conf": 1 for at in "abcdefg"} | {"/usr/local/share/doc/z/README": 1}
+    for path in of:
+        write(tmp_path, path, KB * (10 if path.endswith("README") else 1))
+    write(tmp_path, "/usr/bin/find")
+    run(tmp_path, one(audit_of(tmp_path, layers=stacked([BASE, "RUN make", later], of)), "documentation"))
+    assert {path for path in of if not (tmp_path / path[1:]).exists()} == {"/usr/local/share/doc/z/README"}
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "RUN cd /usr/share && ls doc",
+        "RUN find /usr -name x",
+        "RUN cd /usr/local/share/doc",
+        "RUN PATH=/usr/local/bin:$PATH make -C /opt",
+        "RUN rm -rf /usr/local/share/doc/foo",
+        "WORKDIR /home/ada",
+    ],
+)
+def test_a_directory_of_every_system_keeps_nothing(tmp_path: Path, later: str) -> None:
+    """A RUN that works in it need not need all of it."""
+    path = "/usr/local/share/doc/foo/README"
+    write(tmp_path, path, KB)
+    run(tmp_path, one(audit_of(tmp_path, layers=stacked([BASE, "RUN make", later], {path: 1})), "documentation"))
+    assert not (tmp_path / path[1:]).exists()
+
+
+@pytest.mark.parametrize("later", ["chown -R ada", "chmod -R a+r", "find -delete -path"])
+def test_a_directory_that_a_later_run_needs_for_itself_stays(tmp_path: Path, later: str) -> None:
+    """The new owner is for what is there: its files can go."""
+    path = "/usr/local/share/doc/foo/html/README"
+    write(tmp_path, path, KB)
+    layers = stacked([BASE, "RUN make", f"RUN {later} /usr/local/share/doc/foo"], {path: 1})
+    run(tmp_path, one(audit_of(tmp_path, layers=layers), "documentation"))
+    assert not (tmp_path / path[1:]).exists()
+    assert (tmp_path / path[1:]).parents[1].is_dir()
+
+
+def test_documentation_in_a_directory_that_a_run_names_is_installed(tmp_path: Path) -> None:
+    """All below the directory, in one line of dpkg's settings."""
+    examples = [f"/usr/share/doc/z/examples/{at}.c" for at in range(9)]
+    of = dict.fromkeys([*examples, "/usr/share/doc/z/README"], 1)
+    for path in of:
+        write(tmp_path, path, KB * (50 if path.endswith("README") else 1))
+    layers = stacked([BASE, "RUN apt-get install z", "RUN cp -r /usr/share/doc/z/examples /opt"], of)
+    (line,) = live(one(audit_of(tmp_path, [Installed("dpkg:z", list(of))], layers=layers), "documentation"))
+    assert "path-include=/usr/share/doc/z/examples/*" in settings(line)
