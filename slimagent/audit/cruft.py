@@ -20,6 +20,8 @@ _UNPROVED = (
     "`slimagent image` strips copies, and takes each only if what is loaded of it is the same"
 )
 
+_CAPABLE = "# strip would take capabilities from them: where they are given (setcap), strip before"
+
 
 def cruft(known: Known) -> Iterator[Saving]:
     """A finding for each rule by which files are cruft."""
@@ -93,11 +95,20 @@ def symbols(known: Known) -> Iterator[Saving]:
 
 
 def _strip(known: Known, saves: Mapping[int, int]) -> Part:
-    named, saved = most({at: known.inventory.paths[at] for at in saves}, saves)
+    able = _without_capabilities(known, saves)
+    if not able:
+        return Part((_CAPABLE,))
+    named, saved = most({at: known.inventory.paths[at] for at in able}, able)
     return Part((edits.words("strip --strip-unneeded -- {}", named),), saved) if named else Part()
+
+
+def _without_capabilities(known: Known, saves: Mapping[int, int]) -> dict[int, int]:
+    """The files that have no capabilities: strip(1) writes a new file, which has none. None that cannot be read."""
+    paths, reader, names = known.inventory.paths, known.reader, known.names
+    return {at: size for at, size in saves.items() if all(reader.capabilities(paths[x]) == b"" for x in names((at,)))}
 
 
 def _unstripped(known: Known, layer: int, saves: Mapping[int, int]) -> Part:
     """Of what a COPY brought: it can be stripped where it is copied from."""
-    named, saved = most({at: known.inventory.paths[at] for at in saves}, saves)
+    named, saved = most({at: known.inventory.paths[at] for at in saves}, _without_capabilities(known, saves))
     return left_out(known, layer, named, saved, "strip these before they are copied to")

@@ -52,6 +52,13 @@ def setting(
     return Part((line,), going) if going else Part()
 
 
+def first_layer(known: Known, entries: Iterable[int]) -> int:
+    """The first layer in which a RUN installed one of these files, by whatever program that calls dpkg."""
+    of, paths = known.layers.of, known.inventory.paths
+    layers = {of.get(paths[at], UNKNOWN) for at in entries if _is_debian(at, known)}
+    return min((each for each in layers if not is_copied(known, each) and not is_of_base(known, each)), default=UNKNOWN)
+
+
 def is_kept(at: int, known: Known) -> bool:
     """Whether a file stays: in use, or by a rule of the profile."""
     return known.plan.reasons[known.plan.entries[at].reason].verdict is Verdict.KEEP

@@ -235,10 +235,17 @@ class Known:
 
     def going_with(self, package: int) -> set[int]:
         """The packages that nothing requires any longer once a package is gone, and that nobody asked for. With it."""
-        going, pending = {package}, [package]
+        return self.all_going_with((package,))
+
+    def all_going_with(self, packages: Iterable[int]) -> set[int]:
+        """The same for several packages that go together. Each package is looked at once for each that requires it."""
+        going = set(packages)
+        pending = list(going)
+        left: dict[int, int] = {}  # of packages: how many still require one
         while pending:
-            for each, _ in self.owners.requires[pending.pop()]:
-                if each not in going and self._is_free(each) and self.requirers[each] <= going:
+            for each in {required for required, _ in self.owners.requires[pending.pop()]} - going:
+                left[each] = left.get(each, len(self.requirers[each])) - 1
+                if not left[each] and self._is_free(each):
                     going.add(each)
                     pending.append(each)
         return going

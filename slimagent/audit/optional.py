@@ -23,6 +23,9 @@ TOOLS = {
     b"helm": "Helm", b"terraform": "Terraform", b"docker": "Docker CLI", b"hugo": "Hugo", b"mc": "MinIO client",
     b"azcopy": "AzCopy", b"s5cmd": "s5cmd", b"duckdb": "DuckDB CLI", b"claude": "Claude Code", b"codex": "Codex",
 }  # fmt: skip
+# Other software whose program has the same name, by the distribution's package: Midnight Commander, a synthesizer, a
+# system tray, a script that calls another program.
+_OTHERS = {b"mc": {"mc"}, b"helm": {"helm"}, b"docker": {"docker", "wmdocker", "podman-docker"}}
 _BIN = re.compile(rb".*/bin/[^/]+", re.DOTALL)
 _OF_PYTHON = (PackageKind.PYTHON, PackageKind.CONDA)
 _BUILT_IN = b"/lib/vscode/extensions"
@@ -49,11 +52,22 @@ def tools(known: Known) -> Iterator[Saving]:
     """Command-line tools by the names of their programs, a finding for each installation."""
     found: defaultdict[bytes, set[int]] = defaultdict(set)
     for at, path in enumerate(known.inventory.paths):
-        if name(path) in TOOLS and _BIN.fullmatch(path) and known.inventory.modes[at] & 0o111:
+        is_tool = name(path) in TOOLS and _BIN.fullmatch(path) and known.inventory.modes[at] & 0o111
+        if is_tool and not _is_other(known, at):
             found[name(path)].add(at)
     for program, entries in found.items():
         for some in _installations(known, entries):
             yield from _tool(known, program, some)
+
+
+def _is_other(known: Known, at: int) -> bool:
+    """Whether a program is known to be other software than what the tool of its name is."""
+    path, owners = known.inventory.paths[at], known.owners
+    end = known.resolver.resolve(path).end
+    numbers = (*owners.owners(at), *owners.owners(known.inventory.index.get(end or path, at)))
+    packages = [owners.packages[each] for each in numbers]
+    others = _OTHERS.get(name(path), ())
+    return any(each.kind == PackageKind.DPKG and each.name.partition(":")[0] in others for each in packages)
 
 
 def _installations(known: Known, entries: set[int]) -> list[set[int]]:
@@ -235,8 +249,7 @@ def build_tools(known: Known) -> Iterator[Saving]:
         for number, package in known.packages()
         if package.section.rpartition("/")[2] in _BUILD_SECTIONS and not known.used[number] and not package.essential
     }
-    going = {each for number in packages if _only_for(known, number, packages) for each in known.going_with(number)}
-    going = {each for each in going if not known.used[each]}
+    going = known.all_going_with(number for number in packages if _only_for(known, number, packages))
     if not going:  # headers and static libraries have findings of their own
         return
     cruft = [at for name_of in _BUILD_RULES for at in known.cruft.get(name_of, ())]

@@ -23,7 +23,7 @@ from slimagent.audit.by_layer import (
     is_of_base,
     left_out,
 )
-from slimagent.audit.keeping_out import is_kept, setting
+from slimagent.audit.keeping_out import first_layer, is_kept, setting
 from slimagent.audit.known import Known, places_of
 from slimagent.audit.later import Later, without_update
 from slimagent.audit.not_copied import ignored, is_expressible, matching
@@ -48,7 +48,8 @@ _READ = "# a later RUN names them, or where they are: join the two RUNs, and rem
 _AT_END = "each command at the end of the RUN of its layer, after &&"
 _AT_ITS_END = "at the end of the RUN that makes them, after &&"
 _COMPILING = "if no later RUN compiles"
-_BEFORE = "RUN lines before the first RUN with apt-get"
+_BEFORE = "RUN lines before {}"
+_FIRST = "the first RUN that installs packages"
 
 
 class Removing:
@@ -79,7 +80,9 @@ class Removing:
         where = rule.edit_note or (_AT_END if known.layers.layers else _AT_ITS_END)
         where += f"; {_COMPILING}" if rule.unless == "compiling" else ""
         if any(line.startswith("RUN ") for line in lines):
-            where = _BEFORE if all(line.startswith(("RUN ", "#")) for line in lines) else f"{_BEFORE}; {where}"
+            first = first_layer(known, entries)
+            before = _BEFORE.format(f"layer {first + 1}" if first >= 0 else _FIRST)
+            where = before if all(line.startswith(("RUN ", "#")) for line in lines) else f"{before}; {where}"
         return "\n".join(lines), made.comment(where, ways=WAYS)
 
     def _command(self, rule: CruftRule, layer: int, of_layer: Mapping[int, int], entries: frozenset[int]) -> Part:
@@ -146,15 +149,19 @@ class Removing:
         """A rule's own program, where the image has it: conda cleans the cache beside it, and no other one's."""
         inventory = self._known.inventory
         program, _, rest = rule.edit.partition(" ")
-        best = Part()
-        for path in inventory.paths:
-            is_there = self._known.layers.of.get(path, UNKNOWN) <= layer
-            if name(path) != program.encode() or name(parent(path)) not in (b"bin", b"condabin") or not is_there:
+        best, is_program = Part(), program.encode()
+        programs = [x for x in inventory.paths if name(x) == is_program and name(parent(x)) in (b"bin", b"condabin")]
+        caches: dict[bytes, set[int]] = {posixpath.join(parent(parent(path)), b"pkgs"): set() for path in programs}
+        for at in self._found[rule.name]:  # once: an image can have very many programs of that name
+            for directory in ancestors(inventory.paths[at]):
+                if directory in caches:
+                    caches[directory].add(at)
+        for path in programs:
+            own = caches[posixpath.join(parent(parent(path)), b"pkgs")]
+            if not own or self._known.layers.of.get(path, UNKNOWN) > layer:
                 continue
-            cache = posixpath.join(parent(parent(path)), b"pkgs")
-            own = {at for at in self._found[rule.name] if within(inventory.paths[at], cache)}
             spares = any(inventory.links[at] < 2 and self._stays(rule, at, layer, entries) for at in own)
-            saved = self._saved(saves, own.__contains__)
+            saved = self._saved({at: saves[at] for at in own if at in saves}, own.__contains__)
             if saved > best.saves and not spares and edits.is_writable(path):
                 called = program if parent(path) in USUAL_PATH else edits.line("{}", path)
                 best = Part((f"{called} {rest}",), saved)

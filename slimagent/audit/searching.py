@@ -33,18 +33,24 @@ class Finder(Enum):
 def finder(known: Known, layer: int) -> Finder:
     """Which find(1) the RUN of a layer finds: BusyBox's is a link to it, symbolic or hard.
 
-    A later layer can bring another one. What BusyBox's can do, the other one can do, too.
+    A later layer can bring another one: before it there is BusyBox's, if that is there, or none. What BusyBox's can do,
+    the other one can do, too.
     """
-    inventory = known.inventory
-    box = {inventory.file(inventory.index[each]) for each in _BUSYBOX if each in inventory.index}
+    inventory, of = known.inventory, known.layers.of
+    there = [each for each in _BUSYBOX if each in inventory.index and (layer < 0 or of.get(each, layer) <= layer)]
+    box = {inventory.file(inventory.index[each]) for each in there}
+    is_later = False
     for place in (b"/usr/bin/find", b"/bin/find"):
         end = known.resolver.resolve(place).end
         at = -1 if end is None else inventory.index.get(end, -1)
-        if end is not None and at >= 0 and stat.S_ISREG(inventory.modes[at]):
-            is_box = name(end).startswith((b"busybox", b"toybox")) or inventory.file(at) in box
-            is_box |= bool(box) and known.layers.of.get(end, layer) > layer
-            return Finder.BUSYBOX if is_box else Finder.GNU
-    return Finder.NONE
+        if end is None or at < 0 or not stat.S_ISREG(inventory.modes[at]):
+            continue
+        if 0 <= layer < of.get(end, layer):
+            is_later = True
+            continue
+        is_box = name(end).startswith((b"busybox", b"toybox")) or inventory.file(at) in box
+        return Finder.BUSYBOX if is_box else Finder.GNU
+    return Finder.BUSYBOX if is_later and box else Finder.NONE
 
 
 def can_test(which: Finder, pattern: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from plan_images import Installed, access, link, write
 
 from slimagent.audit.edits import BY_HAND
 from slimagent.audit.known import asked_here
+from slimagent.audit.optional import build_tools
 from slimagent.audit.searching import find
 from slimagent.model.audit import WEIGHT, Fate, Finding, Hidden, Layer, Layers, Risk
 from slimagent.model.profile import CruftRule, KeepRule, Rules
@@ -236,6 +238,40 @@ def test_a_tool_that_nobody_called_is_found(tmp_path: Path) -> None:
         "rclone": (500, Risk.HIGH),
     }
     assert "INSTALL_AWS=false" in found["AWS CLI"].edit
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_found"),
+    [("dpkg:mc", False), ("dpkg:mc:amd64", False), ("dpkg:minio-client", True), ("conda:mc", True), ("", True)],
+)
+def test_other_software_of_the_same_name_is_not_the_tool(tmp_path: Path, owner: str, is_found: bool) -> None:
+    """Debian's mc is Midnight Commander."""
+    write(tmp_path, "/usr/bin/mc", b"x" * 500, 0o755)
+    link(tmp_path, "/usr/local/bin/mc", "/usr/bin/mc")
+    packages = [Installed(owner, ["/usr/bin/mc"])] if owner else []
+    found = of_kind(audit_of(tmp_path, packages), "optional-tool")
+    assert bool(found) == is_found
+
+
+def test_build_tools_go_together(tmp_path: Path) -> None:
+    """What only several of them require goes with all; a long chain of them takes no long time."""
+    count = 3000
+    packages = [
+        Installed(f"dpkg:z{at}", [f"/usr/lib/z/{at}"], requires=[f"dpkg:z{at + 1}"], section="devel")
+        for at in range(count)
+    ]
+    packages += [
+        Installed(f"dpkg:z{count}", ["/usr/lib/z/last"], section="libs"),
+        Installed("dpkg:other", ["/usr/lib/z/other"], requires=[f"dpkg:z{count}"], section="devel"),
+    ]
+    for each in packages:
+        for path in each.files:
+            write(tmp_path, path, b"x")
+    known = known_of(tmp_path, packages)
+    began = time.monotonic()
+    ((found, _),) = build_tools(known)
+    assert len(found.subjects) == count + 2
+    assert time.monotonic() - began < 2
 
 
 def test_an_imported_module_is_no_call_of_the_tool(tmp_path: Path) -> None:

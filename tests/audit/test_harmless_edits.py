@@ -7,13 +7,17 @@ import shlex
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from audit_images import audit_of, one
+from audit_images import audit_of, known_of, one
 from plan_images import Installed, link, write
 
+from slimagent.audit.cruft import symbols
 from slimagent.audit.not_copied import below
+from slimagent.inventory.contents import Contents
+from slimagent.model.plan import Strip
 from slimagent.paths.algebra import pattern
 from tests.audit.test_edits import BASE, CRUFT, KB, SITE, live, plant, run, stacked
 
@@ -396,3 +400,40 @@ def test_documentation_in_a_directory_that_a_run_names_is_installed(tmp_path: Pa
     layers = stacked([BASE, "RUN apt-get install z", "RUN cp -r /usr/share/doc/z/examples /opt"], of)
     (line,) = live(one(audit_of(tmp_path, [Installed("dpkg:z", list(of))], layers=layers), "documentation"))
     assert "path-include=/usr/share/doc/z/examples/*" in settings(line)
+
+
+def test_without_a_find_yet_files_are_named(tmp_path: Path) -> None:
+    """A later layer brings it, and there is no BusyBox."""
+    of = {"/usr/bin/find": 2, "/usr/lib/y.a": 1, "/usr/lib/z.a": 1}
+    for path in of:
+        write(tmp_path, path, KB, 0o755)
+    found = one(audit_of(tmp_path, layers=stacked([BASE, "RUN make", "RUN apk add findutils"], of)), "static-libraries")
+    assert live(found) == ["rm -rf /usr/lib/y.a /usr/lib/z.a"]
+
+
+@pytest.mark.parametrize("install", ["dpkg -i /d/z.deb", "make install-packages"])
+def test_a_setting_of_dpkg_comes_before_what_it_is_for(tmp_path: Path, install: str) -> None:
+    """Whatever installs the packages: the first layer that has some."""
+    page = "/usr/share/man/man1/z.1.gz"
+    write(tmp_path, page, KB)
+    layers = stacked([BASE, "RUN make", f"RUN {install}", "RUN apt-get --version"], {page: 2})
+    found = one(audit_of(tmp_path, [Installed("dpkg:z", [page])], layers=layers), "man-pages")
+    assert live(found)
+    assert found.comment == "RUN lines before layer 3"
+
+
+@pytest.mark.parametrize(("capabilities", "is_stripped"), [(b"", True), (b"a", False), (None, False)])
+def test_a_file_with_capabilities_is_not_stripped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capabilities: bytes | None, is_stripped: bool
+) -> None:
+    """It would lose them, by whatever name; so could one of which nobody knows them."""
+    of = {"/opt/bin/ping": 1, "/opt/bin/z": 1}
+    for path in of:
+        write(tmp_path, path, KB, 0o755)
+    monkeypatch.setattr(Contents, "capabilities", lambda _, path: capabilities if path.endswith(b"ping") else b"")
+    known = known_of(tmp_path, layers=stacked([BASE, "RUN make"], of))
+    for paths in ([b"/opt/bin/ping"], [b"/opt/bin/ping", b"/opt/bin/z"]):
+        plan = replace(known.plan, strips=tuple(Strip(each, 500) for each in paths))
+        ((found, _),) = symbols(replace(known, plan=plan))
+        assert ("ping" in "".join(live(found))) == is_stripped
+        assert len(live(found)) == (is_stripped or len(paths) > 1)
