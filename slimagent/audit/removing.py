@@ -287,12 +287,15 @@ class Removing:
     def _ignored(self, rule: CruftRule, layer: int, saves: Mapping[int, int], to: bytes) -> Part:
         """The lines of .dockerignore for what a COPY brought to a directory; nothing if they would be many."""
         found, paths, of = self._found[rule.name], self._known.inventory.paths, self._known.layers.of
-        chosen = _fewest({at: found[at][0] for at in saves}, saves)
+        usable = self._ignorable(rule, layer, to)
+        chosen = _fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
         going = [at for at in saves if not chosen.isdisjoint(found[at][0]) and within(paths[at], to)]
         copied = [at for at in found if of.get(paths[at]) == layer and not chosen.isdisjoint(found[at][0])]
         staying = [paths[at] for at in copied if not found[at][1] and at not in saves and is_kept(at, self._known)]
         excepted = _excepted(rule, (found[at][1] for at in copied))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
+        if self._takes_more(rule, layer, chosen):
+            return Part()
         is_short = max(len(excepted), len(staying)) <= _MOST_PATTERNS and all(map(is_plain, staying))
         if (
             not is_short
@@ -304,6 +307,28 @@ class Removing:
         kept = [each[len(to.rstrip(b"/")) + 1 :].decode() for each in staying]
         lines = matching(patterns, to, [paths[at] for at in going])
         return ignored(to, lines, [*spared, *kept], sum(saves[at] for at in going))
+
+    def _ignorable(self, rule: CruftRule, layer: int, to: bytes) -> set[int]:
+        """The patterns of a rule that match no directory of a COPY in which other files are.
+
+        find(1) removes only files, but .dockerignore takes a directory with all that is in it.
+        """
+        inventory, of, tests = self._known.inventory, self._known.layers.of, PathRules(rule.patterns)
+        others = set[bytes]()
+        for path, mode in zip(inventory.paths, inventory.modes, strict=True):
+            if of.get(path) == layer and not stat.S_ISDIR(mode) and within(path, to) and tests.first(path) is None:
+                others.update(ancestors(path))
+        taken = {which for each in others if each != to and within(each, to) for which in tests.matches(each)}
+        return set(range(len(rule.patterns))) - taken
+
+    def _takes_more(self, rule: CruftRule, layer: int, chosen: frozenset[int]) -> bool:
+        """Whether patterns match a directory of a COPY in which something is in use that they do not match."""
+        known, found = self._known, self._found[rule.name]
+        paths, of = known.inventory.paths, known.layers.of
+        kept = (at for at in found if of.get(paths[at]) == layer and chosen.isdisjoint(found[at][0]))
+        tests = PathRules([each for which, each in enumerate(rule.patterns) if which in chosen])
+        above = {each for at in kept if is_kept(at, known) for each in ancestors(paths[at])}
+        return any(tests.first(each) is not None for each in above)
 
 
 def _excepted(rule: CruftRule, found: Iterable[tuple[int, ...]]) -> tuple[str, ...]:

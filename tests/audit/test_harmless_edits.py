@@ -18,6 +18,7 @@ from slimagent.audit.cruft import symbols
 from slimagent.audit.not_copied import below
 from slimagent.inventory.contents import Contents
 from slimagent.model.plan import Strip
+from slimagent.model.profile import CruftRule, Rules
 from slimagent.paths.algebra import pattern
 from tests.audit.test_edits import BASE, CRUFT, KB, SITE, live, plant, run, stacked
 
@@ -437,3 +438,23 @@ def test_a_file_with_capabilities_is_not_stripped(
         ((found, _),) = symbols(replace(known, plan=plan))
         assert ("ping" in "".join(live(found))) == is_stripped
         assert len(live(found)) == (is_stripped or len(paths) > 1)
+
+
+def test_a_line_for_dockerignore_takes_no_directory_with_more(tmp_path: Path) -> None:
+    """`test_*` also is a directory's name, and all that is in it would be left out."""
+    tests = [f"/opt/app/z{at}/site-packages/p{at}/tests/test_{at}.py" for at in range(20)]
+    helper = "/opt/app/z0/site-packages/p0/tests/test_helpers/util.so"
+    of = dict.fromkeys([*tests, helper], 1)
+    for path in of:
+        write(tmp_path, path, KB)
+    rule = CruftRule(name="some", patterns=("/**/site-packages/**/tests/test_*",), why="because", risk="none")
+
+    def lines() -> list[str]:
+        layers = stacked([BASE, "COPY app /opt/app"], of)
+        found = one(audit_of(tmp_path, layers=layers, rules=Rules(cruft=(rule,))), "some")
+        assert live(found) == []
+        return [line for line in found.edit.split("\n") if line.startswith("#   ")]
+
+    assert lines() == []
+    (tmp_path / helper[1:]).unlink()
+    assert lines() == ["#   **/site-packages/**/tests/test_*"]
