@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ def in_base(known: Known, entries: Iterable[int]) -> list[int]:
     of, paths = known.layers.of, known.inventory.paths
     lowest = bool(known.layers.layers) and is_of_base(known, 0)
     return [at for at in entries if lowest and of.get(paths[at]) == 0]
+
+
+def makers(known: Known) -> dict[int, frozenset[int]]:
+    """The owners of each layer's files. Only root makes files of root's: without any a RUN may be another user's."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    of, inventory = known.layers.of, known.inventory
+    for path, mode, uid in zip(inventory.paths, inventory.modes, inventory.uids, strict=True):
+        if not stat.S_ISDIR(mode) and path in of:
+            found[of[path]].add(uid)
+    return {layer: frozenset(each) for layer, each in found.items()}
 
 
 def headed(known: Known, layer: int, bytes_of: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import IN_BASE, Part, by_layer, in_base, left_out
+from slimagent.audit.choosing import most
 from slimagent.audit.known import Known, Saving, most_in, told
-from slimagent.audit.removing import Removing, most
+from slimagent.audit.removing import Removing
 from slimagent.model.audit import Finding, Risk
 from slimagent.model.profile import CruftRule
 from slimagent.text.counted import counted

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import Part
+from slimagent.audit.keeping_out import is_kept
+from slimagent.audit.known import Known
+from slimagent.model.profile import CruftRule
+from slimagent.paths.algebra import ancestors, within
 from slimagent.paths.algebra import pattern as compiled
+from slimagent.paths.patterns import PathRules
 
 
 def below(pattern: str, directory: bytes) -> frozenset[str]:
@@ -45,6 +51,32 @@ def matching(patterns: Iterable[str], directory: bytes, paths: Sequence[bytes]) 
     rests = dict.fromkeys(rest for each in patterns for rest in sorted(below(each, directory)))
     tests = {rest: compiled(f"/{rest}").fullmatch for rest in rests}
     return [rest for rest, test in tests.items() if any(map(test, cut))]
+
+
+def ignorable(known: Known, rule: CruftRule, layer: int, to: bytes) -> set[int]:
+    """The patterns of a rule that match no directory of a COPY in which other files are.
+
+    find(1) removes only files, but .dockerignore takes a directory with all that is in it.
+    """
+    inventory, of, tests = known.inventory, known.layers.of, PathRules(rule.patterns)
+    others = set[bytes]()
+    for path, mode in zip(inventory.paths, inventory.modes, strict=True):
+        if of.get(path) == layer and not stat.S_ISDIR(mode) and within(path, to) and tests.first(path) is None:
+            others.update(ancestors(path))
+    taken = {which for each in others if each != to and within(each, to) for which in tests.matches(each)}
+    return set(range(len(rule.patterns))) - taken
+
+
+def takes_more(known: Known, rule: CruftRule, found: Iterable[int], layer: int, chosen: frozenset[int]) -> bool:
+    """Whether some patterns match a directory of a COPY in which something is in use that they do not match.
+
+    `found` are all files that match any pattern of the rule.
+    """
+    paths, of = known.inventory.paths, known.layers.of
+    tests = PathRules([each for which, each in enumerate(rule.patterns) if which in chosen])
+    others = (paths[at] for at in found if of.get(paths[at]) == layer and is_kept(at, known))
+    above = {each for path in others if tests.first(path) is None for each in ancestors(path)}
+    return any(tests.first(each) is not None for each in above)
 
 
 def ignored(layer_to: bytes, going: Sequence[str], staying: Sequence[str], saves: int) -> Part:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import stat
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import (
@@ -22,19 +21,18 @@ from slimagent.audit.by_layer import (
     is_copied,
     is_of_base,
     left_out,
+    makers,
 )
+from slimagent.audit.choosing import ENOUGH, MOST_PATHS, MOST_PATTERNS, fewest, matches, most, spared_by
 from slimagent.audit.keeping_out import first_layer, is_kept, setting
 from slimagent.audit.known import Known, places_of
 from slimagent.audit.later import Later, without_update
-from slimagent.audit.not_copied import ignored, is_expressible, matching
+from slimagent.audit.not_copied import ignorable, ignored, is_expressible, matching, takes_more
 from slimagent.audit.searching import FEW, Finder, can_test, find, finder, free_starts, is_below, is_plain, starts
 from slimagent.model.profile import CruftRule
 from slimagent.paths.algebra import USUAL_PATH, ancestors, name, parent, within
 from slimagent.paths.patterns import PathRules
 
-_MOST_PATTERNS = 6  # in an edit: nobody reads a longer one
-_MOST_PATHS = 12  # in an edit
-_ENOUGH = 0.95  # of a finding's bytes: an edit need not name the rest
 _WORTH_IT = 0.3  # of a layer's bytes: an edit that saves less is none
 _LONG = 20  # characters of a directory: longer ones are named once
 _ANYWHERE = "find / "
@@ -42,6 +40,7 @@ _APT = "/var/lib/apt/lists"
 _BY_PATH = ("", "has-source")  # conditions of rules without which their patterns still mean nothing else
 _DIRECTORY = re.compile(r"-type d -name (\S+) -prune")
 _STANDING = PathRules(["/var/**", "/tmp/**", "/**/man/**"])  # noqa: S108 - installers write there, and make none
+_ROOT = frozenset({0})
 _TEMPORARY = "temporary-files"
 _MOUNT = "# what a RUN reads is in no layer if that RUN mounts it: RUN --mount=type=bind,source=...,target=..."
 _READ = "# a later RUN names them, or where they are: join the two RUNs, and remove them at the end"
@@ -57,11 +56,12 @@ class Removing:
 
     def __init__(self, known: Known, rules: Sequence[CruftRule]) -> None:
         self._known = known
-        self._found = dict(_matches(known, rules))
+        self._found = dict(matches(known, rules))
         self._later = Later(known)
         self._held: dict[int, frozenset[bytes]] = {}
         layers = range(len(known.layers.layers))
         self._brought = {each for each in layers if is_copied(known, each) and not is_of_base(known, each)}
+        self._makers = makers(known)
 
     def edit(self, rule: CruftRule, entries: list[int]) -> tuple[str, str]:
         """The edit that removes these files of a rule, and its comment."""
@@ -102,12 +102,12 @@ class Removing:
             return Part((_READ,))
         if rule.edit:
             own = self._own(rule, layer, saves, entries)
-            if own.saves >= _ENOUGH * whole:
+            if own.saves >= ENOUGH * whole:
                 return own
         order = [self._by_pattern(rule, layer, saves, entries), self._by_name(rule, layer, saves)]
-        if rule.when or len(rule.patterns) > _MOST_PATTERNS:
+        if rule.when or len(rule.patterns) > MOST_PATTERNS:
             order.reverse()
-        best = next((each for each in order if each.saves >= _ENOUGH * whole), max(order, key=lambda part: part.saves))
+        best = next((each for each in order if each.saves >= ENOUGH * whole), max(order, key=lambda part: part.saves))
         return best if best.saves >= _WORTH_IT * whole else Part()
 
     def _own(self, rule: CruftRule, layer: int, saves: Mapping[int, int], entries: frozenset[int]) -> Part:
@@ -140,7 +140,7 @@ class Removing:
             if inside in path and not stat.S_ISDIR(modes[at]) and self._stays(rule, at, layer, entries)
         ]
         if any(is_below(path, going_from) for path in staying):
-            going_from = free_starts(going, staying, _MOST_PATHS)
+            going_from = free_starts(going, staying, MOST_PATHS)
         saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
         line = rule.edit.replace(_ANYWHERE, edits.words("find {} ", going_from), 1)
         return Part((line,), saved) if saved else Part()
@@ -218,7 +218,7 @@ class Removing:
         others = {places[each] for at in saves if places[at] in taken for each in self._known.names((at,))} - taken
         if not others:
             return named, saved
-        named += sorted(filter(edits.is_writable, others))[: max(0, _MOST_PATHS - len(named))]
+        named += sorted(filter(edits.is_writable, others))[: max(0, MOST_PATHS - len(named))]
         taken.update(named)
         return named, self._saved(saves, lambda at: places[at] in taken)
 
@@ -236,7 +236,7 @@ class Removing:
         found, paths = self._found[rule.name], self._known.inventory.paths
         program = finder(self._known, layer)
         usable = {which for which, each in enumerate(rule.patterns) if can_test(program, each)}
-        chosen = _fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
+        chosen = fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
         going = self._going(saves, lambda at: not chosen.isdisjoint(found[at][0]))
         matched = [at for at in found if not chosen.isdisjoint(found[at][0])]
         staying = [at for at in matched if not found[at][1] and self._stays(rule, at, layer, entries)]
@@ -245,9 +245,9 @@ class Removing:
         if len(names) > FEW or not all(map(is_plain, names)):
             going_from, names = free_starts(going, names, FEW), []
         below = [at for at in matched if is_below(paths[at], going_from)]
-        excepted = _excepted(rule, (found[at][1] for at in below))
+        excepted = spared_by(rule, (found[at][1] for at in below))
         can = all(can_test(program, each) for each in excepted)
-        if not going_from or not can or len(excepted) > _MOST_PATTERNS:
+        if not going_from or not can or len(excepted) > MOST_PATTERNS:
             return Part()
         saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
@@ -257,11 +257,15 @@ class Removing:
         """Whether a file must not go at the end of a RUN.
 
         It stays in the image, or a COPY brought it for a RUN after this one, or a RUN after this one names it.
+        Or another user owns it, and the RUN may have no right to remove it.
         """
         known = self._known
         path = known.inventory.paths[at]
         of = known.layers.of.get(path, UNKNOWN)
         if of < layer and of in self._brought:
+            return True
+        users = self._makers.get(layer, _ROOT)
+        if of < layer and users.isdisjoint(_ROOT) and known.inventory.uids[at] not in users:
             return True
         if self._later.names(path, layer, loosely=rule.name == _TEMPORARY):
             return True
@@ -278,7 +282,7 @@ class Removing:
         by_path = left_out(known, layer, named, saved)
         if rule.name == _TEMPORARY:
             return Part((*by_path.lines, _MOUNT), saved)
-        is_named = saved >= _ENOUGH * sum(saves.values()) and len(named) <= FEW
+        is_named = saved >= ENOUGH * sum(saves.values()) and len(named) <= FEW
         if is_named or rule.when not in _BY_PATH:
             return by_path
         by_pattern = self._ignored(rule, layer, saves, to)
@@ -287,16 +291,16 @@ class Removing:
     def _ignored(self, rule: CruftRule, layer: int, saves: Mapping[int, int], to: bytes) -> Part:
         """The lines of .dockerignore for what a COPY brought to a directory; nothing if they would be many."""
         found, paths, of = self._found[rule.name], self._known.inventory.paths, self._known.layers.of
-        usable = self._ignorable(rule, layer, to)
-        chosen = _fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
+        usable = ignorable(self._known, rule, layer, to)
+        chosen = fewest({at: tuple(usable.intersection(found[at][0])) for at in saves}, saves)
         going = [at for at in saves if not chosen.isdisjoint(found[at][0]) and within(paths[at], to)]
         copied = [at for at in found if of.get(paths[at]) == layer and not chosen.isdisjoint(found[at][0])]
         staying = [paths[at] for at in copied if not found[at][1] and at not in saves and is_kept(at, self._known)]
-        excepted = _excepted(rule, (found[at][1] for at in copied))
+        excepted = spared_by(rule, (found[at][1] for at in copied))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
-        if self._takes_more(rule, layer, chosen):
+        if takes_more(self._known, rule, found, layer, chosen):
             return Part()
-        is_short = max(len(excepted), len(staying)) <= _MOST_PATTERNS and all(map(is_plain, staying))
+        is_short = max(len(excepted), len(staying)) <= MOST_PATTERNS and all(map(is_plain, staying))
         if (
             not is_short
             or not all(map(is_expressible, (*patterns, *excepted)))
@@ -307,93 +311,6 @@ class Removing:
         kept = [each[len(to.rstrip(b"/")) + 1 :].decode() for each in staying]
         lines = matching(patterns, to, [paths[at] for at in going])
         return ignored(to, lines, [*spared, *kept], sum(saves[at] for at in going))
-
-    def _ignorable(self, rule: CruftRule, layer: int, to: bytes) -> set[int]:
-        """The patterns of a rule that match no directory of a COPY in which other files are.
-
-        find(1) removes only files, but .dockerignore takes a directory with all that is in it.
-        """
-        inventory, of, tests = self._known.inventory, self._known.layers.of, PathRules(rule.patterns)
-        others = set[bytes]()
-        for path, mode in zip(inventory.paths, inventory.modes, strict=True):
-            if of.get(path) == layer and not stat.S_ISDIR(mode) and within(path, to) and tests.first(path) is None:
-                others.update(ancestors(path))
-        taken = {which for each in others if each != to and within(each, to) for which in tests.matches(each)}
-        return set(range(len(rule.patterns))) - taken
-
-    def _takes_more(self, rule: CruftRule, layer: int, chosen: frozenset[int]) -> bool:
-        """Whether patterns match a directory of a COPY in which something is in use that they do not match."""
-        known, found = self._known, self._found[rule.name]
-        paths, of = known.inventory.paths, known.layers.of
-        kept = (at for at in found if of.get(paths[at]) == layer and chosen.isdisjoint(found[at][0]))
-        tests = PathRules([each for which, each in enumerate(rule.patterns) if which in chosen])
-        above = {each for at in kept if is_kept(at, known) for each in ancestors(paths[at])}
-        return any(tests.first(each) is not None for each in above)
-
-
-def _excepted(rule: CruftRule, found: Iterable[tuple[int, ...]]) -> tuple[str, ...]:
-    """The exceptions of a rule; if they are many, those that spare something here: `found` are those of each file."""
-    if len(rule.excepted) <= _MOST_PATTERNS:
-        return rule.excepted
-    spared = {which for some in found for which in some}
-    return tuple(each for which, each in enumerate(rule.excepted) if which in spared)
-
-
-def _matches(
-    known: Known, rules: Sequence[CruftRule]
-) -> Iterator[tuple[str, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]]:
-    """The files that match a rule, by its name: each with the rule's patterns and exceptions that match it."""
-    parts = [
-        (number, which, is_spared)
-        for number, rule in enumerate(rules)
-        for is_spared, patterns in ((False, rule.patterns), (True, rule.excepted))
-        for which, _ in enumerate(patterns)
-    ]
-    tests = PathRules([each for rule in rules for each in (*rule.patterns, *rule.excepted)])
-    found: list[dict[int, tuple[tuple[int, ...], tuple[int, ...]]]] = [{} for _ in rules]
-    paths = known.inventory.paths
-    for at, mode in enumerate(known.inventory.modes):
-        if not stat.S_ISREG(mode):
-            continue  # every name of a hard link: a command removes what has a name, whichever counts
-        by_rule: defaultdict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-        for each in tests.matches(paths[at]):
-            number, which, is_spared = parts[each]
-            by_rule[number][is_spared].append(which)
-        for number, (fitting, sparing) in by_rule.items():
-            if fitting:
-                found[number][at] = (tuple(fitting), tuple(sparing))
-    return zip((rule.name for rule in rules), found, strict=True)
-
-
-def _fewest(found: Mapping[int, tuple[int, ...]], saves: Mapping[int, int]) -> frozenset[int]:
-    """The patterns that match most of these bytes, as few as can be."""
-    chosen, left = set[int](), dict(saves)
-    enough = (1 - _ENOUGH) * sum(saves.values())
-    while len(chosen) < _MOST_PATTERNS and sum(left.values()) > enough:
-        gains: Counter[int] = Counter()
-        for at, bytes_of in left.items():
-            gains.update(dict.fromkeys(found[at], bytes_of))
-        if not gains:
-            break
-        best = min(gains, key=lambda which: (-gains[which], which))
-        chosen.add(best)
-        left = {at: bytes_of for at, bytes_of in left.items() if best not in found[at]}
-    return frozenset(chosen)
-
-
-def most(places: Mapping[int, bytes], saves: Mapping[int, int]) -> tuple[list[bytes], int]:
-    """The paths that save most of these bytes, as few as can be, and what they save. They can stand in a command."""
-    bytes_of: Counter[bytes] = Counter()
-    for at, saved in saves.items():
-        bytes_of[places[at]] += saved
-    named, found, enough = list[bytes](), 0, _ENOUGH * sum(saves.values())
-    for path, saved in sorted(bytes_of.items(), key=lambda pair: (-pair[1], pair[0])):
-        if found >= enough or len(named) == _MOST_PATHS:
-            break
-        if edits.is_writable(path):
-            named.append(path)
-            found += saved
-    return named, found
 
 
 def _remove(paths: list[bytes]) -> str:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from plan_images import Installed, link, write
 
 from slimagent.audit.cruft import symbols
 from slimagent.audit.not_copied import below
+from slimagent.audit.whole import audit
 from slimagent.inventory.contents import Contents
 from slimagent.model.plan import Strip
 from slimagent.model.profile import CruftRule, Rules
@@ -458,3 +460,20 @@ def test_a_line_for_dockerignore_takes_no_directory_with_more(tmp_path: Path) ->
     assert lines() == []
     (tmp_path / helper[1:]).unlink()
     assert lines() == ["#   **/site-packages/**/tests/test_*"]
+
+
+@pytest.mark.parametrize(("uids", "left"), [((0, 1000), {"root"}), ((0, 0), set()), ((1000, 1000), set())])
+def test_a_run_of_another_user_removes_only_their_own(tmp_path: Path, uids: tuple[int, int], left: set[str]) -> None:
+    """After USER a RUN has no right to remove what root made before."""
+    write(tmp_path, "/usr/bin/find")
+    of = {f"{SITE}/root/__pycache__/a{at}.cpython-312.pyc": 1 for at in range(9)}
+    of |= {f"{SITE}/own{at}/__pycache__/a.cpython-312.pyc": 2 for at in range(9)}
+    for path in of:
+        plant(tmp_path, path)
+    known = known_of(tmp_path, layers=stacked([BASE, "RUN make", "RUN python -m compileall"], of))
+    owner = {path.encode(): uids[layer - 1] for path, layer in of.items()}
+    inventory = replace(known.inventory, uids=array("I", (owner.get(each, 0) for each in known.inventory.paths)))
+    found = one(audit(replace(known, inventory=inventory), "app"), "byte-code")
+    second = found.edit[found.edit.rindex("# layer 3") :]
+    run(tmp_path, replace(found, edit=second))
+    assert {path.parents[1].name for path in tmp_path.rglob("*.pyc")} == left
