@@ -5,7 +5,7 @@
 Each item of `audit_items.py` is planted in an image from IMAGE by instructions of its own. That is audited, without
 and with a trace of `--test`, and built once more for each item with the edit that its finding gives: the difference of
 the images' sizes is what the edit saves. Then each command that the audit of IMAGE itself gives (`find ... -delete`,
-`rm`) is run in a container of IMAGE, and the sizes of all files are compared. The exit status is 1 if an item is not
+`rm`) is run in a container of its own, and the sizes of all files are compared. The exit status is 1 if an item is not
 named, or if a finding and its edit differ by more than 5 % (20 % for the commands).
 
 Needs Docker, and the registries of Debian and PyPI. The layers of a planted image are some 400 MB.
@@ -37,7 +37,9 @@ REPOSITORY = "slimagent-benchmark-audit"
 COMMAND = re.compile(r"(?:find|rm|cd|ln) .*")
 HEAD = re.compile(r"# layer (\d+), .*")
 PLACE = r"{} \((?P<size>[\d.]+) (?P<unit>kB|MB|GB)\)"
-STATED = re.compile(r"(?:removes|saves) (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of .*", re.DOTALL)
+STATED = re.compile(
+    r"(?:removes|saves) (?P<size>[\d.]+) (?P<unit>kB|MB|GB) of [\d.]+ \wB(?:, and (?P<more>[\d.]+) (?P<of>\wB) .*)?",
+)
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 MEASURE = ("find", "/", "-xdev", "-type", "f", "-printf", "%D:%i %s %p\\0")
 Document = dict[str, Any]
@@ -155,7 +157,8 @@ class Planted:
 
 def bytes_of(match: re.Match[str]) -> int:
     """The bytes that a sentence has."""
-    return int(float(match["size"]) * UNITS[match["unit"]])
+    more = float(match["more"]) * UNITS[match["of"]] if match.groupdict().get("more") else 0
+    return int(float(match["size"]) * UNITS[match["unit"]] + more)
 
 
 def said(item: Item, document: Document) -> int | None:
@@ -202,17 +205,27 @@ def layers_of(image: str) -> Mapping[bytes, int]:
 
 
 def commands(image: Planted, document: Document) -> Iterator[Row]:
-    """A row for each finding of the image itself whose edit is a command: run in a container, one after the other.
+    """A row for each finding of the image itself whose edit is a command: run in a container of its own.
 
     A RUN makes only its own layer smaller: the sizes are those of the files that come from the layers that are named.
+    In one container for all, a command would not find what an earlier one has removed with its own.
     """
     of = layers_of(image.options.image)
-    container = docker(
-        "run", "-d", "--network=none", "-u", "root", "--entrypoint", "sh", image.options.image, "-c", "sleep 3600"
-    )
-    container = container.strip()
+    for each in document["findings"]:
+        some, layers = live(each["edit"])
+        if some:
+            stated = STATED.match(each["comment"])
+            promised = bytes_of(stated) if stated else each["size"]
+            saved = saved_by(image.options.image, some, of, layers)
+            yield Row(f"`{some[0][:40]}…`", each["kind"], promised, saved, COMMANDS)
 
-    def measured(layers: set[int]) -> int:
+
+def saved_by(image: str, lines: Sequence[str], of: Mapping[bytes, int], layers: set[int]) -> int:
+    """By how many bytes these lines make the files from some layers smaller."""
+    start = ("run", "-d", "--network=none", "-u", "root", "--entrypoint", "sh", image, "-c", "sleep 3600")
+    container = docker(*start).strip()
+
+    def measured() -> int:
         rows = subprocess.run(["docker", "exec", container, *MEASURE], check=True, stdout=subprocess.PIPE).stdout
         files = {}
         for row in rows.split(b"\0")[:-1]:
@@ -222,14 +235,9 @@ def commands(image: Planted, document: Document) -> Iterator[Row]:
         return sum(files.values())
 
     try:
-        for each in document["findings"]:
-            some, layers = live(each["edit"])
-            if some:
-                before = measured(layers)
-                docker("exec", container, "sh", "-c", "\n".join(some))
-                stated = STATED.match(each["comment"])
-                promised = bytes_of(stated) if stated else each["size"]
-                yield Row(f"`{some[0][:40]}…`", each["kind"], promised, before - measured(layers), COMMANDS)
+        before = measured()
+        docker("exec", container, "sh", "-c", "\n".join(lines))
+        return before - measured()
     finally:
         docker("rm", "-f", container)
 

@@ -24,18 +24,27 @@ from gpu import SUPPORTED, Names, libraries, listed, named
 from slimagent.gpu.architectures import Target, parse
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import Form, gpu_code
+from slimagent.gpu.references import references
 
 MB = 1e6
 
 
 def kept(path: Path, target: Target) -> tuple[int, Names]:
-    """How many pieces of GPU code a library has, and those that should stay, as cuobjdump lists them."""
+    """How many pieces of GPU code a library has, and those that should stay, as cuobjdump lists them.
+
+    All of a container stay if anything but a wrapper refers to it, or nothing that is known.
+    """
     pieces, stay = 0, Names()
     for _, read, found in libraries([str(path)]):
-        for code in gpu_code(read, found):
+        codes = gpu_code(read, found)
+        whole = references(read, found, codes).whole if codes else set()
+        for code in codes:
+            section = found.sections[code.section]
             for each in code.containers:
+                is_whole = each.offset - section.offset + section.address in whole
                 pieces += len(each.pieces)
-                stay.update(named(piece) for piece in staying(each, target) if piece.form is not Form.OTHER)
+                some = each.pieces if is_whole else staying(each, target)
+                stay.update(named(piece) for piece in some if piece.form is not Form.OTHER)
     return pieces, stay
 
 

@@ -130,15 +130,19 @@ def parts(known: Known, saves: Mapping[int, int]) -> dict[int, dict[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The lines of an edit for one layer, and the bytes that they save. Without lines nothing can be said of it."""
+    """The lines of an edit for one layer, and the bytes that they save. Without lines nothing can be said of it.
+
+    They save `more` of files that count in other findings.
+    """
 
     lines: tuple[str, ...] = ()
     saves: int = 0
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ByLayer:
-    """An edit for several layers: its lines, and the bytes that its commands save of `whole`.
+    """An edit for several layers: its lines, and the bytes that its commands save of `whole`, and beside it (`more`).
 
     The commands are those of RUNs; `is_copied` if there are comments for a COPY, too.
     """
@@ -146,6 +150,7 @@ class ByLayer:
     lines: tuple[str, ...]
     saves: int
     whole: int
+    more: int
     is_copied: bool
 
     @property
@@ -158,8 +163,10 @@ class ByLayer:
         said = [ways] if self.is_copied and ways else []
         if self.saves:
             said = [where, *said]
-            if self.saves < _NEARLY * self.whole:
-                said = [f"{verb} {size(self.saves)} of {size(self.whole)}", *said]
+            is_less, is_more = self.saves < _NEARLY * self.whole, self.more > (1 - _NEARLY) * self.saves
+            if is_less or is_more:
+                beside = f", and {size(self.more)} that count elsewhere" if is_more else ""
+                said = [f"{verb} {size(self.saves)} of {size(self.whole)}{beside}", *said]
         return "; ".join(said)
 
 
@@ -173,20 +180,21 @@ def by_layer(known: Known, saves: Mapping[int, int], write: Write, leave_out: Wr
     """
     groups: Mapping[int, Mapping[int, int]] = parts(known, saves) if known.layers.layers else {UNKNOWN: saves}
     found: dict[tuple[str, ...], list[str]] = {}
-    saved, copies = 0, False
+    saved, more, copies = 0, 0, False
     for layer, some in groups.items():
         copied = is_copied(known, layer)
         made = (leave_out if copied else write)(layer, some)
         if not made.lines:
             continue
         saved += 0 if copied else made.saves
+        more += 0 if copied else made.more
         copies |= copied
         whole = sum(some.values())
         bytes_of = size(whole) if made.saves >= whole else f"{size(made.saves)} of {size(whole)}"
         found.setdefault(made.lines, []).extend([headed(known, layer, bytes_of)] if layer >= 0 else [])
     lines = [line for commands, heads in found.items() for line in (*heads, *commands)]
     base = not groups and bool(saves)
-    return ByLayer((_OF_BASE,) if base else tuple(lines), saved, sum(saves.values()), copies)
+    return ByLayer((_OF_BASE,) if base else tuple(lines), saved, sum(saves.values()), more, copies)
 
 
 def left_out(known: Known, layer: int, names: Iterable[bytes | str], saves: int, says: str = "do not copy to") -> Part:

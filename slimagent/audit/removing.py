@@ -251,7 +251,13 @@ class Removing:
             return Part()
         saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
-        return Part((find(patterns, excepted, going_from, names, program),), saved)
+        spared = {*staying, *self._known.names(saves), *(at for at in below if found[at][1])}
+        more = self._known.sizes(at for at in below if at not in spared and self._is_of(at, layer))
+        return Part((find(patterns, excepted, going_from, names, program),), saved, sum(more.values()))
+
+    def _is_of(self, at: int, layer: int) -> bool:
+        """Whether a file comes from a layer, which gets smaller without it."""
+        return self._known.layers.of.get(self._known.inventory.paths[at], UNKNOWN) == layer
 
     def _stays(self, rule: CruftRule, at: int, layer: int, entries: frozenset[int]) -> bool:
         """Whether a file must not go at the end of a RUN.

@@ -477,3 +477,19 @@ def test_a_run_of_another_user_removes_only_their_own(tmp_path: Path, uids: tupl
     second = found.edit[found.edit.rindex("# layer 3") :]
     run(tmp_path, replace(found, edit=second))
     assert {path.parents[1].name for path in tmp_path.rglob("*.pyc")} == left
+
+
+def test_what_an_edit_removes_beside_its_finding_is_said(tmp_path: Path) -> None:
+    """A file is counted by one rule, and a command goes by the patterns of another one, too."""
+    write(tmp_path, "/usr/bin/find")
+    place = "/opt/venv/share/jupyter/nbextensions"
+    maps, code = ([f"{place}/p{at}/index.js{end}" for at in range(10)] for end in (".map", ""))
+    for path in (*maps, *code):
+        write(tmp_path, path, KB)
+    of = dict.fromkeys((*code, *maps[:6]), 1) | dict.fromkeys(maps[6:], 2)
+    made = audit_of(tmp_path, layers=stacked([BASE, "RUN pip install p", "RUN make"], of))
+    assert one(made, "source-maps").size == one(made, "notebook-extensions").size == 10_000
+    found = one(made, "notebook-extensions")
+    assert found.comment.startswith("removes 10.0 kB of 10.0 kB, and 6.0 kB that count elsewhere; "), found
+    run(tmp_path, found)
+    assert not list((tmp_path / place[1:]).rglob("*.js*"))
