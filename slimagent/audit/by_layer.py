@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -95,12 +94,8 @@ def in_base(known: Known, entries: Iterable[int]) -> list[int]:
 
 def makers(known: Known) -> dict[int, frozenset[int]]:
     """The owners of each layer's files. Only root makes files of root's: without any a RUN may be another user's."""
-    found: defaultdict[int, set[int]] = defaultdict(set)
-    of, inventory = known.layers.of, known.inventory
-    for path, mode, uid in zip(inventory.paths, inventory.modes, inventory.uids, strict=True):
-        if not stat.S_ISDIR(mode) and path in of:
-            found[of[path]].add(uid)
-    return {layer: frozenset(each) for layer, each in found.items()}
+    uids = known.inventory.uids
+    return {layer: frozenset(uids[at] for at in entries) for layer, entries in known.in_layer.items()}
 
 
 def headed(known: Known, layer: int, bytes_of: str) -> str:

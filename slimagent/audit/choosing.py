@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from slimagent.audit import edits
 from slimagent.audit.known import Known
@@ -24,10 +24,8 @@ def spared_by(rule: CruftRule, found: Iterable[tuple[int, ...]]) -> tuple[str, .
     return tuple(each for which, each in enumerate(rule.excepted) if which in spared)
 
 
-def matches(
-    known: Known, rules: Sequence[CruftRule]
-) -> Iterator[tuple[str, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]]:
-    """The files that match a rule, by its name: each with the rule's patterns and exceptions that match it."""
+def matcher(rules: Sequence[CruftRule]) -> Callable[[bytes], Mapping[int, tuple[list[int], list[int]]]]:
+    """What says of a path which patterns and which exceptions of each rule match it, by the rule's number."""
     parts = [
         (number, which, is_spared)
         for number, rule in enumerate(rules)
@@ -35,16 +33,28 @@ def matches(
         for which, _ in enumerate(patterns)
     ]
     tests = PathRules([each for rule in rules for each in (*rule.patterns, *rule.excepted)])
+
+    def test(path: bytes) -> Mapping[int, tuple[list[int], list[int]]]:
+        by_rule: defaultdict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        for each in tests.matches(path):
+            number, which, is_spared = parts[each]
+            by_rule[number][is_spared].append(which)
+        return by_rule
+
+    return test
+
+
+def matches(
+    known: Known, rules: Sequence[CruftRule]
+) -> Iterator[tuple[str, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]]:
+    """The files that match a rule, by its name: each with the rule's patterns and exceptions that match it."""
+    tests = matcher(rules)
     found: list[dict[int, tuple[tuple[int, ...], tuple[int, ...]]]] = [{} for _ in rules]
     paths = known.inventory.paths
     for at, mode in enumerate(known.inventory.modes):
         if not stat.S_ISREG(mode):
             continue  # every name of a hard link: a command removes what has a name, whichever counts
-        by_rule: defaultdict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-        for each in tests.matches(paths[at]):
-            number, which, is_spared = parts[each]
-            by_rule[number][is_spared].append(which)
-        for number, (fitting, sparing) in by_rule.items():
+        for number, (fitting, sparing) in tests(paths[at]).items():
             if fitting:
                 found[number][at] = (tuple(fitting), tuple(sparing))
     return zip((rule.name for rule in rules), found, strict=True)

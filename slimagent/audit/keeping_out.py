@@ -30,20 +30,20 @@ def setting(
     `entries` are the rule's files of all layers: each layer gets the same line, because there is one file for a rule.
     """
     of, paths = known.layers.of, known.inventory.paths
-    layers = {of.get(paths[at], UNKNOWN) for at in entries}
-    runs = {each for each in layers if not is_copied(known, each) and not is_of_base(known, each)}
+    runs = _runs(known, entries)
     named = {at for at in found if later.names(paths[at], UNKNOWN, loosely=False)}
     of_dpkg = [at for at in entries if at not in named and of.get(paths[at], UNKNOWN) in runs and _is_debian(at, known)]
     used = {which for at in of_dpkg for which in found[at][0]}
     matching = (at for at, (matches, spared) in found.items() if not spared and not used.isdisjoint(matches))
     some = [at for at in matching if (at in named or is_kept(at, known)) and _is_debian(at, known)]
-    staying = sorted({later.directory(paths[at], UNKNOWN) or paths[at] for at in some})
+    places = {paths[at]: later.directory(paths[at], UNKNOWN) for at in some}
+    staying = sorted({place or path for path, place in places.items()})
     if len(staying) > FEW or not all(map(is_plain, staying)):
         return Part()
     lines = [f"path-exclude={_glob(each)}" for which, each in enumerate(rule.patterns) if which in used]
     lines += [f"path-include={_glob(each)}" for each in rule.excepted]
-    places = {later.directory(paths[at], UNKNOWN) for at in some}
-    lines += [f"path-include={each.decode()}{'/*' if each in places else ''}" for each in staying]
+    whole = set(places.values())
+    lines += [f"path-include={each.decode()}{'/*' if each in whole else ''}" for each in staying]
     if not any(each.startswith("path-include=/*") for each in lines):
         lines.append(_DIRECTORIES)
     shown = " ".join(map(shlex.quote, lines))
@@ -54,9 +54,14 @@ def setting(
 
 def first_layer(known: Known, entries: Iterable[int]) -> int:
     """The first layer in which a RUN installed one of these files, by whatever program that calls dpkg."""
+    return min(_runs(known, (at for at in entries if _is_debian(at, known))), default=UNKNOWN)
+
+
+def _runs(known: Known, entries: Iterable[int]) -> set[int]:
+    """The layers of these files that a RUN made."""
     of, paths = known.layers.of, known.inventory.paths
-    layers = {of.get(paths[at], UNKNOWN) for at in entries if _is_debian(at, known)}
-    return min((each for each in layers if not is_copied(known, each) and not is_of_base(known, each)), default=UNKNOWN)
+    layers = {of.get(paths[at], UNKNOWN) for at in entries}
+    return {each for each in layers if not is_copied(known, each) and not is_of_base(known, each)}
 
 
 def is_kept(at: int, known: Known) -> bool:

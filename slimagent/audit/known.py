@@ -98,6 +98,16 @@ class Known:
         return found
 
     @cached_property
+    def in_layer(self) -> dict[int, list[int]]:
+        """The entries of each layer that are not directories."""
+        of, inventory = self.layers.of, self.inventory
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for at, (path, mode) in enumerate(zip(inventory.paths, inventory.modes, strict=True)):
+            if path in of and not stat.S_ISDIR(mode):
+                found[of[path]].append(at)
+        return dict(found)
+
+    @cached_property
     def is_counted(self) -> bytearray:
         """Marks the entries in `files`."""
         marks = bytearray(len(self.inventory))

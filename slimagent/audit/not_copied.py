@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 
 from slimagent.audit import edits
@@ -58,11 +57,9 @@ def ignorable(known: Known, rule: CruftRule, layer: int, to: bytes) -> set[int]:
 
     find(1) removes only files, but .dockerignore takes a directory with all that is in it.
     """
-    inventory, of, tests = known.inventory, known.layers.of, PathRules(rule.patterns)
-    others = set[bytes]()
-    for path, mode in zip(inventory.paths, inventory.modes, strict=True):
-        if of.get(path) == layer and not stat.S_ISDIR(mode) and within(path, to) and tests.first(path) is None:
-            others.update(ancestors(path))
+    tests, of_copy = PathRules(rule.patterns), (known.inventory.paths[at] for at in known.in_layer.get(layer, ()))
+    apart = (path for path in of_copy if within(path, to) and tests.first(path) is None)
+    others = {directory for path in apart for directory in ancestors(path)}
     taken = {which for each in others if each != to and within(each, to) for which in tests.matches(each)}
     return set(range(len(rule.patterns))) - taken
 

@@ -141,7 +141,7 @@ class Removing:
         ]
         if any(is_below(path, going_from) for path in staying):
             going_from = free_starts(going, staying, MOST_PATHS)
-        saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
+        saved = self._saved_below(saves, going, going_from)
         line = rule.edit.replace(_ANYWHERE, edits.words("find {} ", going_from), 1)
         return Part((line,), saved) if saved else Part()
 
@@ -227,6 +227,11 @@ class Removing:
         paths, names = self._known.inventory.paths, self._known.names
         return {paths[x]: saves.get(x, 0) for at in saves if all(map(goes, names((at,)))) for x in names((at,))}
 
+    def _saved_below(self, saves: Mapping[int, int], going: Mapping[bytes, int], places: Sequence[bytes]) -> int:
+        """The bytes of the files of which all names are among `going`, and below some directories."""
+        paths = self._known.inventory.paths
+        return self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], places))
+
     def _saved(self, saves: Mapping[int, int], goes: Callable[[int], bool]) -> int:
         """The bytes of the files of which all names go."""
         return sum(self._going(saves, goes).values())
@@ -249,7 +254,7 @@ class Removing:
         can = all(can_test(program, each) for each in excepted)
         if not going_from or not can or len(excepted) > MOST_PATTERNS:
             return Part()
-        saved = self._saved(saves, lambda at: paths[at] in going and is_below(paths[at], going_from))
+        saved = self._saved_below(saves, going, going_from)
         patterns = [each for which, each in enumerate(rule.patterns) if which in chosen]
         spared = {*staying, *self._known.names(saves), *(at for at in below if found[at][1])}
         more = self._known.sizes(at for at in below if at not in spared and self._is_of(at, layer))

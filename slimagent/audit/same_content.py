@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from slimagent.audit import edits
 from slimagent.audit.by_layer import UNKNOWN, ByLayer, Part, by_layer, is_of_base
+from slimagent.audit.choosing import matcher
 from slimagent.audit.duplicates import owner
 from slimagent.audit.known import Known, Saving
 from slimagent.model.audit import Finding, Risk
 from slimagent.paths.algebra import to_text
-from slimagent.paths.patterns import PathRules
 from slimagent.text.counted import counted
 
 _CONTENT = 64_000  # bytes
@@ -81,20 +81,8 @@ def _cruft_test(known: Known) -> Callable[[bytes], bool]:
 
     The finding's edit goes by patterns: it does not know for what reason the plan lets a file go.
     """
-    rules = [rule for rule in known.rules.cruft if rule.name in known.cruft]
-    parts = [
-        (rule.name, is_excepted)
-        for rule in rules
-        for is_excepted, patterns in ((False, rule.patterns), (True, rule.excepted))
-        for _ in patterns
-    ]
-    tests = PathRules([each for rule in rules for each in (*rule.patterns, *rule.excepted)])
-
-    def test(path: bytes) -> bool:
-        found = {parts[which] for which in tests.matches(path)}
-        return any(not is_excepted and (name, True) not in found for name, is_excepted in found)
-
-    return test
+    tests = matcher([rule for rule in known.rules.cruft if rule.name in known.cruft])
+    return lambda path: any(fitting and not sparing for fitting, sparing in tests(path).values())
 
 
 def _alike(entries: list[int], read: Callable[[int], bytes | None]) -> Iterator[list[int]]:

@@ -92,9 +92,8 @@ def audit(
     if output is not None:
         write(output, documents.encode_audit(made))
         console.say(f"wrote {output}")
-    if (
-        layers is None or output is None
-    ):  # with layers, `slimagent audit IMAGE` runs this in a container and prints the result itself
+    is_part = layers is not None and output is not None  # of `slimagent audit IMAGE`, which prints the result itself
+    if not is_part:
         _show(made, chosen, whole=whole)
     return 0
 

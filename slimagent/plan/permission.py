@@ -123,9 +123,10 @@ class Permissions:
 
     def _who_may_own(self) -> str:
         """Why it is unknown whether nobody owns a file: a record of packages was not understood; empty if all were."""
-        for path, why in self._owners.problems:
-            return f"nobody knows who owns it: {to_text(path)}: {why}"
-        return ""
+        if not self._owners.problems:
+            return ""
+        path, why = self._owners.problems[0]
+        return f"nobody knows who owns it: {to_text(path)}: {why}"
 
     def _owners_of(self, entries: Iterable[int]) -> list[int]:
         """Every package that owns one of the entries, or whose record lists one although it lies elsewhere."""

@@ -211,9 +211,8 @@ class Finished:
         if None in (plan, expected) or plan == expected:
             return ""
         if first == PLAN:
-            _ = (
-                self.plan
-            )  # a plan that was cut off has another digest, too: then that is what is wrong, and it is raised
+            # One that was cut off has another digest, too: then that is what is wrong, and reading it raises.
+            _ = self.plan
         return f"belongs to another plan than {first}"
 
     def _first(self, name: str) -> tuple[str, str | None]:

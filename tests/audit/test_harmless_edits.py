@@ -406,7 +406,7 @@ def test_documentation_in_a_directory_that_a_run_names_is_installed(tmp_path: Pa
 
 
 def test_without_a_find_yet_files_are_named(tmp_path: Path) -> None:
-    """A later layer brings it, and there is no BusyBox."""
+    """A later layer brings it, and the image has no BusyBox."""
     of = {"/usr/bin/find": 2, "/usr/lib/y.a": 1, "/usr/lib/z.a": 1}
     for path in of:
         write(tmp_path, path, KB, 0o755)
