@@ -54,7 +54,7 @@ def rewritten(source: int, copy: int, size: int, target: Target) -> int:
         send(source, begin, to, copy, count)
     for to, data in made.patches:
         os.pwrite(copy, data, to)
-    why = difference(reader(source), reader(copy), target)
+    why = difference(reader(source), reader(copy), target, made.references)
     if why:
         raise SystemExit(f"not proved: {why}")
     return made.size

@@ -6,7 +6,8 @@ for the large model adds a distance of 64 bits to the address of the global offs
 supplement, "Large position independent code model"). Tables can hold distances from the place of each entry.
 
 Nearly all bytes that look so are something else. Where the wanted addresses are known to lie decides what the highest
-byte of a distance can be, and a regular expression finds those, so that little is left to look at one by one.
+byte of a distance can be, and what they leave divided by 8 decides its lowest bits. Whole chunks are checked for both
+at once: as one long number, which Python shifts and compares at memory speed. Little is left to look at one by one.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Iterable, Iterator
 
 from slimagent.elf.tables import Read
 
-REST = 8  # bytes after a chunk of code that belong to the last distances in it
+BEFORE, AFTER = 6, 10  # bytes around a chunk of code that belong to the first and last instructions in it
 
-_CHUNK = 1 << 24  # bytes
+_CHUNK = 1 << 19  # bytes: the fewer, the fewer highest bytes are possible, and the caches of a core hold them
 _DEVIATIONS = 4  # standard deviations of what chance finds
 ONE_IN = 32  # of so many places in random bytes, one looks like a distance in code
 
@@ -31,13 +32,23 @@ _CONSTANTS = (0, 1, 2, 4)  # bytes of an instruction that can follow the distanc
 # Opcodes with a constant after the operand in memory (volume 2, appendix A): of one byte, and after 0F.
 _BYTE, _BYTE_0F = b"\x6b\x80\x83\xc0\xc1\xc6\xf6", b"\x70\x71\x72\x73\xa4\xac\xba\xc2\xc4\xc5\xc6"
 _WORD = b"\x69\x81\xc7\xf7"
-_FAR = re.compile(rb"[\x48\x49][\xb8-\xbf](?s:.{4})(?:\0{4}|\xff{4})")  # mov of 64 bits into a register
+# mov of 64 bits into a register, found by the upper half of what it moves, zeros or ones: these bytes are rarer.
+_FAR = tuple(
+    re.compile(half + rb"(?<=[\x48\x49][\xb8-\xbf](?s:....)" + half + rb")")
+    for half in (rb"\0\0\0\0", rb"\xff\xff\xff\xff")
+)
+_LOWER_HALF = 4  # bytes
+_LANES = 8  # bytes: containers begin at multiples of it
 
 
-def chunks(read: Read, begin: int, end: int, more: int) -> Iterator[tuple[bytes, int]]:
-    """A part of a file in chunks with their offsets, each with some bytes of the next."""
+def chunks(read: Read, begin: int, end: int, before: int, after: int) -> Iterator[tuple[bytes, int]]:
+    """A part of a file in chunks with their offsets, each with so many bytes of its neighbours.
+
+    What is found in those bytes is found twice: then it only looks less like chance.
+    """
     for at in range(begin, end, _CHUNK):
-        yield read(at, min(_CHUNK + more, end - at)), at
+        first = max(begin, at - before)
+        yield read(first, min(at + _CHUNK + after, end) - first), first
 
 
 def words(rows: bytes) -> tuple[int, ...]:
@@ -54,6 +65,7 @@ class Wanted:
     def __init__(self, points: Iterable[int], inner: Iterable[int]) -> None:
         self._points = frozenset(points)
         self._low, self._high = min(self._points, default=0), max(self._points, default=0)
+        self._ends = {point % _LANES for point in self._points}
         # Where a distance leads that has one of these at its end: before a constant, if one follows.
         self._before: dict[int, list[tuple[int, int]]] = {}
         for point in self._points:
@@ -67,44 +79,51 @@ class Wanted:
 
         First what is computed as a whole address: chance does not find that. Then what others seem to refer to.
         """
-        tops = _tops(self._low, self._high, address, address + len(data) + REST)
+        tops = _tops(self._low, self._high, address, address + len(data) + AFTER)
         if not tops:
             return [], [], 0
-        search = re.compile(b"[" + re.escape(_RELATIVE) + b"](?s:...)[" + re.escape(tops) + b"]").search
         before, distance, after = self._before, _DISTANCE.unpack_from, address + _DISTANCE.size
         sure, hits, looked = list[int](), list[int](), 0
-        found = search(data)
-        while found is not None and looked < most:
+        for place in _operands(data, tops):
+            if looked >= most:
+                break
             looked += 1
-            at = found.start() + 1
+            at = place + 1
             leads = distance(data, at)[0] + after + at
             if leads in before:
                 (sure if data[max(0, at - 3) : at - 1] in _LEA_WIDE else hits).extend(
                     point for constant, point in before[leads] if _is_operand(data, at, constant)
                 )
-            found = search(data, at)
         return sure, hits, looked
 
-    def in_large_code(self, data: bytes, table: int) -> list[int]:
-        """What code refers to by a distance of 64 bits from the global offset table at `table`."""
-        hits = []
-        found = _FAR.search(data)
-        while found is not None:
-            leads = table + int(_LONG.unpack_from(data, found.start() + 2)[0])
-            if leads in self._points:
-                hits.append(leads)
-            found = _FAR.search(data, found.start() + 1)
+    def in_large_code(self, data: bytes, tables: Iterable[int]) -> list[int]:
+        """What code refers to by a distance of 64 bits from a global offset table, if that is one of `tables`."""
+        hits = list[int]()
+        possible = [any(self._high >= each for each in tables), any(self._low < each for each in tables)]
+        for search in (far.search for far, is_possible in zip(_FAR, possible, strict=True) if is_possible):
+            found = search(data)
+            while found is not None:
+                (leads,) = _LONG.unpack_from(data, found.start() - _LOWER_HALF)
+                hits += (table + leads for table in tables if table + leads in self._points)
+                found = search(data, found.start() + 1)
         return hits
 
     def in_table(self, data: bytes, address: int) -> list[int]:
         """The points to which aligned distances in data at an address lead, each from its own place."""
         tops = _tops(self._low, self._high, address, address + len(data))
-        skew = -address % _DISTANCE.size
         if not tops:
             return []
-        places = (skew + 4 * each.start() for each in re.finditer(b"[" + re.escape(tops) + b"]", data[skew + 3 :: 4]))
-        leads = (_DISTANCE.unpack_from(data, at)[0] + address + at for at in places)
-        return [each for each in leads if each in self._points]
+        hits, points, distance = list[int](), self._points, _DISTANCE.unpack_from
+        skew = -address % _DISTANCE.size
+        for first in range(skew, skew + _LANES, _DISTANCE.size):
+            left = {(point - address - first) % _LANES for point in self._ends}
+            lows = bytes(each for each in range(256) if each % _LANES in left)
+            for lane in _both(data[first::_LANES], lows, data[first + _DISTANCE.size - 1 :: _LANES], tops):
+                at = first + _LANES * lane
+                leads = distance(data, at)[0] + address + at
+                if leads in points:
+                    hits.append(leads)
+        return hits
 
 
 def is_chance(found: int, tries: int, points: int) -> bool:
@@ -114,6 +133,30 @@ def is_chance(found: int, tries: int, points: int) -> bool:
     """
     expected = tries * points / (1 << 8 * _DISTANCE.size)
     return expected >= 1 and found <= expected + _DEVIATIONS * expected**0.5
+
+
+def _operands(data: bytes, tops: bytes) -> Iterator[int]:
+    """Where a ModR/M byte stands before a distance that has one of `tops` as its highest byte."""
+    marks = bytes((each in _RELATIVE) | (each in tops) << 1 for each in range(256))
+    marked = int.from_bytes(data.translate(marks), "little")
+    both = marked & marked >> 8 * _DISTANCE.size + 1  # the second mark of a byte meets the first of that four before
+    return _marked(both.to_bytes(len(data), "little"))
+
+
+def _both(one: bytes, ones: bytes, other: bytes, others: bytes) -> Iterator[int]:
+    """Where `one` has one of `ones` and `other` one of `others`."""
+    here, there = (
+        int.from_bytes(data.translate(bytes(each in wanted for each in range(256))), "little")
+        for data, wanted in ((one, ones), (other, others))
+    )
+    return _marked((here & there).to_bytes(len(one), "little"))
+
+
+def _marked(marks: bytes) -> Iterator[int]:
+    at = marks.find(1)
+    while at >= 0:
+        yield at
+        at = marks.find(1, at + 1)
 
 
 def _is_operand(data: bytes, at: int, constant: int) -> bool:

@@ -4,7 +4,7 @@ This works on what the loader makes of both files: addresses, rights and bytes. 
 them must be equal, but for the words that point to a container that moved, and these must point to where it is now. No
 word may change that is not such a pointer, even if it equals one. In each container exactly the chosen pieces must be
 left, byte for byte, and it must be loaded from where it was compared. A container that something else refers to must be
-where it was, and whole: such references are looked for anew in the old file. What is not loaded must be equal, too, and
+where it was, and whole: the references in the old file decide that. What is not loaded must be equal, too, and
 no bytes may be new that no header names.
 """
 
@@ -25,7 +25,7 @@ from slimagent.gpu.dynamic import R_RELATIVE, Dynamic, dynamic, relative_words
 from slimagent.gpu.layouts import PAGE
 from slimagent.gpu.loaded import DAMAGED, LOADED, DifferenceError, File, see_gpu_code
 from slimagent.gpu.loaded import HEADER as ELF_HEADER
-from slimagent.gpu.references import references
+from slimagent.gpu.references import References, references
 from slimagent.gpu.spans import Span, inside, outside, part, shape
 from slimagent.gpu.unnamed import see_nothing_new
 
@@ -42,14 +42,17 @@ class _Moves(NamedTuple):
     words: frozenset[int]
 
 
-def difference(before: Read, after: Read, target: Target) -> str:
-    """The first difference between a file and its rewritten copy that GPU code does not explain, or nothing."""
+def difference(before: Read, after: Read, target: Target, known: References | None = None) -> str:
+    """The first difference between a file and its rewritten copy that GPU code does not explain, or nothing.
+
+    `known` is what `references` finds in the file. Without it, this is looked for here, which takes as long again.
+    """
     try:
         old, new = File(before), File(after)
         moved = _containers(old, new, target)
         _headers(old, new)
         see_gpu_code(old, new)
-        _memory(old, new, _Moves(moved, _referred(old, new, moved)))
+        _memory(old, new, _Moves(moved, _referred(old, new, moved, known)))
         _relocations(old, new, moved)
         _sections(old, new, moved)
         see_nothing_new(old, new)
@@ -140,16 +143,13 @@ def _without_place(segment: Segment) -> Segment:
     return segment._replace(offset=0)
 
 
-def _referred(old: File, new: File, moved: dict[int, int]) -> frozenset[int]:
-    """See that what refers to a container finds it. Returns the places in the old file of the words that may change.
-
-    That is looked for anew: the rewrite could have lost what it found.
-    """
+def _referred(old: File, new: File, moved: dict[int, int], known: References | None) -> frozenset[int]:
+    """See that what refers to a container finds it. Returns the places in the old file of the words that may change."""
     code = sum(each.size for each in old.loads if each.flags & elf.PF_X)
     if code > old.tables.end:  # it would be searched again and again
         raise DifferenceError("its segments lie in each other")
     try:
-        found = references(old.read, old.tables, old.codes)
+        found = references(old.read, old.tables, old.codes) if known is None else known
     except UnknownError as error:
         raise DifferenceError(str(error)) from None
     for one, other in zip(old.codes, new.codes, strict=True):

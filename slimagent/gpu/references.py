@@ -16,14 +16,14 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from slimagent.elf import tables as elf
 from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.bounds import see_bounds
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
 from slimagent.gpu.dynamic import MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
-from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks, is_chance, words
+from slimagent.gpu.operands import AFTER, BEFORE, ONE_IN, Wanted, chunks, is_chance, words
 from slimagent.gpu.spans import without
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
@@ -53,17 +53,19 @@ _DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 16
 _DISTANCE = 4  # bytes
 
 
-@dataclass(slots=True)
-class References:
+class References(NamedTuple):
     """Where a file refers to its containers; all of these as addresses.
 
     `pointers` are offsets in the file of 8 bytes that hold the address of a container, with that address. `sized` are
     symbols: the offset of a value and the size after it. `whole` are the containers that cannot move or lose anything.
     """
 
-    pointers: list[tuple[int, int]] = field(default_factory=list)
-    sized: list[tuple[int, int]] = field(default_factory=list)
-    whole: set[int] = field(default_factory=set)
+    pointers: tuple[tuple[int, int], ...] = ()
+    sized: tuple[tuple[int, int], ...] = ()
+    whole: frozenset[int] = frozenset()
+
+
+NO_REFERENCES = References()
 
 
 class _Finder:
@@ -92,9 +94,15 @@ class _Finder:
         self.starts = frozenset(self._starts)
         self.low = min((low for low, _ in self._sections), default=0)
         self.high = max((high for _, high in self._sections), default=0)
-        self.references = References()
-        self._whole = set[int]()  # the sections whose containers all stay, by their addresses
+        self._pointers, self._sized = list[tuple[int, int]](), list[tuple[int, int]]()
+        self._whole = set[int]()
+        self._whole_sections = set[int]()  # by their addresses: all of their containers stay
         self._left = _MOST_TO_CODE  # containers that symbols may still cover
+
+    def references(self) -> References:
+        """What was found. What nothing is known to refer to is used in a way that we do not see, so it stays whole."""
+        seen = {start for _, start in self._pointers}
+        return References(tuple(self._pointers), tuple(self._sized), frozenset(self._whole | (self.starts - seen)))
 
     def container(self, address: int) -> int | None:
         """The container that an address lies in."""
@@ -129,7 +137,7 @@ class _Finder:
         if start is None and self.is_in_code(address):
             raise UnknownError(_BETWEEN)
         if only and start is not None:
-            self.references.whole.add(start)
+            self._whole.add(start)
             return
         for low, high in self._sections:
             if low <= address < high or (address == high and not self._begins(address)):
@@ -143,10 +151,10 @@ class _Finder:
                 self._keep_from(low, high)
 
     def _keep_from(self, low: int, high: int) -> None:
-        if low in self._whole:
+        if low in self._whole_sections:
             return
-        self._whole.add(low)
-        self.references.whole.update(self._starts[bisect_left(self._starts, low) : bisect_left(self._starts, high)])
+        self._whole_sections.add(low)
+        self._whole.update(self._starts[bisect_left(self._starts, low) : bisect_left(self._starts, high)])
 
     def _begins(self, address: int) -> bool:
         """Whether a section begins there that a program may refer to."""
@@ -167,9 +175,9 @@ class _Finder:
         if not wrapped or address not in self.starts:
             self.keep(address)
             return
-        if len(self.references.pointers) >= _MOST_TO_CODE:
+        if len(self._pointers) >= _MOST_TO_CODE:
             raise UnknownError(_TOO_OFTEN)
-        self.references.pointers.append((place, address))
+        self._pointers.append((place, address))
 
     def _is_wrapped(self, address: int) -> bool:
         """Whether the pointer at an address is that of a wrapper."""
@@ -260,16 +268,16 @@ class _Finder:
                     place = number * _SYMBOL.size
                     _, info, _, _, value, _ = _SYMBOL.unpack_from(data, place)
                     if value in self.starts and info & 15 != _STT_SECTION:
-                        self._sized(section.offset + at + place + 8, value)
+                        self._note_sized(section.offset + at + place + 8, value)
 
-    def _sized(self, place: int, value: int) -> None:
-        if len(self.references.sized) >= _MOST_TO_CODE:
+    def _note_sized(self, place: int, value: int) -> None:
+        if len(self._sized) >= _MOST_TO_CODE:
             raise UnknownError(_TOO_OFTEN)
-        self.references.sized.append((place, value))
+        self._sized.append((place, value))
 
     def _exported(self, words: tuple[int, ...]) -> None:
         """Keep what exported symbols stand for: a program may have a copy of it, and then knows its size."""
-        starts, whole = self._starts, self.references.whole
+        starts = self._starts
         for value, size in zip(words[1::3], words[2::3], strict=True):
             if value > self.high or value + max(size, 1) <= self.low:
                 continue
@@ -279,7 +287,7 @@ class _Finder:
             self._left -= max(0, last - first)
             if self._left < 0:
                 raise UnknownError(_TOO_OFTEN)
-            whole.update(starts[first:last])
+            self._whole.update(starts[first:last])
 
     def _names(self, section: Section) -> int:
         """The size of the table with the names of a table of symbols."""
@@ -307,7 +315,7 @@ class _Finder:
             if section.kind != elf.SHT_PROGBITS or not section.is_loaded or section.flags & elf.SHF_EXECINSTR:
                 continue
             if section.name not in _UNWINDING and section.name not in SECTIONS:
-                data_of = chunks(self._read, section.offset, section.offset + section.size, 0)
+                data_of = chunks(self._read, section.offset, section.offset + section.size, 0, _DISTANCE - 1)
                 shift = section.address - section.offset
                 found: Counter[int] = Counter()  # a file of nothing else has more of them than there is memory for
                 for data, at in data_of:
@@ -321,14 +329,14 @@ class _Finder:
         found: Counter[int] = Counter()
         searched, left = 0, _DISTANCES_MORE
         for span in without((segment.offset, segment.offset + segment.size), skipped):
-            for data, at in chunks(self._read, *span, REST):
+            for data, at in chunks(self._read, *span, BEFORE, AFTER):
                 searched, left = searched + len(data), left + len(data) // _DISTANCE_EVERY
                 sure, hits, looked = wanted.in_code(data, at + segment.address - segment.offset, left)
                 left -= looked
                 if left <= 0:
                     raise UnknownError("its code computes more addresses than that of any compiler")
                 found.update(hits)
-                for address in (*sure, *(hit for table in tables for hit in wanted.in_large_code(data, table))):
+                for address in (*sure, *wanted.in_large_code(data, tables)):
                     self.keep_sure(address)
         if not is_chance(found.total(), searched // ONE_IN, len(self._headers)):
             for address in found:
@@ -342,7 +350,4 @@ def references(read: Read, found: Tables, codes: tuple[Code, ...]) -> References
     finder.symbols()
     sections = [found.sections[each.section] for each in codes]
     finder.distances([(each.offset, each.offset + each.size) for each in sections])
-    seen = {start for _, start in finder.references.pointers}
-    # what nothing is known to refer to is used in a way that we do not see
-    finder.references.whole |= finder.starts - seen
-    return finder.references
+    return finder.references()

@@ -23,20 +23,25 @@ from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import ALIGNMENT, HEADER, Code, Container, Piece, UnknownError, gpu_code
 from slimagent.gpu.layouts import PAGE, why_not, why_not_for
-from slimagent.gpu.references import References, references
+from slimagent.gpu.references import NO_REFERENCES, References, references
 
 _LEAST = 16 * PAGE  # bytes: a smaller cut is not worth a mapping
 _SEGMENT, _SECTION = struct.Struct("<IIQQQQQQ"), struct.Struct("<IIQQQQIIQQ")
 _DATA, _LITTLE_ENDIAN = 5, b"\1"  # EI_DATA
+_NOTHING = "there is nothing to save, or less than a few pages"
 _PHOFF, _SHOFF, _PHNUM = 32, 40, 56  # offsets in the ELF header
 
 
 class Rewrite(NamedTuple):
-    """A file made of another: `size` zeros, then `copies` (from, to, bytes), then `patches` (to, data), in order."""
+    """A file made of another: `size` zeros, then `copies` (from, to, bytes), then `patches` (to, data), in order.
+
+    `references` are all that the other has to its containers.
+    """
 
     size: int
     copies: tuple[tuple[int, int, int], ...]
     patches: tuple[tuple[int, bytes], ...]
+    references: References
 
 
 class Cut(NamedTuple):
@@ -84,10 +89,12 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
     if why:
         return why
     try:
+        if not _layout(found, codes, NO_REFERENCES, target).cuts:  # so there is no need to search
+            return _NOTHING
         refers = references(read, found, codes)
         layout = _layout(found, codes, refers, target)
         if not layout.cuts:
-            return "there is nothing to save, or less than a few pages"
+            return _NOTHING
         return _written(read, found, size, layout, refers)
     except UnknownError as error:
         return str(error)
@@ -142,7 +149,7 @@ def _written(read: Read, found: Tables, size: int, layout: _Layout, refers: Refe
         *_references_patched(read, found, layout, refers),
         *_headers_patched(read, found, layout),
     ]
-    return Rewrite(layout.offset(size), tuple(copies), tuple(patches))
+    return Rewrite(layout.offset(size), tuple(copies), tuple(patches), refers)
 
 
 def _copies(found: Tables, size: int, layout: _Layout) -> Iterator[tuple[int, int, int]]:

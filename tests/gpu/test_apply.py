@@ -20,6 +20,7 @@ from slimagent.elf.tables import tables
 from slimagent.gpu.architectures import parse
 from slimagent.gpu.containers import gpu_code
 from slimagent.gpu.proof import difference
+from slimagent.gpu.rewrite import Rewrite
 from slimagent.inventory.contents import Contents
 from slimagent.inventory.scan import scan
 from slimagent.model.plan import GpuCode, GpuFile, Plan, Strip
@@ -135,12 +136,12 @@ def test_a_copy_that_is_not_the_same_is_put_back(
     library = shapes.make("debugged-host")
     plan, inventory = planned(image(tmp_path / "root", library), strip=False)
 
-    def spoil(self: Any, base: int, size: int, copy: int) -> str:
+    def spoil(made: Rewrite, base: int, copy: int) -> str:
         os.truncate(copy, 0)
         os.pwrite(copy, b"\x7fELF" + bytes(60), 0)
         return ""
 
-    monkeypatch.setattr("slimagent.apply.strip.workspace.Workspace._rewrite", spoil)
+    monkeypatch.setattr("slimagent.apply.strip.workspace._write", spoil)
     out, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools())
     assert (receipt.gpu, [why for _, why in receipt.unstripped]) == (0, ["its headers came out damaged"])
     assert (out / NAME).read_bytes() == library.read_bytes()

@@ -26,7 +26,7 @@ from slimagent.elf.tables import Read, tables
 from slimagent.errors import SlimagentError, UnavailableError
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.proof import difference as difference_of_gpu
-from slimagent.gpu.rewrite import rewrite
+from slimagent.gpu.rewrite import Rewrite, rewrite
 from slimagent.linux.descriptors import closing
 from slimagent.model.inventory import Inventory
 from slimagent.paths.algebra import join
@@ -230,8 +230,8 @@ class Workspace:
     def _take_gpu_code(self, source: Source, work: Work) -> None:
         """Take GPU code out of a file, stripped or not. If that cannot be done, or proved, what there was stays."""
         is_stripped = work.strip and not work.why
-        stripped_size, was_loaded = work.size, work.loaded
-        why, made = "", work.copy + b".gpu"
+        was_loaded = work.loaded
+        made = work.copy + b".gpu"
         try:
             base = os.open(work.copy, os.O_RDONLY | os.O_CLOEXEC) if is_stripped else source.open(work.at)
         except SlimagentError as error:
@@ -239,18 +239,12 @@ class Workspace:
             return
         with closing(base), closing(os.open(made, _NEW_TO_READ, 0o644)) as copy:
             before = os.fstat(base).st_size
-            why = self._rewrite(base, before, copy)
+            why = self._without_gpu_code(base, before, copy) or self._load(work, base, copy)
             if not why:
                 work.size = os.fstat(copy).st_size
-                why = (
-                    _NOT_SMALLER
-                    if work.size >= before
-                    else difference_of_gpu(_reader(base), _reader(copy), self._wanted)
-                )
-                why = why or self._load(work, base, copy)
         if why:
             os.unlink(made)
-            work.size, work.loaded = stripped_size, was_loaded
+            work.loaded = was_loaded
             work.partly = f"GPU code: {why}" if is_stripped else ""
             work.why = "" if is_stripped else work.why or why
             return
@@ -265,24 +259,16 @@ class Workspace:
             raise ValueError("GPU code goes only if a target is given")
         return self._target
 
-    def _rewrite(self, base: int, size: int, copy: int) -> str:
-        """Write a file without GPU code that goes. Returns why it cannot be done, or nothing."""
+    def _without_gpu_code(self, base: int, size: int, copy: int) -> str:
+        """Write a file of `size` bytes without GPU code that goes, and prove it. Returns why this fails, or nothing."""
         read = _reader(base)
         found = tables(read)
         made = "its headers are damaged" if found is None else rewrite(read, found, size, self._wanted)
         if isinstance(made, str):
             return made
-        os.ftruncate(copy, made.size)
-        for begin, to, count in made.copies:
-            os.lseek(copy, to, os.SEEK_SET)
-            while count:
-                sent = os.sendfile(copy, base, begin, min(_CHUNK, count))
-                if not sent:
-                    return "it was cut short"
-                begin, count = begin + sent, count - sent
-        for to, data in made.patches:
-            os.pwrite(copy, data, to)
-        return ""
+        if made.size >= size:
+            return _NOT_SMALLER
+        return _write(made, base, copy) or difference_of_gpu(read, _reader(copy), self._wanted, made.references)
 
     def _load(self, work: Work, original: int, copy: int) -> str:
         """Load a library's copy, if there is a Python to load it. Returns why it must not be used, or nothing.
@@ -298,6 +284,21 @@ class Workspace:
             work.loaded = self._children.loads(copy, first)  # the first time it may have been killed for lack of memory
             return "" if work.loaded else _UNLOADABLE
         return ""
+
+
+def _write(made: Rewrite, base: int, copy: int) -> str:
+    """Write what is made of a file. Returns why it cannot be used, or nothing."""
+    os.ftruncate(copy, made.size)
+    for begin, to, count in made.copies:
+        os.lseek(copy, to, os.SEEK_SET)
+        while count:
+            sent = os.sendfile(copy, base, begin, min(_CHUNK, count))
+            if not sent:
+                return "it was cut short"
+            begin, count = begin + sent, count - sent
+    for to, data in made.patches:
+        os.pwrite(copy, data, to)
+    return ""
 
 
 def _why(error: SlimagentError) -> str:
