@@ -65,9 +65,6 @@ class References(NamedTuple):
     whole: frozenset[int] = frozenset()
 
 
-NO_REFERENCES = References()
-
-
 class _Finder:
     def __init__(self, read: Read, found: Tables, codes: tuple[Code, ...]) -> None:
         self._read = read

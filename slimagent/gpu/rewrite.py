@@ -23,7 +23,7 @@ from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
 from slimagent.gpu.containers import ALIGNMENT, HEADER, Code, Container, Piece, UnknownError, gpu_code
 from slimagent.gpu.layouts import PAGE, why_not, why_not_for
-from slimagent.gpu.references import NO_REFERENCES, References, references
+from slimagent.gpu.references import References, references
 
 _LEAST = 16 * PAGE  # bytes: a smaller cut is not worth a mapping
 _SEGMENT, _SECTION = struct.Struct("<IIQQQQQQ"), struct.Struct("<IIQQQQIIQQ")
@@ -89,7 +89,7 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
     if why:
         return why
     try:
-        if not _layout(found, codes, NO_REFERENCES, target).cuts:  # so there is no need to search
+        if not _layout(found, codes, References(), target).cuts:  # so there is no need to search
             return _NOTHING
         refers = references(read, found, codes)
         layout = _layout(found, codes, refers, target)
