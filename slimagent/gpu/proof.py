@@ -4,8 +4,9 @@ This works on what the loader makes of both files: addresses, rights and bytes. 
 them must be equal, but for the words that point to a container that moved, and these must point to where it is now. No
 word may change that is not such a pointer, even if it equals one. In each container exactly the chosen pieces must be
 left, byte for byte, and it must be loaded from where it was compared. A container that something else refers to must be
-where it was, and whole: the references in the old file decide that. What is not loaded must be equal, too, and
-no bytes may be new that no header names.
+where it was, and whole. The references are those that the rewrite found, if they are handed over: both read the same
+bytes, so the caller sees to it that the file does not change meanwhile. What is not loaded must be equal, too, and no
+bytes may be new that no header names.
 """
 
 from __future__ import annotations

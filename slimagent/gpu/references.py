@@ -23,7 +23,7 @@ from slimagent.elf.tables import Read, Section, Segment, Tables
 from slimagent.gpu.bounds import see_bounds
 from slimagent.gpu.containers import HEADER, SECTIONS, Code, UnknownError
 from slimagent.gpu.dynamic import MOST, R_RELATIVE, RELA, Dynamic, dynamic, relative_words, values
-from slimagent.gpu.operands import AFTER, BEFORE, ONE_IN, Wanted, chunks, is_chance, words
+from slimagent.gpu.operands import ONE_IN, REST, Wanted, chunks, is_chance, words
 from slimagent.gpu.spans import without
 
 # What the dynamic section gives the address of: the global offset table, hash tables, names, symbols, relocations,
@@ -49,7 +49,7 @@ _ASTRAY = "it refers to what none of its segments holds"
 _WRITTEN = "a relocation writes into its GPU code"
 # Distances that may lead to GPU code: compilers write one in 28 bytes or more, and others look like one by chance. A
 # file of nothing else would take minutes.
-_DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 16
+_DISTANCE_EVERY, _DISTANCES_MORE = 6, 1 << 20
 _DISTANCE = 4  # bytes
 
 
@@ -312,7 +312,7 @@ class _Finder:
             if section.kind != elf.SHT_PROGBITS or not section.is_loaded or section.flags & elf.SHF_EXECINSTR:
                 continue
             if section.name not in _UNWINDING and section.name not in SECTIONS:
-                data_of = chunks(self._read, section.offset, section.offset + section.size, 0, _DISTANCE - 1)
+                data_of = chunks(self._read, section.offset, section.offset + section.size, _DISTANCE - 1)
                 shift = section.address - section.offset
                 found: Counter[int] = Counter()  # a file of nothing else has more of them than there is memory for
                 for data, at in data_of:
@@ -326,8 +326,9 @@ class _Finder:
         found: Counter[int] = Counter()
         searched, left = 0, _DISTANCES_MORE
         for span in without((segment.offset, segment.offset + segment.size), skipped):
-            for data, at in chunks(self._read, *span, BEFORE, AFTER):
-                searched, left = searched + len(data), left + len(data) // _DISTANCE_EVERY
+            searched += span[1] - span[0]
+            for data, at in chunks(self._read, *span, REST):
+                left += len(data) // _DISTANCE_EVERY
                 sure, hits, looked = wanted.in_code(data, at + segment.address - segment.offset, left)
                 left -= looked
                 if left <= 0:

@@ -14,6 +14,7 @@ from apply_images import plan_for
 from carried_out import KINDS, carried_out
 from gpu_shapes import Shapes
 
+from slimagent.apply.strip import workspace
 from slimagent.apply.strip.program import find
 from slimagent.apply.strip.workspace import Tools
 from slimagent.elf.tables import tables
@@ -129,6 +130,26 @@ def test_a_library_that_changed_meanwhile_stays(shapes: Shapes, tmp_path: Path) 
     assert (out / NAME).read_bytes() == data
 
 
+def test_a_file_that_changes_meanwhile_stays(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found in it need not be true of it any more, though its time was set back."""
+    library = shapes.make("debugged-host")
+    root = image(tmp_path / "root", library)
+    plan, inventory = planned(root, strip=False)
+
+    def write_to_it(made: Rewrite, base: int, copy: int) -> str:
+        status = os.fstat(base)
+        with open(root / NAME, "r+b") as file:
+            file.write(b"\x7f")
+        os.utime(root / NAME, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return write(made, base, copy)
+
+    write = workspace._write
+    monkeypatch.setattr(workspace, "_write", write_to_it)
+    out, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools())
+    assert (receipt.gpu, [why for _, why in receipt.unstripped]) == (0, ["it changed meanwhile"])
+    assert (out / NAME).read_bytes() == library.read_bytes()
+
+
 def test_a_copy_that_is_not_the_same_is_put_back(
     shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +162,7 @@ def test_a_copy_that_is_not_the_same_is_put_back(
         os.pwrite(copy, b"\x7fELF" + bytes(60), 0)
         return ""
 
-    monkeypatch.setattr("slimagent.apply.strip.workspace._write", spoil)
+    monkeypatch.setattr(workspace, "_write", spoil)
     out, receipt = carried_out("tree", plan, inventory, tmp_path / "out", tools())
     assert (receipt.gpu, [why for _, why in receipt.unstripped]) == (0, ["its headers came out damaged"])
     assert (out / NAME).read_bytes() == library.read_bytes()

@@ -5,6 +5,7 @@ They need a C compiler, and no compiler of NVIDIA's.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from slimagent.elf.tables import PT_LOAD, PT_PHDR, Read, Section, Tables, tables
 from slimagent.gpu import rewrite as rewriting
-from slimagent.gpu.containers import Code, gpu_code
+from slimagent.gpu.containers import Code, UnknownError, gpu_code
 from slimagent.gpu.proof import difference
 from slimagent.gpu.references import References, references
 from slimagent.gpu.rewrite import rewrite
@@ -52,9 +53,21 @@ def smaller(data: bytes) -> bytearray:
 
 
 def refusal(old: bytes, new: bytes | bytearray) -> str:
-    """What the proof says."""
+    """What the proof says. It says the same with references that are handed over, as the workspace does it."""
     now = bytes(new)
-    return difference(lambda at, size: old[at : at + size], lambda at, size: now[at : at + size], H100)
+
+    def before(at: int, size: int) -> bytes:
+        return old[at : at + size]
+
+    def after(at: int, size: int) -> bytes:
+        return now[at : at + size]
+
+    said, found = difference(before, after, H100), tables(before)
+    if found is not None:
+        with contextlib.suppress(UnknownError):
+            known = references(before, found, gpu_code(before, found))
+            assert difference(before, after, H100, known) == said
+    return said
 
 
 def container_addresses(data: bytes) -> list[int]:

@@ -21,8 +21,9 @@ from slimagent.apply.strip import proof as stripping
 from slimagent.elf.tables import tables
 from slimagent.gpu.architectures import Target
 from slimagent.gpu.choice import staying
-from slimagent.gpu.containers import HEADER, Code, Container, Form, Piece
+from slimagent.gpu.containers import HEADER, Code, Container, Form, Piece, gpu_code
 from slimagent.gpu.proof import difference
+from slimagent.gpu.references import References, references
 from slimagent.gpu.rewrite import Rewrite, rewrite
 
 from .test_containers import listed, read_code, reader
@@ -279,11 +280,12 @@ def test_what_is_not_understood_serves_no_gpu_and_stays(shapes: Shapes) -> None:
     assert "nothing to save" in str(rewritten(path, TARGETS["none"]))
 
 
-def test_rewriting_again_changes_nothing(shapes: Shapes, tmp_path: Path) -> None:
-    """What is left is what stays."""
+def test_rewriting_again_changes_nothing(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left is what stays. That is known without a search for references, which takes long."""
     data = rewritten(shapes.make("many"), TARGETS["sm_80"])
     assert isinstance(data, bytes)
     (tmp_path / "once").write_bytes(data)
+    monkeypatch.delattr("slimagent.gpu.rewrite.references")
     why = rewritten(tmp_path / "once", TARGETS["sm_80"])
     assert isinstance(why, str) and "nothing to save" in why
 
@@ -313,6 +315,17 @@ def test_a_copy_that_differs_is_found(shapes: Shapes) -> None:
         damaged = bytearray(data)
         damaged[at] ^= 0x10
         assert difference(reader(path), lambda offset, size, d=damaged: bytes(d[offset : offset + size]), target), name  # type: ignore[misc]
+
+
+def test_the_references_that_it_found_come_with_it(shapes: Shapes) -> None:
+    """The proof uses them."""
+    path = shapes.make("many")
+    read, size = reader(path), path.stat().st_size
+    found = tables(read)
+    assert found is not None
+    made = rewrite(read, found, size, TARGETS["sm_80"])
+    assert isinstance(made, Rewrite)
+    assert made.references == references(read, found, gpu_code(read, found)) != References()
 
 
 def test_it_is_the_same_twice(shapes: Shapes) -> None:

@@ -263,12 +263,13 @@ class Workspace:
         """Write a file of `size` bytes without GPU code that goes, and prove it. Returns why this fails, or nothing."""
         read = _reader(base)
         found = tables(read)
+        before = _times(base)
         made = "its headers are damaged" if found is None else rewrite(read, found, size, self._wanted)
         if isinstance(made, str):
             return made
-        if made.size >= size:
-            return _NOT_SMALLER
-        return _write(made, base, copy) or difference_of_gpu(read, _reader(copy), self._wanted, made.references)
+        why = _write(made, base, copy) or difference_of_gpu(read, _reader(copy), self._wanted, made.references)
+        # What was found in it must be true of what it was compared with.
+        return why or ("" if _times(base) == before else "it changed meanwhile")
 
     def _load(self, work: Work, original: int, copy: int) -> str:
         """Load a library's copy, if there is a Python to load it. Returns why it must not be used, or nothing.
@@ -304,6 +305,12 @@ def _write(made: Rewrite, base: int, copy: int) -> str:
 def _why(error: SlimagentError) -> str:
     """Why an original could not be opened. Only a changed file stays changed; any other reason may pass."""
     return Passing(error.message) if isinstance(error, UnavailableError) else error.message
+
+
+def _times(descriptor: int) -> tuple[int, int, int]:
+    """What differs after a file was written to: nobody can set back when its inode changed last (inode(7), "ctime")."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _reader(descriptor: int) -> Read:
