@@ -313,10 +313,9 @@ class _Finder:
                 continue
             if section.name not in _UNWINDING and section.name not in SECTIONS:
                 data_of = chunks(self._read, section.offset, section.offset + section.size, _DISTANCE - 1)
-                shift = section.address - section.offset
                 found: Counter[int] = Counter()  # a file of nothing else has more of them than there is memory for
                 for data, at in data_of:
-                    found.update(table.in_table(data, at + shift))
+                    found.update(table.in_table(data, at + section.address - section.offset))
                 if not is_chance(found.total(), section.size // _DISTANCE, len(self._starts)):
                     for address in found:
                         self.keep(address, only=address in self.starts)
