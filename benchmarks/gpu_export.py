@@ -11,86 +11,36 @@ export.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import statistics
+import sys
 import time
-from collections.abc import Sequence
+from pathlib import Path
 
-from slimagent.apply.decide import Decision, first_names
-from slimagent.apply.export.components import whole
-from slimagent.apply.export.exporter import Content
-from slimagent.apply.export.tar import Tar
-from slimagent.apply.progress import Pace
-from slimagent.apply.source import Source
-from slimagent.apply.strip.stripped import Stripped
-from slimagent.apply.strip.workspace import strip_tools
-from slimagent.gpu.architectures import parse
-from slimagent.inventory.contents import Contents
-from slimagent.inventory.scan import scan
-from slimagent.model.inventory import Inventory
-from slimagent.model.plan import Entry, GpuCode, GpuFile, Plan
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from apply_images import plan_for  # noqa: E402
+
+from slimagent.apply.export.exporter import export  # noqa: E402
+from slimagent.apply.export.tar import Tar  # noqa: E402
+from slimagent.apply.strip.workspace import strip_tools  # noqa: E402
+from slimagent.gpu.architectures import parse  # noqa: E402
+from slimagent.inventory.contents import Contents  # noqa: E402
+from slimagent.inventory.scan import scan  # noqa: E402
+from slimagent.model.inventory import Inventory  # noqa: E402
+from slimagent.model.plan import GpuCode, GpuFile, Plan  # noqa: E402
 
 MB = 1e6
-NOTHING = Plan(
-    tool="",
-    level="",
-    root=b"/",
-    scopes=(b"/",),
-    excluded=(),
-    fingerprints=(),
-    traces=(),
-    accepted=(),
-    steps=(),
-    reasons=(),
-    entries=(),
-    changes=(),
-)
 
 
 def rewriting(inventory: Inventory, target: str) -> Plan:
     """A plan that takes GPU code out of all libraries, and does nothing else."""
     contents = Contents(inventory.root, parse(target))
-    files, entries = [], []
-    for at, path in enumerate(inventory.paths):
-        if b".so" in path and contents.needs(path, executable=True) is not None:
-            found = contents.gpu(path)
-            if found is not None and found.saves:
-                files.append(GpuFile(path, found.saves))
-                entries.append(Entry(path, 0, inventory.sizes[at], inventory.mtimes[at]))
-    return dataclasses.replace(NOTHING, gpu=GpuCode(target=target, files=tuple(files)), entries=tuple(entries))
-
-
-def exported(plan: Plan, inventory: Inventory, kept: Sequence[int], tar: Tar) -> tuple[float, int, int, int]:
-    """Export what is kept; seconds, bytes written, rewritten libraries, those of them that were loaded."""
-    decision = Decision(
-        kept=list(kept),
-        dropped=[],
-        left_alone=(),
-        mtimes=inventory.mtimes,
-        first=first_names(inventory, list(kept)),
-        made=frozenset(),
-        lost=0,
-        bytes_kept=0,
-        bytes_dropped=0,
-    )
-    tools = strip_tools("none", inventory.root, ())
-    pace = Pace(None)
-    begin = time.monotonic()
-    with Source(inventory) as source:
-        stripped = Stripped(plan, inventory, decision, list(kept), tar.holder, tools)
-        content = Content(
-            plan=plan,
-            plan_digest="",
-            inventory=inventory,
-            decision=decision,
-            parts=whole(inventory, decision),
-            source=source,
-            stripped=stripped,
-        )
-        with tar.making(content, pace) as make, stripped:
-            done = make()
-    return time.monotonic() - begin, done.written, stripped.tally.gpu_count, stripped.tally.loaded
+    libraries = [path for path in inventory.paths if b".so" in path and contents.needs(path, executable=True)]
+    weights = [(path, weight) for path in libraries if (weight := contents.gpu(path)) is not None and weight.saves]
+    files = tuple(GpuFile(path, weight.saves) for path, weight in weights)
+    return plan_for(inventory, gpu=GpuCode(target=target, files=files))
 
 
 def main() -> None:
@@ -103,18 +53,23 @@ def main() -> None:
     out, root = os.fsencode(os.path.realpath(asked.tar)), os.fsencode(os.path.realpath(asked.root))
     beside, prefix = os.path.dirname(out), root.rstrip(b"/")
     inventory = scan(root, (b"/",), (beside.removeprefix(prefix),) if beside.startswith(prefix + b"/") else ())
-    kept = [at for at, path in enumerate(inventory.paths) if path != b"/"]
     begin = time.monotonic()
     plan = rewriting(inventory, asked.gpu_arch)
     print(f"worked out in {time.monotonic() - begin:.1f} s", flush=True)
-    ways = {"as it is": NOTHING, f"for {asked.gpu_arch}": plan}
+    tools = strip_tools("none", inventory.root, ())
+    ways = {"as it is": plan_for(inventory), f"for {asked.gpu_arch}": plan}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(asked.rounds):
         for name, each in ways.items():
-            took, written, count, loaded = exported(each, inventory, kept, Tar(out))
+            begin = time.monotonic()
+            done = export(each, "", inventory, Tar(out), tools=tools)
+            seconds[name].append(time.monotonic() - begin)
+            written = os.path.getsize(out) / MB
             os.unlink(out)
-            seconds[name].append(took)
-            print(f"{name}: {took:.1f} s, {written / MB:,.0f} MB, {count} rewritten, {loaded} loaded", flush=True)
+            print(
+                f"{name}: {seconds[name][-1]:.1f} s, {written:,.0f} MB, {done.gpu} rewritten, {done.loaded} loaded",
+                flush=True,
+            )
     copy, rewrite = map(statistics.median, seconds.values())
     print(f"copy {copy:.1f} s, with rewriting {rewrite:.1f} s: {rewrite / copy:.2f} times")
 

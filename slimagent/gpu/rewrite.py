@@ -89,7 +89,7 @@ def rewrite(read: Read, found: Tables, size: int, target: Target) -> Rewrite | s
     if why:
         return why
     try:
-        if not _layout(found, codes, References(), target).cuts:  # so there is no need to search
+        if not _layout(found, codes, References(), target).cuts:  # references can only keep more
             return _NOTHING
         refers = references(read, found, codes)
         layout = _layout(found, codes, refers, target)

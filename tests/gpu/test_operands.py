@@ -39,22 +39,21 @@ def places(draw: st.DrawFn) -> tuple[int, list[int]]:
 
 
 @st.composite
-def codes(draw: st.DrawFn) -> tuple[bytes, int, list[int], list[int]]:
-    """Code at an address with planted references to points; the points, and what is planted."""
+def codes(draw: st.DrawFn) -> tuple[bytes, int, list[int]]:
+    """Code at an address with planted references to points, and the points."""
     address, points = draw(places())
-    data, planted = b"", list[int]()
+    data = b""
     for opcode in draw(st.lists(st.sampled_from(OPCODES), max_size=8)):
         data += draw(st.binary(max_size=30))
         to = draw(st.sampled_from(points))
         data += instruction(opcode, address + len(data), to - draw(st.sampled_from((0, 0, 1, 2, 4))))
-        planted.append(to)
-    return data + draw(st.binary(max_size=30)), address, points, planted
+    return data + draw(st.binary(max_size=30)), address, points
 
 
 @given(codes(), st.integers(0, 5))
-def test_code_is_read_as_byte_by_byte(code: tuple[bytes, int, list[int], list[int]], count: int) -> None:
+def test_code_is_read_as_byte_by_byte(code: tuple[bytes, int, list[int]], count: int) -> None:
     """A few of the points in the middle count as inner ones: only an LEA refers to these."""
-    data, address, points, _ = code
+    data, address, points = code
     inner = sorted(points)[1:-1][:count]
     points = [each for each in points if each not in inner]
     sure, hits = list[int](), list[int]()
@@ -69,14 +68,14 @@ def test_code_is_read_as_byte_by_byte(code: tuple[bytes, int, list[int], list[in
 
 
 @given(codes(), st.integers(0, 3))
-def test_no_more_is_looked_at_than_asked_for(code: tuple[bytes, int, list[int], list[int]], most: int) -> None:
-    data, address, points, _ = code
+def test_no_more_is_looked_at_than_asked_for(code: tuple[bytes, int, list[int]], most: int) -> None:
+    data, address, points = code
     assert Wanted(points, ()).in_code(data, address, most)[2] <= most
 
 
 @given(codes(), st.integers(16, 64))
-def test_chunks_hide_none(code: tuple[bytes, int, list[int], list[int]], size: int) -> None:
-    data, address, points, _ = code
+def test_chunks_hide_none(code: tuple[bytes, int, list[int]], size: int) -> None:
+    data, address, points = code
 
     def found(parts: list[tuple[bytes, int]]) -> list[set[int]]:
         each = [wanted.in_code(part, address + at, 1 << 20) for part, at in parts]
@@ -143,7 +142,7 @@ def test_a_table_that_is_not_aligned_in_its_chunk_is_read(monkeypatch: pytest.Mo
 def test_an_instruction_between_two_chunks_is_found_whole(
     opcode: bytes, skew: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A planted fault: without the bytes around a chunk, it is not found."""
+    """A planted fault: without the bytes after a chunk, it is not found."""
     monkeypatch.setattr(operands, "_CHUNK", 64)
     table, to = 5, 4096
     size = len(opcode) + (4 if opcode is LEA else 8)

@@ -39,29 +39,26 @@ def with_two(place: Path, *lines: str) -> Path:
     return library(place, *lines, code=SECOND.format(place))
 
 
+def read_of(data: bytes) -> Read:
+    return lambda offset, size: data[offset : offset + size]
+
+
 def parsed(data: bytes) -> Tables:
-    found = tables(lambda offset, size: data[offset : offset + size])
+    found = tables(read_of(data))
     assert found is not None
     return found
 
 
 def smaller(data: bytes) -> bytearray:
     """The library, rewritten."""
-    made = rewrite(lambda offset, size: data[offset : offset + size], parsed(data), len(data), H100)
+    made = rewrite(read_of(data), parsed(data), len(data), H100)
     assert not isinstance(made, str), made
     return bytearray(applied(data, made))
 
 
 def refusal(old: bytes, new: bytes | bytearray) -> str:
     """What the proof says. It says the same with references that are handed over, as the workspace does it."""
-    now = bytes(new)
-
-    def before(at: int, size: int) -> bytes:
-        return old[at : at + size]
-
-    def after(at: int, size: int) -> bytes:
-        return now[at : at + size]
-
+    before, after = read_of(old), read_of(bytes(new))
     said, found = difference(before, after, H100), tables(before)
     if found is not None:
         with contextlib.suppress(UnknownError):
@@ -72,7 +69,7 @@ def refusal(old: bytes, new: bytes | bytearray) -> str:
 
 def container_addresses(data: bytes) -> list[int]:
     found = parsed(data)
-    (code,) = gpu_code(lambda offset, size: data[offset : offset + size], found)
+    (code,) = gpu_code(read_of(data), found)
     section = found.sections[code.section]
     return [each.offset - section.offset + section.address for each in code.containers]
 
