@@ -39,14 +39,13 @@ from slimagent.model.started import KIND
 from slimagent.profiles import shipped as profiles
 from slimagent.report.beyond import held_out
 from slimagent.report.pull_request import pull_request
-from slimagent.report.reach import Configured, unmatched, unwanted, warnings
+from slimagent.report.reach import Configured, cut, unmatched, unwanted, warnings
 from slimagent.report.smaller import gpu_notes
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.removals import Removals
 from slimagent.workflows.slim_image import Slimmed, slim
 
-_STEPS = {"also", "jobs"}
-_TRACING = {"by_test"}
+_STEPS = {"also", "jobs", "by_test"}
 _DECISION = {"level", "accepted", *RULE_OPTIONS, *CONTENT_NAMES}
 
 
@@ -93,14 +92,13 @@ class _Asked:
             container=self.container,
             user=self.user or "",
             steps=(*steps, *passed_on(_STEPS)),
-            tracing=passed_on(_TRACING),
             command=() if self.from_host is not None else self.command,
             from_host=None if self.from_host is None else replace(self.from_host, command=self.command),
             decision=passed_on(_DECISION),
             strip=self.strip,
             accepted=frozenset(self.accepted),
             files=files,
-            held_out=self.held_out,
+            held_out=tuple(dict.fromkeys(self.held_out)),
             repair=self.repair,
             search_runs=self.search_runs,
             search_minutes=self.search_minutes,
@@ -163,7 +161,8 @@ def image(**given: Any) -> int:
             show(end.summary, asked.out)
         image_id = identity(read(os.path.join(asked.out, CONFIG)))
         asked.gate.conclude(end.summary, made.whole.plan, asked.out, image_id, quiet=asked.quiet)
-    return 0
+        verification = made.whole.verification
+    return int(bool(asked.held_out) and verification is not None and not verification.passed)
 
 
 def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end: Ending) -> Slimmed:
@@ -187,7 +186,7 @@ def _slim(engine: Engine, request: Request, asked: _Asked, console: Console, end
             failure=None if error is None else failure(error),
             repairs=tuple(slimmed.repairs),
             repaired=len(frozenset().union(*(each.needed for each in slimmed.repairs))),
-            notes=(*_held_out(slimmed, asked.held_out), *_notes(slimmed, rules), *gpu_notes(made)),
+            notes=(*_held_out(slimmed, request.held_out), *_notes(slimmed, rules), *gpu_notes(made)),
             phases=console.phases,
             seconds=console.seconds,
         )
@@ -224,7 +223,7 @@ def _notes(slimmed: Slimmed, rules: Rules) -> tuple[str, ...]:
     )
     starts = sum(step.kind == KIND for step in trace.steps)
     own = sum(each.found and any(step >= starts for step in each.steps) for each in trace.accesses)
-    missed = (*unmatched(plan, rules), *unwanted(plan, trace))
+    missed = (*unmatched(plan, rules), *unwanted(plan, trace), *cut(trace))
     # What the tests on the host connected to was not seen.
     asked = None if any(step.kind == HOST_KIND for step in trace.steps) else trace.asked_ports
     return (*missed, *warnings(plan, trace.steps, configured, asked, slimmed.outside, own))

@@ -14,9 +14,9 @@ from slimagent.documents.missing import encode_missing
 from slimagent.errors import CheckFailedError, UsageError
 from slimagent.model.missing import Missing
 from slimagent.report.missing.answers import lines, nothing
+from slimagent.report.missing.messages import LONGEST
 from slimagent.workflows.missing import USUAL, RemovedList, explain, explain_command, usual_place
 
-_LARGEST = 1 << 20  # bytes of an error
 _EXAMPLE = """\
 slimagent missing "ModuleNotFoundError: No module named 'yaml'"
 docker run --rm app:slim 2>&1 | slimagent missing
@@ -47,8 +47,9 @@ class _WithCommand(Command):
 def missing(ctx: click.Context, words: tuple[str, ...], removed: str | None, user: str | None, as_json: bool) -> int:
     """Say what was removed that explains ERROR, whose it was, why it went, and what brings it back.
 
-    ERROR is what a program said in a slim image, pasted, or on standard input. With COMMAND it runs that here, and says
-    which removed files it looked for. The exit status is 1 if nothing that was removed explains it.
+    ERROR is what a program said in a slim image, pasted, or on standard input, of which the last mebibyte counts. With
+    COMMAND it runs that here, in the slim image, and says which removed files it looked for. The exit status is 1
+    if nothing that was removed explains it.
     """
     command = ctx.meta.get("command", ())
     if words and command:
@@ -76,7 +77,10 @@ def _error(words: tuple[str, ...]) -> bytes:
         return os.fsencode(" ".join(words))
     if sys.stdin.isatty():
         raise UsageError("nothing to explain", "paste the error as an argument, or on standard input")
-    return sys.stdin.buffer.read(_LARGEST)
+    text = b""
+    while piece := sys.stdin.buffer.read(LONGEST):
+        text = (text + piece)[-LONGEST:]
+    return text
 
 
 def _unexplained(made: Missing, *, is_command: bool) -> CheckFailedError:
@@ -85,9 +89,12 @@ def _unexplained(made: Missing, *, is_command: bool) -> CheckFailedError:
             "the command looked for nothing that was removed by its name",
             "give what it said: slimagent missing 'ITS ERROR'; a program may only list a directory, as Python does",
         )
+    if made.vague:
+        return CheckFailedError(nothing(made), "give its whole path")
     if not made.unexplained:
         return CheckFailedError(
-            "the text names nothing that is missing", "paste the error of the program; or run it: missing -- COMMAND"
+            "the text names nothing that is missing",
+            "paste the error of the program; or run it in the slim image with the agent: missing -- COMMAND",
         )
     return CheckFailedError(nothing(made), "the error has another cause, or the image never had it")
 

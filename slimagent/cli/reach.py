@@ -113,7 +113,13 @@ def _outside(
     def say(line: bytes) -> None:
         terminal.heard(line, err=True)
 
-    asked = reaching.Asked(image=image, trace=trace, options=(*passed_on(_PASSED_ON), *words), files=files)
+    asked = reaching.Asked(
+        image=image,
+        name=record.image if record else image,
+        trace=trace,
+        options=(*passed_on(_PASSED_ON), *words),
+        files=files,
+    )
     return reaching.reach_of_image(find(engine), lambda: agent_bundle(agent, console), asked, console, say)
 
 

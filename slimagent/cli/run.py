@@ -31,7 +31,7 @@ from slimagent.model.image_config import ImageConfig
 from slimagent.model.profile import Profile, Rules
 from slimagent.model.removed import NAME
 from slimagent.model.summary import Whole
-from slimagent.report.reach import unmatched, unwanted
+from slimagent.report.reach import cut, unmatched, unwanted
 from slimagent.report.smaller import gpu_notes
 from slimagent.report.summary import failure, summarised
 from slimagent.workflows.applying import Export, InPlace, Target
@@ -232,7 +232,7 @@ def _summarise(
 ) -> None:
     missed: tuple[str, ...] = ()
     if whole.plan is not None and whole.trace is not None:
-        missed = (*unmatched(whole.plan, asked.rules), *unwanted(whole.plan, whole.trace))
+        missed = (*unmatched(whole.plan, asked.rules), *unwanted(whole.plan, whole.trace), *cut(whole.trace))
     made = summarised(end.summary, whole)
     end.summary = replace(
         made,

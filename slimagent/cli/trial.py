@@ -10,6 +10,7 @@ from slimagent import documents
 from slimagent.cli import options, writing
 from slimagent.cli.console import Console
 from slimagent.cli.help import command
+from slimagent.cli.marks import by_test
 from slimagent.linux.files import read, write
 from slimagent.workflows import pipeline
 from slimagent.workflows import trial as trials
@@ -43,7 +44,7 @@ def differences(plan: str, output: str, blobs: str, quiet: bool) -> int:
 )
 @click.argument("chosen", metavar="DIFFERENCES")
 @click.argument("trace", metavar="TRACE")
-@options.together(_blobs, options.profile, options.user, options.also, options.jobs, options.mounted)
+@options.together(_blobs, options.profile, options.user, options.also, options.jobs, by_test, options.mounted)
 @click.option("--only", multiple=True, required=True, metavar="NAME", help="Run this step. Can be repeated.")
 @click.option("--logs", metavar="DIR", help="Write the output of each step to a file in this directory.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Write the results here.")
@@ -57,6 +58,7 @@ def trial(
     user: str | None,
     also: tuple[str, ...],
     jobs: int | None,
+    by_test: bool,
     mounted: tuple[str, ...],
     only: tuple[str, ...],
     logs: str | None,
@@ -72,7 +74,7 @@ def trial(
     baseline = documents.decode_trace(read(trace), trace)
     picked = options.chosen_profile(profile, bool(command or also), user)
     outputs = tuple(map(os.fsencode, (chosen, trace, blobs, output)))
-    session = options.session(user=user, jobs=jobs, profile=picked, outputs=outputs, mounted=mounted)
+    session = options.session(user=user, jobs=jobs, by_test=by_test, profile=picked, outputs=outputs, mounted=mounted)
     steps = options.steps(picked, command, also, evidence=Evidence(logs=None if logs is None else StepLogs(logs)))
     results = trials.trial(
         pipeline.seen_as(session, baseline),

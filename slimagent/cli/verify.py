@@ -11,6 +11,7 @@ from slimagent.cli import options, terminal, writing
 from slimagent.cli.console import Console
 from slimagent.cli.evidence import evidence_options
 from slimagent.cli.help import command
+from slimagent.cli.marks import by_test
 from slimagent.errors import RefusedError
 from slimagent.linux.files import digest, read, write
 from slimagent.report.text import verification_summary
@@ -35,7 +36,7 @@ from slimagent.workflows.steps import Evidence
     "--only", multiple=True, metavar="STEP", help="Run only this step, and compare only this one; can be repeated."
 )
 @click.option("--full", is_flag=True, help="Leave the dropped files in sight, and name those that the steps use.")
-@options.together(evidence_options, options.quiet)
+@options.together(by_test, evidence_options, options.quiet)
 @options.command
 def verify(
     plan: str,
@@ -48,6 +49,7 @@ def verify(
     output: str,
     only: tuple[str, ...],
     full: bool,
+    by_test: bool,
     evidence: Evidence,
     quiet: bool,
     command: tuple[str, ...],
@@ -68,9 +70,8 @@ def verify(
             "name the trace that the plan was made from",
         )
     chosen = options.chosen_profile(profile, bool(command or also or evidence.hosted), user)
-    session = options.session(
-        user=user, backend=backend, jobs=jobs, profile=chosen, outputs=tuple(map(os.fsencode, (plan, trace, output)))
-    )
+    named = tuple(map(os.fsencode, (plan, trace, output)))
+    session = options.session(user=user, backend=backend, jobs=jobs, by_test=by_test, profile=chosen, outputs=named)
     session = pipeline.seen_as(session, made)
     steps = options.steps(chosen, command, also, evidence=evidence)
     console = Console(quiet=quiet, names=[spec.name for spec in steps.checks])

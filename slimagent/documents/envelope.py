@@ -37,8 +37,8 @@ VERSIONS = {
     "slimagent/package-difference": 1,
     "slimagent/report": 1,
     "slimagent/removed": 1,
-    "slimagent/missing": 1,
-    "slimagent/reach": 1,
+    "slimagent/missing": 2,
+    "slimagent/reach": 2,
 }
 _DAMAGED = partial(DocumentError, hint="the document is damaged or was edited; make it again")
 _BATCH = 1000  # rows

@@ -19,6 +19,7 @@ def encode_missing(missing: Missing) -> bytes:
         "image": missing.image,
         "answers": [_put(each) for each in missing.answers],
         "unexplained": [_put_wanted(each) for each in missing.unexplained],
+        "vague": [_put_wanted(each) for each in missing.vague],
     }
     return dump(MISSING, body)
 
@@ -39,5 +40,6 @@ def _put(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "restore": answer.restore,
         "ways": list(answer.ways),
+        "keep": answer.keep,
         "rule": answer.rule,
     }

@@ -23,6 +23,7 @@ _MEMBERS = {
     "traces": TEXTS,
     "steps": TEXTS,
     "units": each(an_object(Unit, step=COUNT, name=TEXT, tests=COUNT)),
+    "unused": each(COUNT),
     "chosen": each(COUNT),
     "idle": each(COUNT),
     "levels": each(an_object(LevelReach, level=TEXT, kept=COUNT, left_out=each(_LEFT_OUT))),
@@ -39,7 +40,7 @@ def decode_reach(data: bytes, document: str = "reach") -> Reach:
     place = load(data, REACH, document)
     made = Reach(**get_members(_MEMBERS, place))
     units, steps = len(made.units), len(made.steps)
-    named = (*made.chosen, *made.idle, *(each.unit for level in made.levels for each in level.left_out))
+    named = (*made.unused, *made.chosen, *made.idle, *(each.unit for level in made.levels for each in level.left_out))
     if any(number >= units for number in named) or any(unit.step >= steps for unit in made.units):
         raise place.fail("the index of a unit or a step leads nowhere")
     return made

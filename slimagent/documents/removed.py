@@ -125,7 +125,7 @@ def _rows(lines: Iterator[bytes], head: Removed, document: str) -> Iterator[Gone
     count = 0
     for number, line in enumerate(lines, 2):
         try:
-            where, *rows = cells_of(parsed(line))
+            where, *rows = _not_empty(parsed(line))
             directory = absolute(where)
             for row in rows:
                 yield _get(directory, row, head)
@@ -136,7 +136,7 @@ def _rows(lines: Iterator[bytes], head: Removed, document: str) -> Iterator[Gone
         raise _DAMAGED(f"{document}: it has {count} paths, and its head says {head.paths}")
 
 
-def cells_of(value: Any) -> list[Any]:
+def _not_empty(value: Any) -> list[Any]:
     """A list that is not empty."""
     if not isinstance(value, list) or not value:
         raise ShapeError(value, "a list")

@@ -39,8 +39,7 @@ class FromHost:
 class Request:
     """What the user asked for, as options of the agent's commands.
 
-    `steps` say how to exercise the image (for `trace` and `verify`), `tracing` how to trace that, `decision` what may
-    go, `strip` how to strip.
+    `steps` say how to exercise the image (for `trace` and `verify`), `decision` what may go, `strip` how to strip.
     `files` are put where the agent writes its output, by name. `container` says how to start containers, and from
     which image. If `start` is None, the image is not started. `from_host` are tests that do not run in a container.
     `accepted` are the kinds of loss that do not matter. The steps `held_out` do not count as evidence: the run shows
@@ -53,7 +52,6 @@ class Request:
     container: Container
     user: str = ""
     steps: tuple[str, ...] = ()
-    tracing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     decision: tuple[str, ...] = ()
     strip: str = _AUTO
@@ -100,8 +98,8 @@ class Commands:
         `started` is the diary of a start to wait for, `hosted` the record of tests on the host; empty for none.
         """
         mounted = (word for path in self.mounted for word in ("--mounted", path))
-        steps = *self._request.steps, *self._request.tracing
-        options = (*self._user, *steps, *self._config, *mounted, *_awaiting(started, hosted), "--logs", _at(LOGS))
+        steps = *self._user, *self._request.steps
+        options = (*steps, *self._config, *mounted, *_awaiting(started, hosted), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 
     def export(self, tag: str, when: str) -> tuple[str, ...]:

@@ -23,7 +23,10 @@ class WantedKind(str, enum.Enum):
 
 
 class Wanted(NamedTuple):
-    """Something that a program did not find, by the name that it asked for. A path need not be absolute."""
+    """Something that a program did not find, by the name that it asked for. A path need not be absolute.
+
+    What a Python module lacks is MODULE:NAME. A locale may have no name.
+    """
 
     kind: WantedKind
     name: bytes
@@ -41,8 +44,8 @@ class Answer:
     """What was removed that explains an error, of one owner and for one reason.
 
     `owner` is KIND:NAME and `version` its version, both empty for a file of no package; `whole` says whether the
-    package went, and not only some of its files. `restore` and `ways` are command lines that bring it back, `rule` is
-    what to add to the profile so that the next build keeps it.
+    package went, and not only some of its files. `restore` and `ways` are command lines that bring it back. `keep`
+    is the option with which the next build keeps it, `rule` the same for a profile.
     """
 
     wanted: tuple[Wanted, ...]
@@ -55,15 +58,20 @@ class Answer:
     reason: str
     restore: str
     ways: tuple[str, ...]
+    keep: str
     rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Everything that a list of what went says about an error. `unexplained` are names that it does not have."""
+    """Everything that a list of what went says about an error.
+
+    `unexplained` are names that it does not have, `vague` are those that it has too often to tell what is meant.
+    """
 
     tool: str
     plan: str
     image: str
     answers: tuple[Answer, ...]
     unexplained: tuple[Wanted, ...]
+    vague: tuple[Wanted, ...]

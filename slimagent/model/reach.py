@@ -79,14 +79,16 @@ class LevelReach:
 class Reach:
     """What leaving tests out shows. `traces` are the digests of the documents that it was made from.
 
-    `steps` are the names of the trace's steps. `chosen` are the indices of the units that were looked at: all of them,
-    or a sample. `idle` are those of the chosen that used nothing of the image that no other unit used.
+    `steps` are the names of the trace's steps. `unused` are the indices of the units that used nothing of the image:
+    nothing follows from them. `chosen` are those that were looked at: all others, or a sample. `idle` are those of the
+    chosen that used nothing of the image that no other unit used.
     """
 
     tool: str
     traces: tuple[str, ...]
     steps: tuple[str, ...]
     units: tuple[Unit, ...]
+    unused: tuple[int, ...]
     chosen: tuple[int, ...]
     idle: tuple[int, ...]
     levels: tuple[LevelReach, ...]

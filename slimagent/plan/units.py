@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import chain
 
 from slimagent.model.reach import Unit
 from slimagent.model.started import KIND
@@ -50,6 +51,11 @@ class Units:
             if unit >= 0:
                 found.setdefault(unit, []).append(access.path)
         return found
+
+    def used(self) -> frozenset[int]:
+        """The units that used anything that the image had. Nothing follows from others, e.g. skipped tests."""
+        users = (self._users(access) for access in self._trace.accesses if access.found)
+        return frozenset(chain.from_iterable(users)) - {OUTSIDE}
 
     def shared(self) -> Trace:
         """The trace without the paths that `alone` has: a part of the trace without any one unit."""

@@ -34,8 +34,8 @@ def estimate(reach: Reach, level: LevelReach) -> str:
     others = len(reach.chosen) - level.resting
     if others < FEWEST:
         return (
-            f"level {level.level}: {counted(others, 'test uses', 'tests use')} only what others use, too: "
-            f"too few for an estimate, which needs {FEWEST} (docs/reach.md says how tests are marked)"
+            f"level {level.level}: {counted(others, 'test rests', 'tests rest')} on others for all software: "
+            f"too few for an estimate, which needs {FEWEST} (docs/tests.md says how tests are marked)"
         )
     part, most = share(level.broken, others)
     return (
@@ -76,7 +76,9 @@ def held_out(verification: Verification, steps: Sequence[str]) -> tuple[str, ...
         compared = [each for each in verification.comparisons if _is_of(each.name, name)]
         worse = [each for each in compared if each.worse]
         missed = [each.path for each in verification.missed if name in each.steps]
-        found = "works without being evidence" if not worse else f"{len(worse):,} of {len(compared):,} are worse"
+        found = f"{len(worse):,} of {counted(len(compared), 'result')} {'is' if len(worse) == 1 else 'are'} worse"
+        if not worse:
+            found = "works without being evidence"
         some = ", ".join(map(to_text, missed[:3]))
         files = f"; it misses {counted(len(missed), 'removed file')}, e.g. {some}" if missed else ""
         why = worse[0].detail.partition("\n")[0] if worse else ""
@@ -102,10 +104,13 @@ def _is_of(compared: str, step: str) -> bool:
 def lines(reach: Reach) -> Iterator[str]:
     """For a terminal; the estimates last."""
     yield from _head(reach)
+    if len(reach.chosen) < 2:
+        yield "one test says nothing of others: mark yours (docs/tests.md), or run the checks of the profile auto"
+        return
     yield ""
     yield from table(
         [
-            ["level", "tests", "rest on one test", "would miss a file", "of", "lost with it at most"],
+            ["level", "tests", "rest on one test", "would miss a file", "of", "largest loss"],
             *([level.level, *map(str, _figures(reach, level))] for level in reach.levels),
         ],
         right=(1, 2, 3, 4, 5),
@@ -118,10 +123,16 @@ def lines(reach: Reach) -> Iterator[str]:
 
 
 def _head(reach: Reach) -> Iterator[str]:
-    whole, chosen = len(reach.units), len(reach.chosen)
+    whole, chosen = len(reach.units) - len(reach.unused), len(reach.chosen)
     sample = "" if whole == chosen else f", a sample of {whole:,}"
     yield f"{counted(chosen, 'test')}{sample}, each left out once; a plan is made from the others"
-    yield f"{counted(len(reach.idle), 'test adds', 'tests add')} nothing: others use all that they use"
+    yield f"{counted(len(reach.idle), 'test adds', 'tests add')} nothing to what stays: others use all its files, too"
+    if reach.unused:
+        yield f"{counted(len(reach.unused), 'test')} used no file of the image, and {_is(reach.unused)} not counted"
+
+
+def _is(several: Sequence[int]) -> str:
+    return "is" if len(several) == 1 else "are"
 
 
 def _figures(reach: Reach, level: LevelReach) -> list[str]:
@@ -186,7 +197,7 @@ def markdown(reach: Reach) -> Iterator[str]:
     """As Markdown."""
     yield from _head(reach)
     yield ""
-    yield "| level | tests | rest on one test | would miss a file | of | lost with it at most |"
+    yield "| level | tests | rest on one test | would miss a file | of | largest loss |"
     yield "|---|---:|---:|---:|---:|---:|"
     for level in reach.levels:
         yield f"| {level.level} | {' | '.join(_figures(reach, level))} |"

@@ -97,6 +97,11 @@ def unwanted(plan: Plan, trace: Trace) -> tuple[str, ...]:
     return (words, *_requiring(plan, numbers))
 
 
+def cut(trace: Trace) -> tuple[str, ...]:
+    """Whether more tests marked themselves than a trace can tell apart."""
+    return ("more tests were marked than a trace tells apart; the later ones count as their step",) * trace.tests_cut
+
+
 def _requiring(plan: Plan, numbers: Collection[int]) -> Iterator[str]:
     """The packages that stay although one that they require was dropped by a rule, in a sentence for each of those."""
     for at, each in enumerate(plan.packages):

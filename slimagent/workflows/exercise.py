@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,7 +53,6 @@ def check(
     *,
     before: Sequence[CheckResult] = (),
     logs: StepLogs | None = None,
-    watcher: Watcher | None = None,
 ) -> CheckResult:
     """Run one check as its own user or the session's. `before`: the results on the original image, if known.
 
@@ -69,8 +68,8 @@ def check(
                 name=spec.name, kind=spec.kind, outcome=Outcome.SKIPPED, seconds=0.0, detail=error.message
             )
         env = environment(user)
-    if watcher is not None and spec.kind == "command":
-        env = marking(env, watcher, asked=session.by_test)
+    if spec.kind == "command":
+        env = marking(env, asked=session.by_test)
     context = checks.Context(
         spawn=lane.spawn,
         test=lane.test,
@@ -211,7 +210,7 @@ def _run_steps(
             lane = watcher.beside(spec.name)
         else:
             watcher.step(spec.name)
-        return partial(check, spec, session, lane, before=before, logs=steps.logs, watcher=watcher)
+        return partial(check, spec, session, lane, before=before, logs=steps.logs)
 
     def ended(spec: CheckSpec, result: CheckResult) -> None:
         asked.look()
@@ -221,8 +220,7 @@ def _run_steps(
     results = [*run(steps.checks, session.jobs, begin, ended, watcher.finish, _silently, together=together)]
     if steps.command:
         watcher.step(COMMAND_STEP)
-        marked = replace(session, env=marking(session.env, watcher, asked=session.by_test))
-        result, interrupted = _run_command(watcher, marked, steps.command, steps.logs)
+        result, interrupted = _run_command(watcher, session, steps.command, steps.logs)
         results.append(result)
         status = result.status or 0
     if steps.until_signal and not interrupted:
@@ -246,7 +244,7 @@ def _run_command(
             process = family.spawn(
                 Command(
                     command,
-                    env=session.env,
+                    env=marking(session.env, asked=session.by_test),
                     cwd=session.cwd,
                     user=session.user,
                     stdout=output,

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import IO
 
 from slimagent import documents
-from slimagent.errors import DocumentError, UnavailableError
+from slimagent.errors import DocumentError, UnavailableError, UsageError
+from slimagent.image.run_record import NAME as RECORD
 from slimagent.linux.descriptors import closing
 from slimagent.model.missing import Missing, Wanted, WantedKind
 from slimagent.model.removed import INSIDE, NAME, Gone, Removed
 from slimagent.model.trace import BlindSpot
+from slimagent.paths.algebra import Resolver
 from slimagent.report.missing.answers import answered
-from slimagent.report.missing.messages import wanted_in
-from slimagent.report.missing.search import search
+from slimagent.report.missing.messages import mentioned_in, wanted_in
+from slimagent.report.missing.search import links, search
 from slimagent.trace.select import choose
 from slimagent.workflows.exercise import Reporter, watch
-from slimagent.workflows.session import Session
+from slimagent.workflows.session import Session, own_directory
 from slimagent.workflows.steps import Steps
 
 USUAL = "slimagent-out"  # where a run leaves the list, if nobody says
+_TRIED = 300  # removed paths that tell whether this is the slim image
 _LONGEST_LINE = 256  # bytes that the kernel reads (BINPRM_BUF_SIZE)
 _NO_WAIT = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # do not wait for the writer of a FIFO
 
@@ -45,6 +50,10 @@ class RemovedList:
         with self._opened() as stream:
             yield from documents.read_removed(stream, self.path)[1]
 
+    def resolver(self) -> Resolver:
+        """Follows the links that the image had, as far as the list has them."""
+        return Resolver(links(self.head.leads, self.rows()).get)
+
     def _opened(self) -> IO[bytes]:
         try:
             descriptor = os.open(self.path, _NO_WAIT)
@@ -64,18 +73,26 @@ def usual_place(out: str) -> str:
 
 
 def explain(listed: RemovedList, text: bytes) -> Missing:
-    """What a list says about an error."""
+    """What a list says about an error.
+
+    If it has nothing of what is said to be missing, all counts that the text mentions.
+    """
     wanted = wanted_in(text)
     if listed.is_inside:  # a program that is there, and cannot run: what its first line names is not
         wanted = tuple(dict.fromkeys((*wanted, *(each for path in wanted for each in _interpreter(path)))))
-    return _answered(listed, wanted)
+    made = _answered(listed, wanted, above=True)
+    if made.answers or made.vague:
+        return made
+    mentioned = _answered(listed, mentioned_in(text))
+    return mentioned if mentioned.answers else made
 
 
 def explain_command(listed: RemovedList, session: Session, command: tuple[str, ...], reporter: Reporter) -> Missing:
     """Run a command, and say which removed paths it looked for.
 
-    Raises UnavailableError if lookups cannot be seen here.
+    Raises UnavailableError if lookups cannot be seen here, and UsageError where most of what went is there.
     """
+    _require_slim(listed)
     choose(session.backend)
     if not os.path.dirname(command[0]) and shutil.which(command[0], path=session.env.get("PATH")) is None:
         return _answered(listed, (Wanted(WantedKind.COMMAND, os.fsencode(command[0])),))
@@ -87,6 +104,19 @@ def explain_command(listed: RemovedList, session: Session, command: tuple[str, .
         )
     sought = (path for path in sorted(watched.observed.accesses) if not os.path.lexists(path))
     return _answered(listed, tuple(Wanted(WantedKind.PATH, path) for path in sought))
+
+
+def _require_slim(listed: RemovedList) -> None:
+    """Refuse to run a command where what went is there: on a host, or in the original image."""
+    step = max(1, listed.head.paths // _TRIED)
+    tried = list(islice(listed.rows(), 0, None, step))
+    there = sum(os.path.lexists(each.path) for each in tried)
+    if there * 2 > len(tried):
+        agent = "-v ./agent:/agent:ro -v ./slimagent-out:/out:ro --entrypoint /agent/entrypoint.sh"
+        raise UsageError(
+            f"this is not the slim image: of {len(tried):,} removed paths that were tried, {there:,} are here",
+            f"run the command there: docker run --rm {agent} SLIM missing --removed /out -- COMMAND",
+        )
 
 
 def _interpreter(wanted: Wanted) -> Iterator[Wanted]:
@@ -105,7 +135,15 @@ def _interpreter(wanted: Wanted) -> Iterator[Wanted]:
         yield from (Wanted(WantedKind.COMMAND, word) for word in words[1:2] if words[0].endswith(b"/env"))
 
 
-def _answered(listed: RemovedList, wanted: tuple[Wanted, ...]) -> Missing:
+def _answered(listed: RemovedList, wanted: tuple[Wanted, ...], *, above: bool = False) -> Missing:
     here = os.path.lexists if listed.is_inside else lambda path: False
-    named = "" if listed.is_inside or listed.where == USUAL else listed.where
-    return answered(listed.head, wanted, search(listed.rows, listed.head.leads, wanted, here), named)
+    found = search(listed.rows, listed.head.leads, wanted, here, above=above)
+    return answered(listed.head, wanted, found, _options(listed))
+
+
+def _options(listed: RemovedList) -> str:
+    """What `slimagent restore` has to be told on the host: where the list is, and what only a run records."""
+    if listed.is_inside or listed.where == USUAL or own_directory() is not None:
+        return ""
+    record = os.path.join(os.path.dirname(listed.path), RECORD)
+    return f" --removed {shlex.quote(listed.where)}" + ("" if os.path.isfile(record) else " --image SLIM")

@@ -69,8 +69,8 @@ def reach(session: Session, question: Question, reporter: Reporter) -> Reach:
 
 def _reach(evidence: Evidence, levels: Sequence[str], most: int, reporter: Reporter) -> Reach:
     units = Units(evidence.trace)
-    numbers = range(len(units.units))
-    chosen = tuple(sorted(sorted(numbers, key=lambda number: _shuffled(units.units[number]))[:most]))
+    used = units.used()
+    chosen = tuple(sorted(sorted(used, key=lambda number: _shuffled(units.units[number]))[:most]))
     adding = units.alone()
     found = []
     for level in levels:
@@ -83,6 +83,7 @@ def _reach(evidence: Evidence, levels: Sequence[str], most: int, reporter: Repor
         traces=evidence.trace_digests,
         steps=tuple(step.name for step in evidence.trace.steps),
         units=tuple(units.units),
+        unused=tuple(each for each in range(len(units.units)) if each not in used),
         chosen=chosen,
         idle=tuple(each for each in chosen if each not in adding),
         levels=tuple(found),
@@ -106,9 +107,10 @@ def _left_out(leaving: Leaving, chosen: Sequence[int], progress: Callable[[int],
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """An image, a trace of it as a document, options to pass on to the agent, and the files that they name."""
+    """An image, its name for people, a trace of it as a document, options for the agent, and files that they name."""
 
     image: str
+    name: str
     trace: bytes
     options: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -128,5 +130,5 @@ def reach_of_image(
         files={**asked.files, _CONFIG: engine.inspect(asked.image), _TRACE: asked.trace},
         answers=(_REACH,),
     )
-    phase = f"plan without each test in a container of {asked.image}"
+    phase = f"plan without each test in a container of {asked.name}"
     return documents.decode_reach(ask(engine, bundle, inquiry, say, lambda: reporter.phase(phase)).files[_REACH])

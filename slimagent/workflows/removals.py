@@ -52,7 +52,7 @@ class Removals:
                 image=name,
                 image_id=identity,
                 paths=len(gone),
-                bytes=decision.bytes_dropped,
+                bytes=listing.size(),
                 owners=tuple(listing.owners),
                 reasons=tuple(listing.reasons),
                 leads=tuple(_leads(inventory, gone)),
@@ -142,6 +142,10 @@ class _Listing:
                         first[key] = at, digest
             reason, owner = self._places[at]
             yield Gone(inventory.paths[at], kind, size, reason, owner, digest, target)
+
+    def size(self) -> int:
+        """The bytes of the files, each once."""
+        return sum(self._inventory.sizes[at] for at in self._first_names())
 
     def _first_names(self) -> Iterator[int]:
         seen: set[int | tuple[int, ...]] = set()

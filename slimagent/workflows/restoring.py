@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import io
 import os
+import shlex
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 import orjson
@@ -29,7 +31,7 @@ from slimagent.linux.descriptors import write_all
 from slimagent.linux.files import explaining, make_directory, replacing, write
 from slimagent.model.image_labels import PLAN
 from slimagent.model.removed import NAME, Gone, GoneKind, Owner, Removed
-from slimagent.paths.algebra import Resolver, join, normalise, parent, to_text, within
+from slimagent.paths.algebra import Resolver, ancestors, from_text, normalise, to_text
 from slimagent.text.counted import counted
 from slimagent.workflows.exercise import Reporter
 from slimagent.workflows.missing import RemovedList
@@ -81,13 +83,12 @@ def restore(
     """
     head = asked.listed.head
     with reporter.phase("read the list of what went"):
-        named = _named(asked.listed, asked.things)
-        rows = _with_what_they_need(asked.listed, named)
+        named, rows = rows_of(asked.listed, asked.things)
     inspected = engine.inspect(asked.image)
     _require_source(asked, head, identity(inspected))
     if asked.tag:
         preflight.require_free(engine, asked.image, asked.tag, asked.overwrite)
-        _require_slim(engine.inspect(asked.slim), asked.slim, head)
+        _require_slim(engine.inspect(asked.slim), asked.slim, head, say)
     agent = bundle()
     container = Container(image=identity(inspected) or asked.image)
     with (
@@ -95,7 +96,7 @@ def restore(
         Work(engine, agent, out, owner.new_key(), container, say) as work,
     ):
         shared = _taken(work, container.image, asked, head, rows, reporter)
-        left_out = _left_out(shared, rows) if asked.directory else 0
+        left_out = _special_left_out(shared, rows) if asked.directory else 0
         _deliver(work, shared, asked, len(rows), reporter)
     known = {each.path for each in named}
     return Restored(
@@ -110,24 +111,51 @@ def _beside(asked: Asked) -> str | None:
     return os.path.dirname(os.path.abspath(asked.directory)) if asked.directory else None
 
 
+def rows_of(listed: RemovedList, things: Sequence[str]) -> tuple[list[Gone], list[Gone]]:
+    """What was named, paths or packages, and that with all that it needs. Raises UsageError for what is not in it."""
+    named = _named(listed, things)
+    return named, _with_what_they_need(listed, named)
+
+
 def _named(listed: RemovedList, things: Sequence[str]) -> list[Gone]:
     """The rows of paths, with what is below them, and of packages. Raises UsageError for what is not in it."""
-    paths = {normalise(os.fsencode(each)): each for each in things if each.startswith("/")}
-    packages = (each for each in things if not each.startswith("/"))
-    owners = {number: each for each in packages for number in _owners(listed.head, each)}
-    unknown = {each for each in things if each not in owners.values()}
+    resolver, stay = listed.resolver(), {each.link for each in listed.head.leads}
+    paths, owners = dict[bytes, set[str]](), dict[int, set[str]]()
+    for each in things:
+        if each.startswith("/"):
+            for path in _meant(each, resolver, stay):
+                paths.setdefault(path, set()).add(each)
+        else:
+            for number in _owners(listed.head, each):
+                owners.setdefault(number, set()).add(each)
+    unknown = set(things).difference(*owners.values())
     found = []
     for row in listed.rows():
-        above = [path for path in paths if within(row.path, path)]
-        unknown -= {paths[path] for path in above}
+        above = [path for path in (row.path, *ancestors(row.path)) if path in paths]
+        unknown = unknown.difference(*(paths[path] for path in above))
         if above or row.owner in owners:
             found.append(row)
     if unknown:
         raise UsageError(
-            f"nothing that was removed is {', '.join(sorted(map(repr, unknown)))}",
+            f"nothing that was removed is {', '.join(map(shlex.quote, sorted(unknown)))}",
             "name an absolute path, or a package as KIND:NAME; `slimagent missing` says what an error needs",
         )
     return found
+
+
+def _meant(text: str, resolver: Resolver, stay: Set[bytes]) -> Iterator[bytes]:
+    """The path that was given, the links on its way, and where it leads over links that stay.
+
+    It can be written as `to_text` does. Where a link leads that went comes later, with all others.
+    """
+    written = {os.fsencode(text)}
+    with contextlib.suppress(ValueError):
+        written.add(from_text(text))
+    for path in written:
+        hops, end = resolver.resolve(path, follow=False)
+        if end in stay:
+            hops, end = resolver.resolve(path)
+        yield from (normalise(path), *hops, *(() if end is None else (end,)))
 
 
 def _owners(head: Removed, text: str) -> list[int]:
@@ -142,19 +170,28 @@ def _owners(head: Removed, text: str) -> list[int]:
 
 
 def _with_what_they_need(listed: RemovedList, named: list[Gone]) -> list[Gone]:
-    """The rows with all names of their files, and with what links lead to that went, too. In the order of the list."""
-    resolver = Resolver({each.link: each.end for each in listed.head.leads}.get)
+    """The rows with all names of their files, and with what their links lead to. In the order of the list.
+
+    A link leads to what went over other links, and to a directory with all that went from it if it went itself.
+    """
+    resolver = listed.resolver()
     chosen = {row.path for row in named}
     for _ in range(_PASSES):
         files = {row.target if row.kind is GoneKind.HARD_LINK else row.path for row in named}
-        ends = {resolver.resolve(join(parent(row.path), row.target)).end for row in named if row.kind is GoneKind.LINK}
+        wanted = set[bytes]()
+        for row in named:
+            if row.kind is GoneKind.LINK:
+                hops, end = resolver.resolve(row.path)
+                wanted.update(hops, () if end is None else (end,))
+        trees = {row.path for row in named if row.kind is GoneKind.DIRECTORY and row.path in wanted}
         named = [
             row
             for row in listed.rows()
             if row.path in chosen
             or row.path in files
-            or row.path in ends
+            or row.path in wanted
             or (row.kind is GoneKind.HARD_LINK and row.target in files)
+            or (trees and any(above in trees for above in ancestors(row.path)))
         ]
         if len(named) == len(chosen):
             break
@@ -176,8 +213,10 @@ def _hexadecimal(image_id: str) -> str:
     return image_id.rpartition(":")[2]
 
 
-def _require_slim(inspected: bytes, slim: str, head: Removed) -> None:
+def _require_slim(inspected: bytes, slim: str, head: Removed, say: Callable[[bytes], None]) -> None:
     plan = label(inspected, PLAN)
+    if not plan:
+        say(f"slimagent: note: {slim} does not say which plan it was made by; is it the image of this list?".encode())
     if plan and plan != head.plan:
         raise RefusedError(
             f"the list of what went is of another image than {slim}: they were made by two plans",
@@ -201,7 +240,7 @@ def _taken(work: Work, image: str, asked: Asked, head: Removed, rows: list[Gone]
     return shared
 
 
-def _left_out(shared: Shared, rows: list[Gone]) -> int:
+def _special_left_out(shared: Shared, rows: list[Gone]) -> int:
     """How many special files a directory does not hold; one that cannot be seen is there."""
     count = 0
     for each in rows:

@@ -102,20 +102,15 @@ def slim(
                 _Slimming(stages, slimmed).whole()
                 preflight.require_as_before(engine, request.tag, found.taken)
                 finish(output, slimmed, None)
-                with reporter.phase("tag"):
-                    rest.enter_context(undisturbed())  # once the tag exists, nothing may interrupt us
-                    _tag(engine, work.pending, request)
-                    output.finish("complete")
+                rest.enter_context(undisturbed())  # once the tag exists, nothing may interrupt us
+                if not request.held_out:  # else it was only tried how the image does without some steps
+                    with reporter.phase("tag"):
+                        engine.tag(work.pending, request.tag)
+                output.finish("complete")
         except SlimagentError as error:
             with contextlib.suppress(SlimagentError):  # the disk is full: report the first error
                 finish(output, slimmed, error)
             raise
-
-
-def _tag(engine: Engine, made: str, request: Request) -> None:
-    """Give the slim image its name, unless it was only tried how it does without some steps."""
-    if not request.held_out:
-        engine.tag(made, request.tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,10 +33,22 @@ def reached(tests: int, *left_out: LeftOut) -> Reach:
         traces=("0" * 64,),
         steps=("command",),
         units=tuple(Unit(0, f"test_{at}", 1) for at in range(tests)),
+        unused=(),
         chosen=tuple(range(tests)),
         idle=tuple(range(len(left_out), tests)),
         levels=(LevelReach(level="file", kept=7, left_out=left_out),),
     )
+
+
+def test_a_test_that_used_nothing_is_said_and_not_counted() -> None:
+    """Of two tests one was skipped: the other says nothing of others."""
+    found = replace(reached(2), unused=(1,), chosen=(0,), idle=(0,))
+    assert list(lines(found)) == [
+        "1 test, each left out once; a plan is made from the others",
+        "1 test adds nothing to what stays: others use all its files, too",
+        "1 test used no file of the image, and is not counted",
+        "one test says nothing of others: mark yours (docs/tests.md), or run the checks of the profile auto",
+    ]
 
 
 @given(st.integers(0, 2_000).flatmap(lambda others: st.tuples(st.integers(0, others), st.just(others))))
@@ -98,7 +112,7 @@ def test_a_held_out_step_is_told_from_the_others() -> None:
         losses=(),
     )
     assert held_out(verification, ["lab", "r"]) == (
-        "lab, held out: 1 of 2 are worse, e.g. lab: kernels: first; it misses 1 removed file, e.g. /a",
+        "lab, held out: 1 of 2 results is worse, e.g. lab: kernels: first; it misses 1 removed file, e.g. /a",
         "r, held out: works without being evidence",
         "worse, though not held out: laboratory",
         "nothing was tagged, because steps were held out",

@@ -15,7 +15,7 @@ from slimagent.model.missing import Missing, Wanted, WantedKind
 from slimagent.model.removed import Gone, GoneKind, Lead, Owner, Removed, Why
 from slimagent.profiles.read import load
 from slimagent.report.missing.answers import answered, lines
-from slimagent.report.missing.messages import wanted_in
+from slimagent.report.missing.messages import mentioned_in, wanted_in
 from slimagent.report.missing.remedies import ways
 from slimagent.report.missing.search import search
 
@@ -45,12 +45,71 @@ SITE = b"/opt/venv/lib/python3.11/site-packages"
         ('openat(AT_FDCWD, "/a\\"b\\tc", O_RDONLY) = -1 ENOENT (No such file)', WantedKind.PATH, '/a"b\tc'),
         ('stat("/caf\\303\\251", 0x7f) = -1 ENOENT (No such file)', WantedKind.PATH, "/caf\u00e9"),
         ("cat: '/a b': No such file or directory", WantedKind.PATH, "/a b"),
-        ("ImportError: cannot import name 'b' from 'a' (/x/a.py)", WantedKind.PYTHON, "a.b"),
+        ("ImportError: cannot import name 'b' from 'a' (/x/a.py)", WantedKind.PYTHON, "a:b"),
+        ("LookupError: unknown encoding: iso-8859-2", WantedKind.PYTHON, "encodings:iso_8859_2"),
+        ("No package metadata was found for typing-extensions", WantedKind.PYTHON, "typing_extensions"),
+        ("The 'requests>=2' distribution was not found and is required", WantedKind.PYTHON, "requests"),
+        ("Fehler: es gibt kein Paket namens \u2018sf\u2019", WantedKind.R, "sf"),
+        (
+            "ERROR: dependencies \u2018a\u2019, \u2018sf\u2019 are not available for package \u2018b\u2019",
+            WantedKind.R,
+            "sf",
+        ),
+        ("package \u2018sf\u2019 required by \u2018stars\u2019 could not be found", WantedKind.R, "sf"),
+        ("bash: git: Kommando nicht gefunden.", WantedKind.COMMAND, "git"),
+        ("fish: Unknown command: git", WantedKind.COMMAND, "git"),
+        ("/usr/lib/R/bin/config: 1: eval: make: not found", WantedKind.COMMAND, "make"),
+        ("[FATAL tini (7)] exec gcc failed: No such file or directory", WantedKind.COMMAND, "gcc"),
+        ("Error: spawn git ENOENT", WantedKind.COMMAND, "git"),
+        ("crun: executable file `git` not found in $PATH", WantedKind.COMMAND, "git"),
+        ("env: can't execute 'git': No such file or directory", WantedKind.COMMAND, "git"),
+        ("gcc: error trying to exec 'cc1plus': execvp: No such file", WantedKind.PATH, "cc1plus"),
+        ("Errno::ENOENT: No such file or directory - git", WantedKind.COMMAND, "git"),
+        ("git: 'lfs' is not a git command. See 'git --help'.", WantedKind.COMMAND, "git-lfs"),
+        ("error: cannot run git-lfs: No such file or directory", WantedKind.COMMAND, "git-lfs"),
+        ("fatal: Unable to find remote helper for 'https'", WantedKind.PATH, "git-remote-https"),
+        ('dlopen failed: library "libGL.so.1" not found', WantedKind.LIBRARY, "libGL.so.1"),
+        ("could not load library libGL.so.1: no such file", WantedKind.LIBRARY, "libGL.so.1"),
+        ("/usr/bin/ld: cannot find -lz: No such file or directory", WantedKind.PATH, "libz.a"),
+        ("Can't locate loadable object for module Data::X in @INC (@INC", WantedKind.PATH, "auto/Data/X/X.so"),
+        ("cannot load such file -- nokogiri (LoadError)", WantedKind.PATH, "nokogiri.rb"),
+        ("\tno file '/usr/share/lua/5.4/x.lua'", WantedKind.PATH, "/usr/share/lua/5.4/x.lua"),
+        (
+            "Error: Cannot find module './x'\nRequire stack:\n- /srv/a/b.js\n- /srv/c.js",
+            WantedKind.PATH,
+            "/srv/a/./x.js",
+        ),
+        ('perl: warning: LANG = "de_DE.UTF-8"', WantedKind.LOCALE, "de_DE.UTF-8"),
+        ("cannot open locale definition file `de_DE': No such file", WantedKind.PATH, "i18n/locales/de_DE"),
+        ("locale::facet::_S_create_c_locale name not valid", WantedKind.LOCALE, ""),
+        ("'xterm-256color': unknown terminal type.", WantedKind.PATH, "terminfo/x/xterm-256color"),
+        ("Error opening terminal: screen.", WantedKind.PATH, "terminfo/s/screen"),
+        ("findfont: Font family ['Liberation Sans'] not found.", WantedKind.FONT, "Liberation Sans"),
     ],
 )
 def test_a_message_names_what_was_wanted(text: str, kind: WantedKind, name: str) -> None:
     """Forms that no program of the container tests prints."""
     assert Wanted(kind, name.encode()) in wanted_in(f"before\n{text}\nafter".encode())
+
+
+def test_a_shell_is_not_what_it_misses() -> None:
+    """Nor is a line's number."""
+    assert wanted_in(b"zsh: command not found: git") == (Wanted(WantedKind.COMMAND, b"git"),)
+    assert wanted_in(b"(eval):1: command not found: git") == (Wanted(WantedKind.COMMAND, b"git"),)
+
+
+def test_the_end_of_a_long_text_counts() -> None:
+    """A program's error is the last thing that it says."""
+    said = b"compiling\n" * 300_000 + b"ModuleNotFoundError: No module named 'yaml'\n"
+    assert wanted_in(said) == (Wanted(WantedKind.PYTHON, b"yaml"),)
+
+
+def test_what_a_text_only_mentions() -> None:
+    """Absolute paths, or the one word that the text is."""
+    curl = b"curl: (77) error setting certificate file: /etc/ssl/certs/ca-certificates.crt"
+    assert Wanted(WantedKind.PATH, b"/etc/ssl/certs/ca-certificates.crt") in mentioned_in(curl)
+    assert Wanted(WantedKind.COMMAND, b"gcc") in mentioned_in(b" gcc\n")
+    assert mentioned_in(b"all is well, and / is the root") == ()
 
 
 def test_a_text_that_complains_of_nothing_names_nothing() -> None:
@@ -95,6 +154,16 @@ def test_a_module_is_found_where_python_looks_for_it() -> None:
     assert one(WantedKind.PYTHON, b"nowhere", *yaml, extension) == []
 
 
+def test_a_namesake_of_a_module_is_no_module() -> None:
+    """A package's own part, a header, a stub; but a module of the user's own application is one, wherever it lies."""
+    torch = [file(SITE + b"/torch/utils/__init__.py"), file(SITE + b"/numpy/__init__.pxd")]
+    others = [file(b"/usr/include/boost/utils.hpp"), Gone(b"/usr/include/boost/numpy", GoneKind.DIRECTORY, 0, 0)]
+    assert one(WantedKind.PYTHON, b"utils", *torch, *others) == []
+    assert one(WantedKind.PYTHON, b"numpy:foo", *torch, *others) == []
+    assert one(WantedKind.PYTHON, b"utils", *torch, file(b"/srv/app/utils.py")) == [b"/srv/app/utils.py"]
+    assert one(WantedKind.PYTHON, b"torch:utils", *torch) == [SITE + b"/torch/utils/__init__.py"]
+
+
 def test_a_path_is_found_over_the_links_of_the_image() -> None:
     """As the kernel would: links that stay lead to what went, and a link that went comes with its end."""
     gone = (file(b"/usr/lib/x/libx.so.1.2"), file(b"/usr/bin/vim.basic"))
@@ -111,6 +180,40 @@ def test_a_path_is_found_over_the_links_of_the_image() -> None:
     assert one(WantedKind.COMMAND, b"vi", link, *gone) == [b"/usr/bin/vi", b"/usr/bin/vim.basic"]
 
 
+def test_a_path_is_found_over_links_that_went() -> None:
+    """The link, what it leads to, and the file; also over two of them."""
+    gone = (
+        Gone(b"/usr/include/mysql", GoneKind.LINK, 0, 0, target=b"mariadb"),
+        Gone(b"/usr/include/mariadb", GoneKind.DIRECTORY, 0, 0),
+        file(b"/usr/include/mariadb/errmsg.h"),
+        Gone(b"/a/l", GoneKind.LINK, 0, 0, target=b"/d/f"),
+        Gone(b"/d", GoneKind.LINK, 0, 0, target=b"real"),
+        file(b"/real/f"),
+    )
+    assert one(WantedKind.PATH, b"/usr/include/mysql/errmsg.h", *gone) == [
+        b"/usr/include/mysql",
+        b"/usr/include/mariadb",
+        b"/usr/include/mariadb/errmsg.h",
+    ]
+    assert sorted(one(WantedKind.PATH, b"/a/l", *gone)) == [b"/a/l", b"/d", b"/real/f"]
+
+
+def test_a_directory_that_went_explains_a_file_that_was_to_be_made() -> None:
+    """Only where a message names the file: a lookup in vain is no reason."""
+    wanted, directory = Wanted(WantedKind.PATH, b"/var/log/app/x.log"), Gone(b"/var/log/app", GoneKind.DIRECTORY, 0, 0)
+    assert search(lambda: [directory], (), [wanted], above=True) == {wanted: [directory]}
+    assert search(lambda: [directory], (), [wanted]) == {}
+
+
+def test_many_names_cost_no_more_than_the_list() -> None:
+    """Each path of the list is compared only with what it can be."""
+    gone = [file(b"/srv/node_modules/p%d/lib/x%d.js" % (at % 500, at)) for at in range(20_000)]
+    wanted = [Wanted(kind, b"q%d" % at) for at in range(500) for kind in (WantedKind.NODE, WantedKind.JAVA)]
+    began = time.process_time()
+    assert search(lambda: gone, (), wanted) == {}
+    assert time.process_time() - began < 10
+
+
 def test_a_relative_path_is_found_by_its_end() -> None:
     """Where the program was is unknown."""
     gone = (file(b"/srv/app/data/x.csv"), file(b"/srv/app/other-x.csv"))
@@ -125,6 +228,10 @@ def test_other_kinds_are_found_by_their_customs() -> None:
     zone = file(b"/usr/share/zoneinfo/Europe/Berlin")
     assert one(WantedKind.TIME_ZONE, b"Europe/Berlin", zone, file(b"/x/Berlin")) == [zone.path]
     locale = file(b"/usr/lib/locale/de_DE.utf8")
+    boost = file(b"/usr/include/boost/locale/encoding.hpp")
+    assert one(WantedKind.LOCALE, b"", locale, boost) == [locale.path]
+    assert one(WantedKind.FONT, "\u601d\u6e90".encode(), file(b"/x/d5b0.ttf")) == []
+    assert one(WantedKind.FONT, b"D", file(b"/x/d5b0.ttf"), file(b"/x/D.ttf")) == [b"/x/D.ttf"]
     assert one(WantedKind.LOCALE, b"de_DE.UTF-8", locale, file(b"/usr/lib/locale/fr_FR.utf8")) == [locale.path]
     font = file(b"/usr/share/fonts/truetype/DejaVuSans-Bold.ttf")
     assert one(WantedKind.FONT, b"DejaVu Sans", font, file(b"/usr/share/fonts/Arial.ttf")) == [font.path]

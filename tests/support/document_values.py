@@ -472,6 +472,7 @@ def reached(draw: st.DrawFn) -> reach.Reach:
         traces=draw(tuples(TEXTS)),
         steps=steps,
         units=units,
+        unused=draw(tuples(numbers)) if units else (),
         chosen=draw(tuples(numbers)) if units else (),
         idle=draw(tuples(numbers)) if units else (),
         levels=draw(tuples(found)),
@@ -801,6 +802,7 @@ REACH = reach.Reach(
     traces=("0" * 64,),
     steps=("tests",),
     units=(reach.Unit(0, "test_plot", 2), reach.Unit(0, "test_read", 1)),
+    unused=(),
     chosen=(0, 1),
     idle=(1,),
     levels=(

@@ -8,12 +8,13 @@ from slimagent.model.missing import Answer, Missing, RemovedPath, Wanted, Wanted
 from slimagent.model.reason import ReasonKind
 from slimagent.model.removed import Gone, Removed, Why
 from slimagent.paths.algebra import to_text
-from slimagent.report.missing.remedies import restore, rule, ways
+from slimagent.report.missing.remedies import keep, restore, rule, ways
 from slimagent.report.missing.search import Found
 from slimagent.text.counted import counted
 from slimagent.text.sizes import size
 
 _SHOWN = 5  # paths and names
+_OWNERS = 5  # a name without its directory that more packages have tells nothing
 _PHRASES = {
     WantedKind.PATH: "{}",
     WantedKind.COMMAND: "the command {}",
@@ -30,14 +31,18 @@ _PHRASES = {
 
 def phrase(wanted: Wanted) -> str:
     """What was wanted, in words."""
-    return _PHRASES[wanted.kind].format(to_text(wanted.name)).rstrip()
+    if not wanted.name:
+        return f"a {wanted.kind.value}"
+    return _PHRASES[wanted.kind].format(to_text(wanted.name).replace(":", "."))
 
 
-def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found, removed: str = "") -> Missing:
+def answered(head: Removed, wanted: tuple[Wanted, ...], everything: Found, options: str = "") -> Missing:
     """The answers, in the order in which things were wanted: one for each owner and reason.
 
-    `removed` is the list's name for commands that need it.
+    `options` are further options for `slimagent restore`, quoted.
     """
+    vague = {each for each, gone in everything.items() if _is_vague(each, gone)}
+    found = {each: gone for each, gone in everything.items() if each not in vague}
     groups: dict[tuple[int, int], tuple[dict[Wanted, None], dict[bytes, Gone]]] = {}
     for each in wanted:
         for gone in found.get(each, ()):
@@ -51,14 +56,20 @@ def answered(head: Removed, wanted: tuple[Wanted, ...], found: Found, removed: s
         plan=head.plan,
         image=head.image,
         answers=tuple(
-            _answer(head, owner, tuple(names), tuple(paths.values()), removed)
+            _answer(head, owner, tuple(names), tuple(paths.values()), options)
             for (owner, _), (names, paths) in groups.items()
         ),
-        unexplained=tuple(each for each in wanted if each not in found),
+        unexplained=tuple(each for each in wanted if each not in everything),
+        vague=tuple(each for each in wanted if each in vague),
     )
 
 
-def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...], removed: str) -> Answer:
+def _is_vague(wanted: Wanted, gone: Sequence[Gone]) -> bool:
+    is_relative = wanted.kind is WantedKind.PATH and wanted.name[:1] != b"/"
+    return is_relative and len({each.owner if each.owner >= 0 else each.path for each in gone}) > _OWNERS
+
+
+def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[Gone, ...], options: str) -> Answer:
     owned = head.owners[owner] if owner >= 0 else None
     whole = owned is not None and owned.is_gone
     why = _reason([head.reasons[each.reason] for each in gone], whole=whole)
@@ -74,8 +85,9 @@ def _answer(head: Removed, owner: int, wanted: tuple[Wanted, ...], gone: tuple[G
         whole=whole,
         kind=why.kind,
         reason=why.sentence,
-        restore=restore(things, head.image, removed),
+        restore=restore(things, head.image, options),
         ways=() if package is None else ways(package, is_gone=whole),
+        keep=keep(package if whole else None, paths),
         rule=rule(package if whole else None, paths, f"a program needs {phrase(wanted[0])}"),
     )
 
@@ -98,15 +110,18 @@ def lines(missing: Missing) -> Iterator[str]:
 
 def nothing(missing: Missing) -> str:
     """What to say if nothing removed explains an error."""
-    names = [phrase(each) for each in missing.unexplained]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"nothing that was removed explains it: {', '.join(names[:_SHOWN])}{more} was not in the list of what went"
+    if missing.vague:
+        return f"many removed paths are called so: {_some(missing.vague)}"
+    return f"nothing that was removed explains it: {_some(missing.unexplained)} was not in the list of what went"
+
+
+def _some(wanted: Sequence[Wanted]) -> str:
+    more = f" and {len(wanted) - _SHOWN} more" if len(wanted) > _SHOWN else ""
+    return ", ".join(map(phrase, wanted[:_SHOWN])) + more
 
 
 def _lines(answer: Answer) -> Iterator[str]:
-    names = [phrase(each) for each in answer.wanted]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    yield f"{', '.join(names[:_SHOWN])}{more}"
+    yield _some(answer.wanted)
     for path, length in answer.removed[:_SHOWN]:
         yield f"  removed   {to_text(path)}" + (f"  {size(length)}" if length else "")
     if len(answer.removed) > _SHOWN:
@@ -123,6 +138,7 @@ def _lines(answer: Answer) -> Iterator[str]:
     yield "  bring it back"
     for line in (answer.restore, *answer.ways):
         yield f"    {line}"
-    yield "  keep it next time: add this to the profile"
+    yield "  keep it next time: give this option, or add this to your profile (--profile FILE)"
+    yield f"    {answer.keep}"
     for line in answer.rule.splitlines():
         yield f"    {line}".rstrip()

@@ -14,11 +14,18 @@ from slimagent.paths.algebra import to_text
 
 _SITE = re.compile(r"(.*)/lib(?:64)?/((?:python|pypy)3\.[0-9]+)t?/(?:site|dist)-packages")
 _NAMED = re.compile(r"[^\s\x00-\x1f\x7f]+")  # a package that a rule can name
-_SHOWN = 5  # paths in a command line
+# A name or version that no package manager takes for an option, and no shell or R for code: a list is not trusted.
+_PLAIN = re.compile(r"@?[A-Za-z0-9_][A-Za-z0-9._+~:/@!-]{0,200}", re.ASCII)
+_SHOWN = 20  # paths in a command line or a rule
 
 
 def ways(package: Package, *, is_gone: bool) -> tuple[str, ...]:
-    """How its own package manager brings a package back, or repairs it if it is still installed."""
+    """How its own package manager brings a package back, or repairs it if it is still installed.
+
+    None if its name or version is not what a package manager would give: then they come from a hostile image.
+    """
+    if not all(_PLAIN.fullmatch(each) for each in (package.name, package.version) if each):
+        return ()
     name, version, place = shlex.quote(package.name), shlex.quote(package.version), to_text(package.place)
     at = shlex.quote(place)
     if package.kind == PackageKind.DPKG:
@@ -39,7 +46,7 @@ def ways(package: Package, *, is_gone: bool) -> tuple[str, ...]:
         return (f"{python} -m pip install {'' if is_gone else '--force-reinstall --no-deps '}{name}=={version}",)
     if package.kind == PackageKind.R:
         call = f"install.packages({_r(package.name)}, lib = {_r(place)})"
-        return (f"Rscript -e {shlex.quote(call)}  # the newest; it was {version}",)
+        return (f"Rscript -e {shlex.quote(call)}  # the newest; it was {package.version}",)
     if package.kind == PackageKind.NPM:
         return (f"npm install --no-save --prefix {at} {shlex.quote(f'{package.name}@{package.version}')}",)
     if package.kind == PackageKind.VSCODE:
@@ -47,19 +54,31 @@ def ways(package: Package, *, is_gone: bool) -> tuple[str, ...]:
     return ()
 
 
-def restore(things: Sequence[str], image: str, removed: str = "") -> str:
-    """The command line that restores paths or a package as they were; `removed` names a list in an unusual place."""
-    shown = " ".join(map(shlex.quote, things[:_SHOWN])) + (" ..." if len(things) > _SHOWN else "")
-    listed = f" --removed {shlex.quote(removed)}" if removed else ""
-    return f"slimagent restore {shown} --from {shlex.quote(image) if image else 'IMAGE'} -t TAG{listed}"
+def restore(things: Sequence[str], image: str, options: str = "") -> str:
+    """The command line that restores paths or a package as they were; `options` are further ones, quoted."""
+    shown = " ".join(map(shlex.quote, things[:_SHOWN]))
+    more = f"  # and {_more(things)}" if len(things) > _SHOWN else ""
+    return f"slimagent restore {shown} --from {shlex.quote(image) if image else 'IMAGE'} -t TAG{options}{more}"
+
+
+def keep(package: Package | None, paths: Sequence[bytes]) -> str:
+    """The option that keeps a package next time; the paths for None, or if no option can name it."""
+    if package is not None and _NAMED.fullmatch(package.name):
+        return f"--keep-package {shlex.quote(package.label)}"
+    more = f"  # and {_more(paths)}" if len(paths) > _SHOWN else ""
+    return " ".join(f"--keep {shlex.quote(to_text(path))}" for path in paths[:_SHOWN]) + more
 
 
 def rule(package: Package | None, paths: Sequence[bytes], why: str) -> str:
-    """The tables of a profile that keep a package next time; the paths for None, or if no rule can name it."""
+    """The tables of a profile that do the same."""
     if package is not None and _NAMED.fullmatch(package.name):
         return f"[[keep-package]]\npackage = {_toml(package.label)}\nwhy = {_toml(why)}"
     tables = [f"[[keep]]\npath = {_toml(to_text(path))}\nwhy = {_toml(why)}" for path in paths[:_SHOWN]]
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, *([f"# and {_more(paths)}"] if len(paths) > _SHOWN else [])])
+
+
+def _more(things: Sequence[object]) -> str:
+    return f"{len(things) - _SHOWN:,} more paths: --json lists them"
 
 
 def _r(text: str) -> str:
