@@ -67,6 +67,11 @@ def _text(name: str) -> str:
         data = read(name)
     elif name in known():
         data = read(os.path.join(_directory(), name + profile.SUFFIX))
+    elif name == AUTO:
+        raise UsageError(
+            "auto cannot be extended: it is made anew for each image",
+            "write what it runs to a file and change that: slimagent detect IMAGE -o mine.toml",
+        )
     else:
         raise UsageError(
             f"no such profile: {name!r}", f"known are auto, {', '.join(known())}; or name a file, e.g. ./my.toml"

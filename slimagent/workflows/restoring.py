@@ -7,7 +7,6 @@ import fnmatch
 import hashlib
 import io
 import os
-import shlex
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -136,8 +135,9 @@ def _named(listed: RemovedList, things: Sequence[str]) -> list[Gone]:
         if above or row.owner in owners:
             found.append(row)
     if unknown:
+        named = ", ".join(f"'{each}'" for each in sorted(unknown))
         raise UsageError(
-            f"nothing that was removed is {', '.join(map(shlex.quote, sorted(unknown)))}",
+            f"nothing that was removed is {named}",
             "name an absolute path, or a package as KIND:NAME; `slimagent missing` says what an error needs",
         )
     return found

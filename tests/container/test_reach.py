@@ -43,8 +43,23 @@ def test_each_test_and_step_is_left_out_in_a_container(derive: Derive, tag: str,
         "cat /srv/also.md": ["/srv/also.md"],
     }
     assert [each["size"] for each in level["left_out"]] == [3_000_000] * 4
+    assert found["unused"] == []
     shown = slimagent("report", out)
     assert "too few for an estimate" in " ".join(shown.stdout.split())
+
+
+def test_a_script_that_marks_its_tests_passes_on_the_slim_image_too(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """It stops at the first error; the function that marks is where it was in the trace."""
+    out = tmp_path / "out"
+    script = (
+        'set -eu; . "$SLIMAGENT_RUNNERS/slimagent_test.sh"; slimagent_test one cat /srv/one; slimagent_test none true'
+    )
+    image = derive("COPY one /srv/", {"one": b"x" * 3_000_000})
+    ended = slim(image, tag, out, "--by-test", "--", "sh", "-c", script)
+    assert ended.returncode == 0, ended.stderr
+    assert exists(tag)
+    told = slimagent("explain", out, "/srv/one")
+    assert "opened in command by one" in told.stdout
 
 
 def test_a_step_that_is_held_out_is_tried_without_being_evidence(derive: Derive, tag: str, tmp_path: Path) -> None:
@@ -52,8 +67,8 @@ def test_a_step_that_is_held_out_is_tried_without_being_evidence(derive: Derive,
     out, line = tmp_path / "out", "cat /srv/also.md"
     image = derive("COPY also.md /srv/", {"also.md": b"x" * 3_000_000})
     ended = slim(image, tag, out, "--also", line, "--hold-out", line, "--", "cat", "/srv/needed")
-    assert ended.returncode == 0, ended.stderr
-    assert f"{line}, held out: 1 of 1 are worse" in ended.stdout
+    assert ended.returncode == 1, ended.stderr
+    assert f"{line}, held out: 1 of 1 result is worse" in ended.stdout
     assert "it misses 1 removed file, e.g. /srv/also.md" in ended.stdout
     assert "worse, though not held out" not in ended.stdout
     assert not exists(tag)

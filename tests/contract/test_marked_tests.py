@@ -242,11 +242,11 @@ def test_another_user_can_mark(marking: Any, files: Files) -> None:
 
 
 def test_a_shell_marks_a_command(marking: Any, files: Files) -> None:
-    """`slimagent_test NAME COMMAND` works in any shell, and returns the command's status."""
+    """`slimagent_test NAME COMMAND` works in any shell, and returns the command's status; `set -e` is no trouble."""
     for name in ("a", "b", "c"):
         (files.directory / name).touch()
-    script = (RUNNERS / "slimagent_test.sh").read_text() + "\nwork() { cat a; return 3; }\n"
-    script += "slimagent_test 'plot a' work; [ $? = 3 ] || exit 1; cat b; slimagent_test 100%25 cat c\n"
+    script = "set -e\n" + (RUNNERS / "slimagent_test.sh").read_text() + "\nwork() { cat a; return 3; }\n"
+    script += "slimagent_test 'plot a' work || [ $? = 3 ]; cat b; slimagent_test 100%25 cat c\n"
     with marking() as watcher:
         watcher.step("step")
         process = watcher.spawn(Command(("/bin/sh", "-c", script), env={}, cwd=str(files.directory)))
