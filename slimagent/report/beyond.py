@@ -105,7 +105,6 @@ def lines(reach: Reach) -> Iterator[str]:
     """For a terminal; the estimates last."""
     yield from _head(reach)
     if len(reach.chosen) < 2:
-        yield "one test says nothing of others: mark yours (docs/tests.md), or run the checks of the profile auto"
         return
     yield ""
     yield from table(
@@ -129,6 +128,8 @@ def _head(reach: Reach) -> Iterator[str]:
     yield f"{counted(len(reach.idle), 'test adds', 'tests add')} nothing to what stays: others use all its files, too"
     if reach.unused:
         yield f"{counted(len(reach.unused), 'test')} used no file of the image, and {_is(reach.unused)} not counted"
+    if chosen < 2:
+        yield "one test says nothing of others: mark yours (docs/tests.md), or run the checks of the profile auto"
 
 
 def _is(several: Sequence[int]) -> str:
@@ -196,6 +197,8 @@ def _name(reach: Reach, unit: Unit) -> str:
 def markdown(reach: Reach) -> Iterator[str]:
     """As Markdown."""
     yield from _head(reach)
+    if len(reach.chosen) < 2:
+        return
     yield ""
     yield "| level | tests | rest on one test | would miss a file | of | largest loss |"
     yield "|---|---:|---:|---:|---:|---:|"

@@ -124,7 +124,22 @@ def test_any_text_is_read(text: bytes) -> None:
         assert b"\0" not in each.name
 
 
-@pytest.mark.parametrize("piece", [b"'", b"/", b"a: ", b"x: not found ", b'"\\', b"No module named ", b"cannot open\n"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"'",
+        b"/",
+        b"a: ",
+        b"x: not found ",
+        b'"\\',
+        b"No module named ",
+        b"cannot open\n",
+        b"dependency ",
+        b"The 'a",
+        b"load library x",
+        b"unknown command ",
+    ],
+)
 def test_a_hostile_text_takes_no_time(piece: bytes) -> None:
     """A mebibyte of what the patterns like."""
     began = time.process_time()

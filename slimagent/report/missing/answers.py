@@ -33,7 +33,8 @@ def phrase(wanted: Wanted) -> str:
     """What was wanted, in words."""
     if not wanted.name:
         return f"a {wanted.kind.value}"
-    return _PHRASES[wanted.kind].format(to_text(wanted.name).replace(":", "."))
+    text = to_text(wanted.name)
+    return _PHRASES[wanted.kind].format(text.replace(":", ".") if wanted.kind is WantedKind.PYTHON else text)
 
 
 def answered(head: Removed, wanted: tuple[Wanted, ...], everything: Found, options: str = "") -> Missing:

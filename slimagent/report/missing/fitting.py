@@ -10,7 +10,7 @@ from slimagent.paths.algebra import Resolver, join, name, normalise, parent
 
 _PYTHON_PLACES = re.compile(rb"(?:site|dist)-packages|python[0-9.]*|lib-dynload|python[0-9.]+t", re.DOTALL)
 _PYTHON_ENDINGS = re.compile(rb"(?:\.[\w-]+)?\.(?:so|pyd)|\.pyc?", re.DOTALL)
-_ELSEWHERE = 100  # added to the rank of a module where Python looks only if it is told to
+_ELSEWHERE = 100  # the rank of a module where Python looks only if it is told to
 _NOT_LETTERS = re.compile(rb"[^a-z]+")
 _COMMON = frozenset(
     (b"org", b"com", b"net", b"io", b"java", b"jar", b"lib", b"main", b"api", b"core", b"impl", b"util")

@@ -156,7 +156,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Iterator[Wanted]]
     (_form(r"The <Q>([\w.-]{1,200})[^\n]{0,200} distribution was not found"), _distribution),
     (_form(rf"(?i)(?:{_NO_PACKAGE}) <Q>([\w.]+)"), _of(WantedKind.R)),
     (_form(r"package <Q>([\w.]+)<Q> required by "), _of(WantedKind.R)),
-    (_form(r"dependenc(?:y|ies) ([^\n]{1,2000}) (?:is|are) not available"), _all_of(WantedKind.R)),
+    (_form(r"dependenc(?:y|ies) ([^\n]{1,500}) (?:is|are) not available"), _all_of(WantedKind.R)),
     (_form(r"load failed for <Q>([\w.]+)"), _of(WantedKind.R)),
     (_form(rf"(?i)(?:^|[\s:])<W>: (?:{_NO_COMMAND})(?!: \S)"), _command),
     (_form(r"command not found: (\S{1,255})"), _command),
@@ -185,7 +185,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Iterator[Wanted]]
     (_form(r"(?i)cannot run program <Q>?<W>"), _command),
     (_form(r"\[Errno 2\] No such file or directory: b?<Q><A>"), _command),
     (_form(r"(?i)^[^\s:]{1,255}: (?:cannot [a-z ]{1,30} )?(/[^:\n]{1,4096}): No such file"), _of(WantedKind.PATH)),
-    (_form(r"<W>: cannot open shared object file"), _library),
+    (_form(rf"(?<![^\s:{_QUOTES}])([^\s:{_QUOTES}]{{1,4096}}): cannot open shared object file"), _library),
     (_form(r"Error loading shared library <W>:"), _library),
     (
         _form(
