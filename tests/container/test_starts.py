@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -216,6 +220,46 @@ exec sleep 1000
     assert "    cat: can't open '/srv/later': No such file" in ended.stderr
     assert f"the slim image does not do what {image} does, so {tag} was not made" in said(ended)
     assert "No such file" in (out / "logs/start-from-outside.log").read_text()
+
+
+class _Late(socketserver.BaseRequestHandler):
+    """Tells the third container that asks to come up late: the slim image, when nobody watches."""
+
+    def handle(self) -> None:
+        server = cast("_Answering", self.server)
+        server.asked += 1
+        self.request.sendall(b"late" if server.asked == 3 else b"on time")
+
+
+class _Answering(socketserver.TCPServer):
+    asked = 0
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_slim_image_that_was_only_slow_is_started_once_more(derive: Derive, tag: str, tmp_path: Path) -> None:
+    """As often as the original: the machine may have had much to do. It is said."""
+    with _Answering(("127.0.0.1", 0), _Late) as server, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asks = f'test "$(busybox-nc nc 127.0.0.1 {server.server_address[1]} < /dev/null)" = late && sleep 1000'
+        script = f"#!/bin/sh\n{asks}\nexec busybox-httpd httpd -f -p {port} -h /www\n"
+        lines = (
+            "USER root",
+            *map(program, ("busybox-nc", "busybox-httpd")),
+            "RUN /bin/busybox mkdir /www",
+            "COPY start /start",
+            "USER somebody",
+            f'HEALTHCHECK NONE\nEXPOSE {port}\nENTRYPOINT ["/start"]\nCMD []',
+        )
+        image = derive("\n".join(lines), {"start": script})
+        ended = slim(image, tag, tmp_path / "out", "--network", "host", "--start-seconds", "4", "--", "true")
+        server.shutdown()
+    assert ended.returncode == 0, ended.stderr
+    assert server.asked == 5
+    assert "the slim image came up only when it was started once more" in ended.stderr
+    assert exists(tag)
 
 
 @pytest.mark.usefixtures("nothing_left")
