@@ -16,7 +16,7 @@ from slimagent.plan.keeper import Grade, Keeper
 from slimagent.plan.missed import keep_small_of, keep_small_unowned
 from slimagent.plan.naming import Naming
 from slimagent.plan.pages import MOST, beside_pages
-from slimagent.plan.parts import Part, does_its_job, is_own, part
+from slimagent.plan.parts import Part, does_its_job, extension_modules, is_own, part
 from slimagent.plan.siblings import UNKNOWN, Group, Key, Siblings, joined, key
 from slimagent.plan.trees import declares
 from slimagent.plan.without_gpu import for_gpus, is_without
@@ -74,11 +74,14 @@ class Levels:
 
     def keep_package(self, keeper: Keeper, package: int, bound: dict[int, str]) -> None:
         """Keep what the level keeps of a kept package. `bound` entries stay with it by rule, with their why."""
-        owner = self._owners.packages[package]
+        owner, files = self._owners.packages[package], self._owners.files[package]
         known = keeper.grades[package] >= Grade.USED or owner.essential or owner.kind in _OF_INTERPRETERS
         whole = keeper.whole[package] or (keeper.grades[package] >= Grade.USED and is_own(owner))
+        loaded = frozenset[int]()
+        if not known and owner.kind == PackageKind.DPKG:  # its code stays, and loads them
+            loaded = extension_modules(self._inventory, files, owner.kind)
         groups: dict[Key, Group] = {}
-        for at in self._owners.files[package]:
+        for at in files:
             is_decided = keeper.reason(at) >= 0
             if (self.cruft[at] >= 0 and at not in bound) or (is_decided and keeper.goes(at)):
                 continue
@@ -88,7 +91,7 @@ class Levels:
             if what is not None and is_grouped:
                 self._group(at, what, groups, is_free=not is_decided and at not in bound)
             if not is_decided and (at in bound or not is_grouped):
-                self._keep_entry(keeper, package, at, what, bound, known=known)
+                self._keep_entry(keeper, package, at, what, bound, known=known or at in loaded)
         self._keep_groups(keeper, package, joined(groups, self._inventory.paths), known=known)
         if known:
             self._keep_pages(keeper, package)

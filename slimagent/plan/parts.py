@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import enum
 import re
+import stat
+from collections.abc import Iterable
 
-from slimagent.model.inventory import EDITABLE, Package, PackageKind
+from slimagent.model.inventory import EDITABLE, Inventory, Package, PackageKind
+from slimagent.paths.algebra import ancestors, parent
 
 EXECUTABLE = 0o111
 
@@ -75,6 +78,18 @@ def part(path: bytes, mode: int, kind: PackageKind | None) -> Part:
 def does_its_job(path: bytes, what: Part) -> bool:
     """Whether a package cannot do its job without a file: its code, and the programs that others start by name."""
     return what is Part.CODE or (what is Part.BINARY and _BIN.fullmatch(path) is not None)
+
+
+def extension_modules(inventory: Inventory, files: Iterable[int], kind: PackageKind) -> frozenset[int]:
+    """The libraries among the entries of a package that its code loads by name, e.g. those of Perl modules.
+
+    Such a library lies in or below a directory in which code of the package lies.
+    """
+    regular = [at for at in files if stat.S_ISREG(inventory.modes[at])]
+    parts = {at: part(inventory.paths[at], inventory.modes[at], kind) for at in regular}
+    homes = {parent(inventory.paths[at]) for at, what in parts.items() if what is Part.CODE}
+    libraries = (at for at in regular if _LIBRARY.fullmatch(inventory.paths[at]) is not None)
+    return frozenset(at for at in libraries if any(above in homes for above in ancestors(inventory.paths[at])))
 
 
 def is_own(package: Package) -> bool:

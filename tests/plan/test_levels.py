@@ -58,21 +58,22 @@ def test_level_file_keeps_code_identity_and_what_is_small(tmp_path: Path) -> Non
 
 
 def test_a_debian_package_that_is_only_required_can_do_its_job(tmp_path: Path) -> None:
-    """It keeps its programs and code, as an essential one does, but not its data or the programs in its own place."""
-    for path in ("/usr/bin/a", "/usr/bin/b", "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own", "/usr/bin/c"):
+    """It keeps its programs, its code and what that loads, but not its data, its plugins or the programs in its own place.
+
+    An essential one keeps its programs, too.
+    """
+    loaded, plugin = "/usr/share/b/auto/x/x.so", "/usr/lib/b/plugin.so"
+    of_b = ("/usr/bin/b", "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own", loaded, plugin)
+    for path in ("/usr/bin/a", *of_b, "/usr/bin/c"):
         write(tmp_path, path, b"x" * 50, 0o644 if "share" in path else 0o755)
     packages = [
         Installed("dpkg:a", ["/usr/bin/a"], requires=["dpkg:b"]),
-        Installed("dpkg:b", ["/usr/bin/b", "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own"]),
+        Installed("dpkg:b", list(of_b)),
         Installed("dpkg:c", ["/usr/bin/c"], essential=True),
     ]
     plan = plan_of(tmp_path, packages, ["/usr/bin/a"], Rules(budget=10), level="file")
     assert kinds(plan, "/usr/bin/a", "/usr/bin/b", "/usr/bin/c") == ["opened", "binary", "binary"]
-    assert kinds(plan, "/usr/share/b/x.pm", "/usr/share/b/x.dat", "/usr/lib/b/own") == [
-        "code",
-        "too-large",
-        "too-large",
-    ]
+    assert kinds(plan, *of_b[1:]) == ["code", "too-large", "too-large", "binary", "too-large"]
 
 
 def test_an_unread_plugin_is_weighed_with_what_only_it_needs(tmp_path: Path) -> None:
