@@ -58,7 +58,7 @@ def test_level_file_keeps_code_identity_and_what_is_small(tmp_path: Path) -> Non
 
 
 def test_a_debian_package_that_is_only_required_can_do_its_job(tmp_path: Path) -> None:
-    """It keeps its programs, its code and what that loads, but not its data, its plugins or the programs in its own place.
+    """It keeps its programs, its code and what that loads, but no data, plugins or programs in its own place.
 
     An essential one keeps its programs, too.
     """
