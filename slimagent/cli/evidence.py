@@ -35,6 +35,13 @@ _OPTIONS = (
         metavar="FILE",
         help="Add the tests on the host that `slimagent image` recorded in FILE. Waits until FILE exists.",
     ),
+    click.option(
+        "--expect",
+        "expected",
+        multiple=True,
+        metavar="STEP",
+        help="Refuse to begin if no step of this name would run. Can be repeated.",
+    ),
 )
 _LOOK_EVERY = 0.05  # seconds
 _PATIENCE = 86400.0  # seconds: tests may take hours
@@ -44,11 +51,19 @@ def evidence_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command; it gets them as the argument `evidence`, an `Evidence`."""
 
     @functools.wraps(function)
-    def gather(*arguments: Any, directory: str | None, diary: str | None, record: str | None, **others: Any) -> Any:
+    def gather(
+        *arguments: Any,
+        directory: str | None,
+        diary: str | None,
+        record: str | None,
+        expected: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
         start = None if diary is None else functools.partial(_start, diary)
         hosted = None if record is None else functools.partial(_hosted, record)
         logs = None if directory is None else StepLogs(directory)
-        return function(*arguments, evidence=Evidence(logs=logs, start=start, hosted=hosted), **others)
+        evidence = Evidence(logs=logs, start=start, hosted=hosted, expected=expected)
+        return function(*arguments, evidence=evidence, **others)
 
     return options.together(*_OPTIONS)(gather)
 

@@ -34,7 +34,7 @@ from slimagent.workflows.session import (
     user_named,
     with_mount_points,
 )
-from slimagent.workflows.steps import ATTACHED_STEP, COMMAND_STEP, Evidence, Steps
+from slimagent.workflows.steps import ATTACHED_STEP, COMMAND_STEP, Evidence, Steps, require_names
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -235,7 +235,7 @@ def steps(
 ) -> Steps:
     """The steps that exercise the image: a profile's checks, more command lines, a command, then other processes.
 
-    Raises UsageError if there is none, and for a check that cannot be run.
+    Raises UsageError if there is none or not one that is expected, and for a check that cannot be run.
     """
     specs = (*profile.checks, *(_also(line) for line in dict.fromkeys(also)))
     earlier = evidence.start is not None or evidence.hosted is not None
@@ -243,14 +243,15 @@ def steps(
         raise UsageError(
             "nothing to run: no command, and the profile has no checks", "add `-- COMMAND`, or --profile auto"
         )
+    ours = {
+        *((COMMAND_STEP,) if command else ()),
+        *((ATTACHED_STEP,) if until_signal else ()),
+        *(() if evidence.start is None else START_STEPS),
+        *(() if evidence.hosted is None else (HOST_STEP,)),
+    }
+    require_names(evidence.expected, ours.union(spec.name for spec in specs))
     for spec in specs:
         checks.validate(spec)
-        ours = (
-            command and COMMAND_STEP,
-            until_signal and ATTACHED_STEP,
-            *(() if evidence.start is None else START_STEPS),
-            evidence.hosted and HOST_STEP,
-        )
         if spec.name in ours:
             raise UsageError(
                 f"profile {profile.name}: {spec.name!r} is the name of one of slimagent's own steps", "rename the check"

@@ -98,7 +98,8 @@ class Commands:
         `started` is the diary of a start to wait for, `hosted` the record of tests on the host; empty for none.
         """
         mounted = (word for path in self.mounted for word in ("--mounted", path))
-        steps = *self._user, *self._request.steps
+        expected = (f"--expect={name}" for name in self._request.held_out)
+        steps = *self._user, *self._request.steps, *expected
         options = (*steps, *self._config, *mounted, *_awaiting(started, hosted), "--logs", _at(LOGS))
         return ("trace", *options, "-o", _at(TRACE), "--", *self._request.command)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from slimagent.errors import RefusedError, UsageError
+from slimagent.errors import RefusedError
 from slimagent.inventory.fingerprint import changing
 from slimagent.inventory.scan import mount_points
 from slimagent.model import started
@@ -17,7 +17,7 @@ from slimagent.paths.algebra import to_text, within_any
 from slimagent.verify.compare import compare, dropped_paths, finder, lacking, missed, united, unmasked, unproved
 from slimagent.workflows.exercise import Reporter, watch
 from slimagent.workflows.session import Session
-from slimagent.workflows.steps import COMMAND_STEP, Steps, Watched
+from slimagent.workflows.steps import COMMAND_STEP, Steps, Watched, require_names
 from slimagent.workflows.tracing import TOOL, read_link
 
 STILL_LISTED = frozenset({ReasonKind.RECORD_GONE, ReasonKind.FOLDER_GONE})  # what a masked run finds in listings only
@@ -106,9 +106,7 @@ def _in_front(paths: frozenset[bytes], mounts: frozenset[bytes]) -> frozenset[by
 def _require_known(only: Collection[str], steps: Steps, baseline: Sequence[CheckResult]) -> None:
     """Raise UsageError for the name of a step that neither this image nor the original has."""
     known = {*(spec.name for spec in steps.checks), *(each.name for each in baseline), COMMAND_STEP, *started.STEPS}
-    for name in only:
-        if name not in known:
-            raise UsageError(f"no step is called {name!r}", f"name one of these: {', '.join(sorted(known))}")
+    require_names(only, known)
 
 
 def _require_verifiable(

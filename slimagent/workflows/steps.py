@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from slimagent.errors import UsageError
 from slimagent.model import hosted, started
 from slimagent.model.hosted import Hosted
 from slimagent.model.profile import CheckSpec
 from slimagent.model.result import CheckResult
 from slimagent.model.trace import Attributed, BlindSpot, How, MarkedTest, summed
+from slimagent.text.near import meant
 from slimagent.trace.watcher import Observed
 from slimagent.workflows.step_logs import StepLogs
 
@@ -18,11 +20,23 @@ COMMAND_STEP, ATTACHED_STEP = "command", "attached"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What adds to the steps of a command: where their output goes, a start, and tests on the host. See `Steps`."""
+    """What adds to the steps of a command: where their output goes, a start, and tests on the host. See `Steps`.
+
+    `expected` are names of steps without which nothing is to begin.
+    """
 
     logs: StepLogs | None = None
     start: Callable[[], Start] | None = None
     hosted: Callable[[], Hosted] | None = None
+    expected: tuple[str, ...] = ()
+
+
+def require_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise UsageError for the name of a step that is not known."""
+    for name in names:
+        if name not in known:
+            hint = meant(name, known) or f"name one of these: {', '.join(sorted(known))}"
+            raise UsageError(f"no step is called {name!r}", hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,13 +78,18 @@ def test_a_step_that_is_held_out_is_tried_without_being_evidence(derive: Derive,
     assert told["repairs"] == []
 
 
-def test_a_step_that_nobody_has_is_refused_before_the_export(small: str, tag: str, tmp_path: Path) -> None:
+def test_a_step_that_nobody_has_is_refused_before_anything_runs(small: str, tag: str, tmp_path: Path) -> None:
     """The message says which steps there are."""
-    ended = slim(small, tag, tmp_path / "out", "--hold-out", "comand", "--", "cat", "/srv/needed")
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    line = ("-v", f"{state}:/state", "--", "touch", "/state/ran")
+    ended = slim(small, tag, tmp_path / "out", "--hold-out", "comand", *line)
     assert ended.returncode == 2
-    assert "the trace has no step 'comand'" in ended.stderr
+    assert "no step is called 'comand'" in ended.stderr
     assert "command" in ended.stderr.splitlines()[-1]
     assert not exists(tag)
+    assert list(state.iterdir()) == []
 
 
 def test_what_repair_brought_back_is_not_lost(small: str, tag: str, tmp_path: Path) -> None:
