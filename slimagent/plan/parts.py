@@ -85,11 +85,13 @@ def extension_modules(inventory: Inventory, files: Iterable[int], kind: PackageK
 
     Such a library lies in or below a directory in which code of the package lies.
     """
-    regular = [at for at in files if stat.S_ISREG(inventory.modes[at])]
-    parts = {at: part(inventory.paths[at], inventory.modes[at], kind) for at in regular}
-    homes = {parent(inventory.paths[at]) for at, what in parts.items() if what is Part.CODE}
-    libraries = (at for at in regular if _LIBRARY.fullmatch(inventory.paths[at]) is not None)
-    return frozenset(at for at in libraries if any(above in homes for above in ancestors(inventory.paths[at])))
+    paths, modes = inventory.paths, inventory.modes
+    regular = [at for at in files if stat.S_ISREG(modes[at])]
+    libraries = [at for at in regular if _LIBRARY.fullmatch(paths[at]) is not None]
+    if not libraries:
+        return frozenset()
+    homes = {parent(paths[at]) for at in regular if part(paths[at], modes[at], kind) is Part.CODE}
+    return frozenset(at for at in libraries if any(above in homes for above in ancestors(paths[at])))
 
 
 def is_own(package: Package) -> bool:

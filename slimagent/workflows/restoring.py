@@ -112,13 +112,14 @@ def _beside(asked: Asked) -> str | None:
 
 def rows_of(listed: RemovedList, things: Sequence[str]) -> tuple[list[Gone], list[Gone]]:
     """What was named, paths or packages, and that with all that it needs. Raises UsageError for what is not in it."""
-    named = _named(listed, things)
-    return named, _with_what_they_need(listed, named)
+    resolver = listed.resolver()
+    named = _named(listed, things, resolver)
+    return named, _with_what_they_need(listed, named, resolver)
 
 
-def _named(listed: RemovedList, things: Sequence[str]) -> list[Gone]:
+def _named(listed: RemovedList, things: Sequence[str], resolver: Resolver) -> list[Gone]:
     """The rows of paths, with what is below them, and of packages. Raises UsageError for what is not in it."""
-    resolver, stay = listed.resolver(), {each.link for each in listed.head.leads}
+    stay = {each.link for each in listed.head.leads}
     paths, owners = dict[bytes, set[str]](), dict[int, set[str]]()
     for each in things:
         if each.startswith("/"):
@@ -169,12 +170,11 @@ def _owners(head: Removed, text: str) -> list[int]:
     return [number for number, each in enumerate(head.owners) if fits(each)]
 
 
-def _with_what_they_need(listed: RemovedList, named: list[Gone]) -> list[Gone]:
+def _with_what_they_need(listed: RemovedList, named: list[Gone], resolver: Resolver) -> list[Gone]:
     """The rows with all names of their files, and with what their links lead to. In the order of the list.
 
     A link leads to what went over other links, and to a directory with all that went from it if it went itself.
     """
-    resolver = listed.resolver()
     chosen = {row.path for row in named}
     for _ in range(_PASSES):
         files = {row.target if row.kind is GoneKind.HARD_LINK else row.path for row in named}

@@ -90,14 +90,10 @@ def _node(found: re.Match[str]) -> Iterator[Wanted]:
 
 def _git(found: re.Match[str]) -> Iterator[Wanted]:
     """A command of git is a program of its own, on PATH or where git has them."""
-    program = next(each for each in found.groups() if each).removeprefix("git-").removeprefix("git ")
+    program = next(each for each in found.groups() if each).removeprefix("git-")
     name = _bytes(f"git-{program}")
     yield Wanted(WantedKind.COMMAND, name)
     yield Wanted(WantedKind.PATH, name)
-
-
-def _remote(found: re.Match[str]) -> Iterator[Wanted]:
-    yield Wanted(WantedKind.PATH, _bytes(f"git-remote-{found[1]}"))
 
 
 def _linked(found: re.Match[str]) -> Iterator[Wanted]:
@@ -171,7 +167,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Iterator[Wanted]]
     (_form(r"executable file <Q>([^\s]{1,255}?)<Q> not found"), _command),
     (_form(r"No such file or directory - (\S{1,255})"), _command),
     (_form(r"git: <Q>([\w-]{1,100})<Q> is not a git command|cannot (?:exec|run) <Q>?(git-[\w-]{1,100})"), _git),
-    (_form(r"remote helper for <Q>?([\w-]{1,50})"), _remote),
+    (_form(r"remote helper for <Q>?([\w-]{1,50})"), _relative("git-remote-")),
     (_form(r"which: no <W> in \("), _command),
     (_form(r"^(?:\S{0,100}/)?(?:sh|ash|dash|busybox): <W>: not found"), _command),
     (_form(r'exec: "([^"\n]{1,4096})": (?:executable file not found|stat )'), _command),

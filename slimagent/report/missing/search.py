@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from slimagent.model.missing import Wanted
 from slimagent.model.removed import Gone, GoneKind, Lead
@@ -39,10 +40,11 @@ def search(
     table = links(leads, lists())
     resolver = Resolver(table.get)
     matchers = [Matcher(each, resolver, above=above) for each in dict.fromkeys(wanted)]
-    for matcher in matchers:  # a link that stays has the name that was asked for, and its end went
-        ends = (resolver.resolve(link).end for link in table if matcher.rank(link) == 0)
-        matcher.exact.update({end: 0 for end in list(ends) if end is not None})
-    found = _pass(lists, matchers, here)
+    index = _Index(matchers)
+    fitting = [(matcher, link) for link in table for matcher in index.of(link) if matcher.rank(link) == 0]
+    for matcher, link in fitting:  # a link has the name that was asked for, and its end went
+        index.expect(matcher, resolver.resolve(link).end)
+    found = _pass(lists, index, here)
     for _ in range(_PASSES):
         following = dict(_followed(found, resolver))
         if not following:
@@ -54,17 +56,39 @@ def search(
     return found
 
 
+class _Index:
+    """Which matchers a path can fit, without asking each."""
+
+    def __init__(self, matchers: list[Matcher]) -> None:
+        self.matchers = matchers
+        self._by_path: dict[bytes, list[Matcher]] = {}
+        self._by_key: dict[Key, list[Matcher]] = {}
+        for matcher in matchers:
+            for path in matcher.exact:
+                self._by_path.setdefault(path, []).append(matcher)
+            for key in matcher.keys:
+                self._by_key.setdefault(key, []).append(matcher)
+        self._kinds = [kind for kind in KEYS if any(kind is each.wanted.kind for each in matchers)]
+
+    def expect(self, matcher: Matcher, path: bytes | None) -> None:
+        """Let a path fit a matcher best, whatever its name."""
+        if path is not None:
+            matcher.exact[path] = 0
+            self._by_path.setdefault(path, []).append(matcher)
+
+    def of(self, path: bytes) -> Iterable[Matcher]:
+        """Those that it can fit, each once."""
+        keys: list[Key] = [(None, stem(path)), *((kind, each) for kind in self._kinds for each in KEYS[kind](path))]
+        by_key = (self._by_key.get(key, ()) for key in keys)
+        return dict.fromkeys(chain(self._by_path.get(path, ()), *by_key))
+
+
 def _pass(
-    lists: Callable[[], Iterable[Gone]], matchers: list[Matcher], here: Callable[[bytes], bool]
+    lists: Callable[[], Iterable[Gone]], index: _Index, here: Callable[[bytes], bool]
 ) -> dict[Wanted, list[Gone]]:
-    by_path: dict[bytes, list[Matcher]] = {}
-    for matcher in matchers:
-        for path in matcher.exact:
-            by_path.setdefault(path, []).append(matcher)
-    of = _candidates(matchers)
     best: dict[Wanted, tuple[int, list[Gone]]] = {}
     for gone in lists():
-        for matcher in dict.fromkeys((*by_path.get(gone.path, ()), *of(gone.path))):
+        for matcher in index.of(gone.path):
             rank = matcher.rank(gone.path)
             if rank is None or here(gone.path):
                 continue
@@ -73,24 +97,7 @@ def _pass(
                 best[matcher.wanted] = rank, [gone]
             elif rank == known[0] and len(known[1]) < _MOST:
                 known[1].append(gone)
-    return {each.wanted: best[each.wanted][1] for each in matchers if each.wanted in best}
-
-
-def _candidates(matchers: list[Matcher]) -> Callable[[bytes], Iterator[Matcher]]:
-    """What tells the matchers that a path can fit."""
-    by_key: dict[Key, list[Matcher]] = {}
-    for matcher in matchers:
-        for key in matcher.keys:
-            by_key.setdefault(key, []).append(matcher)
-    kinds = [kind for kind in KEYS if any(kind is each.wanted.kind for each in matchers)]
-
-    def of(path: bytes) -> Iterator[Matcher]:
-        yield from by_key.get((None, stem(path)), ())
-        for kind in kinds:
-            for key in KEYS[kind](path):
-                yield from by_key.get((kind, key), ())
-
-    return of
+    return {each.wanted: best[each.wanted][1] for each in index.matchers if each.wanted in best}
 
 
 def _followed(found: Found, resolver: Resolver) -> Iterator[tuple[bytes, list[Wanted]]]:
